@@ -1,0 +1,154 @@
+"""The typed, frozen description of a study, and its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints, model_validator
+
+from cfsweep.hypers import Value
+
+Scenario = Literal["task-il", "domain-il", "class-il"]
+SCENARIOS: tuple[Scenario, ...] = ("task-il", "domain-il", "class-il")
+ThirdObjective = Literal["train_s", "stored_bytes", "n_parameters"]
+Name = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Frozen(BaseModel):
+    """Base of every description: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(Frozen):
+    """A continuous or whole-number range to search, ends included.
+
+    `zero: true` adds the value 0 beside the range (the off-value of an ingredient whose knob lives on a log scale).
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    zero: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(
+                f"`low <= high` must hold, but got (low={self.low}, high={self.high}). Swap the bounds."
+            )
+        if self.log and self.low <= 0:
+            raise ValueError(
+                f"`low > 0` must hold on a log scale, but got low={self.low}. "
+                "Raise it, and add `zero: true` if 0 itself is wanted."
+            )
+        return self
+
+
+class Choices(Frozen):
+    """A finite set of values to search."""
+
+    choices: tuple[Value, ...] = Field(min_length=1)
+
+
+class NetworkConfig(Frozen):
+    """A registered network or `package.module:function`, and the arguments of its factory."""
+
+    name: Name = "mlp"
+    args: dict[str, Any] = {}
+
+
+class Space(Frozen):
+    """What a trial is made of: the ingredients, the values held fixed, the values searched, the network."""
+
+    description: str = ""
+    scenario: Scenario | None = None  # what the space was written for; `--scenario` overrides it
+    network: NetworkConfig = NetworkConfig()
+    ingredients: tuple[Name, ...] = ()
+    fixed: dict[str, Value] = {}
+    search: dict[str, Range | Choices] = {}
+
+
+class StreamConfig(Frozen):
+    """Which tasks, in which order, seen how.
+
+    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task, or
+    `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps
+    the data set's order, a whole number is the seed of a random order.
+    """
+
+    name: Name = "split-digits"
+    scenario: Scenario = "task-il"
+    data: str | None = None
+    download: bool = False
+    class_order: Literal["fixed"] | int = "fixed"
+    n_tasks: PositiveInt | None = None
+    validation_frac: float = Field(default=0.1, gt=0.0, lt=1.0)
+    split_seed: int = 0
+    args: dict[str, Any] = {}
+
+
+class ObjectiveConfig(Frozen):
+    """What a sweep maximises, on validation data alone.
+
+    `mixed` is one number; `pareto` is (stability, plasticity) and, if `third` is set, a cost to minimise.
+    """
+
+    name: Literal["mixed", "pareto"] = "mixed"
+    old_weight: float = Field(default=0.5, ge=0.0, le=1.0)
+    third: ThirdObjective | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objectives in the order in which the sampler sees them."""
+        if self.name == "mixed":
+            return ("mixed",)
+        return ("stability", "plasticity") + ((self.third,) if self.third else ())
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """`maximize` or `minimize`, one for each of `names`."""
+        return tuple("maximize" if n in ("mixed", "stability", "plasticity") else "minimize" for n in self.names)
+
+    @model_validator(mode="after")
+    def _third_needs_pareto(self) -> ObjectiveConfig:
+        if self.third and self.name != "pareto":
+            raise ValueError(
+                f"a third objective needs `--objective pareto`, but got name={self.name!r}, third={self.third!r}."
+            )
+        return self
+
+
+class StudyConfig(Frozen):
+    """A whole sweep. Everything but the budget is the study's identity."""
+
+    space: Space
+    stream: StreamConfig = StreamConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    seeds: PositiveInt = 1
+    trials: PositiveInt = 48
+    time_budget_s: PositiveFloat | None = None
+    sampler_seed: int = 0
+    early_stopping: bool = True
+    references: bool = True
+    pack_runs: PositiveInt = 8
+    curve_points_per_task: int = Field(default=0, ge=0)
+
+    @property
+    def study_id(self) -> str:
+        """12 hexadecimal digits; equal for equal studies, whatever their budget."""
+        identity = self.model_dump(mode="json", exclude={"trials": True, "time_budget_s": True})
+        return content_hash(identity)
+
+
+def content_hash(content: Mapping[str, Any]) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of `content` as canonical JSON.
+
+    >>> content_hash({"a": 1, "b": 2.0}) == content_hash({"b": 2.0, "a": 1})
+    True
+    """
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

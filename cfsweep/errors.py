@@ -1,0 +1,45 @@
+"""The errors a user can meet, each one line: where, the rule, the value, the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CfsweepError(Exception):
+    """Anything cfsweep raises on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 2
+
+
+class InputError(CfsweepError):
+    """The input breaks a rule: exit code 2, one line, nothing half-written."""
+
+
+class NoAnswerError(CfsweepError):
+    """The question was understood and its answer is no (a gate that fails): exit code 1."""
+
+    exit_code = 1
+
+
+def closest_first(name: str, known: Iterable[str]) -> list[str]:
+    """`known`, sorted by likeness to `name` (ties alphabetically).
+
+    >>> closest_first("replai", ["ewc", "packnet", "replay"])
+    ['replay', 'packnet', 'ewc']
+    """
+
+    def unlikeness(candidate: str) -> tuple[float, str]:
+        return (-difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio(), candidate)
+
+    return sorted(known, key=unlikeness)
+
+
+def unknown(where: str, kind: str, name: str, known: Iterable[str]) -> InputError:
+    """An `InputError` that names the known ones, closest first.
+
+    >>> print(unknown("space.yaml", "ingredient", "ewx", ["replay", "ewc"]))
+    space.yaml: unknown ingredient `ewx`. Known, closest first: ewc, replay.
+    """
+    listed = ", ".join(closest_first(name, known)) or "(none)"
+    return InputError(f"{where}: unknown {kind} `{name}`. Known, closest first: {listed}.")

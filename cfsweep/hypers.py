@@ -1,0 +1,82 @@
+"""What a hyperparameter is: its name, kind, legal values, default, and when it can first act."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cfsweep.errors import InputError
+
+Value = float | int | str
+Kind = Literal["float", "int", "choice"]
+Acts = Literal["start", "mid", "later"]
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """One hyperparameter.
+
+    `structural` ones split packs (they change the shape of the computation); all others are one number per run.
+    `acts` is the first moment at which the value can change a run: from the first step of task 0 (`start`), from the
+    mid-task event of task 0 (`mid`), or not before task 0 has ended (`later`). Runs that agree on everything that
+    can have acted so far share their computation.
+    """
+
+    name: str
+    kind: Kind
+    default: Value
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    high_open: bool = False
+    low_open: bool = False
+    choices: tuple[str, ...] = ()
+    structural: bool = False
+    acts: Acts = "start"
+
+    @property
+    def rule(self) -> str:
+        """The legal values in words, such as `0 <= x < 1`."""
+        if self.kind == "choice":
+            return "one of " + ", ".join(self.choices)
+        low = "" if self.low is None else f"{self.low:g} {'<' if self.low_open else '<='} "
+        high = "" if self.high is None else f" {'<' if self.high_open else '<='} {self.high:g}"
+        return f"{low}{self.name}{high}" + (", a whole number" if self.kind == "int" else "")
+
+    def check(self, value: object, where: str) -> Value:
+        """`value` as this hyperparameter's type.
+
+        Raises:
+            InputError: `value` is of another type or outside the legal values.
+        """
+        if self.kind == "choice":
+            if isinstance(value, str) and value in self.choices:
+                return value
+        elif isinstance(value, int | float) and not isinstance(value, bool) and self._inside(float(value)):
+            if self.kind == "float":
+                return float(value)
+            if float(value).is_integer():
+                return int(value)
+        raise InputError(f"{where}: `{self.rule}` must hold, but got {self.name}={value!r}. {self.remedy}")
+
+    @property
+    def remedy(self) -> str:
+        return f"The default is {self.default!r}: {self.doc}"
+
+    def _inside(self, x: float) -> bool:
+        above = self.low is None or (x > self.low if self.low_open else x >= self.low)
+        below = self.high is None or (x < self.high if self.high_open else x <= self.high)
+        return above and below and x == x and abs(x) != float("inf")
+
+
+# The hyperparameters of every trial; the ingredients add theirs.
+BASE_HYPERS: tuple[Hyper, ...] = (
+    Hyper(
+        "optimizer", "choice", "adam", "the update rule", choices=("sgd", "adam", "adamw"), structural=True
+    ),
+    Hyper("epochs", "int", 5, "passes over each task's training data", low=1, structural=True),
+    Hyper("batch_size", "int", 64, "examples per step", low=1, structural=True),
+    Hyper("lr", "float", 1e-3, "learning rate", low=0.0, low_open=True),
+    Hyper("momentum", "float", 0.9, "momentum of sgd (adam and adamw ignore it)", low=0.0, high=1.0, high_open=True),
+    Hyper("weight_decay", "float", 0.0, "coupled decay for sgd and adam, decoupled for adamw", low=0.0),
+)

@@ -1,0 +1,82 @@
+"""Reads the tables of a results folder, local or remote, finished or still being written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import yaml
+
+from cfsweep.errors import InputError
+from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, SCHEMA_VERSION
+
+_EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA}
+
+
+def filesystem(root: str | Path) -> tuple[pafs.FileSystem, str]:
+    """The file system and the path inside it for a local path or a URI such as `s3://bucket/folder`."""
+    if "://" in str(root):
+        found, path = pafs.FileSystem.from_uri(str(root))
+        return found, path
+    return pafs.LocalFileSystem(), str(Path(root).absolute())
+
+
+def read_study(root: str | Path) -> dict[str, Any]:
+    """`study.yaml` as a mapping.
+
+    Raises:
+        InputError: the folder or the file is not there, or is not a study.
+    """
+    fs, path = filesystem(root)
+    if fs.get_file_info(f"{path}/study.yaml").type != pafs.FileType.File:
+        raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
+    with fs.open_input_stream(f"{path}/study.yaml") as file:
+        try:
+            study = yaml.safe_load(file.read())
+        except yaml.YAMLError as error:
+            raise InputError(f"{root}/study.yaml: not valid YAML ({error}). Restore the file.") from error
+    if not isinstance(study, dict) or "study_id" not in study:
+        raise InputError(f"{root}/study.yaml: it has no study_id, so it is not a study of cfsweep.")
+    return study
+
+
+def read_table(root: str | Path, table: str) -> pa.Table:
+    """All rows of one table, the latest attempt of each run only; no rows yet gives an empty table.
+
+    Parts may differ in columns (an older schema): the union is read, absent columns are null.
+
+    Raises:
+        InputError: a part was written by a newer cfsweep, or is not a Parquet file.
+    """
+    fs, path = filesystem(root)
+    selector = pafs.FileSelector(f"{path}/{table}", allow_not_found=True)
+    names = sorted(i.path for i in fs.get_file_info(selector) if i.is_file and i.path.endswith(".parquet"))
+    parts = [_read_part(fs, name) for name in names]
+    if not parts:
+        return _EMPTY.get(table, pa.schema([])).empty_table()
+    return _latest_attempts(pa.concat_tables(parts, promote_options="default"))
+
+
+def _read_part(fs: pafs.FileSystem, name: str) -> pa.Table:
+    try:
+        part = pq.read_table(name, filesystem=fs)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{name}: not a readable Parquet file ({error}). Remove it; `resume` writes it anew.") from error
+    version = int((part.schema.metadata or {}).get(b"cfsweep_schema_version", b"0"))
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{name}: schema version {version} is newer than {SCHEMA_VERSION}, which this cfsweep reads. Upgrade it."
+        )
+    return part
+
+
+def _latest_attempts(rows: pa.Table) -> pa.Table:
+    """`rows` without those of a run that a later attempt replaced."""
+    keys = ["trial", "seed"]
+    latest = rows.group_by(keys).aggregate([("attempt", "max")])
+    joined = rows.join(latest, keys)
+    return joined.filter(pc.equal(joined["attempt"], joined["attempt_max"])).drop_columns(["attempt_max"])

@@ -1,0 +1,92 @@
+"""What the Parquet tables of a results folder hold.
+
+`runs/` has one row per run; `accuracy/` and `test/` hold the accuracy matrices in long form; `curves/` holds
+validation accuracy during training. A missing value is null, and `missing` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
+
+# The references are runs without an Optuna trial; they carry these numbers in the `trial` column.
+NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL = -1, -2, 0
+
+RUN_STATES = ("done", "stopped", "failed")
+TABLES = ("runs", "accuracy", "test", "curves")
+
+_HYPER_TYPES = {"float": pa.float64(), "int": pa.int64(), "choice": pa.string()}
+
+
+def _schema(fields: Iterable[tuple[str, pa.DataType]]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in fields], metadata=METADATA)
+
+
+def runs_schema(hypers: Mapping[str, str], objectives: Iterable[str], metrics: Iterable[str]) -> pa.Schema:
+    """The schema of `runs/`: `hypers` maps each hyperparameter to its kind (`float`, `int`, `choice`).
+
+    `method` names the trial's ingredients joined by `+`, or `naive`, or `joint`. `missing` is a JSON object from
+    the name of a null column to the reason, or null. `train_s` is the run's share of its pack's seconds.
+    """
+    return _schema(
+        [
+            ("study_id", pa.string()),
+            ("trial", pa.int32()),
+            ("seed", pa.int32()),
+            ("config_hash", pa.string()),
+            ("method", pa.string()),
+            ("scenario", pa.string()),
+            ("stream", pa.string()),
+            ("state", pa.string()),
+            *((f"hp_{name}", _HYPER_TYPES[kind]) for name, kind in hypers.items()),
+            *((f"objective_{name}", pa.float64()) for name in objectives),
+            *((f"val_{name}", pa.float64()) for name in metrics),
+            ("missing", pa.string()),
+            ("tasks_done", pa.int32()),
+            ("train_s", pa.float64()),
+            ("steps", pa.int64()),
+            ("peak_bytes", pa.int64()),
+            ("stored_bytes", pa.int64()),
+            ("n_parameters", pa.int64()),
+            ("fisher_convention", pa.string()),
+            ("penalty_convention", pa.string()),
+            ("started_at", pa.timestamp("us", tz="UTC")),
+            ("host", pa.string()),
+            ("device", pa.string()),
+            ("attempt", pa.int32()),
+            ("failure", pa.string()),
+        ]
+    )
+
+
+# `accuracy/` (validation) and `test/`: after_task -1 is the untrained network; eval_task counts from 0.
+ACCURACY_SCHEMA = _schema(
+    [
+        ("study_id", pa.string()),
+        ("trial", pa.int32()),
+        ("seed", pa.int32()),
+        ("attempt", pa.int32()),
+        ("after_task", pa.int32()),
+        ("eval_task", pa.int32()),
+        ("accuracy", pa.float64()),
+        ("n_examples", pa.int64()),
+    ]
+)
+
+# `curves/`: validation accuracy on eval_task after `step` steps of `task`.
+CURVES_SCHEMA = _schema(
+    [
+        ("study_id", pa.string()),
+        ("trial", pa.int32()),
+        ("seed", pa.int32()),
+        ("attempt", pa.int32()),
+        ("task", pa.int32()),
+        ("step", pa.int64()),
+        ("eval_task", pa.int32()),
+        ("accuracy", pa.float64()),
+    ]
+)
