@@ -1,0 +1,63 @@
+# make demo | test | test-slow | check | venv | clean. VENV and PYTHON may be set: make test VENV=/tmp/venv PYTHON=python3.12
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+# What is installed in $(VENV): the requirements it was built from, and the checkout that is installed editable.
+BUILT := $(VENV)/.cfsweep-built
+CHECKOUT := $(VENV)/.cfsweep-checkout
+WANTED := $(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# Two OpenMP teams on two cores can be ten times slower than one thread each.
+TEST_ENV := OMP_NUM_THREADS=1
+
+.PHONY: demo test test-slow check venv clean
+.DEFAULT_GOAL := test
+
+demo: venv
+	$(BIN)/cfsweep run search_spaces/mixed.yaml \
+		--stream split-digits \
+		--scenario task-il \
+		--objective pareto \
+		--trials 48 \
+		--seeds 2 \
+		--out runs/demo
+	$(BIN)/python -m analysis front runs/demo
+	$(BIN)/python -m analysis report runs/demo
+
+test: check
+	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow"
+
+test-slow: venv
+	$(TEST_ENV) $(BIN)/python -m pytest -m slow
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Does nothing when current. A change of pyproject.toml or constraints.txt installs what changed; another checkout
+# that shares $(VENV) only points the editable install at itself.
+venv:
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "cfsweep needs Python 3.11 or newer, but got " + sys.version.split()[0] + ". Set PYTHON=python3.11 or newer.")' \
+		&& $(PYTHON) -m venv $(VENV); \
+	fi
+	@if [ "$$(cat $(BUILT) 2>/dev/null)" != "$(WANTED)" ]; then \
+		rm -f $(BUILT) $(CHECKOUT) \
+		&& $(PIP) install --quiet --constraint constraints.txt setuptools \
+		&& $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]' \
+		&& echo '$(CURDIR)' > $(CHECKOUT) \
+		&& echo '$(WANTED)' > $(BUILT); \
+	elif [ "$$(cat $(CHECKOUT) 2>/dev/null)" != "$(CURDIR)" ]; then \
+		rm -f $(CHECKOUT) \
+		&& $(PIP) install --quiet --no-deps --no-build-isolation --editable . \
+		&& echo '$(CURDIR)' > $(CHECKOUT); \
+	fi
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

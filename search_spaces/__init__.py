@@ -1,0 +1,32 @@
+"""The search spaces that ship with cfsweep, one YAML file per question."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from cfsweep.errors import unknown
+
+
+def names() -> tuple[str, ...]:
+    """The shipped spaces in alphabetical order.
+
+    >>> names()
+    ('ewc', 'mixed', 'packnet', 'replay', 'smoke')
+    """
+    files = (Path(str(file)) for file in resources.files(__name__).iterdir())
+    return tuple(sorted(file.stem for file in files if file.suffix == ".yaml"))
+
+
+def path(name: str) -> Path:
+    """Where the shipped space `name` lies.
+
+    >>> path("mixed").name
+    'mixed.yaml'
+
+    Raises:
+        InputError: there is no such space; the known ones are named, closest first.
+    """
+    if name not in names():
+        raise unknown("search_spaces", "space", name, names())
+    return Path(str(resources.files(__name__) / f"{name}.yaml"))

@@ -1,0 +1,115 @@
+"""The shipped search spaces: each parses, each range has its source, and the format refuses what it should."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+import search_spaces
+from cfsweep.config import Space
+from cfsweep.errors import InputError
+from cfsweep.hypers import BASE_HYPERS
+
+
+def unsourced(text: str) -> list[str]:
+    """The searched names whose comment block, right above, does not begin with `Source:`."""
+    lines = text.splitlines()
+    missing = []
+    for name in yaml.safe_load(text).get("search", {}):
+        line = next(i for i, line in enumerate(lines) if line.startswith(f"  {name}:"))
+        first = line
+        while lines[first - 1].startswith("  #"):
+            first -= 1
+        if not lines[first].startswith("  # Source: "):
+            missing.append(name)
+    return missing
+
+
+@pytest.fixture(params=search_spaces.names())
+def space_file(request: pytest.FixtureRequest) -> Path:
+    return search_spaces.path(request.param)
+
+
+def test_the_shipped_spaces_are_these(project_root: Path) -> None:
+    assert search_spaces.names() == ("ewc", "mixed", "packnet", "replay", "smoke")
+    assert {path.name for path in (project_root / "search_spaces").glob("*.yaml")} == {
+        f"{name}.yaml" for name in search_spaces.names()
+    }
+
+
+def test_an_unknown_space_names_the_known_ones_closest_first() -> None:
+    with pytest.raises(InputError, match=r"unknown space `mixt`\. Known, closest first: mixed, "):
+        search_spaces.path("mixt")
+
+
+def test_it_parses(space_file: Path) -> None:
+    space = Space.model_validate(yaml.safe_load(space_file.read_text()))
+    assert space.description
+    assert space.search
+    assert not set(space.fixed) & set(space.search)
+
+
+def test_its_names_belong_to_its_ingredients(space_file: Path) -> None:
+    space = Space.model_validate(yaml.safe_load(space_file.read_text()))
+    base = {hyper.name for hyper in BASE_HYPERS}
+    for name in [*space.fixed, *space.search]:
+        assert name in base or name.partition("_")[0] in space.ingredients, name
+
+
+def test_its_fixed_base_values_are_legal(space_file: Path) -> None:
+    space = Space.model_validate(yaml.safe_load(space_file.read_text()))
+    for hyper in BASE_HYPERS:
+        if hyper.name in space.fixed:
+            hyper.check(space.fixed[hyper.name], space_file.name)
+
+
+def test_each_range_has_its_source(space_file: Path) -> None:
+    assert unsourced(space_file.read_text()) == []
+
+
+def test_a_range_without_a_source_is_noticed() -> None:
+    text = search_spaces.path("mixed").read_text()
+    assert unsourced(text.replace("# Source: Hsu", "# Hsu")) == ["replay_ratio"]
+    assert len(unsourced(text.replace("# Source: ", "# "))) == 4
+
+
+def test_mixed_searches_the_four_knobs() -> None:
+    mixed = yaml.safe_load(search_spaces.path("mixed").read_text())
+    assert set(mixed["search"]) == {"ewc_lambda", "replay_ratio", "replay_buffer", "packnet_rate"}
+    assert mixed["ingredients"] == ["ewc", "replay", "packnet"]
+    assert mixed["scenario"] == "task-il"
+
+
+@pytest.mark.parametrize("name", ["mixed", "ewc"])
+def test_lambda_spans_zero_and_nine_decades(name: str) -> None:
+    space = Space.model_validate(yaml.safe_load(search_spaces.path(name).read_text()))
+    assert space.search["ewc_lambda"].model_dump() == {"low": 0.1, "high": 1e8, "log": True, "zero": True}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "bounds the wrong way round": (
+        {"search": {"ewc_lambda": {"low": 1000, "high": 10}}},
+        "low <= high.*Swap the bounds",
+    ),
+    "a log scale from 0": ({"search": {"ewc_lambda": {"low": 0, "high": 10, "log": True}}}, "low > 0.*zero: true"),
+    "no choices": ({"search": {"ewc_mode": {"choices": []}}}, "at least 1 item"),
+    "an unknown key of a range": ({"search": {"ewc_lambda": {"low": 1, "high": 10, "step": 2}}}, "Extra inputs"),
+    "an unknown key of a space": ({"serach": {}}, "Extra inputs"),
+    "an unknown scenario": ({"scenario": "task-incremental"}, "task-il"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_format_refuses(case: str) -> None:
+    change, message = REFUSED[case]
+    space = copy.deepcopy(yaml.safe_load(search_spaces.path("mixed").read_text()))
+    Space.model_validate(space)
+    for key, value in change.items():
+        space[key] = {**space[key], **value} if isinstance(value, dict) and key in space else value
+    with pytest.raises(ValidationError, match=message):
+        Space.model_validate(space)
