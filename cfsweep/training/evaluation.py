@@ -1,0 +1,60 @@
+"""How many examples of a task a stack of weights answers rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.training.layout import Layout
+from cfsweep.training.lift import Lifted
+from cfsweep.training.outputs import Outputs
+from cfsweep.training.store import Store
+from cfsweep.training.streams import Stream
+
+# Floats of input that pass through the network at once; a convolution's activations are many times its input.
+CHUNK_FLOATS, CHUNK_FLOATS_OTHER = 2**22, 2**19
+
+
+class Evaluator:
+    """Evaluates weights (rows, P) on the validation and the test examples of one task."""
+
+    def __init__(self, stream: Stream, outputs: Outputs, store: Store, lifted: Lifted, layout: Layout) -> None:
+        self.outputs, self.store, self.lifted, self.layout = outputs, store, lifted, layout
+        self.parts = [
+            {
+                part: torch.from_numpy(indices).to(store.device)
+                for part, indices in (("validation", task.validation), ("test", task.test))
+            }
+            for task in stream.tasks
+        ]
+        self.example_floats = max(256, int(np.prod(stream.input_shape)))
+
+    def right(self, theta: Tensor, task: int, learned: int) -> Tensor:
+        """(rows, 2) int64: right answers on the validation and on the test examples of `task`.
+
+        `learned` tasks have been trained; in class-il that decides which outputs are open.
+        """
+        counts = []
+        for part in ("validation", "test"):
+            labels = self.outputs.labels[self.parts[task][part]]
+            counts.append((self.predictions(theta, task, learned, part) == labels).sum(1))
+        return torch.stack(counts, dim=1)
+
+    def predictions(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
+        """(rows, n) int64: the open output with the largest logit."""
+        mask = self.outputs.masks[learned - 1, task]
+        parameters = self.layout.unflatten(theta)
+        with torch.no_grad():
+            chosen = [
+                self.lifted(parameters, self.store[indices], shared=True).masked_fill(~mask, -torch.inf).argmax(-1)
+                for indices in self._chunks(self.parts[task][part], len(theta))
+            ]
+        return torch.cat(chosen, dim=1)
+
+    def _chunks(self, indices: Tensor, n_rows: int) -> Iterator[Tensor]:
+        floats = CHUNK_FLOATS if self.lifted.stack is not None else CHUNK_FLOATS_OTHER
+        size = max(16, floats // (n_rows * self.example_floats))
+        yield from indices.split(size)

@@ -1,0 +1,78 @@
+"""One network, evaluated for every run of a pack at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+_STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU)
+
+
+class Lifted:
+    """A network lifted over a leading run dimension.
+
+    Plain stacks of linear layers and ReLUs become batched matrix products; every other network is lifted by
+    `torch.func.vmap`. A network that vmap cannot lift (`liftable=False`) serves packs of one run only: it is then
+    called as it is, and its buffers (batch statistics) live in the module.
+    """
+
+    def __init__(self, module: nn.Module, liftable: bool) -> None:
+        self.module = module
+        self.liftable = liftable
+        self.stack = _as_stack(module) if liftable else None
+
+    def __call__(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool = False) -> Tensor:
+        """Logits (R, n, n_outputs) from parameters (R, *shape) and x (R, n, *input_shape).
+
+        With `shared`, x is (n, *input_shape) and every run sees the same examples.
+        """
+        if not self.liftable:
+            return self.one({k: v[0] for k, v in parameters.items()}, x if shared else x[0]).unsqueeze(0)
+        if self.stack is not None:
+            return self._batched(parameters, x, shared)
+        lifted: Tensor = vmap(self.one, in_dims=(0, None if shared else 0))(dict(parameters), x)
+        return lifted
+
+    def one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Logits (n, n_outputs) of one model from parameters (*shape) and x (n, *input_shape)."""
+        logits: Tensor = functional_call(self.module, dict(parameters), (x,))
+        return logits
+
+    def _batched(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool) -> Tensor:
+        assert self.stack is not None
+        hidden = x.flatten(1 if shared else 2)
+        if shared:
+            n_runs = next(iter(parameters.values())).shape[0]
+            hidden = hidden.expand(n_runs, *hidden.shape)
+        for name, is_linear, has_bias in self.stack:
+            if not is_linear:
+                hidden = torch.relu(hidden)
+                continue
+            weight = parameters[f"{name}.weight"].transpose(-1, -2)
+            if has_bias:
+                hidden = torch.baddbmm(parameters[f"{name}.bias"].unsqueeze(1), hidden, weight)
+            else:
+                hidden = torch.bmm(hidden, weight)
+        return hidden
+
+
+def _as_stack(module: nn.Module) -> list[tuple[str, bool, bool]] | None:
+    """(name, is it linear, has it a bias) of each layer if `module` is a plain stack over flattened input."""
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
+        return None
+    layers = list(module.named_children())
+    if not all(type(layer) in _STACKABLE for _, layer in layers) or not layers:
+        return None
+    flattens = [i for i, (_, layer) in enumerate(layers) if type(layer) is nn.Flatten]
+    if flattens != [0] or layers[0][1].start_dim != 1 or layers[0][1].end_dim != -1:
+        return None
+    if any(m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"} for m in module.modules()):
+        return None
+    return [
+        (name, type(layer) is nn.Linear, getattr(layer, "bias", None) is not None)
+        for name, layer in layers
+        if type(layer) is not nn.Flatten
+    ]

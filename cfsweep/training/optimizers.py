@@ -1,0 +1,78 @@
+"""Update rules over stacked flat parameters, with one learning rate, momentum and decay per run.
+
+Each matches the `torch.optim` class of its name at the same settings. They work in place on a block of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Keep = Sequence[tuple[slice, Tensor]]
+"""Pairs of (slice of the vector, factor (R, length)); factor 0 holds a weight still, 1 lets it move."""
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+STATE_NAMES: dict[str, tuple[str, ...]] = {"sgd": ("momentum",), "adam": ("mean", "square"), "adamw": ("mean", "square")}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The per-run settings of a block, each (rows, 1); `decays` is False when every weight decay is zero."""
+
+    lr: Tensor
+    momentum: Tensor
+    weight_decay: Tensor
+    decays: bool
+
+    def rows(self, rows: slice) -> Rates:
+        return Rates(self.lr[rows], self.momentum[rows], self.weight_decay[rows], self.decays)
+
+
+def keep_rows(keep: Keep, rows: slice) -> Keep:
+    return [(where, factor[rows]) for where, factor in keep]
+
+
+def hold(values: Tensor, keep: Keep) -> Tensor:
+    """`values` (rows, P), in place, times the factors of `keep`."""
+    for where, factor in keep:
+        values[:, where].mul_(factor)
+    return values
+
+
+def update(
+    name: str,
+    theta: Tensor,
+    gradient: Tensor,
+    state: Mapping[str, Tensor],
+    rates: Rates,
+    step: int,
+    keep: Keep,
+) -> None:
+    """One step of optimizer `name` on `theta` (rows, P), in place; `gradient` is used as scratch.
+
+    A weight whose `keep` factor is 0, and whose state is 0, does not move by a single bit: neither by its gradient,
+    nor by momentum, nor by decay. `step` counts from 1 within a task.
+
+    References:
+        Kingma & Ba 2015, algorithm 1 (adam); Loshchilov & Hutter 2019, algorithm 2 (adamw); Sutskever et al. 2013
+        in the form of `torch.optim.SGD` (momentum without dampening).
+    """
+    if rates.decays:
+        decay = hold(theta * rates.weight_decay, keep)
+        if name == "adamw":
+            theta.sub_(decay.mul_(rates.lr))
+        else:
+            gradient.add_(decay)
+    hold(gradient, keep)
+    if name == "sgd":
+        momentum = state["momentum"].mul_(rates.momentum).add_(gradient)
+        theta.sub_(torch.mul(momentum, rates.lr, out=gradient))
+        return
+    mean, square = state["mean"], state["square"]
+    mean.lerp_(gradient, 1 - BETA1)
+    square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    size = torch.sqrt(square, out=gradient).div_((1 - BETA2**step) ** 0.5).add_(EPS)
+    theta.sub_(torch.div(mean, size, out=gradient).mul_(rates.lr / (1 - BETA1**step)))

@@ -1,0 +1,24 @@
+"""Random streams derived from what they are for, so that no run depends on its neighbours or on its history."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+Purpose = Literal["init", "order", "rehearse", "remember", "sample", "label", "torch"]
+_PURPOSES: tuple[Purpose, ...] = ("init", "order", "rehearse", "remember", "sample", "label", "torch")
+
+
+def generator(seed: int, purpose: Purpose, task: int = 0, epoch: int = 0) -> np.random.Generator:
+    """A generator that depends on (seed, task, epoch, purpose) and on nothing else.
+
+    >>> generator(0, "order", task=1).integers(10) == generator(0, "order", task=1).integers(10)
+    True
+    """
+    return np.random.default_rng(np.random.SeedSequence([seed, task, epoch, _PURPOSES.index(purpose)]))
+
+
+def torch_seed(seed: int, purpose: Purpose, task: int = 0) -> int:
+    """A seed for `torch.manual_seed`, derived in the same way; in [0, 2**63)."""
+    return int(generator(seed, purpose, task).integers(2**63))

@@ -1,0 +1,120 @@
+"""What a pack is to train, and what it reports; plain data that can travel between machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfsweep.config import NetworkConfig, Scenario
+from cfsweep.hypers import Value
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a trial's hyperparameters (all of its set, by name) and a seed."""
+
+    trial: int
+    seed: int
+    values: dict[str, Value]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return (self.trial, self.seed)
+
+
+@dataclass(frozen=True)
+class PackSpec:
+    """Runs that share their structural settings. `joint` trains on the data of all tasks so far."""
+
+    network: NetworkConfig
+    scenario: Scenario
+    ingredients: tuple[str, ...]
+    runs: tuple[RunSpec, ...]
+    joint: bool = False
+    curve_points_per_task: int = 0
+
+    @property
+    def method(self) -> str:
+        if self.joint:
+            return "joint"
+        return "+".join(self.ingredients) or "naive"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-like content; inverse of `from_dict`."""
+        content = asdict(self)
+        content["network"] = self.network.model_dump(mode="json")
+        return content
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> PackSpec:
+        runs = tuple(RunSpec(**run) for run in content["runs"])
+        return PackSpec(
+            **{
+                **content,
+                "network": NetworkConfig(**content["network"]),
+                "ingredients": tuple(content["ingredients"]),
+                "runs": runs,
+            }
+        )
+
+
+@dataclass
+class RunRecord:
+    """All that is known of one run so far.
+
+    `validation` and `test` have one row per evaluation, the untrained network first, then after each task: the
+    number of right answers on each of the T tasks. `curves` rows are (task, step, eval_task, accuracy).
+    `failure` says why the run ended, or is None.
+    """
+
+    trial: int
+    seed: int
+    validation: list[list[int]] = field(default_factory=list)
+    test: list[list[int]] = field(default_factory=list)
+    curves: list[tuple[int, int, int, float]] = field(default_factory=list)
+    train_s: float = 0.0
+    steps: int = 0
+    stored_bytes: int = 0
+    failure: str | None = None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return (self.trial, self.seed)
+
+    @property
+    def tasks_done(self) -> int:
+        return max(0, len(self.validation) - 1)
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What a pack says after each task: the records of the runs that took part in it, and where it ran.
+
+    `counts` are the numbers of examples per task of the validation and of the test data.
+    """
+
+    task: int
+    done: bool
+    records: tuple[RunRecord, ...]
+    counts: dict[str, list[int]]
+    n_parameters: int
+    peak_bytes: int
+    host: str
+    device: str
+    fisher_convention: str | None
+    penalty_convention: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> PackReport:
+        return PackReport(**{**content, "records": tuple(RunRecord(**record) for record in content["records"])})
+
+
+def accuracy_rows(counts: list[list[int]], n_examples: list[int]) -> NDArray[np.float64]:
+    """Accuracies (n_rows, T) in [0, 1] from numbers of right answers; row 0 is the untrained network."""
+    return np.asarray(counts, dtype=np.float64).reshape(-1, len(n_examples)) / np.asarray(n_examples)
