@@ -1,0 +1,120 @@
+"""From runs to trials: mean and standard deviation over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.loading import numbers
+from cfsweep.errors import unknown
+from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+
+COSTS = ("train_s", "stored_bytes", "n_parameters")
+NAMES = {NAIVE_TRIAL: "naive", JOINT_TRIAL: "joint", DEFAULT_TRIAL: "default"}
+_RESOURCES = (*COSTS, "peak_bytes", "steps")
+
+
+def trials(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per trial, sorted by trial: state, settings (`hp_*`), and the mean of each number over its seeds.
+
+    Beside each mean `x` stands `x_sd`, the sample standard deviation over seeds (null with one seed). A mean is null
+    when any seed lacks the value: seeds are paired, and a mean over fewer of them would compare unlike with unlike.
+    `state` is `failed` if any run failed, else `stopped` if any was stopped, else `incomplete` while the trial lacks
+    seeds that other trials have, else `done`. Only `done` trials may enter a front. `failure` joins the reasons.
+    """
+    measured = [c for c in runs.columns if c.startswith(("val_", "objective_")) or c in _RESOURCES]
+    plain = pd.DataFrame({name: numbers(runs[name]) for name in measured}, index=runs.index)
+    groups = plain.groupby(runs["trial"].astype("int64"))
+    size = groups.size()
+    mean = groups.mean().where(groups.count().eq(size, axis=0))
+    spread = groups.std(ddof=1).where(mean.notna()).add_suffix("_sd")
+
+    by_trial = runs.groupby(runs["trial"].astype("int64"))
+    kept = [c for c in runs.columns if c.startswith("hp_") or c in ("method", "config_hash", "scenario", "stream")]
+    result = by_trial[kept].first()
+    all_seeds = set(runs.loc[runs["trial"] >= 0, "seed"].tolist())
+    result.insert(0, "state", by_trial.apply(_state, all_seeds).astype("string") if len(runs) else "")
+    result.insert(1, "n_seeds", size)
+    numeric = pd.concat([mean, spread], axis=1).astype("Float64")
+    result = pd.concat([result, numeric], axis=1)
+    result["failure"] = by_trial["failure"].agg(_reasons)
+    return result.reset_index().sort_values("trial", ignore_index=True)
+
+
+def _state(rows: pd.DataFrame, all_seeds: set[int]) -> str:
+    states = set(rows["state"].tolist())
+    for state in ("failed", "stopped"):
+        if state in states:
+            return state
+    return "done" if all_seeds <= set(rows["seed"].tolist()) else "incomplete"
+
+
+def _reasons(texts: pd.Series) -> Any:
+    """The different reasons of a trial's runs in one text, null without any."""
+    return "; ".join(dict.fromkeys(texts.dropna())) or pd.NA
+
+
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials of `table` that ran to their end with every seed; references are not trials."""
+    return table[(table["trial"] >= 0) & (table["state"] == "done")].reset_index(drop=True)
+
+
+def references(table: pd.DataFrame) -> pd.DataFrame:
+    """The finished references of `table`: `naive` and `joint`."""
+    return table[(table["trial"] < 0) & (table["state"] == "done")].reset_index(drop=True)
+
+
+def column_of(name: str, columns: Sequence[str]) -> str:
+    """The column that holds `name`: a metric, an objective or a cost.
+
+    >>> column_of("stability", ["val_stability", "objective_stability"])
+    'val_stability'
+
+    Raises:
+        InputError: no column holds it.
+    """
+    for candidate in (f"val_{name}", f"objective_{name}", name):
+        if candidate in columns and (candidate != name or name in _RESOURCES):
+            return candidate
+    known = [c.split("_", 1)[1] for c in columns if c.startswith(("val_", "objective_")) and not c.endswith("_sd")]
+    raise unknown("results", "metric", name, [*dict.fromkeys(known), *COSTS])
+
+
+def by_seed(runs: pd.DataFrame, trial_numbers: Sequence[int], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Values per trial, seed and column, (n_trials, n_seeds, n_columns); NaN where there is none.
+
+    Seeds are those that any of the trials has, ascending.
+    """
+    chosen = runs[runs["trial"].isin(list(trial_numbers))]
+    seeds = sorted(set(chosen["seed"].tolist()))
+    result = np.full((len(trial_numbers), len(seeds), len(columns)), np.nan)
+    row = chosen["trial"].map({int(t): i for i, t in enumerate(trial_numbers)}).to_numpy(dtype=int)
+    seed = chosen["seed"].map({s: i for i, s in enumerate(seeds)}).to_numpy(dtype=int)
+    for position, column in enumerate(columns):
+        result[row, seed, position] = numbers(chosen[column])
+    return result
+
+
+def best(table: pd.DataFrame, by: str = "average_accuracy") -> pd.Series | None:
+    """The finished trial with the highest `by`; the lowest trial number among equals; None if there is none."""
+    candidates = finished(table)
+    values = numbers(candidates[column_of(by, list(table.columns))])
+    if not len(values) or np.isnan(values).all():
+        return None
+    return candidates.iloc[int(np.nanargmax(values))]
+
+
+def row_of(table: pd.DataFrame, trial: int) -> pd.Series | None:
+    """The row of one finished trial or reference, or None."""
+    rows = table[(table["trial"] == trial) & (table["state"] == "done")]
+    return None if rows.empty else rows.iloc[0]
+
+
+def value(row: pd.Series | None, name: str) -> float | None:
+    """One number of a row as a plain float, None where it is missing."""
+    found = None if row is None else row.get(name)
+    return None if found is None or pd.isna(found) else float(found)

@@ -1,0 +1,199 @@
+"""`python -m analysis`: thin over the functions of the same names.
+
+Exit codes: 0 done, 1 the answer is no, 2 bad input (one line on stderr).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import pyarrow.fs as pafs
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.aggregate import column_of, row_of, trials, value
+from analysis.fronts import Front, front, write_front
+from analysis.judging import compare, gate
+from analysis.loading import load, local_folder
+from analysis.reporting import report, shown_settings
+from analysis.selection import select, test_cell, test_summary
+from analysis.study import Setting, Study, study
+from analysis.tables import listed, table
+from analysis.texts import mean_sd, one_line, plain, settings_text, trial_name
+from cfsweep.errors import CfsweepError, InputError
+from cfsweep.results.reader import filesystem
+
+app = typer.Typer(
+    help="Looks at a results folder, local or remote, finished or not.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Dir = Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or a URI such as s3://bucket/folder.")]
+Objectives = Annotated[
+    str, typer.Option(help="Two or three, comma-separated. Default: stability,plasticity and the sweep's third.")
+]
+
+
+@app.command("report")
+def report_command(
+    root: Dir, out: Annotated[Path | None, typer.Option(help="Default: DIR/report.html.")] = None
+) -> None:
+    """Write report.html: one file, works offline."""
+    typer.echo(report(root, out))
+
+
+@app.command("front")
+def front_command(
+    root: Dir,
+    image: Annotated[Path | None, typer.Option(help="Also draw it: .png, .svg or .pdf.")] = None,
+    objectives: Objectives = "",
+) -> None:
+    """Print the front and write front.parquet (in a local folder)."""
+    from analysis.picture import picture  # matplotlib takes half a second to import
+
+    about, found, settings = _front(root, objectives)
+    _print_front(found, settings)
+    fs, _ = filesystem(root)
+    if isinstance(fs, pafs.LocalFileSystem):
+        write_front(found, local_folder(root) / "front.parquet")
+    if image is not None:
+        named = ", ".join(part for part in (about.stream, about.scenario) if part)
+        typer.echo(picture(found, image, len(about.tasks), named))
+
+
+@app.command("table")
+def table_command(
+    root: Dir,
+    format: Annotated[str, typer.Option(help="markdown, latex or csv.")] = "markdown",
+    all: Annotated[bool, typer.Option("--all", help="Every ranked trial, not the front alone.")] = False,
+    objectives: Objectives = "",
+) -> None:
+    """Print the front as a table, best first."""
+    _, found, settings = _front(root, objectives)
+    for text in found.notes:
+        typer.echo(text, err=True)
+    typer.echo(table(found, settings, format, "all" if all else "front"), nl=False)
+
+
+@app.command("gate")
+def gate_command(
+    root: Dir,
+    min_average_accuracy: Annotated[float | None, typer.Option()] = None,
+    min_stability: Annotated[float | None, typer.Option()] = None,
+    min_plasticity: Annotated[float | None, typer.Option()] = None,
+    beats: Annotated[str | None, typer.Option(help="default or naive")] = None,
+) -> None:
+    """Exit with 1 unless the chosen trial holds what is asked, on validation data."""
+    for line in gate(root, min_average_accuracy, min_stability, min_plasticity, beats):
+        typer.echo(line)
+
+
+@app.command("select")
+def select_command(
+    root: Dir,
+    rule: Annotated[str, typer.Option(help="average_accuracy, mixed or stability_at_least.")] = "average_accuracy",
+    at_least: Annotated[float | None, typer.Option(help="The stability that stability_at_least asks for.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Choose anew; the record keeps the old choice.")] = False,
+) -> None:
+    """Choose a trial on validation data, put it on record, then open its test numbers."""
+    record = select(root, rule, at_least, replace)
+    chosen, table_of_trials = int(record["trial"]), trials(load(root))
+    settings = shown_settings(study(root), table_of_trials)
+    typer.echo(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
+    typer.echo(_settings_of(table_of_trials, chosen, settings))
+    tests = test_summary(root)
+    shown = Table(
+        "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"
+    )
+    for trial in dict.fromkeys([chosen, 0, -1, -2]):
+        row = row_of(table_of_trials, trial)
+        validation = mean_sd(value(row, "val_average_accuracy"), value(row, "val_average_accuracy_sd"))
+        shown.add_row(trial_name(trial), validation, test_cell(tests, trial))
+    _console().print(shown)
+
+
+@app.command("compare")
+def compare_command(
+    root: Dir,
+    other: Annotated[str | None, typer.Argument(metavar="[DIR2]", help="A second results folder.")] = None,
+    first: Annotated[int | None, typer.Option(help="A trial. Default: the chosen one; in one folder, 0.")] = None,
+    second: Annotated[int | None, typer.Option(help="A trial. Default: the chosen one.")] = None,
+) -> None:
+    """Compare two folders, or two trials of one, over the seeds that both have."""
+    found = compare(root, other, first, second)
+    shown = Table("metric", "first", "second", "second - first", "95% interval", box=SIMPLE_HEAD)
+    for d in found:
+        spread = "–" if d.interval is None else f"{d.interval[0]:+.4g} to {d.interval[1]:+.4g}"
+        shown.add_row(d.metric, plain(d.first), plain(d.second), f"{d.difference:+.4g}", spread)
+    _console().print(shown)
+    n_seeds = found[0].n_seeds if found else 0
+    typer.echo(f"{n_seeds} paired seed(s)" + ("; an interval needs two." if n_seeds == 1 else "."))
+
+
+def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:
+    about, runs = study(root), load(root)
+    table_of_trials = trials(runs)
+    wanted = tuple(name.strip() for name in objectives.split(",") if name.strip()) or about.front_objectives
+    if len(wanted) not in (2, 3) or len(set(wanted)) != len(wanted):
+        raise InputError(f"front: two or three different objectives must be given, but got {', '.join(wanted)}.")
+    return about, front(table_of_trials, wanted, runs), shown_settings(about, table_of_trials)
+
+
+def _print_front(found: Front, settings: Sequence[Setting]) -> None:
+    console = _console()
+    if len(found.table):
+        shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        metrics = [*found.objectives, *(["average_accuracy"] if "average_accuracy" not in found.objectives else [])]
+        for name in ["trial", *metrics, *(["P(front)"] if found.n_seeds > 1 else [])]:
+            shown.add_column(name.replace("average_accuracy", "avg. accuracy").replace("_", " "), no_wrap=True)
+        shown.add_column("settings", overflow="fold")
+        members = len(found.members)
+        for place, (_, row) in enumerate(listed(found).iterrows()):
+            if place == members:
+                shown.add_section()
+            shown.add_row(*_front_cells(row, metrics, found, settings))
+        console.print(shown)
+        spread = found.hypervolume_interval
+        text = f"{members} of {len(found.table)} trials on the front. Hypervolume {plain(found.hypervolume)}"
+        text += f" (95% interval {spread[0]:.4f} to {spread[1]:.4f})" if spread else ""
+        point = ", ".join(f"{o}={p:g}" for o, p in zip(found.objectives, found.reference_point, strict=True))
+        typer.echo(f"{text};\nreference point {point}; normalisation: {found.normalisation}.")
+    for note in found.notes:
+        typer.echo(note)
+
+
+def _front_cells(row: pd.Series, metrics: Sequence[str], found: Front, settings: Sequence[Setting]) -> list[Text]:
+    cells = [trial_name(int(row["trial"]))]
+    for name in metrics:
+        column = column_of(name, list(row.index))
+        cells.append(mean_sd(value(row, column), value(row, f"{column}_sd")))
+    chance = value(row, "p_on_front")
+    cells += [] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"]
+    return [Text(cell) for cell in [*cells, settings_text(row, settings, " ")]]
+
+
+def _settings_of(table_of_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:
+    row = row_of(table_of_trials, trial)
+    return "" if row is None else settings_text(row, settings)
+
+
+def _console() -> Console:
+    """A terminal's own width; 100 columns in a pipe or a log."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+
+
+def main() -> None:
+    """The entry point: what cfsweep raises on purpose becomes one line and an exit code."""
+    try:
+        app()
+    except CfsweepError as error:
+        print(one_line(str(error), limit=2000), file=sys.stderr)
+        sys.exit(error.exit_code)

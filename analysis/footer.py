@@ -1,0 +1,75 @@
+"""The foot of the report: what every axis and metric is, and where the numbers come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from analysis.fronts import Front
+from analysis.study import Study
+from analysis.texts import for_html
+from cfsweep.metrics import METRICS
+
+_OTHERS = (
+    ("R[t, i]", "accuracy on task i after training on task t, both counted from 0; R[-1, i] before any training"),
+    ("train_s", "seconds of training; a run's share of the pack that it was trained in"),
+    ("stored_bytes", "bytes that the method keeps beside the network: replay examples, anchors, masks"),
+    ("n_parameters", "parameters of the network"),
+    ("± sd", "sample standard deviation over the seeds; absent with one seed"),
+    ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "
+     "that are done with every seed are ranked"),
+    ("P(front)", "share of resamples of the seeds, the same for all trials, in which the trial is on the front; "
+     "it leaves out the chance in which examples are in the validation set"),
+    ("hypervolume", "volume that the front dominates above the reference point (accuracy 0; 1.1 times the largest "
+     "cost), costs divided by their largest value among the trials"),
+    ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled"),
+    ("gap recovered", "(best - naive) / (joint - naive) in average accuracy; the best is picked among many on the same "
+     "validation data, so it looks a little better than it is"),
+    ("naive, joint", "no remedy; trained on all data so far at every task. References, never on the front"),
+)  # fmt: skip
+
+
+def footer(about: Study, found: Front) -> str:
+    """Definitions and origins as HTML."""
+    mixed = (
+        "mixed",
+        f"mean over t >= 1 of w mean_{{i<t}} R[t, i] + (1-w) R[t, t], w = {about.old_weight:g}",
+    )
+    definitions = [(m.name, f"{m.definition} ({m.source})") for m in METRICS]
+    origins = [(name, _flat(about.raw.get(key))) for name, key in _ORIGINS if about.raw.get(key)]
+    origins.append(("objectives of the front", ", ".join(found.objectives)))
+    origins.append(("normalisation of the hypervolume", found.normalisation))
+    return (
+        f"<footer><h2>What the words mean</h2>{_list([*_OTHERS[:1], *definitions, mixed, *_OTHERS[1:]])}"
+        f"<h2>Where the numbers come from</h2>{_list(origins)}</footer>"
+    )
+
+
+_ORIGINS = (
+    ("study", "study_id"),
+    ("created", "created_at"),
+    ("configuration", "config"),
+    ("tasks", "tasks"),
+    ("SHA-256 of the data", "data_sha256"),
+    ("versions", "versions"),
+    ("git revision", "git_revision"),
+    ("conventions", "conventions"),
+)
+
+
+def _flat(content: object) -> str:
+    if isinstance(content, Mapping):
+        return "; ".join(f"{key}: {_short(inner)}" for key, inner in content.items())
+    if isinstance(content, list):
+        return "; ".join(_short(inner) for inner in content)
+    return str(content)
+
+
+def _short(content: object) -> str:
+    plain = isinstance(content, str)
+    return str(content) if plain else json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _list(pairs: list[tuple[str, str]]) -> str:
+    items = (f"<dt>{for_html(name)}</dt><dd>{for_html(text)}</dd>" for name, text in pairs)
+    return f"<dl>{''.join(items)}</dl>"

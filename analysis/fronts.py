@@ -1,0 +1,211 @@
+"""The stability-plasticity front: who is on it, how sure that is, and how much it covers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import moocore
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from analysis.aggregate import COSTS, by_seed, column_of, finished, references
+from analysis.bootstrap import RESAMPLES, interval, resampled_means
+from analysis.files import write_whole
+from analysis.loading import numbers
+from cfsweep.results.schema import METADATA
+
+Floats = NDArray[np.float64]
+DEFAULT_OBJECTIVES = ("stability", "plasticity")
+
+# An accuracy is worth its height above 0. A cost is divided by the largest one among the trials, and 1.1 of that is
+# worth nothing: with 1.0 the dearest trial, or all of them when costs are equal, would cover no volume at all.
+WORST_ACCURACY, WORST_COST = 0.0, 1.1
+
+
+@dataclass(frozen=True)
+class Front:
+    """The finished trials with their place relative to the front.
+
+    `table` has one row per ranked trial, best rank first, then by the first objective: the columns of
+    `analysis.trials`, `rank` (0 is the front), `on_front`, and `p_on_front` in [0, 1] (null with fewer than two seeds).
+    `references` are marked, never members. `hypervolume` is in units of the normalised objectives, its interval
+    covers 95 % of the resamples. `dropped` counts finished trials without a value in some objective.
+    """
+
+    objectives: tuple[str, ...]
+    table: pd.DataFrame
+    references: pd.DataFrame
+    dropped: int
+    n_seeds: int
+    hypervolume: float | None
+    hypervolume_interval: tuple[float, float] | None
+    reference_point: tuple[float, ...]
+    normalisation: str
+    notes: tuple[str, ...]
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """The rows on the front, from the lowest first objective to the highest."""
+        first = column_of(self.objectives[0], list(self.table.columns))
+        return self.table[self.table["on_front"].astype(bool)].sort_values([first, "trial"], ignore_index=True)
+
+
+def front(
+    trials: pd.DataFrame,
+    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
+    runs: pd.DataFrame | None = None,
+    resamples: int = RESAMPLES,
+) -> Front:
+    """The front of the finished trials of `trials` (from `analysis.trials`) in two or three objectives.
+
+    Metrics are maximised; `train_s`, `stored_bytes` and `n_parameters` are minimised. Trials with equal values are
+    on the front together or not at all. With `runs` (from `analysis.load`), seeds are resampled in pairs: each
+    trial gets the share of resamples in which it is on the front, the hypervolume gets an interval. This is the
+    uncertainty from seeds; that of the finite validation set is not in it.
+
+    Raises:
+        InputError: an objective is unknown.
+
+    References:
+        Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II" (rank).
+        Zitzler & Thiele 1998, "Multiobjective Optimization Using Evolutionary Algorithms" (hypervolume).
+    """
+    columns = [column_of(name, list(trials.columns)) for name in objectives]
+    done = finished(trials)
+    points = np.column_stack([numbers(done[c]) for c in columns])
+    whole = ~np.isnan(points).any(axis=1)
+    table, points = done[whole].reset_index(drop=True), points[whole]
+    maximise = maximised(objectives)
+    rank = ranks(points, maximise)
+    scale = _scale(points, objectives)
+    chances, spread, n_seeds = None, None, int(table["n_seeds"].max()) if len(table) else 0
+    if runs is not None and n_seeds > 1:
+        values = by_seed(runs, table["trial"].tolist(), columns)
+        chances, spread = _uncertainty(values, maximise, scale, resamples)
+    table = table.assign(
+        rank=pd.array(rank, dtype="Int64"),
+        on_front=rank == 0,
+        p_on_front=pd.array(chances if chances is not None else [pd.NA] * len(table), dtype="Float64"),
+    )
+    order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
+    dropped = int((~whole).sum())
+    return Front(
+        objectives=tuple(objectives),
+        table=table.iloc[order].reset_index(drop=True),
+        references=references(trials),
+        dropped=dropped,
+        n_seeds=n_seeds,
+        hypervolume=hypervolume(points / scale, maximise) if len(points) else None,
+        hypervolume_interval=spread,
+        reference_point=_reference_point(maximise),
+        normalisation=_normalisation(objectives, scale),
+        notes=_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
+    )
+
+
+def maximised(objectives: Sequence[str]) -> list[bool]:
+    """For each objective, whether more is better.
+
+    >>> maximised(["stability", "train_s"])
+    [True, False]
+    """
+    return [name not in COSTS for name in objectives]
+
+
+def ranks(points: Floats, maximise: Sequence[bool]) -> NDArray[np.int64]:
+    """The non-dominated rank of each of `points` (n, m), 0 for the front; equal points have equal ranks.
+
+    >>> ranks(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]), [True, True]).tolist()
+    [0, 0, 1, 0]
+    """
+    if not len(points):
+        return np.zeros(0, dtype=np.int64)
+    return np.asarray(moocore.pareto_rank(points, maximise=list(maximise)), dtype=np.int64)
+
+
+def hypervolume(points: Floats, maximise: Sequence[bool]) -> float:
+    """The volume that `points` (n, m), costs normalised, dominate above the reference point (0 or 1.1 per axis).
+
+    >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True]), 12)
+    0.75
+    """
+    return float(moocore.hypervolume(points, ref=list(_reference_point(maximise)), maximise=list(maximise)))
+
+
+def _reference_point(maximise: Sequence[bool]) -> tuple[float, ...]:
+    return tuple(WORST_ACCURACY if up else WORST_COST for up in maximise)
+
+
+def _scale(points: Floats, objectives: Sequence[str]) -> Floats:
+    """What each objective is divided by before a hypervolume: 1, and for a cost its largest value (1 if all are 0)."""
+    largest = points.max(axis=0) if len(points) else np.ones(len(objectives))
+    return np.array([(top or 1.0) if name in COSTS else 1.0 for name, top in zip(objectives, largest, strict=True)])
+
+
+def _uncertainty(
+    values: Floats, maximise: Sequence[bool], scale: Floats, resamples: int
+) -> tuple[Floats, tuple[float, float]]:
+    """Share of resamples on the front for each trial, and the interval of the hypervolume."""
+    on_front = np.zeros(len(values))
+    volumes = np.empty(resamples)
+    for index, points in enumerate(resampled_means(values, resamples)):
+        # Sums in another order may differ in the last bit: rounding lets equal trials stay equal.
+        points = np.round(points / scale, 12)
+        on_front += moocore.is_nondominated(points, maximise=list(maximise), keep_weakly=True)
+        volumes[index] = hypervolume(points, maximise)
+    return on_front / resamples, interval(volumes)
+
+
+def _normalisation(objectives: Sequence[str], scale: Floats) -> str:
+    costs = [f"{name} / {s:g}" for name, s in zip(objectives, scale, strict=True) if name in COSTS]
+    return "none" if not costs else "; ".join(costs) + " (the largest among the trials)"
+
+
+def _notes(
+    trials: pd.DataFrame, ranked: int, dropped: int, n_seeds: int, has_runs: bool, objectives: Sequence[str]
+) -> tuple[str, ...]:
+    notes = []
+    own = trials[trials["trial"] >= 0]
+    if not (own["state"] == "done").any():
+        notes.append("No trial has finished yet: there is no front.")
+    if dropped:
+        why = "every one of them: there is no front" if not ranked else "the rest is ranked"
+        notes.append(f"{dropped} finished trial(s) left out, without a value in {' or '.join(objectives)} ({why}).")
+    apart = [f"{n} {state}" for state in ("stopped", "failed", "incomplete") if (n := (own["state"] == state).sum())]
+    if apart:
+        notes.append(f"Not ranked: {', '.join(apart)}.")
+    if ranked and n_seeds == 1:
+        notes.append("One seed only: how far another seed would move the front is unknown. Sweep with --seeds 3.")
+    elif ranked and has_runs and n_seeds < 5:
+        notes.append(f"P(front) and intervals come from {n_seeds} seeds: read them as rough.")
+    return tuple(notes)
+
+
+def write_front(found: Front, path: Path) -> Path:
+    """Writes `found.table` and its references to `path` as Parquet, atomically; what it means is in the metadata.
+
+    References have null in `rank`, `on_front` and `p_on_front`.
+    """
+    rows = pd.concat([found.table, found.references.reindex(columns=found.table.columns)], ignore_index=True)
+    rows["on_front"] = rows["on_front"].astype("boolean")
+    content = pa.Table.from_pandas(rows, preserve_index=False)
+    meaning = {
+        "objectives": found.objectives,
+        "maximised": maximised(found.objectives),
+        "hypervolume": found.hypervolume,
+        "hypervolume_interval_95": found.hypervolume_interval,
+        "reference_point": found.reference_point,
+        "normalisation": found.normalisation,
+        "n_seeds": found.n_seeds,
+        "dropped": found.dropped,
+        "notes": found.notes,
+    }
+    content = content.replace_schema_metadata({**METADATA, b"cfsweep_front": json.dumps(meaning).encode()})
+    write_whole(path, lambda file: pq.write_table(content, file, compression="zstd"))
+    return path

@@ -1,0 +1,97 @@
+"""The front as a still picture (PNG, SVG, PDF)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import palette
+from analysis.aggregate import row_of, value
+from analysis.files import write_whole
+from analysis.fronts import Front
+from analysis.isolines import LABEL, isolines, padded
+from analysis.loading import numbers
+from cfsweep.errors import InputError, unknown
+from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+
+SUFFIXES = ("png", "svg", "pdf")
+X, Y = "val_stability", "val_plasticity"
+
+
+def picture(found: Front, path: Path, n_tasks: int, title: str = "") -> Path:
+    """Draws stability against plasticity with the front, the references and the default, and writes it to `path`.
+
+    With a third objective the front is its projection on these two axes, drawn without a line.
+
+    Raises:
+        InputError: the suffix is unknown, or there is nothing to draw.
+    """
+    kind = path.suffix.lstrip(".").lower()
+    if kind not in SUFFIXES:
+        raise unknown(str(path), "picture format", kind, SUFFIXES)
+    if not len(found.table):
+        raise InputError(f"{path}: nothing to draw. {' '.join(found.notes)}")
+    figure = Figure(figsize=(7.2, 4.8), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    _points(axes, found)
+    _marks(axes, found)
+    _lines(axes, found, n_tasks)
+    axes.set_xlabel("stability: accuracy on the old tasks at the end")
+    axes.set_ylabel("plasticity: accuracy on each task just learned")
+    # A dollar sign in a user's name would start mathematics.
+    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10, color=palette.TEXT)
+    axes.grid(color=palette.GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(loc="best", fontsize=8, frameon=True, framealpha=0.9)
+    write_whole(path, lambda file: figure.savefig(file, format=kind))
+    return path
+
+
+def _points(axes: Axes, found: Front) -> None:
+    members = found.members
+    rest = found.table[~found.table["on_front"].astype(bool)]
+    axes.scatter(
+        numbers(rest[X]), numbers(rest[Y]), s=18, color=palette.OTHERS, alpha=0.7, label="other trials", zorder=2
+    )
+    x, y = numbers(members[X]), numbers(members[Y])
+    if len(found.objectives) == 2:
+        axes.step(x, y, where="pre", color=palette.FRONT, linewidth=1.4, alpha=0.8, zorder=3)
+    if found.n_seeds > 1:
+        dx, dy = numbers(members[f"{X}_sd"]), numbers(members[f"{Y}_sd"])
+        axes.errorbar(x, y, dy, dx, fmt="none", ecolor=palette.FRONT, elinewidth=0.7, alpha=0.35, zorder=3)
+    axes.scatter(x, y, s=34, color=palette.FRONT, label=f"front ({len(members)} trials)", zorder=4)
+
+
+def _marks(axes: Axes, found: Front) -> None:
+    marks = [
+        (found.references, NAIVE_TRIAL, "naive", "X", palette.NAIVE),
+        (found.references, JOINT_TRIAL, "joint", "D", palette.JOINT),
+        (found.table, DEFAULT_TRIAL, "default", "s", palette.DEFAULT),
+    ]
+    for table, trial, name, marker, colour in marks:
+        row = row_of(table, trial) if len(table) else None
+        x, y = value(row, X), value(row, Y)
+        if x is None or y is None:
+            continue
+        axes.scatter(
+            [x], [y], s=70, marker=marker, color=colour, edgecolor="white", linewidth=0.8, label=name, zorder=5
+        )
+        axes.annotate(name, (x, y), (7, 5), textcoords="offset points", fontsize=9, color=palette.TEXT, zorder=6)
+
+
+def _lines(axes: Axes, found: Front, n_tasks: int) -> None:
+    both = [table for table in (found.table, found.references) if len(table)]
+    x_range = padded([v for t in both for v in numbers(t[X]) if v == v])
+    y_range = padded([v for t in both for v in numbers(t[Y]) if v == v])
+    label: str | None = f"equal average accuracy c:\n{LABEL}"
+    for level, start, end in isolines(n_tasks, (*x_range, *y_range)):
+        ends = ([start[0], end[0]], [start[1], end[1]])
+        axes.plot(*ends, "--", color=palette.ISOLINE, linewidth=0.9, zorder=1, label=label)
+        axes.annotate(f"{level:g}", start, (2, -9), textcoords="offset points", fontsize=7, color="#6b7680", zorder=1)
+        label = None
+    axes.set_xlim(*x_range)
+    axes.set_ylim(*y_range)
