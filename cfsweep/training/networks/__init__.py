@@ -1,0 +1,66 @@
+"""Networks: the built-in ones and your own.
+
+`build(NetworkConfig(name=...), input_shape, n_outputs)` gives the `nn.Module`; `registry` lists the built-in ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from cfsweep.config import NetworkConfig
+from cfsweep.errors import unknown
+from cfsweep.training.networks._head import head_of
+from cfsweep.training.networks._lift import unliftable_reason
+from cfsweep.training.networks._own import own_network
+from cfsweep.training.networks.cnn import Cnn
+from cfsweep.training.networks.mlp import Mlp
+from cfsweep.training.networks.resnet import ResNet18Slim
+
+__all__ = ["BuiltinNetwork", "build", "head_of", "registry", "unliftable_reason"]
+
+
+@dataclass(frozen=True)
+class BuiltinNetwork:
+    """A built-in network: one line for the user, and its factory, whose keyword arguments are the network's `args`."""
+
+    doc: str
+    factory: Callable[..., nn.Module]
+
+    @property
+    def args(self) -> dict[str, object]:
+        """The names of the network's own arguments, with their defaults."""
+        parameters = inspect.signature(self.factory).parameters.values()
+        return {p.name: p.default for p in parameters if p.name not in ("input_shape", "n_outputs")}
+
+
+registry: dict[str, BuiltinNetwork] = {
+    "mlp": BuiltinNetwork("fully connected with ReLU; hidden: layer sizes (256, 256)", Mlp),
+    "cnn": BuiltinNetwork("two convolutions (32, 64) and a layer of `hidden` (128) units", Cnn),
+    "resnet18-slim": BuiltinNetwork("ResNet-18 with group norm; width (20), groups (4)", ResNet18Slim),
+}
+
+
+def build(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    """A fresh network that maps (n, *input_shape) float32 to (n, n_outputs) float32.
+
+    Its weights come from torch's global random numbers: seed them first.
+
+    Raises:
+        InputError: the network or one of its arguments is unknown, or does not fit the input.
+
+    >>> head_of(build(NetworkConfig(name="mlp", args={"hidden": [8]}), (1, 8, 8), 10), 10)
+    'head'
+    """
+    if config.name not in registry:
+        if ":" in config.name:
+            return own_network(config, input_shape, n_outputs)
+        raise unknown("network", "network", config.name, registry)
+    entry = registry[config.name]
+    for name in config.args:
+        if name not in entry.args:
+            raise unknown(f"network `{config.name}`", "argument", name, entry.args)
+    return entry.factory(input_shape, n_outputs, **config.args)

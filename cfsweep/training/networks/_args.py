@@ -1,0 +1,40 @@
+"""Checks that the factories of networks share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cfsweep.errors import InputError
+
+
+def whole(network: str, name: str, value: Any) -> int:
+    """`value` as a whole number >= 1.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"network `{network}`: `{name}` must be a whole number >= 1, but got {value!r}. Change it.")
+    return value
+
+
+def wholes(network: str, name: str, value: Any) -> list[int]:
+    """`value` as a list of whole numbers >= 1. Raises as `whole`."""
+    if not isinstance(value, list | tuple):
+        raise InputError(f"network `{network}`: `{name}` must be a list, but got {value!r}. Write `[{value}]`.")
+    return [whole(network, f"{name}[{i}]", each) for i, each in enumerate(value)]
+
+
+def image_shape(network: str, input_shape: tuple[int, ...], smallest: int = 1) -> tuple[int, int, int]:
+    """`input_shape` as (channels, height, width).
+
+    Raises:
+        InputError: the input is no image, or one with a side shorter than `smallest`.
+    """
+    if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
+        raise InputError(
+            f"network `{network}`: it needs images (channels, height, width) with sides >= {smallest}, but the "
+            f"stream's examples have the shape {input_shape}. Use `mlp`, which takes any shape."
+        )
+    channels, height, width = input_shape
+    return channels, height, width

@@ -1,0 +1,67 @@
+"""Task streams: the built-in ones, your own function, your own folder.
+
+`load_stream(StreamConfig(name=...))` gives the `Stream`; `registry` lists the built-in ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cfsweep.config import StreamConfig
+from cfsweep.errors import InputError, unknown
+from cfsweep.training.streams._base import Indices, Stream, Task
+from cfsweep.training.streams.digits import split_digits
+from cfsweep.training.streams.own_folder import from_folder
+from cfsweep.training.streams.own_function import from_function
+from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
+
+__all__ = ["BuiltinStream", "Indices", "Stream", "Task", "load_stream", "registry"]
+
+
+@dataclass(frozen=True)
+class BuiltinStream:
+    """A built-in stream: one line for the user, and what loads it."""
+
+    doc: str
+    load: Callable[[StreamConfig], Stream]
+
+
+registry: dict[str, BuiltinStream] = {
+    "split-digits": BuiltinStream("scikit-learn's 8x8 digits, 5 tasks of 2 classes; embedded", split_digits),
+    "split-mnist": BuiltinStream("MNIST, 5 tasks of 2 digits", partial(split_idx, data_set="MNIST")),
+    "split-fashion-mnist": BuiltinStream(
+        "FashionMNIST, 5 tasks of 2 garments", partial(split_idx, data_set="FashionMNIST")
+    ),
+    "permuted-mnist": BuiltinStream("MNIST under 10 pixel permutations, the first the identity", permuted_mnist),
+    "mnist-halves": BuiltinStream("MNIST 0-4, then 5-9", mnist_halves),
+    "mnist-fashion": BuiltinStream("MNIST, then FashionMNIST", mnist_fashion),
+    "split-cifar10": BuiltinStream("CIFAR-10, 5 tasks of 2 classes", partial(split_cifar, data_set="CIFAR10")),
+    "split-cifar100": BuiltinStream("CIFAR-100, 10 tasks of 10 classes", partial(split_cifar, data_set="CIFAR100")),
+}
+
+
+def load_stream(config: StreamConfig) -> Stream:
+    """The stream that `config` describes; equal for equal configs and data.
+
+    `config.name` is looked up as a built-in stream, then as a folder, then as `package.module:function`.
+
+    Raises:
+        InputError: the name is unknown, a file is missing or damaged, or a setting does not fit the data.
+    """
+    where = f"stream `{config.name}`"
+    for key, seed in (("split_seed", config.split_seed), ("class_order", config.class_order)):
+        if seed != "fixed" and seed < 0:
+            raise InputError(f"{where}: `{key} >= 0` must hold, but got {key}={seed}. Take another seed.")
+    if config.name in registry:
+        return registry[config.name].load(config)
+    if Path(config.name).expanduser().is_dir():
+        return from_folder(config)
+    if ":" in config.name:
+        return from_function(config)
+    if os.sep in config.name or config.name.startswith((".", "~")):
+        raise InputError(f"{where}: there is no such folder. Check the path.")
+    raise unknown("--stream", "stream", config.name, registry)

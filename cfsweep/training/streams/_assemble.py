@@ -1,0 +1,182 @@
+"""From examples and class lists to a stream: order the classes, cut them into tasks, cut the validation shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cfsweep.config import StreamConfig
+from cfsweep.errors import InputError, unknown
+from cfsweep.training.streams._base import Indices, Stream, Task
+
+TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
+_TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
+_CHUNK = 4096  # examples converted at a time while measuring mean and deviation
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some examples: `x` is (n, *input_shape), uint8 or float32; `y` is (n,) int64."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A whole data set with classes 0 .. n_classes-1; `files` maps each file that was read to its SHA-256."""
+
+    train: Examples
+    test: Examples
+    n_classes: int
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A task before its validation share is cut; `train` and `test` are positions in the store."""
+
+    name: str
+    classes: tuple[int, ...]
+    train: Indices
+    test: Indices
+
+
+def stratified_cut(
+    labels: NDArray[np.int64], share: float, seed: int, where: str, classes: Sequence[int] = ()
+) -> tuple[Indices, Indices]:
+    """Positions (kept, cut), both ascending: `share` of each class, rounded half up, goes to the second.
+
+    Depends on the order and equality of the labels alone, not on their values: two tasks that hold the same images
+    under shifted labels are cut alike. `classes` are those that must occur (default: those in `labels`).
+
+    Raises:
+        InputError: a class would have no example left on one of the two sides.
+
+    >>> kept, cut = stratified_cut(np.array([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, 0, "here")
+    >>> len(kept), len(cut)
+    (6, 2)
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in classes or np.unique(labels).tolist():
+        members = np.flatnonzero(labels == label)
+        n_cut = math.floor(share * len(members) + 0.5)
+        if not 1 <= n_cut < len(members):
+            raise InputError(
+                f"{where}: too few examples of class {label}: a share of {share:g} of its {len(members)} must leave "
+                f"at least 1 on each side, but gives {n_cut} and {len(members) - n_cut}. "
+                "Add examples, or change the share."
+            )
+        chosen[rng.permutation(members)[:n_cut]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def with_test(examples: Examples, where: str) -> tuple[Examples, Examples]:
+    """(train, test): a fixed, stratified share of `TEST_SHARE` becomes the test split. Raises as `stratified_cut`."""
+    kept, cut = stratified_cut(examples.y.numpy(), TEST_SHARE, _TEST_SEED, f"{where}, test share")
+    return Examples(examples.x[kept], examples.y[kept]), Examples(examples.x[cut], examples.y[cut])
+
+
+def split(config: StreamConfig, data: DataSet, n_tasks: int) -> Stream:
+    """The data set's classes in `config.class_order`, cut into `config.n_tasks` (default `n_tasks`) equal tasks.
+
+    Classes are numbered in the order in which they come: task k of m classes holds k*m .. k*m+m-1, and its name tells
+    the data set's own numbers.
+
+    Raises:
+        InputError: the tasks would not be equal in size, or a class has too few examples.
+    """
+    n_tasks = config.n_tasks or n_tasks
+    if data.n_classes % n_tasks:
+        divisors = [str(n) for n in range(1, data.n_classes + 1) if data.n_classes % n == 0]
+        raise InputError(
+            f"stream `{config.name}`: `n_tasks` must divide the number of classes ({data.n_classes}), but got "
+            f"n_tasks={n_tasks}. Use one of {', '.join(divisors)}."
+        )
+    order = np.arange(data.n_classes)
+    if config.class_order != "fixed":
+        order = np.random.default_rng(config.class_order).permutation(data.n_classes)
+    new_number = torch.from_numpy(np.argsort(order))
+    n_train = len(data.train.y)
+    y = new_number[torch.cat([data.train.y, data.test.y])]
+    drafts = []
+    for classes in np.arange(data.n_classes).reshape(n_tasks, -1):
+        rows = np.flatnonzero(np.isin(y.numpy(), classes))
+        name = ", ".join(str(own) for own in order[classes])
+        drafts.append(Draft(name, tuple(classes.tolist()), rows[rows < n_train], rows[rows >= n_train]))
+    return assemble(config, torch.cat([data.train.x, data.test.x]), y, drafts, data.files)
+
+
+def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], files: dict[str, str]) -> Stream:
+    """The stream of `drafts`, each with its validation share cut, standardised by the training examples.
+
+    `shift` and `scale` are the mean and 1/deviation of all values of all tasks' training examples (validation and test
+    have no say in them): one number each, not one per pixel or channel.
+
+    Raises:
+        InputError: a class has too few examples for the validation share, or a task has no test example.
+    """
+    labels = y.numpy()
+    tasks = []
+    for draft in drafts:
+        where = f"stream `{config.name}`, task `{draft.name}`"
+        if not len(draft.test):
+            raise InputError(f"{where}: each task needs at least 1 test example, but it has 0. Add some.")
+        train, validation = stratified_cut(
+            labels[draft.train],
+            config.validation_frac,
+            config.split_seed,
+            f"{where}, validation_frac={config.validation_frac:g}",
+            draft.classes,
+        )
+        tasks.append(Task(draft.name, draft.classes, draft.train[train], draft.train[validation], draft.test))
+    mean, deviation = _mean_and_deviation(x, np.concatenate([task.train for task in tasks]))
+    return Stream(config.name, x, y, tuple(tasks), shift=mean, scale=1.0 / deviation, files=files)
+
+
+def _mean_and_deviation(x: Tensor, rows: Indices) -> tuple[float, float]:
+    """Of all values of `x[rows]`; a deviation of 0 is returned as 1. The same on every machine: no parallel sums."""
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    n_values = len(rows) * x[0].numel()
+    if x.dtype == torch.uint8:  # by counts: exact, and no copy in a wider type
+        counts = np.zeros(256)
+        for chunk in chunks:
+            counts += torch.bincount(x[chunk].flatten(), minlength=256).numpy()
+        values = np.arange(256)
+        mean = float((counts * values).sum() / n_values)
+        variance = float((counts * (values - mean) ** 2).sum() / n_values)
+    else:
+        mean = sum(float(x[chunk].numpy().sum(dtype=np.float64)) for chunk in chunks) / n_values
+        squares = (float(((x[chunk].numpy().astype(np.float64) - mean) ** 2).sum()) for chunk in chunks)
+        variance = sum(squares) / n_values
+    return mean, math.sqrt(variance) or 1.0
+
+
+def refuse_class_order(config: StreamConfig, why: str) -> None:
+    """Raise unless the class order is `fixed`."""
+    if config.class_order != "fixed":
+        raise InputError(
+            f"stream `{config.name}`: `class_order` must be `fixed`, because {why}, but got "
+            f"class_order={config.class_order}. Leave it out."
+        )
+
+
+def require_n_tasks(config: StreamConfig, n_tasks: int) -> None:
+    """Raise if another number of tasks is asked for than the stream has."""
+    if config.n_tasks not in (None, n_tasks):
+        raise InputError(
+            f"stream `{config.name}`: it has {n_tasks} tasks, but got n_tasks={config.n_tasks}. Leave `n_tasks` out."
+        )
+
+
+def refuse_args(config: StreamConfig) -> None:
+    """Raise if `config.args` is not empty."""
+    for name in config.args:
+        raise unknown(f"stream `{config.name}`", "argument", name, [])

@@ -1,0 +1,124 @@
+"""Read the files that torchvision downloads, as uint8 tensors, and name the file that is wrong.
+
+torchvision's classes fetch the files and say how they are called. Reading goes file by file here, for two reasons:
+the user learns *which* file is truncated, and its check of MD5 sums (CIFAR) would refuse a smaller set in the true
+format. What was read is proven by the SHA-256 sums that go into the study instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.config import StreamConfig
+from cfsweep.errors import InputError
+from cfsweep.training.streams._assemble import DataSet, Examples
+from cfsweep.training.streams._files import data_root, first_line, require_files, sha256
+
+IdxName = Literal["MNIST", "FashionMNIST"]
+CifarName = Literal["CIFAR10", "CIFAR100"]
+_Read = TypeVar("_Read")
+
+
+def read_idx(config: StreamConfig, name: IdxName) -> DataSet:
+    """MNIST or FashionMNIST: images (1, 28, 28), 10 classes.
+
+    Raises:
+        InputError: a file is missing, truncated, or does not fit its partner.
+    """
+    from torchvision.datasets import mnist  # a slow import
+
+    names = [f"{name}/raw/{Path(archive).stem}" for archive, _ in getattr(mnist, name).resources]
+    root = _fetched(config, getattr(mnist, name), names)
+    x_train, y_train, x_test, y_test = (
+        _guarded(config, mnist.read_image_file if "images" in file else mnist.read_label_file, root / file)
+        for file in names
+    )
+    train = _paired(config, x_train.unsqueeze(1), y_train, root / names[1], 10)
+    test = _paired(config, x_test.unsqueeze(1), y_test, root / names[3], 10)
+    return DataSet(train, test, 10, {file: sha256(root / file) for file in names})
+
+
+def read_cifar(config: StreamConfig, name: CifarName) -> DataSet:
+    """CIFAR-10 or CIFAR-100 (fine labels): images (3, 32, 32), 10 or 100 classes. Raises as `read_idx`."""
+    from torchvision.datasets import cifar  # a slow import
+
+    dataset, n_classes = getattr(cifar, name), 10 if name == "CIFAR10" else 100
+    train_names = [f"{dataset.base_folder}/{file}" for file, _ in dataset.train_list]
+    test_names = [f"{dataset.base_folder}/{file}" for file, _ in dataset.test_list]
+    root = _fetched(config, dataset, train_names + test_names)
+
+    def read(names: list[str]) -> Examples:
+        batches = [_paired(config, *_guarded(config, _cifar_batch, root / n), root / n, n_classes) for n in names]
+        return Examples(torch.cat([batch.x for batch in batches]), torch.cat([batch.y for batch in batches]))
+
+    files = {file: sha256(root / file) for file in train_names + test_names}
+    return DataSet(read(train_names), read(test_names), n_classes, files)
+
+
+def _fetched(config: StreamConfig, dataset: Any, names: list[str]) -> Path:
+    """The data folder, with all of `names` in it; downloads only if that was asked for and something is missing."""
+    root = data_root(config)
+    if config.download and not all((root / name).is_file() for name in names):
+        try:
+            dataset(root, download=True)
+        except Exception as error:  # whatever the network, the server or the disk does: one line for the user
+            raise InputError(
+                f"stream `{config.name}`: downloading {dataset.__name__} into {root} failed ({first_line(error)}). "
+                "Fetch the files by hand, or try again."
+            ) from error
+    require_files(config, root, names)
+    return root
+
+
+def _guarded(config: StreamConfig, read: Callable[[str], _Read], path: Path) -> _Read:
+    try:
+        return read(str(path))
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise InputError(
+            f"stream `{config.name}`: the file {path} is truncated or not what its name says ({first_line(error)}). "
+            "Replace it, or delete it and fetch it with `--download`."
+        ) from error
+
+
+def _paired(config: StreamConfig, x: Tensor, y: Tensor, path: Path, n_classes: int) -> Examples:
+    if len(x) != len(y) or not len(y) or int(y.min()) < 0 or int(y.max()) >= n_classes:
+        raise InputError(
+            f"stream `{config.name}`: the file {path} must hold one label in 0 .. {n_classes - 1} for each of the "
+            f"{len(x)} images, but it holds {len(y)} with values {sorted(set(y.tolist()))[:12]}. Replace the files."
+        )
+    return Examples(x, y)
+
+
+def _cifar_batch(path: str) -> tuple[Tensor, Tensor]:
+    with open(path, "rb") as file:
+        entry = _PlainUnpickler(file, encoding="latin1").load()  # Python 2 wrote the published files
+    labels = entry["labels"] if "labels" in entry else entry["fine_labels"]
+    pixels = np.ascontiguousarray(entry["data"])
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"the images are {pixels.dtype} where uint8 was expected")
+    return torch.from_numpy(pixels.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels, dtype=torch.int64)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Unpickles arrays and plain containers only: without the MD5 check a pickle could run any code."""
+
+    _allowed = {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("_codecs", "encode"),
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._allowed:
+            raise pickle.UnpicklingError(f"a data file may not name {module}.{name}")
+        return getattr(importlib.import_module(module.replace("numpy.core", "numpy._core")), name)

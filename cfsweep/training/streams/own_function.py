@@ -1,0 +1,112 @@
+"""Your own stream as a Python function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from cfsweep.config import StreamConfig
+from cfsweep.errors import InputError, unknown
+from cfsweep.training.streams._assemble import Examples
+from cfsweep.training.streams._base import Stream
+from cfsweep.training.streams._files import first_line, sha256
+from cfsweep.training.streams._own_code import current_folder_importable, own_function
+from cfsweep.training.streams._own_data import OwnTask, checked_examples, digest, own_stream
+
+
+def from_function(config: StreamConfig) -> Stream:
+    """The stream that the function `package.module:function`, called with `config.args`, returns.
+
+    The function returns a list with one item per task. An item is a mapping with `train`, `test` and, if you like,
+    `name`, or a tuple (train, test). Each part is a pair (x, y) of tensors or arrays, or a `torch.utils.data.Dataset`
+    of such pairs, which is read once from front to back (a random transform is therefore frozen). Without `test`, a
+    fixed, stratified fifth of `train` becomes test data. The validation share is always cut from `train`.
+
+    The function is called in every worker and must return the same each time: `Stream.files` holds the SHA-256 of its
+    module and of the arrays it returned, so a study can tell.
+
+    Raises:
+        InputError: the function is missing, raises, or returns anything else.
+    """
+    where = f"stream `{config.name}`"
+    with current_folder_importable():
+        function = own_function(config.name, where)
+        try:
+            inspect.signature(function).bind(**config.args)
+        except TypeError as error:
+            raise InputError(f"{where}: its arguments do not fit ({error}). Change `args`.") from error
+        try:
+            returned = function(**config.args)
+            items = list(returned) if isinstance(returned, Sequence) else None
+        except Exception as error:  # the user's function may raise anything
+            raise InputError(f"{where}: the function failed ({first_line(error)}). Call it to see more.") from error
+        if not items:
+            raise InputError(
+                f"{where}: the function must return a list with one item per task, but returned "
+                f"{'an empty one' if items is not None else type(returned).__name__}. See examples/own_stream.py."
+            )
+        # datasets read their items lazily: still within the folder's reach
+        tasks = [_task(item, f"task {number}", where) for number, item in enumerate(items)]
+    files = {f"{config.name} (returned arrays)": digest(tasks)}
+    source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isfunction(function) else None
+    if source and Path(source).is_file():
+        files[Path(source).name] = sha256(Path(source))
+    return own_stream(config, tasks, files)
+
+
+def _task(item: Any, name: str, stream: str) -> OwnTask:
+    where = f"{stream}, {name}"
+    if isinstance(item, Mapping):
+        for key in item:
+            if key not in ("train", "test", "name"):
+                raise unknown(where, "key", str(key), ["train", "test", "name"])
+        train, test, name = item.get("train"), item.get("test"), str(item.get("name", name))
+    elif isinstance(item, tuple | list) and len(item) in (1, 2):
+        train, test = item[0], item[1] if len(item) == 2 else None
+    else:
+        raise InputError(
+            f"{where}: a task is a mapping with `train` and `test` or a tuple (train, test), but got "
+            f"{type(item).__name__}. See examples/own_stream.py."
+        )
+    if train is None:
+        raise InputError(f"{where}: a task needs `train`, but it is missing. Add it.")
+    return OwnTask(name, _part(train, f"{where}, train"), None if test is None else _part(test, f"{where}, test"))
+
+
+def _part(part: Any, where: str) -> Examples:
+    if isinstance(part, TensorDataset) and len(part.tensors) == 2:
+        return checked_examples(*part.tensors, where)
+    if isinstance(part, Dataset):
+        return _read(part, where)
+    if isinstance(part, tuple | list) and len(part) == 2:
+        return checked_examples(part[0], part[1], where)
+    raise InputError(
+        f"{where}: it must be a pair (x, y) or a torch Dataset, but got {type(part).__name__}. "
+        "See examples/own_stream.py."
+    )
+
+
+def _read(dataset: Dataset[Any], where: str) -> Examples:
+    if not hasattr(dataset, "__len__"):
+        raise InputError(f"{where}: a dataset must have a length, but {type(dataset).__name__} has none. Add __len__.")
+    try:
+        items = [dataset[i] for i in range(len(dataset))]
+        xs, ys = [item[0] for item in items], [int(item[1]) for item in items]
+    except Exception as error:  # the user's dataset may raise anything
+        raise InputError(
+            f"{where}: reading the dataset failed ({first_line(error)}). Its items must be pairs (x, label)."
+        ) from error
+    for x in xs:
+        if not isinstance(x, Tensor | np.ndarray):  # a PIL image would pass as an array, in height x width x channels
+            raise InputError(
+                f"{where}: a dataset's x must be a tensor or an array, but got {type(x).__name__}. "
+                "Give the dataset a transform such as torchvision's PILToTensor."
+            )
+    arrays = [x.detach().cpu().numpy() if isinstance(x, Tensor) else x for x in xs]
+    return checked_examples(arrays, ys, where)
