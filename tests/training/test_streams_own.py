@@ -92,10 +92,12 @@ def pil():
 def any_value(which):
     x, y = pair(0)
     return {
-        "none": None, "empty": [], "number": [3], "no_train": [{"test": pair(0)}], "key": [{"train": pair(0), "tset": 1}],
+        "none": None, "empty": [], "number": [3], "no_train": [{"test": pair(0)}],
+        "key": [{"train": pair(0), "tset": 1}],
         "part": [(3, 4)], "endless": [(Endless(),)], "wrong": [(Wrong(0),)],
         "text": [((np.array(["a"] * 20), y),)], "ragged": [(([[1], [1, 2]], [0, 1]),)],
-        "flat": [((x[:, 0], y),)], "lengths": [((x, y[:-1]),)], "two_d": [((x, y[:, None]),)], "void": [((x[:0], y[:0]),)],
+        "flat": [((x[:, 0], y),)], "lengths": [((x, y[:-1]),)], "two_d": [((x, y[:, None]),)],
+        "void": [((x[:0], y[:0]),)],
         "float_y": [((x, y.astype(float)),)], "negative": [((x, y - 1),)],
         "nan": [((np.where(np.arange(60).reshape(20, 3) == 7, np.nan, x), y),)], "big": [((x * 1e300, y),)],
         "shapes": [(pair(0), pair(0, 8)), ((np.zeros((20, 4)), y),)],

@@ -13,8 +13,8 @@ class Cnn(nn.Module):
     Two 3x3 convolutions (32, 64), 2x2 max-pooling, one fully connected layer of `hidden` units.
 
     References:
-        PyTorch's own MNIST example (pytorch/examples, mnist/main.py), without its dropout: this library adds noise
-        by no other way than the order of the examples.
+        PyTorch's own MNIST example (pytorch/examples, mnist/main.py), without its dropout, whose random numbers
+        stacked runs cannot each draw for themselves.
     """
 
     def __init__(self, input_shape: tuple[int, ...], n_outputs: int, hidden: int = 128) -> None:

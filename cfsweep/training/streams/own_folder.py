@@ -48,7 +48,8 @@ def from_folder(config: StreamConfig) -> Stream:
 
 
 def _from_npz(path: Path, where: str) -> OwnTask:
-    with np.load(path, allow_pickle=False) as content:  # a pickle could run any code
+    # opened here, because np.load leaves a damaged file open; no pickle, because one could run any code
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
         arrays = {key: content[key] for key in content.files}
     for key in arrays:
         if key not in _NPZ_KEYS:
