@@ -36,6 +36,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+# So many settings have a column each beside the results in 100 columns; more share one.
+COLUMNS = 5
+
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or a URI such as s3://bucket/folder.")]
 Objectives = Annotated[
     str, typer.Option(help="Two or three, comma-separated. Default: stability,plasticity and the sweep's third.")
@@ -154,7 +157,9 @@ def _print_front(found: Front, settings: Sequence[Setting]) -> None:
         metrics = [*found.objectives, *(["average_accuracy"] if "average_accuracy" not in found.objectives else [])]
         for name in ["trial", *metrics, *(["P(front)"] if found.n_seeds > 1 else [])]:
             shown.add_column(name.replace("average_accuracy", "avg. accuracy").replace("_", " "), no_wrap=True)
-        shown.add_column("settings", overflow="fold")
+        apart = len(settings) <= COLUMNS
+        for name in [s.name.replace("_", "_\n") for s in settings] if apart else ["settings"]:
+            shown.add_column(Text(name), overflow="fold")
         members = len(found.members)
         for place, (_, row) in enumerate(listed(found).iterrows()):
             if place == members:
@@ -177,7 +182,11 @@ def _front_cells(row: pd.Series, metrics: Sequence[str], found: Front, settings:
         cells.append(mean_sd(value(row, column), value(row, f"{column}_sd")))
     chance = value(row, "p_on_front")
     cells += [] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"]
-    return [Text(cell) for cell in [*cells, settings_text(row, settings, " ")]]
+    if len(settings) <= COLUMNS:
+        cells += ["" if int(row["trial"]) < 0 else plain(row.get(s.column), digits=3) for s in settings]
+    else:
+        cells.append(settings_text(row, settings, " "))
+    return [Text(cell) for cell in cells]
 
 
 def _settings_of(table_of_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis import palette
 from analysis.aggregate import column_of, row_of, value
 from analysis.fronts import Front
-from analysis.isolines import LABEL, isolines, padded
+from analysis.isolines import isolines, padded
 from analysis.loading import numbers
 from analysis.study import Setting
 from analysis.texts import for_plotly, mean_sd, plain, settings_text, trial_name
@@ -94,7 +94,9 @@ def _isolines(figure: go.Figure, n_tasks: int, box: tuple[float, float, float, f
         text = {"text": f"c = {level:g}", "showarrow": False, "font": {"size": 10, "color": "#66717c"}}
         figure.add_annotation(x=start[0], y=start[1], xanchor="left", yanchor="top", xshift=2, **text)
     line = {"color": palette.ISOLINE, "width": 1, "dash": "dash"}
-    figure.add_scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name=LABEL, visible=True)
+    figure.add_scatter(
+        x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name="equal average accuracy c (see below)"
+    )
 
 
 def _trials(
@@ -137,7 +139,7 @@ def _marks(figure: go.Figure, found: Front, settings: Sequence[Setting], chosen:
             mode="markers+text",
             name=name,
             text=[name],
-            textposition="bottom center" if name == "chosen" else "top right",
+            textposition="bottom center" if name in ("chosen", "default") else "top right",
             marker=marker,
             hovertext=[hover(row, found.objectives, settings)],
             hoverinfo="text",
@@ -147,7 +149,8 @@ def _marks(figure: go.Figure, found: Front, settings: Sequence[Setting], chosen:
 def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Sequence[str]) -> go.Figure:
     """Accuracy matrices (T+1, T) side by side on one colour scale from 0 to 1, the numbers written in the cells."""
     figure = go.Figure()
-    width = 1 / len(matrices)
+    gap = 0.1
+    width = (1 - gap * (len(matrices) - 1)) / len(matrices)
     for place, (title, matrix) in enumerate(matrices):
         n_tasks = matrix.shape[1]
         suffix = "" if place == 0 else str(place + 1)
@@ -166,9 +169,9 @@ def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Se
             colorbar={"title": {"text": "accuracy", "side": "right"}, "thickness": 12},
             xaxis=f"x{suffix}", yaxis=f"y{suffix}",
         )  # fmt: skip
-        gap = 0.0 if place == 0 else 0.09
+        left = place * (width + gap)
         figure.layout[f"xaxis{suffix}"] = {
-            "domain": [place * width + gap, (place + 1) * width - 0.01], "anchor": f"y{suffix}",
+            "domain": [left, left + width], "anchor": f"y{suffix}",
             "title": {"text": "evaluated on task"}, "tickvals": list(range(n_tasks)), "ticktext": columns,
         }  # fmt: skip
         figure.layout[f"yaxis{suffix}"] = {
@@ -176,7 +179,7 @@ def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Se
             "ticktext": [_after(t, columns) for t in range(n_tasks + 1)], "automargin": True,
         }  # fmt: skip
         figure.add_annotation(
-            text=for_plotly(title), x=place * width + gap, xref="paper", xanchor="left", y=1.0, yref="paper",
+            text=for_plotly(title), x=left, xref="paper", xanchor="left", y=1.0, yref="paper",
             yanchor="bottom", showarrow=False, yshift=6, font={"size": 14},
         )  # fmt: skip
     styled(figure, 150 + 44 * (matrices[0][1].shape[1] + 1))

@@ -25,6 +25,7 @@ p { margin: 4px 0 10px; max-width: 85ch; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 18px 0; }
 .card { background: #fff; border: 1px solid #e3e7eb; border-radius: 8px; padding: 12px 14px; }
 .card b { display: block; font-size: 22px; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.card b { white-space: nowrap; } .card small { font-size: 14px; font-weight: 500; color: #52606d; }
 .card span { font-size: 13px; color: #52606d; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
@@ -77,9 +78,14 @@ def note(text: str) -> str:
 
 
 def cards(pairs: Sequence[tuple[str, str]]) -> str:
-    """Headline numbers: (number, what it is), plain text."""
-    made = (f'<div class="card"><b>{for_html(n)}</b><span>{for_html(what)}</span></div>' for n, what in pairs)
+    """Headline numbers: (number, what it is), plain text; ` ± sd` is set smaller."""
+    made = (f'<div class="card"><b>{_number(n)}</b><span>{for_html(what)}</span></div>' for n, what in pairs)
     return '<div class="cards">' + "".join(made) + "</div>"
+
+
+def _number(text: str) -> str:
+    mean, plus, sd = text.partition(" ±")
+    return for_html(mean) + (f"<small>{for_html(plus + sd)}</small>" if plus else "")
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -55,7 +55,13 @@ def _points(axes: Axes, found: Front) -> None:
     members = found.members
     rest = found.table[~found.table["on_front"].astype(bool)]
     axes.scatter(
-        numbers(rest[X]), numbers(rest[Y]), s=18, color=palette.OTHERS, alpha=0.7, label="other trials", zorder=2
+        numbers(rest[X]),
+        numbers(rest[Y]),
+        s=18,
+        color=palette.OTHERS,
+        alpha=0.7,
+        label=f"other trials ({len(rest)})",
+        zorder=2,
     )
     x, y = numbers(members[X]), numbers(members[Y])
     if len(found.objectives) == 2:

@@ -59,8 +59,10 @@ def _log_axis(values: Floats) -> tuple[Floats, list[float], list[str]]:
     decades = decades[:: max(1, len(decades) // 6)]
     ticks = [foot + (1 - foot) * (d - low) / width for d in decades]
     texts = [f"{10.0**d:g}" for d in decades]
-    if len(ticks) < 2:
-        ticks, texts = [foot, 1.0], [f"{10**low:.3g}", f"{10**high:.3g}"]
+    for end, level in ((foot, low), (1.0, high)):
+        if all(abs(end - tick) > 0.06 for tick in ticks):
+            ticks.append(end)
+            texts.append(f"{10**level:.3g}")
     return places, [*([0.0] if foot else []), *ticks], [*(["0"] if foot else []), *texts]
 
 

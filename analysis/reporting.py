@@ -127,7 +127,9 @@ def _front_section(found: Front, settings: tuple[Setting, ...], about: Study, ch
         volume += f" (95% interval from resampled seeds: {low:.3f} to {high:.3f})"
     point = ", ".join(f"{name} {p:g}" for name, p in zip(found.objectives, found.reference_point, strict=True))
     text = f"{len(found.members)} of {len(found.table)} trials are on the front: no other trial is as good in "
-    text += f"{', '.join(found.objectives)} and better in one. {volume}, above the reference point ({point})."
+    text += (
+        f"{' and '.join(found.objectives)} and better in one of them. {volume}, above the reference point ({point})."
+    )
     if len(found.objectives) == 3:
         text += f" The figure is a projection; colour is {found.objectives[2]}, less is better."
     figure = page.chart(front_figure(found, settings, len(about.tasks), chosen), "front-figure")
@@ -146,9 +148,10 @@ def _choice_section(
         how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected."
         return page.section("choice", "The chosen trial", page.paragraph(text), page.paragraph(how))
     tests = test_summary(root)
-    rows = []
-    for trial in dict.fromkeys([int(row["trial"]), DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL]):
-        rows.append([trial_name(trial), _average(row_of(all_trials, trial)), test_cell(tests, trial)])
+    rows = [
+        [trial_name(trial), _average(row_of(all_trials, trial)), test_cell(tests, trial)]
+        for trial in dict.fromkeys([int(row["trial"]), DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL])
+    ]
     head = ["trial", "validation, average accuracy", "test, average accuracy"]
     how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
     return page.section("choice", "The chosen trial", page.paragraph(f"{text} {how}"), page.html_table(head, rows))

@@ -19,15 +19,16 @@ _LATEX = {
 }  # fmt: skip
 
 
-def plain(value: Any, missing: str = "–") -> str:
-    """One value in four significant digits at most.
+def plain(value: Any, missing: str = "–", digits: int = 4) -> str:
+    """One value in `digits` significant digits at most.
 
     >>> plain(1000000.0), plain(0.30000000004), plain(64), plain("sgd"), plain(None)
     ('1e+06', '0.3', '64', 'sgd', '–')
     """
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return missing
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    # Rounded first: 1039.6 in three digits is then 1040, where the exponent form of `.3g` would say 1.04e+03.
+    return f"{float(f'{value:.{digits}g}'):g}" if isinstance(value, float) else str(value)
 
 
 def mean_sd(mean: float | None, sd: float | None = None, digits: int = 3) -> str:
