@@ -24,6 +24,11 @@ class RunSpec:
     def key(self) -> tuple[int, int]:
         return (self.trial, self.seed)
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The values that are numbers."""
+        return {name: float(value) for name, value in self.values.items() if not isinstance(value, str)}
+
 
 @dataclass(frozen=True)
 class PackSpec:
@@ -91,28 +96,26 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class PackReport:
-    """What a pack says after each task: the records of the runs that took part in it, and where it ran.
+    """What a pack says after each task: the records of all its runs, dropped ones included, and where it ran.
 
-    `counts` are the numbers of examples per task of the validation and of the test data.
+    `task` is the last one trained. `counts` are the numbers of examples per task of the validation and of the test data.
     """
 
     task: int
     done: bool
     records: tuple[RunRecord, ...]
     counts: dict[str, list[int]]
-    n_parameters: int
-    peak_bytes: int
-    host: str
-    device: str
-    fisher_convention: str | None
-    penalty_convention: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    n_parameters: int | None = None
+    peak_bytes: int | None = None
+    host: str | None = None
+    device: str | None = None
+    fisher_convention: str | None = None
+    penalty_convention: str | None = None
 
     @staticmethod
-    def from_dict(content: dict[str, Any]) -> PackReport:
-        return PackReport(**{**content, "records": tuple(RunRecord(**record) for record in content["records"])})
+    def of_failure(record: RunRecord, counts: dict[str, list[int]]) -> PackReport:
+        """The report of a run whose pack never came to report."""
+        return PackReport(task=record.tasks_done, done=True, records=(record,), counts=counts)
 
 
 def accuracy_rows(counts: list[list[int]], n_examples: list[int]) -> NDArray[np.float64]:

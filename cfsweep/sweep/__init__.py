@@ -1,0 +1,1 @@
+"""The sweep: Optuna asks, Ray Tune schedules packs, the driver writes."""

@@ -1,0 +1,59 @@
+"""The driver's desk: an actor on the driver's machine where workers fetch packs and leave checkpoints.
+
+So neither the specifications nor the checkpoints need a file system that the machines share.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cfsweep.results.writer import write_atomically
+
+Key = tuple[int, int]
+
+
+class DeskState:
+    """What lies on the desk; plain Python, the actor only carries it."""
+
+    def __init__(self, checkpoints: str, stream: Any) -> None:
+        self.checkpoints = Path(checkpoints)
+        self.stream = stream
+        self.specs: dict[str, dict[str, Any]] = {}
+        self.dropped: dict[str, set[Key]] = {}
+
+    def put(self, pack_id: str, spec: dict[str, Any]) -> None:
+        """A pack that a worker may fetch, whole or from its checkpoint."""
+        self.specs[pack_id] = spec
+        self.dropped.setdefault(pack_id, set())
+
+    def fetch(self, pack_id: str) -> tuple[dict[str, Any], bytes | None, Any]:
+        """(specification, last checkpoint or None, reference to the stream)."""
+        path = checkpoint_path(self.checkpoints, pack_id)
+        return self.specs[pack_id], path.read_bytes() if path.exists() else None, self.stream
+
+    def drop(self, pack_id: str, keys: set[Key]) -> None:
+        self.dropped.setdefault(pack_id, set()).update(keys)
+
+    def dropped_from(self, pack_id: str) -> set[Key]:
+        return self.dropped.get(pack_id, set())
+
+    def save(self, pack_id: str, checkpoint: bytes) -> None:
+        """Replaces the pack's checkpoint, unless the pack is closed."""
+        if pack_id in self.specs:
+            write_atomically(checkpoint_path(self.checkpoints, pack_id), lambda file: file.write(checkpoint))
+
+    def close(self, pack_id: str) -> None:
+        """The pack is done: its checkpoint goes."""
+        self.specs.pop(pack_id, None)
+        self.dropped.pop(pack_id, None)
+        checkpoint_path(self.checkpoints, pack_id).unlink(missing_ok=True)
+
+
+def checkpoint_path(folder: Path, pack_id: str) -> Path:
+    return folder / f"{pack_id}.pt"
+
+
+Desk = ray.remote(num_cpus=0)(DeskState)

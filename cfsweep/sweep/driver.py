@@ -1,0 +1,251 @@
+"""What drives a sweep: asks Optuna, hands out packs, takes reports, stops losers, writes results.
+
+It knows nothing of Ray: a scheduler calls `next_pack`, `take_report` and `lose`. It is the only writer of the journal
+and of Parquet. A result is written to Parquet first and told to Optuna then; both may be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import optuna
+
+from cfsweep.config import StudyConfig
+from cfsweep.hypers import Hyper
+from cfsweep.results.reader import read_table
+from cfsweep.results.schema import DEFAULT_TRIAL
+from cfsweep.results.writer import write_atomically, write_part
+from cfsweep.sweep.folder import Folder
+from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
+from cfsweep.sweep.rows import Ended, objective_values, schemas, tables
+from cfsweep.sweep.stopping import MedianStopper, RankStopper, Stopper, intermediate
+from cfsweep.sweep.trials import Trial, TrialBook
+from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, accuracy_rows
+
+Key = tuple[int, int]
+MAX_ATTEMPTS = 3  # of a pack whose worker dies; then its runs are tried one by one, and at last given up
+
+
+@dataclass
+class Issued:
+    """A pack on its way: what it is, which attempt, when it began."""
+
+    pack_id: str
+    spec: PackSpec
+    attempt: int = 1
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Driver:
+    """One sweep over one folder.
+
+    `counts` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack;
+    `now()` gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have lost, and
+    `close(pack_id)`, called when a pack is over.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        config: StudyConfig,
+        hypers: dict[str, Hyper],
+        study: optuna.Study,
+        counts: dict[str, list[int]],
+        workers: int,
+        pack_size: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder, self.config, self.hypers, self.counts = folder, config, hypers, counts
+        self.workers, self.pack_size, self.now = workers, pack_size, now
+        self.drop: Callable[[str, set[Key]], None] = lambda pack_id, keys: None
+        self.close: Callable[[str], None] = lambda pack_id: None
+        self.started = now()
+        self.schemas = schemas(config, hypers)
+        self.stopper: Stopper = MedianStopper() if len(config.objective.names) == 1 else RankStopper()
+        self.book = TrialBook(config, hypers, study)
+        self.queue: list[Issued] = []
+        self.in_flight: dict[str, Issued] = {}
+        self.n_packs = 0
+        self.interrupted = False
+        self._pick_up()
+
+    # ------------------------------------------------------------------ the scheduler's side
+
+    @property
+    def out_of_time(self) -> bool:
+        budget = self.config.time_budget_s
+        return budget is not None and self.now() - self.started >= budget
+
+    @property
+    def complete(self) -> bool:
+        """The whole budget of trials, and the references, have ended."""
+        return not self.in_flight and not self.queue and self.book.n_asked >= self.config.trials
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is on its way, and nothing more is to be handed out."""
+        return not self.in_flight and (self.interrupted or self.out_of_time or self.complete)
+
+    def next_pack(self) -> Issued | None:
+        """The next pack to train, or None if there is none now."""
+        if self.interrupted or self.out_of_time:
+            return None
+        if not self.queue:
+            self._ask()
+        if not self.queue:
+            return None
+        issued = replace(self.queue.pop(0), started_at=datetime.now(UTC))
+        content = json.dumps({"spec": issued.spec.to_dict(), "attempt": issued.attempt}).encode()
+        write_atomically(self.folder.checkpoints / f"{issued.pack_id}.json", lambda file: file.write(content))
+        self.in_flight[issued.pack_id] = issued
+        return issued
+
+    def ended_runs(self, issued: Issued) -> set[Key]:
+        """The runs of a pack that is issued again which are not to be trained on."""
+        return {run.key for run in issued.spec.runs if self.book.has_ended(run)}
+
+    def take_report(self, pack_id: str, report: PackReport) -> None:
+        """Takes in what a pack says. What is known already is passed over, so a report may come twice."""
+        issued = self.in_flight.get(pack_id)
+        if issued is None:
+            return
+        ended: list[Ended] = []
+        touched: dict[int, Trial] = {}
+        for record in report.records:
+            trial = self.book.trials.get(record.trial)
+            if trial is None or trial.told or record.seed in trial.states:
+                continue
+            touched[trial.number] = trial
+            trial.records[record.seed] = record
+            if record.failure is not None:
+                ended.append(self._end(trial, record, "failed", issued))
+            elif record.tasks_done == len(self.counts["validation"]):
+                trial.objectives[record.seed] = objective_values(record, report, self.config.objective)
+                ended.append(self._end(trial, record, "done", issued))
+        for trial in touched.values():
+            if self._loses(trial):
+                ended += [self._end(trial, record, "stopped", issued) for record in trial.running]
+        self._drop({run.record.key for run in ended if run.state == "stopped"})
+        self._write(f"{pack_id}-a{issued.attempt}-t{report.task}", report, ended)
+        if all(self.book.has_ended(run) for run in issued.spec.runs):
+            self._forget(pack_id)
+
+    def lose(self, pack_id: str, reason: str, died: bool) -> None:
+        """A pack came to grief: its worker `died`, or its code raised.
+
+        A dead worker's pack goes on from its last checkpoint, up to `MAX_ATTEMPTS` attempts. A pack that raises, or
+        dies too often, is split into packs of one run, so that one bad run cannot take its neighbours with it; a
+        run alone fails with the reason.
+        """
+        issued = self.in_flight.pop(pack_id, None)
+        if issued is None or self.interrupted:
+            return
+        if died and issued.attempt < MAX_ATTEMPTS:
+            self.queue.insert(0, replace(issued, attempt=issued.attempt + 1))
+            return
+        self._forget(pack_id)
+        left = [run for run in issued.spec.runs if not self.book.has_ended(run)]
+        if len(issued.spec.runs) > 1:
+            self._enqueue([replace(issued.spec, runs=(run,)) for run in left])
+            return
+        for run in left:
+            trial = self.book[run.trial]
+            record = replace(trial.records.get(run.seed) or RunRecord(run.trial, run.seed), failure=reason)
+            part = f"{pack_id}-a{issued.attempt}-failed"
+            self._write(part, PackReport.of_failure(record, self.counts), [self._end(trial, record, "failed", issued)])
+
+    # ------------------------------------------------------------------ asking
+
+    def _ask(self) -> None:
+        remaining = self.config.trials - self.book.n_asked
+        if remaining > 0:
+            wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
+            self._enqueue_trials([self.book.ask() for _ in range(min(wanted, remaining))])
+
+    def _enqueue_trials(self, trials: Iterable[Trial]) -> None:
+        runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in range(self.config.seeds)]
+        open_runs = [run for run in runs if not self.book.has_ended(run)]
+        self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size))
+
+    def _enqueue(self, specs: Iterable[PackSpec]) -> None:
+        for spec in specs:
+            self.queue.append(Issued(f"pack{self.n_packs:06d}", spec))
+            self.n_packs += 1
+
+    # ------------------------------------------------------------------ resuming
+
+    def _pick_up(self) -> None:
+        """Takes up what an earlier driver left: runs written but not told, packs on their way, trials not begun."""
+        references = reference_packs(self.config, self.hypers, self.pack_size) if self.config.references else []
+        for spec in references:
+            for run in spec.runs:
+                self.book.add_reference(run)
+        for row in read_table(self.folder.root, "runs").to_pylist():
+            self.book.load(row)
+        for trial in self.book:
+            self.book.tell(trial)
+        on_their_way = self._pick_up_packs()
+        for spec in references:
+            left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
+            self._enqueue([replace(spec, runs=left)] if left else [])
+        begun = {trial for trial, _ in on_their_way}
+        self._enqueue_trials(t for t in self.book if t.asked is not None and t.number not in begun)
+
+    def _pick_up_packs(self) -> set[Key]:
+        """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""
+        found: set[Key] = set()
+        for path in sorted(self.folder.checkpoints.glob("pack*.json")):
+            content = json.loads(path.read_text())
+            issued = Issued(path.stem, PackSpec.from_dict(content["spec"]), content["attempt"] + 1)
+            self.n_packs = max(self.n_packs, int(path.stem.removeprefix("pack")) + 1)
+            left = {run.key for run in issued.spec.runs} - self.ended_runs(issued)
+            if left:
+                self.queue.append(issued)
+            else:
+                self._forget(path.stem)
+            found |= left
+        return found
+
+    # ------------------------------------------------------------------ ending runs
+
+    def _end(self, trial: Trial, record: RunRecord, state: str, issued: Issued) -> Ended:
+        trial.states[record.seed] = state
+        return Ended(state, record, issued.spec.method, trial.values, issued.attempt, issued.started_at)
+
+    def _loses(self, trial: Trial) -> bool:
+        """Looks at every task that all seeds of the trial have finished since last time; the default never loses."""
+        if trial.asked is None or trial.number == DEFAULT_TRIAL or not self.config.early_stopping:
+            return False
+        if not trial.running or len(trial.records) < self.config.seeds or "failed" in trial.states.values():
+            return False
+        loses = False
+        for rung in range(trial.rung + 1, min(record.tasks_done for record in trial.records.values())):
+            matrices = [accuracy_rows(r.validation, self.counts["validation"])[1:] for r in trial.records.values()]
+            values = [intermediate(matrix[: rung + 1], self.config.objective) for matrix in matrices]
+            loses = self.stopper.stops(trial.asked, rung, tuple(float(v) for v in np.mean(values, axis=0)))
+            trial.rung = rung
+        return loses
+
+    def _drop(self, keys: set[Key]) -> None:
+        for pack_id, issued in self.in_flight.items():
+            here = keys & {run.key for run in issued.spec.runs}
+            if here:
+                self.drop(pack_id, here)
+
+    def _write(self, part: str, report: PackReport, ended: list[Ended]) -> None:
+        """Parquet first, then Optuna. `runs` is the last table: a run is there once its row is."""
+        for table, rows in tables(self.config, report, ended).items():
+            write_part(self.folder.root, table, part, rows, self.schemas[table])
+        for number in {run.record.trial for run in ended}:
+            self.book.tell(self.book[number])
+
+    def _forget(self, pack_id: str) -> None:
+        self.in_flight.pop(pack_id, None)
+        self.close(pack_id)
+        for suffix in (".json", ".pt"):
+            (self.folder.checkpoints / f"{pack_id}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,156 @@
+"""The results folder of a study: made once, frozen, opened by one driver at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import cfsweep
+from cfsweep.config import Choices, StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper
+from cfsweep.results.reader import read_study
+from cfsweep.results.writer import write_atomically
+from cfsweep.sweep.space import parse
+from cfsweep.training.streams import Stream
+
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
+
+
+class Folder:
+    """Where everything of one study lies."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.journal = root / "journal.log"
+        self.checkpoints = root / "checkpoints"
+        self.study_file = root / "study.yaml"
+
+    def exists(self) -> bool:
+        return self.study_file.exists()
+
+    def create(self, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> None:
+        """Writes `study.yaml`.
+
+        Raises:
+            InputError: the folder holds files of something else.
+        """
+        if self.root.exists() and (not self.root.is_dir() or any(p.name != ".lock" for p in self.root.iterdir())):
+            raise InputError(f"--out {self.root}: it exists and is no study of cfsweep. Choose another folder.")
+        self.write(describe(config, hypers, stream))
+
+    def write(self, study: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True)
+        write_atomically(self.study_file, lambda file: file.write(text.encode()))
+
+    def read(self) -> tuple[StudyConfig, dict[str, Any]]:
+        """The frozen study: its config, and all of `study.yaml`.
+
+        Raises:
+            InputError: there is none, or it was changed by hand.
+        """
+        study = read_study(self.root)
+        config = parse(StudyConfig, study.get("config", {}), str(self.study_file))
+        if config.study_id != study["study_id"]:
+            raise InputError(
+                f"{self.study_file}: its config hashes to {config.study_id}, but it says study_id="
+                f"{study['study_id']}. It was edited or is of another version; start a new study."
+            )
+        return config, study
+
+    def set_trials(self, trials: int) -> StudyConfig:
+        """Extends the budget, which is no part of the study's identity."""
+        config, study = self.read()
+        changed = config.model_copy(update={"trials": trials})
+        self.write({**study, "config": changed.model_dump(mode="json")})
+        return changed
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this driver.
+
+        Raises:
+            InputError: another driver holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{self.root}: another cfsweep is writing to this study. Wait for it, or stop it."
+                ) from error
+            yield
+
+
+def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> dict[str, Any]:
+    """The content of `study.yaml`."""
+    return {
+        "study_id": config.study_id,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json"),
+        "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
+        "tasks": [
+            {
+                "name": task.name,
+                "classes": list(task.classes),
+                "n_train": len(task.train),
+                "n_validation": len(task.validation),
+                "n_test": len(task.test),
+            }
+            for task in stream.tasks
+        ],
+        "data_sha256": dict(stream.files),
+        "versions": {
+            "cfsweep": cfsweep.__version__,
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
+        "git_revision": git_revision(Path(__file__).parent),
+    }
+
+
+def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
+    searched = config.space.search.get(hyper.name)
+    described: dict[str, Any] = {"kind": hyper.kind, "default": hyper.default, "searched": searched is not None}
+    if searched is None:
+        return {**described, "value": config.space.fixed.get(hyper.name, hyper.default)}
+    if isinstance(searched, Choices):
+        return {**described, "choices": list(searched.choices)}
+    return {**described, **searched.model_dump(mode="json")}
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit of the checkout that `folder` lies in (with `+dirty` if it was changed), or None outside of one."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", "__init__.py"):
+            return None
+        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def check_data(stream: Stream, study: Mapping[str, Any], where: Path) -> None:
+    """Holds the stream's files against the hashes in `study.yaml`.
+
+    Raises:
+        InputError: a file is not the one that the study began with.
+    """
+    for name, digest in study.get("data_sha256", {}).items():
+        if stream.files.get(name) != digest:
+            raise InputError(
+                f"{where}: the study began with {name} of SHA-256 {digest[:12]}..., but got "
+                f"{stream.files.get(name, '(none)')[:12]}. Bring the file back, or start a new study."
+            )

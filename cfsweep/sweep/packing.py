@@ -1,0 +1,60 @@
+"""Which runs go into which pack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cfsweep.config import StudyConfig
+from cfsweep.hypers import BASE_HYPERS, Hyper
+from cfsweep.results.schema import JOINT_TRIAL, NAIVE_TRIAL
+from cfsweep.sweep.space import reference_values
+from cfsweep.training.spec import PackSpec, RunSpec
+
+
+def pack_runs(
+    config: StudyConfig,
+    hypers: Mapping[str, Hyper],
+    runs: Iterable[RunSpec],
+    size: int,
+    ingredients: tuple[str, ...] | None = None,
+    joint: bool = False,
+) -> list[PackSpec]:
+    """Packs of at most `size` runs; runs share a pack only if they agree in every structural setting."""
+    groups: dict[tuple[object, ...], list[RunSpec]] = {}
+    for run in runs:
+        key = tuple(run.values[name] for name, hyper in hypers.items() if hyper.structural)
+        groups.setdefault(key, []).append(run)
+    return [
+        PackSpec(
+            network=config.space.network,
+            scenario=config.stream.scenario,
+            ingredients=config.space.ingredients if ingredients is None else ingredients,
+            runs=tuple(group[at : at + size]),
+            joint=joint,
+            curve_points_per_task=config.curve_points_per_task,
+        )
+        for group in groups.values()
+        for at in range(0, len(group), size)
+    ]
+
+
+def reference_packs(config: StudyConfig, hypers: Mapping[str, Hyper], size: int) -> list[PackSpec]:
+    """The packs of the references: `naive` (no ingredient) and `joint` (the data of all tasks so far)."""
+    base = {hyper.name: hyper for hyper in BASE_HYPERS}
+    values = reference_values(config.space, hypers, base)
+    packs: list[PackSpec] = []
+    for trial, joint in ((NAIVE_TRIAL, False), (JOINT_TRIAL, True)):
+        runs = [RunSpec(trial, seed, values) for seed in range(config.seeds)]
+        packs += pack_runs(config, base, runs, size, ingredients=(), joint=joint)
+    return packs
+
+
+def trials_per_pack(size: int, seeds: int, remaining: int, workers: int) -> int:
+    """How many trials to ask for at once: a pack full, but no more than each worker's share of what is left.
+
+    >>> trials_per_pack(size=8, seeds=2, remaining=40, workers=2)
+    4
+    >>> trials_per_pack(size=8, seeds=2, remaining=4, workers=2)
+    2
+    """
+    return max(1, min(size // seeds, -(-remaining // workers)))

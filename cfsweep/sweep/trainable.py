@@ -1,0 +1,73 @@
+"""What runs on a worker: one pack at a time, one task per step."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+import warnings
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import PackSpec
+from cfsweep.training.streams import Stream, Task
+
+_STREAMS: dict[Any, Stream] = {}  # by reference: a warm worker unpacks a stream once
+
+
+def pack_stream(stream: Stream) -> dict[str, Any]:
+    """`stream` as arrays, which Ray shares between the processes of a machine without copying."""
+    return {**vars(stream), "x": stream.x.numpy(), "y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks]}
+
+
+def unpack_stream(content: dict[str, Any]) -> Stream:
+    """Inverse of `pack_stream`; the tensors share the arrays' memory and are not to be written."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        tensors = {name: torch.from_numpy(content[name]) for name in ("x", "y")}
+    return Stream(**{**content, **tensors, "tasks": tuple(Task(**task) for task in content["tasks"])})
+
+
+class PackTrainable(tune.Trainable):
+    """Advances a pack by one task per `step()`. The result carries one pickled report, or the error."""
+
+    pack: Pack | None
+
+    def setup(self, config: dict[str, Any]) -> None:
+        # Two OpenMP teams on two cores are far slower than one thread each; the packs are the parallelism.
+        torch.set_num_threads(1)
+        self.pack_id, self.desk, self.pack = config["pack_id"], ray.get_actor(config["desk"], config["namespace"]), None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            pack = self.pack = self.pack or self._open()
+            pack.drop(ray.get(self.desk.dropped_from.remote(self.pack_id)))
+            report = pack.report() if pack.done else pack.step()
+            if not report.done:
+                self.desk.save.remote(self.pack_id, pack.checkpoint())
+            return {"pack_id": self.pack_id, "report": pickle.dumps(report), "done": report.done}
+        except Exception as error:
+            # The driver decides what becomes of the pack; raised here, the error would only reach Tune's log.
+            reason = f"{type(error).__name__}: {error}"
+            return {"pack_id": self.pack_id, "error": reason, "trace": traceback.format_exc(), "done": True}
+
+    def _open(self) -> Pack:
+        spec, checkpoint, reference = ray.get(self.desk.fetch.remote(self.pack_id))
+        (stream_ref,) = reference
+        if stream_ref not in _STREAMS:
+            _STREAMS.clear()
+            _STREAMS[stream_ref] = unpack_stream(ray.get(stream_ref))
+        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        if checkpoint is not None:
+            return Pack.restore(checkpoint, _STREAMS[stream_ref], device)
+        return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device)
+
+    def cleanup(self) -> None:
+        self.pack = None

@@ -1,0 +1,135 @@
+"""The trials under way: which of their runs have ended and how, and when Optuna is to hear of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import moocore
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from cfsweep.config import StudyConfig
+from cfsweep.hypers import Hyper, Value
+from cfsweep.sweep.space import suggest
+from cfsweep.training.spec import RunRecord, RunSpec
+
+
+@dataclass
+class Trial:
+    """One configuration and its runs, by seed: an Optuna trial, or (`asked` is None) a reference.
+
+    `states` holds the runs that have ended, `records` what is known of each run, `rung` the last task after which
+    the intermediate objective was looked at.
+    """
+
+    number: int
+    values: dict[str, Value]
+    asked: optuna.Trial | None
+    states: dict[int, str] = field(default_factory=dict)
+    records: dict[int, RunRecord] = field(default_factory=dict)
+    objectives: dict[int, dict[str, float]] = field(default_factory=dict)
+    rung: int = 0
+    told: bool = False
+
+    @property
+    def running(self) -> list[RunRecord]:
+        return [record for seed, record in self.records.items() if seed not in self.states]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of non-dominated trials."""
+
+    trials: int
+    done: int
+    stopped: int
+    failed: int
+    best: float | None
+    front: int
+
+
+class TrialBook:
+    """All trials of a study that this driver knows of."""
+
+    def __init__(self, config: StudyConfig, hypers: dict[str, Hyper], study: optuna.Study) -> None:
+        self.config, self.hypers, self.study = config, hypers, study
+        self.trials: dict[int, Trial] = {}
+        past = study.get_trials(deepcopy=False)
+        self.n_asked = sum(1 for trial in past if trial.state != TrialState.WAITING)
+        self.ended = {state: sum(1 for t in past if t.state == state) for state in TrialState}
+        self.values = [list(trial.values) for trial in past if trial.state == TrialState.COMPLETE]
+        for frozen in past:
+            if frozen.state == TrialState.RUNNING:
+                self._adopt(optuna.Trial(study, frozen._trial_id), frozen)
+
+    def __getitem__(self, number: int) -> Trial:
+        return self.trials[number]
+
+    def __iter__(self) -> Any:
+        return iter(list(self.trials.values()))
+
+    def ask(self) -> Trial:
+        """A new trial from Optuna."""
+        self.n_asked += 1
+        return self._adopt(self.study.ask())
+
+    def add_reference(self, run: RunSpec) -> None:
+        self.trials.setdefault(run.trial, Trial(run.trial, run.values, None))
+
+    def has_ended(self, run: RunSpec) -> bool:
+        """Whether nothing more is to be learned of this run (a trial of which nothing is known has ended)."""
+        trial = self.trials.get(run.trial)
+        return trial is None or trial.told or run.seed in trial.states
+
+    def load(self, row: dict[str, Any]) -> None:
+        """Takes in a run that an earlier driver wrote to Parquet."""
+        trial = self.trials.get(row["trial"])
+        if trial is not None:
+            trial.states[row["seed"]] = row["state"]
+            if row["state"] == "done":
+                trial.objectives[row["seed"]] = {n: row[f"objective_{n}"] for n in self.config.objective.names}
+
+    def tell(self, trial: Trial) -> None:
+        """Tells Optuna the trial's end, once all its runs have ended: failed if one failed, stopped if one was."""
+        if trial.told or len(trial.states) < self.config.seeds:
+            return
+        trial.told = True
+        trial.records.clear()
+        if trial.asked is None:
+            return
+        states, values = set(trial.states.values()), None
+        if "failed" in states:
+            state = TrialState.FAIL
+        elif "stopped" in states:
+            state = TrialState.PRUNED
+        else:
+            state = TrialState.COMPLETE
+            names = self.config.objective.names
+            values = [float(np.mean([seed[name] for seed in trial.objectives.values()])) for name in names]
+            self.values.append(values)
+        self.study.tell(trial.number, values, state=state, skip_if_finished=True)
+        self.ended[state] += 1
+
+    def summary(self) -> Summary:
+        """Counts of trials by how they ended, and the best so far."""
+        single = len(self.config.objective.names) == 1
+        front = 0
+        if self.values:
+            maximise = [direction == "maximize" for direction in self.config.objective.directions]
+            front = int(moocore.is_nondominated(np.asarray(self.values), maximise=maximise).sum())
+        return Summary(
+            trials=self.config.trials,
+            done=self.ended[TrialState.COMPLETE],
+            stopped=self.ended[TrialState.PRUNED],
+            failed=self.ended[TrialState.FAIL],
+            best=max(v[0] for v in self.values) if single and self.values else None,
+            front=front,
+        )
+
+    def _adopt(self, asked: optuna.Trial, frozen: FrozenTrial | None = None) -> Trial:
+        rung = max(frozen.intermediate_values, default=0) if frozen else 0
+        trial = Trial(asked.number, suggest(self.config.space, self.hypers, asked), asked, rung=rung)
+        self.trials[trial.number] = trial
+        return trial

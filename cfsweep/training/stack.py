@@ -1,0 +1,140 @@
+"""The stacked state of a pack's runs: weights, ingredient states and memories, with one leading row dimension.
+
+A *row* is one set of weights. Runs that agree in everything that can have acted so far share a row (the shared
+prefix), and are copied apart when they begin to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import vmap
+from torch.utils import _pytree as pytree
+
+from cfsweep.hypers import Acts, Hyper
+from cfsweep.training.ingredients import Ingredient, Memory, State
+from cfsweep.training.ingredients._base import EMPTY_MEMORY
+from cfsweep.training.optimizers import Rates
+from cfsweep.training.spec import RunSpec
+
+_STAGES: tuple[Acts, ...] = ("start", "mid", "later")
+
+
+class Stack:
+    """Rows of state for the runs that are still alive.
+
+    `row_of[k]` is the row of the k-th run alive, `representatives[r]` some run of row r; `values` holds one number
+    per row for each numeric hyperparameter, (rows,) float32.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[RunSpec],
+        hypers: Mapping[str, Hyper],
+        theta: Tensor,
+        ingredients: Sequence[Ingredient],
+        vmappable: bool,
+        share_prefix: bool,
+    ) -> None:
+        """`theta` (len(runs), P) are the initial weights of each run."""
+        self.runs, self.hypers, self.vmappable, self.share_prefix = runs, hypers, vmappable, share_prefix
+        self.alive = list(range(len(runs)))
+        self.row_of: NDArray[np.int64] = np.arange(len(runs))
+        self.theta = theta
+        self.states: dict[str, State] = {
+            i.name: {k: v.expand(len(runs), -1).clone() for k, v in i.initial_state(theta[0]).items()}
+            for i in ingredients
+        }
+        self.memories = {i.name: [EMPTY_MEMORY] * len(runs) for i in ingredients}
+        self.spread("start")
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+    def spread(self, stage: Acts) -> Tensor | None:
+        """Regroups the rows: from now on, runs that agree in all that acts up to `stage` share one.
+
+        Returns:
+            The old row of each new one, for state that is kept elsewhere, or None if nothing moved.
+        """
+        keys = [self._key(i, stage) for i in self.alive]
+        rows = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        firsts = [keys.index(key) for key in rows]
+        moved = self._take(self.row_of[firsts])
+        self.row_of = np.asarray([rows[key] for key in keys], np.int64)
+        self._describe([self.runs[self.alive[first]] for first in firsts])
+        return moved
+
+    def keep(self, alive: list[int]) -> None:
+        """Lets go of all runs but these (indices into `runs`, in their old order)."""
+        rows_kept = [int(self.row_of[self.alive.index(i)]) for i in alive]
+        distinct = sorted(set(rows_kept))
+        self._take(np.asarray(distinct, np.int64))
+        self.row_of = np.asarray([distinct.index(row) for row in rows_kept], np.int64)
+        self.alive = alive
+        self._describe([self.runs[alive[rows_kept.index(row)]] for row in distinct])
+
+    def over_rows(self, hook: Callable[..., Any], *stacked: Any) -> Any:
+        """`hook`, written for one model, on arguments with a leading row dimension."""
+        if self.vmappable:
+            return vmap(hook)(*stacked)
+        alone = pytree.tree_map(lambda t: t[0], stacked)
+        return pytree.tree_map(lambda t: t.unsqueeze(0), hook(*alone))
+
+    def to_content(self) -> dict[str, Any]:
+        """Tensors and plain containers for a checkpoint."""
+        memories = {
+            name: [(torch.from_numpy(memory.indices), memory.seen) for memory in memories]
+            for name, memories in self.memories.items()
+        }
+        return {
+            "alive": self.alive,
+            "row_of": self.row_of.tolist(),
+            "theta": self.theta,
+            "states": self.states,
+            "memories": memories,
+            "representatives": [self.runs.index(run) for run in self.representatives],
+        }
+
+    def load_content(self, content: Mapping[str, Any]) -> None:
+        """Inverse of `to_content`."""
+        self.alive, self.theta, self.states = content["alive"], content["theta"], content["states"]
+        self.row_of = np.asarray(content["row_of"], np.int64)
+        self.memories = {
+            name: [Memory(indices.cpu().numpy(), seen) for indices, seen in memories]
+            for name, memories in content["memories"].items()
+        }
+        self._describe([self.runs[i] for i in content["representatives"]])
+
+    def _key(self, run: int, stage: Acts) -> tuple[object, ...]:
+        if not self.share_prefix:
+            return (run,)
+        acting = _STAGES[: _STAGES.index(stage) + 1]
+        spec = self.runs[run]
+        return (spec.seed, *(spec.values[h.name] for h in self.hypers.values() if h.acts in acting))
+
+    def _take(self, rows: NDArray[np.int64]) -> Tensor | None:
+        if len(rows) == len(self.theta) and (rows == np.arange(len(rows))).all():
+            return None
+        index = torch.from_numpy(rows).to(self.theta.device)
+        self.theta = self.theta[index]
+        self.states = {n: {k: v[index] for k, v in s.items()} for n, s in self.states.items()}
+        self.memories = {name: [memories[r] for r in rows] for name, memories in self.memories.items()}
+        return index
+
+    def _describe(self, representatives: list[RunSpec]) -> None:
+        self.representatives = representatives
+        self.values = {h.name: self._column(h.name) for h in self.hypers.values() if not h.structural}
+        self.rates = Rates(
+            *(self.values[name].unsqueeze(1) for name in ("lr", "momentum", "weight_decay")),
+            decays=any(run.values["weight_decay"] for run in representatives),
+        )
+
+    def _column(self, name: str) -> Tensor:
+        values = [float(run.values[name]) for run in self.representatives]
+        return torch.tensor(values, dtype=torch.float32, device=self.theta.device)
