@@ -6,12 +6,12 @@ True
 """
 
 from analysis.aggregate import trials
+from analysis.choosing import choose, select, selection, test_accuracy
+from analysis.describing import study
 from analysis.fronts import Front, front, write_front
 from analysis.judging import compare, gate
 from analysis.loading import accuracy_matrix, curves, load
 from analysis.reporting import report
-from analysis.selection import choose, select, selection, test_accuracy
-from analysis.study import study
 from analysis.tables import table
 
 __all__ = [

@@ -77,8 +77,8 @@ def column_of(name: str, columns: Sequence[str]) -> str:
     Raises:
         InputError: no column holds it.
     """
-    for candidate in (f"val_{name}", f"objective_{name}", name):
-        if candidate in columns and (candidate != name or name in _RESOURCES):
+    for candidate in (name,) if name in _RESOURCES else (f"val_{name}", f"objective_{name}"):
+        if candidate in columns:
             return candidate
     known = [c.split("_", 1)[1] for c in columns if c.startswith(("val_", "objective_")) and not c.endswith("_sd")]
     raise unknown("results", "metric", name, [*dict.fromkeys(known), *COSTS])

@@ -30,8 +30,8 @@ def resampled_means(values: Floats, resamples: int = RESAMPLES, seed: int = 0) -
 def interval(values: Floats, level: float = 0.95) -> tuple[float, float]:
     """The central `level` percentile interval of resampled `values` (resamples,).
 
-    >>> interval(np.arange(101.0), level=0.9)
-    (5.0, 95.0)
+    >>> interval(np.arange(101.0), level=0.5)
+    (25.0, 75.0)
     """
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

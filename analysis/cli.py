@@ -19,12 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.aggregate import column_of, row_of, trials, value
+from analysis.choosing import select, test_cell, test_summary
+from analysis.describing import Setting, Study, study
 from analysis.fronts import Front, front, write_front
 from analysis.judging import compare, gate
 from analysis.loading import load, local_folder
 from analysis.reporting import report, shown_settings
-from analysis.selection import select, test_cell, test_summary
-from analysis.study import Setting, Study, study
 from analysis.tables import listed, table
 from analysis.texts import mean_sd, one_line, plain, settings_text, trial_name
 from cfsweep.errors import CfsweepError, InputError

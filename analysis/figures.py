@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from analysis import palette
 from analysis.aggregate import column_of, row_of, value
+from analysis.describing import Setting
 from analysis.fronts import Front
 from analysis.isolines import isolines, padded
 from analysis.loading import numbers
-from analysis.study import Setting
 from analysis.texts import for_plotly, mean_sd, plain, settings_text, trial_name
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from analysis.describing import Study
 from analysis.fronts import Front
-from analysis.study import Study
 from analysis.texts import for_html
 from cfsweep.metrics import METRICS
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from analysis.aggregate import NAMES, best, by_seed, column_of, row_of, trials, value
 from analysis.bootstrap import interval, resampled_means
+from analysis.choosing import selection
+from analysis.describing import Root, study
 from analysis.loading import load
-from analysis.selection import selection
-from analysis.study import Root, study
 from analysis.texts import trial_name
 from cfsweep.errors import InputError, NoAnswerError, unknown
 

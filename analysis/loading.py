@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
-from analysis.study import Root, study
+from analysis.describing import Root, study
 from cfsweep.errors import InputError
 from cfsweep.metrics import METRICS
 from cfsweep.results.reader import filesystem, read_table

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from analysis import palette
 from analysis.aggregate import column_of, finished
+from analysis.describing import Setting
 from analysis.figures import hover, styled
 from analysis.importance import Importance
 from analysis.loading import numbers
-from analysis.study import Setting
 from analysis.texts import for_plotly, plain
 
 Floats = NDArray[np.float64]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from analysis import footer, page
 from analysis.aggregate import best, finished, row_of, trials, value
+from analysis.choosing import selection, test_cell, test_summary
+from analysis.describing import Root, Setting, Study, study
 from analysis.figures import front_figure, matrix_figure
 from analysis.files import write_whole
 from analysis.fronts import Front, front
@@ -17,8 +19,6 @@ from analysis.importance import importance
 from analysis.isolines import MEANING
 from analysis.loading import curves, frame, load, local_folder, matrix_of
 from analysis.progress_figures import curves_figure, importance_figure, parallel_figure, progress_figure
-from analysis.selection import selection, test_cell, test_summary
-from analysis.study import Root, Setting, Study, study
 from analysis.tables import listed, table_cells
 from analysis.texts import mean_sd, one_line, plain, settings_text, trial_name
 from cfsweep.results.reader import read_table
@@ -36,7 +36,8 @@ def report(root: Root, out: Path | None = None) -> Path:
         InputError: `root` holds no study; it is remote and `out` is not given.
     """
     target = out if out is not None else local_folder(root) / "report.html"
-    return write_whole(target, lambda file: file.write(render(root).encode()))
+    text = render(root).encode()
+    return write_whole(target, lambda file: file.write(text))
 
 
 def render(root: Root) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.aggregate import column_of, row_of, value
+from analysis.describing import Setting
 from analysis.fronts import Front
 from analysis.loading import numbers
-from analysis.study import Setting
 from analysis.texts import for_csv, for_latex, for_markdown, mean_sd, plain, trial_name
 from cfsweep.errors import unknown
 from cfsweep.results.schema import DEFAULT_TRIAL

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.aggregate import best, column_of, finished, trials, value
+from analysis.describing import Root, study
 from analysis.files import write_whole
 from analysis.loading import file_in, frame, load, local_folder, numbers
-from analysis.study import Root, study
 from analysis.texts import mean_sd
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.results.reader import read_table

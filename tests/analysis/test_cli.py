@@ -1,0 +1,116 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.cli import main
+from tests.analysis.folder import HYPERS, Folder, matrix_for
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Runs `python -m analysis ...` in this process; returns exit code, standard output, standard error."""
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["analysis", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        seen = capsys.readouterr()
+        return int(ended.value.code or 0), seen.out, seen.err
+
+    return called
+
+
+def test_front_prints_in_a_hundred_columns_and_writes_parquet(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = call("front", known, "--image", known / "front.svg")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines()[:-1])) <= 100
+    lines = [line.split() for line in out.splitlines()]
+    row = "2 0.800 ± 0.014 0.900 ± 0.014 0.833 ± 0.014 1.00 200 100 0.2"
+    assert row.split() in lines
+    assert any(line[:2] == ["0", "(default)"] for line in lines)
+    assert any(line[:1] == ["naive"] for line in lines)
+    assert "3 of 5 trials on the front. Hypervolume 0.745 (95% interval 0.7276 to 0.7626);" in out
+    assert "reference point stability=0, plasticity=0; normalisation: none." in out
+    assert pq.read_table(known / "front.parquet").num_rows == 7
+    assert (known / "front.svg").exists()
+
+
+def test_many_settings_share_a_column(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    about = HYPERS["ewc_lambda"]
+    folder = Folder(tmp_path, hypers={f"setting_[bold]{i}": about for i in range(7)})
+    folder.run(0, 0, matrix_for(0.5, 0.6))
+    _, out, _ = call("front", tmp_path if folder.write() else "")
+    assert max(map(len, out.splitlines())) <= 100
+    assert "setting_[bold]6=1" in out
+
+
+def test_front_takes_objectives(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = call("front", known, "--objectives", "stability, stored_bytes")
+    assert (code, "stored_bytes / 448 (the largest among the trials)" in out) == (0, True)
+    assert call("front", known, "--objectives", "stability")[0] == 2
+    code, _, err = call("front", known, "--objectives", "stability,plastic")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "unknown metric `plastic`" in err
+
+
+def test_a_study_without_trials_is_no_error(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = call("front", Folder(tmp_path).write())
+    assert (code, out, err) == (0, "No trial has finished yet: there is no front.\n", "")
+    assert call("report", tmp_path)[:2] == (0, f"{tmp_path / 'report.html'}\n")
+    assert call("select", tmp_path)[0] == 1
+
+
+def test_table(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = call("table", known, "--format", "csv", "--all")
+    assert (code, len(out.splitlines())) == (0, 8)
+    assert "Not ranked: 1 stopped, 1 failed." in err
+
+
+def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    assert call("gate", known, "--min-average-accuracy", "0.8")[0] == 0
+    code, out, err = call("gate", known, "--min-average-accuracy", "0.9", "--beats", "naive")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "average_accuracy 0.8333 < 0.9" in err
+
+
+def test_select_prints_validation_then_test(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = call("select", known)
+    assert code == 0
+    assert out.startswith("trial 2, by average_accuracy on validation, selected 20")
+    assert ["2", "0.833", "±", "0.014", "0.823", "±", "0.014"] in [line.split() for line in out.splitlines()]
+    assert json.loads((known / "selection.json").read_text())["trial"] == 2
+    assert call("select", known, "--rule", "stability_at_least", "--at-least", "0.5")[0] == 2
+
+
+def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = call("compare", known)
+    assert code == 0
+    row = ["stability", "0.6", "0.8", "+0.2", "+0.2", "to", "+0.2"]
+    assert row in [line.split() for line in out.splitlines()]
+    assert "2 paired seed(s)." in out
+
+
+@pytest.mark.parametrize("command", ["front", "report", "table", "gate", "select", "compare"])
+def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path: Path, command: str) -> None:  # type: ignore[no-untyped-def]
+    more = ["--min-stability", "0.5"] if command == "gate" else []
+    for root in (tmp_path / "nowhere", "foo://bar"):
+        code, out, err = call(command, root, *more)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_as_a_module(known: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", "table", known], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.splitlines()[0][:8]) == (0, "| trial ")
+    assert subprocess.run([sys.executable, "-m", "analysis", "fronds"], capture_output=True, timeout=60).returncode == 2

@@ -1,0 +1,191 @@
+"""The front against a slow obvious twin, and its uncertainty against hand-computed cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import analysis
+from analysis.bootstrap import interval, resampled_means
+from analysis.fronts import hypervolume, maximised, ranks
+from cfsweep.errors import InputError
+from cfsweep.metrics import METRICS
+from tests.analysis.folder import Folder, matrix_for
+
+
+def slow_ranks(points: np.ndarray, maximise: list[bool]) -> list[int]:
+    """Peels fronts off, comparing every pair: O(n^3) and obvious."""
+    left = {i: [v if up else -v for v, up in zip(p, maximise, strict=True)] for i, p in enumerate(points)}
+    result, rank = [0] * len(points), 0
+    while left:
+        top = [i for i, p in left.items() if not any(dominates(q, p) for q in left.values())]
+        for i in top:
+            result[i] = rank
+            del left[i]
+        rank += 1
+    return result
+
+
+def dominates(q: list[float], p: list[float]) -> bool:
+    return all(a >= b for a, b in zip(q, p, strict=True)) and any(a > b for a, b in zip(q, p, strict=True))
+
+
+def slow_hypervolume(points: np.ndarray, cells: int) -> float:
+    """Counts the unit cells of a grid below any of the whole-numbered points (n, m)."""
+    grid = np.stack(np.meshgrid(*[np.arange(cells)] * points.shape[1], indexing="ij"), axis=-1)
+    covered = [(grid < p).all(axis=-1) for p in points]
+    return float(np.logical_or.reduce(covered).sum())
+
+
+@pytest.mark.parametrize("maximise", [[True, True], [True, True, False], [False, True]])
+def test_ranks_agree_with_the_slow_twin_with_ties_and_duplicates(maximise: list[bool]) -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(60):
+        n = int(draw.integers(1, 25))
+        points = draw.integers(0, 5, size=(n, len(maximise))).astype(float)
+        assert ranks(points, maximise).tolist() == slow_ranks(points, maximise)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_hypervolume_agrees_with_counting_cells(m: int) -> None:
+    draw = np.random.default_rng(2)
+    for _ in range(20):
+        points = draw.integers(0, 7, size=(int(draw.integers(1, 8)), m)).astype(float)
+        assert hypervolume(points, [True] * m) == pytest.approx(slow_hypervolume(points, 7))
+
+
+def test_the_known_front(known: Path) -> None:
+    runs = analysis.load(known)
+    found = analysis.front(analysis.trials(runs), runs=runs)
+    assert found.members["trial"].tolist() == [1, 2, 4], "equal trials are on the front together"
+    assert found.table.set_index("trial")["rank"].to_dict() == {2: 0, 4: 0, 1: 0, 3: 1, 0: 2}
+    # Two boxes: 0.5 x 0.95 and, beyond it, 0.3 x 0.9.
+    assert found.hypervolume == pytest.approx(0.5 * 0.95 + 0.3 * 0.9)
+    assert found.references["trial"].tolist() == [-2, -1]
+    assert set(found.table["trial"]) == {0, 1, 2, 3, 4}
+    assert found.dropped == 0
+    assert "Not ranked: 1 stopped, 1 failed." in found.notes
+
+
+def test_seeds_that_shift_all_trials_alike_leave_the_front_certain(known: Path) -> None:
+    runs = analysis.load(known)
+    found = analysis.front(analysis.trials(runs), runs=runs)
+    assert found.table.set_index("trial")["p_on_front"].to_dict() == {2: 1, 4: 1, 1: 1, 3: 0, 0: 0}
+    low, high = found.hypervolume_interval or (0, 0)
+    # The lowest resample is seed 0 twice, the highest seed 1 twice; each has a chance of a quarter.
+    assert low == pytest.approx(0.49 * 0.94 + 0.3 * 0.89)
+    assert high == pytest.approx(0.51 * 0.96 + 0.3 * 0.91)
+
+
+def test_a_trial_that_wins_under_one_seed_only(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for trial, (at_0, at_1) in enumerate([(0.6, 0.6), (0.5, 0.8)]):
+        folder.run(trial, 0, matrix_for(at_0, 0.9))
+        folder.run(trial, 1, matrix_for(at_1, 0.9))
+    runs = analysis.load(folder.write())
+    found = analysis.front(analysis.trials(runs), runs=runs, resamples=8000)
+    chances = found.table.set_index("trial")["p_on_front"]
+    # Means of trial 1 over the resamples (0,0), (0,1) twice, (1,1): 0.5, 0.65, 0.8, against 0.6.
+    assert chances[1] == pytest.approx(0.75, abs=0.02)
+    assert chances[0] == pytest.approx(0.25, abs=0.02)
+
+
+def test_one_seed_says_so(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.6))
+    runs = analysis.load(folder.write())
+    found = analysis.front(analysis.trials(runs), runs=runs)
+    assert found.hypervolume_interval is None
+    assert found.table["p_on_front"].isna().all()
+    assert any("One seed only" in note for note in found.notes)
+
+
+def test_three_objectives_minimise_the_cost(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, objective={"name": "pareto", "third": "train_s"})
+    for trial, (stability, seconds) in enumerate([(0.8, 10.0), (0.8, 5.0), (0.5, 1.0), (0.4, 2.0)]):
+        folder.run(trial, 0, matrix_for(stability, 0.9), train_s=seconds)
+    found = analysis.front(analysis.trials(analysis.load(folder.write())), ("stability", "plasticity", "train_s"))
+    assert sorted(found.members["trial"]) == [1, 2]
+    assert found.reference_point == (0.0, 0.0, 1.1)
+    assert found.normalisation.startswith("train_s / 10 ")
+    # Costs 0.5 and 0.1 of the largest: 0.8 x 0.9 from 0.5 to 1.1, and 0.5 x 0.9 from 0.1 to 0.5.
+    assert found.hypervolume == pytest.approx(0.8 * 0.9 * 0.6 + 0.5 * 0.9 * 0.4)
+
+
+def test_equal_or_absent_costs_do_not_empty_the_volume(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.8), stored_bytes=0)
+    table = analysis.trials(analysis.load(folder.write()))
+    for cost, room in (("stored_bytes", 1.1), ("n_parameters", 0.1)):
+        found = analysis.front(table, ("stability", "plasticity", cost))
+        assert found.hypervolume == pytest.approx(0.5 * 0.8 * room)
+
+
+def test_a_missing_value_drops_its_trial_and_is_counted(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.6))
+    folder.run(1, 0, matrix_for(0.9, 0.9), val_stability=None)
+    folder.run(2, 0, matrix_for(0.9, 0.9), val_plasticity=float("nan"))
+    found = analysis.front(analysis.trials(analysis.load(folder.write())))
+    assert found.members["trial"].tolist() == [0]
+    assert found.dropped == 2
+    assert any("2 finished trial(s) left out" in note for note in found.notes)
+
+
+def test_one_task_leaves_no_front_and_says_why(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, n_tasks=1)
+    folder.run(0, 0, [[0.9]])
+    found = analysis.front(analysis.trials(analysis.load(folder.write())))
+    assert (len(found.table), found.hypervolume, found.dropped) == (0, None, 1)
+    assert any("every one of them" in note for note in found.notes)
+
+
+def test_no_trials_no_front(tmp_path: Path) -> None:
+    found = analysis.front(analysis.trials(analysis.load(Folder(tmp_path).write())))
+    assert len(found.members) == 0
+    assert "No trial has finished yet" in found.notes[0]
+
+
+def test_unknown_objectives_are_refused(known: Path) -> None:
+    with pytest.raises(InputError, match="unknown metric `stabilty`"):
+        analysis.front(analysis.trials(analysis.load(known)), ("stabilty", "plasticity"))
+
+
+def test_every_metric_can_be_an_objective(known: Path) -> None:
+    assert all(maximised([metric.name for metric in METRICS][:4]))
+    assert maximised(["train_s", "stored_bytes", "n_parameters"]) == [False] * 3
+
+
+def test_the_front_as_parquet(known: Path, tmp_path: Path) -> None:
+    runs = analysis.load(known)
+    found = analysis.front(analysis.trials(runs), runs=runs)
+    content = pq.read_table(analysis.write_front(found, tmp_path / "deep" / "front.parquet"))
+    metadata = content.schema.metadata
+    assert metadata[b"cfsweep_schema_version"] == b"1"
+    assert json.loads(metadata[b"cfsweep_front"])["hypervolume"] == found.hypervolume
+    rows = content.to_pandas().set_index("trial")
+    assert rows["on_front"].to_dict() == {2: True, 4: True, 1: True, 3: False, 0: False, -2: None, -1: None}
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["front.parquet"]
+
+
+def test_resampled_means_pair_the_seeds() -> None:
+    values = np.array([[1.0, 2.0, 6.0], [11.0, 12.0, 16.0]])
+    means = resampled_means(values, resamples=500)
+    assert means.shape == (500, 2)
+    assert means[:, 1] - means[:, 0] == pytest.approx(np.full(500, 10.0))
+    assert means[:, 0].mean() == pytest.approx(3.0, abs=0.3)
+    assert set(np.round(means[:, 0] * 3).astype(int)) <= {
+        a + b + c for a in (1, 2, 6) for b in (1, 2, 6) for c in (1, 2, 6)
+    }
+    assert interval(means[:, 0])[0] >= 1.0
+
+
+def test_the_dtypes_stay_nullable(known: Path) -> None:
+    table = analysis.front(analysis.trials(analysis.load(known))).table
+    assert table["p_on_front"].dtype == pd.Float64Dtype()
+    assert table["rank"].dtype == pd.Int64Dtype()

@@ -1,0 +1,236 @@
+"""The report in a real browser: drawn, offline, and deaf to what users named."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import analysis
+from analysis.reporting import render
+from cfsweep.errors import InputError
+from tests.analysis.folder import HYPERS, Folder, lively, matrix_for
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+EVIL = '<script>window.injected = 1</script><img src=x onerror="window.injected = 1">\'"%{x}'
+
+
+@dataclass
+class Seen:
+    """What a page did while it was open."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail("no chromium on the PATH: install it (Debian: apt-get install chromium); the report is not tested")
+    with sync_playwright() as tools:
+        opened = tools.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def show(browser: Browser, tmp_path: Path) -> Iterator[Any]:
+    """Opens a report and waits until its figures are drawn."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+
+    def opened(root: Path) -> Seen:
+        path = analysis.report(root, tmp_path / "shown.html")
+        seen = Seen(context.new_page())
+        seen.page.on("console", lambda message: seen.errors.append(f"{message.type}: {message.text}"))
+        seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        seen.page.on("dialog", lambda dialog: seen.errors.append(dialog.message) or dialog.dismiss())
+        seen.page.on("request", lambda request: seen.requests.append(request.url))
+        seen.page.goto(path.as_uri())
+        seen.page.wait_for_function(
+            "[...document.querySelectorAll('.plotly-graph-div')].every(div => div.querySelector('.main-svg'))"
+        )
+        return seen
+
+    yield opened
+    context.close()
+
+
+def check_quiet(seen: Seen) -> None:
+    assert seen.errors == []
+    assert [url for url in seen.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert len([url for url in seen.requests if url.startswith("file:")]) == 1, "one file, nothing beside it"
+
+
+def points(seen: Seen, div: str, wanted: str) -> int:
+    """Points that are drawn in the traces for which `wanted`, a JavaScript expression of `trace`, holds."""
+    count = """div => {
+        const graph = document.getElementById(div);
+        const uids = graph._fullData.filter(trace => WANTED).map(trace => 'trace' + trace.uid);
+        return [...graph.querySelectorAll('.scatterlayer .trace')]
+            .filter(g => uids.some(uid => g.classList.contains(uid)))
+            .reduce((sum, g) => sum + g.querySelectorAll('path.point').length, 0);
+    }"""
+    number: int = seen.page.evaluate(count.replace("WANTED", wanted), div)
+    return number
+
+
+def test_a_whole_sweep_is_drawn(show: Any, sweep: Path) -> None:
+    seen = show(sweep)
+    check_quiet(seen)
+    assert points(seen, "front-figure", "trace.meta === 'trials'") == 48
+    assert points(seen, "front-figure", "['naive', 'joint', 'default', 'chosen'].includes(trace.name)") == 4
+    assert points(seen, "progress-figure", "trace.name === 'trial'") == 48
+    drawn = [div.get_attribute("id") for div in seen.page.query_selector_all(".plotly-graph-div")]
+    assert drawn == ["front-figure", "matrix-figure", "parallel-figure", "importance-figure", "progress-figure"]
+    text = seen.page.inner_text("body")
+    for part in ("recovered by the best", "48 / 1 / 1", "loss became NaN at step 17", "0123456789ab", "ab" * 32):
+        assert part in text
+    for word in ("stability", "plasticity", "forgetting_max_before_last", "hypervolume", "gap recovered"):
+        assert seen.page.locator("footer dt", has_text=re.compile(f"^{word}$")).count() == 1
+    assert seen.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "no sideways scrolling"
+
+
+def test_hovering_a_point_shows_its_settings(show: Any, sweep: Path) -> None:
+    seen = show(sweep)
+    seen.page.locator("#front-figure").scroll_into_view_if_needed()
+    text = hovered(seen, "front-figure", "chosen")
+    for part in ("trial 46", "stability: 0.963", "ewc_lambda=6.552e+07", "replay_ratio=0.856", "buffer_size=1705"):
+        assert part in text
+    assert "reference naive" in hovered(seen, "front-figure", "naive")
+    check_quiet(seen)
+
+
+def hovered(seen: Seen, div: str, trace: str) -> str:
+    """The text that appears when the mouse comes to rest on the only point of `trace`."""
+    where = """([div, name]) => {
+        const graph = document.getElementById(div), found = graph._fullData.find(trace => trace.name === name);
+        const box = graph.querySelector('.nsewdrag').getBoundingClientRect(), layout = graph._fullLayout;
+        return [box.left + layout.xaxis.l2p(found.x[0]), box.top + layout.yaxis.l2p(found.y[0])];
+    }"""
+    label = seen.page.locator(f"#{div} .hovertext").first
+    # Plotly looks at the mouse at most every 50 ms and may still be settling its size: come back until it has seen us.
+    for _ in range(20):
+        x, y = seen.page.evaluate(where, [div, trace])
+        seen.page.mouse.move(x - 40, y - 25)
+        seen.page.wait_for_timeout(120)
+        seen.page.mouse.move(x, y, steps=3)
+        seen.page.wait_for_timeout(200)
+        if label.count() and (text := label.text_content()):
+            return text
+    pytest.fail(f"no hover text appears over {trace}")
+
+
+def test_names_are_text_whatever_they_hold(show: Any, tmp_path: Path) -> None:
+    hypers = {f"{name}{EVIL}": about for name, about in HYPERS.items()}
+    hypers[f"kind{EVIL}"] = {"kind": "choice", "default": EVIL, "searched": True, "log": False}
+    folder = Folder(
+        tmp_path / "evil", hypers=hypers, stream=EVIL, study_id=EVIL, task_names=[f"{i}{EVIL}" for i in range(3)]
+    )
+    for trial in range(25):
+        values = {name: float(trial) for name in list(hypers)[:2]} | {f"kind{EVIL}": EVIL if trial % 2 else "plain"}
+        folder.run(trial, 0, matrix_for(0.5 + trial / 100, 0.9 - trial / 200), settings=values)
+    folder.run(-1, 0, matrix_for(0.4, 0.9))
+    folder.run(25, 0, [], state="failed", failure=EVIL)
+    folder.curve(24, 0)
+    root = folder.write()
+    analysis.select(root)
+    seen = show(root)
+    seen.page.hover("#progress-figure .nsewdrag")
+    seen.page.wait_for_timeout(300)
+    assert seen.page.evaluate("window.injected") is None
+    assert seen.page.locator("img").count() == 0
+    check_quiet(seen)
+    assert EVIL in seen.page.inner_text("h1")
+    assert seen.page.locator("#failed td", has_text="window.injected").count() == 2
+    drawn = seen.page.locator("#matrix-figure .xtick text").first.text_content()
+    assert drawn == f"0{EVIL}"[:17] + "…"
+
+
+def test_nothing_is_fetched(sweep: Path) -> None:
+    text = render(sweep)
+    ours = text.replace(text[text.index("<script>") : text.index("</script>")], "")
+    assert not re.search(r"""(src|href|action)\s*=\s*["']?\s*(https?:)?//""", ours)
+    assert "@import" not in ours
+    assert "connect-src" not in text
+    assert "default-src 'none'" in text
+
+
+def test_an_empty_study_says_so(show: Any, tmp_path: Path) -> None:
+    seen = show(Folder(tmp_path / "empty").write())
+    check_quiet(seen)
+    assert "No trial has finished yet: there is no front." in seen.page.inner_text(".note")
+    assert "0 / 0 / 0" in seen.page.inner_text(".cards")
+
+
+def test_references_and_failures_alone(show: Any, tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "early")
+    folder.run(-1, 0, matrix_for(0.4, 0.9))
+    folder.run(0, 0, [], state="failed", failure="out of memory")
+    folder.run(1, 0, matrix_for(0.4, 0.9)[:1], state="stopped")
+    seen = show(folder.write())
+    check_quiet(seen)
+    text = seen.page.inner_text("body")
+    assert "out of memory" in text
+    assert "0 / 1 / 1" in text
+
+
+def test_one_seed(show: Any, tmp_path: Path) -> None:
+    seen = show(lively(tmp_path / "one", n_trials=12, seeds=1).write())
+    check_quiet(seen)
+    assert "One seed only" in seen.page.inner_text("#front")
+    assert "Too few trials: 12 finished, 20 needed." in seen.page.inner_text("#importance")
+
+
+def test_three_objectives(show: Any, tmp_path: Path) -> None:
+    folder = lively(tmp_path / "three", n_trials=15, seeds=2, objective={"name": "pareto", "third": "stored_bytes"})
+    seen = show(folder.write())
+    check_quiet(seen)
+    assert points(seen, "front-figure", "trace.meta === 'trials'") == 15
+    assert "colour is stored_bytes, less is better" in seen.page.inner_text("#front")
+
+
+def test_the_mixed_objective(show: Any, tmp_path: Path) -> None:
+    seen = show(
+        lively(tmp_path / "mixed", n_trials=24, seeds=1, objective={"name": "mixed", "old_weight": 0.5}).write()
+    )
+    check_quiet(seen)
+    assert "Which settings mattered for mixed" in seen.page.inner_text("#importance")
+
+
+def test_one_task_has_no_stability_and_still_a_report(show: Any, tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "single", n_tasks=1)
+    for trial in range(3):
+        folder.run(trial, 0, [[0.8 + trial / 100]], settings={"ewc_lambda": float(trial)})
+    seen = show(folder.write())
+    check_quiet(seen)
+    assert "3 finished trial(s) left out, without a value in stability" in seen.page.inner_text("#front")
+    assert points(seen, "progress-figure", "trace.name === 'trial'") == 3
+
+
+def test_test_numbers_appear_after_selection_only(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.8), test_shift=-0.123)
+    root = folder.write()
+    assert "test, average accuracy" not in render(root)
+    analysis.select(root)
+    text = render(root)
+    assert "test, average accuracy" in text
+    assert f"{0.6 - 0.123:.3f}" in text
+
+
+def test_the_page_replaces_the_old_one_whole(known: Path) -> None:
+    target = analysis.report(known)
+    target.write_text("old")
+    analysis.report(known)
+    assert target.read_text().startswith("<!doctype html>")
+    assert [p for p in known.iterdir() if p.suffix == ".tmp"] == []
+    with pytest.raises(InputError, match="cannot be written"):
+        analysis.report(known, target / "below.html")
