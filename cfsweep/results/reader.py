@@ -18,9 +18,18 @@ _EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES
 
 
 def filesystem(root: str | Path) -> tuple[pafs.FileSystem, str]:
-    """The file system and the path inside it for a local path or a URI such as `s3://bucket/folder`."""
+    """The file system and the path inside it for a local path or a URI such as `s3://bucket/folder`.
+
+    Raises:
+        InputError: the URI names no file system that pyarrow knows.
+    """
     if "://" in str(root):
-        found, path = pafs.FileSystem.from_uri(str(root))
+        try:
+            found, path = pafs.FileSystem.from_uri(str(root))
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{root}: not a place that can be read ({error}). Give a folder, or s3://bucket/folder."
+            ) from error
         return found, path
     return pafs.LocalFileSystem(), str(Path(root).absolute())
 
@@ -32,7 +41,11 @@ def read_study(root: str | Path) -> dict[str, Any]:
         InputError: the folder or the file is not there, or is not a study.
     """
     fs, path = filesystem(root)
-    if fs.get_file_info(f"{path}/study.yaml").type != pafs.FileType.File:
+    try:
+        there = fs.get_file_info(f"{path}/study.yaml").type == pafs.FileType.File
+    except OSError as error:
+        raise InputError(f"{root}: cannot be read ({error}). Check the address and your credentials.") from error
+    if not there:
         raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
     with fs.open_input_stream(f"{path}/study.yaml") as file:
         try:
@@ -63,9 +76,13 @@ def read_table(root: str | Path, table: str) -> pa.Table:
 
 def _read_part(fs: pafs.FileSystem, name: str) -> pa.Table:
     try:
-        part = pq.read_table(name, filesystem=fs)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{name}: not a readable Parquet file ({error}). Remove it; `resume` writes it anew.") from error
+        # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
+        with fs.open_input_file(name) as file:
+            part = pq.ParquetFile(file).read()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{name}: not a readable Parquet file ({error}). Remove it; `resume` writes it anew."
+        ) from error
     version = int((part.schema.metadata or {}).get(b"cfsweep_schema_version", b"0"))
     if version > SCHEMA_VERSION:
         raise InputError(
