@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -36,9 +37,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# So many settings have a column each beside the results in 100 columns; more share one.
-COLUMNS = 5
-
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or a URI such as s3://bucket/folder.")]
 Objectives = Annotated[
     str, typer.Option(help="Two or three, comma-separated. Default: stability,plasticity and the sweep's third.")
@@ -151,42 +149,63 @@ def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...
 
 
 def _print_front(found: Front, settings: Sequence[Setting]) -> None:
-    console = _console()
     if len(found.table):
-        shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        metrics = [*found.objectives, *(["average_accuracy"] if "average_accuracy" not in found.objectives else [])]
-        for name in ["trial", *metrics, *(["P(front)"] if found.n_seeds > 1 else [])]:
-            shown.add_column(name.replace("average_accuracy", "avg. accuracy").replace("_", " "), no_wrap=True)
-        apart = len(settings) <= COLUMNS
-        for name in [s.name.replace("_", "_\n") for s in settings] if apart else ["settings"]:
-            shown.add_column(Text(name), overflow="fold")
-        members = len(found.members)
-        for place, (_, row) in enumerate(listed(found).iterrows()):
-            if place == members:
-                shown.add_section()
-            shown.add_row(*_front_cells(row, metrics, found, settings))
-        console.print(shown)
+        _print_trials(found, settings)
         spread = found.hypervolume_interval
-        text = f"{members} of {len(found.table)} trials on the front. Hypervolume {plain(found.hypervolume)}"
+        text = f"{len(found.members)} of {len(found.table)} trials on the front. Hypervolume {plain(found.hypervolume)}"
         text += f" (95% interval {spread[0]:.4f} to {spread[1]:.4f})" if spread else ""
         point = ", ".join(f"{o}={p:g}" for o, p in zip(found.objectives, found.reference_point, strict=True))
-        typer.echo(f"{text};\nreference point {point}; normalisation: {found.normalisation}.")
+        typer.echo(f"{text};\nreference point {point};\nnormalisation: {found.normalisation}.")
     for note in found.notes:
         typer.echo(note)
 
 
-def _front_cells(row: pd.Series, metrics: Sequence[str], found: Front, settings: Sequence[Setting]) -> list[Text]:
+def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
+    """One table where the settings fit beside the results, else two, joined by the trial's number."""
+    console, rows, members = _console(), listed(found), len(found.members)
+    metrics = list(dict.fromkeys([*found.objectives, "average_accuracy"]))
+    heads = [name.replace("average_accuracy", "avg. accuracy").replace("_", " ") for name in metrics]
+    heads = ["trial", *heads, *(["P(front)"] if found.n_seeds > 1 else [])]
+    results = [_result_cells(row, metrics, found) for _, row in rows.iterrows()]
+    names = [setting.name.replace("_", "_\n") for setting in settings]
+    values = [
+        ["" if int(r["trial"]) < 0 else plain(r.get(s.column), digits=3) for s in settings] for _, r in rows.iterrows()
+    ]
+    joined = _table([*heads, *names], [[*r, *v] for r, v in zip(results, values, strict=True)], members)
+    # Measured on an endless line: a table that is measured where it must fit says that it does.
+    if Measurement.get(console, console.options.update(max_width=10_000), joined).maximum <= console.width:
+        console.print(joined)
+        return
+    console.print(_table(heads, results, members))
+    texts = [
+        [trial_name(int(r["trial"])), settings_text(r, settings)] for _, r in rows.iterrows() if int(r["trial"]) >= 0
+    ]
+    apart = _table(["trial"], [], 0)
+    apart.add_column("settings", overflow="fold")
+    for cells in texts:
+        apart.add_row(*map(Text, cells))
+    console.print(apart)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], members: int) -> Table:
+    """A table whose cells keep to one line, with a gap after the first `members` rows."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in heads:
+        shown.add_column(Text(head), no_wrap=True)
+    for place, cells in enumerate(rows):
+        if place == members:
+            shown.add_section()
+        shown.add_row(*map(Text, cells))
+    return shown
+
+
+def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[str]:
     cells = [trial_name(int(row["trial"]))]
     for name in metrics:
         column = column_of(name, list(row.index))
         cells.append(mean_sd(value(row, column), value(row, f"{column}_sd")))
     chance = value(row, "p_on_front")
-    cells += [] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"]
-    if len(settings) <= COLUMNS:
-        cells += ["" if int(row["trial"]) < 0 else plain(row.get(s.column), digits=3) for s in settings]
-    else:
-        cells.append(settings_text(row, settings, " "))
-    return [Text(cell) for cell in cells]
+    return cells + ([] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"])
 
 
 def _settings_of(table_of_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:

@@ -149,7 +149,7 @@ def _marks(figure: go.Figure, found: Front, settings: Sequence[Setting], chosen:
 def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Sequence[str]) -> go.Figure:
     """Accuracy matrices (T+1, T) side by side on one colour scale from 0 to 1, the numbers written in the cells."""
     figure = go.Figure()
-    gap = 0.1
+    gap = 0.04
     width = (1 - gap * (len(matrices) - 1)) / len(matrices)
     for place, (title, matrix) in enumerate(matrices):
         n_tasks = matrix.shape[1]
@@ -172,11 +172,13 @@ def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Se
         left = place * (width + gap)
         figure.layout[f"xaxis{suffix}"] = {
             "domain": [left, left + width], "anchor": f"y{suffix}",
-            "title": {"text": "evaluated on task"}, "tickvals": list(range(n_tasks)), "ticktext": columns,
+            "title": {"text": "evaluated on task", "standoff": 12}, "automargin": True,
+            "tickvals": list(range(n_tasks)), "ticktext": columns,
         }  # fmt: skip
         figure.layout[f"yaxis{suffix}"] = {
-            "anchor": f"x{suffix}", "autorange": "reversed", "tickvals": list(range(n_tasks + 1)),
-            "ticktext": [_after(t, columns) for t in range(n_tasks + 1)], "automargin": True,
+            "anchor": f"x{suffix}", "autorange": "reversed", "automargin": True,
+            "showticklabels": place == 0, "tickvals": list(range(n_tasks + 1)),
+            "ticktext": [_after(t, columns) for t in range(n_tasks + 1)],
         }  # fmt: skip
         figure.add_annotation(
             text=for_plotly(title), x=left, xref="paper", xanchor="left", y=1.0, yref="paper",

@@ -86,7 +86,15 @@ def _marks(axes: Axes, found: Front) -> None:
         axes.scatter(
             [x], [y], s=70, marker=marker, color=colour, edgecolor="white", linewidth=0.8, label=name, zorder=5
         )
-        axes.annotate(name, (x, y), (7, 5), textcoords="offset points", fontsize=9, color=palette.TEXT, zorder=6)
+        axes.annotate(
+            name,
+            (x, y),
+            (-18, -15) if name == "default" else (7, 5),
+            textcoords="offset points",
+            fontsize=9,
+            color=palette.TEXT,
+            zorder=6,
+        )
 
 
 def _lines(axes: Axes, found: Front, n_tasks: int) -> None:

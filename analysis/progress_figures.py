@@ -42,7 +42,11 @@ def axis_of(column: pd.Series, setting: Setting | None) -> tuple[Floats, list[fl
     if low == high:
         return np.where(np.isnan(values), np.nan, 0.5), [0.5], [plain(low)]
     ticks = np.linspace(low, high, 5)
-    return (values - low) / (high - low), ((ticks - low) / (high - low)).tolist(), [f"{t:.3g}" for t in ticks]
+    return (
+        (values - low) / (high - low),
+        ((ticks - low) / (high - low)).tolist(),
+        [plain(float(t), digits=3) for t in ticks],
+    )
 
 
 def _log_axis(values: Floats) -> tuple[Floats, list[float], list[str]]:
@@ -62,7 +66,7 @@ def _log_axis(values: Floats) -> tuple[Floats, list[float], list[str]]:
     for end, level in ((foot, low), (1.0, high)):
         if all(abs(end - tick) > 0.06 for tick in ticks):
             ticks.append(end)
-            texts.append(f"{10**level:.3g}")
+            texts.append(plain(float(10**level), digits=3))
     return places, [*([0.0] if foot else []), *ticks], [*(["0"] if foot else []), *texts]
 
 
@@ -91,7 +95,10 @@ def parallel_figure(trials: pd.DataFrame, settings: Sequence[Setting], objective
         texts = [hover(done.iloc[i], objectives, settings) for i in members]
         _lines(figure, places[list(members)], texts, f"{name} ({len(members)})", palette.GROUPS[place], 4 - place)
     styled(figure, 440)
-    ticks = {"tickvals": list(range(len(names))), "ticktext": [f"<b>{for_plotly(_short(n))}</b>" for n in names]}
+    ticks = {
+        "tickvals": list(range(len(names))),
+        "ticktext": [f"<b>{for_plotly(_short(n, 120 // len(names)))}</b>" for n in names],
+    }
     figure.update_xaxes(side="top", showgrid=False, showline=False, range=[-0.35, len(names) - 0.65], **ticks)
     figure.update_yaxes(visible=False, range=[-0.05, 1.05])
     legend = {"orientation": "h", "y": -0.02, "yanchor": "top", "traceorder": "reversed"}
@@ -99,8 +106,8 @@ def parallel_figure(trials: pd.DataFrame, settings: Sequence[Setting], objective
     return figure
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:21]}…"
+def _short(name: str, limit: int = 22) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def _ticks(figure: go.Figure, axes: Sequence[tuple[Floats, list[float], list[str]]]) -> None:

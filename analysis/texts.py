@@ -39,7 +39,7 @@ def mean_sd(mean: float | None, sd: float | None = None, digits: int = 3) -> str
     """
     if mean is None:
         return "–"
-    if abs(mean) >= 1000:
+    if abs(mean) >= 10:
         return f"{mean:.4g}" + ("" if sd is None else f" ± {sd:.2g}")
     return f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}")
 

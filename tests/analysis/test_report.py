@@ -104,7 +104,7 @@ def test_hovering_a_point_shows_its_settings(show: Any, sweep: Path) -> None:
     text = hovered(seen, "front-figure", "chosen")
     for part in ("trial 46", "stability: 0.963", "ewc_lambda=6.552e+07", "replay_ratio=0.856", "buffer_size=1705"):
         assert part in text
-    assert "reference naive" in hovered(seen, "front-figure", "naive")
+    assert "reference joint" in hovered(seen, "front-figure", "joint")
     check_quiet(seen)
 
 
