@@ -139,8 +139,12 @@ class StudyConfig(Frozen):
 
     @property
     def study_id(self) -> str:
-        """12 hexadecimal digits; equal for equal studies, whatever their budget."""
-        identity = self.model_dump(mode="json", exclude={"trials": True, "time_budget_s": True})
+        """12 hexadecimal digits; equal for equal studies, whatever their budget and wherever their data lies.
+
+        (That the data is the same is held by the SHA-256 of each file.)
+        """
+        elsewhere: Any = {"trials": True, "time_budget_s": True, "stream": {"data", "download"}}
+        identity = self.model_dump(mode="json", exclude=elsewhere)
         return content_hash(identity)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+import yaml
+
 from cfsweep.errors import unknown
 
 
@@ -30,3 +32,12 @@ def path(name: str) -> Path:
     if name not in names():
         raise unknown("search_spaces", "space", name, names())
     return Path(str(resources.files(__name__) / f"{name}.yaml"))
+
+
+def description(name: str) -> str:
+    """The first line of the space's own description.
+
+    >>> description("mixed")
+    'EWC, replay and PackNet in one network; which mix, and how much of each?'
+    """
+    return str(yaml.safe_load(path(name).read_text()).get("description", ""))

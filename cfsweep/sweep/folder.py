@@ -37,14 +37,16 @@ class Folder:
     def exists(self) -> bool:
         return self.study_file.exists()
 
-    def create(self, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> None:
-        """Writes `study.yaml`.
-
+    def refuse_other_content(self) -> None:
+        """
         Raises:
             InputError: the folder holds files of something else.
         """
         if self.root.exists() and (not self.root.is_dir() or any(p.name != ".lock" for p in self.root.iterdir())):
             raise InputError(f"--out {self.root}: it exists and is no study of cfsweep. Choose another folder.")
+
+    def create(self, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> None:
+        """Writes `study.yaml`."""
         self.write(describe(config, hypers, stream))
 
     def write(self, study: Mapping[str, Any]) -> None:
@@ -66,10 +68,10 @@ class Folder:
             )
         return config, study
 
-    def set_trials(self, trials: int) -> StudyConfig:
-        """Extends the budget, which is no part of the study's identity."""
+    def set_budget(self, trials: int, time_budget_s: float | None) -> StudyConfig:
+        """Changes the budget, which is no part of the study's identity."""
         config, study = self.read()
-        changed = config.model_copy(update={"trials": trials})
+        changed = config.model_copy(update={"trials": trials, "time_budget_s": time_budget_s})
         self.write({**study, "config": changed.model_dump(mode="json")})
         return changed
 

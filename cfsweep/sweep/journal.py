@@ -33,7 +33,6 @@ def open_study(journal: Path, config: StudyConfig) -> optuna.Study:
     )
     study.sampler = _sampler(config, n_past=len(study.trials))
     if not study.trials:
-        study.set_metric_names(list(config.objective.names))
         study.enqueue_trial(default_params(config.space, hypers_of(config.space.ingredients)))
     return study
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,12 +18,34 @@ from cfsweep.training.ingredients import hypers_of, registry
 Model = TypeVar("Model", bound=BaseModel)
 
 
+ZERO_SHARE = 0.1  # of a range with `zero: true` that stands for 0
+
+
 class Suggests(Protocol):
     """The part of `optuna.Trial` that is used here."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = ...) -> float: ...
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = ...) -> int: ...
     def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but `1e-3` is a number as it is everywhere else."""
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    >>> parse_yaml("1e-3"), parse_yaml("[64, 64]"), parse_yaml("sgd")
+    (0.001, [64, 64], 'sgd')
+    """
+    return yaml.load(text, Loader=_Loader)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -32,7 +55,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: the file is missing, not YAML, or no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -156,21 +179,36 @@ def suggest(space: Space, hypers: Mapping[str, Hyper], trial: Suggests) -> dict[
     for name, hyper in hypers.items():
         searched = space.search.get(name)
         if searched is None:
-            values[name] = hyper.check(space.fixed.get(name, hyper.default), "space")
+            value: object = space.fixed.get(name, hyper.default)
         elif isinstance(searched, Choices):
-            values[name] = hyper.check(trial.suggest_categorical(name, list(searched.choices)), "space")
-        elif searched.zero and trial.suggest_categorical(zero_name(name), [False, True]):
-            values[name] = hyper.check(0, "space")
-        elif hyper.kind == "int":
-            values[name] = trial.suggest_int(name, int(searched.low), int(searched.high), log=searched.log)
+            value = trial.suggest_categorical(name, list(searched.choices))
+        elif hyper.kind == "int" and not searched.zero:
+            value = trial.suggest_int(name, int(searched.low), int(searched.high), log=searched.log)
         else:
-            values[name] = trial.suggest_float(name, searched.low, searched.high, log=searched.log)
+            drawn = trial.suggest_float(name, lowest(searched), searched.high, log=searched.log)
+            value = 0 if searched.zero and drawn < searched.low else drawn
+            value = round(value) if hyper.kind == "int" else value
+        values[name] = hyper.check(value, "space")
     return values
 
 
-def zero_name(name: str) -> str:
-    """The Optuna parameter that says whether `name` is 0; `name` itself is suggested only if it is not."""
-    return f"{name}_is_zero"
+def lowest(searched: Range) -> float:
+    """Where sampling begins: at `low`, or below it if 0 is wanted too.
+
+    `zero` widens the range by `ZERO_SHARE` of its length (on its scale) at the low end, and all that falls there is
+    0. So 0 lies beside the small values, as it should for a sampler, and one number remains one parameter.
+
+    >>> round(lowest(Range(low=0.1, high=1e8, log=True, zero=True)), 6)
+    0.01
+    >>> round(lowest(Range(low=0.1, high=1.0, zero=True)), 6)
+    0.0
+    """
+    if not searched.zero:
+        return searched.low
+    stretch = ZERO_SHARE / (1 - ZERO_SHARE)
+    if searched.log:
+        return float(searched.low * (searched.low / searched.high) ** stretch)
+    return searched.low - stretch * (searched.high - searched.low)
 
 
 def default_params(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, Any]:
@@ -180,12 +218,11 @@ def default_params(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, Any]:
         default = hypers[name].default
         if isinstance(searched, Choices):
             params[name] = default if default in searched.choices else searched.choices[0]
-            continue
-        inside = min(max(float(default), searched.low), searched.high)
-        if searched.zero:
-            params[zero_name(name)] = default == 0
-        if not (searched.zero and default == 0):
-            params[name] = int(inside) if hypers[name].kind == "int" else inside
+        elif searched.zero and default == 0:
+            params[name] = lowest(searched)
+        else:
+            inside = min(max(float(default), searched.low), searched.high)
+            params[name] = int(inside) if hypers[name].kind == "int" and not searched.zero else inside
     return params
 
 
@@ -193,4 +230,4 @@ def reference_values(space: Space, hypers: Mapping[str, Hyper], base: Mapping[st
     """The base hyperparameters of the references `naive` and `joint`: fixed ones as fixed, searched ones at default."""
     params = default_params(space, hypers)
     values = {name: space.fixed.get(name, params.get(name, hyper.default)) for name, hyper in base.items()}
-    return {name: base[name].check(value, "space") for name, value in values.items()}
+    return {name: base[name].check(max(value, 0) if not isinstance(value, str) else value, "space") for name, value in values.items()}

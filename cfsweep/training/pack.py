@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.training import batches
@@ -306,3 +307,9 @@ def example_counts(stream: Stream) -> dict[str, list[int]]:
         "validation": [len(task.validation) for task in stream.tasks],
         "test": [len(task.test) for task in stream.tasks],
     }
+
+
+def pack_size(network: NetworkConfig, stream: Stream, scenario: Scenario, wanted: int) -> int:
+    """`wanted`, or 1 if the network cannot be lifted over runs."""
+    module = build(network, stream.input_shape, outputs_for(stream, scenario).n_outputs)
+    return 1 if unliftable_reason(module, stream.input_shape) else wanted

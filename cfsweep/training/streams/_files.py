@@ -13,13 +13,18 @@ from cfsweep.errors import InputError
 DATA_VARIABLE = "CFSWEEP_DATA"
 
 
+def default_data_root() -> str | None:
+    """Where the data sets lie unless a study says otherwise: the environment variable `CFSWEEP_DATA`."""
+    return os.environ.get(DATA_VARIABLE)
+
+
 def data_root(config: StreamConfig) -> Path:
     """The folder with the data sets: `config.data`, else the environment variable `CFSWEEP_DATA`.
 
     Raises:
         InputError: neither is set, or the folder does not exist (and nothing may be downloaded into it).
     """
-    named = config.data or os.environ.get(DATA_VARIABLE)
+    named = config.data or default_data_root()
     if not named:
         raise InputError(
             f"stream `{config.name}`: it reads data files, but no folder was named. "

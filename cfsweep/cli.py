@@ -1,0 +1,203 @@
+"""The command line; thin. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import cfsweep
+from cfsweep.errors import CfsweepError, InputError, unknown
+
+if TYPE_CHECKING:
+    from cfsweep.sweep.study import Outcome, Prepared
+
+EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 3, 130
+LISTS = ("streams", "ingredients", "spaces", "networks")
+
+app = typer.Typer(
+    help="Sweeps for the remedies against catastrophic forgetting.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+WorkersOption = Annotated[int | None, typer.Option(help="Processes that train. [default: one per CPU or GPU]", min=1)]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster: `auto` or host:port. [default: this machine]")]
+GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0)]
+
+
+@app.command()
+def run(
+    space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
+    stream: Annotated[
+        str | None, typer.Option(help="A stream's name, a folder of task files, or package.module:function.")
+    ] = None,
+    scenario: Annotated[str | None, typer.Option(help="task-il, domain-il or class-il.")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many configurations to try. [default: 48]")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train every trial with this many seeds. [default: 1]")] = None,
+    objective: Annotated[str | None, typer.Option(help="mixed or pareto. [default: mixed]")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data sets lie. [default: $CFSWEEP_DATA]")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch missing data sets into --data.")] = False,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
+    address: AddressOption = None,
+    out: Annotated[Path | None, typer.Option(help="The results folder. [default: runs/SPACE-STREAM]")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. lr=0.001 or network.args.hidden=[256,256].")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
+) -> None:
+    """Sweep a search space over a task stream; go on if the folder holds this study already."""
+    from cfsweep.sweep import study
+
+    settings = {
+        "stream.name": stream,
+        "stream.scenario": scenario,
+        "stream.data": data,
+        "stream.download": download or None,
+        "objective.name": objective,
+        "trials": trials,
+        "seeds": seeds,
+    }
+    config = study.make_config(space, settings, assign or [])
+    prepared = study.prepare(config, str(space))
+    folder = out or Path("runs") / f"{space.stem}-{_file_name(config.stream.name)}"
+    if dry_run:
+        _show_plan(prepared, folder)
+        return
+    console = Console()
+    console.print(f"study {config.study_id} in {folder}", highlight=False, soft_wrap=True)
+    where = study.Workers(workers, address, gpus_per_worker)
+    _close(study.begin(prepared, folder, where, console), folder, console)
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The results folder of the study.")],
+    trials: Annotated[str, typer.Option(help="Add trials to the budget: +N.")] = "+0",
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Go on with a study that was interrupted, or extend it."""
+    if not trials.startswith("+") or not trials[1:].isdigit():
+        raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
+    from cfsweep.sweep import study
+
+    console = Console()
+    where = study.Workers(workers, address, gpus_per_worker)
+    _close(study.resume(folder, int(trials[1:]), where, console), folder, console)
+
+
+@app.command()
+def status(folder: Annotated[str, typer.Argument(help="A results folder, local or remote.")]) -> None:
+    """Say how far a study is."""
+    from cfsweep.results.status import status as read_status
+
+    now = read_status(folder)
+    state = "complete" if now.complete else "not complete; `cfsweep resume` goes on"
+    console = Console()
+    console.print(f"study {now.study_id}: {state}", highlight=False)
+    console.print(
+        f"{now.ended} of {now.trials} trials x {now.seeds} seeds: {now.done} done, {now.stopped} stopped, "
+        f"{now.failed} failed",
+        highlight=False,
+    )
+    for (trial, seed), reason in sorted(now.failures.items()):
+        console.print(f"  trial {trial}, seed {seed}: {reason}", highlight=False, markup=False)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces or networks.")]) -> None:
+    """List what there is to choose from."""
+    if what not in LISTS:
+        raise unknown("cfsweep list", "list", what, LISTS)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, doc in _listed(what):
+        table.add_row(f"[bold]{name}[/]", doc)
+    Console().print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"cfsweep {cfsweep.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line; errors of the user's become one line and an exit code."""
+    try:
+        app()
+    except CfsweepError as error:
+        print(f"cfsweep: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("cfsweep: interrupted; `cfsweep resume` goes on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _listed(what: str) -> list[tuple[str, str]]:
+    if what == "spaces":
+        import search_spaces
+
+        return [(name, search_spaces.description(name)) for name in search_spaces.names()]
+    if what == "ingredients":
+        from cfsweep.training import ingredients
+
+        return [(n, f"{k.summary}; {', '.join(h.name for h in k.hypers)}") for n, k in ingredients.registry.items()]
+    if what == "streams":
+        from cfsweep.training import streams
+
+        return [(name, entry.doc) for name, entry in streams.registry.items()]
+    from cfsweep.training import networks
+
+    return [(name, entry.doc) for name, entry in networks.registry.items()]
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name)
+
+
+def _show_plan(prepared: Prepared, folder: Path) -> None:
+    """Prints what a sweep would do."""
+    config, console = prepared.config, Console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("study", config.study_id)
+    table.add_row("stream", f"{config.stream.name}, {config.stream.scenario}, {len(prepared.stream.tasks)} tasks")
+    for task in prepared.stream.tasks:
+        table.add_row("", f"{task.name}: {len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test")
+    table.add_row("network", f"{config.space.network.name} {config.space.network.args or ''}")
+    table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
+    for name, hyper in prepared.hypers.items():
+        searched = config.space.search.get(name)
+        described = f"searched: {searched!r}" if searched else f"{config.space.fixed.get(name, hyper.default)}"
+        table.add_row(f"  {name}", described)
+    table.add_row("objective", f"{config.objective.name}: {', '.join(config.objective.names)}")
+    table.add_row("budget", f"{config.trials} trials x {config.seeds} seeds")
+    table.add_row("folder", f"{folder} (nothing was written)")
+    console.print(table, markup=False, highlight=False)
+
+
+def _close(outcome: Outcome, folder: Path, console: Console) -> None:
+    """Says how the sweep ended, and exits with its code."""
+    now = outcome.status
+    if outcome.nothing_to_do:
+        console.print(f"the study is complete: {now.ended} trials ended. `cfsweep resume {folder} --trials +N` adds more.")
+    elif outcome.interrupted:
+        console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    for (trial, seed), reason in sorted(now.failures.items())[:5]:
+        console.print(f"trial {trial}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"look at it: python -m analysis report {folder}", highlight=False, soft_wrap=True)
+    if now.failed:
+        raise typer.Exit(EXIT_FAILED_TRIALS)
+
+
+if __name__ == "__main__":
+    main()

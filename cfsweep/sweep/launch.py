@@ -1,0 +1,200 @@
+"""Runs a study on Ray: this machine, or a cluster that is up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper
+from cfsweep.sweep.folder import Folder
+from cfsweep.sweep.progress import Display
+from cfsweep.training.streams import Stream
+
+# Tune is a disposable scheduler here: no log files per trial, no signal handler of its own, no reports of its own.
+_TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# One thread per worker. The allocator keeps the step's large buffers instead of giving them back to the kernel and
+# faulting every page in again.
+_WORKER_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+}
+NAMESPACE = "cfsweep"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where to train: `count` processes (None: one per processor, or per GPU) at `address` (None: here).
+
+    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any).
+    """
+
+    count: int | None = None
+    address: str | None = None
+    gpus_each: float | None = None
+
+
+@contextmanager
+def connected(workers: Workers) -> Iterator[threading.Event]:
+    """Ray is up within it; yields the event that Ctrl-C or SIGTERM sets.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    os.environ.update(_TUNE_SETTINGS)
+    import ray
+
+    with interruptible() as interrupt:
+        connect(workers.address, workers.count or os.cpu_count() or 1)
+        try:
+            yield interrupt
+        finally:
+            ray.shutdown()
+
+
+def connect(address: str | None, workers: int) -> None:
+    """Starts Ray here with `workers` processors, or joins the cluster at `address`.
+
+    Raises:
+        InputError: no cluster answers.
+    """
+    import ray
+
+    here = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": {**_WORKER_SETTINGS, "PYTHONPATH": here}},
+        "namespace": NAMESPACE,
+        "log_to_driver": False,
+        "logging_level": "error",
+    }
+    if address is None:
+        # A cluster named by the environment would be joined silently otherwise.
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **options)
+        return
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({reason[:200]}). Start one with `ray up cluster.yaml` "
+            "or `ray start --head`, or leave `--address` out to use this machine."
+        ) from error
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second signal is a KeyboardInterrupt."""
+    event = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def worker_resources(workers: Workers, available: Mapping[str, float]) -> tuple[int, dict[str, float]]:
+    """How many workers, and what each takes, given what Ray has.
+
+    >>> worker_resources(Workers(), {"CPU": 16.0, "GPU": 2.0})
+    (2, {'CPU': 1, 'GPU': 1.0})
+    >>> worker_resources(Workers(gpus_each=0.0), {"CPU": 16.0, "GPU": 2.0})
+    (16, {'CPU': 1})
+    """
+    gpus = workers.gpus_each if workers.gpus_each is not None else float(available.get("GPU", 0) >= 1)
+    each: dict[str, float] = {"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1}
+    fits = min(int(available.get(name, 0) / amount) for name, amount in each.items())
+    return workers.count or max(1, fits), each
+
+
+def sweep(
+    folder: Folder,
+    config: StudyConfig,
+    hypers: dict[str, Hyper],
+    stream: Stream,
+    workers: Workers,
+    display: Display,
+    interrupt: threading.Event,
+) -> bool:
+    """Sweeps until the budget is spent or `interrupt` is set; returns whether it was interrupted.
+
+    Ray is up, and the caller holds the folder's lock.
+    """
+    import ray
+    from ray import tune
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from cfsweep.sweep.desk import Desk
+    from cfsweep.sweep.driver import Driver
+    from cfsweep.sweep.journal import open_study
+    from cfsweep.sweep.searcher import PackSearcher, StopOnInterrupt
+    from cfsweep.sweep.trainable import PackTrainable, pack_stream
+    from cfsweep.training.pack import example_counts, pack_size
+
+    count, resources = worker_resources(workers, ray.cluster_resources())
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    name = f"desk-{config.study_id}-{os.getpid()}"
+    stream_ref = ray.put(pack_stream(stream))
+    desk = Desk.options(name=name, scheduling_strategy=here).remote(str(folder.checkpoints.absolute()), [stream_ref])
+    driver = Driver(
+        folder,
+        config,
+        hypers,
+        open_study(folder.journal, config),
+        example_counts(stream),
+        count,
+        pack_size(config.space.network, stream, config.stream.scenario, config.pack_runs),
+    )
+    searcher = PackSearcher(
+        driver, desk, {"desk": name, "namespace": NAMESPACE}, lambda: display.show(driver.book.summary())
+    )
+
+    with tempfile.TemporaryDirectory(prefix="cfsweep-tune-") as scratch, display:
+        display.show(driver.book.summary())
+        if driver.finished:
+            return False
+        tune.Tuner(
+            tune.with_resources(PackTrainable, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, num_samples=-1, max_concurrent_trials=count, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name=config.study_id,
+                storage_path=scratch,
+                verbose=0,
+                stop=StopOnInterrupt(driver, interrupt),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+        display.show(driver.book.summary())
+    return interrupt.is_set()

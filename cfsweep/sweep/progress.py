@@ -1,0 +1,106 @@
+"""What a user sees while a sweep runs: a live panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from cfsweep.sweep.trials import Summary
+
+LINE_EVERY_S = 5.0
+
+
+class Display:
+    """Shows a `Summary` whenever it changes; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.started = time.monotonic()
+        self.live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self.last: Summary | None = None
+        self.ended_before: int | None = None
+        self.last_line_at = float("-inf")
+
+    def __enter__(self) -> Display:
+        self.started = time.monotonic()
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+        if self.last:
+            self.console.print(self.line(self.last), soft_wrap=True)
+
+    def show(self, summary: Summary) -> None:
+        """Takes in the state of the sweep; prints it if it has changed and a moment has passed."""
+        if self.ended_before is None:
+            self.ended_before = _ended(summary)
+        changed, self.last = summary != self.last, summary
+        if self.live:
+            self.live.update(self.panel(summary))
+        elif changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:
+            self.last_line_at = time.monotonic()
+            self.console.print(self.line(summary), soft_wrap=True)
+
+    def left_s(self, summary: Summary) -> float | None:
+        """Seconds left at the pace so far, or None before the first trial of this session has ended."""
+        ended = _ended(summary) - (self.ended_before or 0)
+        if ended <= 0:
+            return None
+        return (time.monotonic() - self.started) / ended * max(0, summary.trials - _ended(summary))
+
+    def line(self, summary: Summary) -> str:
+        """The state in one line."""
+        left = self.left_s(summary)
+        parts = [
+            f"{_ended(summary)}/{summary.trials} trials: {summary.done} done, {summary.stopped} stopped, "
+            f"{summary.failed} failed",
+            *([f"best mixed {summary.best:.4f}"] if summary.best is not None else []),
+            *([f"{summary.front} on the front"] if summary.best is None and summary.front else []),
+            f"{_duration(time.monotonic() - self.started)} elapsed",
+            *([f"about {_duration(left)} left"] if left else []),
+        ]
+        return ", ".join(parts)
+
+    def panel(self, summary: Summary) -> Table:
+        """The state as a small table with a bar."""
+        left = self.left_s(summary)
+        table = Table.grid(padding=(0, 2))
+        table.add_row("trials", ProgressBar(total=summary.trials, completed=_ended(summary), width=40))
+        table.add_row("", f"{_ended(summary)} of {summary.trials}")
+        table.add_row(
+            "ended",
+            f"[green]{summary.done} done[/]  [yellow]{summary.stopped} stopped[/]  [red]{summary.failed} failed[/]",
+        )
+        if summary.best is not None:
+            table.add_row("best", f"mixed {summary.best:.4f}")
+        table.add_row("front", f"{summary.front} trials")
+        remaining = "" if left is None else f", about {_duration(left)} left"
+        table.add_row("time", f"{_duration(time.monotonic() - self.started)} elapsed{remaining}")
+        return table
+
+
+def _ended(summary: Summary) -> int:
+    return summary.done + summary.stopped + summary.failed
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(5), _duration(65), _duration(3700)
+    ('5 s', '1 min 5 s', '1 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

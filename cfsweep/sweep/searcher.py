@@ -1,0 +1,83 @@
+"""The door between Ray Tune and the driver: Tune asks it for packs and tells it results; it decides nothing."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.tune import Stopper
+from ray.tune.search import Searcher
+
+from cfsweep.sweep.driver import Driver
+
+
+class _NotStored:
+    """Tune pickles its parts to restore a run from them; a sweep is resumed from its folder instead."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StopOnInterrupt(_NotStored, Stopper):  # type: ignore[misc]  # ray's classes are untyped
+    """Ends the Tune run once the user has interrupted the sweep."""
+
+    def __init__(self, driver: Driver, interrupt: threading.Event) -> None:
+        self.driver, self.interrupt = driver, interrupt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        self.driver.interrupted = self.interrupt.is_set()
+        return self.driver.interrupted
+
+
+class PackSearcher(_NotStored, Searcher):  # type: ignore[misc]
+    """Hands out the driver's packs as Tune trials, and passes on what they report."""
+
+    def __init__(self, driver: Driver, desk: Any, desk_address: dict[str, str], on_change: Callable[[], None]) -> None:
+        super().__init__(metric=None, mode=None)
+        self.driver, self.desk, self.desk_address, self.on_change = driver, desk, desk_address, on_change
+        self.pack_of: dict[str, str] = {}  # by Tune's trial
+        driver.drop = lambda pack_id, keys: ray.get(desk.drop.remote(pack_id, keys))
+        driver.close = lambda pack_id: ray.get(desk.close.remote(pack_id))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.driver.finished:
+            finished: str = Searcher.FINISHED
+            return finished
+        issued = self.driver.next_pack()
+        if issued is None:
+            return None
+        put = self.desk.put.remote(issued.pack_id, issued.spec.to_dict())
+        ray.get([put, self.desk.drop.remote(issued.pack_id, self.driver.ended_runs(issued))])
+        self.pack_of[trial_id] = issued.pack_id
+        self.on_change()
+        return {"pack_id": issued.pack_id, **self.desk_address}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if "report" in result:
+            self.driver.take_report(result["pack_id"], pickle.loads(result["report"]))
+            self.on_change()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        # A last result that ends a trial comes here alone, not to `on_trial_result`.
+        pack_id = self.pack_of.pop(trial_id, None)
+        if pack_id is None:
+            return
+        if error:
+            self.driver.lose(pack_id, "the worker died", died=True)
+        elif result is not None and "error" in result:
+            self.driver.lose(pack_id, result["error"], died=False)
+        elif result is not None:
+            self.on_trial_result(trial_id, result)
+        self.on_change()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the folder is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the folder is the truth."""

@@ -1,0 +1,157 @@
+"""The commands of a sweep: describe a study, begin it, go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cfsweep.config import Space, StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper
+from cfsweep.results.status import Status, status
+from cfsweep.sweep import launch
+from cfsweep.sweep.folder import Folder, check_data
+from cfsweep.sweep.launch import Workers
+from cfsweep.sweep.progress import Display
+from cfsweep.sweep.space import check_study, load_space, parse, parse_yaml
+from cfsweep.training import streams
+from cfsweep.training.ingredients import hypers_of, registry
+from cfsweep.training.networks import build
+from cfsweep.training.outputs import outputs_for
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study that has passed every check that can be made before training."""
+
+    config: StudyConfig
+    stream: streams.Stream
+    hypers: dict[str, Hyper]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended. `nothing_to_do`: it was complete before it began."""
+
+    status: Status
+    interrupted: bool
+    nothing_to_do: bool
+
+
+def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:
+    """The study that a space file, the command line's options and its `--set key=value` describe.
+
+    `settings` maps dotted keys of `StudyConfig` to values; None is passed over.
+
+    Raises:
+        InputError: anything is wrong with them.
+    """
+    space = load_space(space_file)
+    content: dict[str, Any] = {"space": space.model_dump(mode="json", exclude_unset=True)}
+    if space.scenario:
+        _assign(content, "stream.scenario", space.scenario)
+    for key, value in settings.items():
+        if value is not None:
+            _assign(content, key, value)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
+        _set(content, key, parse_yaml(text))
+    return _with_absolute_paths(parse(StudyConfig, content, "--set"))
+
+
+def prepare(config: StudyConfig, where: str) -> Prepared:
+    """Loads the stream, and checks the study against it.
+
+    Raises:
+        InputError: the stream cannot be loaded, the network cannot be built, or they do not fit the ingredients.
+    """
+    stream = streams.load_stream(config.stream)
+    hypers = check_study(config, len(stream.tasks), where)
+    n_outputs = outputs_for(stream, config.stream.scenario).n_outputs
+    build(config.space.network, stream.input_shape, n_outputs)
+    return Prepared(config, stream, hypers)
+
+
+def begin(prepared: Prepared, out: Path, workers: Workers, console: Console) -> Outcome:
+    """Sweeps into the folder `out`; goes on with the study that is there, if it is this one.
+
+    Raises:
+        InputError: `out` is something else, or Ray cannot be reached (then nothing is written).
+    """
+    folder, config = Folder(out), prepared.config
+    if folder.exists():
+        there, study = folder.read()
+        if there.study_id != config.study_id:
+            raise InputError(
+                f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}). Choose another "
+                "folder, or run with the settings in its study.yaml."
+            )
+        check_data(prepared.stream, study, folder.study_file)
+        return _go_on(folder, prepared, max(config.trials, there.trials), config.time_budget_s, workers, console)
+    folder.refuse_other_content()
+    with launch.connected(workers) as interrupt, folder.locked():
+        folder.create(config, prepared.hypers, prepared.stream)
+        interrupted = launch.sweep(folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt)
+    return Outcome(status(out), interrupted, nothing_to_do=False)
+
+
+def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> Outcome:
+    """Goes on with the study in `out`, with `more_trials` added to its budget.
+
+    Raises:
+        InputError: there is no study, its data has changed, or Ray cannot be reached.
+    """
+    folder = Folder(out)
+    config, study = folder.read()
+    prepared = prepare(config, str(folder.study_file))
+    check_data(prepared.stream, study, folder.study_file)
+    return _go_on(folder, prepared, config.trials + more_trials, config.time_budget_s, workers, console)
+
+
+def _go_on(
+    folder: Folder, prepared: Prepared, trials: int, time_budget_s: float | None, workers: Workers, console: Console
+) -> Outcome:
+    now = status(folder.root)
+    if now.complete and trials <= now.trials:
+        return Outcome(now, interrupted=False, nothing_to_do=True)
+    with launch.connected(workers) as interrupt, folder.locked():
+        config = folder.set_budget(trials, time_budget_s)
+        interrupted = launch.sweep(folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt)
+    return Outcome(status(folder.root), interrupted, nothing_to_do=False)
+
+
+def _set(content: dict[str, Any], key: str, value: Any) -> None:
+    """`lr=0.01` fixes a hyperparameter; `stream.n_tasks=2` and `network.args.hidden=[64]` go by their place."""
+    known = {hyper.name for kind in registry.values() for hyper in kind.hypers} | set(hypers_of(()))
+    if key in known:
+        content["space"].get("search", {}).pop(key, None)
+        key = f"space.fixed.{key}"
+    elif key.split(".")[0] in Space.model_fields:
+        key = f"space.{key}"
+    _assign(content, key, value)
+
+
+def _assign(content: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        content = content.setdefault(part, {})
+        if not isinstance(content, dict):
+            raise InputError(f"--set {key}: `{part}` holds a single value, so nothing lies below it.")
+    content[last] = value
+
+
+def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
+    """So that a study can be resumed from another folder, and without the environment it began in."""
+    stream, changes = config.stream, {}
+    root = stream.data or streams.default_data_root()
+    if root is not None:
+        changes["data"] = str(Path(root).expanduser().absolute())
+    if stream.name not in streams.registry and Path(stream.name).expanduser().is_dir():
+        changes["name"] = str(Path(stream.name).expanduser().absolute())
+    return config.model_copy(update={"stream": stream.model_copy(update=changes)})
