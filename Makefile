@@ -16,13 +16,17 @@ TEST_ENV := OMP_NUM_THREADS=1
 .PHONY: demo test test-slow check venv clean
 .DEFAULT_GOAL := test
 
+# A network so small that its capacity is scarce: there the trade-off shows.
 demo: venv
 	$(BIN)/cfsweep run search_spaces/mixed.yaml \
 		--stream split-digits \
 		--scenario task-il \
 		--objective pareto \
-		--trials 48 \
-		--seeds 2 \
+		--trials 96 \
+		--seeds 3 \
+		--set "network.args.hidden=[6, 6]" \
+		--set lr=0.03 \
+		--set stream.validation_frac=0.2 \
 		--out runs/demo
 	$(BIN)/python -m analysis front runs/demo
 	$(BIN)/python -m analysis report runs/demo

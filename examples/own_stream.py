@@ -2,7 +2,7 @@
 
 The function returns a list with one item per task: a mapping (or a tuple) with `train` and `test`, each a pair (x, y)
 or a `torch.utils.data.Dataset` of such pairs. Labels are class numbers over the whole stream. The function must return
-the same each time: every worker calls it.
+the same each time: a study that is resumed calls it again, and compares.
 """
 
 from __future__ import annotations
