@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from cfsweep.training.networks.mlp import Mlp
+
 _STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU)
 
 
@@ -59,15 +61,23 @@ class Lifted:
         return hidden
 
 
+def _in_order(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers by name, if `module` is known to call its layers one after the other; else nothing."""
+    if type(module) is Mlp:
+        return [*((f"body.{name}", layer) for name, layer in module.body.named_children()), ("head", module.head)]
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        return list(module.named_children())
+    return []
+
+
 def _as_stack(module: nn.Module) -> list[tuple[str, bool, bool]] | None:
     """(name, is it linear, has it a bias) of each layer if `module` is a plain stack over flattened input."""
-    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
-        return None
-    layers = list(module.named_children())
+    layers = _in_order(module)
     if not all(type(layer) in _STACKABLE for _, layer in layers) or not layers:
         return None
     flattens = [i for i, (_, layer) in enumerate(layers) if type(layer) is nn.Flatten]
-    if flattens != [0] or layers[0][1].start_dim != 1 or layers[0][1].end_dim != -1:
+    first = layers[0][1]
+    if flattens != [0] or not isinstance(first, nn.Flatten) or (first.start_dim, first.end_dim) != (1, -1):
         return None
     if any(m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"} for m in module.modules()):
         return None
