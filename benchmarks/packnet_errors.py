@@ -73,7 +73,9 @@ VARIANTS: dict[str, type[PackNet]] = {
 }
 
 
-def measure(kind: type[PackNet], stream: Stream, seeds: int, rate: float, hidden: list[int]) -> tuple[float, float, int]:
+def measure(
+    kind: type[PackNet], stream: Stream, seeds: int, rate: float, hidden: list[int]
+) -> tuple[float, float, int]:
     """Final average test accuracy (mean and sd over seeds), and how many frozen test predictions changed."""
     with mock.patch.dict(registry, {"packnet": kind}):
         values = {name: hyper.default for name, hyper in hypers_of(("packnet",)).items()}

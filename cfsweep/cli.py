@@ -54,6 +54,7 @@ def run(
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
     from cfsweep.sweep import study
+    from cfsweep.sweep.launch import Workers
 
     settings = {
         "stream.name": stream,
@@ -72,7 +73,7 @@ def run(
         return
     console = Console()
     console.print(f"study {config.study_id} in {folder}", highlight=False, soft_wrap=True)
-    where = study.Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker)
     _close(study.begin(prepared, folder, where, console), folder, console)
 
 
@@ -88,9 +89,10 @@ def resume(
     if not trials.startswith("+") or not trials[1:].isdigit():
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
     from cfsweep.sweep import study
+    from cfsweep.sweep.launch import Workers
 
     console = Console()
-    where = study.Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker)
     _close(study.resume(folder, int(trials[1:]), where, console), folder, console)
 
 
@@ -171,7 +173,9 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
     table.add_row("study", config.study_id)
     table.add_row("stream", f"{config.stream.name}, {config.stream.scenario}, {len(prepared.stream.tasks)} tasks")
     for task in prepared.stream.tasks:
-        table.add_row("", f"{task.name}: {len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test")
+        table.add_row(
+            "", f"{task.name}: {len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
+        )
     table.add_row("network", f"{config.space.network.name} {config.space.network.args or ''}")
     table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
     for name, hyper in prepared.hypers.items():
@@ -188,7 +192,9 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:
-        console.print(f"the study is complete: {now.ended} trials ended. `cfsweep resume {folder} --trials +N` adds more.")
+        console.print(
+            f"the study is complete: {now.ended} trials ended. `cfsweep resume {folder} --trials +N` adds more."
+        )
     elif outcome.interrupted:
         console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED)

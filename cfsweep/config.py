@@ -37,9 +37,7 @@ class Range(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Range:
         if self.low > self.high:
-            raise ValueError(
-                f"`low <= high` must hold, but got (low={self.low}, high={self.high}). Swap the bounds."
-            )
+            raise ValueError(f"`low <= high` must hold, but got (low={self.low}, high={self.high}). Swap the bounds.")
         if self.log and self.low <= 0:
             raise ValueError(
                 f"`low > 0` must hold on a log scale, but got low={self.low}. "
@@ -109,7 +107,7 @@ class ObjectiveConfig(Frozen):
         return ("stability", "plasticity") + ((self.third,) if self.third else ())
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         """`maximize` or `minimize`, one for each of `names`."""
         return tuple("maximize" if n in ("mixed", "stability", "plasticity") else "minimize" for n in self.names)
 

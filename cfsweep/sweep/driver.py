@@ -7,8 +7,10 @@ and of Parquet. A result is written to Parquet first and told to Optuna then; bo
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -28,16 +30,17 @@ from cfsweep.sweep.trials import Trial, TrialBook
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, accuracy_rows
 
 Key = tuple[int, int]
-MAX_ATTEMPTS = 3  # of a pack whose worker dies; then its runs are tried one by one, and at last given up
+MAX_DEATHS = 3  # of a pack's workers; then its runs are tried one by one, and at last given up
 
 
 @dataclass
 class Issued:
-    """A pack on its way: what it is, which attempt, when it began."""
+    """A pack on its way: what it is, which attempt, how many workers died under it in this session, when it began."""
 
     pack_id: str
     spec: PackSpec
     attempt: int = 1
+    deaths: int = 0
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -138,15 +141,16 @@ class Driver:
     def lose(self, pack_id: str, reason: str, died: bool) -> None:
         """A pack came to grief: its worker `died`, or its code raised.
 
-        A dead worker's pack goes on from its last checkpoint, up to `MAX_ATTEMPTS` attempts. A pack that raises, or
-        dies too often, is split into packs of one run, so that one bad run cannot take its neighbours with it; a
+        A dead worker's pack goes on from its last checkpoint, until it has died `MAX_DEATHS` times. A pack that raises,
+        or dies too often, is split into packs of one run, so that one bad run cannot take its neighbours with it; a
         run alone fails with the reason.
         """
         issued = self.in_flight.pop(pack_id, None)
         if issued is None or self.interrupted:
             return
-        if died and issued.attempt < MAX_ATTEMPTS:
-            self.queue.insert(0, replace(issued, attempt=issued.attempt + 1))
+        deaths = issued.deaths + died
+        if died and deaths < MAX_DEATHS:
+            self.queue.insert(0, replace(issued, attempt=issued.attempt + 1, deaths=deaths))
             return
         self._forget(pack_id)
         left = [run for run in issued.spec.runs if not self.book.has_ended(run)]
@@ -167,9 +171,9 @@ class Driver:
             wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
             self._enqueue_trials([self.book.ask() for _ in range(min(wanted, remaining))])
 
-    def _enqueue_trials(self, trials: Iterable[Trial]) -> None:
+    def _enqueue_trials(self, trials: Iterable[Trial], on_their_way: AbstractSet[Key] = frozenset()) -> None:
         runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in range(self.config.seeds)]
-        open_runs = [run for run in runs if not self.book.has_ended(run)]
+        open_runs = [run for run in runs if run.key not in on_their_way and not self.book.has_ended(run)]
         self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size))
 
     def _enqueue(self, specs: Iterable[PackSpec]) -> None:
@@ -189,12 +193,20 @@ class Driver:
             self.book.load(row)
         for trial in self.book:
             self.book.tell(trial)
+        self._name_packs_anew()
         on_their_way = self._pick_up_packs()
         for spec in references:
             left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
             self._enqueue([replace(spec, runs=left)] if left else [])
-        begun = {trial for trial, _ in on_their_way}
-        self._enqueue_trials(t for t in self.book if t.asked is not None and t.number not in begun)
+        self._enqueue_trials((t for t in self.book if t.asked is not None), on_their_way)
+
+    def _name_packs_anew(self) -> None:
+        """Sees to it that no pack to come is named like one that was: it would replace that one's part files."""
+        names = [
+            path.name for pattern in ("runs/pack*", "checkpoints/pack*") for path in self.folder.root.glob(pattern)
+        ]
+        numbers = [int(found[1]) for name in names if (found := re.match(r"pack(\d+)", name))]
+        self.n_packs = max(numbers, default=-1) + 1
 
     def _pick_up_packs(self) -> set[Key]:
         """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""
@@ -202,7 +214,6 @@ class Driver:
         for path in sorted(self.folder.checkpoints.glob("pack*.json")):
             content = json.loads(path.read_text())
             issued = Issued(path.stem, PackSpec.from_dict(content["spec"]), content["attempt"] + 1)
-            self.n_packs = max(self.n_packs, int(path.stem.removeprefix("pack")) + 1)
             left = {run.key for run in issued.spec.runs} - self.ended_runs(issued)
             if left:
                 self.queue.append(issued)

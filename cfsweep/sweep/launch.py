@@ -160,7 +160,8 @@ def sweep(
     from cfsweep.sweep.trainable import PackTrainable, pack_stream
     from cfsweep.training.pack import example_counts, pack_size
 
-    count, resources = worker_resources(workers, ray.cluster_resources())
+    available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    count, resources = worker_resources(workers, available)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     name = f"desk-{config.study_id}-{os.getpid()}"

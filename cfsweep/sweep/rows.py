@@ -50,7 +50,7 @@ def objective_values(record: RunRecord, report: PackReport, objective: Objective
         "plasticity": plasticity(matrix),
         "train_s": record.train_s,
         "stored_bytes": float(record.stored_bytes),
-        "n_parameters": float(report.n_parameters),
+        "n_parameters": float(report.n_parameters or 0),
     }
     return {name: known[name] for name in objective.names}
 
@@ -92,7 +92,7 @@ def _run_row(config: StudyConfig, report: PackReport, run: Ended) -> dict[str, A
     if run.state == "done":
         objectives.update(objective_values(record, report, config.objective))
     else:
-        missing.update({name: f"the run {run.state}" for name in objectives})
+        missing.update(dict.fromkeys(objectives, f"the run {run.state}"))
     return {
         "config_hash": content_hash({"method": run.method, "values": dict(run.values)}),
         "method": run.method,

@@ -21,7 +21,7 @@ class _NotStored:
         return {}
 
 
-class StopOnInterrupt(_NotStored, Stopper):  # type: ignore[misc]  # ray's classes are untyped
+class StopOnInterrupt(_NotStored, Stopper):
     """Ends the Tune run once the user has interrupted the sweep."""
 
     def __init__(self, driver: Driver, interrupt: threading.Event) -> None:
@@ -35,7 +35,7 @@ class StopOnInterrupt(_NotStored, Stopper):  # type: ignore[misc]  # ray's class
         return self.driver.interrupted
 
 
-class PackSearcher(_NotStored, Searcher):  # type: ignore[misc]
+class PackSearcher(_NotStored, Searcher):
     """Hands out the driver's packs as Tune trials, and passes on what they report."""
 
     def __init__(self, driver: Driver, desk: Any, desk_address: dict[str, str], on_change: Callable[[], None]) -> None:
@@ -45,7 +45,7 @@ class PackSearcher(_NotStored, Searcher):  # type: ignore[misc]
         driver.drop = lambda pack_id, keys: ray.get(desk.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(desk.close.remote(pack_id))
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         if self.driver.finished:
             finished: str = Searcher.FINISHED
             return finished

@@ -91,13 +91,13 @@ def _as_one_line(model: type[BaseModel], error: ValidationError, where: str) -> 
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    kind: Any = model
+    """The keys known below `path`; inside of `search`, those of ranges and choices."""
     for part in path:
-        annotation = kind.model_fields[part].annotation if isinstance(kind, type) and part in kind.model_fields else None
-        kind = annotation if annotation is not None else kind
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return list(kind.model_fields)
-    return sorted({*Range.model_fields, *Choices.model_fields})
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return sorted({*Range.model_fields, *Choices.model_fields})
+        model = inner
+    return list(model.model_fields)
 
 
 def load_space(path: Path) -> Space:
@@ -129,11 +129,9 @@ def check_space(space: Space, where: str) -> dict[str, Hyper]:
     for name, searched in space.search.items():
         hyper = hypers[name]
         if isinstance(searched, Choices):
-            values: tuple[object, ...] = searched.choices
+            values: tuple[Value, ...] = searched.choices
         elif hyper.kind == "choice":
-            raise InputError(
-                f"{where}: `{name}` is {hyper.rule}, but got a range. Write `{name}: {{choices: [...]}}`."
-            )
+            raise InputError(f"{where}: `{name}` is {hyper.rule}, but got a range. Write `{name}: {{choices: [...]}}`.")
         else:
             values = (searched.low, searched.high, *((0,) if searched.zero else ()))
         for value in values:
@@ -176,18 +174,19 @@ def check_study(config: StudyConfig, n_tasks: int, where: str) -> dict[str, Hype
 def suggest(space: Space, hypers: Mapping[str, Hyper], trial: Suggests) -> dict[str, Value]:
     """A value for each hyperparameter: searched, fixed or default."""
     values: dict[str, Value] = {}
+    value: object
     for name, hyper in hypers.items():
         searched = space.search.get(name)
         if searched is None:
-            value: object = space.fixed.get(name, hyper.default)
+            value = space.fixed.get(name, hyper.default)
         elif isinstance(searched, Choices):
             value = trial.suggest_categorical(name, list(searched.choices))
         elif hyper.kind == "int" and not searched.zero:
             value = trial.suggest_int(name, int(searched.low), int(searched.high), log=searched.log)
         else:
             drawn = trial.suggest_float(name, lowest(searched), searched.high, log=searched.log)
-            value = 0 if searched.zero and drawn < searched.low else drawn
-            value = round(value) if hyper.kind == "int" else value
+            kept = 0.0 if searched.zero and drawn < searched.low else drawn
+            value = round(kept) if hyper.kind == "int" else kept
         values[name] = hyper.check(value, "space")
     return values
 
@@ -230,4 +229,6 @@ def reference_values(space: Space, hypers: Mapping[str, Hyper], base: Mapping[st
     """The base hyperparameters of the references `naive` and `joint`: fixed ones as fixed, searched ones at default."""
     params = default_params(space, hypers)
     values = {name: space.fixed.get(name, params.get(name, hyper.default)) for name, hyper in base.items()}
-    return {name: base[name].check(max(value, 0) if not isinstance(value, str) else value, "space") for name, value in values.items()}
+    # A default of 0 on a range with `zero: true` is drawn from below the range.
+    legal = {name: value if isinstance(value, str) else max(value, 0) for name, value in values.items()}
+    return {name: base[name].check(value, "space") for name, value in legal.items()}

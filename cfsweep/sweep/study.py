@@ -97,7 +97,9 @@ def begin(prepared: Prepared, out: Path, workers: Workers, console: Console) -> 
     folder.refuse_other_content()
     with launch.connected(workers) as interrupt, folder.locked():
         folder.create(config, prepared.hypers, prepared.stream)
-        interrupted = launch.sweep(folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt)
+        interrupted = launch.sweep(
+            folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt
+        )
     return Outcome(status(out), interrupted, nothing_to_do=False)
 
 
@@ -122,7 +124,9 @@ def _go_on(
         return Outcome(now, interrupted=False, nothing_to_do=True)
     with launch.connected(workers) as interrupt, folder.locked():
         config = folder.set_budget(trials, time_budget_s)
-        interrupted = launch.sweep(folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt)
+        interrupted = launch.sweep(
+            folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt
+        )
     return Outcome(status(folder.root), interrupted, nothing_to_do=False)
 
 
@@ -134,6 +138,8 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
         key = f"space.fixed.{key}"
     elif key.split(".")[0] in Space.model_fields:
         key = f"space.{key}"
+    if key == "space.network.name":
+        content["space"]["network"] = {}  # the arguments of one factory are not those of another
     _assign(content, key, value)
 
 

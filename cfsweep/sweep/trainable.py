@@ -48,7 +48,7 @@ class PackTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         try:
             pack = self.pack = self.pack or self._open()
-            pack.drop(ray.get(self.desk.dropped_from.remote(self.pack_id)))
+            pack.drop(self._ask("dropped_from"))
             report = pack.report() if pack.done else pack.step()
             if not report.done:
                 self.desk.save.remote(self.pack_id, pack.checkpoint())
@@ -59,8 +59,7 @@ class PackTrainable(tune.Trainable):
             return {"pack_id": self.pack_id, "error": reason, "trace": traceback.format_exc(), "done": True}
 
     def _open(self) -> Pack:
-        spec, checkpoint, reference = ray.get(self.desk.fetch.remote(self.pack_id))
-        (stream_ref,) = reference
+        spec, checkpoint, (stream_ref,) = self._ask("fetch")
         if stream_ref not in _STREAMS:
             _STREAMS.clear()
             _STREAMS[stream_ref] = unpack_stream(ray.get(stream_ref))
@@ -68,6 +67,10 @@ class PackTrainable(tune.Trainable):
         if checkpoint is not None:
             return Pack.restore(checkpoint, _STREAMS[stream_ref], device)
         return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device)
+
+    def _ask(self, question: str) -> Any:
+        """What the desk answers about this pack."""
+        return ray.get(getattr(self.desk, question).remote(self.pack_id))
 
     def cleanup(self) -> None:
         self.pack = None

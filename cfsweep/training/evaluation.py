@@ -57,4 +57,4 @@ class Evaluator:
     def _chunks(self, indices: Tensor, n_rows: int) -> Iterator[Tensor]:
         floats = CHUNK_FLOATS if self.lifted.stack is not None else CHUNK_FLOATS_OTHER
         size = max(16, floats // (n_rows * self.example_floats))
-        yield from indices.split(size)
+        yield from torch.split(indices, size)

@@ -76,9 +76,10 @@ class Layout:
 
 
 def _shaped(piece: Tensor, e: Entry) -> Tensor:
+    leading = piece.shape[:-1]
     if e.transposed:
-        return piece.unflatten(-1, (e.shape[1], e.shape[0])).transpose(-1, -2)
-    return piece.unflatten(-1, e.shape) if e.shape else piece.squeeze(-1)
+        return piece.view(*leading, e.shape[1], e.shape[0]).transpose(-1, -2)
+    return piece.view(*leading, *e.shape)
 
 
 def _stored(value: Tensor, e: Entry) -> Tensor:

@@ -79,7 +79,9 @@ def _as_stack(module: nn.Module) -> list[tuple[str, bool, bool]] | None:
     first = layers[0][1]
     if flattens != [0] or not isinstance(first, nn.Flatten) or (first.start_dim, first.end_dim) != (1, -1):
         return None
-    if any(m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"} for m in module.modules()):
+    if any(
+        m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"} for m in module.modules()
+    ):
         return None
     return [
         (name, type(layer) is nn.Linear, getattr(layer, "bias", None) is not None)

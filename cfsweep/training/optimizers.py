@@ -15,7 +15,11 @@ Keep = Sequence[tuple[slice, Tensor]]
 """Pairs of (slice of the vector, factor (R, length)); factor 0 holds a weight still, 1 lets it move."""
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
-STATE_NAMES: dict[str, tuple[str, ...]] = {"sgd": ("momentum",), "adam": ("mean", "square"), "adamw": ("mean", "square")}
+STATE_NAMES: dict[str, tuple[str, ...]] = {
+    "sgd": ("momentum",),
+    "adam": ("mean", "square"),
+    "adamw": ("mean", "square"),
+}
 
 
 @dataclass(frozen=True)

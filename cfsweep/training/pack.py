@@ -251,6 +251,9 @@ class Pack:
                 )
                 for ingredient in self.ingredients
             )
+            if self.spec.joint:  # it needs the data of all tasks so far again
+                examples = batches.training_examples(self.stream, self.next_task, joint=True)
+                self.records[i].stored_bytes = len(examples) * self.store.example_bytes
 
     def _record_accuracies(self, learned: int) -> None:
         if not self.stack.alive:

@@ -98,7 +98,7 @@ class RunRecord:
 class PackReport:
     """What a pack says after each task: the records of all its runs, dropped ones included, and where it ran.
 
-    `task` is the last one trained. `counts` are the numbers of examples per task of the validation and of the test data.
+    `task` is the last one trained. `counts` are the numbers of validation and of test examples per task.
     """
 
     task: int
@@ -120,4 +120,6 @@ class PackReport:
 
 def accuracy_rows(counts: list[list[int]], n_examples: list[int]) -> NDArray[np.float64]:
     """Accuracies (n_rows, T) in [0, 1] from numbers of right answers; row 0 is the untrained network."""
-    return np.asarray(counts, dtype=np.float64).reshape(-1, len(n_examples)) / np.asarray(n_examples)
+    right = np.asarray(counts, dtype=np.float64).reshape(-1, len(n_examples))
+    accuracies: NDArray[np.float64] = right / np.asarray(n_examples, dtype=np.float64)
+    return accuracies

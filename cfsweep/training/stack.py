@@ -131,7 +131,9 @@ class Stack:
         self.representatives = representatives
         self.values = {h.name: self._column(h.name) for h in self.hypers.values() if not h.structural}
         self.rates = Rates(
-            *(self.values[name].unsqueeze(1) for name in ("lr", "momentum", "weight_decay")),
+            lr=self.values["lr"].unsqueeze(1),
+            momentum=self.values["momentum"].unsqueeze(1),
+            weight_decay=self.values["weight_decay"].unsqueeze(1),
             decays=any(run.values["weight_decay"] for run in representatives),
         )
 

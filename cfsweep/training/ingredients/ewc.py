@@ -55,7 +55,9 @@ class EWC(Ingredient):
         self.labels = str(settings["ewc_fisher"])
         self.n_examples = int(settings["ewc_examples"])
         self.fisher_convention = f"{self.labels} label, mean over examples of squared per-example gradients"
-        self.penalty_convention = "0.5 * lambda * sum F (theta - theta*)^2, " + ("online" if self.online else "separate")
+        self.penalty_convention = "0.5 * lambda * sum F (theta - theta*)^2, " + (
+            "online" if self.online else "separate"
+        )
 
     def initial_state(self, like: Tensor) -> State:
         return {"curvature": torch.zeros_like(like), "centre": torch.zeros_like(like)}
