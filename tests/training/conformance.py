@@ -1,0 +1,295 @@
+"""What every ingredient must do. Subclass `IngredientConformance` and give it a fixture `kind`: the ingredient's name.
+
+Also the small stream and the packs that the other tests of training use.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
+from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper, Value
+from cfsweep.training.ingredients import Ingredient, Sample, hypers_of, registry
+from cfsweep.training.pack import Pack
+from cfsweep.training.randomness import generator
+from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
+from cfsweep.training.streams import Stream, Task
+
+SHAPE = (1, 6, 6)
+MLP = NetworkConfig(name="mlp", args={"hidden": [12, 9]})
+CNN = NetworkConfig(name="cnn", args={"hidden": 8})
+
+
+def tiny_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: int = 0) -> Stream:
+    """Images (1, 6, 6) around one random point per class; `n_train` training examples per task, 8 of test, 6 of
+    validation."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(n_tasks * n_classes, *SHAPE))
+    x, y, tasks, at = [], [], [], 0
+    for number in range(n_tasks):
+        classes = tuple(range(number * n_classes, (number + 1) * n_classes))
+        n = n_train + 14
+        labels = np.resize(classes, n)
+        x.append(centres[labels] + rng.normal(size=(n, *SHAPE)))
+        y.append(labels)
+        train, validation, test = np.split(np.arange(at, at + n), [n_train, n_train + 6])
+        tasks.append(Task(str(number), classes, train, validation, test))
+        at += n
+    images = torch.from_numpy(np.concatenate(x)).to(torch.float32)
+    return Stream("tiny", images, torch.from_numpy(np.concatenate(y)), tuple(tasks), shift=0.1, scale=0.9)
+
+
+def values_of(ingredients: tuple[str, ...], **given: Value) -> dict[str, Value]:
+    """All hyperparameters of a trial: small defaults, then `given`."""
+    small: dict[str, Value] = {"epochs": 3, "batch_size": 5, "lr": 0.01, "ewc_examples": 7, "replay_buffer": 9}
+    hypers = hypers_of(ingredients)
+    defaults = {name: hyper.default for name, hyper in hypers.items()}
+    return {**defaults, **{k: v for k, v in small.items() if k in hypers}, **given}
+
+
+def make_pack(
+    stream: Stream,
+    ingredients: tuple[str, ...] = (),
+    runs: tuple[RunSpec, ...] | None = None,
+    scenario: Scenario = "task-il",
+    network: NetworkConfig = MLP,
+    share_prefix: bool = True,
+    joint: bool = False,
+    curves: int = 0,
+    **given: Value,
+) -> Pack:
+    """A pack of `runs`, or of one run of seed 0 with the values `given`."""
+    runs = runs or (RunSpec(0, 0, values_of(ingredients, **given)),)
+    return Pack(PackSpec(network, scenario, ingredients, runs, joint, curves), stream, share_prefix=share_prefix)
+
+
+def finish(pack: Pack) -> Pack:
+    while not pack.done:
+        pack.step()
+    return pack
+
+
+def weights(pack: Pack) -> Tensor:
+    """(runs alive, P)."""
+    return pack.stack.theta[torch.from_numpy(pack.stack.row_of)]
+
+
+def outcome(record: RunRecord) -> tuple[Any, ...]:
+    """All that a run found out, its time aside."""
+    return (
+        record.key,
+        record.validation,
+        record.test,
+        record.curves,
+        record.steps,
+        record.stored_bytes,
+        record.failure,
+    )
+
+
+def outcomes(pack: Pack) -> list[tuple[Any, ...]]:
+    return [outcome(record) for record in pack.records]
+
+
+def assert_same(one: Pack, other: Pack) -> None:
+    """Bitwise the same weights, and the same records."""
+    assert outcomes(one) == outcomes(other)
+    assert torch.equal(weights(one), weights(other))
+
+
+def off_values(kind: type[Ingredient]) -> list[dict[str, Value]]:
+    """The settings that switch an ingredient off: each hyperparameter of which the text says `0 is off`."""
+    return [{hyper.name: 0} for hyper in kind.hypers if "0 is off" in hyper.doc]
+
+
+def variants(kind: type[Ingredient]) -> list[dict[str, Value]]:
+    """The defaults, and every other choice of each hyperparameter that is a choice."""
+    others = [(h.name, c) for h in kind.hypers for c in h.choices if c != h.default]
+    return [{}, *({name: choice} for name, choice in others)]
+
+
+def varied_runs(names: tuple[str, ...], n: int, **given: Value) -> tuple[RunSpec, ...]:
+    """`n` runs of two seeds that differ in learning rate and in every number of their ingredients; some are off."""
+
+    def value(hyper: Hyper, k: int) -> Value:
+        assert isinstance(hyper.default, int | float)
+        chosen = (hyper.default, hyper.low, hyper.default / 2)[k % 3]
+        return type(hyper.default)(hyper.default if chosen is None else chosen)
+
+    runs = []
+    for k in range(n):
+        own = {h.name: value(h, k) for name in names for h in registry[name].hypers if not h.structural}
+        runs.append(RunSpec(k, k % 2, values_of(names, **{"lr": 0.01 * (1 + k // 4), **own, **given})))
+    return tuple(runs)
+
+
+class IngredientConformance:
+    """The suite. Each test makes tiny packs; together they take a few seconds per ingredient."""
+
+    @pytest.fixture
+    def stream(self) -> Stream:
+        return tiny_stream()
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+    @pytest.mark.parametrize("scenario", SCENARIOS)
+    def test_same_seed_same_bits(self, kind: str, stream: Stream, scenario: Scenario, optimizer: str) -> None:
+        if scenario not in registry[kind].scenarios:
+            with pytest.raises(InputError, match=f"`{kind}` works in .*scenario={scenario}") as caught:
+                make_pack(stream, (kind,), scenario=scenario)
+            assert "\n" not in str(caught.value)
+            return
+        for variant in variants(registry[kind]):
+            given = {"optimizer": optimizer, "weight_decay": 0.01, **variant}
+            first, second = (finish(make_pack(stream, (kind,), scenario=scenario, curves=2, **given)) for _ in range(2))
+            assert_same(first, second)
+            record = first.records[0]
+            assert record.failure is None
+            assert np.shape(record.validation) == np.shape(record.test) == (4, 3)
+            assert torch.isfinite(weights(first)).all()
+
+    @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
+    def test_a_restored_run_continues_bitwise(self, kind: str, stream: Stream, network: NetworkConfig) -> None:
+        for variant in variants(registry[kind]) if network is MLP else [{}]:
+            runs = varied_runs((kind,), 4, **variant)
+            whole = finish(make_pack(stream, (kind,), runs, network=network, curves=1))
+            for tasks_before in range(len(stream.tasks) + 1):
+                pack = make_pack(stream, (kind,), runs, network=network, curves=1)
+                for _ in range(tasks_before):
+                    pack.step()
+                assert_same(finish(Pack.restore(pack.checkpoint(), stream)), whole)
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+    def test_off_is_naive(self, kind: str, stream: Stream, optimizer: str) -> None:
+        offs = off_values(registry[kind])
+        assert offs, "the text of some hyperparameter must say `0 is off`"
+        for scenario, off in itertools.product(registry[kind].scenarios, offs):
+            given = {"optimizer": optimizer, "weight_decay": 0.01}
+            naive = finish(make_pack(stream, scenario=scenario, **given))
+            switched_off = finish(make_pack(stream, (kind,), scenario=scenario, **given, **off))
+            assert_same(naive, switched_off)
+            assert naive.records[0].stored_bytes == 0
+
+    def test_on_is_not_naive(self, kind: str, stream: Stream) -> None:
+        naive, on = finish(make_pack(stream)), finish(make_pack(stream, (kind,)))
+        assert not torch.equal(weights(naive), weights(on))
+        assert on.records[0].stored_bytes > 0
+
+    @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
+    def test_alone_is_as_in_a_pack_of_8(self, kind: str, stream: Stream, network: NetworkConfig) -> None:
+        runs = varied_runs((kind,), 8)
+        together = finish(make_pack(stream, (kind,), runs, network=network))
+        for k, run in enumerate(runs):
+            alone = finish(make_pack(stream, (kind,), (run,), network=network))
+            assert outcomes(alone)[0] == outcomes(together)[k]
+            # A batch of matrix products rounds otherwise than one product; where rounding turns a ReLU or a maximum
+            # over, Adam makes a whole step of it.
+            atol = 1e-4 if network is MLP else 2e-2
+            torch.testing.assert_close(weights(alone)[0], weights(together)[k], rtol=1e-3, atol=atol)
+
+    def test_sharing_the_prefix_changes_nothing(self, kind: str, stream: Stream) -> None:
+        runs = varied_runs((kind,), 6)
+        shared, apart = (finish(make_pack(stream, (kind,), runs, share_prefix=s)) for s in (True, False))
+        assert outcomes(shared) == outcomes(apart)
+        torch.testing.assert_close(weights(shared), weights(apart), rtol=1e-3, atol=1e-4)
+
+    def test_a_dropped_neighbour_changes_nothing(self, kind: str, stream: Stream) -> None:
+        runs = varied_runs((kind,), 6)
+        whole = finish(make_pack(stream, (kind,), runs))
+        for gone, after in (({0}, 1), ({1, 4}, 1), ({2, 3}, 2), ({5}, 0)):
+            pack = make_pack(stream, (kind,), runs)
+            for _ in range(after):
+                pack.step()
+            pack.drop(runs[i].key for i in gone)
+            finish(pack)
+            kept = [i for i in range(6) if i not in gone]
+            assert pack.stack.alive == kept
+            assert [outcomes(pack)[i] for i in kept] == [outcomes(whole)[i] for i in kept]
+            # Not bitwise: a matrix product may round otherwise when its operands lie elsewhere in memory.
+            torch.testing.assert_close(weights(pack), weights(whole)[kept], rtol=1e-4, atol=1e-5)
+
+    def test_state_moves_with_its_run(self, kind: str, stream: Stream) -> None:
+        runs = varied_runs((kind,), 6)
+        pack = make_pack(stream, (kind,), runs)
+        pack.step()
+        theta = weights(pack)
+        states = [{k: v[row] for k, v in pack.stack.states[kind].items()} for row in pack.stack.row_of]
+        memories = [pack.stack.memories[kind][row] for row in pack.stack.row_of]
+        for act in (lambda: pack.stack.spread("later"), lambda: pack.drop([runs[3].key]), lambda: pack.drop([(0, 0)])):
+            act()
+            for k, row in zip(pack.stack.alive, pack.stack.row_of, strict=True):
+                assert torch.equal(pack.stack.theta[row], theta[k])
+                assert all(torch.equal(v[row], states[k][name]) for name, v in pack.stack.states[kind].items())
+                assert np.array_equal(pack.stack.memories[kind][row].indices, memories[k].indices)
+                assert pack.stack.representatives[row].numbers == runs[k].numbers
+        assert pack.stack.alive == [1, 2, 4, 5]
+
+    def test_hooks_are_pure(self, kind: str, stream: Stream) -> None:
+        pack = make_pack(stream, (kind,))
+        pack.step()
+        (ingredient,) = pack.ingredients
+        theta, state = pack.stack.theta[0].clone(), {k: v[0].clone() for k, v in pack.stack.states[kind].items()}
+        values = {k: v[0].clone() for k, v in pack.stack.values.items()}
+        tensors: tuple[Any, ...] = (theta, state, values, torch.randn_like(theta), _some_sample(pack))
+        before = pytree.tree_map(torch.clone, tensors)
+        calls: Mapping[str, tuple[Any, ...]] = {
+            "gradient": (tensors[3], theta, state, values),
+            "trainable": (state, values, 1, False),
+            "mid_task": (theta, state, values, 1),
+            "end_task": (theta, state, values, 1, tensors[4]),
+            "weights_for": (theta, state, values, 0),
+        }
+        for hook, arguments in calls.items():
+            if ingredient.has(hook):
+                with torch.no_grad():
+                    once, again = (getattr(ingredient, hook)(*arguments) for _ in range(2))
+                assert all(map(torch.equal, pytree.tree_leaves(once), pytree.tree_leaves(again))), hook
+                unchanged = map(torch.equal, pytree.tree_leaves(tensors), pytree.tree_leaves(before))
+                assert all(unchanged), f"`{hook}` modified one of its arguments"
+
+    def test_memories_are_pure(self, kind: str, stream: Stream) -> None:
+        pack = make_pack(stream, (kind,))
+        pack.step()
+        (ingredient,) = pack.ingredients
+        memory, numbers = pack.stack.memories[kind][0], pack.spec.runs[0].numbers
+        kept, examples = memory.indices.copy(), stream.tasks[1].train.copy()
+        if ingredient.has("rehearse"):
+            batch = ingredient.rehearse(examples, 5, memory, numbers, generator(0, "rehearse"))
+            assert batch.shape == examples.shape
+        if ingredient.has("remember"):
+            ingredient.remember(memory, examples, numbers, generator(0, "remember"))
+        assert np.array_equal(memory.indices, kept)
+        assert np.array_equal(examples, stream.tasks[1].train)
+
+    @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+    @pytest.mark.parametrize("other", sorted(registry))
+    def test_composes(self, kind: str, other: str, stream: Stream, optimizer: str) -> None:
+        if other == kind:
+            return
+        for scenario in set(registry[kind].scenarios) & set(registry[other].scenarios):
+            both: dict[str, Value] = {**off_values(registry[kind])[0], **off_values(registry[other])[0]}
+            given: dict[str, Value] = {"optimizer": optimizer, "weight_decay": 0.01}
+            naive = finish(make_pack(stream, scenario=scenario, **given))
+            assert_same(finish(make_pack(stream, (kind, other), scenario=scenario, **given, **both)), naive)
+            one = finish(make_pack(stream, (other,), scenario=scenario, **given))
+            one_off = off_values(registry[kind])[0]
+            assert_same(finish(make_pack(stream, (kind, other), scenario=scenario, **given, **one_off)), one)
+            runs = varied_runs((kind, other), 4, **given)
+            pack = finish(make_pack(stream, (kind, other), runs, scenario=scenario))
+            assert all(record.failure is None for record in pack.records)
+            assert torch.isfinite(weights(pack)).all()
+
+
+def _some_sample(pack: Pack) -> Sample:
+    indices = torch.from_numpy(pack.stream.tasks[1].train[:7])
+    outputs = pack.outputs
+    mask = outputs.masks[1][outputs.task_of[indices]]
+    return Sample(pack.store[indices], outputs.labels[indices], mask, torch.linspace(0, 0.99, 7))
