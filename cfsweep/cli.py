@@ -73,6 +73,8 @@ def run(
         return
     console = Console()
     console.print(f"study {config.study_id} in {folder}", highlight=False, soft_wrap=True)
+    for remark in prepared.remarks:
+        console.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
     where = Workers(workers, address, gpus_per_worker)
     _close(study.begin(prepared, folder, where, console), folder, console)
 

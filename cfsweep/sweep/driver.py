@@ -128,7 +128,7 @@ class Driver:
             if record.failure is not None:
                 ended.append(self._end(trial, record, "failed", issued))
             elif record.tasks_done == len(self.counts["validation"]):
-                trial.objectives[record.seed] = objective_values(record, report, self.config.objective)
+                self.book.finish(trial, record.seed, objective_values(record, report, self.config.objective))
                 ended.append(self._end(trial, record, "done", issued))
         for trial in touched.values():
             if self._loses(trial):

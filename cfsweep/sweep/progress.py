@@ -65,7 +65,7 @@ class Display:
             f"{_ended(summary)}/{summary.trials} trials: {summary.done} done, {summary.stopped} stopped, "
             f"{summary.failed} failed",
             *([f"best mixed {summary.best:.4f}"] if summary.best is not None else []),
-            *([f"{summary.front} on the front"] if summary.best is None and summary.front else []),
+            *([f"{summary.front} on the front"] if summary.front else []),
             f"{_duration(time.monotonic() - self.started)} elapsed",
             *([f"about {_duration(left)} left"] if left else []),
         ]

@@ -18,6 +18,9 @@ from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, runs_schema
 from cfsweep.training.spec import PackReport, RunRecord, accuracy_rows
 
 
+PLANE = ("stability", "plasticity")
+
+
 @dataclass(frozen=True)
 class Ended:
     """A run that has ended: how, and what it was."""
@@ -42,7 +45,7 @@ def schemas(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, pa.Sc
 
 
 def objective_values(record: RunRecord, report: PackReport, objective: ObjectiveConfig) -> dict[str, float]:
-    """The objectives of one finished run, from validation data alone."""
+    """The objectives of one finished run, and always its stability and plasticity, from validation data alone."""
     matrix = accuracy_rows(record.validation, report.counts["validation"])[1:]
     known = {
         "mixed": mixed(matrix, objective.old_weight),
@@ -52,7 +55,7 @@ def objective_values(record: RunRecord, report: PackReport, objective: Objective
         "stored_bytes": float(record.stored_bytes),
         "n_parameters": float(report.n_parameters or 0),
     }
-    return {name: known[name] for name in objective.names}
+    return {name: known[name] for name in dict.fromkeys((*objective.names, *PLANE))}
 
 
 def tables(config: StudyConfig, report: PackReport, ended: list[Ended]) -> dict[str, list[dict[str, Any]]]:
@@ -90,7 +93,8 @@ def _run_row(config: StudyConfig, report: PackReport, run: Ended) -> dict[str, A
     metrics, missing = summarise(accuracies[1:], untrained, config.stream.scenario, n_tasks)
     objectives: dict[str, float | None] = dict.fromkeys(config.objective.names)
     if run.state == "done":
-        objectives.update(objective_values(record, report, config.objective))
+        values = objective_values(record, report, config.objective)
+        objectives.update({name: values[name] for name in objectives})
     else:
         missing.update(dict.fromkeys(objectives, f"the run {run.state}"))
     return {

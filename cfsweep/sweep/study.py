@@ -20,7 +20,7 @@ from cfsweep.sweep.progress import Display
 from cfsweep.sweep.space import check_study, load_space, parse, parse_yaml
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
-from cfsweep.training.networks import build
+from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.outputs import outputs_for
 
 
@@ -31,6 +31,7 @@ class Prepared:
     config: StudyConfig
     stream: streams.Stream
     hypers: dict[str, Hyper]
+    remarks: tuple[str, ...] = ()  # what the user should know, though it is no error
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     stream = streams.load_stream(config.stream)
     hypers = check_study(config, len(stream.tasks), where)
     n_outputs = outputs_for(stream, config.stream.scenario).n_outputs
-    build(config.space.network, stream.input_shape, n_outputs)
-    return Prepared(config, stream, hypers)
+    reason = unliftable_reason(build(config.space.network, stream.input_shape, n_outputs), stream.input_shape)
+    remark = f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time"
+    return Prepared(config, stream, hypers, (remark,) if reason else ())
 
 
 def begin(prepared: Prepared, out: Path, workers: Workers, console: Console) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper, Value
+from cfsweep.sweep.rows import PLANE
 from cfsweep.sweep.space import suggest
 from cfsweep.training.spec import RunRecord, RunSpec
 
@@ -40,7 +42,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Summary:
-    """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of non-dominated trials."""
+    """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of trials that no other one
+    beats in stability and plasticity both."""
 
     trials: int
     done: int
@@ -59,7 +62,8 @@ class TrialBook:
         past = study.get_trials(deepcopy=False)
         self.n_asked = sum(1 for trial in past if trial.state != TrialState.WAITING)
         self.ended = {state: sum(1 for t in past if t.state == state) for state in TrialState}
-        self.values = [list(trial.values) for trial in past if trial.state == TrialState.COMPLETE]
+        self.best = max((t.values[0] for t in past if t.state == TrialState.COMPLETE), default=-np.inf)
+        self.plane: dict[int, dict[int, tuple[float, ...]]] = {}  # (stability, plasticity) by trial and seed
         for frozen in past:
             if frozen.state == TrialState.RUNNING:
                 self._adopt(optuna.Trial(study, frozen._trial_id), frozen)
@@ -85,11 +89,27 @@ class TrialBook:
 
     def load(self, row: dict[str, Any]) -> None:
         """Takes in a run that an earlier driver wrote to Parquet."""
+        if row["state"] == "done":
+            self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in PLANE})
         trial = self.trials.get(row["trial"])
         if trial is not None:
             trial.states[row["seed"]] = row["state"]
             if row["state"] == "done":
                 trial.objectives[row["seed"]] = {n: row[f"objective_{n}"] for n in self.config.objective.names}
+
+    def finish(self, trial: Trial, seed: int, objectives: dict[str, float]) -> None:
+        """Takes in the objectives of a run that went all the way."""
+        trial.objectives[seed] = objectives
+        self._place(trial.number, seed, objectives)
+
+    def leaders(self) -> list[int]:
+        """The finished trials that no other one beats in stability and plasticity both."""
+        finished = [number for number, seeds in self.plane.items() if len(seeds) == self.config.seeds]
+        if not finished:
+            return []
+        means = np.asarray([np.mean(list(self.plane[number].values()), axis=0) for number in finished])
+        leads = moocore.is_nondominated(means, maximise=True, keep_weakly=True)
+        return [number for number, leading in zip(finished, leads, strict=True) if leading]
 
     def tell(self, trial: Trial) -> None:
         """Tells Optuna the trial's end, once all its runs have ended: failed if one failed, stopped if one was."""
@@ -108,25 +128,25 @@ class TrialBook:
             state = TrialState.COMPLETE
             names = self.config.objective.names
             values = [float(np.mean([seed[name] for seed in trial.objectives.values()])) for name in names]
-            self.values.append(values)
+            self.best = max(self.best, values[0])
         self.study.tell(trial.number, values, state=state, skip_if_finished=True)
         self.ended[state] += 1
 
     def summary(self) -> Summary:
         """Counts of trials by how they ended, and the best so far."""
         single = len(self.config.objective.names) == 1
-        front = 0
-        if self.values:
-            maximise = [direction == "maximize" for direction in self.config.objective.directions]
-            front = int(moocore.is_nondominated(np.asarray(self.values), maximise=maximise).sum())
         return Summary(
             trials=self.config.trials,
             done=self.ended[TrialState.COMPLETE],
             stopped=self.ended[TrialState.PRUNED],
             failed=self.ended[TrialState.FAIL],
-            best=max(v[0] for v in self.values) if single and self.values else None,
-            front=front,
+            best=self.best if single and self.ended[TrialState.COMPLETE] else None,
+            front=len(self.leaders()),
         )
+
+    def _place(self, number: int, seed: int, values: Mapping[str, float]) -> None:
+        if number >= 0:
+            self.plane.setdefault(number, {})[seed] = tuple(values[name] for name in PLANE)
 
     def _adopt(self, asked: optuna.Trial, frozen: FrozenTrial | None = None) -> Trial:
         rung = max(frozen.intermediate_values, default=0) if frozen else 0
