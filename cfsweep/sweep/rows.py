@@ -17,7 +17,6 @@ from cfsweep.metrics import METRICS, mixed, plasticity, stability, summarise
 from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, runs_schema
 from cfsweep.training.spec import PackReport, RunRecord, accuracy_rows
 
-
 PLANE = ("stability", "plasticity")
 
 
