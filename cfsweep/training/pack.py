@@ -6,7 +6,8 @@ import io
 import socket
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from copy import deepcopy
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class Pack:
         return PackReport(
             task=self.next_task - 1,
             done=self.done,
-            records=tuple(replace(record) for record in self.records),
+            records=tuple(deepcopy(self.records)),  # what has been reported stays
             counts=example_counts(self.stream),
             n_parameters=self.layout.size,
             peak_bytes=peak_bytes(self.device),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
@@ -46,6 +46,16 @@ def tiny_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: i
         at += n
     images = torch.from_numpy(np.concatenate(x)).to(torch.float32)
     return Stream("tiny", images, torch.from_numpy(np.concatenate(y)), tuple(tasks), shift=0.1, scale=0.9)
+
+
+def moody(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    """A network of one's own that vmap cannot lift: batch statistics and dropout."""
+    n = int(np.prod(input_shape))
+    layers = [nn.Linear(n, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, n_outputs)]
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+MOODY = NetworkConfig(name="tests.training.conformance:moody")
 
 
 def values_of(ingredients: tuple[str, ...], **given: Value) -> dict[str, Value]:

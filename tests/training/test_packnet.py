@@ -11,7 +11,7 @@ from cfsweep.hypers import Value
 from cfsweep.training.ingredients.packnet import FREE
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream, Task
-from tests.training.conformance import CNN, MLP, finish, make_pack, tiny_stream
+from tests.training.conformance import CNN, MLP, make_pack, tiny_stream
 
 COMPOSED: tuple[tuple[str, ...], ...] = (("packnet",), ("packnet", "ewc", "replay"))
 

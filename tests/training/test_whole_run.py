@@ -1,6 +1,7 @@
 """Whole runs against a plain PyTorch loop: one nn.Module, torch.optim, one batch after the other.
 
-Decay is off here: torch.optim would also decay the outputs that are closed. The two see the same initial weights, the same batches and the same sampled labels; only rounding tells them apart.
+The two see the same initial weights, the same batches and the same sampled labels; only rounding tells them apart.
+Weight decay is off here: torch.optim would also decay the outputs that are closed.
 """
 
 from __future__ import annotations
