@@ -14,6 +14,7 @@ import cfsweep
 from cfsweep.errors import CfsweepError, InputError, unknown
 
 if TYPE_CHECKING:
+    from cfsweep.config import Choices, Range
     from cfsweep.sweep.study import Outcome, Prepared
 
 EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 3, 130
@@ -21,7 +22,6 @@ LISTS = ("streams", "ingredients", "spaces", "networks")
 
 app = typer.Typer(
     help="Sweeps for the remedies against catastrophic forgetting.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -66,7 +66,7 @@ def run(
         "seeds": seeds,
     }
     config = study.make_config(space, settings, assign or [])
-    prepared = study.prepare(config, str(space))
+    prepared = study.prepare(config, f"{space} with --set" if assign else str(space))
     folder = out or Path("runs") / f"{space.stem}-{_file_name(config.stream.name)}"
     if dry_run:
         _show_plan(prepared, folder)
@@ -108,8 +108,7 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     console = Console()
     console.print(f"study {now.study_id}: {state}", highlight=False)
     console.print(
-        f"{now.ended} of {now.trials} trials x {now.seeds} seeds: {now.done} done, {now.stopped} stopped, "
-        f"{now.failed} failed",
+        f"{now.ended} of {_budget(now.trials, now.seeds)}: {now.done} done, {now.stopped} stopped, {now.failed} failed",
         highlight=False,
     )
     for (trial, seed), reason in sorted(now.failures.items()):
@@ -128,22 +127,37 @@ def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces
 
 
 @app.callback(invoke_without_command=True)
-def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     if version:
         typer.echo(f"cfsweep {cfsweep.__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
     """Runs the command line; errors of the user's become one line and an exit code."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except CfsweepError as error:
-        print(f"cfsweep: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("cfsweep: interrupted; `cfsweep resume` goes on", file=sys.stderr)
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted; `cfsweep resume` goes on")
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        # Typer's own complaints about the command line; their class has moved from one version to the next.
+        if not hasattr(error, "format_message"):
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", "cfsweep")
+        _complain(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
+        sys.exit(InputError.exit_code)
+
+
+def _complain(text: str) -> None:
+    print(f"cfsweep: {' '.join(text.split())}", file=sys.stderr)
 
 
 def _listed(what: str) -> list[tuple[str, str]]:
@@ -182,24 +196,47 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
     table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
     for name, hyper in prepared.hypers.items():
         searched = config.space.search.get(name)
-        described = f"searched: {searched!r}" if searched else f"{config.space.fixed.get(name, hyper.default)}"
+        described = _describe(searched) if searched else f"{config.space.fixed.get(name, hyper.default)}"
         table.add_row(f"  {name}", described)
-    table.add_row("objective", f"{config.objective.name}: {', '.join(config.objective.names)}")
-    table.add_row("budget", f"{config.trials} trials x {config.seeds} seeds")
+    table.add_row("objective", ", ".join(config.objective.names))
+    table.add_row("budget", _budget(config.trials, config.seeds))
     table.add_row("folder", f"{folder} (nothing was written)")
     console.print(table, markup=False, highlight=False)
+
+
+def _describe(searched: Range | Choices) -> str:
+    """
+    >>> from cfsweep.config import Range
+    >>> _describe(Range(low=0.1, high=1e8, log=True, zero=True))
+    'searched: 0.1 to 1e+08 on a log scale, or 0'
+    """
+    from cfsweep.config import Choices
+
+    if isinstance(searched, Choices):
+        return "searched: " + " or ".join(str(choice) for choice in searched.choices)
+    return (
+        f"searched: {searched.low:g} to {searched.high:g}"
+        + (" on a log scale" if searched.log else "")
+        + (", or 0" if searched.zero else "")
+    )
+
+
+def _budget(trials: int, seeds: int) -> str:
+    return f"{trials} trial{'s' * (trials != 1)}" + (f" x {seeds} seeds" if seeds > 1 else "")
 
 
 def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:
-        console.print(
-            f"the study is complete: {now.ended} trials ended. `cfsweep resume {folder} --trials +N` adds more."
-        )
+        text = f"the study is complete: {now.ended} trials ended. `cfsweep resume {folder} --trials +N` adds more."
+        console.print(text, highlight=False, soft_wrap=True)
     elif outcome.interrupted:
         console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED)
+    elif not now.complete:
+        text = f"the time budget is spent: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
+        console.print(text, highlight=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
         console.print(f"trial {trial}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"look at it: python -m analysis report {folder}", highlight=False, soft_wrap=True)

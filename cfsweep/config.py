@@ -7,10 +7,23 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
-from cfsweep.hypers import Value
-
+Value = StrictFloat | StrictInt | StrictStr  # a bare `true` is none of them, and is not taken for 1
 Scenario = Literal["task-il", "domain-il", "class-il"]
 SCENARIOS: tuple[Scenario, ...] = ("task-il", "domain-il", "class-il")
 ThirdObjective = Literal["train_s", "stored_bytes", "n_parameters"]
@@ -38,6 +51,11 @@ class Range(Frozen):
     def _ordered(self) -> Range:
         if self.low > self.high:
             raise ValueError(f"`low <= high` must hold, but got (low={self.low}, high={self.high}). Swap the bounds.")
+        if self.zero and self.low == self.high:
+            raise ValueError(
+                f"`low < high` must hold beside `zero: true`, but got (low={self.low}, high={self.high}). "
+                f"Write `choices: [0, {self.low:g}]`."
+            )
         if self.log and self.low <= 0:
             raise ValueError(
                 f"`low > 0` must hold on a log scale, but got low={self.low}. "
@@ -50,6 +68,14 @@ class Choices(Frozen):
     """A finite set of values to search."""
 
     choices: tuple[Value, ...] = Field(min_length=1)
+
+
+def _searched_kind(value: Any) -> str:
+    """Which of the two is meant, so that an error is about that one alone."""
+    return "Choices" if isinstance(value, Choices) or (isinstance(value, Mapping) and "choices" in value) else "Range"
+
+
+Searched = Annotated[Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Choices")], Discriminator(_searched_kind)]
 
 
 class NetworkConfig(Frozen):
@@ -67,7 +93,7 @@ class Space(Frozen):
     network: NetworkConfig = NetworkConfig()
     ingredients: tuple[Name, ...] = ()
     fixed: dict[str, Value] = {}
-    search: dict[str, Range | Choices] = {}
+    search: dict[str, Searched] = {}
 
 
 class StreamConfig(Frozen):
@@ -129,7 +155,7 @@ class StudyConfig(Frozen):
     seeds: PositiveInt = 1
     trials: PositiveInt = 48
     time_budget_s: PositiveFloat | None = None
-    sampler_seed: int = 0
+    sampler_seed: NonNegativeInt = 0
     early_stopping: bool = True
     references: bool = True
     pack_runs: PositiveInt = 8

@@ -57,7 +57,8 @@ class Hyper:
                 return float(value)
             if float(value).is_integer():
                 return int(value)
-        raise InputError(f"{where}: `{self.rule}` must hold, but got {self.name}={value!r}. {self.remedy}")
+        rule = f"`{self.name}` must be {self.rule}" if self.kind == "choice" else f"`{self.rule}` must hold"
+        raise InputError(f"{where}: {rule}, but got {self.name}={value!r}. {self.remedy}")
 
     @property
     def remedy(self) -> str:

@@ -185,7 +185,7 @@ class Driver:
 
     def _pick_up(self) -> None:
         """Takes up what an earlier driver left: runs written but not told, packs on their way, trials not begun."""
-        references = reference_packs(self.config, self.hypers, self.pack_size) if self.config.references else []
+        references = reference_packs(self.config, self.pack_size) if self.config.references else []
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)

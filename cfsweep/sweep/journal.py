@@ -39,7 +39,7 @@ def open_study(journal: Path, config: StudyConfig) -> optuna.Study:
 
 def _sampler(config: StudyConfig, n_past: int) -> BaseSampler:
     # A resumed sampler must not draw the same random numbers again, so its seed moves on with the study.
-    return TPESampler(seed=config.sampler_seed * 1_000_003 + n_past, n_startup_trials=STARTUP_TRIALS)
+    return TPESampler(seed=(config.sampler_seed * 1_000_003 + n_past) % 2**32, n_startup_trials=STARTUP_TRIALS)
 
 
 def repair(journal: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ _WORKER_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
 }
 NAMESPACE = "cfsweep"
+CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,12 @@ def connected(workers: Workers) -> Iterator[threading.Event]:
     import ray
 
     with interruptible() as interrupt:
-        connect(workers.address, workers.count or os.cpu_count() or 1)
         try:
-            yield interrupt
+            connect(workers.address, workers.count or os.cpu_count() or 1)
+            refuse_missing_gpus(workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
+            # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
+            with interruptible(interrupt):
+                yield interrupt
         finally:
             ray.shutdown()
 
@@ -92,8 +97,9 @@ def connect(address: str | None, workers: int) -> None:
         ray.init(address="local", num_cpus=workers, include_dashboard=False, **options)
         return
     try:
+        refuse_silence(address)
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"--address {address}: no Ray cluster answers there ({reason[:200]}). Start one with `ray up cluster.yaml` "
@@ -101,10 +107,39 @@ def connect(address: str | None, workers: int) -> None:
         ) from error
 
 
+def refuse_silence(address: str) -> None:
+    """Ray itself would knock for a quarter of an hour, and log each try.
+
+    Raises:
+        OSError: nothing listens at the address.
+        ValueError: it is no address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    place = canonicalize_bootstrap_address(address.removeprefix("ray://"))
+    if place is None:
+        raise ValueError("no cluster was started on this machine")
+    host, _, port = place.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+
+
+def refuse_missing_gpus(workers: Workers, available: Mapping[str, float]) -> None:
+    """A cluster may still bring GPUs up; this machine will not, and Ray would wait for them.
+
+    Raises:
+        InputError: a worker is to have more GPUs than there are here.
+    """
+    if workers.address is None and (workers.gpus_each or 0) > available.get("GPU", 0):
+        raise InputError(
+            f"--gpus-per-worker {workers.gpus_each:g}: this machine has {available.get('GPU', 0):g} GPUs that Ray can "
+            "see. Lower it, or leave it out."
+        )
+
+
 @contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second signal is a KeyboardInterrupt."""
-    event = threading.Event()
+def interruptible(event: threading.Event | None = None) -> Iterator[threading.Event]:
+    """An event (a new one, or `event`) that Ctrl-C or SIGTERM sets; a second signal is a KeyboardInterrupt."""
+    event = event or threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if event.is_set():

@@ -38,10 +38,10 @@ def pack_runs(
     ]
 
 
-def reference_packs(config: StudyConfig, hypers: Mapping[str, Hyper], size: int) -> list[PackSpec]:
+def reference_packs(config: StudyConfig, size: int) -> list[PackSpec]:
     """The packs of the references: `naive` (no ingredient) and `joint` (the data of all tasks so far)."""
     base = {hyper.name: hyper for hyper in BASE_HYPERS}
-    values = reference_values(config.space, hypers, base)
+    values = reference_values(config.space, base)
     packs: list[PackSpec] = []
     for trial, joint in ((NAIVE_TRIAL, False), (JOINT_TRIAL, True)):
         runs = [RunSpec(trial, seed, values) for seed in range(config.seeds)]

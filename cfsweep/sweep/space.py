@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from cfsweep.training.ingredients import hypers_of, registry
 Model = TypeVar("Model", bound=BaseModel)
 
 
+_MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
 ZERO_SHARE = 0.1  # of a range with `zero: true` that stands for 0
 
 
@@ -39,13 +40,21 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, where: str = "YAML") -> Any:
     """The value of a YAML text.
 
     >>> parse_yaml("1e-3"), parse_yaml("[64, 64]"), parse_yaml("sgd")
     (0.001, [64, 64], 'sgd')
+
+    Raises:
+        InputError: it is not YAML.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"`{text}` is not valid YAML ({getattr(error, 'problem', error)}). Quote or close it."
+        ) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -55,7 +64,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: the file is missing, not YAML, or no mapping.
     """
     try:
-        content = parse_yaml(path.read_text())
+        content = yaml.load(path.read_text(), Loader=_Loader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -65,8 +74,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
-    """`content` as `model`.
+def parse(model: type[Model], content: Mapping[str, Any], where: str | Callable[[str], str]) -> Model:
+    """`content` as `model`; `where` names its origin, or gives the origin of a dotted key.
 
     Raises:
         InputError: one line for the first rule that is broken; an unknown key names the known ones.
@@ -74,30 +83,56 @@ def parse(model: type[Model], content: Mapping[str, Any], where: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise _as_one_line(model, error, where) from error
+        raise _as_one_line(model, content, error, where) from error
 
 
-def _as_one_line(model: type[BaseModel], error: ValidationError, where: str) -> InputError:
-    # A wrong value of a union reports once per member; the deepest report is the one about what was meant.
-    first = max(error.errors(), key=lambda e: (e["type"] in ("value_error", "extra_forbidden"), len(e["loc"])))
-    path = [str(part) for part in first["loc"] if part not in ("Range", "Choices")]
-    if first["type"] == "extra_forbidden":
-        return unknown(where, "key", ".".join(path), [".".join([*path[:-1], k]) for k in _keys_at(model, path[:-1])])
-    message = str(first["msg"]).removeprefix("Value error, ")
-    name = f"`{path[-1]}`" if path else "the study"
-    if "must hold" in message:
-        return InputError(f"{where}: " + message.replace("must hold", f"must hold for {name}", 1))
-    return InputError(f"{where}: {message} for `{'.'.join(path)}`, but got {first['input']!r}.")
+def _as_one_line(
+    model: type[BaseModel], content: Mapping[str, Any], error: ValidationError, where: str | Callable[[str], str]
+) -> InputError:
+    errors = error.errors()
+    first = errors[0]
+    path = _place(content, first["loc"])
+    name, got = ".".join(path), repr(first["input"])
+    where = where if isinstance(where, str) else where(name)
+    # A mistyped key is reported once as unknown and, if it is needed, once as missing: the former helps more.
+    strange = next((e for e in errors if e["type"] == "extra_forbidden"), None)
+    if strange is not None:
+        *above, last = _place(content, strange["loc"])
+        known = [".".join([*above, key]) for key in _keys_at(model, above, strange["loc"])]
+        return unknown(where, "key", ".".join([*above, last]), known)
+    if first["type"] == "missing":
+        return InputError(f"{where}: `{name}` is missing, but got {got}. Add it.")
+    if first["type"] == "value_error":
+        message = str(first["msg"]).removeprefix("Value error, ")
+        subject = f" must hold for `{path[-1]}`" if path else " must hold"
+        return InputError(f"{where}: " + message.replace(" must hold", subject, 1))
+    if not str(first["msg"]).startswith("Input should be "):
+        return InputError(f"{where}: `{name}`: {first['msg']}, but got {got}.")
+    # A wrong value of a union reports once per member.
+    rules = [str(e["msg"]).removeprefix("Input should be ") for e in errors if _place(content, e["loc"]) == path]
+    rule = " or ".join(dict.fromkeys(rules)).replace("dictionary", "mapping of keys to values")
+    return InputError(f"{where}: `{name}` should be {rule}, but got {got}.")
 
 
-def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The keys known below `path`; inside of `search`, those of ranges and choices."""
-    for part in path:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return sorted({*Range.model_fields, *Choices.model_fields})
-        model = inner
-    return list(model.model_fields)
+def _place(content: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of `loc` that lead into `content`, and a last one that is missing there; no marks of pydantic's."""
+    path: list[str] = []
+    for at, part in enumerate(loc):
+        if isinstance(content, Mapping) and part in content:
+            content = content[part]
+        elif isinstance(content, list) and isinstance(part, int):
+            content = content[part]
+        elif not isinstance(content, Mapping) or at < len(loc) - 1 or part in _MARKS:
+            continue
+        path.append(str(part))
+    return path
+
+
+def _keys_at(model: type[BaseModel], path: list[str], loc: tuple[int | str, ...]) -> list[str]:
+    kind: Any = next((_MARKS[str(part)] for part in loc if part in _MARKS), model)
+    for part in path if kind is model else ():
+        kind = kind.model_fields[part].annotation
+    return list(kind.model_fields)
 
 
 def load_space(path: Path) -> Space:
@@ -214,21 +249,25 @@ def default_params(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, Any]:
     """Optuna parameters of the library's default settings, moved into the range where they lie outside it."""
     params: dict[str, Any] = {}
     for name, searched in space.search.items():
-        default = hypers[name].default
-        if isinstance(searched, Choices):
-            params[name] = default if default in searched.choices else searched.choices[0]
-        elif searched.zero and default == 0:
-            params[name] = lowest(searched)
-        else:
-            inside = min(max(float(default), searched.low), searched.high)
-            params[name] = int(inside) if hypers[name].kind == "int" and not searched.zero else inside
+        value = _default_within(searched, hypers[name])
+        params[name] = lowest(searched) if isinstance(searched, Range) and searched.zero and value == 0 else value
     return params
 
 
-def reference_values(space: Space, hypers: Mapping[str, Hyper], base: Mapping[str, Hyper]) -> dict[str, Value]:
+def _default_within(searched: Range | Choices, hyper: Hyper) -> Value:
+    if isinstance(searched, Choices):
+        return hyper.default if hyper.default in searched.choices else searched.choices[0]
+    if searched.zero and hyper.default == 0:
+        return 0
+    inside = min(max(float(hyper.default), searched.low), searched.high)
+    return int(inside) if hyper.kind == "int" else inside
+
+
+def reference_values(space: Space, base: Mapping[str, Hyper]) -> dict[str, Value]:
     """The base hyperparameters of the references `naive` and `joint`: fixed ones as fixed, searched ones at default."""
-    params = default_params(space, hypers)
-    values = {name: space.fixed.get(name, params.get(name, hyper.default)) for name, hyper in base.items()}
-    # A default of 0 on a range with `zero: true` is drawn from below the range.
-    legal = {name: value if isinstance(value, str) else max(value, 0) for name, value in values.items()}
-    return {name: base[name].check(value, "space") for name, value in legal.items()}
+    values: dict[str, Value] = {}
+    for name, hyper in base.items():
+        searched = space.search.get(name)
+        value = space.fixed.get(name, hyper.default) if searched is None else _default_within(searched, hyper)
+        values[name] = hyper.check(value, "space")
+    return values

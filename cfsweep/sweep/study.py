@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from cfsweep.config import Space, StudyConfig
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
 from cfsweep.sweep import launch
@@ -53,6 +53,7 @@ def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iter
     """
     space = load_space(space_file)
     content: dict[str, Any] = {"space": space.model_dump(mode="json", exclude_unset=True)}
+    options = [key for key, value in settings.items() if value is not None]
     if space.scenario:
         _assign(content, "stream.scenario", space.scenario)
     for key, value in settings.items():
@@ -62,8 +63,12 @@ def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iter
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
-        _set(content, key, parse_yaml(text))
-    return _with_absolute_paths(parse(StudyConfig, content, "--set"))
+        _set(content, key, parse_yaml(text, f"--set {key}"))
+
+    def origin(key: str) -> str:
+        return f"--{key.removesuffix('.name').split('.')[-1]}" if key in options else "--set"
+
+    return _with_absolute_paths(parse(StudyConfig, content, origin))
 
 
 def prepare(config: StudyConfig, where: str) -> Prepared:
@@ -135,11 +140,16 @@ def _go_on(
 def _set(content: dict[str, Any], key: str, value: Any) -> None:
     """`lr=0.01` fixes a hyperparameter; `stream.n_tasks=2` and `network.args.hidden=[64]` go by their place."""
     known = {hyper.name for kind in registry.values() for hyper in kind.hypers} | set(hypers_of(()))
+    first, *rest = key.split(".")
     if key in known:
         content["space"].get("search", {}).pop(key, None)
         key = f"space.fixed.{key}"
-    elif key.split(".")[0] in Space.model_fields:
+    elif first in Space.model_fields:
+        if first == "search" and rest:
+            content["space"].get("fixed", {}).pop(rest[0], None)
         key = f"space.{key}"
+    elif first not in StudyConfig.model_fields:
+        raise unknown("--set", "key", key, [*StudyConfig.model_fields, *Space.model_fields, *known])
     if key == "space.network.name":
         content["space"]["network"] = {}  # the arguments of one factory are not those of another
     _assign(content, key, value)
