@@ -1,0 +1,91 @@
+"""The README is followed: each command it names is understood, each file it points to is there, its Python runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cfsweep import cli
+from tests.analysis.folder import lively
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    shlex.split(line.split("  #")[0])
+    for kind, block in BLOCKS
+    if not kind
+    for line in block.splitlines()
+    if line.strip()
+]
+SWEEPS = [command for command in COMMANDS if command[:2] == ["cfsweep", "run"]]
+ANALYSES = [command for command in COMMANDS if command[:3] == ["python", "-m", "analysis"]]
+
+
+def test_the_commands_were_found() -> None:
+    assert len(SWEEPS) >= 4
+    assert len(ANALYSES) >= 6
+    assert ["make", "demo"] in COMMANDS
+    assert ["make", "test"] in COMMANDS
+
+
+@pytest.mark.parametrize("command", SWEEPS, ids=lambda command: command[4] if "--stream" in command else "own network")
+def test_every_sweep_of_the_readme_can_be_made(
+    command: list[str], request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for task in range(2):
+        x, y = rng.normal(size=(80, 4)), 2 * task + np.arange(80) % 2
+        np.savez(tmp_path / f"{task}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    stand_ins = {"path/to/folder": str(tmp_path)}
+    if "DIR" in command:
+        stand_ins["DIR"] = str(request.getfixturevalue("data_root"))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [*(stand_ins.get(word, word) for word in command), "--dry-run"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+
+
+@pytest.mark.parametrize("command", ANALYSES, ids=lambda command: command[3])
+def test_every_analysis_of_the_readme_is_understood(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analysis import cli as analysis_cli
+
+    for name in ("demo", "a", "b"):
+        lively(tmp_path / "runs" / name, n_trials=12, seeds=2).write()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["analysis", *command[3:]])
+    with pytest.raises(SystemExit) as ended:
+        analysis_cli.main()
+    assert ended.value.code in ((0, 1, None) if command[3] == "gate" else (0, None))  # its answer may be no
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = (block for kind, block in BLOCKS if kind == "python")
+    lively(tmp_path / "runs" / "demo", n_trials=12, seeds=2).write()
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+
+
+def test_what_the_documents_point_to_is_there() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} points to {target}"
+
+
+def test_every_setting_of_the_readme_is_known() -> None:
+    """The keys after `--set` in running text."""
+    listed = re.search(r"overrides anything: (.*?)`--dry-run`", README, flags=re.DOTALL)
+    assert listed
+    settings = re.findall(r"`([\w.]+=[^`]+)`", listed[1])
+    assert len(settings) >= 6
+    from cfsweep.sweep.study import make_config
+
+    make_config(ROOT / "search_spaces" / "mixed.yaml", {}, settings)
