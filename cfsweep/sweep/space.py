@@ -53,7 +53,7 @@ def parse_yaml(text: str, where: str = "YAML") -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise InputError(
-            f"`{text}` is not valid YAML ({getattr(error, 'problem', error)}). Quote or close it."
+            f"{where}: `{text}` is not valid YAML ({getattr(error, 'problem', error)}). Quote or close it."
         ) from error
 
 
@@ -118,10 +118,10 @@ def _place(content: Any, loc: tuple[int | str, ...]) -> list[str]:
     """The keys of `loc` that lead into `content`, and a last one that is missing there; no marks of pydantic's."""
     path: list[str] = []
     for at, part in enumerate(loc):
-        if isinstance(content, Mapping) and part in content:
-            content = content[part]
-        elif isinstance(content, list) and isinstance(part, int):
-            content = content[part]
+        inside: Any = dict(enumerate(content)) if isinstance(content, list) else content
+        known: Any = inside if isinstance(inside, Mapping) else {}
+        if part in known:
+            content = known[part]
         elif not isinstance(content, Mapping) or at < len(loc) - 1 or part in _MARKS:
             continue
         path.append(str(part))

@@ -1,0 +1,201 @@
+"""The driver, from the first pack to the last row, without Ray: the packs are real, the scheduler is not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from optuna.trial import TrialState
+
+from cfsweep.metrics import mixed
+from cfsweep.results.status import status
+from cfsweep.sweep.driver import Driver
+from cfsweep.training.pack import Pack
+from tests.sweep.in_process import Sweep, tiny
+
+
+def test_a_whole_sweep(sweep: Sweep) -> None:
+    driver = sweep.train(sweep.open(tiny(references=True, seeds=2)))
+    assert driver.complete
+    runs = sweep.rows()
+    assert [(r["trial"], r["seed"]) for r in runs] == [(t, s) for t in range(-2, 6) for s in (0, 1)]
+    assert {r["state"] for r in runs} == {"done"}
+    assert [r["method"] for r in runs[::2]] == ["joint", "naive"] + ["ewc+replay"] * 6
+    told = driver.book.study.trials
+    assert [t.state for t in told] == [TrialState.COMPLETE] * 6
+    for trial in told:
+        mine = [r["objective_mixed"] for r in runs if r["trial"] == trial.number]
+        assert trial.value == pytest.approx(np.mean(mine))
+    assert list(sweep.folder.checkpoints.iterdir()) == []
+    now = status(sweep.folder.root)
+    assert (now.complete, now.done, now.stopped, now.failed, now.references_left) == (True, 6, 0, 0, 0)
+
+
+def test_the_objective_is_that_of_the_validation_matrix(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(trials=2)))
+    for run in sweep.rows():
+        cells = np.reshape(sweep.matrices()[run["trial"], 0], (6, 5))
+        assert run["objective_mixed"] == pytest.approx(mixed(cells[1:]))
+    assert sweep.matrices("test") != sweep.matrices("accuracy")
+
+
+def test_each_part_carries_the_schema_version(sweep: Sweep) -> None:
+    driver = sweep.train(sweep.open(tiny(trials=2)))
+    parts = list(sweep.folder.root.glob("*/*.parquet"))
+    assert {p.parent.name for p in parts} == {"runs", "accuracy", "test"}
+    for part in parts:
+        schema = pq.read_schema(part)
+        assert schema.equals(driver.schemas[part.parent.name], check_metadata=False)
+        assert schema.metadata[b"cfsweep_schema_version"] == b"1"
+
+
+def test_curves_are_written_when_they_are_wanted(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(trials=1, curve_points_per_task=2)))
+    curves = sweep.rows("curves")
+    assert {(row["task"], row["eval_task"]) for row in curves} == {(t, i) for t in range(5) for i in range(t + 1)}
+    assert all(0 <= row["accuracy"] <= 1 for row in curves)
+
+
+def test_parquet_comes_before_optuna(sweep: Sweep) -> None:
+    driver = sweep.open(tiny(trials=3))
+    told: list[int] = []
+    tell = driver.book.study.tell
+
+    def watch(number: int, *args: object, **options: object) -> object:
+        assert number in {row["trial"] for row in sweep.rows()}
+        told.append(number)
+        return tell(number, *args, **options)  # type: ignore[arg-type]
+
+    driver.book.study.tell = watch  # type: ignore[method-assign, assignment]
+    sweep.train(driver)
+    assert sorted(told) == [0, 1, 2]
+
+
+def test_the_first_trial_is_the_default(sweep: Sweep) -> None:
+    driver = sweep.train(sweep.open(tiny(trials=2)))
+    first = next(row for row in sweep.rows() if row["trial"] == 0)
+    assert first["hp_ewc_lambda"] == driver.hypers["ewc_lambda"].default
+    assert first["hp_replay_ratio"] == driver.hypers["replay_ratio"].default
+
+
+def test_a_report_that_comes_twice_changes_nothing(sweep: Sweep) -> None:
+    driver = sweep.open(tiny(trials=3, early_stopping=True))
+    take = driver.take_report
+
+    def twice(pack_id: str, report: object) -> None:
+        take(pack_id, report)  # type: ignore[arg-type]
+        before = {p: p.read_bytes() for p in sweep.folder.root.glob("*/*.parquet")}
+        trials = driver.book.study.trials
+        take(pack_id, report)  # type: ignore[arg-type]
+        assert {p: p.read_bytes() for p in sweep.folder.root.glob("*/*.parquet")} == before
+        assert driver.book.study.trials == trials
+
+    driver.take_report = twice  # type: ignore[method-assign, assignment]
+    sweep.train(driver)
+    assert len(sweep.rows()) == 3
+    driver.take_report("pack999999", None)  # type: ignore[arg-type]  # a pack that nobody knows
+
+
+def test_structural_settings_split_packs(sweep: Sweep) -> None:
+    search = {"epochs": {"choices": [1, 2]}, "lr": {"low": 1e-3, "high": 1e-2, "log": True}}
+    seen: set[tuple[int, ...]] = set()
+
+    def look(pack_id: str, pack: Pack, driver: Driver) -> None:
+        epochs = {int(run.values["epochs"]) for run in pack.spec.runs}
+        assert len(epochs) == 1
+        seen.add(tuple(epochs))
+
+    sweep.train(sweep.open(tiny(search, trials=8)), look)
+    assert seen == {(1,), (2,)}
+    for row in sweep.rows():
+        assert row["steps"] == row["hp_epochs"] * 14  # batches of 128 in five tasks of 255 to 261
+
+
+def test_more_seeds_than_a_pack_has_runs(sweep: Sweep) -> None:
+    sizes: set[int] = set()
+    driver = sweep.open(tiny(trials=2, seeds=5, pack_runs=2, references=True))
+    sweep.train(driver, lambda pack_id, pack, driver: sizes.add(len(pack.spec.runs)))
+    assert len(sweep.rows()) == 4 * 5
+    assert sizes == {1, 2}
+    assert all(t.state == TrialState.COMPLETE for t in driver.book.study.trials)
+
+
+@pytest.mark.parametrize("third", [None, "stored_bytes", "n_parameters", "train_s"])
+def test_several_objectives(sweep: Sweep, third: str | None) -> None:
+    driver = sweep.train(sweep.open(tiny(objective="pareto", third=third, trials=4)))
+    names = ["stability", "plasticity", *([third] if third else [])]
+    for trial in driver.book.study.trials:
+        row = next(r for r in sweep.rows() if r["trial"] == trial.number)
+        assert trial.values == pytest.approx([row[f"objective_{name}"] for name in names])
+    assert [d.name for d in driver.book.study.directions] == ["MAXIMIZE", "MAXIMIZE", "MINIMIZE"][: len(names)]
+    assert driver.book.summary().best is None
+    assert driver.book.summary().front >= 1
+
+
+@pytest.mark.parametrize("objective", ["mixed", "pareto"])
+def test_losers_are_stopped_and_the_default_never(sweep: Sweep, objective: str) -> None:
+    # A learning rate that ranges from nothing to good makes losers; the default, 0.001, loses too.
+    search = {"lr": {"low": 1e-5, "high": 3e-2, "log": True}}
+    config = tiny(search, ingredients=(), objective=objective, trials=30, early_stopping=True, pack_runs=2)
+    driver = sweep.train(sweep.open(config))
+    runs = sweep.rows()
+    stopped = [row for row in runs if row["state"] == "stopped"]
+    assert stopped
+    assert 0 not in {row["trial"] for row in stopped}
+    for row in stopped:
+        assert 2 <= row["tasks_done"] < 5
+        assert row[f"objective_{driver.config.objective.names[0]}"] is None
+        assert "the run stopped" in row["missing"]
+        assert len(sweep.matrices()[row["trial"], 0]) == 5 * (row["tasks_done"] + 1)
+        assert driver.book.study.trials[row["trial"]].state == TrialState.PRUNED
+    assert status(sweep.folder.root).stopped == len(stopped) == driver.book.summary().stopped
+    assert status(sweep.folder.root).complete
+
+
+def test_a_run_that_fails_leaves_the_rest_alone(sweep: Sweep) -> None:
+    search = {"lr": {"choices": [0.01, 1e30]}}
+    driver = sweep.train(sweep.open(tiny(search, {"optimizer": "sgd"}, ingredients=(), trials=6, seeds=2)))
+    runs = sweep.rows()
+    assert len(runs) == 12
+    for row in runs:
+        assert row["state"] == ("failed" if row["hp_lr"] == 1e30 else "done")
+        if row["state"] == "failed":
+            assert "not finite at task 0" in row["failure"]
+            assert "lr=1e+30" in row["failure"]
+            assert row["objective_mixed"] is None
+    states = {t.params["lr"]: t.state for t in driver.book.study.trials}
+    assert states == {0.01: TrialState.COMPLETE, 1e30: TrialState.FAIL}
+    now = status(sweep.folder.root)
+    assert now.complete
+    assert now.failed
+    assert len(now.failures) == 2 * now.failed
+
+
+def test_a_time_budget_ends_the_sweep_and_the_next_session_goes_on(sweep: Sweep) -> None:
+    clock = [0.0]
+
+    def tick(pack_id: str, pack: Pack, driver: Driver) -> None:
+        clock[0] += 1.0
+
+    config = tiny(trials=40, time_budget_s=15.0)
+    first = sweep.train(sweep.open(config, now=lambda: clock[0]), tick)
+    assert first.finished
+    assert not first.complete
+    done = len(sweep.rows())
+    assert 0 < done < 40
+    assert {t.state for t in first.book.study.trials} == {TrialState.COMPLETE}  # what was on its way was finished
+    second = sweep.train(sweep.open(config, now=lambda: clock[0]), tick)
+    assert not second.complete
+    assert len(sweep.rows()) > done
+
+
+def test_no_value_is_nan_and_every_null_has_its_reason(sweep: Sweep) -> None:
+    search = {"lr": {"choices": [0.01, 1e30]}}
+    sweep.train(sweep.open(tiny(search, {"optimizer": "sgd"}, ingredients=(), trials=4, references=True)))
+    for row in sweep.rows():
+        assert not [name for name, value in row.items() if isinstance(value, float) and not np.isfinite(value)]
+        metrics = {n for n, v in row.items() if v is None and n.startswith(("val_", "objective_"))}
+        explained = json.loads(row["missing"]) if row["missing"] else {}
+        assert {name.partition("_")[2] for name in metrics} <= set(explained)

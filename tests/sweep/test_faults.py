@@ -1,0 +1,223 @@
+"""What happens to a sweep whose driver, worker or code comes to grief. Again without Ray: see `in_process`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from cfsweep.sweep import driver as driver_module
+from cfsweep.sweep.driver import Driver
+from cfsweep.training.pack import Pack
+from tests.sweep.in_process import Fault, Killed, Sweep, WorkerDied, tiny
+
+
+def killed_at(step: int) -> Fault:
+    """Ends the driver before the `step`-th task of the sweep, counted from 1."""
+    steps = [0]
+
+    def fault(pack_id: str, pack: Pack, driver: Driver) -> None:
+        steps[0] += 1
+        if steps[0] == step:
+            raise Killed
+
+    return fault
+
+
+def without_chance(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `runs` without what differs from one training to the next: times, memory, attempts."""
+    return {k: v for k, v in row.items() if k not in ("train_s", "started_at", "peak_bytes", "attempt")}
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 6, 9, 13])
+def test_a_killed_driver_goes_on_with_the_same_results(sweep: Sweep, tmp_path: Any, step: int) -> None:
+    config = tiny(trials=6, references=True, seeds=1)
+    whole = Sweep(tmp_path / "whole", sweep.stream)
+    whole.train(whole.open(config, workers=4))
+    first = sweep.open(config, workers=4)
+    with pytest.raises(Killed):
+        sweep.train(first, killed_at(step))
+    saved = {path.stem for path in sweep.folder.checkpoints.glob("*.pt")}
+    begun: dict[str, int] = {}
+
+    def note(pack_id: str, pack: Pack, driver: Driver) -> None:
+        begun.setdefault(pack_id, pack.next_task)
+
+    second = sweep.train(sweep.open(config, workers=4), note)
+    assert {pack_id for pack_id, task in begun.items() if task > 0} == saved
+    assert second.complete
+    assert [row["trial"] for row in sweep.rows()] == list(range(-2, 6))
+    # What the first driver had asked for; for the rest a resumed sampler draws other numbers.
+    common = {trial.number for trial in first.book}
+    assert {-2, -1, 0} <= common
+    mine, theirs = ([without_chance(r) for r in of.rows() if r["trial"] in common] for of in (sweep, whole))
+    assert mine == theirs
+    for table in ("accuracy", "test"):
+        assert {k: v for k, v in sweep.matrices(table).items() if k[0] in common} == {
+            k: v for k, v in whole.matrices(table).items() if k[0] in common
+        }
+    assert list(sweep.folder.checkpoints.iterdir()) == []
+
+
+def test_killed_between_parquet_and_optuna(sweep: Sweep) -> None:
+    first = sweep.open(tiny(trials=4, pack_runs=2))
+
+    def dies(*args: object, **options: object) -> None:
+        raise Killed
+
+    first.book.study.tell = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        sweep.train(first)
+    written = {row["trial"] for row in sweep.rows()}
+    assert written
+    assert {t.state for t in first.book.study.trials} == {TrialState.RUNNING}
+    trained: set[int] = set()
+    second = sweep.open(tiny(trials=4, pack_runs=2))
+    assert {t.number for t in second.book.study.trials if t.state == TrialState.COMPLETE} == written
+    sweep.train(second, lambda pack_id, pack, driver: trained.update(run.trial for run in pack.spec.runs))
+    assert not trained & written
+    assert [row["trial"] for row in sweep.rows()] == [0, 1, 2, 3]
+    assert len(sweep.rows("accuracy")) == 4 * 6 * 5
+    values = {row["trial"]: row["objective_mixed"] for row in sweep.rows()}
+    assert {t.number: t.value for t in second.book.study.trials} == pytest.approx(values)
+
+
+@pytest.mark.parametrize("table", ["accuracy", "test", "runs"])
+def test_killed_between_two_tables(sweep: Sweep, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = driver_module.write_part
+
+    def dies(root: Any, name: str, *args: Any) -> Any:
+        if name == table:
+            raise Killed
+        return write(root, name, *args)
+
+    first = sweep.open(tiny(trials=2))
+    with monkeypatch.context() as patched:
+        patched.setattr(driver_module, "write_part", dies)
+        with pytest.raises(Killed):
+            sweep.train(first)
+    assert sweep.rows() == []
+    sweep.train(sweep.open(tiny(trials=2)))
+    assert [row["trial"] for row in sweep.rows()] == [0, 1]
+    assert len(sweep.rows("accuracy")) == len(sweep.rows("test")) == 2 * 6 * 5
+
+
+def test_an_interrupted_sweep_issues_no_pack_and_picks_up_those_on_their_way(sweep: Sweep) -> None:
+    config = tiny(trials=8, pack_runs=2)
+
+    def interrupt(pack_id: str, pack: Pack, driver: Driver) -> None:
+        driver.interrupted = True
+        raise WorkerDied  # Tune ends the workers
+
+    first = sweep.train(sweep.open(config), interrupt)
+    assert first.finished
+    assert sweep.rows() == []
+    assert len(list(sweep.folder.checkpoints.glob("*.json"))) == 2
+    sweep.train(sweep.open(config))
+    assert [row["trial"] for row in sweep.rows()] == list(range(8))
+
+
+def test_runs_that_were_not_on_their_way_are_not_forgotten(sweep: Sweep) -> None:
+    # Five seeds in packs of two: one driver dies while the first pack of a trial is on its way, the others queued.
+    config = tiny(trials=1, seeds=5, pack_runs=2)
+    with pytest.raises(Killed):
+        sweep.train(sweep.open(config, workers=1), killed_at(3))
+    assert len(list(sweep.folder.checkpoints.glob("*.json"))) == 1
+    assert sweep.train(sweep.open(config, workers=1)).complete
+    assert [row["seed"] for row in sweep.rows()] == [0, 1, 2, 3, 4]
+
+
+def test_a_longer_budget_adds_rows_and_replaces_none(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(trials=3, references=True)))
+    before = sweep.rows()
+    sweep.train(sweep.open(tiny(trials=6, references=True)))
+    after = sweep.rows()
+    assert [row["trial"] for row in after] == list(range(-2, 6))
+    assert [row for row in after if row["trial"] < 3] == before
+    assert len(sweep.rows("accuracy")) == 8 * 6 * 5
+
+
+def test_a_lost_worker_costs_an_attempt(sweep: Sweep) -> None:
+    died: list[int] = []
+
+    def dies_once(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.next_task == 3 and not died:
+            died.append(driver.in_flight[pack_id].attempt)
+            raise WorkerDied
+
+    sweep.train(sweep.open(tiny(trials=2, pack_runs=2), workers=1), dies_once)
+    assert died == [1]
+    assert [(row["trial"], row["attempt"], row["state"]) for row in sweep.rows()] == [(0, 2, "done"), (1, 2, "done")]
+
+
+def test_a_pack_under_which_workers_keep_dying_is_tried_run_by_run(sweep: Sweep) -> None:
+    sizes: list[int] = []
+
+    def dies_of_trial_1(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.next_task == 0:
+            sizes.append(len(pack.spec.runs))
+        if pack.next_task == 1 and 1 in {run.trial for run in pack.spec.runs}:
+            raise WorkerDied
+
+    driver = sweep.train(sweep.open(tiny(trials=3, pack_runs=3), workers=1), dies_of_trial_1)
+    assert sizes == [3, 1, 1, 1]  # the others went on from a checkpoint
+    assert [row["state"] for row in sweep.rows()] == ["done", "failed", "done"]
+    assert "WorkerDied" in sweep.rows()[1]["failure"]
+    assert [t.state.name for t in driver.book.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert list(sweep.folder.checkpoints.iterdir()) == []
+
+
+def test_a_pack_that_raises_is_split_and_the_bad_run_alone_fails(sweep: Sweep) -> None:
+    def raises_for_trial_1(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.next_task == 2 and 1 in {run.trial for run in pack.spec.runs}:
+            raise RuntimeError("out of memory")
+
+    sweep.train(sweep.open(tiny(trials=3, pack_runs=3, seeds=1), workers=1), raises_for_trial_1)
+    runs = sweep.rows()
+    assert [(row["trial"], row["state"], row["failure"]) for row in runs] == [
+        (0, "done", None),
+        (1, "failed", "RuntimeError: out of memory"),
+        (2, "done", None),
+    ]
+    assert runs[1]["tasks_done"] == 2
+
+
+def test_a_reference_that_raises_fails_and_the_sweep_goes_on(sweep: Sweep) -> None:
+    def raises_for_joint(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.spec.joint:
+            raise RuntimeError("no")
+
+    driver = sweep.train(sweep.open(tiny(trials=2, references=True)), raises_for_joint)
+    assert driver.complete
+    assert {row["trial"]: row["state"] for row in sweep.rows()} == {-2: "failed", -1: "done", 0: "done", 1: "done"}
+
+
+def test_a_split_pack_survives_the_driver(sweep: Sweep) -> None:
+    def raises_then_kills(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if len(pack.spec.runs) > 1:
+            raise RuntimeError("split me")
+        if pack.next_task == 2:
+            raise Killed
+
+    config = tiny(trials=3, pack_runs=3)
+    with pytest.raises(Killed):
+        sweep.train(sweep.open(config, workers=1), raises_then_kills)
+    sweep.train(sweep.open(config, workers=1))
+    assert [(row["trial"], row["state"]) for row in sweep.rows()] == [(0, "done"), (1, "done"), (2, "done")]
+
+
+def test_many_sessions_do_not_use_up_the_workers_lives(sweep: Sweep) -> None:
+    config = tiny(trials=1, pack_runs=1)
+    for _ in range(4):
+        with pytest.raises(Killed):
+            sweep.train(sweep.open(config, workers=1), killed_at(2))
+    died: list[str] = []
+
+    def dies_once(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if not died:
+            died.append(pack_id)
+            raise WorkerDied
+
+    sweep.train(sweep.open(config, workers=1), dies_once)
+    assert [(row["state"], row["attempt"]) for row in sweep.rows()] == [("done", 6)]
