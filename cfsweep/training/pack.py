@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,28 +17,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.config import NetworkConfig, Scenario
-from cfsweep.errors import InputError
-from cfsweep.hypers import Value
 from cfsweep.training import batches
-from cfsweep.training.evaluation import Evaluator
-from cfsweep.training.fisher import squared_gradients
-from cfsweep.training.ingredients import Context, Ingredient, Sample, hypers_of, registry
-from cfsweep.training.layout import Layout
-from cfsweep.training.lift import Lifted
+from cfsweep.training.ingredients import Ingredient, Sample
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.memory import peak_bytes
 from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.outputs import outputs_for
-from cfsweep.training.randomness import generator, torch_seed
+from cfsweep.training.parts import PackParts
+from cfsweep.training.randomness import generator
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import Stack
-from cfsweep.training.store import Store
 from cfsweep.training.streams import Stream
 
 SAMPLE_BYTES = 2**26  # of examples that `end_task` hooks see at once
 
 
-class Pack:
+class Pack(PackParts):
     """Trains the runs of `spec` on `stream`, one task per `step()`.
 
     A run's accuracy matrix does not depend on the other runs of the pack, nor on `share_prefix` (up to the rounding
@@ -52,25 +47,9 @@ class Pack:
     def __init__(
         self, spec: PackSpec, stream: Stream, device: str | torch.device = "cpu", share_prefix: bool = True
     ) -> None:
-        if not spec.runs:
-            raise InputError("a pack needs at least one run")
-        self.spec, self.stream, self.device = spec, stream, torch.device(device)
-        self.hypers = hypers_of(spec.ingredients)
-        self.settings = {name: spec.runs[0].values[name] for name, h in self.hypers.items() if h.structural}
-        self.outputs = outputs_for(stream, spec.scenario).to(self.device)
-        self.store = Store(stream, self.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
-            module = build(spec.network, stream.input_shape, self.outputs.n_outputs).to(self.device)
-        reason = unliftable_reason(module, stream.input_shape)
-        if reason and len(spec.runs) > 1:
-            raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
-        self.layout = Layout(module, self.outputs.n_outputs)
-        self.lifted = Lifted(module, liftable=reason is None)
-        self.evaluator = Evaluator(stream, self.outputs, self.store, self.lifted, self.layout)
-        self.ingredients = self._make_ingredients(self.settings)
+        super().__init__(spec, stream, torch.device(device))
         self.stack = Stack(
-            spec.runs, self.hypers, self._initial_weights(), self.ingredients, self.lifted.liftable, share_prefix
+            spec.runs, self.hypers, self.initial_weights(), self.ingredients, self.lifted.liftable, share_prefix
         )
         self.records = [RunRecord(run.trial, run.seed) for run in spec.runs]
         self.next_task = 0
@@ -99,7 +78,7 @@ class Pack:
         taking_part = list(self.stack.alive)
         started = time.perf_counter()
         examples = batches.training_examples(self.stream, task, self.spec.joint)
-        loop = TaskLoop(self, task, examples)
+        loop = TaskLoop(self, self.stack, task, examples, on_curve=partial(self._record_curves, task))
         steps = loop.run()
         self._end_bad_runs(task, loop.first_bad)
         self._end_task(task)
@@ -178,7 +157,7 @@ class Pack:
                 )
         return theta
 
-    def record_curves(self, task: int, step: int) -> None:
+    def _record_curves(self, task: int, step: int) -> None:
         """Notes the validation accuracy on each task seen, in the middle of training `task`."""
         self.lifted.module.eval()
         for seen in range(task + 1):
@@ -267,42 +246,6 @@ class Pack:
             validation, test = counts[row]
             self.records[i].validation.append(validation)
             self.records[i].test.append(test)
-
-    # ------------------------------------------------------------------ making
-
-    def _initial_weights(self) -> Tensor:
-        """(runs, P): each seed draws its own; runs of one seed begin alike."""
-        fresh: dict[int, Tensor] = {}
-        for seed in dict.fromkeys(run.seed for run in self.spec.runs):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(torch_seed(seed, "init"))
-                module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
-            fresh[seed] = self.layout.flatten({k: v.detach() for k, v in module.named_parameters()})
-        return torch.stack([fresh[run.seed] for run in self.spec.runs]).to(self.device)
-
-    def _make_ingredients(self, settings: dict[str, Value]) -> list[Ingredient]:
-        context = Context(
-            layout=self.layout,
-            n_tasks=len(self.stream.tasks),
-            scenario=self.spec.scenario,
-            forward=lambda theta, x: self.lifted.one(self.layout.unflatten(theta), x),
-            squared_gradients=squared_gradients(self.lifted, self.layout, self.stream.input_shape),
-            output_tasks=self._output_tasks(),
-        )
-        for name in self.spec.ingredients:
-            if self.spec.scenario not in registry[name].scenarios:
-                raise InputError(
-                    f"ingredients: `{name}` works in {', '.join(registry[name].scenarios)}, but got scenario="
-                    f"{self.spec.scenario}. Remove it, or change `--scenario`."
-                )
-        return [registry[name](context, settings) for name in self.spec.ingredients]
-
-    def _output_tasks(self) -> tuple[int, ...]:
-        """The task of each output, if each has exactly one."""
-        masks = self.outputs.masks[0].cpu()  # (T, n_outputs)
-        if self.spec.scenario != "task-il" or bool((masks.sum(0) > 1).any()):
-            return ()
-        return tuple(masks.to(torch.int8).argmax(0).tolist())
 
 
 def example_counts(stream: Stream) -> dict[str, list[int]]:

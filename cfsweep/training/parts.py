@@ -1,0 +1,82 @@
+"""What a pack works with, and what stays as it is while it trains."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.training.evaluation import Evaluator
+from cfsweep.training.fisher import squared_gradients
+from cfsweep.training.ingredients import Context, Ingredient, hypers_of, registry
+from cfsweep.training.layout import Layout
+from cfsweep.training.lift import Lifted
+from cfsweep.training.networks import build, unliftable_reason
+from cfsweep.training.outputs import outputs_for
+from cfsweep.training.randomness import torch_seed
+from cfsweep.training.spec import PackSpec
+from cfsweep.training.store import Store
+from cfsweep.training.streams import Stream
+
+
+class PackParts:
+    """The examples, the network lifted over the runs, the ingredients: everything but the weights and the results.
+
+    Raises:
+        InputError: an ingredient does not know the scenario, or the network cannot be lifted and there are
+            several runs.
+    """
+
+    def __init__(self, spec: PackSpec, stream: Stream, device: torch.device) -> None:
+        if not spec.runs:
+            raise InputError("a pack needs at least one run")
+        self.spec, self.stream, self.device = spec, stream, device
+        self.hypers = hypers_of(spec.ingredients)
+        self.settings = {name: spec.runs[0].values[name] for name, h in self.hypers.items() if h.structural}
+        self.outputs = outputs_for(stream, spec.scenario).to(self.device)
+        self.store = Store(stream, self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
+            module = build(spec.network, stream.input_shape, self.outputs.n_outputs).to(self.device)
+        reason = unliftable_reason(module, stream.input_shape)
+        if reason and len(spec.runs) > 1:
+            raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
+        self.layout = Layout(module, self.outputs.n_outputs)
+        self.lifted = Lifted(module, liftable=reason is None)
+        self.evaluator = Evaluator(stream, self.outputs, self.store, self.lifted, self.layout)
+        self.ingredients = self._make_ingredients(self.settings)
+
+    def initial_weights(self) -> Tensor:
+        """(runs, P): each seed draws its own; runs of one seed begin alike."""
+        fresh: dict[int, Tensor] = {}
+        for seed in dict.fromkeys(run.seed for run in self.spec.runs):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(torch_seed(seed, "init"))
+                module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
+            fresh[seed] = self.layout.flatten({k: v.detach() for k, v in module.named_parameters()})
+        return torch.stack([fresh[run.seed] for run in self.spec.runs]).to(self.device)
+
+    def _make_ingredients(self, settings: dict[str, Value]) -> list[Ingredient]:
+        context = Context(
+            layout=self.layout,
+            n_tasks=len(self.stream.tasks),
+            scenario=self.spec.scenario,
+            forward=lambda theta, x: self.lifted.one(self.layout.unflatten(theta), x),
+            squared_gradients=squared_gradients(self.lifted, self.layout, self.stream.input_shape),
+            output_tasks=self._output_tasks(),
+        )
+        for name in self.spec.ingredients:
+            if self.spec.scenario not in registry[name].scenarios:
+                raise InputError(
+                    f"ingredients: `{name}` works in {', '.join(registry[name].scenarios)}, but got scenario="
+                    f"{self.spec.scenario}. Remove it, or change `--scenario`."
+                )
+        return [registry[name](context, settings) for name in self.spec.ingredients]
+
+    def _output_tasks(self) -> tuple[int, ...]:
+        """The task of each output, if each has exactly one."""
+        masks = self.outputs.masks[0].cpu()  # (T, n_outputs)
+        if self.spec.scenario != "task-il" or bool((masks.sum(0) > 1).any()):
+            return ()
+        return tuple(masks.to(torch.int8).argmax(0).tolist())
