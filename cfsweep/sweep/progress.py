@@ -21,10 +21,13 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.started = time.monotonic()
-        self.live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self.last: Summary | None = None
         self.ended_before: int | None = None
         self.last_line_at = float("-inf")
+        self.live: Live | None = None
+        if console.is_terminal:
+            # Asked for anew at each refresh, so that the seconds go on between two reports.
+            self.live = Live(console=console, refresh_per_second=2, transient=True, get_renderable=self.panel)
 
     def __enter__(self) -> Display:
         self.started = time.monotonic()
@@ -45,9 +48,7 @@ class Display:
         if self.ended_before is None:
             self.ended_before = _ended(summary)
         changed, self.last = summary != self.last, summary
-        if self.live:
-            self.live.update(self.panel(summary))
-        elif changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:
+        if self.live is None and changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:
             self.last_line_at = time.monotonic()
             self.console.print(self.line(summary), soft_wrap=True)
 
@@ -71,10 +72,12 @@ class Display:
         ]
         return ", ".join(parts)
 
-    def panel(self, summary: Summary) -> Table:
-        """The state as a small table with a bar."""
+    def panel(self) -> Table:
+        """The last state as a small table with a bar."""
+        summary, table = self.last, Table.grid(padding=(0, 2))
+        if summary is None:
+            return table
         left = self.left_s(summary)
-        table = Table.grid(padding=(0, 2))
         table.add_row("trials", ProgressBar(total=summary.trials, completed=_ended(summary), width=40))
         table.add_row("", f"{_ended(summary)} of {summary.trials}")
         table.add_row(
@@ -83,7 +86,7 @@ class Display:
         )
         if summary.best is not None:
             table.add_row("best", f"mixed {summary.best:.4f}")
-        table.add_row("front", f"{summary.front} trials")
+        table.add_row("front", f"{summary.front} trial{'s' * (summary.front != 1)}")
         remaining = "" if left is None else f", about {_duration(left)} left"
         table.add_row("time", f"{_duration(time.monotonic() - self.started)} elapsed{remaining}")
         return table
