@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# As on a worker of a sweep (cfsweep/sweep/launch.py); it must stand before torch is imported.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 
 @pytest.fixture(scope="session")
 def project_root() -> Path:

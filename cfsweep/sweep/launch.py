@@ -32,11 +32,13 @@ _TUNE_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-# One thread per worker. The allocator keeps the step's large buffers instead of giving them back to the kernel and
+# One thread per worker. MKL's matrix products are to round alike wherever their operands lie in memory: then a run in a
+# pack gets the bits that it gets alone, at no cost that could be measured (docs/log.md). The allocator keeps the step's large buffers instead of giving them back to the kernel and
 # faulting every page in again.
 _WORKER_SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "MKL_CBWR": "AUTO,STRICT",
     "MALLOC_TRIM_THRESHOLD_": "1000000000",
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
 }
