@@ -129,7 +129,7 @@ def _go_on(
     now = status(folder.root)
     if now.complete and trials <= now.trials:
         return Outcome(now, interrupted=False, nothing_to_do=True)
-    with launch.connected(workers) as interrupt, folder.locked():
+    with folder.locked(), launch.connected(workers) as interrupt:
         config = folder.set_budget(trials, time_budget_s)
         interrupted = launch.sweep(
             folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt

@@ -1,0 +1,251 @@
+"""Real sweeps by the real command line, on real Ray: begin, go on, interrupt, kill, and a cluster of two nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pyarrow.parquet as pq
+import pytest
+
+from cfsweep.results.reader import read_table
+from cfsweep.results.schema import ACCURACY_SCHEMA
+from cfsweep.results.status import Status, status
+from cfsweep.sweep.folder import Folder
+from cfsweep.sweep.trainable import pack_stream, unpack_stream
+from cfsweep.training.streams import Stream
+
+pytestmark = pytest.mark.skipif(shutil.which("ps") is None, reason="needs `ps` to find the workers")
+
+SMOKE = Path(__file__).parents[2] / "search_spaces" / "smoke.yaml"
+# A second or so for a task of a pack: long enough to be interrupted in the middle.
+SLOW = ("--set", "epochs=70", "--set", "early_stopping=false", "--set", "pack_runs=2", "--trials", "4")
+
+
+@pytest.fixture(scope="module")
+def environment(project_root: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_") and k != "CFSWEEP_DATA"}
+    return {**kept, "PYTHONPATH": str(project_root), "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="module")
+def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Starts the command line; whatever is still alive at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+    cwd = tmp_path_factory.mktemp("cwd")
+
+    def begin(*args: str | Path, **more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "cfsweep.cli", *map(str, args)]
+        process = subprocess.Popen(
+            command, cwd=cwd, env={**environment, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error)."""
+    out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out, err
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 60) -> None:
+    """Waits for the condition while the process lives."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def new_checkpoints(folder: Path) -> Callable[[], bool]:
+    """Whether a pack has finished a task since this was called."""
+    began = time.time_ns()
+
+    def any_new() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("*.pt"))
+        return False
+
+    return any_new
+
+
+def workers() -> dict[int, int]:
+    """Process id of each worker that trains or has trained a pack, and that of its parent, the node's raylet."""
+    lines = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    fields = [line.split(None, 2) for line in lines.splitlines()]
+    return {int(pid): int(parent) for pid, parent, args in fields if args.startswith("ray::PackTrainable")}
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def check_complete(folder: Path, trials: int) -> Status:
+    """That the study is whole: each trial and reference once, in Parquet and in Optuna alike."""
+    now = status(folder)
+    assert now.complete
+    runs = read_table(folder, "runs").to_pylist()
+    assert sorted(row["trial"] for row in runs) == list(range(-2, trials))
+    accuracy = read_table(folder, "accuracy")
+    assert accuracy.schema.equals(ACCURACY_SCHEMA)
+    assert accuracy.num_rows == sum((row["tasks_done"] + 1) * 5 for row in runs)  # the untrained network, and T tasks
+    config, _ = Folder(folder).read()
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
+    study = optuna.load_study(study_name=config.study_id, storage=optuna.storages.JournalStorage(backend))
+    states = {"done": "COMPLETE", "stopped": "PRUNED", "failed": "FAIL"}
+    told = {trial.number: trial.state.name for trial in study.trials}
+    assert told == {row["trial"]: states[row["state"]] for row in runs if row["trial"] >= 0}
+    assert list((folder / "checkpoints").iterdir()) == []
+    return now
+
+
+def test_a_sweep_from_begin_to_end_and_further(start: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    args = ("run", SMOKE, "--set", "optimizer=sgd", "--set", "search.lr={choices: [0.01, 1e30]}", "--out", out)
+    code, printed, complaints = finish(start(*args, "--trials", "8"))
+    assert (code, complaints) == (3, "")  # some trials have failed, the others are there
+    now = check_complete(out, 8)
+    assert now.failed
+    assert now.done
+    assert f"8/8 trials: {now.done} done, {now.stopped} stopped, {now.failed} failed" in printed
+    assert "failed: the loss was not finite at task 0" in printed
+    assert f"python -m analysis report {out}" in printed
+    for part in out.glob("*/*.parquet"):
+        assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"1"
+
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    code, printed, complaints = finish(start(*args, "--trials", "8"))
+    assert (code, complaints) == (3, "")
+    assert "the study is complete: 8 trials ended" in printed
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+    code, printed, complaints = finish(start("resume", out, "--trials", "+3"))
+    assert (code, complaints) == (3, "")
+    check_complete(out, 11)
+    assert {path: path.read_bytes() for path in before if path.suffix == ".parquet"} == {
+        path: content for path, content in before.items() if path.suffix == ".parquet"
+    }
+
+
+def test_interrupted_and_resumed(start: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    process = start("run", SMOKE, *SLOW, "--out", out)
+    for number, again in ((signal.SIGTERM, True), (signal.SIGINT, False)):
+        until(new_checkpoints(out), process)
+        process.send_signal(number)
+        sent = time.monotonic()
+        code, printed, complaints = finish(process, 30)
+        assert time.monotonic() - sent < 15
+        assert (code, complaints) == (130, "")
+        assert f"interrupted. `cfsweep resume {out}` goes on." in printed
+        assert not status(out).complete
+        if again:
+            process = start("resume", out)
+    code, printed, complaints = finish(start("resume", out))
+    assert (code, complaints) == (0, "")
+    assert check_complete(out, 4).done == 4
+
+
+def test_a_killed_driver_and_a_second_one(start: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    first = start("run", SMOKE, *SLOW, "--out", out)
+    until(new_checkpoints(out), first)
+    code, _, complaints = finish(start("resume", out), 30)
+    assert code == 2
+    assert complaints == f"cfsweep: {out}: another cfsweep is writing to this study. Wait for it, or stop it.\n"
+    first.kill()
+    first.communicate()
+    code, _, complaints = finish(start("resume", out))
+    assert (code, complaints) == (0, "")
+    assert check_complete(out, 4).done == 4
+
+
+def test_a_killed_worker(start: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    process = start("run", SMOKE, *SLOW, "--out", out)
+    until(new_checkpoints(out), process)
+    mine: list[int] = []
+
+    def found() -> bool:
+        mine.extend(pid for pid, raylet in workers().items() if parent(raylet) == process.pid)
+        return bool(mine)
+
+    until(found, process)
+    os.kill(mine[0], signal.SIGKILL)
+    code, _, complaints = finish(process)
+    assert (code, complaints) == (0, "")
+    assert check_complete(out, 4).done == 4
+    assert {row["attempt"] for row in read_table(out, "runs").to_pylist()} == {1, 2}
+
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+node = {"num_cpus": 1, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=node)
+cluster.add_node(num_cpus=1)
+raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
+print(cluster.address, *raylets, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def cluster(environment: dict[str, str]) -> Iterator[tuple[str, list[int]]]:
+    """A Ray cluster of two nodes with one processor each: (address, process ids of the nodes' raylets)."""
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        address, *raylets = process.stdout.readline().split()
+        yield address, [int(pid) for pid in raylets]
+        process.communicate("", timeout=60)
+
+
+def test_a_cluster_of_two_nodes(start: Callable[..., Any], cluster: tuple[str, list[int]], tmp_path: Path) -> None:
+    address, raylets = cluster
+    assert len(set(raylets)) == 2
+    out = tmp_path / "study"
+    process = start("run", SMOKE, *SLOW, "--address", address, "--out", out)
+    seen: set[int] = set()
+    while process.poll() is None:
+        seen |= set(workers().values())
+        time.sleep(0.1)
+    code, _, complaints = finish(process)
+    assert (code, complaints) == (0, "")
+    assert set(raylets) <= seen  # packs were trained under the raylets of both nodes
+    assert check_complete(out, 4).done == 4
+    process = start("resume", out, "--trials", "+1", "--address", "auto", RAY_ADDRESS=address)
+    code, _, complaints = finish(process)
+    assert (code, complaints) == (0, "")
+    check_complete(out, 5)
+
+
+def test_workers_share_the_streams_memory(stream: Stream) -> None:
+    content = {**pack_stream(stream), "x": stream.x.numpy().copy(), "y": stream.y.numpy().copy()}
+    for array in (content["x"], content["y"]):
+        array.flags.writeable = False  # as they come from Ray's object store
+    shared = unpack_stream(content)
+    assert np.shares_memory(shared.x.numpy(), content["x"])
+    assert np.shares_memory(shared.y.numpy(), content["y"])
+    assert shared.tasks[3].name == stream.tasks[3].name
+    np.testing.assert_array_equal(shared.tasks[3].validation, stream.tasks[3].validation)

@@ -1,0 +1,307 @@
+"""The command line as a user meets it: what it prints, and how it refuses."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cfsweep import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Calls the command line in this process, in an empty folder; gives (exit code, output, complaints)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("CFSWEEP_DATA", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def call(*args: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cfsweep", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def smoke(project_root: Path) -> Path:
+    return project_root / "search_spaces" / "smoke.yaml"
+
+
+# Arguments after `run smoke.yaml`, and what the one line must say.
+BAD: dict[str, tuple[tuple[str, ...], str]] = {
+    "stream": (
+        ("--stream", "split-digit"),
+        "--stream: unknown stream `split-digit`. Known, closest first: split-digits, ",
+    ),
+    "ingredient": (("--set", "ingredients=[ewx]"), "unknown ingredient `ewx`. Known, closest first: ewc, "),
+    "network": (("--set", "network.name=mpl"), "unknown network `mpl`. Known, closest first: mlp, "),
+    "key": (("--set", "stream.n_task=5"), "unknown key `stream.n_task`. Known, closest first: stream.n_tasks, "),
+    "bare key": (("--set", "lrr=0.1"), "--set: unknown key `lrr`. Known, closest first: lr, "),
+    "hyperparameter": (
+        ("--set", "fixed.ewc_lamda=1"),
+        "unknown hyperparameter `ewc_lamda`. Known, closest first: ewc_lambda, ",
+    ),
+    "low above high": (
+        ("--set", "search.ewc_lambda={low: 9, high: 1}"),
+        "--set: `low <= high` must hold for `ewc_lambda`, but got (low=9.0, high=1.0). Swap the bounds.",
+    ),
+    "log from 0": (
+        ("--set", "search.ewc_lambda={low: 0, high: 1, log: true}"),
+        "--set: `low > 0` must hold for `ewc_lambda` on a log scale, but got low=0.0.",
+    ),
+    "ratio of 1": (("--set", "replay_ratio=1"), "`0 <= replay_ratio < 1` must hold, but got replay_ratio=1."),
+    "ratio below 0": (("--set", "replay_ratio=-0.1"), "`0 <= replay_ratio < 1` must hold, but got replay_ratio=-0.1."),
+    "buffer below 0": (("--set", "replay_buffer=-1"), "must hold, but got replay_buffer=-1."),
+    "pruning rate of 1": (
+        ("--set", "ingredients=[ewc,replay,packnet]", "--set", "packnet_rate=1.0"),
+        "`0 <= packnet_rate < 1` must hold, but got packnet_rate=1.0.",
+    ),
+    "pruning rate below 0": (
+        ("--set", "ingredients=[ewc,replay,packnet]", "--set", "packnet_rate=-1"),
+        "`0 <= packnet_rate < 1` must hold, but got packnet_rate=-1.",
+    ),
+    "packnet in class-il": (
+        ("--set", "ingredients=[ewc,replay,packnet]", "--scenario", "class-il"),
+        "`packnet` works in task-il, but got scenario=class-il.",
+    ),
+    "too few examples": (
+        ("--set", "stream.validation_frac=0.001"),
+        "too few examples of class 0: a share of 0.001 of its 142",
+    ),
+    "no data": (("--stream", "split-mnist", "--data", "nowhere"), "stream `split-mnist`: there is no folder "),
+    "no data named": (("--stream", "split-mnist"), "stream `split-mnist`: "),
+    "no such stream folder": (("--stream", "./nowhere"), "there is no such folder. Check the path."),
+    "no such module": (("--stream", "nowhere.at:all"), "there is no module `nowhere`"),
+    "zero trials": (("--trials", "0"), "--trials: `trials` should be greater than 0, but got 0."),
+    "zero seeds": (("--seeds", "0"), "--seeds: `seeds` should be greater than 0, but got 0."),
+    "no time": (("--set", "time_budget_s=0"), "--set: `time_budget_s` should be greater than 0, but got 0."),
+    "a parameter its ingredients lack": (
+        ("--set", "packnet_rate=0.5"),
+        "`packnet_rate` belongs to the ingredient `packnet`, which the space lacks.",
+    ),
+    "scenario": (
+        ("--scenario", "task"),
+        "--scenario: `stream.scenario` should be 'task-il', 'domain-il' or 'class-il', but got 'task'.",
+    ),
+    "objective": (
+        ("--objective", "best"),
+        "--objective: `objective.name` should be 'mixed' or 'pareto', but got 'best'.",
+    ),
+    "third without pareto": (
+        ("--set", "objective.third=train_s"),
+        "--set: a third objective needs `--objective pareto`, but got name='mixed', third='train_s'.",
+    ),
+    "no equals sign": (("--set", "lr"), "--set lr: `key=value` is needed, such as `--set lr=0.001`."),
+    "no key": (("--set", "=3"), "--set =3: `key=value` is needed"),
+    "no YAML": (("--set", "lr=["), "--set lr: `[` is not valid YAML"),
+    "text for a number": (("--set", "lr=fast"), "`0 < lr` must hold, but got lr='fast'."),
+    "not a number": (("--set", "lr=.nan"), "`0 < lr` must hold, but got lr=nan."),
+    "a list for a number": (("--set", "lr=[1, 2]"), "--set: `space.fixed.lr` should be a valid number or "),
+    "a bare true": (("--set", "ewc_fisher=true"), "--set: `space.fixed.ewc_fisher` should be "),
+    "below a value": (("--set", "fixed.lr.x=3"), "`lr` holds a single value, so nothing lies below it."),
+    "the seeds' type": (("--set", "seeds=x"), "--set: `seeds` should be a valid integer"),
+    "the sampler's seed": (("--set", "sampler_seed=-1"), "`sampler_seed` should be greater than or equal to 0"),
+    "a network's argument": (("--set", "network.args.foo=1"), "network `mlp`: unknown argument `foo`."),
+    "one task": (("--set", "stream.n_tasks=1"), "needs at least 2, but got n_tasks=1."),
+    "an unequal cut": (("--set", "stream.n_tasks=3"), "`n_tasks` must divide the number of classes (10)"),
+    "an unknown option": (("--trial", "3"), "No such option: --trial"),
+    "an option's type": (("--trials", "x"), "Invalid value for '--trials': "),
+    "no workers": (("--workers", "0"), "Invalid value for '--workers': "),
+    "nobody listens": (("--address", "127.0.0.1:1"), "--address 127.0.0.1:1: no Ray cluster answers there "),
+    "an address that is none": (("--address", "here"), "--address here: no Ray cluster answers there "),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(case: str, run: Run, smoke: Path, tmp_path: Path) -> None:
+    args, message = BAD[case]
+    started = time.monotonic()
+    code, _, complaints = run("run", smoke, *args, "--out", tmp_path / "out")
+    assert time.monotonic() - started < 30
+    assert code == 2
+    assert complaints.startswith("cfsweep: ")
+    assert complaints.count("\n") == 1
+    assert message in complaints
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_space_file(run: Run, tmp_path: Path) -> None:
+    code, _, complaints = run("run", "none.yaml")
+    assert (code, complaints) == (
+        2,
+        "cfsweep: none.yaml: cannot be read (No such file or directory). Check the path.\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_data_file(run: Run, smoke: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\x0a\0\0\0\x1c\0\0\0\x1c" + b"\0" * 100)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x0a" + b"\0" * 10)
+    args = ("run", smoke, "--stream", "split-mnist", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    code, _, complaints = run(*args)
+    assert code == 2
+    assert complaints.startswith("cfsweep: ")
+    assert complaints.count("\n") == 1
+    assert "idx3-ubyte" in complaints
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_else_in_it(run: Run, smoke: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    code, _, complaints = run("run", smoke, "--out", tmp_path)
+    assert (code, complaints) == (
+        2,
+        f"cfsweep: --out {tmp_path}: it exists and is no study of cfsweep. Choose another folder.\n",
+    )
+    code, _, complaints = run("run", smoke, "--out", tmp_path / "photo.jpg")
+    assert code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
+    """Writes the study.yaml that `run smoke.yaml` writes, with other settings."""
+    from cfsweep.sweep.folder import Folder
+    from cfsweep.sweep.study import make_config, prepare
+
+    prepared = prepare(make_config(smoke, changes, []), "test")
+    folder.mkdir()
+    Folder(folder).create(prepared.config, prepared.hypers, prepared.stream)
+    content: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text())
+    return content
+
+
+def test_a_folder_that_is_another_study(run: Run, smoke: Path, tmp_path: Path) -> None:
+    there = freeze(tmp_path / "out", smoke, seeds=2)["study_id"]
+    before = (tmp_path / "out" / "study.yaml").read_bytes()
+    code, _, complaints = run("run", smoke, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"--out {tmp_path / 'out'}: it holds another study ({there}, not " in complaints
+    assert (tmp_path / "out" / "study.yaml").read_bytes() == before
+
+
+def test_a_study_that_was_edited(run: Run, smoke: Path, tmp_path: Path) -> None:
+    study = freeze(tmp_path / "out", smoke)
+    study["config"]["seeds"] = 7
+    (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump(study))
+    code, _, complaints = run("resume", tmp_path / "out")
+    assert code == 2
+    assert "It was edited or is of another version; start a new study." in complaints
+    assert complaints.count("\n") == 1
+
+
+def test_data_that_has_changed_since(run: Run, smoke: Path, tmp_path: Path) -> None:
+    study = freeze(tmp_path / "out", smoke)
+    name = next(iter(study["data_sha256"]))
+    study["data_sha256"][name] = "0" * 64
+    (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump(study))
+    code, _, complaints = run("resume", tmp_path / "out")
+    assert code == 2
+    assert f"the study began with {name} of SHA-256 000000000000" in complaints
+
+
+@pytest.mark.parametrize("trials", ["5", "-5", "+", "+x", "++5"])
+def test_resume_takes_a_number_to_add(run: Run, trials: str) -> None:
+    code, _, complaints = run("resume", "study", f"--trials={trials}")
+    assert code == 2
+    assert "the number of trials to add. For example `--trials +20`." in complaints
+
+
+@pytest.mark.parametrize("command", ["resume", "status"])
+def test_a_folder_without_a_study(run: Run, command: str, tmp_path: Path) -> None:
+    code, _, complaints = run(command, "nowhere")
+    assert (code, complaints) == (
+        2,
+        "cfsweep: nowhere: no study.yaml there. Give the folder that `cfsweep run --out` wrote.\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gpus_that_are_not_there() -> None:
+    from cfsweep.errors import InputError
+    from cfsweep.sweep.launch import Workers, refuse_missing_gpus
+
+    with pytest.raises(InputError, match="--gpus-per-worker 1: this machine has 0 GPUs"):
+        refuse_missing_gpus(Workers(gpus_each=1.0), {"CPU": 2.0})
+    refuse_missing_gpus(Workers(gpus_each=1.0, address="auto"), {"CPU": 2.0})  # the cluster may bring them up
+    refuse_missing_gpus(Workers(), {"CPU": 2.0})
+
+
+def test_a_dry_run_says_everything_and_writes_nothing(run: Run, smoke: Path, tmp_path: Path) -> None:
+    code, out, complaints = run("run", smoke, "--dry-run", "--seeds", "3", "--set", "search.lr={choices: [0.1, 0.2]}")
+    assert (code, complaints) == (0, "")
+    for text in (
+        "split-digits, task-il, 5 tasks",
+        "2, 3: 259 train, 29 validation, 72 test",
+        "searched: 1 to 1e+06 on a log scale, or 0",
+        "searched: 0.1 or 0.2",
+        "48 trials x 3 seeds",
+        "runs/smoke-split-digits (nothing was written)",
+    ):
+        assert text in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_set_moves_a_hyperparameter_between_fixed_and_searched(run: Run, smoke: Path) -> None:
+    code, out, _ = run("run", smoke, "--dry-run", "--set", "ewc_lambda=5", "--set", "search.lr={low: 0.1, high: 1}")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert lines["ewc_lambda"].split()[1] == "5"
+    assert "searched: 0.1 to 1" in lines["lr"]
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("streams", ["split-digits", "split-mnist", "permuted-mnist", "mnist-halves", "split-cifar100"]),
+        ("ingredients", ["ewc", "replay", "packnet", "ewc_lambda"]),
+        ("spaces", ["mixed", "ewc", "replay", "packnet", "smoke"]),
+        ("networks", ["mlp", "cnn", "resnet18-slim"]),
+    ],
+)
+def test_list(run: Run, what: str, names: list[str]) -> None:
+    code, out, complaints = run("list", what)
+    assert (code, complaints) == (0, "")
+    for name in names:
+        assert name in out
+    assert all(len(line) <= 200 for line in out.splitlines())
+
+
+def test_list_of_what(run: Run) -> None:
+    code, _, complaints = run("list", "stream")
+    assert code == 2
+    assert complaints == (
+        "cfsweep: cfsweep list: unknown list `stream`. Known, closest first: streams, spaces, ingredients, networks.\n"
+    )
+
+
+def test_help_and_version(run: Run) -> None:
+    from cfsweep import __version__
+
+    assert run("--version") == (0, f"cfsweep {__version__}\n", "")
+    for args in ((), ("--help",)):
+        code, out, complaints = run(*args)
+        assert (code, complaints) == (0, "")
+        for command in ("run", "resume", "status", "list"):
+            assert f" {command} " in out
+    code, _, complaints = run("sweep")
+    assert code == 2
+    assert complaints.startswith("cfsweep: No such command 'sweep'")
+
+
+def test_the_console_script_is_this(project_root: Path) -> None:
+    assert 'cfsweep = "cfsweep.cli:main"' in (project_root / "pyproject.toml").read_text()
