@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -69,6 +70,8 @@ def connected(workers: Workers) -> Iterator[threading.Event]:
     import ray
 
     with interruptible() as interrupt:
+        # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         try:
             connect(workers.address, workers.count or os.cpu_count() or 1)
             refuse_missing_gpus(workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
