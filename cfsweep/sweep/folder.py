@@ -19,7 +19,7 @@ from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
 from cfsweep.results.reader import read_study
 from cfsweep.results.writer import write_atomically
-from cfsweep.sweep.space import parse
+from cfsweep.sweep.parsing import parse
 from cfsweep.training.streams import Stream
 
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")

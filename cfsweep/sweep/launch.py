@@ -34,8 +34,8 @@ _TUNE_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 # One thread per worker. MKL's matrix products are to round alike wherever their operands lie in memory: then a run in a
-# pack gets the bits that it gets alone, at no cost that could be measured (docs/log.md). The allocator keeps the step's large buffers instead of giving them back to the kernel and
-# faulting every page in again.
+# pack gets the bits that it gets alone, at no cost that could be measured (docs/log.md). The allocator keeps the step's
+# large buffers instead of giving them back to the kernel and faulting every page in again.
 _WORKER_SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

@@ -16,8 +16,9 @@ from cfsweep.results.status import Status, status
 from cfsweep.sweep import launch
 from cfsweep.sweep.folder import Folder, check_data
 from cfsweep.sweep.launch import Workers
+from cfsweep.sweep.parsing import parse, parse_yaml
 from cfsweep.sweep.progress import Display
-from cfsweep.sweep.space import check_study, load_space, parse, parse_yaml
+from cfsweep.sweep.space import check_study, load_space
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.networks import build, unliftable_reason

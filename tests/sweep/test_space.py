@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial
 from cfsweep.config import Choices, Range, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import BASE_HYPERS
+from cfsweep.sweep.parsing import parse_yaml
 from cfsweep.sweep.space import (
     ZERO_SHARE,
     check_space,
@@ -20,7 +21,6 @@ from cfsweep.sweep.space import (
     default_params,
     load_space,
     lowest,
-    parse_yaml,
     reference_values,
     suggest,
 )
