@@ -22,6 +22,7 @@ from cfsweep.results.reader import read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA
 from cfsweep.results.status import Status, status
 from cfsweep.sweep.folder import Folder
+from cfsweep.sweep.launch import interruptible
 from cfsweep.sweep.trainable import pack_stream, unpack_stream
 from cfsweep.training.streams import Stream
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("ps") is None, reason="needs `ps` t
 
 SMOKE = Path(__file__).parents[2] / "search_spaces" / "smoke.yaml"
 # A second or so for a task of a pack: long enough to be interrupted in the middle.
-SLOW = ("--set", "epochs=70", "--set", "early_stopping=false", "--set", "pack_runs=2", "--trials", "4")
+SLOW = ("--set", "epochs=50", "--set", "early_stopping=false", "--set", "pack_runs=2", "--trials", "4")
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +91,8 @@ def workers() -> dict[int, int]:
     """Process id of each worker that trains or has trained a pack, and that of its parent, the node's raylet."""
     lines = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     fields = [line.split(None, 2) for line in lines.splitlines()]
-    return {int(pid): int(parent) for pid, parent, args in fields if args.startswith("ray::PackTrainable")}
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    titles = ("ray::PackTrainable", "ray::ResourceTrainable")  # between two tasks, and while it trains
+    return {int(pid): int(parent) for pid, parent, args in fields if args.startswith(titles)}
 
 
 def check_complete(folder: Path, trials: int) -> Status:
@@ -116,7 +114,7 @@ def check_complete(folder: Path, trials: int) -> Status:
     return now
 
 
-def test_a_sweep_from_begin_to_end_and_further(start: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_sweep_from_begin_to_end(start: Callable[..., Any], tmp_path: Path) -> None:
     out = tmp_path / "study"
     args = ("run", SMOKE, "--set", "optimizer=sgd", "--set", "search.lr={choices: [0.01, 1e30]}", "--out", out)
     code, printed, complaints = finish(start(*args, "--trials", "8"))
@@ -136,63 +134,54 @@ def test_a_sweep_from_begin_to_end_and_further(start: Callable[..., Any], tmp_pa
     assert "the study is complete: 8 trials ended" in printed
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
-    code, printed, complaints = finish(start("resume", out, "--trials", "+3"))
-    assert (code, complaints) == (3, "")
-    check_complete(out, 11)
-    assert {path: path.read_bytes() for path in before if path.suffix == ".parquet"} == {
-        path: content for path, content in before.items() if path.suffix == ".parquet"
-    }
+
+def interrupt(process: subprocess.Popen[str], number: int, out: Path) -> None:
+    """Sends the signal in the middle of a pack, and checks that the sweep ends at once, cleanly, and unfinished."""
+    until(new_checkpoints(out), process)
+    process.send_signal(number)
+    sent = time.monotonic()
+    code, printed, complaints = finish(process, 30)
+    assert time.monotonic() - sent < 15
+    assert (code, complaints) == (130, "")
+    assert f"interrupted. `cfsweep resume {out}` goes on." in printed
+    assert not status(out).complete
 
 
-def test_interrupted_and_resumed(start: Callable[..., Any], tmp_path: Path) -> None:
+def test_terminated_then_killed_then_completed(start: Callable[..., Any], tmp_path: Path) -> None:
     out = tmp_path / "study"
-    process = start("run", SMOKE, *SLOW, "--out", out)
-    for number, again in ((signal.SIGTERM, True), (signal.SIGINT, False)):
-        until(new_checkpoints(out), process)
-        process.send_signal(number)
-        sent = time.monotonic()
-        code, printed, complaints = finish(process, 30)
-        assert time.monotonic() - sent < 15
-        assert (code, complaints) == (130, "")
-        assert f"interrupted. `cfsweep resume {out}` goes on." in printed
-        assert not status(out).complete
-        if again:
-            process = start("resume", out)
-    code, printed, complaints = finish(start("resume", out))
-    assert (code, complaints) == (0, "")
-    assert check_complete(out, 4).done == 4
-
-
-def test_a_killed_driver_and_a_second_one(start: Callable[..., Any], tmp_path: Path) -> None:
-    out = tmp_path / "study"
-    first = start("run", SMOKE, *SLOW, "--out", out)
-    until(new_checkpoints(out), first)
+    interrupt(start("run", SMOKE, *SLOW, "--out", out), signal.SIGTERM, out)
+    second = start("resume", out)
+    until(new_checkpoints(out), second)
     code, _, complaints = finish(start("resume", out), 30)
     assert code == 2
     assert complaints == f"cfsweep: {out}: another cfsweep is writing to this study. Wait for it, or stop it.\n"
-    first.kill()
-    first.communicate()
+    second.kill()
+    second.communicate()
+    assert not status(out).complete
     code, _, complaints = finish(start("resume", out))
     assert (code, complaints) == (0, "")
     assert check_complete(out, 4).done == 4
 
 
-def test_a_killed_worker(start: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_interrupted_then_completed(start: Callable[..., Any], tmp_path: Path) -> None:
     out = tmp_path / "study"
-    process = start("run", SMOKE, *SLOW, "--out", out)
-    until(new_checkpoints(out), process)
-    mine: list[int] = []
-
-    def found() -> bool:
-        mine.extend(pid for pid, raylet in workers().items() if parent(raylet) == process.pid)
-        return bool(mine)
-
-    until(found, process)
-    os.kill(mine[0], signal.SIGKILL)
-    code, _, complaints = finish(process)
+    interrupt(start("run", SMOKE, *SLOW, "--out", out), signal.SIGINT, out)
+    code, _, complaints = finish(start("resume", out))
     assert (code, complaints) == (0, "")
     assert check_complete(out, 4).done == 4
-    assert {row["attempt"] for row in read_table(out, "runs").to_pylist()} == {1, 2}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_insists(number: int) -> None:
+    before = signal.getsignal(number)
+    with interruptible() as event, interruptible(event) as same:
+        assert same is event
+        os.kill(os.getpid(), number)
+        assert event.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
 
 
 CLUSTER = """
@@ -221,23 +210,34 @@ def cluster(environment: dict[str, str]) -> Iterator[tuple[str, list[int]]]:
         process.communicate("", timeout=60)
 
 
-def test_a_cluster_of_two_nodes(start: Callable[..., Any], cluster: tuple[str, list[int]], tmp_path: Path) -> None:
+def test_a_cluster_of_two_nodes_and_a_killed_worker(
+    start: Callable[..., Any], cluster: tuple[str, list[int]], tmp_path: Path
+) -> None:
     address, raylets = cluster
     assert len(set(raylets)) == 2
     out = tmp_path / "study"
     process = start("run", SMOKE, *SLOW, "--address", address, "--out", out)
-    seen: set[int] = set()
+    any_new, seen, killed = new_checkpoints(out), set[int](), 0
     while process.poll() is None:
-        seen |= set(workers().values())
+        mine = {pid: raylet for pid, raylet in workers().items() if raylet in raylets}
+        seen |= set(mine.values())
+        if not killed and mine and any_new():
+            killed = next(iter(mine))
+            os.kill(killed, signal.SIGKILL)
         time.sleep(0.1)
     code, _, complaints = finish(process)
     assert (code, complaints) == (0, "")
-    assert set(raylets) <= seen  # packs were trained under the raylets of both nodes
+    assert seen == set(raylets)  # packs were trained under the raylets of both nodes
+    assert killed
     assert check_complete(out, 4).done == 4
+    assert {row["attempt"] for row in read_table(out, "runs").to_pylist()} == {1, 2}
+
+    before = {path: path.read_bytes() for path in out.glob("*/*.parquet")}
     process = start("resume", out, "--trials", "+1", "--address", "auto", RAY_ADDRESS=address)
     code, _, complaints = finish(process)
     assert (code, complaints) == (0, "")
     check_complete(out, 5)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_workers_share_the_streams_memory(stream: Stream) -> None:
