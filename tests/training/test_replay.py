@@ -9,7 +9,6 @@ from cfsweep.training.ingredients import Memory
 from cfsweep.training.ingredients._base import EMPTY_MEMORY
 from cfsweep.training.ingredients.replay import Replay
 from cfsweep.training.loop import TaskLoop
-from cfsweep.training.pack import Pack
 from cfsweep.training.randomness import generator
 from tests.training.conformance import finish, make_pack, tiny_stream
 
@@ -78,13 +77,13 @@ def test_a_fixed_share_of_each_batch_is_replayed(ratio: float, n: int, batch: in
 def test_only_examples_of_finished_tasks_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = tiny_stream()
     seen: list[tuple[int, np.ndarray]] = []
-    original = TaskLoop.__init__
+    original = TaskLoop.run
 
-    def spy(self: TaskLoop, pack: Pack, task: int, examples: np.ndarray) -> None:
-        original(self, pack, task, examples)
-        seen.append((task, self.orders.numpy().copy()))
+    def spy(self: TaskLoop) -> int:
+        seen.append((self.task, self.orders.numpy().copy()))
+        return original(self)
 
-    monkeypatch.setattr(TaskLoop, "__init__", spy)
+    monkeypatch.setattr(TaskLoop, "run", spy)
     pack = make_pack(stream, ("replay",), replay_ratio=0.4)
     finish(pack)
     for task, orders in seen:
