@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from cfsweep.results.writer import write_atomically
+from cfsweep.files import write_atomically
 
 Key = tuple[int, int]
 

@@ -18,10 +18,11 @@ import numpy as np
 import optuna
 
 from cfsweep.config import StudyConfig
+from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
-from cfsweep.results.writer import write_atomically, write_part
+from cfsweep.results.writer import write_part
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
 from cfsweep.sweep.rows import Ended, objective_values, schemas, tables
@@ -155,7 +156,8 @@ class Driver:
         self._forget(pack_id)
         left = [run for run in issued.spec.runs if not self.book.has_ended(run)]
         if len(issued.spec.runs) > 1:
-            self._enqueue([replace(issued.spec, runs=(run,)) for run in left])
+            # A later attempt than all that went before, whose rows a kill may have left without their run.
+            self._enqueue([replace(issued.spec, runs=(run,)) for run in left], attempt=issued.attempt + 1)
             return
         for run in left:
             trial = self.book[run.trial]
@@ -176,9 +178,9 @@ class Driver:
         open_runs = [run for run in runs if run.key not in on_their_way and not self.book.has_ended(run)]
         self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size))
 
-    def _enqueue(self, specs: Iterable[PackSpec]) -> None:
+    def _enqueue(self, specs: Iterable[PackSpec], attempt: int = 1) -> None:
         for spec in specs:
-            self.queue.append(Issued(f"pack{self.n_packs:06d}", spec))
+            self.queue.append(Issued(f"pack{self.n_packs:06d}", spec, attempt))
             self.n_packs += 1
 
     # ------------------------------------------------------------------ resuming

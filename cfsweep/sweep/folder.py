@@ -16,9 +16,9 @@ import yaml
 import cfsweep
 from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError
+from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper
 from cfsweep.results.reader import read_study
-from cfsweep.results.writer import write_atomically
 from cfsweep.sweep.parsing import parse
 from cfsweep.training.streams import Stream
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +10,7 @@ import pytest
 
 from cfsweep.metrics import METRICS
 from cfsweep.results.schema import ACCURACY_SCHEMA, SCHEMA_VERSION, runs_schema
-from cfsweep.results.writer import write_atomically, write_part
+from cfsweep.results.writer import write_part
 
 
 def cell(trial: int, accuracy: float, attempt: int = 0, after: int = 0) -> dict[str, object]:
@@ -20,42 +18,6 @@ def cell(trial: int, accuracy: float, attempt: int = 0, after: int = 0) -> dict[
         "study_id": "s", "trial": trial, "seed": 0, "attempt": attempt, "after_task": after, "eval_task": 0,
         "accuracy": accuracy, "n_examples": 5,
     }  # fmt: skip
-
-
-def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
-    def half(file: IO[bytes]) -> None:
-        file.write(b"half")
-        raise RuntimeError("disk on fire")
-
-    with pytest.raises(RuntimeError, match="disk on fire"):
-        write_atomically(tmp_path / "runs" / "a.parquet", half)
-    assert list((tmp_path / "runs").iterdir()) == []
-
-
-def test_a_write_that_raises_keeps_the_old_content(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    write_atomically(path, lambda file: file.write(b"old"))
-    with pytest.raises(ZeroDivisionError):
-        write_atomically(path, lambda file: file.write(b"new") and 1 / 0)
-    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
-
-
-def test_an_interrupt_leaves_nothing_either(tmp_path: Path) -> None:
-    def interrupted(file: IO[bytes]) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "a", interrupted)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    sync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: order.append("fsync") or sync(handle))
-    monkeypatch.setattr(os, "replace", lambda a, b: order.append("rename") or replace(a, b))
-    write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
-    assert order == ["fsync", "rename", "fsync"], "the file, its name, then the folder that holds the name"
 
 
 def test_a_part_carries_its_rows_and_the_schema_version(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_a_pack_that_raises_is_split_and_the_bad_run_alone_fails(sweep: Sweep) -
         (2, "done", None),
     ]
     assert runs[1]["tasks_done"] == 2
+    assert {row["attempt"] for row in runs} == {2}, "later than what the pack may have left behind"
 
 
 def test_a_reference_that_raises_fails_and_the_sweep_goes_on(sweep: Sweep) -> None:
