@@ -1,11 +1,10 @@
 """A pack of 8 gives each run what it gets alone: how equal, on real images.
 
-Measured (torch 2.15 on x86, one thread): of some 140 matrices of the mlp on split-digits two differed, each in one cell
-by one example; about half of the runs are equal to the last bit. On split-mnist all matrices were equal, and 13 of 16
-runs to the last bit. Of 24 matrices of the cnn one differed, by one example. What differs is rounding: a product of
-another shape, or of operands that lie elsewhere in memory. A training can amplify that: with a Fisher from 7 examples
-one run of 8 ended 14 of 2,000 examples apart, where changing a single weight of such a run in its last bit moved up to
-172. The tolerance leaves room for the BLAS of another machine.
+Measured (torch 2.15 on x86, one thread, `MKL_CBWR=AUTO,STRICT` as in the workers of a sweep): all matrices and all
+weights of the mlp and of the cnn are equal to the last bit, in every method. Without that setting about half of the
+runs still are, and the others differ by rounding, which a training can amplify: with a Fisher from 7 examples one run
+of 8 on split-mnist ended 14 of 2,000 examples apart, where changing a single weight of such a run in its last bit
+moved up to 172. Another BLAS gets the tolerance that its rounding needs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from cfsweep.config import NetworkConfig, Scenario, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from tests.training.conformance import finish, make_pack, values_of, weights
+from tests.training.conformance import EXACT, finish, make_pack, values_of, weights
 
 MLP = NetworkConfig(name="mlp")
 CNN = NetworkConfig(name="cnn", args={"hidden": 32})
@@ -54,8 +53,12 @@ def compare(
             gap = int(np.abs(np.array(getattr(alone.records[0], part)) - getattr(together.records[k], part)).max())
             differing, examples = differing + (gap > 0), max(examples, gap)
         apart = max(apart, float((weights(alone)[0] - weights(together)[k]).abs().max()))
-    print(stream.name, network.name, names, scenario, differing, examples, apart)
     return differing, examples, apart
+
+
+def require(measured: tuple[int, int, float], matrices: int, examples: int) -> None:
+    """Nothing differs; with another BLAS at most so many of the 16 matrices do, by at most so many examples."""
+    assert measured <= (0, 0, 0.0) if EXACT else (measured[0] <= matrices and measured[1] <= examples)
 
 
 METHODS: list[tuple[tuple[str, ...], Scenario]] = [
@@ -72,9 +75,7 @@ METHODS: list[tuple[tuple[str, ...], Scenario]] = [
 )
 def test_mlp_on_split_digits(names: tuple[str, ...], scenario: Scenario) -> None:
     stream = load_stream(StreamConfig(name="split-digits"))
-    differing, examples, _ = compare(stream, MLP, names, scenario)
-    assert differing <= 2
-    assert examples <= 1
+    require(compare(stream, MLP, names, scenario), matrices=2, examples=1)
 
 
 def test_mlp_weights_agree_tightly_under_sgd() -> None:
@@ -86,20 +87,18 @@ def test_mlp_weights_agree_tightly_under_sgd() -> None:
 
 def test_cnn_on_split_digits() -> None:
     stream = load_stream(StreamConfig(name="split-digits"))
-    differing, examples, _ = compare(stream, CNN, ("ewc", "replay"), epochs=1)
-    assert differing <= 3
-    assert examples <= 2
+    require(compare(stream, CNN, ("ewc", "replay"), epochs=1), matrices=3, examples=2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
-def test_on_split_mnist(data_root: Path, network: NetworkConfig) -> None:
+def test_mlp_on_split_mnist(data_root: Path) -> None:
     stream = load_stream(StreamConfig(name="split-mnist", data=os.fspath(data_root)))
-    if network is CNN:  # a convolution costs fifty times as much
-        tasks = [
-            replace(t, train=t.train[:320], validation=t.validation[:100], test=t.test[:200]) for t in stream.tasks
-        ]
-        stream = replace(stream, tasks=tuple(tasks))
-    differing, examples, _ = compare(stream, network, ("ewc", "replay"), epochs=1 if network is CNN else 2)
-    assert differing <= 4
-    assert examples <= 3
+    require(compare(stream, MLP, ("ewc", "replay"), epochs=2), matrices=4, examples=50)
+
+
+@pytest.mark.slow
+def test_cnn_on_some_of_split_mnist(data_root: Path) -> None:
+    stream = load_stream(StreamConfig(name="split-mnist", data=os.fspath(data_root)))
+    few = [replace(t, train=t.train[:160], validation=t.validation[:50], test=t.test[:100]) for t in stream.tasks[:3]]
+    stream = replace(stream, tasks=tuple(few))
+    require(compare(stream, CNN, ("ewc", "replay"), epochs=1, ewc_examples=20), matrices=3, examples=3)
