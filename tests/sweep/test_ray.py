@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(shutil.which("ps") is None, reason="needs `ps` t
 
 SMOKE = Path(__file__).parents[2] / "search_spaces" / "smoke.yaml"
 # A second or so for a task of a pack: long enough to be interrupted in the middle.
-SLOW = ("--set", "epochs=50", "--set", "early_stopping=false", "--set", "pack_runs=2", "--trials", "4")
+SLOW = ("--set", "epochs=80", "--set", "early_stopping=false", "--set", "pack_runs=2", "--trials", "4")
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +150,12 @@ def interrupt(process: subprocess.Popen[str], number: int, out: Path) -> None:
 def test_terminated_then_killed_then_completed(start: Callable[..., Any], tmp_path: Path) -> None:
     out = tmp_path / "study"
     interrupt(start("run", SMOKE, *SLOW, "--out", out), signal.SIGTERM, out)
-    second = start("resume", out)
-    until(new_checkpoints(out), second)
-    code, _, complaints = finish(start("resume", out), 30)
+    with Folder(out).locked():
+        code, _, complaints = finish(start("resume", out), 30)
     assert code == 2
     assert complaints == f"cfsweep: {out}: another cfsweep is writing to this study. Wait for it, or stop it.\n"
+    second = start("resume", out)
+    until(new_checkpoints(out), second)
     second.kill()
     second.communicate()
     assert not status(out).complete

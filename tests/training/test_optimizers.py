@@ -20,6 +20,12 @@ def rates_of(lr: list[float], momentum: list[float], decay: list[float]) -> Rate
     return Rates(*columns, decays=any(decay))
 
 
+@pytest.fixture(params=["fused", "by formula"], autouse=True)
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "by formula":  # as on a GPU
+        monkeypatch.delattr("torch._fused_adam_")
+
+
 @pytest.mark.parametrize("decays", [True, False])
 @pytest.mark.parametrize("name", sorted(TWINS))
 def test_many_steps_agree_with_torch(name: str, decays: bool) -> None:
