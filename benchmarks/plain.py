@@ -44,9 +44,9 @@ class Outcome:
 class PlainRun:
     """Task-il with one output layer; `method` is naive, ewc (one running anchor) or replay (a reservoir)."""
 
-    def __init__(self, stream: Stream, settings: Settings, seed: int) -> None:
+    def __init__(self, stream: Stream, settings: Settings, seed: int, fused: bool = False) -> None:
         torch.manual_seed(seed)
-        self.stream, self.settings = stream, settings
+        self.stream, self.settings, self.fused = stream, settings, fused or None  # None: as torch chooses
         self.x = ((stream.x.float() - stream.shift) * stream.scale).flatten(1)
         self.y = stream.y
         sizes = [self.x.shape[1], *settings.hidden]
@@ -80,7 +80,7 @@ class PlainRun:
 
     def _train(self, examples: Tensor, classes: list[int]) -> int:
         settings, steps = self.settings, 0
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.lr)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.lr, fused=self.fused)
         first = classes[0]  # the classes of a task are consecutive outputs
         loss_of: Callable[[Tensor], Tensor]
         if len(self.buffer):

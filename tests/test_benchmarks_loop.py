@@ -17,9 +17,11 @@ def test_quick_prints_a_table_with_plausible_answers(capsys: pytest.CaptureFixtu
     loop.main(["--quick"])
     assert torch.get_num_threads() == threads
     printed = capsys.readouterr().out
-    rows = [re.findall(r"[\w. -]*[\w.]", line) for line in printed.splitlines() if line.startswith("│")]
+    rows = [re.findall(r"[\w., -]*[\w.]", line) for line in printed.splitlines() if line.startswith("│")]
     assert [(row[0].strip(), row[1].strip()) for row in rows] == [
-        (method, variant) for method in loop.METHODS for variant in ("plain loop", "pack of 1", "pack of 2")
+        (method, variant)
+        for method in loop.METHODS
+        for variant in ("plain loop", "plain, fused Adam", "pack of 1", "pack of 2")
     ]
     for _, variant, *numbers in rows:
         ms, to_plain, to_floor, accuracy, transfer = map(float, numbers)
