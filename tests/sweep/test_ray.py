@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +24,6 @@ from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.launch import interruptible
 from cfsweep.sweep.trainable import pack_stream, unpack_stream
 from cfsweep.training.streams import Stream
-
-pytestmark = pytest.mark.skipif(shutil.which("ps") is None, reason="needs `ps` to find the workers")
 
 SMOKE = Path(__file__).parents[2] / "search_spaces" / "smoke.yaml"
 # A second or so for a task of a pack: long enough to be interrupted in the middle.
@@ -89,10 +86,13 @@ def new_checkpoints(folder: Path) -> Callable[[], bool]:
 
 def workers() -> dict[int, int]:
     """Process id of each worker that trains or has trained a pack, and that of its parent, the node's raylet."""
-    lines = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    fields = [line.split(None, 2) for line in lines.splitlines()]
+    found = {}
     titles = ("ray::PackTrainable", "ray::ResourceTrainable")  # between two tasks, and while it trains
-    return {int(pid): int(parent) for pid, parent, args in fields if args.startswith(titles)}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            if (process / "cmdline").read_text().startswith(titles):
+                found[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    return found
 
 
 def check_complete(folder: Path, trials: int) -> Status:
