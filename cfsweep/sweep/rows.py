@@ -89,7 +89,7 @@ def _run_row(config: StudyConfig, report: PackReport, run: Ended) -> dict[str, A
     n_tasks = len(report.counts["validation"])
     accuracies = accuracy_rows(record.validation, report.counts["validation"])
     untrained = accuracies[0] if len(accuracies) else np.empty(n_tasks)
-    metrics, missing = summarise(accuracies[1:], untrained, config.stream.scenario, n_tasks)
+    metrics, missing = summarise(accuracies[1:], untrained, config.stream.scenario, n_tasks, record.curves)
     objectives: dict[str, float | None] = dict.fromkeys(config.objective.names)
     if run.state == "done":
         values = objective_values(record, report, config.objective)

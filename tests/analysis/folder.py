@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -69,7 +70,7 @@ class Folder:
             "method": names.get(trial, "ewc+replay"), "scenario": self.scenario, "stream": self.stream, "state": state,
             "tasks_done": len(cells), "train_s": 2.0 + trial / 10, "steps": 100, "peak_bytes": 1000,
             "stored_bytes": 64 * (trial + 3), "n_parameters": 5000, "host": "h", "device": "cpu", "failure": failure,
-            "missing": str(missing) if missing else None, "started_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "missing": json.dumps(missing) if missing else None, "started_at": datetime(2026, 1, 1, tzinfo=UTC),
         }  # fmt: skip
         defaults = {name: about["default"] for name, about in self.hypers.items()}
         row |= {f"hp_{name}": v for name, v in (defaults | dict(settings or {})).items() if trial >= 0}

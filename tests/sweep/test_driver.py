@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
 
-from cfsweep.metrics import mixed
+from cfsweep.metrics import METRICS, mixed
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
 from cfsweep.training.pack import Pack
@@ -56,6 +56,20 @@ def test_curves_are_written_when_they_are_wanted(sweep: Sweep) -> None:
     curves = sweep.rows("curves")
     assert {(row["task"], row["eval_task"]) for row in curves} == {(t, i) for t in range(5) for i in range(t + 1)}
     assert all(0 <= row["accuracy"] <= 1 for row in curves)
+    (run,) = sweep.rows()
+    ends = np.reshape(sweep.matrices()[0, 0], (6, 5))[1:]
+    dips = {i: [row["accuracy"] for row in curves if row["eval_task"] == i < row["task"]] for i in range(4)}
+    lowest = [min(*dips[i], *ends[i + 1 :, i]) for i in range(4)]
+    assert run["val_average_minimum_accuracy"] == pytest.approx(np.mean(lowest))
+    assert run["val_worst_case_accuracy"] == pytest.approx(ends[4, 4] / 5 + 4 / 5 * np.mean(lowest))
+
+
+def test_without_curves_the_worst_case_is_null_with_its_reason(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(trials=1)))
+    (run,) = sweep.rows()
+    assert run["val_worst_case_accuracy"] is None
+    assert json.loads(run["missing"])["worst_case_accuracy"] == "needs curve_points_per_task > 0"
+    assert {f"val_{metric.name}" for metric in METRICS} <= set(run)
 
 
 def test_parquet_comes_before_optuna(sweep: Sweep) -> None:
