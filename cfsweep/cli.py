@@ -73,8 +73,7 @@ def run(
         return
     console = Console()
     console.print(f"study {config.study_id} in {folder}", highlight=False, soft_wrap=True)
-    for remark in prepared.remarks:
-        console.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    _show_remarks(prepared, console)
     where = Workers(workers, address, gpus_per_worker)
     _close(study.begin(prepared, folder, where, console), folder, console)
 
@@ -202,6 +201,29 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
     table.add_row("budget", _budget(config.trials, config.seeds))
     table.add_row("folder", f"{folder} (nothing was written)")
     console.print(table, markup=False, highlight=False)
+    _show_capacities(prepared, console)
+    _show_remarks(prepared, console)
+
+
+def _show_capacities(prepared: Prepared, console: Console) -> None:
+    """Prints what share of the weights PackNet will leave to each task, if the study has it."""
+    from cfsweep.sweep.remarks import capacities, percent
+
+    found = capacities(prepared.config.space, prepared.hypers, len(prepared.stream.tasks))
+    if not found:
+        return
+    table = Table("packnet: share of the prunable weights", box=None, pad_edge=False, header_style="")
+    for capacity in found:
+        table.add_column(capacity.label, justify="right")
+    names = [f"  {task.name}" for task in prepared.stream.tasks]
+    for row, name in enumerate([*names, "  still free after the last task"]):
+        table.add_row(name, *(percent(capacity.shares[row]) for capacity in found))
+    console.print(table, markup=False, highlight=False)
+
+
+def _show_remarks(prepared: Prepared, console: Console) -> None:
+    for remark in prepared.remarks:
+        console.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _describe(searched: Range | Choices) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -254,6 +255,71 @@ def test_a_dry_run_says_everything_and_writes_nothing(run: Run, smoke: Path, tmp
     ):
         assert text in out
     assert list(tmp_path.iterdir()) == []
+
+
+MIXED_NOTE = (
+    "note: packnet: of the prunable weights, the last of 5 tasks gets 0.567 % at rate 0.3 (low), 3.12 % at rate 0.5 "
+    "(default). `packnet_rate` from 0.6 to 0.93 leaves it 5 % or more; `packnet_schedule: equal` gives each task 20 %."
+    "\n"
+)
+
+
+def shares_shown(out: str) -> dict[str, list[str]]:
+    """The rows of the table of shares, by name; cells without their percent sign."""
+    lines = out[out.index("packnet: share of the prunable weights") :].splitlines()[1:7]
+    return {
+        parts[0].strip(): [c.strip() for c in parts[1:]] for parts in (re.split(r" {2,}", x.strip()) for x in lines)
+    }
+
+
+def test_a_dry_run_shows_what_packnet_leaves_to_each_task(run: Run, smoke: Path, tmp_path: Path) -> None:
+    code, out, complaints = run("run", smoke.parent / "mixed.yaml", "--dry-run")
+    assert (code, complaints) == (0, "")
+    assert "rate 0.3 (low)  rate 0.5 (default)  rate 0.9 (high)\n" in out
+    assert shares_shown(out) == {
+        "0, 1": ["70 %", "50 %", "10 %"],
+        "2, 3": ["21 %", "25 %", "9 %"],
+        "4, 5": ["6.3 %", "12.5 %", "8.1 %"],
+        "6, 7": ["1.89 %", "6.25 %", "7.29 %"],
+        "8, 9": ["0.567 %", "3.12 %", "6.56 %"],
+        "still free after the last task": ["0.243 %", "3.12 %", "59 %"],
+    }
+    assert out.endswith(MIXED_NOTE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_shows_that_equal_tasks_get_the_same(run: Run, smoke: Path) -> None:
+    code, out, _ = run("run", smoke.parent / "mixed.yaml", "--dry-run", "--set", "packnet_schedule=equal")
+    assert code == 0
+    assert list(shares_shown(out).values()) == [["20 %"]] * 5 + [["0 %"]]
+    assert "note: " not in out
+
+
+def test_a_dry_run_is_silent_about_enough_and_about_no_packnet(run: Run, smoke: Path) -> None:
+    code, out, _ = run("run", smoke.parent / "mixed.yaml", "--dry-run", "--set", "packnet_rate=0.85")
+    assert code == 0
+    assert "rate 0.85\n" in out
+    assert "note: " not in out
+    for args in ((smoke,), (smoke.parent / "mixed.yaml", "--set", "packnet_rate=0")):
+        code, out, _ = run("run", *args, "--dry-run")
+        assert code == 0
+        assert "share of the prunable weights" not in out
+        assert "note: " not in out
+
+
+def test_a_dry_run_says_that_a_network_cannot_be_stacked(run: Run, smoke: Path) -> None:
+    args = ("--dry-run", "--set", "network.name=tests.training.conformance:moody")
+    code, out, _ = run("run", smoke, *args)
+    assert code == 0
+    assert "note: network `tests.training.conformance:moody`: " in out
+    assert out.endswith("its runs are trained one at a time\n")
+
+
+def test_a_sweep_begins_with_the_same_note(run: Run, smoke: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")  # so that it ends where it would begin to train
+    code, out, _ = run("run", smoke.parent / "mixed.yaml", "--out", tmp_path)
+    assert code == 2
+    assert out.endswith(MIXED_NOTE)
 
 
 def test_set_moves_a_hyperparameter_between_fixed_and_searched(run: Run, smoke: Path) -> None:

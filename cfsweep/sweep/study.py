@@ -18,6 +18,7 @@ from cfsweep.sweep.folder import Folder, check_data
 from cfsweep.sweep.launch import Workers
 from cfsweep.sweep.parsing import parse, parse_yaml
 from cfsweep.sweep.progress import Display
+from cfsweep.sweep.remarks import remarks
 from cfsweep.sweep.space import check_study, load_space
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
@@ -82,8 +83,9 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     hypers = check_study(config, len(stream.tasks), where)
     n_outputs = outputs_for(stream, config.stream.scenario).n_outputs
     reason = unliftable_reason(build(config.space.network, stream.input_shape, n_outputs), stream.input_shape)
-    remark = f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time"
-    return Prepared(config, stream, hypers, (remark,) if reason else ())
+    unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
+    about_ingredients = remarks(config, hypers, len(stream.tasks))
+    return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *about_ingredients))
 
 
 def begin(prepared: Prepared, out: Path, workers: Workers, console: Console) -> Outcome:

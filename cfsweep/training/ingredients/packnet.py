@@ -12,16 +12,38 @@ from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients._base import Context, Ingredient, Memory, State, Values
 
 FREE = 32767  # owner of a weight that no task has taken yet
+SCHEDULES = ("constant", "equal")
+
+
+def capacity_shares(rate: float, n_tasks: int, schedule: str = "constant") -> tuple[float, ...]:
+    """The shares of the prunable weights that tasks 0..T-1 end up with, and what stays free: (T + 1,), sum 1.
+
+    With the rate p, task k of `constant` finds p^k of the weights free and keeps (1-p)·p^k; p^T stay free. No task
+    gets less than the last one. In `equal` each gets 1/T at any rate. (The ingredient takes p = 0 as off.)
+
+    References:
+        Mallya & Lazebnik 2018 (arXiv 1711.05769), section 3: each cut takes a fixed share of what is free.
+
+    >>> capacity_shares(0.5, 3)
+    (0.5, 0.25, 0.125, 0.125)
+    >>> capacity_shares(0.5, 4, "equal")
+    (0.25, 0.25, 0.25, 0.25, 0.0)
+    """
+    if schedule == "equal":
+        return (*(1 / n_tasks for _ in range(n_tasks)), 0.0)
+    return (*((1 - rate) * rate**task for task in range(n_tasks)), rate**n_tasks)
 
 
 class PackNet(Ingredient):
     """After most of a task's steps, the largest (1-p) of the free weights of each layer become the task's own; the
     other free weights are set to zero, and the rest of the steps retrains the own ones. Then they are frozen.
+    The schedule `constant` is the paper's: p for every task, the last one too. In `equal` task k of T keeps 1/(T-k)
+    of the free weights, so that each ends with 1/T of every layer.
 
     Task k is evaluated with the weights of tasks 0..k, so its predictions never change again. Biases and norms
-    are trained with task 0 and frozen after it, as in the paper; an output belongs to its class's task. Free
-    capacity after k tasks is p^k of the prunable weights. Cut and retraining lie within the task's own steps, so a
-    run takes as many steps with p = 0 (off) as with any other rate.
+    are trained with task 0 and frozen after it, as in the paper; an output belongs to its class's task. What each
+    task gets in all: `capacity_shares`. Cut and retraining lie within the task's own steps, so a run takes as many
+    steps with p = 0 (off) as with any other rate.
 
     References:
         Mallya & Lazebnik 2018 (arXiv 1711.05769), sections 3 and 4.
@@ -51,6 +73,15 @@ class PackNet(Ingredient):
             high_open=True,
             structural=True,
         ),
+        Hyper(
+            "packnet_schedule",
+            "choice",
+            "constant",
+            "how much of the free weights a task keeps: constant 1 - packnet_rate, equal 1/(number of tasks from this "
+            "one on), so that all end with the same share; equal heeds packnet_rate only to be off at 0",
+            choices=SCHEDULES,
+            structural=True,
+        ),
     )
     scenarios = ("task-il",)
 
@@ -62,6 +93,7 @@ class PackNet(Ingredient):
                 "Give the classes of each task their own numbers."
             )
         self.retrain_frac = float(settings["packnet_retrain_frac"])
+        self.equal = settings["packnet_schedule"] == "equal"
 
     def initial_state(self, like: Tensor) -> State:
         owner = torch.zeros_like(like, dtype=torch.int16)
@@ -83,18 +115,19 @@ class PackNet(Ingredient):
 
     def mid_task(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
         owner = state["owner"].clone()
+        kept_frac = 1 / (self.context.n_tasks - task) if self.equal else 1 - values["packnet_rate"]
         for entry in self.context.layout.entries:
             if entry.prunable:
-                owner[entry.where] = self._cut(theta[entry.where], owner[entry.where], values["packnet_rate"], task)
+                owner[entry.where] = self._cut(theta[entry.where], owner[entry.where], kept_frac, task)
         on = values["packnet_rate"] > 0
         owner = torch.where(on, owner, state["owner"])
         return torch.where(on & (owner == FREE), 0.0, theta), {"owner": owner}
 
     @staticmethod
-    def _cut(weights: Tensor, owner: Tensor, rate: Tensor, task: int) -> Tensor:
-        """The owners of one layer after `task` took the largest round((1-p)·free) of its free weights."""
+    def _cut(weights: Tensor, owner: Tensor, kept_frac: Tensor | float, task: int) -> Tensor:
+        """The owners of one layer after `task` took the largest round(kept_frac·free) of its free weights."""
         free = owner == FREE
-        kept = torch.round((1 - rate) * free.sum())
+        kept = torch.round(kept_frac * free.sum())
         by_size = torch.where(free, weights.abs(), -1.0).argsort(descending=True, stable=True)
         rank = torch.zeros_like(by_size).scatter(0, by_size, torch.arange(len(weights), device=weights.device))
         return torch.where(free & (rank < kept), task, owner).to(owner.dtype)

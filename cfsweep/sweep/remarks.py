@@ -1,0 +1,101 @@
+"""What a user should know before a sweep starts, though none of it is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cfsweep.config import Choices, Space, StudyConfig
+from cfsweep.hypers import Hyper
+from cfsweep.sweep.space import default_params
+from cfsweep.training.ingredients.packnet import capacity_shares
+
+LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What one setting of PackNet leaves to each task: `shares` (T + 1,) of the prunable weights, free ones last."""
+
+    label: str
+    shares: tuple[float, ...]
+
+    @property
+    def of_last_task(self) -> float:
+        return self.shares[-2]
+
+
+def remarks(config: StudyConfig, hypers: Mapping[str, Hyper], n_tasks: int) -> tuple[str, ...]:
+    """One line for each thing about the study's ingredients that its user should know."""
+    found = (capacity_remark(capacities(config.space, hypers, n_tasks), n_tasks),)
+    return tuple(remark for remark in found if remark)
+
+
+def capacities(space: Space, hypers: Mapping[str, Hyper], n_tasks: int) -> list[Capacity]:
+    """What each task will get at the study's rates: the fixed one, each choice, or a range's ends and its default.
+
+    The default as in trial 0: moved into the range. Empty if no trial can have PackNet on.
+    """
+    if "packnet" not in space.ingredients:
+        return []
+    labels = _rate_labels(space, hypers)
+    searched = space.search.get("packnet_schedule")
+    default = hypers["packnet_schedule"].default
+    schedules = searched.choices if isinstance(searched, Choices) else [space.fixed.get("packnet_schedule", default)]
+    found = []
+    if "constant" in schedules:
+        found += [Capacity(label, capacity_shares(rate, n_tasks)) for rate, label in labels.items()]
+    if "equal" in schedules and labels:
+        found.append(Capacity("schedule equal", capacity_shares(0.0, n_tasks, "equal")))
+    return found
+
+
+def _rate_labels(space: Space, hypers: Mapping[str, Hyper]) -> dict[float, str]:
+    """The rates to look at, those that are off left out, and how to call each."""
+    searched = space.search.get("packnet_rate")
+    if searched is None:
+        rates = {float(space.fixed.get("packnet_rate", hypers["packnet_rate"].default)): ""}
+    elif isinstance(searched, Choices):
+        rates = dict.fromkeys(map(float, searched.choices), "")
+    else:
+        default = float(default_params(space, hypers)["packnet_rate"])
+        rates = {searched.low: " (low)", default: " (default)", searched.high: " (high)"}
+    return {rate: f"rate {rate:g}{place}" for rate, place in rates.items() if rate > 0}
+
+
+def capacity_remark(found: Sequence[Capacity], n_tasks: int) -> str | None:
+    """Says which settings leave the last task less than `LEAST_SHARE`, and what would help; None if none does."""
+    short = [f"{percent(c.of_last_task)} at {c.label}" for c in found if c.of_last_task < LEAST_SHARE]
+    if not short:
+        return None
+    enough, equal = sufficient_rates(n_tasks), f"`packnet_schedule: equal` gives each task {percent(1 / n_tasks)}"
+    if enough:
+        remedy = f"`packnet_rate` from {enough[0]:g} to {enough[1]:g} leaves it {percent(LEAST_SHARE)} or more; {equal}"
+    else:
+        remedy = f"No `packnet_rate` leaves it {percent(LEAST_SHARE)} on so many tasks; {equal}"
+        remedy += "" if 1 / n_tasks >= LEAST_SHARE else ". If that is too few weights, take a larger network"
+    return f"packnet: of the prunable weights, the last of {n_tasks} tasks gets {', '.join(short)}. {remedy}."
+
+
+def sufficient_rates(n_tasks: int) -> tuple[float, float] | None:
+    """The lowest and the highest `packnet_rate`, in hundredths, that leave the last task `LEAST_SHARE` or more.
+
+    All rates between them do too: (1-p)·p^(T-1) rises up to p = (T-1)/T, and falls from there.
+
+    >>> sufficient_rates(5)
+    (0.6, 0.93)
+    >>> sufficient_rates(10) is None
+    True
+    """
+    hundredths = [k / 100 for k in range(1, 100)]
+    enough = [rate for rate in hundredths if capacity_shares(rate, n_tasks)[n_tasks - 1] >= LEAST_SHARE]
+    return (enough[0], enough[-1]) if enough else None
+
+
+def percent(share: float) -> str:
+    """`share` as a user reads it.
+
+    >>> percent(0.2), percent(0.03125), percent(1e-9), percent(0.0)
+    ('20 %', '3.12 %', 'under 0.01 %', '0 %')
+    """
+    return f"{100 * share:.3g} %" if share == 0 or share >= 1e-4 else "under 0.01 %"

@@ -1,0 +1,111 @@
+"""What is said before a sweep starts: who gets which share of the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cfsweep.config import Space
+from cfsweep.sweep.remarks import LEAST_SHARE, capacities, capacity_remark, percent, sufficient_rates
+from cfsweep.training.ingredients import hypers_of
+from cfsweep.training.ingredients.packnet import capacity_shares
+
+
+def labels(search: dict[str, Any], ingredients: tuple[str, ...] = ("packnet",), **fixed: Any) -> list[str]:
+    space = Space.model_validate({"ingredients": ingredients, "fixed": fixed, "search": search})
+    return [found.label for found in capacities(space, hypers_of(ingredients), 3)]
+
+
+@pytest.mark.parametrize(
+    ("search", "fixed", "expected"),
+    [
+        ({}, {}, ["rate 0.5"]),
+        ({}, {"packnet_rate": 0.8}, ["rate 0.8"]),
+        ({}, {"packnet_rate": 0}, []),
+        ({}, {"packnet_schedule": "equal"}, ["schedule equal"]),
+        ({}, {"packnet_schedule": "equal", "packnet_rate": 0.0}, []),
+        ({"packnet_rate": {"low": 0.3, "high": 0.9}}, {}, ["rate 0.3 (low)", "rate 0.5 (default)", "rate 0.9 (high)"]),
+        ({"packnet_rate": {"low": 0.6, "high": 0.9, "zero": True}}, {}, ["rate 0.6 (default)", "rate 0.9 (high)"]),
+        ({"packnet_rate": {"low": 0.0, "high": 0.4}}, {}, ["rate 0.4 (high)"]),
+        ({"packnet_rate": {"choices": [0, 0.75, 0.5]}}, {}, ["rate 0.75", "rate 0.5"]),
+        ({"packnet_rate": {"choices": [0]}}, {"packnet_schedule": "equal"}, []),
+        (
+            {"packnet_rate": {"choices": [0.2, 0.7]}, "packnet_schedule": {"choices": ["equal", "constant"]}},
+            {},
+            ["rate 0.2", "rate 0.7", "schedule equal"],
+        ),
+    ],
+)
+def test_every_rate_that_tells_what_a_study_may_do(
+    search: dict[str, Any], fixed: dict[str, Any], expected: list[str]
+) -> None:
+    assert labels(search, **fixed) == expected
+
+
+def test_a_study_without_packnet_has_none() -> None:
+    assert labels({}, ("ewc", "replay")) == []
+
+
+def test_each_capacity_has_its_own_shares() -> None:
+    search = {"packnet_rate": {"low": 0.25, "high": 0.75}, "packnet_schedule": {"choices": ["constant", "equal"]}}
+    space = Space.model_validate({"ingredients": ("packnet",), "search": search})
+    found = capacities(space, hypers_of(("packnet",)), 2)
+    assert [capacity.shares for capacity in found] == [
+        (0.75, 0.1875, 0.0625),
+        (0.5, 0.25, 0.25),
+        (0.25, 0.1875, 0.5625),
+        (0.5, 0.5, 0.0),
+    ]
+    assert [capacity.of_last_task for capacity in found] == [0.1875, 0.25, 0.1875, 0.5]
+
+
+@pytest.mark.parametrize("n_tasks", range(2, 12))
+def test_the_rates_between_the_two_are_enough_and_no_others(n_tasks: int) -> None:
+    rates = np.linspace(0.001, 0.999, 999)
+    enough = [rate for rate in rates if capacity_shares(rate, n_tasks)[n_tasks - 1] >= LEAST_SHARE]
+    found = sufficient_rates(n_tasks)
+    if found is None:
+        assert enough == []
+        return
+    low, high = found
+    assert enough[0] <= low < enough[0] + 0.01
+    assert enough[-1] - 0.01 < high <= enough[-1]
+    assert len(enough) == round(1000 * (enough[-1] - enough[0])) + 1  # no gap between them
+
+
+def remark(n_tasks: int, **fixed: Any) -> str | None:
+    space = Space.model_validate({"ingredients": ("packnet",), "fixed": fixed})
+    return capacity_remark(capacities(space, hypers_of(("packnet",)), n_tasks), n_tasks)
+
+
+def test_the_remark_names_rate_share_and_remedy() -> None:
+    assert remark(5, packnet_rate=0.2) == (
+        "packnet: of the prunable weights, the last of 5 tasks gets 0.128 % at rate 0.2. `packnet_rate` from 0.6 to "
+        "0.93 leaves it 5 % or more; `packnet_schedule: equal` gives each task 20 %."
+    )
+    assert remark(10, packnet_rate=0.1) == (
+        "packnet: of the prunable weights, the last of 10 tasks gets under 0.01 % at rate 0.1. No `packnet_rate` "
+        "leaves it 5 % on so many tasks; `packnet_schedule: equal` gives each task 10 %."
+    )
+    assert remark(25, packnet_schedule="equal") == (
+        "packnet: of the prunable weights, the last of 25 tasks gets 4 % at schedule equal. No `packnet_rate` leaves "
+        "it 5 % on so many tasks; `packnet_schedule: equal` gives each task 4 %. If that is too few weights, take a "
+        "larger network."
+    )
+
+
+@pytest.mark.parametrize(("n_tasks", "rate"), [(5, 0.6), (5, 0.93), (2, 0.06), (4, 0.5)])
+def test_enough_is_not_remarked_upon(n_tasks: int, rate: float) -> None:
+    assert remark(n_tasks, packnet_rate=rate) is None
+    assert remark(20, packnet_schedule="equal") is None  # 5 % each
+
+
+@pytest.mark.parametrize(("n_tasks", "rate"), [(5, 0.59), (5, 0.94), (2, 0.05), (2, 0.95)])
+def test_just_too_little_is(n_tasks: int, rate: float) -> None:
+    assert capacity_shares(rate, n_tasks)[n_tasks - 1] < LEAST_SHARE
+    said = remark(n_tasks, packnet_rate=rate)
+    assert said is not None
+    assert percent(capacity_shares(rate, n_tasks)[n_tasks - 1]) in said
+    assert "\n" not in said
