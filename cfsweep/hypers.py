@@ -33,10 +33,13 @@ class Hyper:
     choices: tuple[str, ...] = ()
     structural: bool = False
     acts: Acts = "start"
+    layers: bool = False
 
     @property
     def rule(self) -> str:
         """The legal values in words, such as `0 <= x < 1`."""
+        if self.layers:
+            return "names of layers, separated by commas"
         if self.kind == "choice":
             return "one of " + ", ".join(self.choices)
         low = "" if self.low is None else f"{self.low:g} {'<' if self.low_open else '<='} "
@@ -50,7 +53,7 @@ class Hyper:
             InputError: `value` is of another type or outside the legal values.
         """
         if self.kind == "choice":
-            if isinstance(value, str) and value in self.choices:
+            if isinstance(value, str) and (self.layers or value in self.choices):
                 return value
         elif isinstance(value, int | float) and not isinstance(value, bool) and self._inside(float(value)):
             if self.kind == "float":

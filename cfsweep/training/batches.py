@@ -45,11 +45,15 @@ def orders(
     return order
 
 
-def sample(runs: Sequence[RunSpec], examples: Indices, task: int, size: int) -> tuple[Indices, NDArray[np.float32]]:
-    """For each run `size` distinct examples, (runs, size), and a uniform number in [0, 1) for each."""
-    chosen, uniform = [], []
+def sample(
+    runs: Sequence[RunSpec], examples: Indices, task: int, size: int, noise_size: int
+) -> tuple[Indices, NDArray[np.float32], NDArray[np.float32]]:
+    """For each run `size` distinct examples, (runs, size), and for each of them a uniform number in [0, 1) and
+    standard normal noise (runs, size, noise_size)."""
+    chosen, uniform, noise = [], [], []
     for run in runs:
         picked = generator(run.seed, "sample", task).choice(len(examples), size, replace=False)
         chosen.append(examples[np.sort(picked)])
         uniform.append(generator(run.seed, "label", task).random(size, np.float32))
-    return np.stack(chosen), np.stack(uniform)
+        noise.append(generator(run.seed, "noise", task).standard_normal((size, noise_size), np.float32))
+    return np.stack(chosen), np.stack(uniform), np.stack(noise)

@@ -32,16 +32,13 @@ class Evaluator:
         ]
         self.example_floats = max(256, int(np.prod(stream.input_shape)))
 
-    def right(self, theta: Tensor, task: int, learned: int) -> Tensor:
-        """(rows, 2) int64: right answers on the validation and on the test examples of `task`.
+    def right(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
+        """(rows,) int64: right answers on the `part` ("validation" or "test") examples of `task`.
 
         `learned` tasks have been trained; in class-il that decides which outputs are open.
         """
-        counts = []
-        for part in ("validation", "test"):
-            labels = self.outputs.labels[self.parts[task][part]]
-            counts.append((self.predictions(theta, task, learned, part) == labels).sum(1))
-        return torch.stack(counts, dim=1)
+        labels = self.outputs.labels[self.parts[task][part]]
+        return (self.predictions(theta, task, learned, part) == labels).sum(1)
 
     def predictions(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
         """(rows, n) int64: the open output with the largest logit."""

@@ -16,13 +16,15 @@ from cfsweep.training.networks import head_of
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter: its slice of the vector. `transposed`: stored as (in, out), the order of its gradient.
+    """One parameter: its slice of the vector, and the layer it belongs to. `transposed`: stored as (in, out), the order
+    of its gradient.
 
     The gradient of a linear layer's weight comes out of a batched matrix product as (in, out); keeping the weight
     in that order saves a transposing copy of the whole network in each step.
     """
 
     name: str
+    layer: str
     shape: tuple[int, ...]
     start: int
     stop: int
@@ -35,7 +37,7 @@ class Entry:
 
 
 class Layout:
-    """The flat form of one network's parameters."""
+    """The flat form of one network's parameters. `layers` are the modules that own them, the output layer last."""
 
     def __init__(self, module: nn.Module, n_outputs: int) -> None:
         self.head = head_of(module, n_outputs)
@@ -44,12 +46,18 @@ class Layout:
         start = 0
         for name, parameter in module.named_parameters():
             stop = start + parameter.numel()
-            in_head = name.rpartition(".")[0] == self.head
+            layer = name.rpartition(".")[0]
+            in_head = layer == self.head
             prunable = parameter.dim() >= 2 and not in_head
-            entries.append(Entry(name, tuple(parameter.shape), start, stop, name in linear, prunable))
+            entries.append(Entry(name, layer, tuple(parameter.shape), start, stop, name in linear, prunable))
             start = stop
         self.entries = tuple(entries)
         self.size = start
+        self.layers = (*(n for n in dict.fromkeys(e.layer for e in entries) if n != self.head), self.head)
+
+    def spread(self, by_layer: Mapping[str, Tensor]) -> Tensor:
+        """(P,): for each weight the scalar of its layer."""
+        return torch.cat([by_layer[e.layer].expand(e.stop - e.start) for e in self.entries])
 
     def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
         """Views of `theta` (..., P) by parameter name, each (..., *shape)."""
@@ -68,7 +76,7 @@ class Layout:
         """
         spread = []
         for e in self.entries:
-            if e.name.rpartition(".")[0] == self.head:
+            if e.layer == self.head:
                 tail = e.shape[1:]
                 full = outputs.reshape(*outputs.shape, *(1 for _ in tail)).expand(*outputs.shape, *tail)
                 spread.append((e.where, _stored(full, e)))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils.hooks import RemovableHandle
 
 from cfsweep.training.networks.mlp import Mlp
+
+Noted = tuple[Tensor, dict[str, Tensor]]
 
 _STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU)
 
@@ -23,9 +26,8 @@ class Lifted:
     statistics) live in the module.
     """
 
-    def __init__(self, module: nn.Module, liftable: bool) -> None:
-        self.module = module
-        self.liftable = liftable
+    def __init__(self, module: nn.Module, liftable: bool, head: str = "") -> None:
+        self.module, self.liftable, self.head = module, liftable, head
         self.stack = _as_stack(module) if liftable else None
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool = False) -> Tensor:
@@ -33,11 +35,21 @@ class Lifted:
 
         With `shared`, x is (n, *input_shape) and every run sees the same examples.
         """
-        if self.stack is not None:
-            return self._batched(parameters, x, shared)
+        return self.answers(parameters, x, (), shared)[0]
+
+    def answers(
+        self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool = False
+    ) -> Noted:
+        """The logits, and by name the outputs (R, n, ...) of `layers`; "" stands for the input of the output layer."""
+        if self.stack is not None and set(layers) <= {"", *(name for name, _, _ in self.stack)}:
+            return self._batched(parameters, x, layers, shared)
         if not self.liftable or x.device.type == "cpu":
-            return self._one_by_one(parameters, x, shared)
-        lifted: Tensor = vmap(self.one, in_dims=(0, None if shared else 0))(dict(parameters), x)
+            return self._one_by_one(parameters, x, layers, shared)
+
+        def noted(parameters: dict[str, Tensor], x: Tensor) -> Noted:
+            return self._one(parameters, x, layers)
+
+        lifted: Noted = vmap(noted, in_dims=(0, None if shared else 0))(dict(parameters), x)
         return lifted
 
     def one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -45,29 +57,54 @@ class Lifted:
         logits: Tensor = functional_call(self.module, dict(parameters), (x,))
         return logits
 
-    def _one_by_one(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool) -> Tensor:
+    def _one(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Noted:
+        features: dict[str, Tensor] = {}
+
+        def note(name: str) -> RemovableHandle:
+            if name:
+                layer = self.module.get_submodule(name)
+                return layer.register_forward_hook(lambda _m, _a, output: features.__setitem__(name, output))
+            layer = self.module.get_submodule(self.head)
+            return layer.register_forward_pre_hook(lambda _m, inputs: features.__setitem__(name, inputs[0]))
+
+        handles = [note(name) for name in layers]
+        try:
+            return self.one(parameters, x), features
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _one_by_one(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool) -> Noted:
         rows = zip(*(stacked.unbind() for stacked in parameters.values()), strict=True)  # its gradient is one `stack`
         inputs = itertools.repeat(x) if shared else x.unbind()
-        return torch.stack(
-            [self.one(dict(zip(parameters, row, strict=True)), own) for row, own in zip(rows, inputs, strict=False)]
-        )
+        noted = [
+            self._one(dict(zip(parameters, row, strict=True)), own, layers)
+            for row, own in zip(rows, inputs, strict=False)
+        ]
+        features = {name: torch.stack([features[name] for _, features in noted]) for name in layers}
+        return torch.stack([logits for logits, _ in noted]), features
 
-    def _batched(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool) -> Tensor:
+    def _batched(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool) -> Noted:
         assert self.stack is not None
+        features: dict[str, Tensor] = {}
         hidden = x.flatten(1 if shared else 2)
         if shared:
             n_runs = next(iter(parameters.values())).shape[0]
             hidden = hidden.expand(n_runs, *hidden.shape)
         for name, is_linear, has_bias in self.stack:
+            if name == self.head and "" in layers:
+                features[""] = hidden
             if not is_linear:
                 hidden = torch.relu(hidden)
-                continue
-            weight = parameters[f"{name}.weight"].transpose(-1, -2)
-            if has_bias:
-                hidden = torch.baddbmm(parameters[f"{name}.bias"].unsqueeze(1), hidden, weight)
             else:
-                hidden = torch.bmm(hidden, weight)
-        return hidden
+                weight = parameters[f"{name}.weight"].transpose(-1, -2)
+                if has_bias:
+                    hidden = torch.baddbmm(parameters[f"{name}.bias"].unsqueeze(1), hidden, weight)
+                else:
+                    hidden = torch.bmm(hidden, weight)
+            if name in layers:
+                features[name] = hidden
+        return hidden, features
 
 
 def _in_order(module: nn.Module) -> list[tuple[str, nn.Module]]:

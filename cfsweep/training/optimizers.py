@@ -24,7 +24,8 @@ STATE_NAMES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rates:
-    """The per-run settings of a block, each (rows, 1); `decays` is False when every weight decay is zero."""
+    """The per-run settings of a block, each (rows, 1), `lr` also (rows, P); `decays` is False when every weight decay
+    is zero."""
 
     lr: Tensor
     momentum: Tensor
@@ -76,7 +77,7 @@ def update(
         theta.sub_(torch.mul(momentum, rates.lr, out=gradient))
         return
     mean, square = state["mean"], state["square"]
-    if theta.device.type == "cpu" and hasattr(torch, "_fused_adam_"):
+    if theta.device.type == "cpu" and rates.lr.shape[1] == 1 and hasattr(torch, "_fused_adam_"):
         _adam_in_one_pass(theta, gradient, mean, square, rates.lr, step)
         return
     mean.lerp_(gradient, 1 - BETA1)

@@ -24,7 +24,7 @@ from cfsweep.training.memory import peak_bytes
 from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.outputs import outputs_for
 from cfsweep.training.parts import PackParts
-from cfsweep.training.randomness import generator
+from cfsweep.training.remembering import buffer_rows, renewed_memories
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import Stack
 from cfsweep.training.streams import Stream
@@ -78,8 +78,13 @@ class Pack(PackParts):
         taking_part = list(self.stack.alive)
         started = time.perf_counter()
         examples = batches.training_examples(self.stream, task, self.spec.joint)
-        loop = TaskLoop(self, self.stack, task, examples, on_curve=partial(self._record_curves, task))
-        steps = loop.run()
+        if task > 0:
+            self._start_task(task)
+        loop = TaskLoop(
+            self, self.stack, task, examples, partial(self._record_curves, task), partial(self._accuracies_seen, task)
+        )
+        loop.run()
+        steps = dict(zip(self.stack.alive, (loop.steps_taken[row] for row in self.stack.row_of), strict=True))
         self._end_bad_runs(task, loop.first_bad)
         self._end_task(task)
         if self.device.type == "cuda":
@@ -87,7 +92,7 @@ class Pack(PackParts):
         share = (time.perf_counter() - started) / len(taking_part)
         for i in taking_part:
             self.records[i].train_s += share
-            self.records[i].steps += steps
+            self.records[i].steps += steps[i]
         self.next_task += 1
         self._record_accuracies(learned=self.next_task)
         return self.report()
@@ -157,15 +162,33 @@ class Pack(PackParts):
                 )
         return theta
 
-    def _record_curves(self, task: int, step: int) -> None:
-        """Notes the validation accuracy on each task seen, in the middle of training `task`."""
+    def _accuracies_seen(self, task: int, learned: int) -> Tensor:
+        """(rows, T): in the midst of `task`, the validation accuracy on each task so far; 0 for later ones. `learned`
+        as for the evaluator."""
         self.lifted.module.eval()
+        accuracies = torch.zeros(len(self.stack), len(self.stream.tasks), dtype=torch.float64, device=self.device)
         for seen in range(task + 1):
-            right = self.evaluator.right(self.weights_for(seen, task), seen, task + 1)[:, 0].tolist()
-            n = len(self.stream.tasks[seen].validation)
-            for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-                self.records[i].curves.append((task, step, seen, right[row] / n))
+            right = self.evaluator.right(self.weights_for(seen, task), seen, learned, "validation")
+            accuracies[:, seen] = right.double() / len(self.stream.tasks[seen].validation)
         self.lifted.module.train()
+        return accuracies
+
+    def _record_curves(self, task: int, step: int, moving: Tensor) -> None:
+        """Notes the validation accuracy on each task seen, in the midst of `task`, of the rows that are `moving`."""
+        accuracies, still = self._accuracies_seen(task, task + 1).tolist(), moving.tolist()
+        for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
+            if still[row]:
+                self.records[i].curves += [(task, step, seen, accuracies[row][seen]) for seen in range(task + 1)]
+
+    def _start_task(self, task: int) -> None:
+        for ingredient in self.ingredients:
+            if ingredient.has("start_task"):
+                self.stack.theta, self.stack.states[ingredient.name] = self.stack.over_rows(
+                    lambda t, s, v, i=ingredient: i.start_task(t, s, v, task),
+                    self.stack.theta,
+                    self.stack.states[ingredient.name],
+                    self.stack.values,
+                )
 
     # ------------------------------------------------------------------ after a task
 
@@ -193,11 +216,10 @@ class Pack(PackParts):
         if remembering:
             self.stack.spread("later")  # what is remembered depends on values that act later
         for ingredient in remembering:
-            memories = self.stack.memories[ingredient.name]
-            self.stack.memories[ingredient.name] = [
-                ingredient.remember(memory, examples, run.numbers, generator(run.seed, "remember", task))
-                for memory, run in zip(memories, self.stack.representatives, strict=True)
-            ]
+            memories = renewed_memories(self, self.stack, ingredient, task, examples)
+            self.stack.memories[ingredient.name] = memories
+            for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
+                self.records[i].buffers += buffer_rows(self, ingredient, memories[row], task)
         self._record_stored_bytes()
 
     def _end_task_of(self, ingredient: Ingredient, task: int, examples: NDArray[np.int64]) -> None:
@@ -207,7 +229,9 @@ class Pack(PackParts):
         old, pieces = stack.states[ingredient.name], []
         for at in range(0, len(stack), at_once):
             rows = slice(at, at + at_once)
-            chosen, uniform = batches.sample(stack.representatives[rows], examples, task, size)
+            chosen, uniform, noise = batches.sample(
+                stack.representatives[rows], examples, task, size, ingredient.noise_size()
+            )
             indices = torch.from_numpy(chosen).to(self.device)
             pieces.append(
                 stack.over_rows(
@@ -219,6 +243,7 @@ class Pack(PackParts):
                     self.outputs.labels[indices],
                     self.outputs.masks[task][self.outputs.task_of[indices]],
                     torch.from_numpy(uniform).to(self.device),
+                    torch.from_numpy(noise).to(self.device),
                 )
             )
         stack.states[ingredient.name] = {k: torch.cat([piece[k] for piece in pieces]) for k in old}
@@ -239,13 +264,12 @@ class Pack(PackParts):
         if not self.stack.alive:
             return
         self.lifted.module.eval()
-        tasks = range(len(self.stream.tasks))
-        right = torch.stack([self.evaluator.right(self.weights_for(i, learned), i, learned) for i in tasks], -1)
-        counts = right.tolist()  # (rows, 2, T)
-        for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-            validation, test = counts[row]
-            self.records[i].validation.append(validation)
-            self.records[i].test.append(test)
+        weights = [self.weights_for(i, learned) for i in range(len(self.stream.tasks))]
+        for part in ("validation", "test"):
+            right = [self.evaluator.right(theta, i, learned, part) for i, theta in enumerate(weights)]
+            counts = torch.stack(right, -1).tolist()  # (rows, T)
+            for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
+                getattr(self.records[i], part).append(counts[row])
 
 
 def example_counts(stream: Stream) -> dict[str, list[int]]:

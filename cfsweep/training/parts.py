@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.training.evaluation import Evaluator
-from cfsweep.training.fisher import squared_gradients
-from cfsweep.training.ingredients import Context, Ingredient, hypers_of, registry
+from cfsweep.training.ingredients import Context, Ingredient, check_layers, hypers_of, registry
 from cfsweep.training.layout import Layout
 from cfsweep.training.lift import Lifted
 from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.outputs import outputs_for
+from cfsweep.training.per_example import (
+    Objective,
+    PerExample,
+    Size,
+    log_likelihood,
+    mean_gradient_size,
+    squared_norm,
+)
 from cfsweep.training.randomness import torch_seed
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.store import Store
@@ -38,12 +45,12 @@ class PackParts:
         self.store = Store(stream, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
-            module = build(spec.network, stream.input_shape, self.outputs.n_outputs).to(self.device)
+            module = self._build().to(self.device)
         reason = unliftable_reason(module, stream.input_shape)
         if reason and len(spec.runs) > 1:
             raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
         self.layout = Layout(module, self.outputs.n_outputs)
-        self.lifted = Lifted(module, liftable=reason is None)
+        self.lifted = Lifted(module, reason is None, self.layout.head)
         self.evaluator = Evaluator(stream, self.outputs, self.store, self.lifted, self.layout)
         self.ingredients = self._make_ingredients(self.settings)
 
@@ -53,17 +60,29 @@ class PackParts:
         for seed in dict.fromkeys(run.seed for run in self.spec.runs):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(torch_seed(seed, "init"))
-                module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
+                module = self._build()
             fresh[seed] = self.layout.flatten({k: v.detach() for k, v in module.named_parameters()})
         return torch.stack([fresh[run.seed] for run in self.spec.runs]).to(self.device)
 
+    def _build(self) -> nn.Module:
+        module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
+        check_layers(self.hypers, self.settings, module, "settings")
+        for name in self.spec.ingredients:
+            module = registry[name].extend(module, self.settings)
+        return module
+
     def _make_ingredients(self, settings: dict[str, Value]) -> list[Ingredient]:
+        sensitivity = self._mean_gradient_size(squared_norm, torch.abs)
         context = Context(
             layout=self.layout,
             n_tasks=len(self.stream.tasks),
             scenario=self.spec.scenario,
+            input_shape=self.stream.input_shape,
             forward=lambda theta, x: self.lifted.one(self.layout.unflatten(theta), x),
-            squared_gradients=squared_gradients(self.lifted, self.layout, self.stream.input_shape),
+            squared_gradients=self._mean_gradient_size(log_likelihood, torch.square),
+            output_sensitivity=lambda theta, x, mask: sensitivity(theta, x, torch.zeros_like(mask[:, 0]), mask),
+            masks=self.outputs.masks,
+            classes=self.stream.y.numpy(),
             output_tasks=self._output_tasks(),
         )
         for name in self.spec.ingredients:
@@ -73,6 +92,9 @@ class PackParts:
                     f"{self.spec.scenario}. Remove it, or change `--scenario`."
                 )
         return [registry[name](context, settings) for name in self.spec.ingredients]
+
+    def _mean_gradient_size(self, objective: Objective, size: Size) -> PerExample:
+        return mean_gradient_size(self.lifted, self.layout, self.stream.input_shape, objective, size)
 
     def _output_tasks(self) -> tuple[int, ...]:
         """The task of each output, if each has exactly one."""

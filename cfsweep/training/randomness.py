@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["init", "order", "rehearse", "remember", "sample", "label", "torch"]
-_PURPOSES: tuple[Purpose, ...] = ("init", "order", "rehearse", "remember", "sample", "label", "torch")
+Purpose = Literal["init", "order", "rehearse", "remember", "sample", "label", "torch", "recall", "noise"]
+_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 def generator(seed: int, purpose: Purpose, task: int = 0, epoch: int = 0) -> np.random.Generator:

@@ -71,7 +71,8 @@ class RunRecord:
     """All that is known of one run so far.
 
     `validation` and `test` have one row per evaluation, the untrained network first, then after each task: the
-    number of right answers on each of the T tasks. `curves` rows are (task, step, eval_task, accuracy).
+    number of right answers on each of the T tasks. `curves` rows are (task, step, eval_task, accuracy), `buffers` rows
+    (ingredient, after_task, task, class, number of examples kept).
     `failure` says why the run ended, or is None.
     """
 
@@ -80,6 +81,7 @@ class RunRecord:
     validation: list[list[int]] = field(default_factory=list)
     test: list[list[int]] = field(default_factory=list)
     curves: list[tuple[int, int, int, float]] = field(default_factory=list)
+    buffers: list[tuple[str, int, int, int, int]] = field(default_factory=list)
     train_s: float = 0.0
     steps: int = 0
     stored_bytes: int = 0

@@ -47,7 +47,7 @@ class Stack:
         self.row_of: NDArray[np.int64] = np.arange(len(runs))
         self.theta = theta
         self.states: dict[str, State] = {
-            i.name: {k: v.expand(len(runs), -1).clone() for k, v in i.initial_state(theta[0]).items()}
+            i.name: {k: v.expand(len(runs), *v.shape).clone() for k, v in i.initial_state(theta[0]).items()}
             for i in ingredients
         }
         self.memories = {i.name: [EMPTY_MEMORY] * len(runs) for i in ingredients}
@@ -89,7 +89,10 @@ class Stack:
     def to_content(self) -> dict[str, Any]:
         """Tensors and plain containers for a checkpoint."""
         memories = {
-            name: [(torch.from_numpy(memory.indices), memory.seen) for memory in memories]
+            name: [
+                (torch.from_numpy(m.indices), m.seen, None if m.logits is None else torch.from_numpy(m.logits))
+                for m in memories
+            ]
             for name, memories in self.memories.items()
         }
         return {
@@ -106,7 +109,10 @@ class Stack:
         self.alive, self.theta, self.states = content["alive"], content["theta"], content["states"]
         self.row_of = np.asarray(content["row_of"], np.int64)
         self.memories = {
-            name: [Memory(indices.cpu().numpy(), seen) for indices, seen in memories]
+            name: [
+                Memory(indices.cpu().numpy(), seen, None if logits is None else logits.cpu().numpy())
+                for indices, seen, logits in memories
+            ]
             for name, memories in content["memories"].items()
         }
         self._describe([self.runs[i] for i in content["representatives"]])

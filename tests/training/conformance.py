@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.utils import _pytree as pytree
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper, Value
-from cfsweep.training.ingredients import Ingredient, Sample, hypers_of, registry
+from cfsweep.training.ingredients import Answers, Batch, Ingredient, Sample, hypers_of, registry
 from cfsweep.training.pack import Pack
 from cfsweep.training.randomness import generator
 from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
@@ -29,6 +30,25 @@ SHAPE = (1, 6, 6)
 MLP = NetworkConfig(name="mlp", args={"hidden": [12, 9]})
 CNN = NetworkConfig(name="cnn", args={"hidden": 8})
 EXACT = torch.backends.mkl.is_available() and os.environ.get("MKL_CBWR", "").endswith(",STRICT")
+
+
+# Where a default is made for real streams.
+SMALL: dict[str, Value] = {
+    "epochs": 3,
+    "batch_size": 5,
+    "lr": 0.01,
+    "ewc_examples": 7,
+    "mas_examples": 7,
+    "replay_buffer": 9,
+    "er_ace_buffer": 9,
+    "der_buffer": 9,
+    "a_gem_buffer": 9,
+    "generative_epochs": 2,
+    "generative_hidden": 8,
+    "generative_latent": 3,
+    "adapter_width": 3,
+    "patience": 1,
+}
 
 
 def tiny_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: int = 0) -> Stream:
@@ -62,10 +82,9 @@ MOODY = NetworkConfig(name="tests.training.conformance:moody")
 
 def values_of(ingredients: tuple[str, ...], **given: Value) -> dict[str, Value]:
     """All hyperparameters of a trial: small defaults, then `given`."""
-    small: dict[str, Value] = {"epochs": 3, "batch_size": 5, "lr": 0.01, "ewc_examples": 7, "replay_buffer": 9}
     hypers = hypers_of(ingredients)
     defaults = {name: hyper.default for name, hyper in hypers.items()}
-    return {**defaults, **{k: v for k, v in small.items() if k in hypers}, **given}
+    return {**defaults, **{k: v for k, v in SMALL.items() if k in hypers}, **given}
 
 
 def make_pack(
@@ -102,6 +121,7 @@ def outcome(record: RunRecord) -> tuple[Any, ...]:
         record.validation,
         record.test,
         record.curves,
+        record.buffers,
         record.steps,
         record.stored_bytes,
         record.failure,
@@ -127,8 +147,9 @@ def assert_equal(one: Tensor, other: Tensor) -> None:
 
 
 def off_values(kind: type[Ingredient]) -> list[dict[str, Value]]:
-    """The settings that switch an ingredient off: each hyperparameter of which the text says `0 is off`."""
-    return [{hyper.name: 0} for hyper in kind.hypers if "0 is off" in hyper.doc]
+    """The settings that switch an ingredient off: each hyperparameter of which the text says so (`0 is off`)."""
+    found = [(hyper, re.search(r"(\d+) is off", hyper.doc)) for hyper in kind.hypers]
+    return [{hyper.name: int(off[1])} for hyper, off in found if off]
 
 
 def variants(kind: type[Ingredient]) -> list[dict[str, Value]]:
@@ -190,7 +211,7 @@ class IngredientConformance:
     @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
     def test_off_is_naive(self, kind: str, stream: Stream, optimizer: str) -> None:
         offs = off_values(registry[kind])
-        assert offs, "the text of some hyperparameter must say `0 is off`"
+        assert offs, "the text of some hyperparameter must say which value is off, such as `0 is off`"
         for scenario, off in itertools.product(registry[kind].scenarios, offs):
             given = {"optimizer": optimizer, "weight_decay": 0.01}
             naive = finish(make_pack(stream, scenario=scenario, **given))
@@ -201,7 +222,7 @@ class IngredientConformance:
     def test_on_is_not_naive(self, kind: str, stream: Stream) -> None:
         naive, on = finish(make_pack(stream)), finish(make_pack(stream, (kind,)))
         assert not torch.equal(weights(naive), weights(on))
-        assert on.records[0].stored_bytes > 0
+        assert (on.records[0].stored_bytes > 0) == on.ingredients[0].has("stored_bytes")
 
     @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
     def test_alone_is_as_in_a_pack_of_8(self, kind: str, stream: Stream, network: NetworkConfig) -> None:
@@ -246,6 +267,7 @@ class IngredientConformance:
                 assert torch.equal(pack.stack.theta[row], theta[k])
                 assert all(torch.equal(v[row], states[k][name]) for name, v in pack.stack.states[kind].items())
                 assert np.array_equal(pack.stack.memories[kind][row].indices, memories[k].indices)
+                assert np.array_equal(pack.stack.memories[kind][row].logits, memories[k].logits)
                 assert pack.stack.representatives[row].numbers == runs[k].numbers
         assert pack.stack.alive == [1, 2, 4, 5]
 
@@ -255,13 +277,30 @@ class IngredientConformance:
         (ingredient,) = pack.ingredients
         theta, state = pack.stack.theta[0].clone(), {k: v[0].clone() for k, v in pack.stack.states[kind].items()}
         values = {k: v[0].clone() for k, v in pack.stack.values.items()}
-        tensors: tuple[Any, ...] = (theta, state, values, torch.randn_like(theta), _some_sample(pack))
+        noise = torch.randn_like(theta)
+        sample = _some_sample(pack)
+        batch = _some_batch(pack, ingredient, sample)
+        accuracies = torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64)
+        masks = pack.outputs.masks[1]
+        tensors: tuple[Any, ...] = (theta, state, values, noise, sample, batch, accuracies, masks)
         before = pytree.tree_map(torch.clone, tensors)
         calls: Mapping[str, tuple[Any, ...]] = {
-            "gradient": (tensors[3], theta, state, values),
+            "start_task": (theta, state, values, 1),
+            "imagine": (theta, state, values, 1, sample.noise),
+            "open_outputs": (masks, values, 1),
+            "teacher": (state,),
+            "loss": (batch, state, values, 1),
+            "recalled_loss": (batch, state, values),
+            "reaches_old": (values,),
+            "gradient": (noise, theta, state, values),
+            "project": (noise, theta, values),
+            "after_step": (noise, theta, theta + noise, state, values),
+            "weight_rates": (theta, values),
+            "rate": (values, 2, 9),
             "trainable": (state, values, 1, False),
+            "check": (theta, state, values, accuracies, 1, 1),
             "mid_task": (theta, state, values, 1),
-            "end_task": (theta, state, values, 1, tensors[4]),
+            "end_task": (theta, state, values, 1, sample),
             "weights_for": (theta, state, values, 0),
         }
         for hook, arguments in calls.items():
@@ -291,6 +330,10 @@ class IngredientConformance:
     def test_composes(self, kind: str, other: str, stream: Stream, optimizer: str) -> None:
         if other == kind:
             return
+        if other in registry[kind].excludes or kind in registry[other].excludes:
+            with pytest.raises(InputError, match="do not go together"):
+                hypers_of((kind, other))
+            return
         for scenario in set(registry[kind].scenarios) & set(registry[other].scenarios):
             both: dict[str, Value] = {**off_values(registry[kind])[0], **off_values(registry[other])[0]}
             given: dict[str, Value] = {"optimizer": optimizer, "weight_decay": 0.01}
@@ -305,8 +348,21 @@ class IngredientConformance:
             assert torch.isfinite(weights(pack)).all()
 
 
+def _some_batch(pack: Pack, ingredient: Ingredient, sample: Sample) -> Batch:
+    """Answers of the network, and of another one."""
+
+    def answers(theta: Tensor) -> Answers:
+        parameters = pack.layout.unflatten(theta[:1])
+        logits, features = pack.lifted.answers(parameters, sample.x.unsqueeze(0), ingredient.layers)
+        return Answers(logits[0], {name: feature[0] for name, feature in features.items()})
+
+    theta = pack.stack.theta
+    return Batch(sample.labels, sample.mask, answers(theta), answers(theta + 0.1))
+
+
 def _some_sample(pack: Pack) -> Sample:
     indices = torch.from_numpy(pack.stream.tasks[1].train[:7])
     outputs = pack.outputs
     mask = outputs.masks[1][outputs.task_of[indices]]
-    return Sample(pack.store[indices], outputs.labels[indices], mask, torch.linspace(0, 0.99, 7))
+    noise = torch.randn(7, pack.ingredients[0].noise_size())
+    return Sample(pack.store[indices], outputs.labels[indices], mask, torch.linspace(0, 0.99, 7), noise)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
-from cfsweep.training.fisher import _by_products, _by_vmap, _looped, squared_gradients
 from cfsweep.training.ingredients import Sample
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.layout import Layout
 from cfsweep.training.lift import Lifted
 from cfsweep.training.networks import build
 from cfsweep.training.outputs import masked_log_softmax
+from cfsweep.training.per_example import _by_products, _by_vmap, _looped, log_likelihood, mean_gradient_size
 from tests.training.conformance import CNN, MLP, SHAPE, make_pack, tiny_stream
 
 KINDS = ("true", "predicted", "empirical")
@@ -37,7 +37,7 @@ def random_sample(n: int, seed: int = 0) -> Sample:
     labels = [rng.choice(np.flatnonzero(mask)) for mask in masks]
     x = torch.from_numpy(rng.normal(size=(n, *SHAPE))).float()
     uniform = torch.from_numpy(rng.random(n, np.float32))
-    return Sample(x, torch.tensor(labels), torch.from_numpy(masks), uniform)
+    return Sample(x, torch.tensor(labels), torch.from_numpy(masks), uniform, torch.empty(n, 0))
 
 
 def by_hand(module: nn.Module, layout: Layout, theta: Tensor, sample: Sample, kind: str) -> Tensor:
@@ -46,7 +46,7 @@ def by_hand(module: nn.Module, layout: Layout, theta: Tensor, sample: Sample, ki
         for name, piece in layout.unflatten(theta).items():
             module.get_parameter(name).copy_(piece)
     total = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
-    for x, label, mask, uniform in zip(*sample, strict=True):
+    for x, label, mask, uniform, _ in zip(*sample, strict=True):
         module.zero_grad()
         logits = module(x.unsqueeze(0))[0]
         open_ = mask.nonzero().flatten().tolist()
@@ -81,18 +81,20 @@ def test_fisher_is_the_mean_of_squared_per_example_gradients(network: NetworkCon
 def test_three_ways_to_the_same_squares(
     strategy: Callable[..., Callable[..., Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cfsweep.training.fisher.CHUNK_BYTES", 3 * 4 * 700)  # a few examples at once
+    monkeypatch.setattr("cfsweep.training.per_example.CHUNK_BYTES", 3 * 4 * 700)  # a few examples at once
     ewc, module = ewc_of()
     layout, sample = ewc.context.layout, random_sample(10)
     theta = 0.3 * torch.randn(layout.size)
-    squares = strategy(Lifted(module, True), layout)(theta, sample.x, sample.labels, sample.mask)
+    squares = strategy(Lifted(module, True), layout, log_likelihood, torch.square)(
+        theta, sample.x, sample.labels, sample.mask
+    )
     expected = by_hand(module, layout, theta, sample, "empirical")
     torch.testing.assert_close(squares, expected, rtol=2e-4, atol=1e-7)
 
 
 def test_the_way_fits_the_network() -> None:
     def way(module: nn.Module, shape: tuple[int, ...], liftable: bool = True) -> str:
-        chosen = squared_gradients(Lifted(module, liftable), Layout(module, 6), shape)
+        chosen = mean_gradient_size(Lifted(module, liftable), Layout(module, 6), shape, log_likelihood, torch.square)
         return chosen.__qualname__.partition(".")[0]
 
     class Twice(nn.Module):
@@ -121,7 +123,9 @@ def test_sampled_labels_follow_the_softmax_and_are_open() -> None:
     x = torch.randn(1, *SHAPE).expand(n, *SHAPE)
     mask = torch.tensor([0, 1, 1, 0, 1, 0], dtype=torch.bool)
     uniform = torch.rand(n)
-    labels = ewc._labels(theta, Sample(x, torch.zeros(n, dtype=torch.int64), mask.expand(n, 6), uniform))
+    labels = ewc._labels(
+        theta, Sample(x, torch.zeros(n, dtype=torch.int64), mask.expand(n, 6), uniform, torch.empty(n, 0))
+    )
     p = masked_log_softmax(ewc.context.forward(theta, x[:1]), mask)[0].exp()
     frequency = torch.bincount(labels, minlength=6) / n
     assert (frequency[~mask] == 0).all()
@@ -129,7 +133,7 @@ def test_sampled_labels_follow_the_softmax_and_are_open() -> None:
     top = torch.full((n,), np.nextafter(np.float32(1), np.float32(0)))
     for seed in range(20):  # a total just under u must not choose a closed output
         theta = torch.randn(ewc.context.layout.size, generator=torch.Generator().manual_seed(seed))
-        labels = ewc._labels(theta, Sample(x[:5], labels[:5], mask.expand(5, 6), top[:5]))
+        labels = ewc._labels(theta, Sample(x[:5], labels[:5], mask.expand(5, 6), top[:5], torch.empty(5, 0)))
         assert mask[labels].all()
 
 

@@ -203,7 +203,7 @@ def test_each_epoch_is_a_permutation_of_its_own() -> None:
     assert (np.sort(orders, -1) == examples).all()
     assert np.array_equal(orders[0], orders[2]), "runs 0 and 2 have the same seed"
     assert len({tuple(order) for row in orders[:2] for order in row}) == 6
-    chosen, uniform = batches.sample(runs, examples, 0, 20)
+    chosen, uniform, _ = batches.sample(runs, examples, 0, 20, 0)
     assert all(len(set(row)) == 20 for row in chosen)
     assert ((uniform >= 0) & (uniform < 1)).all()
 

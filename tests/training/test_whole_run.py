@@ -119,7 +119,7 @@ class PlainLoop:
 
     def anchor(self, number: int, task: Task) -> None:
         n = min(int(self.values["ewc_examples"]), len(task.train))
-        chosen, uniform = batches.sample([self.run], task.train, number, n)
+        chosen, uniform, _ = batches.sample([self.run], task.train, number, n, 0)
         fisher = {name: torch.zeros_like(p) for name, p in self.network.named_parameters()}
         open_ = self.allowed(number, number + 1)
         for index, u in zip(chosen[0], uniform[0], strict=True):

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from torch import nn
 
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import BASE_HYPERS, Hyper
-from cfsweep.training.ingredients._base import Context, Ingredient, Memory, Sample, State, Values
+from cfsweep.training.ingredients._base import Answers, Batch, Context, Ingredient, Memory, Sample, State, Values
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.packnet import PackNet
 from cfsweep.training.ingredients.replay import Replay
 
 registry: dict[str, type[Ingredient]] = {kind.name: kind for kind in (EWC, Replay, PackNet)}
 
-__all__ = ["Context", "Ingredient", "Memory", "Sample", "State", "Values", "hypers_of", "registry"]
+__all__ = [
+    "Answers",
+    "Batch",
+    "Context",
+    "Ingredient",
+    "Memory",
+    "Sample",
+    "State",
+    "Values",
+    "check_layers",
+    "hypers_of",
+    "registry",
+]
 
 
 def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyper]:
     """The hyperparameters of a trial that carries these ingredients, by name: the base ones first.
 
     Raises:
-        InputError: an unknown name, or one given twice.
+        InputError: an unknown name, one given twice, or two that do not go together.
     """
     hypers = {hyper.name: hyper for hyper in BASE_HYPERS}
     listed = list(names)
@@ -30,4 +44,31 @@ def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyp
         if listed.count(name) > 1:
             raise InputError(f"{where}: each ingredient appears once, but `{name}` is listed twice. Remove one.")
         hypers.update({hyper.name: hyper for hyper in registry[name].hypers})
+    for name in listed:
+        for other in registry[name].excludes:
+            if other in listed:
+                reason = registry[name].excludes[other]
+                raise InputError(f"{where}: `{name}` and `{other}` do not go together: {reason}. Remove one of them.")
     return hypers
+
+
+def check_layers(hypers: Mapping[str, Hyper], values: Mapping[str, object], module: nn.Module, where: str) -> None:
+    """Whether the network has every layer that `values` name.
+
+    Raises:
+        InputError: it lacks one; the text lists those it has.
+    """
+    known = [name for name, _ in module.named_modules() if name]
+    for name, value in values.items():
+        for layer in layer_names(str(value)) if hypers[name].layers else ():
+            if layer not in known:
+                raise unknown(f"{where}: `{name}`", "layer", layer, known)
+
+
+def layer_names(text: str) -> tuple[str, ...]:
+    """The names in a list separated by commas.
+
+    >>> layer_names("body.1, body.3")
+    ('body.1', 'body.3')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -25,6 +25,7 @@ class EWC(Ingredient):
     """
 
     name = "ewc"
+    family = "penalty"
     summary = "quadratic penalty toward old weights, weighted by the Fisher diagonal"
     paper = "Kirkpatrick et al. 2017, PNAS 114(13)"
     hypers = (

@@ -50,6 +50,7 @@ class PackNet(Ingredient):
     """
 
     name = "packnet"
+    family = "partition"
     summary = "iterative pruning: each task owns a share of the weights (task-il only)"
     paper = "Mallya & Lazebnik 2018, arXiv 1711.05769"
     hypers = (

@@ -21,6 +21,7 @@ class Replay(Ingredient):
     """
 
     name = "replay"
+    family = "rehearsal"
     summary = "a share of each mini-batch comes from a reservoir of old examples"
     paper = "Chaudhry et al. 2019, arXiv 1902.10486"
     hypers = (
@@ -52,7 +53,7 @@ class Replay(Ingredient):
     def remember(
         self, memory: Memory, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
     ) -> Memory:
-        capacity = int(values["replay_buffer"])
+        capacity = int(values["replay_buffer"]) if values["replay_ratio"] > 0 else 0
         kept = np.resize(memory.indices, min(capacity, memory.seen + len(examples))) if capacity else memory.indices
         # Algorithm R: the j-th example ever offered takes slot j while there is room, else a slot drawn from
         # 0..j if that slot exists. All slots are drawn at once; where one is hit twice, the later example stays.
@@ -63,4 +64,4 @@ class Replay(Ingredient):
         return Memory(kept, memory.seen + len(examples))
 
     def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return len(memory.indices) * example_bytes if values["replay_ratio"] > 0 else 0
+        return len(memory.indices) * example_bytes

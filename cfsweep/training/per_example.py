@@ -1,4 +1,4 @@
-"""The mean over examples of squared per-example gradients, three ways; all give the same numbers."""
+"""Means over examples of a function of per-example gradients, three ways; all give the same numbers."""
 
 from __future__ import annotations
 
@@ -12,36 +12,47 @@ from cfsweep.training.layout import Layout
 from cfsweep.training.lift import Lifted
 from cfsweep.training.outputs import masked_log_softmax
 
-SquaredGradients = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+PerExample = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # (logits, labels, mask) -> the sum over examples
+Size = Callable[[Tensor], Tensor]  # elementwise, and that of a product is the product of those of its factors
 CHUNK_BYTES = 64 * 2**20
 
 
-def squared_gradients(lifted: Lifted, layout: Layout, input_shape: tuple[int, ...]) -> SquaredGradients:
-    """The fastest correct way for this network: `f(theta (P,), x (n, ...), labels (n,), mask (n, n_outputs))` -> (P,).
-
-    A network of linear layers alone needs one matrix product per layer, since the gradient of example b is
-    δ_b a_bᵀ and so Σ_b (δ_b a_bᵀ)² = (δ²)ᵀ a² (elementwise squares). Any other network takes a vmap over examples
-    in chunks; one that vmap cannot lift, a loop.
-    """
-    if not lifted.liftable:
-        return _looped(lifted, layout)
-    if _only_linear(lifted.module, layout, input_shape):
-        return _by_products(lifted, layout)
-    return _by_vmap(lifted, layout)
-
-
-def _log_likelihood(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def log_likelihood(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """The sum of the log-probabilities of `labels` (n,) among the open outputs."""
     return masked_log_softmax(logits, mask).gather(-1, labels.unsqueeze(-1)).sum()
 
 
-def _by_products(lifted: Lifted, layout: Layout) -> SquaredGradients:
+def squared_norm(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """The sum of the squares of the open logits; `labels` are not looked at."""
+    return logits.masked_fill(~mask, 0.0).square().sum()
+
+
+def mean_gradient_size(
+    lifted: Lifted, layout: Layout, input_shape: tuple[int, ...], objective: Objective, size: Size
+) -> PerExample:
+    """`f(theta (P,), x (n, ...), labels (n,), mask (n, n_outputs))` -> (P,): the mean over examples of `size` (such
+    as `torch.square` or `torch.abs`) of the gradient of each example's `objective`, in the fastest correct way.
+
+    A network of linear layers alone needs one matrix product per layer: the gradient of example b is δ_b a_bᵀ, so
+    Σ_b size(δ_b a_bᵀ) = size(δ)ᵀ size(a). Any other network takes a vmap over examples in chunks; one that vmap cannot
+    lift, a loop.
+    """
+    if not lifted.liftable:
+        return _looped(lifted, layout, objective, size)
+    if _only_linear(lifted.module, layout, input_shape):
+        return _by_products(lifted, layout, objective, size)
+    return _by_vmap(lifted, layout, objective, size)
+
+
+def _by_products(lifted: Lifted, layout: Layout, objective: Objective, size: Size) -> PerExample:
     module = lifted.module
     layers = {name: child for name, child in module.named_modules() if type(child) is nn.Linear}
 
     def run(theta: Tensor, x: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         parameters = layout.unflatten(theta)
 
-        def likelihood(nudges: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        def nudged(nudges: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
             inputs: dict[str, Tensor] = {}
 
             def nudge(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
@@ -57,41 +68,41 @@ def _by_products(lifted: Lifted, layout: Layout) -> SquaredGradients:
             finally:
                 for handle in handles:
                     handle.remove()
-            return _log_likelihood(logits, labels, mask), inputs
+            return objective(logits, labels, mask), inputs
 
         zeros = {name: torch.zeros(len(x), c.out_features, device=x.device) for name, c in layers.items()}
-        deltas, inputs = grad(likelihood, has_aux=True)(zeros)
-        squares: dict[str, Tensor] = {}
+        deltas, inputs = grad(nudged, has_aux=True)(zeros)
+        sizes: dict[str, Tensor] = {}
         for name, child in layers.items():
-            delta, activation = deltas[name].square(), inputs[name].square()
-            squares[f"{name}.weight"] = delta.T @ activation
+            delta, activation = size(deltas[name]), size(inputs[name])
+            sizes[f"{name}.weight"] = delta.T @ activation
             if child.bias is not None:
-                squares[f"{name}.bias"] = delta.sum(0)
-        return layout.flatten(squares) / len(x)
+                sizes[f"{name}.bias"] = delta.sum(0)
+        return layout.flatten(sizes) / len(x)
 
     return run
 
 
-def _by_vmap(lifted: Lifted, layout: Layout) -> SquaredGradients:
+def _by_vmap(lifted: Lifted, layout: Layout, objective: Objective, size: Size) -> PerExample:
     chunk = max(1, CHUNK_BYTES // (4 * layout.size))
 
-    def likelihood(theta: Tensor, x: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+    def of_one(theta: Tensor, x: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         logits = lifted.one(layout.unflatten(theta), x.unsqueeze(0))
-        return _log_likelihood(logits, label.unsqueeze(0), mask.unsqueeze(0))
+        return objective(logits, label.unsqueeze(0), mask.unsqueeze(0))
 
-    each = vmap(grad(likelihood), in_dims=(None, 0, 0, 0))
+    each = vmap(grad(of_one), in_dims=(None, 0, 0, 0))
 
     def run(theta: Tensor, x: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         total = torch.zeros_like(theta)
         for at in range(0, len(x), chunk):
             part = slice(at, at + chunk)
-            total = total + each(theta, x[part], labels[part], mask[part]).square().sum(0)
+            total = total + size(each(theta, x[part], labels[part], mask[part])).sum(0)
         return total / len(x)
 
     return run
 
 
-def _looped(lifted: Lifted, layout: Layout) -> SquaredGradients:
+def _looped(lifted: Lifted, layout: Layout, objective: Objective, size: Size) -> PerExample:
     def run(theta: Tensor, x: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         total = torch.zeros_like(theta)
         with torch.enable_grad():
@@ -99,8 +110,8 @@ def _looped(lifted: Lifted, layout: Layout) -> SquaredGradients:
             for i in range(len(x)):
                 one = slice(i, i + 1)
                 logits = lifted.one(layout.unflatten(leaf), x[one])
-                (gradient,) = torch.autograd.grad(_log_likelihood(logits, labels[one], mask[one]), leaf)
-                total += gradient.square()
+                (gradient,) = torch.autograd.grad(objective(logits, labels[one], mask[one]), leaf)
+                total += size(gradient)
         return total / len(x)
 
     return run

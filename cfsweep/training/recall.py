@@ -1,0 +1,92 @@
+"""Examples that an ingredient draws beside the batches of one task, from its memory or from its imagination."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.training.ingredients import Ingredient
+from cfsweep.training.parts import PackParts
+from cfsweep.training.randomness import generator
+from cfsweep.training.stack import Stack
+
+
+class Recalled(NamedTuple):
+    """One step's examples: x (rows, n, *input_shape), labels (rows, n), mask (rows, n, n_outputs), and the logits kept
+    with them (rows, n, n_outputs), or None."""
+
+    x: Tensor
+    labels: Tensor
+    mask: Tensor
+    logits: Tensor | None
+
+
+class Recall:
+    """What `ingredient` draws in each of the `n_steps` steps of a task. `rows` (rows,) bool: which have something to
+    draw from; the others get some examples that mean nothing."""
+
+    def __init__(self, parts: PackParts, stack: Stack, ingredient: Ingredient, task: int, n_steps: int) -> None:
+        self.parts, self.task = parts, task
+        size = ingredient.recall_size(int(parts.settings["batch_size"]))
+        self.pool = _imagined(parts, stack, ingredient, task) if ingredient.has("imagine") else None
+        memories = stack.memories[ingredient.name]
+        if self.pool is not None:
+            lengths = [self.pool.labels.shape[1]] * len(stack)
+        else:
+            lengths = [len(memory.indices) for memory in memories]
+        self.rows = torch.tensor([length > 0 for length in lengths], device=parts.device)
+        places = np.stack(
+            [
+                generator(run.seed, "recall", task).integers(max(1, length), size=(n_steps, size))
+                for run, length in zip(stack.representatives, lengths, strict=True)
+            ]
+        )
+        self.places = torch.from_numpy(places).to(parts.device)  # (rows, n_steps, n)
+        self.indices, self.logits = None, None
+        if self.pool is None and any(lengths):
+            padded = np.zeros((len(stack), max(lengths)), np.int64)
+            for row, memory in enumerate(memories):
+                padded[row, : len(memory.indices)] = memory.indices
+            self.indices = torch.from_numpy(padded).to(parts.device)
+            if ingredient.keeps_logits:
+                self.logits = _padded([m.logits for m in memories], max(lengths), parts)
+
+    def examples(self, step: int) -> Recalled:
+        """The draws of step `step`, counted from 0."""
+        places = self.places[:, step]
+        row = torch.arange(len(places), device=places.device).unsqueeze(1)
+        if self.pool is not None:
+            return Recalled(self.pool.x[row, places], self.pool.labels[row, places], self.pool.mask[row, places], None)
+        assert self.indices is not None
+        indices = self.indices[row, places]
+        outputs = self.parts.outputs
+        mask = outputs.masks[self.task][outputs.task_of[indices]]
+        logits = None if self.logits is None else self.logits[row, places]
+        return Recalled(self.parts.store[indices], outputs.labels[indices], mask, logits)
+
+
+def _imagined(parts: PackParts, stack: Stack, ingredient: Ingredient, task: int) -> Recalled:
+    shape = (len(parts.stream.tasks[task].train), ingredient.noise_size())
+    noise = [
+        generator(run.seed, "noise", task, epoch=1).standard_normal(shape, np.float32) for run in stack.representatives
+    ]
+    with torch.no_grad():
+        x, labels, mask = stack.over_rows(
+            lambda t, s, v, n: ingredient.imagine(t, s, v, task, n),
+            stack.theta,
+            stack.states[ingredient.name],
+            stack.values,
+            torch.from_numpy(np.stack(noise)).to(parts.device),
+        )
+    return Recalled(x, labels, mask, None)
+
+
+def _padded(logits: list[np.ndarray | None], length: int, parts: PackParts) -> Tensor:
+    padded = torch.zeros(len(logits), length, parts.outputs.n_outputs)
+    for row, kept in enumerate(logits):
+        if kept is not None:
+            padded[row, : len(kept)] = torch.from_numpy(kept)
+    return padded.to(parts.device)
