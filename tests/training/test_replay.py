@@ -33,11 +33,12 @@ def algorithm_r(kept: list[int], seen: int, examples: list[int], capacity: int, 
 
 @pytest.mark.parametrize("capacity", [0, 1, 7, 20, 33, 1000])
 def test_remember_is_algorithm_r(capacity: int) -> None:
+    values = {"replay_buffer": capacity, "replay_ratio": 0.5}
     memory, kept, seen = EMPTY_MEMORY, list[int](), 0
     for task, size in enumerate([20, 13, 40, 1]):
         examples = np.arange(1000 * task, 1000 * task + size)
         old = memory.indices.copy()
-        new = replay().remember(memory, examples, {"replay_buffer": capacity}, generator(3, "remember", task))
+        new = replay().remember(memory, examples, values, generator(3, "remember", task))
         kept = algorithm_r(kept, seen, examples.tolist(), capacity, generator(3, "remember", task))
         assert np.array_equal(memory.indices, old)
         memory, seen = new, seen + size
@@ -48,12 +49,12 @@ def test_remember_is_algorithm_r(capacity: int) -> None:
 
 def test_every_example_is_as_likely_to_be_kept() -> None:
     """Chi-square over 60 examples of three tasks, capacity 12, 2000 reservoirs; 59 degrees of freedom, fixed seeds."""
-    counts = np.zeros(60)
+    counts, values = np.zeros(60), {"replay_buffer": 12, "replay_ratio": 0.5}
     for seed in range(2000):
         memory = EMPTY_MEMORY
         for task in range(3):
             examples = np.arange(20 * task, 20 * task + 20)
-            memory = replay_once.remember(memory, examples, {"replay_buffer": 12}, generator(seed, "remember", task))
+            memory = replay_once.remember(memory, examples, values, generator(seed, "remember", task))
         counts[memory.indices] += 1
     expected = 2000 * 12 / 60
     chi_square = float(((counts - expected) ** 2 / expected).sum())
