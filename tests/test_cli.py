@@ -315,6 +315,19 @@ def test_a_dry_run_says_that_a_network_cannot_be_stacked(run: Run, smoke: Path) 
     assert out.endswith("its runs are trained one at a time\n")
 
 
+def test_a_dry_run_says_what_a_penalty_alone_does_in_class_il(run: Run, smoke: Path) -> None:
+    ewc = ("run", smoke.parent / "ewc.yaml", "--stream", "split-digits", "--dry-run")
+    code, out, complaints = run(*ewc, "--scenario", "class-il")
+    assert (code, complaints) == (0, "")
+    (note,) = [line for line in out.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: class-il with `ewc` and no rehearsal: ")
+    assert "Add `replay`" in note
+    for args in (("--scenario", "task-il"), ("--scenario", "class-il", "--set", "ingredients=[ewc, replay]")):
+        code, out, complaints = run(*ewc, *args)
+        assert (code, complaints) == (0, "")
+        assert "note: " not in out
+
+
 def test_a_sweep_begins_with_the_same_note(run: Run, smoke: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")  # so that it ends where it would begin to train
     code, out, _ = run("run", smoke.parent / "mixed.yaml", "--out", tmp_path)

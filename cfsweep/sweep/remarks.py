@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cfsweep.config import Choices, Space, StudyConfig
 from cfsweep.hypers import Hyper
 from cfsweep.sweep.space import default_params
+from cfsweep.training.ingredients import registry
 from cfsweep.training.ingredients.packnet import capacity_shares
 
 LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
@@ -27,8 +28,28 @@ class Capacity:
 
 def remarks(config: StudyConfig, hypers: Mapping[str, Hyper], n_tasks: int) -> tuple[str, ...]:
     """One line for each thing about the study's ingredients that its user should know."""
-    found = (capacity_remark(capacities(config.space, hypers, n_tasks), n_tasks),)
+    found = (rehearsal_remark(config), capacity_remark(capacities(config.space, hypers, n_tasks), n_tasks))
     return tuple(remark for remark in found if remark)
+
+
+def rehearsal_remark(config: StudyConfig) -> str | None:
+    """Says that penalties do not save class-il where no old example is rehearsed; None if the study is no such case.
+
+    References:
+        van de Ven & Tolias 2019 (arXiv 1904.07734): in class-il penalties fail, and replay seems to be required.
+    """
+    if config.stream.scenario != "class-il":
+        return None
+    families = {name: registry[name].family for name in config.space.ingredients}
+    penalties = [f"`{name}`" for name, family in families.items() if family == "penalty"]
+    if not penalties or "rehearsal" in families.values():
+        return None
+    rehearsals = " or ".join(f"`{name}`" for name, kind in registry.items() if kind.family == "rehearsal")
+    return (
+        f"class-il with {' and '.join(penalties)} and no rehearsal: the outputs of old classes are never shown an old "
+        "example beside the new ones, so a penalty alone ends near what learning the last task alone gives. "
+        f"Add {rehearsals} to the ingredients."
+    )
 
 
 def capacities(space: Space, hypers: Mapping[str, Hyper], n_tasks: int) -> list[Capacity]:

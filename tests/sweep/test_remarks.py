@@ -1,15 +1,24 @@
-"""What is said before a sweep starts: who gets which share of the weights."""
+"""What is said before a sweep starts: who gets which share of the weights, and what a penalty alone cannot do."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cfsweep.config import Space
-from cfsweep.sweep.remarks import LEAST_SHARE, capacities, capacity_remark, percent, sufficient_rates
-from cfsweep.training.ingredients import hypers_of
+from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
+from cfsweep.sweep.remarks import (
+    LEAST_SHARE,
+    capacities,
+    capacity_remark,
+    percent,
+    rehearsal_remark,
+    remarks,
+    sufficient_rates,
+)
+from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
 
 
@@ -109,3 +118,50 @@ def test_just_too_little_is(n_tasks: int, rate: float) -> None:
     assert said is not None
     assert percent(capacity_shares(rate, n_tasks)[n_tasks - 1]) in said
     assert "\n" not in said
+
+
+def study_of(scenario: Scenario, *ingredients: str) -> StudyConfig:
+    return StudyConfig(space=Space(ingredients=ingredients), stream=StreamConfig(scenario=scenario))
+
+
+def test_a_penalty_alone_in_class_il_is_remarked_upon() -> None:
+    said = rehearsal_remark(study_of("class-il", "ewc"))
+    assert said is not None
+    assert said.startswith("class-il with `ewc` and no rehearsal: ")
+    assert "near what learning the last task alone gives. Add `replay`" in said
+    assert "\n" not in said
+    assert remarks(study_of("class-il", "ewc"), hypers_of(("ewc",)), 5) == (said,)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "ingredients"),
+    [
+        ("class-il", ()),
+        ("class-il", ("replay",)),
+        ("class-il", ("ewc", "replay")),
+        ("class-il", ("replay", "ewc")),
+        ("task-il", ("ewc",)),
+        ("domain-il", ("ewc",)),
+    ],
+)
+def test_rehearsal_and_other_scenarios_are_not(scenario: Scenario, ingredients: tuple[str, ...]) -> None:
+    assert rehearsal_remark(study_of(scenario, *ingredients)) is None
+
+
+def test_families_decide_not_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each set of up to three families, against the rule in words."""
+
+    def stand_in(family: str) -> type:
+        return type(family, (registry["ewc"],), {"name": family, "family": family})
+
+    kinds = ("penalty", "rehearsal", "distillation", "partition", "schedule")
+    for family in kinds:
+        monkeypatch.setitem(registry, family, stand_in(family))
+    for size in range(4):
+        for chosen in itertools.combinations(kinds, size):
+            said = rehearsal_remark(study_of("class-il", *chosen))
+            assert (said is not None) == ("penalty" in chosen and "rehearsal" not in chosen), chosen
+    said = rehearsal_remark(study_of("class-il", "penalty", "ewc"))
+    assert said is not None
+    assert said.startswith("class-il with `penalty` and `ewc` and no rehearsal: ")
+    assert said.endswith(" or `rehearsal` to the ingredients.")
