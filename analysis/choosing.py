@@ -66,7 +66,7 @@ def select(
     old = selection(root)
     replaces: list[Any] = []
     if old is not None:
-        if all(old.get(key) == record[key] for key in ("trial", "rule", "at_least", "validation")):
+        if all(old.get(key) == record[key] for key in ("trial", "rule", "at_least")) and _agree(old, record):
             return old
         if not replace:
             raise InputError(
@@ -89,6 +89,12 @@ def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
         "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
         "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
     }
+
+
+def _agree(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """No number on record has changed; metrics may have been added since."""
+    numbers_then = {name: found for name, found in old.get("validation", {}).items() if found["mean"] is not None}
+    return all(new["validation"].get(name) == found for name, found in numbers_then.items())
 
 
 def _json(cell: Any) -> Any:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from analysis.describing import Study
 from analysis.fronts import Front
 from analysis.texts import for_html
-from cfsweep.metrics import METRICS
+from cfsweep.metrics import ALL_METRICS
 
 _OTHERS = (
-    ("R[t, i]", "accuracy on task i after training on task t, both counted from 0; R[-1, i] before any training"),
+    ("R[t, i]", "accuracy on task i after training on task t, both counted from 0; R[-1, i] before any training; "
+     "A(i, n) at evaluation n, J[t, i] of the joint reference"),
     ("train_s", "seconds of training; a run's share of the pack that it was trained in"),
     ("stored_bytes", "bytes that the method keeps beside the network: replay examples, anchors, masks"),
     ("n_parameters", "parameters of the network"),
@@ -35,7 +36,7 @@ def footer(about: Study, found: Front) -> str:
         "mixed",
         f"mean over t >= 1 of w mean_{{i<t}} R[t, i] + (1-w) R[t, t], w = {about.old_weight:g}",
     )
-    definitions = [(m.name, f"{m.definition} ({m.source})") for m in METRICS]
+    definitions = [(m.name, f"{m.definition} ({m.source})") for m in ALL_METRICS]
     origins = [(name, _flat(about.raw.get(key))) for name, key in _ORIGINS if about.raw.get(key)]
     origins.append(("objectives of the front", ", ".join(found.objectives)))
     origins.append(("normalisation of the hypervolume", found.normalisation))

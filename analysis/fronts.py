@@ -18,13 +18,15 @@ from analysis.aggregate import COSTS, by_seed, column_of, finished, references
 from analysis.bootstrap import RESAMPLES, interval, resampled_means
 from analysis.files import write_whole
 from analysis.loading import numbers
+from cfsweep.metrics import ALL_METRICS
 from cfsweep.results.schema import METADATA
 
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
 
 # An accuracy is worth its height above 0. A cost is divided by the largest one among the trials, and 1.1 of that is
-# worth nothing: with 1.0 the dearest trial, or all of them when costs are equal, would cover no volume at all.
+# worth nothing: with 1.0 the dearest trial, or all of them when costs are equal, would cover no volume at all. Metrics
+# that are minimised lie in [-1, 1] as they are.
 WORST_ACCURACY, WORST_COST = 0.0, 1.1
 
 
@@ -64,10 +66,10 @@ def front(
 ) -> Front:
     """The front of the finished trials of `trials` (from `analysis.trials`) in two or three objectives.
 
-    Metrics are maximised; `train_s`, `stored_bytes` and `n_parameters` are minimised. Trials with equal values are
-    on the front together or not at all. With `runs` (from `analysis.load`), seeds are resampled in pairs: each
-    trial gets the share of resamples in which it is on the front, the hypervolume gets an interval. This is the
-    uncertainty from seeds; that of the finite validation set is not in it.
+    Metrics are maximised; `forgetting_*`, `intransigence` and costs (`train_s`, `stored_bytes`, `n_parameters`) are
+    minimised. Trials with equal values are on the front together or not at all. With `runs` (from `analysis.load`),
+    seeds are resampled in pairs: each trial gets the share of resamples in which it is on the front, the hypervolume
+    gets an interval. This is the uncertainty from seeds; that of the finite validation set is not in it.
 
     Raises:
         InputError: an objective is unknown.
@@ -112,10 +114,11 @@ def front(
 def maximised(objectives: Sequence[str]) -> list[bool]:
     """For each objective, whether more is better.
 
-    >>> maximised(["stability", "train_s"])
-    [True, False]
+    >>> maximised(["stability", "train_s", "forgetting_max_before_last"])
+    [True, False, False]
     """
-    return [name not in COSTS for name in objectives]
+    lower = {metric.name for metric in ALL_METRICS if not metric.higher_is_better}
+    return [name not in COSTS and name not in lower for name in objectives]
 
 
 def ranks(points: Floats, maximise: Sequence[bool]) -> NDArray[np.int64]:

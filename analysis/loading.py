@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
+from analysis.completing import completed
 from analysis.describing import Root, study
 from cfsweep.errors import InputError
 from cfsweep.metrics import METRICS
@@ -28,8 +29,8 @@ _NULLABLE = {
 def load(root: Root) -> pd.DataFrame:
     """The run table: one row per run (trial x seed), its latest attempt, sorted by trial and seed.
 
-    `root` is a folder or a URI such as `s3://bucket/folder`; the study may be unfinished. Columns are those of
-    DESIGN section 7; dtypes are pandas' nullable ones, and a missing value is `pd.NA`.
+    `root` is a folder or a URI such as `s3://bucket/folder`; the study may be unfinished. Columns are those of `runs/`
+    and `val_intransigence`; dtypes are pandas' nullable ones. A missing value is `pd.NA`, its reason is in `missing`.
 
     Raises:
         InputError: `root` holds no study, or a part of it cannot be read.
@@ -39,7 +40,7 @@ def load(root: Root) -> pd.DataFrame:
     if not rows.num_columns:
         kinds = {setting.name: setting.kind for setting in about.settings}
         rows = runs_schema(kinds, about.objectives, [metric.name for metric in METRICS]).empty_table()
-    return frame(rows.sort_by([("trial", "ascending"), ("seed", "ascending")]))
+    return completed(frame(rows.sort_by([("trial", "ascending"), ("seed", "ascending")])))
 
 
 def frame(rows: pa.Table) -> pd.DataFrame:

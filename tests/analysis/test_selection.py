@@ -49,6 +49,19 @@ def test_the_same_choice_again_changes_nothing(known: Path) -> None:
     assert (known / "selection.json").read_bytes() == content
 
 
+def test_a_choice_made_before_a_metric_existed_is_the_same_choice(known: Path) -> None:
+    analysis.select(known)
+    record = json.loads((known / "selection.json").read_text())
+    del record["validation"]["val_intransigence"]
+    record["validation"]["val_retention_ratio"] = {"mean": None, "sd": None}
+    (known / "selection.json").write_text(json.dumps(record))
+    assert analysis.select(known) == record
+    record["validation"]["val_stability"]["mean"] += 0.1
+    (known / "selection.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="--replace"):
+        analysis.select(known)
+
+
 def test_another_choice_needs_replace_and_keeps_the_first(known: Path) -> None:
     analysis.select(known)
     with pytest.raises(InputError, match=r"trial 2 was chosen by average_accuracy already.*--replace"):
