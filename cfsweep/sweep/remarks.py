@@ -12,6 +12,7 @@ from cfsweep.training.ingredients import registry
 from cfsweep.training.ingredients.packnet import capacity_shares
 
 LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
+REMEDIES = ("replay", "er-ace")  # of the ingredients that rehearse, those to advise in class-il
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ def rehearsal_remark(config: StudyConfig) -> str | None:
     penalties = [f"`{name}`" for name, family in families.items() if family == "penalty"]
     if not penalties or "rehearsal" in families.values():
         return None
-    rehearsals = " or ".join(f"`{name}`" for name, kind in registry.items() if kind.family == "rehearsal")
+    remedies = " or ".join(f"`{name}`" for name in REMEDIES if name in registry)
     return (
         f"class-il with {' and '.join(penalties)} and no rehearsal: the outputs of old classes are never shown an old "
         "example beside the new ones, so a penalty alone ends near what learning the last task alone gives. "
-        f"Add {rehearsals} to the ingredients."
+        f"Add {remedies} to the ingredients."
     )
 
 

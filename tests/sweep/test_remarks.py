@@ -164,4 +164,7 @@ def test_families_decide_not_names(monkeypatch: pytest.MonkeyPatch) -> None:
     said = rehearsal_remark(study_of("class-il", "penalty", "ewc"))
     assert said is not None
     assert said.startswith("class-il with `penalty` and `ewc` and no rehearsal: ")
-    assert said.endswith(" or `rehearsal` to the ingredients.")
+    monkeypatch.setitem(registry, "er-ace", stand_in("rehearsal"))
+    said = rehearsal_remark(study_of("class-il", "ewc"))
+    assert said is not None
+    assert said.endswith("Add `replay` or `er-ace` to the ingredients.")
