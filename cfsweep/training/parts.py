@@ -11,7 +11,7 @@ from cfsweep.training.evaluation import Evaluator
 from cfsweep.training.ingredients import Context, Ingredient, check_layers, hypers_of, registry
 from cfsweep.training.layout import Layout
 from cfsweep.training.lift import Lifted
-from cfsweep.training.networks import build, unliftable_reason
+from cfsweep.training.networks import build, head_of, unliftable_reason
 from cfsweep.training.outputs import outputs_for
 from cfsweep.training.per_example import (
     Objective,
@@ -68,7 +68,7 @@ class PackParts:
         module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
         check_layers(self.hypers, self.settings, module, "settings")
         for name in self.spec.ingredients:
-            module = registry[name].extend(module, self.settings)
+            module = registry[name].extend(module, self.settings, head_of(module, self.outputs.n_outputs))
         return module
 
     def _make_ingredients(self, settings: dict[str, Value]) -> list[Ingredient]:

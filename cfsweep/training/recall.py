@@ -73,6 +73,7 @@ def _imagined(parts: PackParts, stack: Stack, ingredient: Ingredient, task: int)
     noise = [
         generator(run.seed, "noise", task, epoch=1).standard_normal(shape, np.float32) for run in stack.representatives
     ]
+    parts.lifted.module.eval()  # a restored pack's is not yet
     with torch.no_grad():
         x, labels, mask = stack.over_rows(
             lambda t, s, v, n: ingredient.imagine(t, s, v, task, n),

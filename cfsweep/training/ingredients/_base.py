@@ -133,8 +133,9 @@ class Ingredient(ABC):
         self.context = context
 
     @staticmethod
-    def extend(module: nn.Module, settings: Mapping[str, Value]) -> nn.Module:
-        """The network with what the ingredient adds to it; may change and return `module` itself."""
+    def extend(module: nn.Module, settings: Mapping[str, Value], head: str) -> nn.Module:
+        """The network with what the ingredient adds to it; may change and return `module` itself. `head` is the name
+        of the output layer. What is drawn at random comes after the network's own draws."""
         return module
 
     def initial_state(self, like: Tensor) -> State:
