@@ -73,6 +73,15 @@ class Hyper:
         return above and below and x == x and abs(x) != float("inf")
 
 
+def layer_names(text: str) -> tuple[str, ...]:
+    """The names in a list separated by commas.
+
+    >>> layer_names("body.1, body.3")
+    ('body.1', 'body.3')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 # The hyperparameters of every trial; the ingredients add theirs.
 BASE_HYPERS: tuple[Hyper, ...] = (
     Hyper("optimizer", "choice", "adam", "the update rule", choices=("sgd", "adam", "adamw"), structural=True),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from cfsweep.errors import InputError, unknown
-from cfsweep.hypers import BASE_HYPERS, Hyper
+from cfsweep.hypers import BASE_HYPERS, Hyper, layer_names
 from cfsweep.training.ingredients._base import Answers, Batch, Context, Ingredient, Memory, Sample, State, Values
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.packnet import PackNet
@@ -63,12 +63,3 @@ def check_layers(hypers: Mapping[str, Hyper], values: Mapping[str, object], modu
         for layer in layer_names(str(value)) if hypers[name].layers else ():
             if layer not in known:
                 raise unknown(f"{where}: `{name}`", "layer", layer, known)
-
-
-def layer_names(text: str) -> tuple[str, ...]:
-    """The names in a list separated by commas.
-
-    >>> layer_names("body.1, body.3")
-    ('body.1', 'body.3')
-    """
-    return tuple(name.strip() for name in text.split(",") if name.strip())
