@@ -47,8 +47,7 @@ class Stack:
         self.row_of: NDArray[np.int64] = np.arange(len(runs))
         self.theta = theta
         self.states: dict[str, State] = {
-            i.name: {k: v.expand(len(runs), *v.shape).clone() for k, v in i.initial_state(theta[0]).items()}
-            for i in ingredients
+            i.name: _stacked([i.initial_state(weights) for weights in theta]) for i in ingredients
         }
         self.memories = {i.name: [EMPTY_MEMORY] * len(runs) for i in ingredients}
         self.spread("start")
@@ -146,3 +145,8 @@ class Stack:
     def _column(self, name: str) -> Tensor:
         values = [float(run.values[name]) for run in self.representatives]
         return torch.tensor(values, dtype=torch.float32, device=self.theta.device)
+
+
+def _stacked(states: Sequence[State]) -> State:
+    """One state with a leading row dimension."""
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}

@@ -139,7 +139,7 @@ class Ingredient(ABC):
         return module
 
     def initial_state(self, like: Tensor) -> State:
-        """The state before task 0, on the device of `like` (P,)."""
+        """The state before task 0, on the device of `like` (P,), the run's initial weights."""
         return {}
 
     # ------------------------------------------------------------------ before a task, from task 1 on
