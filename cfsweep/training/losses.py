@@ -34,7 +34,7 @@ class Losses:
         self.adding = [i for i in later if i.has("loss")]
         self.layers = tuple(dict.fromkeys(name for i in self.adding for name in i.layers))
         self.teachers = {
-            i.name: parts.layout.unflatten(stack.over_rows(i.teacher, stack.states[i.name]))
+            i.name: parts.layout.unflatten(stack.over_rows(i.teacher, stack.states[i.name])) | _statistics(parts)
             for i in self.adding
             if i.has("teacher")
         }
@@ -102,11 +102,11 @@ class Losses:
         weights = self.teachers.get(ingredient.name)
         if weights is None:
             return None
-        module = self.parts.lifted.module
-        module.eval()
-        with torch.no_grad():
-            answers = Answers(*self.parts.lifted.answers(weights, x, ingredient.layers))
-        module.train()
+        lifted = self.parts.lifted
+        lifted.module.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=not lifted.liftable):
+            answers = Answers(*lifted.answers(weights, x, ingredient.layers))
+        lifted.module.train()
         return answers
 
     def _of_recalled(self, ingredient: Ingredient, recall: Recall, leaves: Mapping[str, Tensor], step: int) -> Tensor:
@@ -120,6 +120,14 @@ class Losses:
             self.stack.values,
         )
         return torch.where(recall.rows, loss, 0.0)
+
+
+def _statistics(parts: PackParts) -> ByName:
+    """The buffers (1, *shape) of a network that cannot be lifted, as they are between two tasks: they belong to the
+    teacher as its weights do, and go on changing in the module."""
+    if parts.lifted.liftable:
+        return {}
+    return {name: buffer.clone().unsqueeze(0) for name, buffer in parts.lifted.module.named_buffers()}
 
 
 def _gradients(loss: Tensor, leaves: ByName) -> ByName:
