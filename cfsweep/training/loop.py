@@ -13,13 +13,14 @@ from torch import Tensor
 
 from cfsweep.training import optimizers
 from cfsweep.training.batches import orders
-from cfsweep.training.ingredients import Ingredient
+from cfsweep.training.ingredients import Ingredient, State
 from cfsweep.training.losses import ByName, Losses, Slopes
 from cfsweep.training.parts import PackParts
 from cfsweep.training.randomness import torch_seed
 from cfsweep.training.stack import Stack
 
 BLOCK_FLOATS = 2**19  # rows updated together on a CPU: as many as its cache holds
+EVERY_ROW = slice(None)
 
 
 class TaskLoop:
@@ -112,7 +113,7 @@ class TaskLoop:
         slopes = self.losses.slopes(self.leaves, indices, self.step)
         self.step += 1
         with torch.no_grad():
-            bad = ~torch.isfinite(slopes.loss) & (self.bad_step < 0)
+            bad = ~torch.isfinite(slopes.loss) & (self.bad_step < 0) & (self.finished_at < 0)
             self.bad_step.masked_fill_(bad, self.step)
             rates = self._rates()
             for rows in self._blocks():
@@ -132,6 +133,8 @@ class TaskLoop:
         for name, reference in slopes.references.items():
             ingredient = self.losses.recalls[name][0]
             gradient = stack.over_rows(ingredient.project, gradient, flat(reference), self._own(ingredient, rows)[1])
+        if self.checking:  # 0 * NaN would move a run that has finished
+            gradient.masked_fill_(self._finished(theta, rows), 0.0)
         optimizers.update(
             self.optimizer,
             theta,
@@ -143,8 +146,18 @@ class TaskLoop:
         )
         for ingredient in self.noting:
             changed = stack.over_rows(ingredient.after_step, *noted, theta, *self._own(ingredient, rows))
-            for name, value in changed.items():
-                stack.states[ingredient.name][name][rows] = value
+            self._note(ingredient, changed, rows)
+
+    def _note(self, ingredient: Ingredient, changed: State, rows: slice = EVERY_ROW) -> None:
+        """Takes over the new state of those rows that have not finished the task."""
+        state = self.stack.states[ingredient.name]
+        for name, value in changed.items():
+            kept = state[name][rows]
+            kept.copy_(torch.where(self._finished(value, rows), kept, value) if self.checking else value)
+
+    def _finished(self, like: Tensor, rows: slice = EVERY_ROW) -> Tensor:
+        """(rows, 1, ...) bool, to be broadcast over `like` (rows, ...)."""
+        return (self.finished_at[rows] >= 0).reshape(-1, *(1 for _ in like.shape[1:]))
 
     def _own(self, ingredient: Ingredient, rows: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The ingredient's state and its values, of some rows."""
@@ -199,16 +212,16 @@ class TaskLoop:
         with torch.no_grad():
             accuracies = self.accuracies(self.task + (self.step > 0))
             for ingredient, number in due.items():
-                theta, stack.states[ingredient.name], finished = stack.over_rows(
+                theta, state, finished = stack.over_rows(
                     lambda t, s, v, a, i=ingredient, n=number: i.check(t, s, v, a, self.task, n),
                     stack.theta,
                     stack.states[ingredient.name],
                     stack.values,
                     accuracies,
                 )
-                moving = self.finished_at < 0
-                stack.theta.copy_(torch.where(moving.unsqueeze(1), theta, stack.theta))
-                self.finished_at.masked_fill_(moving & finished, self.step)
+                self._note(ingredient, state)
+                stack.theta.copy_(torch.where(self._finished(theta), stack.theta, theta))
+                self.finished_at.masked_fill_((self.finished_at < 0) & finished, self.step)
             if self.step > 0:
                 self._hold()
         return bool((self.finished_at >= 0).all())
@@ -216,7 +229,7 @@ class TaskLoop:
     def _hold(self) -> None:
         self.keep = self._keep()
         for value in self.state.values():
-            optimizers.hold(value, self.keep)
+            optimizers.hold(value.masked_fill_(self._finished(value), 0.0), self.keep)
 
     def _keep(self) -> optimizers.Keep:
         """What may move: outputs open to some example of this task's batches, less what ingredients freeze, and
@@ -261,9 +274,12 @@ class TaskLoop:
 
 
 def _check_steps(n_checks: int, n_steps: int) -> dict[int, int]:
-    """The number of the check due at each step; at step 0 number 0.
+    """The number of the check due at each step: 0 at step 0, `n_checks` at the last one; of those that would fall on
+    one step, the last.
 
     >>> _check_steps(2, 10)
     {0: 0, 5: 1, 10: 2}
+    >>> _check_steps(4, 2)
+    {0: 0, 1: 2, 2: 4}
     """
-    return {round(n_steps * k / n_checks): k for k in range(n_checks + 1)}
+    return {0: 0} | {max(1, round(n_steps * k / n_checks)): k for k in range(1, n_checks + 1)}
