@@ -163,7 +163,8 @@ def varied_runs(names: tuple[str, ...], n: int, **given: Value) -> tuple[RunSpec
 
     def value(hyper: Hyper, k: int) -> Value:
         assert isinstance(hyper.default, int | float)
-        chosen = (hyper.default, hyper.low, hyper.default / 2)[k % 3]
+        lowest = None if hyper.low_open else hyper.low
+        chosen = (hyper.default, lowest, hyper.default / 2)[k % 3]
         return type(hyper.default)(hyper.default if chosen is None else chosen)
 
     runs = []
