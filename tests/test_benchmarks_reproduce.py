@@ -84,7 +84,7 @@ def tiny(name: str, claim: Claim | None = None, why: Why | None = None, **change
 
 
 def table_of(*rows: Row) -> Table:
-    return Table("digits", "Digits", "nobody", ("It is small.",), rows)
+    return Table("digits", "Digits", "nobody", 1797, ("It is small.",), rows)
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +258,10 @@ def test_a_partial_folder_shows_what_there_is_and_hides_no_difference(tmp_path: 
     ]
     assert "`the command`" in page
     assert "2 seeds" in page
+    sizes = [[len(part) for part in (task.train, task.validation, task.test)] for task in stream.tasks]
+    train_, held_out, test = np.sum(sizes, axis=0)
+    assert f"Data: {train_ + held_out:,} of the 1,797 published training images ({held_out} of them held out" in page
+    assert f"{test} test images" in page
 
 
 def test_a_complete_folder_with_references_trace_and_front(tmp_path: Path, stream: Stream) -> None:

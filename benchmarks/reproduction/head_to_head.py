@@ -56,6 +56,7 @@ TABLE = Table(
     "head-to-head",
     "The head-to-head of the third article",
     "the third source article: baseline .976, EWC .972, replay .994, PackNet .846",
+    60_000,
     FACTS,
     (
         _row("baseline", "baseline", "plain", Claim(97.6)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,10 @@ from cfsweep.results.reader import read_study
 
 @dataclass(frozen=True)
 class Measured:
-    """The accuracy matrices of a row, one (T, T) per seed, and where and when they were measured."""
+    """The accuracy matrices of a row, one (T, T) per seed, and where and when they were measured.
+
+    `images` are the numbers of examples to train on, to validate on and to test on, over all tasks.
+    """
 
     matrices: tuple[Matrix, ...]
     settings: dict[str, object]
@@ -26,6 +31,7 @@ class Measured:
     devices: tuple[str, ...]
     versions: dict[str, str]
     train_s: float
+    images: tuple[int, int, int]
 
     def of(self, quantity: Quantity) -> tuple[float, float | None]:
         """Mean over seeds and standard deviation (null with one seed) of one quantity."""
@@ -56,4 +62,9 @@ def measured(job: Job) -> Measured | str:
         devices=tuple(sorted(set(runs["device"].dropna()))),
         versions=study["versions"],
         train_s=float(runs["train_s"].sum()),
+        images=(_images(study, "n_train"), _images(study, "n_validation"), _images(study, "n_test")),
     )
+
+
+def _images(study: Mapping[str, Any], part: str) -> int:
+    return sum(task[part] for task in study["tasks"])

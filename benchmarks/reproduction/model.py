@@ -87,11 +87,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A published table: its source, the facts that a reader needs to judge the comparison, its rows."""
+    """A published table: its source, how many training images the data sets were published with, the facts that a
+    reader needs to judge the comparison, its rows."""
 
     name: str
     title: str
     source: str
+    published_images: int
     facts: tuple[str, ...]
     rows: tuple[Row, ...]
 

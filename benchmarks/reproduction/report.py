@@ -34,7 +34,8 @@ def report(tables: Sequence[Table], jobs: Sequence[Job], command: str) -> str:
     results = {key: measured(job) for key, job in by_key.items()}
     parts = [HEAD, _circumstances(results, jobs, command), _summary(tables, results)]
     for table in tables:
-        parts += [f"## {table.title}", f"Source: {table.source}.", "\n".join(f"- {fact}" for fact in table.facts)]
+        parts += [f"## {table.title}", f"Source: {table.source}. {_images(table, results)}"]
+        parts.append("\n".join(f"- {fact}" for fact in table.facts))
         parts.append(_lines(table, [row for row in table.rows if not row.experiment], results))
         experiments = [row for row in table.rows if row.experiment]
         if experiments:
@@ -129,6 +130,18 @@ def _circumstances(results: Results, jobs: Sequence[Job], command: str) -> str:
     return (
         f"Command: `{command}`. {jobs[0].config.seeds} seeds. Measured from {period} on {_processor()} "
         f"({', '.join(devices)}), {hours:.2f} hours of training in all, with {', '.join(wanted)}."
+    )
+
+
+def _images(table: Table, results: Results) -> str:
+    """How much of the published data there was, as the table's first measured row has it."""
+    found = [r for row in table.rows if isinstance(r := results[table.key(row)], Measured)]
+    if not found:
+        return ""
+    train, held_out, test = found[0].images
+    return (
+        f"Data: {train + held_out:,} of the {table.published_images:,} published training images ({held_out:,} of them "
+        f"held out for validation), {test:,} test images."
     )
 
 

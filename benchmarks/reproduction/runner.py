@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,5 +100,6 @@ def run(jobs: Sequence[Job], workers: Workers, console: Console) -> bool:
                 sweep = (folder, job.config, prepared.hypers, prepared.stream, workers, Display(console), interrupt)
                 if launch.sweep(*sweep):
                     return False
+            gc.collect()  # lets go of the study's actor and of its stream, which hang on one another
             console.print(f"   {time.monotonic() - started:.0f} s", highlight=False)
     return True

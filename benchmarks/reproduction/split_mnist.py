@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from benchmarks.reproduction.model import Claim, Quantity, Row, Table, final_average
+from benchmarks.reproduction.model import Claim, Quantity, Row, Table, Why, final_average
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, Space, StreamConfig, StudyConfig
 from cfsweep.hypers import Value
 from cfsweep.results.schema import JOINT_TRIAL
@@ -44,6 +45,8 @@ FACTS = (
     "(1,980 against about 1,875).",
     "The source repeats each run 10 times. Standard deviations of its rehearsal rows are quoted from version 4 of "
     "the paper; those of the other rows were not at hand, so that 3 points alone decide there.",
+    "Few images seen often are learned to certainty, and then every Fisher, importance and gradient is small. The "
+    "experiments with 4 epochs go as often over each image as the source does, in 88 steps per task.",
 )
 
 
@@ -60,30 +63,38 @@ def _study(scenario: Scenario, ingredients: tuple[str, ...], fixed: Mapping[str,
     )
 
 
-def _rows(
-    name: str,
-    method: str,
-    claims: Three,
-    strength: tuple[str, Three] | None = None,
-    ingredients: tuple[str, ...] = (),
-    fixed: Mapping[str, Value] | None = None,
-    sds: Three | None = None,
-) -> tuple[Row, ...]:
-    """The rows of one method: `strength` names the hyperparameter that has a value of its own in each scenario."""
-    rows = []
-    for place, scenario in enumerate(SCENARIOS):
-        own: dict[str, Value] = {**(fixed or {})}
-        if strength:
-            own[strength[0]] = strength[1][place]
-        claim = Claim(claims[place], sds[place] if sds else None)
-        setting = ", ".join(f"{key} {value}" for key, value in own.items() if key not in EWC) or "plain"
-        study = _study(scenario, ingredients, own)
-        rows.append(Row(f"{name}-{scenario}", method, setting, study, (_final(scenario, claim),)))
-    return tuple(rows)
+@dataclass(frozen=True)
+class _Method:
+    """A line of the source's table; `strength` has a value of its own in each scenario."""
+
+    name: str
+    title: str
+    claims: Three
+    strength: tuple[str, Three] | None = None
+    ingredients: tuple[str, ...] = ()
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    sds: Three | None = None
+    whys: Mapping[Scenario, Why] = field(default_factory=dict)
+
+    def row(self, scenario: Scenario, epochs: int | None = None) -> Row:
+        """The method's row in one scenario; with `epochs`, an experiment."""
+        place = SCENARIOS.index(scenario)
+        own: dict[str, Value] = {**self.fixed, **({self.strength[0]: self.strength[1][place]} if self.strength else {})}
+        if epochs:
+            own["epochs"] = epochs
+        claim = Claim(self.claims[place], self.sds[place] if self.sds else None)
+        return Row(
+            f"{self.name}{f'-{epochs}-epochs' if epochs else ''}-{scenario}",
+            self.title,
+            ", ".join(f"{key} {value}" for key, value in own.items() if key not in EWC) or "plain",
+            _study(scenario, self.ingredients, own),
+            (_final(scenario, claim, None if epochs else self.whys.get(scenario)),),
+            experiment=epochs is not None,
+        )
 
 
-def _final(scenario: Scenario, claim: Claim) -> Quantity:
-    return Quantity(f"{scenario}: average at the end", final_average, claim)
+def _final(scenario: Scenario, claim: Claim, why: Why | None = None) -> Quantity:
+    return Quantity(f"{scenario}: average at the end", final_average, claim, why)
 
 
 def _joint(scenario: Scenario, claim: float) -> Row:
@@ -92,43 +103,50 @@ def _joint(scenario: Scenario, claim: float) -> Row:
     return Row(f"all-data-{scenario}", "all data", "epochs 6, joint", study, quantities, trial=JOINT_TRIAL)
 
 
+PENALTIES = (
+    _Method("naive", "naive", (93.46, 55.16, 19.71)),
+    _Method("ewc", "EWC", (97.70, 58.85, 19.80), ("ewc_lambda", (200.0, 200.0, 1200.0)), ("ewc",), EWC),
+    _Method(
+        "online-ewc",
+        "online EWC",
+        (98.04, 57.33, 19.77),
+        ("ewc_lambda", (800.0, 1400.0, 200.0)),
+        ("ewc",),
+        {**EWC, "ewc_mode": "online", "ewc_gamma": 1.0},
+    ),
+    _Method("si", "SI", (98.56, 64.76, 19.67), ("si_c", (300.0, 3000.0, 600.0)), ("si",), {"si_damping": 0.1}),
+    _Method("mas", "MAS", (99.22, 68.57, 19.52), ("mas_lambda", (0.5, 5000.0, 0.5)), ("mas",), {"mas_examples": 0}),
+    _Method("l2", "L2", (98.18, 66.00, 22.52), ("l2_sp_lambda", (0.02, 1.0, 200.0)), ("l2-sp",)),
+)
+REHEARSALS = (
+    _Method(
+        "rehearsal-1100",
+        "rehearsal, 1,100 images",
+        (99.40, 95.16, 90.78),
+        None,
+        ("replay",),
+        {"replay_buffer": 1100, "replay_ratio": 0.5, "epochs": 2 * EPOCHS},
+        (0.08, 0.49, 0.85),
+    ),
+    _Method(
+        "rehearsal-4400",
+        "rehearsal, 4,400 images",
+        (99.57, 97.11, 95.59),
+        None,
+        ("replay",),
+        {"replay_buffer": 4400, "replay_ratio": 0.42, "epochs": 30},
+        (0.07, 0.34, 0.49),
+    ),
+)
 TABLE = Table(
     "split-mnist",
     "Split-MNIST, three scenarios",
     "Hsu et al. 2018, Re-evaluating Continual Learning Scenarios, arXiv 1810.12488, and the code beside it",
+    60_000,
     FACTS,
     (
-        *_rows("naive", "naive", (93.46, 55.16, 19.71)),
-        *_rows("ewc", "EWC", (97.70, 58.85, 19.80), ("ewc_lambda", (200.0, 200.0, 1200.0)), ("ewc",), EWC),
-        *_rows(
-            "online-ewc",
-            "online EWC",
-            (98.04, 57.33, 19.77),
-            ("ewc_lambda", (800.0, 1400.0, 200.0)),
-            ("ewc",),
-            {**EWC, "ewc_mode": "online", "ewc_gamma": 1.0},
-        ),
-        *_rows("si", "SI", (98.56, 64.76, 19.67), ("si_c", (300.0, 3000.0, 600.0)), ("si",), {"si_damping": 0.1}),
-        *_rows("mas", "MAS", (99.22, 68.57, 19.52), ("mas_lambda", (0.5, 5000.0, 0.5)), ("mas",), {"mas_examples": 0}),
-        *_rows("l2", "L2", (98.18, 66.00, 22.52), ("l2_sp_lambda", (0.02, 1.0, 200.0)), ("l2-sp",)),
-        *_rows(
-            "rehearsal-1100",
-            "rehearsal, 1,100 images",
-            (99.40, 95.16, 90.78),
-            None,
-            ("replay",),
-            {"replay_buffer": 1100, "replay_ratio": 0.5, "epochs": 2 * EPOCHS},
-            (0.08, 0.49, 0.85),
-        ),
-        *_rows(
-            "rehearsal-4400",
-            "rehearsal, 4,400 images",
-            (99.57, 97.11, 95.59),
-            None,
-            ("replay",),
-            {"replay_buffer": 4400, "replay_ratio": 0.42, "epochs": 30},
-            (0.07, 0.34, 0.49),
-        ),
+        *(method.row(scenario) for method in (*PENALTIES, *REHEARSALS) for scenario in SCENARIOS),
         *(_joint(s, claim) for s, claim in zip(SCENARIOS, (99.52, 98.59, 97.53), strict=True)),
+        *(method.row(scenario, epochs=4) for method in PENALTIES for scenario in SCENARIOS[:2]),
     ),
 )
