@@ -1,0 +1,68 @@
+"""Synaptic intelligence: a weight matters as much as it lowered the loss on its way through the old tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._base import Ingredient, Memory, Sample, State, Values
+from cfsweep.training.ingredients._quadratic import pull
+
+
+class SI(Ingredient):
+    """Penalty c·Σ_j Ω_j (θ_j - θ*_j)², with θ* the weights after the latest task.
+
+    ω_j = -Σ_steps g_j Δθ_j is a task's path integral: how much of the fall of the losses weight j brought about. g is
+    the gradient of the losses alone, without penalties and weight decay; Δθ is all that the step did, penalties
+    included. After each task Ω_j ← max(0, Ω_j + ω_j / (Δ_j² + ξ)), with Δ_j the way from the anchor before to the one
+    after it. Ω waits for the next task to begin, as nothing earlier depends on ξ.
+
+    The maximum is not in eq. 5, but in the authors' own code: where ω is negative, Ω could be too, and the penalty
+    would drive the weight away without bound. Libraries differ: FACIL and the code beside van de Ven & Tolias 2019
+    leave Ω negative, Avalanche takes λ/2 and cuts Ω off at 0.001, and Mammoth replaces ω by lr·Σg², with the
+    penalty's gradient in g. Their c are not those here.
+
+    References:
+        Zenke, Poole & Ganguli 2017, eq. 3 (ω), eq. 4 (the penalty, with c as there and no ½), eq. 5 (Ω).
+    """
+
+    name = "si"
+    family = "penalty"
+    summary = "quadratic penalty toward old weights, weighted by what each did for the loss on its path"
+    paper = "Zenke, Poole & Ganguli 2017, ICML, arXiv 1703.04200"
+    hypers = (
+        Hyper("si_c", "float", 0.1, "strength of the penalty; 0 is off", low=0.0, acts="later"),
+        Hyper(
+            "si_damping",
+            "float",
+            0.1,
+            "bounds the importance of weights that hardly moved (the paper's xi)",
+            low=0.0,
+            low_open=True,
+            acts="later",
+        ),
+    )
+    penalty_convention = "c * sum Omega (theta - theta*)^2, Omega summed over tasks and kept >= 0, latest weights"
+
+    def initial_state(self, like: Tensor) -> State:
+        zero = torch.zeros_like(like)
+        return {"importance": zero, "anchor": like.clone(), "path": zero, "moved": zero}
+
+    def start_task(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
+        importance = state["importance"] + state["path"] / (state["moved"].square() + values["si_damping"])
+        return theta, {**state, "importance": importance.clamp(min=0.0), "path": torch.zeros_like(theta)}
+
+    def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
+        return gradient + pull(theta, state["anchor"], state["importance"], 2 * values["si_c"])
+
+    def after_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
+        return {"path": state["path"] - gradient * (after - before)}
+
+    def end_task(self, theta: Tensor, state: State, values: Values, task: int, sample: Sample) -> State:
+        return {**state, "anchor": theta.clone(), "moved": theta - state["anchor"]}
+
+    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
+        return 2 * 4 * self.context.layout.size if values["si_c"] > 0 else 0  # Ω and θ*
