@@ -169,16 +169,14 @@ class TaskLoop:
         for ingredient in self.slowing:
             factor = self.stack.over_rows(lambda v, i=ingredient: i.rate(v, self.step, self.total), self.stack.values)
             rates = replace(rates, lr=rates.lr * factor.unsqueeze(1))
-        if self.rate_by_weight is not None:
-            rates = replace(rates, lr=rates.lr * self.rate_by_weight)
-        return rates
+        return replace(rates, by_weight=self.rate_by_weight)
 
-    def _rate_by_weight(self) -> Tensor | None:
+    def _rate_by_weight(self) -> optimizers.ByWeight | None:
         product: Tensor | None = None
         for ingredient in self._having("weight_rates"):
             factors = self.stack.over_rows(ingredient.weight_rates, self.stack.theta, self.stack.values)
             product = factors if product is None else product * factors
-        return product
+        return None if product is None else optimizers.ByWeight.of(product)
 
     # ------------------------------------------------------------------ events within the task
 
