@@ -138,6 +138,46 @@ def test_bad_input_is_one_line_and_exit_code_2(case: str, run: Run, smoke: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+LAYERS = """
+ingredients: [feature-distillation]
+network: {name: mlp, args: {hidden: [8, 8]}}
+search:
+  feature_weight: {low: 0.1, high: 1.0}
+"""
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("line", "assigned"),
+    [
+        ("", ("feature_layers=body.1,body.9",)),
+        ("  feature_layers: {choices: ['', 'body.1', 'body.3, body.9']}", ()),
+        ("fixed: {feature_layers: body.9}", ()),
+    ],
+    ids=["--set", "one of the choices", "fixed"],
+)
+def test_a_layer_that_the_network_lacks(
+    run: Run, tmp_path: Path, line: str, assigned: tuple[str, ...], dry: bool
+) -> None:
+    (tmp_path / "mine.yaml").write_text(LAYERS + line)
+    sets = [part for assignment in assigned for part in ("--set", assignment)]
+    code, out, complaints = run("run", "mine.yaml", *sets, *(["--dry-run"] if dry else []))
+    assert (code, out) == (2, "")
+    where = "mine.yaml with --set" if assigned else "mine.yaml"
+    assert complaints.startswith(f"cfsweep: {where}: `feature_layers`: unknown layer `body.9`. Known, closest first: ")
+    assert complaints.count("\n") == 1
+    listed = complaints.removesuffix(".\n").partition("closest first: ")[2]
+    assert set(listed.split(", ")) == {"body", "body.0", "body.1", "body.2", "body.3", "body.4", "head"}
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_layers_that_the_network_has(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(LAYERS + "  feature_layers: {choices: ['', 'body.1', 'body.2, head']}")
+    code, out, complaints = run("run", "mine.yaml", "--dry-run")
+    assert (code, complaints) == (0, "")
+    assert "body.2, head" in out
+
+
 def test_a_missing_space_file(run: Run, tmp_path: Path) -> None:
     code, _, complaints = run("run", "none.yaml")
     assert (code, complaints) == (

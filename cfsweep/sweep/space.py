@@ -94,6 +94,22 @@ def check_study(config: StudyConfig, n_tasks: int, where: str) -> dict[str, Hype
     return hypers
 
 
+def layers_named(space: Space, hypers: Mapping[str, Hyper]) -> list[dict[str, Value]]:
+    """Each value that a trial of the space can have of a hyperparameter that names layers, by its name.
+
+    >>> hypers = {"seen": Hyper("seen", "choice", "", "which layers", layers=True)}
+    >>> layers_named(Space(search={"seen": Choices(choices=("body.1", "head"))}), hypers)
+    [{'seen': 'body.1'}, {'seen': 'head'}]
+    """
+    named: list[dict[str, Value]] = []
+    for name, hyper in hypers.items():
+        if hyper.layers:
+            searched = space.search.get(name)
+            fixed = (space.fixed.get(name, hyper.default),)
+            named += [{name: value} for value in (searched.choices if isinstance(searched, Choices) else fixed)]
+    return named
+
+
 def suggest(space: Space, hypers: Mapping[str, Hyper], trial: Suggests) -> dict[str, Value]:
     """A value for each hyperparameter: searched, fixed or default."""
     values: dict[str, Value] = {}

@@ -19,9 +19,9 @@ from cfsweep.sweep.launch import Workers
 from cfsweep.sweep.parsing import parse, parse_yaml
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.remarks import remarks
-from cfsweep.sweep.space import check_study, load_space
+from cfsweep.sweep.space import check_study, layers_named, load_space
 from cfsweep.training import streams
-from cfsweep.training.ingredients import hypers_of, registry
+from cfsweep.training.ingredients import check_layers, hypers_of, registry
 from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.outputs import outputs_for
 
@@ -82,7 +82,10 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     stream = streams.load_stream(config.stream)
     hypers = check_study(config, len(stream.tasks), where)
     n_outputs = outputs_for(stream, config.stream.scenario).n_outputs
-    reason = unliftable_reason(build(config.space.network, stream.input_shape, n_outputs), stream.input_shape)
+    network = build(config.space.network, stream.input_shape, n_outputs)
+    for values in layers_named(config.space, hypers):
+        check_layers(hypers, values, network, where)
+    reason = unliftable_reason(network, stream.input_shape)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
     about_ingredients = remarks(config, hypers, len(stream.tasks))
     return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *about_ingredients))
