@@ -83,6 +83,7 @@ class PackParts:
             output_sensitivity=lambda theta, x, mask: sensitivity(theta, x, torch.zeros_like(mask[:, 0]), mask),
             masks=self.outputs.masks,
             classes=self.stream.y.numpy(),
+            own_outputs=self._own_outputs(),
             output_tasks=self._output_tasks(),
         )
         for name in self.spec.ingredients:
@@ -95,6 +96,13 @@ class PackParts:
 
     def _mean_gradient_size(self, objective: Objective, size: Size) -> PerExample:
         return mean_gradient_size(self.lifted, self.layout, self.stream.input_shape, objective, size)
+
+    def _own_outputs(self) -> Tensor:
+        """(T, n_outputs) bool: the outputs that are right for some example of each task."""
+        own = torch.zeros(len(self.stream.tasks), self.outputs.n_outputs, dtype=torch.bool, device=self.device)
+        used = self.outputs.task_of >= 0
+        own[self.outputs.task_of[used], self.outputs.labels[used]] = True
+        return own
 
     def _output_tasks(self) -> tuple[int, ...]:
         """The task of each output, if each has exactly one."""

@@ -22,12 +22,13 @@ def renewed_memories(
     memories = []
     for row, (old, run) in enumerate(zip(stack.memories[ingredient.name], stack.representatives, strict=True)):
         new = ingredient.remember(old, examples, run.numbers, generator(run.seed, "remember", task))
-        memories.append(_with_logits(parts, stack, row, old, new) if ingredient.keeps_logits else new)
+        memories.append(_with_logits(parts, stack, row, task, old, new) if ingredient.keeps_logits else new)
     return memories
 
 
-def _with_logits(parts: PackParts, stack: Stack, row: int, old: Memory, new: Memory) -> Memory:
-    """The memory `new` of one row, with the logits of its examples: those kept in `old`, else the network's own now."""
+def _with_logits(parts: PackParts, stack: Stack, row: int, task: int, old: Memory, new: Memory) -> Memory:
+    """The memory `new` of one row after `task`, with the logits of its examples: those kept in `old`, else today's, with
+    minus infinity at the outputs that are closed to the example."""
     logits = np.zeros((len(new.indices), parts.outputs.n_outputs), np.float32)
     place = {index: k for k, index in enumerate(old.indices.tolist())}
     known = np.array([index in place for index in new.indices.tolist()], bool)
@@ -37,7 +38,9 @@ def _with_logits(parts: PackParts, stack: Stack, row: int, old: Memory, new: Mem
         fresh = torch.from_numpy(new.indices[~known]).to(parts.device)
         with torch.no_grad():
             weights = parts.layout.unflatten(stack.theta[row : row + 1])
-            logits[~known] = parts.lifted(weights, parts.store[fresh].unsqueeze(0))[0].cpu().numpy()
+            own = parts.lifted(weights, parts.store[fresh].unsqueeze(0))[0]
+        is_open = parts.outputs.masks[task][parts.outputs.task_of[fresh]]
+        logits[~known] = own.masked_fill(~is_open, -torch.inf).cpu().numpy()
     return replace(new, logits=logits)
 
 

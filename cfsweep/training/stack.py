@@ -88,10 +88,7 @@ class Stack:
     def to_content(self) -> dict[str, Any]:
         """Tensors and plain containers for a checkpoint."""
         memories = {
-            name: [
-                (torch.from_numpy(m.indices), m.seen, None if m.logits is None else torch.from_numpy(m.logits))
-                for m in memories
-            ]
+            name: [(_tensor(m.indices), m.seen, _tensor(m.logits), _tensor(m.offered)) for m in memories]
             for name, memories in self.memories.items()
         }
         return {
@@ -109,8 +106,8 @@ class Stack:
         self.row_of = np.asarray(content["row_of"], np.int64)
         self.memories = {
             name: [
-                Memory(indices.cpu().numpy(), seen, None if logits is None else logits.cpu().numpy())
-                for indices, seen, logits in memories
+                Memory(indices.cpu().numpy(), seen, _array(logits), _array(offered))
+                for indices, seen, logits, offered in memories
             ]
             for name, memories in content["memories"].items()
         }
@@ -150,3 +147,11 @@ class Stack:
 def _stacked(states: Sequence[State]) -> State:
     """One state with a leading row dimension."""
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def _tensor(array: NDArray[Any] | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
+
+
+def _array(tensor: Tensor | None) -> NDArray[Any] | None:
+    return None if tensor is None else tensor.cpu().numpy()

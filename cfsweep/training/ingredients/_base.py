@@ -76,11 +76,13 @@ class Batch(NamedTuple):
 @dataclass(frozen=True)
 class Memory:
     """Remembered examples: their indices in the store, how many examples were offered so far, and for an ingredient
-    that keeps logits those of the moment each example was remembered, (n, n_outputs)."""
+    that keeps logits those of the moment each example was remembered, (n, n_outputs), with minus infinity at outputs
+    that were closed to it. A memory that balances classes counts the examples `offered` of each one, (n_classes,)."""
 
     indices: Indices
     seen: int
     logits: NDArray[np.float32] | None = None
+    offered: Indices | None = None
 
 
 EMPTY_MEMORY = Memory(np.empty(0, np.int64), 0)
@@ -94,7 +96,8 @@ class Context:
     examples of the squared gradient of each example's log-likelihood, (P,), and `output_sensitivity(theta, x, mask)`
     that of the absolute gradient of the squared norm of its open logits. `masks[t, i]` are the outputs (n_outputs,)
     open to examples of task i while task t is trained. `classes` (n_examples,) is the class of each example in the
-    store. `output_tasks[c]` is the task that output c belongs to (task-il only; elsewhere empty).
+    store. `own_outputs[t]` (n_outputs,) are the outputs that are right for some example of task t. `output_tasks[c]` is
+    the task that output c belongs to (task-il only; elsewhere empty).
     """
 
     layout: Layout
@@ -106,6 +109,7 @@ class Context:
     output_sensitivity: Callable[[Tensor, Tensor, Tensor], Tensor]
     masks: Tensor
     classes: Indices
+    own_outputs: Tensor
     output_tasks: tuple[int, ...]
 
 
