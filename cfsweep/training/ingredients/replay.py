@@ -6,18 +6,27 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Indices, Ingredient, Memory
+from cfsweep.hypers import Hyper, Value
+from cfsweep.training.ingredients._base import Context, Indices, Ingredient, Memory
+from cfsweep.training.ingredients._buffer import class_balanced, mixed_in, reservoir
+
+WHY_NOT_TWO = "each of them fills a share of the batch from a buffer of its own"
 
 
 class Replay(Ingredient):
-    """A reservoir over the distinct training examples of finished tasks, and a fixed share ρ of each batch from it.
+    """A buffer of distinct training examples of finished tasks, and a fixed share ρ of each batch from it.
 
     The batch size stays what it is, so a run takes the same number of steps whatever ρ: the replayed examples take
     the place of new ones. Draws within a batch are with replacement.
 
+    `reservoir` keeps a uniform sample of all examples so far; where a class is rare, it is rare in the buffer too.
+    `class-balanced` keeps equal shares of all classes seen. It is class-balancing reservoir sampling rather than the
+    greedy balancing sampler of Prabhu et al. 2020 (GDumb): that one fills a class's share with whatever comes first and
+    then takes no more of it, this one keeps a uniform sample of each class.
+
     References:
-        Chaudhry et al. 2019 (arXiv 1902.10486), algorithms 1 and 2; Vitter 1985, algorithm R.
+        Chaudhry et al. 2019 (arXiv 1902.10486), algorithms 1 and 2; Vitter 1985, algorithm R (`reservoir`);
+        Chrysakis & Moens 2020, algorithm 1 (`class-balanced`).
     """
 
     name = "replay"
@@ -36,32 +45,33 @@ class Replay(Ingredient):
             acts="later",
         ),
         Hyper("replay_buffer", "int", 500, "examples kept; 0 is off", low=0, acts="later"),
+        Hyper(
+            "replay_mode",
+            "choice",
+            "reservoir",
+            "which examples are kept: a uniform sample of all so far, or equal shares of the classes",
+            choices=("reservoir", "class-balanced"),
+            structural=True,
+        ),
     )
+    excludes = {"er-ace": WHY_NOT_TWO}
+
+    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+        super().__init__(context, settings)
+        self.balanced = settings["replay_mode"] == "class-balanced"
 
     def rehearse(
         self, order: Indices, batch_size: int, memory: Memory, values: Mapping[str, float], rng: np.random.Generator
     ) -> Indices:
-        if not len(memory.indices):
-            return order
-        place = np.arange(len(order))
-        batch = place // batch_size
-        size = np.minimum(batch_size, len(order) - batch * batch_size)
-        replayed = place % batch_size < np.floor(values["replay_ratio"] * size + 0.5)
-        draws = memory.indices[rng.integers(len(memory.indices), size=len(order))]
-        return np.where(replayed, draws, order)
+        return mixed_in(order, batch_size, values["replay_ratio"], memory, rng)
 
     def remember(
         self, memory: Memory, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
     ) -> Memory:
         capacity = int(values["replay_buffer"]) if values["replay_ratio"] > 0 else 0
-        kept = np.resize(memory.indices, min(capacity, memory.seen + len(examples))) if capacity else memory.indices
-        # Algorithm R: the j-th example ever offered takes slot j while there is room, else a slot drawn from
-        # 0..j if that slot exists. All slots are drawn at once; where one is hit twice, the later example stays.
-        number = memory.seen + np.arange(len(examples))
-        slot = np.where(number < capacity, number, rng.integers(number + 1))
-        for position, example in zip(slot[slot < capacity], examples[slot < capacity], strict=True):
-            kept[position] = example
-        return Memory(kept, memory.seen + len(examples))
+        if self.balanced:
+            return class_balanced(memory, examples, self.context.classes, capacity, rng)
+        return reservoir(memory, examples, capacity, rng)
 
     def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
         return len(memory.indices) * example_bytes
