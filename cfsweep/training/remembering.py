@@ -27,8 +27,8 @@ def renewed_memories(
 
 
 def _with_logits(parts: PackParts, stack: Stack, row: int, task: int, old: Memory, new: Memory) -> Memory:
-    """The memory `new` of one row after `task`, with the logits of its examples: those kept in `old`, else today's, with
-    minus infinity at the outputs that are closed to the example."""
+    """The memory `new` of one row after `task`, with the logits of its examples: those kept in `old`, else those that
+    they have now, with minus infinity at the outputs that are closed to the example."""
     logits = np.zeros((len(new.indices), parts.outputs.n_outputs), np.float32)
     place = {index: k for k, index in enumerate(old.indices.tolist())}
     known = np.array([index in place for index in new.indices.tolist()], bool)
