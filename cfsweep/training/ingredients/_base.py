@@ -200,7 +200,8 @@ class Ingredient(ABC):
         raise NotImplementedError
 
     def after_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
-        """The state after a step from the weights `before` to `after`, with the gradient of the losses, all (P,)."""
+        """The entries of the state that change with a step from the weights `before` to `after`, given the gradient of
+        the losses, all (P,)."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ how far which weight moves
