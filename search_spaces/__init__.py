@@ -13,8 +13,8 @@ from cfsweep.errors import unknown
 def names() -> tuple[str, ...]:
     """The shipped spaces in alphabetical order.
 
-    >>> names()
-    ('ewc', 'mixed', 'packnet', 'replay', 'smoke')
+    >>> "mixed" in names()
+    True
     """
     files = (Path(str(file)) for file in resources.files(__name__).iterdir())
     return tuple(sorted(file.stem for file in files if file.suffix == ".yaml"))

@@ -11,11 +11,16 @@ from cfsweep.hypers import BASE_HYPERS, Hyper, layer_names
 from cfsweep.training.ingredients._base import Answers, Batch, Context, Ingredient, Memory, Sample, State, Values
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
+from cfsweep.training.ingredients.l2_sp import L2SP
 from cfsweep.training.ingredients.lwf import LwF
+from cfsweep.training.ingredients.mas import MAS
 from cfsweep.training.ingredients.packnet import PackNet
 from cfsweep.training.ingredients.replay import Replay
+from cfsweep.training.ingredients.si import SI
 
-registry: dict[str, type[Ingredient]] = {kind.name: kind for kind in (EWC, Replay, LwF, FeatureDistillation, PackNet)}
+registry: dict[str, type[Ingredient]] = {
+    kind.name: kind for kind in (EWC, L2SP, SI, MAS, Replay, LwF, FeatureDistillation, PackNet)
+}
 
 __all__ = [
     "Answers",
