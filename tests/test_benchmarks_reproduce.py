@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import reproduce
 from benchmarks.reproduction.model import (
@@ -34,6 +35,7 @@ from cfsweep.errors import InputError
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import JOINT_TRIAL
 from cfsweep.training.ingredients import registry
+from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.streams import Stream, load_stream
 from tests.sweep.in_process import Sweep
 
@@ -199,6 +201,12 @@ def test_names_are_unique_and_reasons_point_at_experiments_without_numbers_of_th
                 assert all(ROWS[key].experiment for key in quantity.why.see)
 
 
+def test_the_small_network_takes_images_and_can_be_stacked() -> None:
+    network = build(ROWS["mnist-fashion/naive"].study.space.network, (1, 28, 28), 10)
+    assert network(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+    assert unliftable_reason(network, (1, 28, 28)) is None
+
+
 def test_seeds_are_shared_by_two_packs_and_a_sweep_keeps_its_own() -> None:
     row = ROWS["split-mnist/naive-task-il"]
     assert (row.study_for(5).seeds, row.study_for(5).pack_runs) == (5, 3)
@@ -229,6 +237,7 @@ def test_a_partial_folder_shows_what_there_is_and_hides_no_difference(tmp_path: 
         tiny("explained", far, why),
         tiny("elsewhere", far, Why("the network is small", ("digits/absent",))),
         tiny("small", experiment=True),
+        tiny("other", far, experiment=True),
         tiny("absent", Claim(50.0), experiment=True),
     )
     table = table_of(*rows)
@@ -242,6 +251,7 @@ def test_a_partial_folder_shows_what_there_is_and_hides_no_difference(tmp_path: 
         "explained": "differs: the network is small (see `digits/small`)",
         "elsewhere": "differs: not explained",  # what would show it is not measured
         "small": "no claim",
+        "other": "differs",  # an experiment explains; nothing needs to explain it
         "absent": "not measured yet",
     }
     assert "| Digits | 4 | 1 | 1 | 2 | 0 |" in page

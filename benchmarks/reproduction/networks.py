@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 
-def small_cnn(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-    """Two 3x3 convolutions (16, 32), each halved by max-pooling, and a layer of 128 units; (1, 28, 28) images."""
-    channels, height, width = input_shape
+def small_cnn(input_shape: tuple[int, ...], n_outputs: int, channels: Sequence[int], hidden: int) -> nn.Module:
+    """Two 3x3 convolutions of `channels`, each halved by max-pooling, and a layer of `hidden` units."""
+    (first, second), (n_inputs, height, width) = channels, input_shape
     return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.Conv2d(n_inputs, first, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1),
+        nn.Conv2d(first, second, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(32 * (height // 4) * (width // 4), 128),
+        nn.Linear(second * (height // 4) * (width // 4), hidden),
         nn.ReLU(),
-        nn.Linear(128, n_outputs),
+        nn.Linear(hidden, n_outputs),
     )

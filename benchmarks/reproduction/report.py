@@ -65,8 +65,10 @@ def line(row: Row, quantity: Quantity, result: Measured | str, results: Results)
     mean, sd = result.of(quantity)
     about = quantity.claim is not None and quantity.claim.sense == "about"
     difference = f"{mean - quantity.claim.value:+.2f}" if quantity.claim is not None and about else "–"
-    reason = _reason(quantity.why, results)
-    return (*start, number(mean, sd), difference, verdict(quantity.claim, mean, reason))
+    said = verdict(quantity.claim, mean, _reason(quantity.why, results))
+    if row.experiment and said == UNEXPLAINED:
+        said = "differs"  # it explains others; nothing needs to explain it
+    return (*start, number(mean, sd), difference, said)
 
 
 def _reason(why: Why | None, results: Results) -> str | None:
