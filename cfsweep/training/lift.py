@@ -45,12 +45,7 @@ class Lifted:
             return self._batched(parameters, x, layers, shared)
         if not self.liftable or x.device.type == "cpu":
             return self._one_by_one(parameters, x, layers, shared)
-
-        def noted(parameters: dict[str, Tensor], x: Tensor) -> Noted:
-            return self._one(parameters, x, layers)
-
-        lifted: Noted = vmap(noted, in_dims=(0, None if shared else 0))(dict(parameters), x)
-        return lifted
+        return self._by_vmap(parameters, x, layers, shared)
 
     def one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits (n, n_outputs) of one model from parameters (*shape) and x (n, *input_shape)."""
@@ -83,6 +78,13 @@ class Lifted:
         ]
         features = {name: torch.stack([features[name] for _, features in noted]) for name in layers}
         return torch.stack([logits for logits, _ in noted]), features
+
+    def _by_vmap(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool) -> Noted:
+        def noted(parameters: dict[str, Tensor], x: Tensor) -> Noted:
+            return self._one(parameters, x, layers)
+
+        lifted: Noted = vmap(noted, in_dims=(0, None if shared else 0))(dict(parameters), x)
+        return lifted
 
     def _batched(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool) -> Noted:
         assert self.stack is not None
