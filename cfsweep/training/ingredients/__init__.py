@@ -9,6 +9,9 @@ from torch import nn
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import BASE_HYPERS, Hyper, layer_names
 from cfsweep.training.ingredients._base import Answers, Batch, Context, Ingredient, Memory, Sample, State, Values
+from cfsweep.training.ingredients.a_gem import AGem
+from cfsweep.training.ingredients.der import DerPlusPlus
+from cfsweep.training.ingredients.er_ace import ErAce
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
 from cfsweep.training.ingredients.l2_sp import L2SP
@@ -19,7 +22,8 @@ from cfsweep.training.ingredients.replay import Replay
 from cfsweep.training.ingredients.si import SI
 
 registry: dict[str, type[Ingredient]] = {
-    kind.name: kind for kind in (EWC, L2SP, SI, MAS, Replay, LwF, FeatureDistillation, PackNet)
+    kind.name: kind
+    for kind in (EWC, L2SP, SI, MAS, Replay, ErAce, DerPlusPlus, AGem, LwF, FeatureDistillation, PackNet)
 }
 
 __all__ = [
