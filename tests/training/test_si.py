@@ -1,0 +1,176 @@
+"""Synaptic intelligence by hand, against a plain loop, and what its path integral promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cfsweep.config import Scenario
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.training.ingredients import State
+from cfsweep.training.ingredients.si import SI
+from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import Task
+from tests.training.conformance import finish, make_pack, tiny_stream, values_of, weights
+from tests.training.plain_penalty import Named, PlainPenalty, assert_agrees
+from tests.training.test_ewc import random_sample
+
+VALUES = {"si_c": torch.tensor(3.0), "si_damping": torch.tensor(0.1875)}
+
+
+def si() -> SI:
+    (ingredient,) = make_pack(tiny_stream(), ("si",)).ingredients
+    assert isinstance(ingredient, SI)
+    return ingredient
+
+
+def walk(state: State, theta: Tensor, steps: list[tuple[list[float], list[float]]]) -> tuple[Tensor, State]:
+    """A task of the given (gradient, Δθ) of each step, and the beginning of the next one."""
+    for gradient, change in steps:
+        after = theta + torch.tensor(change)
+        state = {**state, **si().after_step(torch.tensor(gradient), theta, after, state, VALUES)}
+        theta = after
+    state = si().end_task(theta, state, VALUES, 0, random_sample(1))
+    return si().start_task(theta, state, VALUES, 1)
+
+
+def test_by_hand() -> None:
+    """Three weights from (0, 1, 2), ξ = 0.1875.
+
+    The first moves by -0.5 against the slope 2, then by -0.25 along the slope -1: ω = 1 - 0.25 = 0.75, Δ² = 0.5625,
+    Ω = 0.75 / 0.75 = 1. The second moves by 0.5 up the slope 2: ω = -1, cut off at 0. The third stays. At the
+    distances (2, 2, 2) from the anchor and c = 3 the penalty 3·1·2² = 12 has the gradient (2·3·1·2, 0, 0).
+    """
+    start = torch.tensor([0.0, 1.0, 2.0])
+    steps = [([2.0, 2.0, 5.0], [-0.5, 0.5, 0.0]), ([-1.0, 0.0, 5.0], [-0.25, 0.0, 0.0])]
+    theta, state = walk(si().initial_state(start), start, steps)
+    assert state["importance"].tolist() == [1.0, 0.0, 0.0]
+    assert state["anchor"].tolist() == [-0.75, 1.5, 2.0]
+    assert state["path"].tolist() == [0.0, 0.0, 0.0]
+    assert si().gradient(torch.ones(3), theta + 2, state, VALUES).tolist() == [13.0, 1.0, 1.0]
+
+    # A second task: ω = (-1, 0.375, 0) over Δ² = (0.25, 0.0625, 0) gives (-16/7, 1.5, 0) on top of (1, 0, 0).
+    theta, state = walk(state, theta, [([2.0, -1.5, 0.0], [0.5, 0.25, 0.0])])
+    assert state["importance"].tolist() == [0.0, 1.5, 0.0]
+    assert state["anchor"].tolist() == [-0.25, 1.75, 2.0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_is_that_of_the_penalty(seed: int) -> None:
+    torch.manual_seed(seed)
+    importance, anchor, data = torch.rand(50), torch.randn(50), torch.randn(50)
+    theta = torch.randn(50, requires_grad=True)
+    (expected,) = torch.autograd.grad(3.0 * (importance * (theta - anchor).square()).sum(), theta)
+    state = {"importance": importance, "anchor": anchor}
+    torch.testing.assert_close(si().gradient(data, theta.detach(), state, VALUES), data + expected)
+
+
+class PlainSI(PlainPenalty):
+    """Eq. 3 to 5 step by step; Ω is brought up to date as soon as a task ends."""
+
+    def start(self) -> None:
+        self.path, self.importance, self.centre = self.zeros(), self.zeros(), self.weights()
+
+    def note(self, gradients: Named, before: Named) -> None:
+        for name, p in self.network.named_parameters():
+            self.path[name] -= gradients[name] * (p.detach() - before[name])
+
+    def penalty(self) -> Tensor:
+        return float(self.values["si_c"]) * self.quadratic(self.importance, self.centre)
+
+    def end_task(self, number: int, task: Task) -> None:
+        for name, p in self.weights().items():
+            total = (p - self.centre[name]) ** 2 + float(self.values["si_damping"])
+            self.importance[name] = torch.relu(self.importance[name] + self.path[name] / total)
+        self.path, self.centre = self.zeros(), self.weights()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seed", "given"),
+    [
+        ("task-il", 0, {"optimizer": "sgd", "lr": 0.02, "si_c": 20.0, "si_damping": 0.1}),
+        ("class-il", 1, {"optimizer": "sgd", "lr": 0.02, "si_c": 1.0, "si_damping": 1e-2}),
+        ("domain-il", 2, {"optimizer": "adam", "lr": 3e-3, "si_c": 10.0, "si_damping": 0.1}),
+    ],
+)
+def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int, given: dict[str, Value]) -> None:
+    assert_agrees(PlainSI, "si", scenario, seed, **given)
+
+
+def test_the_path_integral_adds_up_to_the_fall_of_the_loss() -> None:
+    """Page 3: the ω share the change of the loss among the weights. Gradient descent in small steps on ½Σ a θ²."""
+    torch.manual_seed(0)
+    slope, theta = torch.rand(20) + 0.5, torch.randn(20)
+    ingredient = si()
+    state = ingredient.initial_state(theta)
+    fell = 0.5 * slope * theta.square()
+    for _ in range(2000):
+        gradient = slope * theta
+        after = theta - 1e-3 * gradient
+        state = {**state, **ingredient.after_step(gradient, theta, after, state, VALUES)}
+        theta = after
+    fell = fell - 0.5 * slope * theta.square()
+    torch.testing.assert_close(state["path"], fell, rtol=2e-3, atol=1e-6)
+
+
+def test_each_run_walks_from_its_own_initial_weights() -> None:
+    runs = tuple(RunSpec(k, seed, values_of(("si",))) for k, seed in enumerate((0, 1, 2)))
+    pack = make_pack(tiny_stream(), ("si",), runs)
+    start = weights(pack).clone()
+    assert not torch.equal(start[0], start[1])
+    pack.step()
+    state = pack.stack.states["si"]
+    assert torch.equal(state["moved"][torch.from_numpy(pack.stack.row_of)], weights(pack) - start)
+    assert torch.equal(state["anchor"], pack.stack.theta)
+
+
+def test_the_damping_has_no_say_before_the_first_task_has_ended() -> None:
+    runs = tuple(RunSpec(k, 0, values_of(("si",), si_damping=xi, si_c=5.0)) for k, xi in enumerate((1e-3, 1.0)))
+    pack = make_pack(tiny_stream(), ("si",), runs)
+    pack.step()
+    assert len(pack.stack) == 1, "the two share their first task"
+    pack.step()
+    small, large = pack.stack.states["si"]["importance"]
+    assert (small >= large).all()
+    assert small.sum() > 2 * large.sum()
+    for run, theta in zip(runs, weights(finish(pack)), strict=True):
+        alone = finish(make_pack(tiny_stream(), ("si",), (run,)))
+        torch.testing.assert_close(weights(alone)[0], theta, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_that_no_loss_reaches_stay_without_importance() -> None:
+    """In task-il the outputs of later tasks do not move: 0 / (0 + ξ) is 0."""
+    pack = make_pack(tiny_stream(), ("si",), si_damping=1e-30)
+    pack.step()
+    closed = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    pack.step()
+    importance = pack.stack.states["si"]["importance"][0]
+    assert torch.isfinite(importance).all()
+    for where, is_closed in pack.layout.head_rows(closed):
+        assert (importance[where][is_closed == 1] == 0).all()
+        assert (importance[where][is_closed == 0] > 0).any()
+
+
+def test_what_it_keeps_and_says() -> None:
+    pack = finish(make_pack(tiny_stream(), ("si",)))
+    assert pack.records[0].stored_bytes == 2 * 4 * pack.layout.size
+    assert str(pack.report().penalty_convention).startswith("c * sum Omega (theta - theta*)^2, ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("si_c", -1.0, "0 <= si_c"),
+        ("si_c", float("nan"), "0 <= si_c"),
+        ("si_damping", 0.0, "0 < si_damping"),
+        ("si_damping", -0.1, "0 < si_damping"),
+        ("si_damping", float("inf"), "0 < si_damping"),
+        ("si_damping", "small", "0 < si_damping"),
+    ],
+)
+def test_bad_values_are_refused(name: str, value: object, rule: str) -> None:
+    hyper = next(hyper for hyper in SI.hypers if hyper.name == name)
+    with pytest.raises(InputError, match=rf"^here: `{rule}` must hold, but got {name}="):
+        hyper.check(value, "here")
