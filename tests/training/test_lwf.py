@@ -1,0 +1,306 @@
+"""LwF: its loss by hand and by the definition, whole runs against a plain loop, and a teacher that leaves no trace."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.training.ingredients import Answers, Batch
+from cfsweep.training.ingredients.lwf import LwF
+from cfsweep.training.losses import Losses
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import Stream, load_stream
+from tests.training.conformance import MOODY, assert_same, finish, make_pack, tiny_stream, values_of, weights
+from tests.training.test_whole_run import NETWORK, PlainLoop
+
+
+def lwf_of(scenario: Scenario = "task-il") -> LwF:
+    (ingredient,) = make_pack(tiny_stream(), ("lwf",), scenario=scenario).ingredients
+    assert isinstance(ingredient, LwF)
+    return ingredient
+
+
+def numbers(alpha: float, temperature: float) -> dict[str, Tensor]:
+    return {"lwf_alpha": torch.tensor(alpha), "lwf_temperature": torch.tensor(temperature)}
+
+
+def batch_of(now: Tensor, before: Tensor) -> Batch:
+    n, n_outputs = now.shape
+    labels, mask = torch.zeros(n, dtype=torch.int64), torch.ones(n, n_outputs, dtype=torch.bool)
+    return Batch(labels, mask, Answers(now, {}), Answers(before, {}))
+
+
+# ------------------------------------------------------------------------------------------------------- the loss
+
+BEFORE = torch.tensor([[2 * math.log(3.0), 0.0, 5.0, 5.0, 7.0, -7.0]] * 2)
+NOW = torch.tensor([[4.0, 4.0, 1.0, 1.0, 9.0, 3.0], [0.0, 2 * math.log(3.0), 8.0, 8.0, 2.0, 6.0]])
+
+
+def test_loss_by_hand_task_il() -> None:
+    """At T = 2 the old answers of task 0 are (3/4, 1/4); now they are (1/2, 1/2) and (1/4, 3/4), with the
+    cross-entropies log 2 and 3/4 log 4 + 1/4 log 4/3 = log 4 - 1/4 log 3. Task 1: (1/2, 1/2) on all sides, log 2.
+    The outputs of task 2 are new and have no say."""
+    mean = (math.log(2) + math.log(4) - math.log(3) / 4) / 2
+    lwf, values = lwf_of(), numbers(0.5, 2.0)
+    first = lwf.loss(batch_of(NOW, BEFORE), {}, values, 1)
+    assert first.item() == pytest.approx(0.5 * 4 * mean, rel=1e-6)
+    second = lwf.loss(batch_of(NOW, BEFORE), {}, values, 2)
+    assert second.item() == pytest.approx(0.5 * 4 * (mean + math.log(2)), rel=1e-6)
+
+
+def test_loss_by_hand_class_il_and_domain_il() -> None:
+    """class-il after two tasks: one group of four, all alike before and now: log 4, whatever the last two say."""
+    alike = torch.tensor([[3.0, 3.0, 3.0, 3.0, 50.0, -50.0]])
+    loss = lwf_of("class-il").loss(batch_of(alike + 1, alike), {}, numbers(1.0, 5.0), 2)
+    assert loss.item() == pytest.approx(25 * math.log(4), rel=1e-6)
+    mean = (math.log(2) + math.log(4) - math.log(3) / 4) / 2
+    for task in (1, 2):
+        loss = lwf_of("domain-il").loss(batch_of(NOW[:, :2], BEFORE[:, :2]), {}, numbers(0.5, 2.0), task)
+        assert loss.item() == pytest.approx(2 * mean, rel=1e-6)
+
+
+GROUPS = {
+    ("task-il", 1): [[0, 1]],
+    ("task-il", 2): [[0, 1], [2, 3]],
+    ("class-il", 1): [[0, 1]],
+    ("class-il", 2): [[0, 1, 2, 3]],
+    ("domain-il", 1): [[0, 1]],
+    ("domain-il", 2): [[0, 1]],
+}
+
+
+def slow(now: Tensor, before: Tensor, groups: list[list[int]], alpha: float, temperature: float, kl: bool) -> Tensor:
+    """The paper's equations in its own form, one example and one output at a time: p^(1/T), normalised."""
+    total = now.new_zeros(())
+    for z, old in zip(now, before, strict=True):
+        for group in groups:
+            p_old, p_now = torch.softmax(old[group], 0), torch.softmax(z[group], 0)
+            p_old, p_now = (p ** (1 / temperature) / (p ** (1 / temperature)).sum() for p in (p_old, p_now))
+            for i in range(len(group)):
+                total = total - p_old[i] * (torch.log(p_now[i]) - (torch.log(p_old[i]) if kl else 0.0))
+    return alpha * temperature**2 * total / len(now)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("scenario", "task"), list(GROUPS), ids=str)
+def test_loss_and_gradient_are_those_of_the_definition(scenario: Scenario, task: int, seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    n_outputs = 2 if scenario == "domain-il" else 6
+    now, before = (3 * torch.randn(7, n_outputs, generator=rng) for _ in range(2))
+    alpha, temperature = (0.1 + 2 * torch.rand(2, generator=rng)).tolist()
+    now = now.requires_grad_(True)
+    loss = lwf_of(scenario).loss(batch_of(now, before), {}, numbers(alpha, temperature), task)
+    (gradient,) = torch.autograd.grad(loss, now)
+    exact = now.detach().double().requires_grad_(True)
+    groups = GROUPS[scenario, task]
+    for kl in (False, True):
+        expected = slow(exact, before.double(), groups, alpha, temperature, kl)
+        torch.testing.assert_close(gradient, torch.autograd.grad(expected, exact)[0].float(), rtol=1e-4, atol=1e-5)
+        if not kl:
+            torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
+    outside = sorted(set(range(n_outputs)) - {i for group in groups for i in group})
+    assert not gradient[:, outside].any()
+
+
+def test_the_factor_keeps_the_gradient_as_large_when_the_temperature_moves() -> None:
+    """Hinton et al. 2015, eq. 4: for a large T it is (z - v)/k among k outputs, each less its mean, whatever T."""
+    now, before = torch.randn(1, 6).requires_grad_(True), torch.randn(1, 6)
+    for temperature in (300.0, 1000.0):
+        loss = lwf_of("class-il").loss(batch_of(now, before), {}, numbers(1.0, temperature), 2)
+        (gradient,) = torch.autograd.grad(loss, now)
+        z, v = now.detach()[:, :4], before[:, :4]
+        expected = ((z - z.mean()) - (v - v.mean())) / 4
+        torch.testing.assert_close(gradient[:, :4], expected, rtol=2e-2, atol=5e-3)
+
+
+def test_nothing_pulls_where_nothing_has_changed() -> None:
+    logits = (4 * torch.randn(5, 6)).requires_grad_(True)
+    loss = lwf_of().loss(batch_of(logits, logits.detach()), {}, numbers(3.0, 1.5), 2)
+    assert torch.autograd.grad(loss, logits)[0].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_off_adds_nothing_to_any_logits(scenario: Scenario) -> None:
+    huge = torch.tensor([[3e38, -3e38, 1e30, 0.0, torch.inf, -torch.inf]])[:, : 2 if scenario == "domain-il" else 6]
+    now = huge.clone().requires_grad_(True)
+    loss = lwf_of(scenario).loss(batch_of(now, huge.flip(1)), {}, numbers(0.0, 1e-3), 2)
+    assert loss.item() == 0.0
+    assert torch.equal(torch.autograd.grad(loss, now)[0], torch.zeros_like(now))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("lwf_alpha", -0.1, "0 <= lwf_alpha"),
+        ("lwf_alpha", float("inf"), "0 <= lwf_alpha"),
+        ("lwf_temperature", 0.0, "0 < lwf_temperature"),
+        ("lwf_temperature", -2.0, "0 < lwf_temperature"),
+        ("lwf_temperature", "hot", "0 < lwf_temperature"),
+    ],
+)
+def test_bad_values(name: str, value: Value, rule: str) -> None:
+    (hyper,) = (h for h in LwF.hypers if h.name == name)
+    with pytest.raises(InputError, match=f"space.yaml: `{rule}` must hold, but got {name}="):
+        hyper.check(value, "space.yaml")
+
+
+# ------------------------------------------------------------------------------------------------------ whole runs
+
+
+@pytest.fixture(scope="module")
+def digits() -> Stream:
+    stream = load_stream(StreamConfig(name="split-digits"))
+    return replace(stream, tasks=tuple(replace(t, train=t.train[:70]) for t in stream.tasks[:3]))
+
+
+class PlainLwF(PlainLoop):
+    """A copy of the network at the start of a task answers beside it."""
+
+    def train_task(self, number: int) -> None:
+        self.before = copy.deepcopy(self.network)
+        super().train_task(number)
+
+    def batch_loss(self, indices: np.ndarray, learned: int) -> Tensor:
+        loss = super().batch_loss(indices, learned)
+        if self.scenario == "task-il":
+            groups = [list(task.classes) for task in self.stream.tasks[: learned - 1]]
+        else:
+            groups = [self.allowed(0, learned - 1)] if learned > 1 else []
+        alpha, temperature = float(self.values["lwf_alpha"]), float(self.values["lwf_temperature"])
+        with torch.no_grad():
+            old = self.before(self.x[indices])
+        now = self.network(self.x[indices])
+        for group in groups:
+            apart = nn.functional.kl_div(
+                torch.log_softmax(now[:, group] / temperature, 1),
+                torch.softmax(old[:, group] / temperature, 1),
+                reduction="batchmean",
+            )
+            loss = loss + alpha * temperature**2 * apart
+        return loss
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_whole_run_is_that_of_a_plain_loop(digits: Stream, scenario: Scenario) -> None:
+    """With SGD: a task's first gradient of the old outputs is zero up to rounding, of which Adam makes whole steps."""
+    given: dict[str, Value] = {"epochs": 2, "batch_size": 32, "optimizer": "sgd", "lr": 0.02}
+    run = RunSpec(0, 3, values_of(("lwf",), **given, lwf_alpha=0.8, lwf_temperature=1.7))
+    pack = finish(make_pack(digits, ("lwf",), (run,), scenario, NETWORK))
+    plain = PlainLwF(digits, run, scenario, NETWORK, joint=False)
+    assert plain.train() == pack.records[0].test
+    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    naive = finish(make_pack(digits, (), (RunSpec(0, 3, values_of((), **given)),), scenario, NETWORK))
+    assert (weights(pack)[0] - flat).abs().max() < 2e-6
+    assert (weights(pack) - weights(naive)).abs().max() > 1e-3
+
+
+def change_of_old_answers(alpha: float) -> float:
+    """How far the answers of task 0's outputs to the examples of task 1 move while task 1 is learned."""
+    stream = tiny_stream(n_tasks=2)
+    pack = make_pack(stream, ("lwf",), lwf_alpha=alpha, optimizer="sgd", lr=0.02, epochs=10)
+    x = pack.store[torch.from_numpy(stream.tasks[1].train)].unsqueeze(0)
+
+    def answers() -> Tensor:
+        return torch.softmax(pack.lifted(pack.layout.unflatten(pack.stack.theta), x)[..., :2], -1)
+
+    pack.step()
+    before = answers()
+    pack.step()
+    return float((answers() - before).abs().mean())
+
+
+def test_a_larger_alpha_keeps_more() -> None:
+    changes = [change_of_old_answers(alpha) for alpha in (0.0, 0.1, 0.3, 1.0)]
+    assert changes == sorted(changes, reverse=True)
+    assert changes[0] > 4 * changes[-1]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_old_outputs_move_only_where_it_is_on(alpha: float) -> None:
+    pack = make_pack(tiny_stream(), ("lwf",), lwf_alpha=alpha, weight_decay=0.01)
+    pack.step()
+    old = pack.layout.unflatten(pack.stack.theta.clone())
+    pack.step()
+    now = pack.layout.unflatten(pack.stack.theta)
+    for name in ("head.weight", "head.bias"):
+        assert torch.equal(old[name][0, :2], now[name][0, :2]) == (alpha == 0)
+        assert not torch.equal(old[name][0, 2:4], now[name][0, 2:4])
+        assert torch.equal(old[name][0, 4:], now[name][0, 4:])
+    assert pack.records[0].stored_bytes == (4 * pack.layout.size if alpha else 0)
+    assert torch.equal(pack.stack.states["lwf"]["old"], pack.stack.theta)
+
+
+# ------------------------------------------------------------------------- a teacher in a network of one's own
+
+
+class Noisy(nn.Module):
+    """It draws random numbers wherever it is called, in evaluation too."""
+
+    def __init__(self, n: int, n_outputs: int) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(n, 8), nn.Linear(8, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.body(x.flatten(1))
+        out: Tensor = self.head(torch.relu(hidden + 0.1 * torch.randn_like(hidden)))
+        return out
+
+
+def noisy(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return Noisy(int(np.prod(input_shape)), n_outputs)
+
+
+@pytest.mark.parametrize(
+    "network", [MOODY, NetworkConfig(name="tests.training.test_lwf:noisy")], ids=["moody", "noisy"]
+)
+def test_an_idle_teacher_leaves_no_trace(network: NetworkConfig) -> None:
+    def trained(*names: str, **given: Value) -> Pack:
+        return finish(make_pack(tiny_stream(), names, network=network, batch_size=6, scenario="class-il", **given))
+
+    naive, off, on = trained(), trained("lwf", lwf_alpha=0.0), trained("lwf", lwf_alpha=1.0)
+    if network is MOODY:
+        assert_same(naive, off)
+    else:  # evaluation draws too, so only the weights are comparable
+        assert torch.equal(weights(naive), weights(off))
+    for one, other in zip(naive.lifted.module.buffers(), off.lifted.module.buffers(), strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(weights(naive), weights(on))
+
+
+def test_the_teacher_answers_as_the_network_did_statistics_included() -> None:
+    pack = make_pack(tiny_stream(), ("lwf",), network=MOODY, batch_size=6)
+    pack.step()
+    module = pack.lifted.module
+    x = pack.store[torch.from_numpy(pack.stream.tasks[1].train[:9])].unsqueeze(0)
+    module.eval()
+    expected = pack.lifted(pack.layout.unflatten(pack.stack.theta), x).detach()
+    losses = Losses(pack, pack.stack, 1, 10)
+    with torch.no_grad():  # training goes on
+        module.get_buffer("2.running_mean").add_(1.0)
+        pack.stack.theta.add_(0.1)
+    module.train()
+    buffers, random = [b.clone() for b in module.buffers()], torch.get_rng_state()
+    answers = losses._before(pack.ingredients[0], x)
+    assert answers is not None
+    assert torch.equal(answers.logits, expected)
+    assert module.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(map(torch.equal, module.buffers(), buffers))
+
+
+def test_the_statistics_are_kept_when_a_run_is_restored() -> None:
+    stream = tiny_stream()
+    whole = finish(make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0))
+    pack = make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0)
+    pack.step()
+    assert_same(finish(Pack.restore(pack.checkpoint(), stream)), whole)
