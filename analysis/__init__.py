@@ -10,13 +10,14 @@ from analysis.choosing import choose, select, selection, test_accuracy
 from analysis.describing import study
 from analysis.fronts import Front, front, write_front
 from analysis.judging import compare, gate
-from analysis.loading import accuracy_matrix, curves, load
+from analysis.loading import accuracy_matrix, buffers, curves, load
 from analysis.reporting import report
 from analysis.tables import table
 
 __all__ = [
     "Front",
     "accuracy_matrix",
+    "buffers",
     "choose",
     "compare",
     "curves",

@@ -95,6 +95,15 @@ def curves(root: Root) -> pd.DataFrame:
     return frame(read_table(root, "curves"))
 
 
+def buffers(root: Root) -> pd.DataFrame:
+    """What was kept for rehearsal, long (trial, seed, ingredient, after_task, task, class, n_examples); may be empty.
+
+    One row for each class of each task of which the ingredient kept examples when `after_task` had ended. Folders
+    written before there was such a table have none.
+    """
+    return frame(read_table(root, "buffers"))
+
+
 def numbers(column: pd.Series) -> NDArray[np.float64]:
     """`column` as plain floats with NaN for null: for arithmetic inside a function, never for a result."""
     return column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from cfsweep.errors import InputError
-from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, SCHEMA_VERSION
+from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, SCHEMA_VERSION
 
-_EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA}
+_EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA, "buffers": BUFFERS_SCHEMA}
 
 
 def filesystem(root: str | Path) -> tuple[pafs.FileSystem, str]:

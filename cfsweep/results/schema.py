@@ -1,7 +1,8 @@
 """What the Parquet tables of a results folder hold.
 
 `runs/` has one row per run; `accuracy/` and `test/` hold the accuracy matrices in long form; `curves/` holds
-validation accuracy during training. A missing value is null, and `missing` says why.
+validation accuracy during training; `buffers/` says which examples were kept for rehearsal. A missing value is null,
+and `missing` says why.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
 NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL = -1, -2, 0
 
 RUN_STATES = ("done", "stopped", "failed")
-TABLES = ("runs", "accuracy", "test", "curves")
+TABLES = ("runs", "accuracy", "test", "curves", "buffers")
 
 _HYPER_TYPES = {"float": pa.float64(), "int": pa.int64(), "choice": pa.string()}
 
@@ -88,5 +89,20 @@ CURVES_SCHEMA = _schema(
         ("step", pa.int64()),
         ("eval_task", pa.int32()),
         ("accuracy", pa.float64()),
+    ]
+)
+
+# `buffers/`: how many examples of `task` that are of `class` the ingredient keeps after `after_task`; none, no row.
+BUFFERS_SCHEMA = _schema(
+    [
+        ("study_id", pa.string()),
+        ("trial", pa.int32()),
+        ("seed", pa.int32()),
+        ("attempt", pa.int32()),
+        ("ingredient", pa.string()),
+        ("after_task", pa.int32()),
+        ("task", pa.int32()),
+        ("class", pa.int32()),
+        ("n_examples", pa.int64()),
     ]
 )

@@ -14,7 +14,7 @@ import pyarrow as pa
 from cfsweep.config import ObjectiveConfig, StudyConfig, content_hash
 from cfsweep.hypers import Hyper, Value
 from cfsweep.metrics import METRICS, mixed, plasticity, stability, summarise
-from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, runs_schema
+from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, runs_schema
 from cfsweep.training.spec import PackReport, RunRecord, accuracy_rows
 
 PLANE = ("stability", "plasticity")
@@ -40,6 +40,7 @@ def schemas(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, pa.Sc
         "accuracy": ACCURACY_SCHEMA,
         "test": ACCURACY_SCHEMA,
         "curves": CURVES_SCHEMA,
+        "buffers": BUFFERS_SCHEMA,
     }
 
 
@@ -59,7 +60,7 @@ def objective_values(record: RunRecord, report: PackReport, objective: Objective
 
 def tables(config: StudyConfig, report: PackReport, ended: list[Ended]) -> dict[str, list[dict[str, Any]]]:
     """The rows that these runs add to each table."""
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("accuracy", "test", "curves", "runs")}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("accuracy", "test", "curves", "buffers", "runs")}
     for run in ended:
         ids = {
             "study_id": config.study_id,
@@ -80,6 +81,10 @@ def tables(config: StudyConfig, report: PackReport, ended: list[Ended]) -> dict[
         rows["curves"] += [
             {**ids, "task": task, "step": step, "eval_task": seen, "accuracy": accuracy}
             for task, step, seen, accuracy in run.record.curves
+        ]
+        rows["buffers"] += [
+            {**ids, "ingredient": name, "after_task": after, "task": task, "class": label, "n_examples": n}
+            for name, after, task, label, n in run.record.buffers
         ]
     return rows
 

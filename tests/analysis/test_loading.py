@@ -12,6 +12,8 @@ import analysis
 from analysis.describing import parse_study
 from analysis.loading import file_in, local_folder
 from cfsweep.errors import InputError
+from cfsweep.results.schema import BUFFERS_SCHEMA
+from cfsweep.results.writer import write_part
 from tests.analysis.folder import Folder, matrix_for
 
 
@@ -80,6 +82,22 @@ def test_curves(tmp_path: Path) -> None:
     assert analysis.curves(folder.write()).empty
     folder.curve(0, 0)
     assert len(analysis.curves(folder.write())) == 5 * (1 + 2 + 3)
+
+
+def test_buffers(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    columns = ["trial", "seed", "ingredient", "after_task", "task", "class", "n_examples"]
+    none = analysis.buffers(folder.write())  # as written before there was such a table
+    assert none.empty
+    assert none.columns.drop(["study_id", "attempt"]).tolist() == columns
+    rows = [(0, 0, "replay", 0, 0, 1, 5), (0, 0, "replay", 1, 0, 1, 3), (0, 0, "replay", 1, 1, 3, 2)]
+    for attempt, share in ((0, rows[:1]), (1, rows)):
+        ids = {"study_id": folder.study_id, "attempt": attempt}
+        part = [ids | dict(zip(columns, row, strict=True)) for row in share]
+        write_part(folder.root, "buffers", f"part-{attempt}", part, BUFFERS_SCHEMA)
+    read = analysis.buffers(folder.root)
+    assert list(read[columns].itertuples(index=False, name=None)) == rows
+    assert set(read["attempt"]) == {1}
 
 
 def test_a_bare_study_takes_defaults() -> None:

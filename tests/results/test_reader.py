@@ -10,7 +10,7 @@ import pytest
 from cfsweep.errors import InputError
 from cfsweep.results import reader
 from cfsweep.results.reader import filesystem, read_study, read_table
-from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, METADATA, SCHEMA_VERSION
+from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, METADATA, SCHEMA_VERSION
 from cfsweep.results.writer import write_part
 
 
@@ -80,7 +80,13 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "schema"), [("accuracy", ACCURACY_SCHEMA), ("test", ACCURACY_SCHEMA), ("curves", CURVES_SCHEMA)]
+    ("table", "schema"),
+    [
+        ("accuracy", ACCURACY_SCHEMA),
+        ("test", ACCURACY_SCHEMA),
+        ("curves", CURVES_SCHEMA),
+        ("buffers", BUFFERS_SCHEMA),
+    ],
 )
 def test_no_parts_yet_is_an_empty_table(tmp_path: Path, table: str, schema: pa.Schema) -> None:
     assert read_table(tmp_path, table).schema == schema

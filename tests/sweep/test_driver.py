@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
 
+import analysis
 from cfsweep.metrics import METRICS, mixed
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
 from cfsweep.training.pack import Pack
+from cfsweep.training.spec import PackReport
 from tests.sweep.in_process import Sweep, tiny
 
 
@@ -44,7 +46,7 @@ def test_the_objective_is_that_of_the_validation_matrix(sweep: Sweep) -> None:
 def test_each_part_carries_the_schema_version(sweep: Sweep) -> None:
     driver = sweep.train(sweep.open(tiny(trials=2)))
     parts = list(sweep.folder.root.glob("*/*.parquet"))
-    assert {p.parent.name for p in parts} == {"runs", "accuracy", "test"}
+    assert {p.parent.name for p in parts} == {"runs", "accuracy", "test", "buffers"}
     for part in parts:
         schema = pq.read_schema(part)
         assert schema.equals(driver.schemas[part.parent.name], check_metadata=False)
@@ -62,6 +64,35 @@ def test_curves_are_written_when_they_are_wanted(sweep: Sweep) -> None:
     lowest = [min(*dips[i], *ends[i + 1 :, i]) for i in range(4)]
     assert run["val_average_minimum_accuracy"] == pytest.approx(np.mean(lowest))
     assert run["val_worst_case_accuracy"] == pytest.approx(ends[4, 4] / 5 + 4 / 5 * np.mean(lowest))
+
+
+def test_what_was_kept_is_written_and_read(sweep: Sweep) -> None:
+    """After each task: as many as the buffer holds, of the tasks so far alone, in the numbers that the run reported."""
+    search = {"replay_ratio": {"choices": [0.0, 0.5]}, "replay_buffer": {"choices": [20, 100_000]}}
+    reported: dict[tuple[int, int], list[tuple[str, int, int, int, int]]] = {}
+    driver = sweep.open(tiny(search, {"ewc_lambda": 0.0}, trials=8, seeds=2))
+    take = driver.take_report
+
+    def watch(pack_id: str, report: PackReport) -> None:
+        reported.update({record.key: record.buffers for record in report.records})
+        take(pack_id, report)
+
+    driver.take_report = watch  # type: ignore[method-assign]
+    sweep.train(driver)
+    kept = analysis.buffers(sweep.folder.root)
+    runs = analysis.load(sweep.folder.root)
+    offered = np.cumsum([len(task.train) for task in sweep.stream.tasks])
+    assert set(zip(runs["hp_replay_ratio"] > 0, runs["hp_replay_buffer"], strict=True)) >= {(True, 20), (True, 100_000)}
+    assert (runs["hp_replay_ratio"] == 0).any()
+    for run in runs.itertuples():
+        mine = kept[(kept["trial"] == run.trial) & (kept["seed"] == run.seed)]
+        rows = mine[["ingredient", "after_task", "task", "class", "n_examples"]].itertuples(index=False, name=None)
+        assert list(rows) == reported[run.trial, run.seed]
+        capacity = run.hp_replay_buffer if run.hp_replay_ratio > 0 else 0
+        sizes = mine.groupby("after_task")["n_examples"].sum().to_dict()
+        assert sizes == {t: min(capacity, int(n)) for t, n in enumerate(offered) if capacity}
+        assert (mine["task"] <= mine["after_task"]).all()
+        assert all(row["class"] in sweep.stream.tasks[row["task"]].classes for row in mine.to_dict("records"))
 
 
 def test_without_curves_the_worst_case_is_null_with_its_reason(sweep: Sweep) -> None:
