@@ -32,7 +32,7 @@ class FeatureDistillation(Ingredient):
     summary = "keeps the features of chosen layers near what they were before the task"
     paper = "Jung et al. 2016, arXiv 1607.00122"
     hypers = (
-        Hyper("feature_weight", "float", 0.1, "strength of the distillation; 0 is off", low=0.0, acts="later"),
+        Hyper("feature_weight", "float", 0.01, "strength of the distillation; 0 is off", low=0.0, acts="later"),
         Hyper(
             "feature_layers",
             "choice",
