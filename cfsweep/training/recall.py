@@ -38,6 +38,8 @@ class Recall:
         else:
             lengths = [len(memory.indices) for memory in memories]
         self.rows = torch.tensor([length > 0 for length in lengths], device=parts.device)
+        if self.pool is not None:  # one that is switched off must not even see the network with its examples
+            self.rows = stack.over_rows(ingredient.reaches_old, stack.values)
         places = np.stack(
             [
                 generator(run.seed, "recall", task).integers(max(1, length), size=(n_steps, size))

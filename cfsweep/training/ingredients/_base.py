@@ -187,7 +187,8 @@ class Ingredient(ABC):
 
     def reaches_old(self, values: Values) -> Tensor:
         """Whether `loss` or the recalled examples train outputs of old tasks too, a bool scalar; elsewhere outputs
-        that are closed to every example of the batches are held still. Needed with `recall_size`."""
+        that are closed to every example of the batches are held still. Needed with `recall_size`; with `imagine`,
+        nothing is recalled where it is false."""
         raise NotImplementedError
 
     def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
