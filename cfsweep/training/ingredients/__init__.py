@@ -10,10 +10,12 @@ from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import BASE_HYPERS, Hyper, layer_names
 from cfsweep.training.ingredients._base import Answers, Batch, Context, Ingredient, Memory, Sample, State, Values
 from cfsweep.training.ingredients.a_gem import AGem
+from cfsweep.training.ingredients.adapters import Adapters
 from cfsweep.training.ingredients.der import DerPlusPlus
 from cfsweep.training.ingredients.er_ace import ErAce
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
+from cfsweep.training.ingredients.freeze import Freeze
 from cfsweep.training.ingredients.l2_sp import L2SP
 from cfsweep.training.ingredients.lwf import LwF
 from cfsweep.training.ingredients.mas import MAS
@@ -23,7 +25,21 @@ from cfsweep.training.ingredients.si import SI
 
 registry: dict[str, type[Ingredient]] = {
     kind.name: kind
-    for kind in (EWC, L2SP, SI, MAS, Replay, ErAce, DerPlusPlus, AGem, LwF, FeatureDistillation, PackNet)
+    for kind in (
+        EWC,
+        L2SP,
+        SI,
+        MAS,
+        Replay,
+        ErAce,
+        DerPlusPlus,
+        AGem,
+        LwF,
+        FeatureDistillation,
+        PackNet,
+        Adapters,
+        Freeze,
+    )
 }
 
 __all__ = [
