@@ -37,24 +37,48 @@ def walk(state: State, theta: Tensor, steps: list[tuple[list[float], list[float]
 
 
 def test_by_hand() -> None:
-    """Three weights from (0, 1, 2), ξ = 0.1875.
+    """Four weights from (0, 1, 2, 0), ξ = 0.1875.
 
     The first moves by -0.5 against the slope 2, then by -0.25 along the slope -1: ω = 1 - 0.25 = 0.75, Δ² = 0.5625,
-    Ω = 0.75 / 0.75 = 1. The second moves by 0.5 up the slope 2: ω = -1, cut off at 0. The third stays. At the
-    distances (2, 2, 2) from the anchor and c = 3 the penalty 3·1·2² = 12 has the gradient (2·3·1·2, 0, 0).
+    Ω = 0.75 / 0.75 = 1. The second moves by 0.5 up the slope 2: ω = -1, cut off at 0. The third stays. The fourth does
+    as the first. At the distance 2 from the anchor and c = 3 a weight of Ω = 1 has the gradient 2·3·1·2 = 12.
     """
-    start = torch.tensor([0.0, 1.0, 2.0])
-    steps = [([2.0, 2.0, 5.0], [-0.5, 0.5, 0.0]), ([-1.0, 0.0, 5.0], [-0.25, 0.0, 0.0])]
+    start = torch.tensor([0.0, 1.0, 2.0, 0.0])
+    steps = [([2.0, 2.0, 5.0, 2.0], [-0.5, 0.5, 0.0, -0.5]), ([-1.0, 0.0, 5.0, -1.0], [-0.25, 0.0, 0.0, -0.25])]
     theta, state = walk(si().initial_state(start), start, steps)
-    assert state["importance"].tolist() == [1.0, 0.0, 0.0]
-    assert state["anchor"].tolist() == [-0.75, 1.5, 2.0]
-    assert state["path"].tolist() == [0.0, 0.0, 0.0]
-    assert si().gradient(torch.ones(3), theta + 2, state, VALUES).tolist() == [13.0, 1.0, 1.0]
+    assert state["importance"].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert state["anchor"].tolist() == [-0.75, 1.5, 2.0, -0.75]
+    assert state["path"].tolist() == [0.0, 0.0, 0.0, 0.0]
+    assert si().gradient(torch.ones(4), theta + 2, state, VALUES).tolist() == [13.0, 1.0, 1.0, 13.0]
 
-    # A second task: ω = (-1, 0.375, 0) over Δ² = (0.25, 0.0625, 0) gives (-16/7, 1.5, 0) on top of (1, 0, 0).
-    theta, state = walk(state, theta, [([2.0, -1.5, 0.0], [0.5, 0.25, 0.0])])
-    assert state["importance"].tolist() == [0.0, 1.5, 0.0]
-    assert state["anchor"].tolist() == [-0.25, 1.75, 2.0]
+    # A second task: ω = (-1, 0.375, 0, 0.375) over Δ² + ξ = (0.4375, 0.25, 0.1875, 0.25) comes on top.
+    theta, state = walk(state, theta, [([2.0, -1.5, 0.0, -1.5], [0.5, 0.25, 0.0, 0.25])])
+    assert state["importance"].tolist() == [0.0, 1.5, 0.0, 2.5]
+    assert state["anchor"].tolist() == [-0.25, 1.75, 2.0, -0.5]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_importance_over_random_walks_is_that_of_each_weight_alone(seed: int) -> None:
+    """Gradients and steps that have nothing to do with each other: many a path integral is negative."""
+    torch.manual_seed(seed)
+    tasks = torch.randn(4, 3, 2, 30)  # tasks, steps, (gradient, change), weights
+    theta = torch.randn(30)
+    expected, cut = [], 0
+    for k in range(30):
+        importance, xi = 0.0, 0.1875
+        for task in tasks[..., k].tolist():
+            path, moved = 0.0, 0.0
+            for gradient, change in task:
+                path -= gradient * change
+                moved += change
+            cut += importance + path / (moved**2 + xi) < 0
+            importance = max(0.0, importance + path / (moved**2 + xi))
+        expected.append(importance)
+    state = si().initial_state(theta)
+    for task in tasks.tolist():
+        theta, state = walk(state, theta, [(gradient, change) for gradient, change in task])
+    assert 10 < cut < 110
+    torch.testing.assert_close(state["importance"], torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
