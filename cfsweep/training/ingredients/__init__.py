@@ -11,10 +11,14 @@ from cfsweep.hypers import BASE_HYPERS, Hyper, layer_names
 from cfsweep.training.ingredients._base import Answers, Batch, Context, Ingredient, Memory, Sample, State, Values
 from cfsweep.training.ingredients.a_gem import AGem
 from cfsweep.training.ingredients.adapters import Adapters
+from cfsweep.training.ingredients.cosine import Cosine
 from cfsweep.training.ingredients.der import DerPlusPlus
+from cfsweep.training.ingredients.discriminative_lr import DiscriminativeLR
+from cfsweep.training.ingredients.early_stopping import EarlyStopping
 from cfsweep.training.ingredients.er_ace import ErAce
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
+from cfsweep.training.ingredients.forgetting_limit import ForgettingLimit
 from cfsweep.training.ingredients.freeze import Freeze
 from cfsweep.training.ingredients.l2_sp import L2SP
 from cfsweep.training.ingredients.lwf import LwF
@@ -22,6 +26,7 @@ from cfsweep.training.ingredients.mas import MAS
 from cfsweep.training.ingredients.packnet import PackNet
 from cfsweep.training.ingredients.replay import Replay
 from cfsweep.training.ingredients.si import SI
+from cfsweep.training.ingredients.warmup import Warmup
 
 registry: dict[str, type[Ingredient]] = {
     kind.name: kind
@@ -39,6 +44,11 @@ registry: dict[str, type[Ingredient]] = {
         PackNet,
         Adapters,
         Freeze,
+        DiscriminativeLR,
+        Warmup,
+        Cosine,
+        EarlyStopping,
+        ForgettingLimit,
     )
 }
 

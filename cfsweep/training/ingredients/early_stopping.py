@@ -1,0 +1,70 @@
+"""Early stopping: a task ends for a run when its validation accuracy no longer rises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from cfsweep.hypers import Hyper, Value
+from cfsweep.training.ingredients._base import Context, Ingredient, State, Values
+
+REASON = "packnet cuts and retrains at the end of a task, which a run that has stopped never reaches"
+
+
+class EarlyStopping(Ingredient):
+    """After each epoch the validation accuracy on the current task is compared with the best so far in this task. A
+    run whose accuracy has not risen above it for `patience` epochs in a row has finished the task. Stopped or not, it
+    ends the task with the weights of its best epoch, the first of equals.
+
+    It trains on no validation example, but it chooses by them, so the accuracies on them are no longer those of
+    untouched data; those on test data are. The weights alone go back: what other ingredients noted on the way (the
+    path of `si`), and the running statistics of batch norms, are those of the last step.
+
+    References:
+        Goodfellow, Bengio & Courville 2016, "Deep Learning", algorithm 7.1 with n = one epoch and p = `patience`; the
+        epochs of the trial bound it. Prechelt 1998, "Early Stopping - But When?", compares criteria; his UP_s wants
+        the error to rise s times in a row, where patience also counts an epoch that is just no better than the best.
+    """
+
+    name = "early-stopping"
+    family = "schedule"
+    summary = "a task ends when its validation accuracy no longer rises, with the best epoch's weights"
+    paper = "Goodfellow et al. 2016, Deep Learning, algorithm 7.1; Prechelt 1998"
+    hypers = (Hyper("patience", "int", 3, "epochs without a new best accuracy that end the task; 0 is off", low=0),)
+    excludes = {"packnet": REASON}
+
+    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+        super().__init__(context, settings)
+        self.epochs = int(settings["epochs"])
+
+    def initial_state(self, like: Tensor) -> State:
+        return self._fresh(like)
+
+    def n_checks(self, epochs: int) -> int:
+        return epochs
+
+    def check(
+        self, theta: Tensor, state: State, values: Values, accuracies: Tensor, task: int, number: int
+    ) -> tuple[Tensor, State, Tensor]:
+        if number == 0:
+            return theta, self._fresh(theta), torch.zeros((), dtype=torch.bool, device=theta.device)
+        risen = accuracies[task] > state["accuracy"]
+        best = {
+            "accuracy": torch.where(risen, accuracies[task], state["accuracy"]),
+            "weights": torch.where(risen, theta, state["weights"]),
+            "waited": torch.where(risen, 0, state["waited"] + 1),
+        }
+        patience = values["patience"]
+        finished = (patience > 0) & ((best["waited"] >= patience) | (number == self.epochs))
+        return torch.where(finished, best["weights"], theta), best, finished
+
+    @staticmethod
+    def _fresh(theta: Tensor) -> State:
+        """The first epoch is better than that, whatever its accuracy."""
+        return {
+            "accuracy": torch.full((), -1.0, dtype=torch.float64, device=theta.device),
+            "weights": theta.clone(),
+            "waited": torch.zeros((), dtype=torch.int64, device=theta.device),
+        }
