@@ -105,8 +105,9 @@ def make_pack(
 
 
 def scenario_for(*ingredients: str) -> Scenario:
-    """The first scenario that all of them know."""
-    return next((s for s in SCENARIOS if all(s in registry[name].scenarios for name in ingredients)), SCENARIOS[0])
+    """The first scenario that all of them know; where there is none, or an ingredient is unknown, the first one."""
+    known = [registry[name].scenarios for name in ingredients if name in registry]
+    return next((s for s in SCENARIOS if all(s in scenarios for scenarios in known)), SCENARIOS[0])
 
 
 def finish(pack: Pack) -> Pack:
