@@ -31,7 +31,7 @@ class Replay(Ingredient):
 
     name = "replay"
     family = "rehearsal"
-    summary = "a share of each mini-batch comes from a reservoir of old examples"
+    summary = "a share of each mini-batch comes from a buffer of old examples"
     paper = "Chaudhry et al. 2019, arXiv 1902.10486"
     hypers = (
         Hyper(
