@@ -20,6 +20,7 @@ from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
 from cfsweep.training.ingredients.forgetting_limit import ForgettingLimit
 from cfsweep.training.ingredients.freeze import Freeze
+from cfsweep.training.ingredients.generative_replay import GenerativeReplay
 from cfsweep.training.ingredients.l2_sp import L2SP
 from cfsweep.training.ingredients.lwf import LwF
 from cfsweep.training.ingredients.mas import MAS
@@ -39,6 +40,7 @@ registry: dict[str, type[Ingredient]] = {
         ErAce,
         DerPlusPlus,
         AGem,
+        GenerativeReplay,
         LwF,
         FeatureDistillation,
         PackNet,
