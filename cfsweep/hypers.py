@@ -85,6 +85,14 @@ def layer_names(text: str) -> tuple[str, ...]:
 # The hyperparameters of every trial; the ingredients add theirs.
 BASE_HYPERS: tuple[Hyper, ...] = (
     Hyper("optimizer", "choice", "adam", "the update rule", choices=("sgd", "adam", "adamw"), structural=True),
+    Hyper(
+        "optimizer_state",
+        "choice",
+        "fresh",
+        "whether a task's optimizer begins afresh or goes on with the moments of the task before",
+        choices=("fresh", "kept"),
+        structural=True,
+    ),
     Hyper("epochs", "int", 5, "passes over each task's training data", low=1, structural=True),
     Hyper("batch_size", "int", 64, "examples per step", low=1, structural=True),
     Hyper("lr", "float", 1e-3, "learning rate", low=0.0, low_open=True),

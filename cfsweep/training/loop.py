@@ -29,7 +29,8 @@ class TaskLoop:
     `on_curve(step, moving)` is called at the steps where curves are to be noted, with the rows (rows,) bool that have
     not finished the task; `accuracies(learned)` gives the validation accuracies (rows, T) of the tasks seen.
 
-    The optimizer starts afresh with each task.
+    The optimizer starts afresh with each task, or goes on from where the last one ended (`optimizer_state`); then its
+    step is counted over all tasks.
     """
 
     def __init__(
@@ -56,7 +57,11 @@ class TaskLoop:
         )
         self.orders = torch.from_numpy(order).to(parts.device)  # (rows, epochs, n)
         self.present = self._present(order)  # (rows, T) bool: the tasks that examples are drawn from
-        self.state = {name: torch.zeros_like(self.stack.theta) for name in optimizers.STATE_NAMES[self.optimizer]}
+        self.keeps_state = parts.settings["optimizer_state"] == "kept"
+        self.state = self.stack.optimizer or {
+            name: torch.zeros_like(self.stack.theta) for name in optimizers.STATE_NAMES[self.optimizer]
+        }
+        self.steps_before = self.stack.optimizer_steps
         self.bad_step = torch.full((len(self.stack),), -1, device=parts.device)
         self.finished_at = torch.full((len(self.stack),), -1, device=parts.device)  # the step of a `check` that said so
         self.total = self.epochs * -(-examples.size // self.batch_size)
@@ -92,7 +97,7 @@ class TaskLoop:
         parts.lifted.module.train()
         self._check()
         self._make_leaves()
-        self.keep = self._keep()
+        self._hold()
         # Only a network that is called as it is may draw random numbers of torch's own (dropout).
         with torch.random.fork_rng(devices=[], enabled=not parts.lifted.liftable):
             if not parts.lifted.liftable:
@@ -107,6 +112,9 @@ class TaskLoop:
                     break
         if mid_step == self.total:
             self._mid_task()
+        if self.keeps_state:
+            # All steps count, also those that nobody took any more: how many they were depends on the neighbours.
+            self.stack.optimizer, self.stack.optimizer_steps = self.state, self.steps_before + self.total
 
     def _one_step(self, indices: Tensor) -> None:
         """One mini-batch of every row; `indices` is (rows, batch)."""
@@ -141,7 +149,7 @@ class TaskLoop:
             gradient,
             {k: v[rows] for k, v in self.state.items()},
             rates,
-            self.step,
+            self.steps_before + self.step,
             optimizers.keep_rows(self.keep, rows),
         )
         for ingredient in self.noting:

@@ -50,6 +50,8 @@ class Stack:
             i.name: _stacked([i.initial_state(weights) for weights in theta]) for i in ingredients
         }
         self.memories = {i.name: [EMPTY_MEMORY] * len(runs) for i in ingredients}
+        self.optimizer: State = {}  # what the optimizer keeps from task to task, if it does, and after how many steps
+        self.optimizer_steps = 0
         self.spread("start")
 
     def __len__(self) -> int:
@@ -96,6 +98,8 @@ class Stack:
             "row_of": self.row_of.tolist(),
             "theta": self.theta,
             "states": self.states,
+            "optimizer": self.optimizer,
+            "optimizer_steps": self.optimizer_steps,
             "memories": memories,
             "representatives": [self.runs.index(run) for run in self.representatives],
         }
@@ -103,6 +107,7 @@ class Stack:
     def load_content(self, content: Mapping[str, Any]) -> None:
         """Inverse of `to_content`."""
         self.alive, self.theta, self.states = content["alive"], content["theta"], content["states"]
+        self.optimizer, self.optimizer_steps = content["optimizer"], content["optimizer_steps"]
         self.row_of = np.asarray(content["row_of"], np.int64)
         self.memories = {
             name: [
@@ -126,6 +131,7 @@ class Stack:
         index = torch.from_numpy(rows).to(self.theta.device)
         self.theta = self.theta[index]
         self.states = {n: {k: v[index] for k, v in s.items()} for n, s in self.states.items()}
+        self.optimizer = {name: value[index] for name, value in self.optimizer.items()}
         self.memories = {name: [memories[r] for r in rows] for name, memories in self.memories.items()}
         return index
 
