@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.reproduction import head_to_head, mnist_fashion, mnist_halves, split_mnist
+from benchmarks.reproduction import head_to_head, mnist_fashion, mnist_halves, remedies, split_mnist
 from benchmarks.reproduction.model import Table
 from benchmarks.reproduction.report import report
 from benchmarks.reproduction.runner import Job, jobs_of, run
@@ -24,7 +24,7 @@ from cfsweep.errors import CfsweepError, InputError
 from cfsweep.files import write_atomically
 from cfsweep.sweep.launch import Workers
 
-TABLES = (split_mnist.TABLE, head_to_head.TABLE, mnist_fashion.TABLE, mnist_halves.TABLE)
+TABLES = (split_mnist.TABLE, head_to_head.TABLE, mnist_fashion.TABLE, mnist_halves.TABLE, remedies.TABLE)
 PAGE = Path(__file__).parent.parent / "docs" / "reproduction.md"
 EXIT_INTERRUPTED = 130
 

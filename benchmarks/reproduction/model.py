@@ -88,7 +88,7 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """A published table: its source, how many training images the data sets were published with, the facts that a
-    reader needs to judge the comparison, its rows."""
+    reader needs to judge the comparison, its rows. `side_by_side` shows one line per method, and what it costs."""
 
     name: str
     title: str
@@ -96,6 +96,7 @@ class Table:
     published_images: int
     facts: tuple[str, ...]
     rows: tuple[Row, ...]
+    side_by_side: bool = False
 
     def key(self, row: Row) -> str:
         """The row's folder below the output folder, and its name everywhere."""

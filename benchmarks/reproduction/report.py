@@ -12,6 +12,7 @@ import analysis
 from benchmarks.reproduction.measured import Measured, measured
 from benchmarks.reproduction.model import UNEXPLAINED, WITHIN, Claim, Quantity, Row, Table, Why, verdict
 from benchmarks.reproduction.runner import Job
+from benchmarks.reproduction.side_by_side import markdown, number, side_by_side
 
 Results = Mapping[str, Measured | str]
 SIGNS = {"about": "", "below": "< ", "above": "> ", "exactly": ""}
@@ -36,21 +37,14 @@ def report(tables: Sequence[Table], jobs: Sequence[Job], command: str) -> str:
     for table in tables:
         parts += [f"## {table.title}", f"Source: {table.source}. {_images(table, results)}"]
         parts.append("\n".join(f"- {fact}" for fact in table.facts))
-        parts.append(_lines(table, [row for row in table.rows if not row.experiment], results))
+        shown = [row for row in table.rows if not row.experiment]
+        parts.append(side_by_side(table, results) if table.side_by_side else _lines(table, shown, results))
         experiments = [row for row in table.rows if row.experiment]
         if experiments:
             parts += ["### Experiments", _lines(table, experiments, results)]
         parts += [_trace(row, results[table.key(row)]) for row in table.rows if row.trace]
         parts += [_front(by_key[table.key(row)], results[table.key(row)]) for row in table.rows if row.front]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def number(mean: float, sd: float | None = None) -> str:
-    """
-    >>> number(97.7, 0.814), number(-65.3)
-    ('97.70 ± 0.81', '-65.30')
-    """
-    return f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
 
 
 def _claim(claim: Claim | None) -> str:
@@ -86,18 +80,6 @@ def _lines(table: Table, rows: Sequence[Row], results: Results) -> str:
             name = f"`{row.name}`" if place == 0 else ""
             lines.append((name, *line(row, quantity, results[table.key(row)], results)))
     return markdown(heads, lines)
-
-
-def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """
-    >>> print(markdown(("a", "b"), [("1", "2")]))
-    | a | b |
-    |---|---|
-    | 1 | 2 |
-    """
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, *lines)).replace(
-        "\n", "\n|" + "---|" * len(heads) + "\n", 1
-    )
 
 
 def _summary(tables: Sequence[Table], results: Results) -> str:

@@ -34,11 +34,11 @@ class SI(Ingredient):
     summary = "quadratic penalty toward old weights, weighted by what each did for the loss on its path"
     paper = "Zenke, Poole & Ganguli 2017, ICML, arXiv 1703.04200"
     hypers = (
-        Hyper("si_c", "float", 0.1, "strength of the penalty; 0 is off", low=0.0, acts="later"),
+        Hyper("si_c", "float", 1.0, "strength of the penalty; 0 is off", low=0.0, acts="later"),
         Hyper(
             "si_damping",
             "float",
-            0.1,
+            1e-3,
             "bounds the importance of weights that hardly moved (the paper's xi)",
             low=0.0,
             low_open=True,
