@@ -18,7 +18,9 @@ from cfsweep.sweep import launch, study
 from cfsweep.sweep.folder import Folder, check_data
 from cfsweep.sweep.launch import Workers
 from cfsweep.sweep.progress import Display
-from cfsweep.sweep.space import check_space
+from cfsweep.sweep.space import check_study
+
+AT_LEAST_TASKS = 2  # of every stream here; how many more there are is known once it is loaded
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ def check(jobs: Sequence[Job]) -> None:
     """Finds what cannot work before anything is trained.
 
     Raises:
-        InputError: a row asks for an ingredient or a hyperparameter that there is not.
+        InputError: a row asks for an ingredient or a hyperparameter that there is not, or in a scenario that the
+            ingredient does not know.
     """
     for job in jobs:
-        check_space(job.config.space, job.key)
+        check_study(job.config, AT_LEAST_TASKS, job.key)
 
 
 def run(jobs: Sequence[Job], workers: Workers, console: Console) -> bool:

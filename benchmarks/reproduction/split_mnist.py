@@ -109,13 +109,26 @@ def _joint(scenario: Scenario, claim: float) -> Row:
     return Row(f"all-data-{scenario}", "all data", "epochs 6, joint", study, quantities, trial=JOINT_TRIAL)
 
 
-FEWER_PASSES = Why(
-    "the same steps go more often over fewer images here; as many passes as in the source come near it",
-    ("split-mnist/naive-4-epochs-task-il",),
-)
+def _fewer_passes(method: str, scenario: Scenario) -> Why:
+    """Trained to certainty, the network has next to no Fisher; with as many passes as in the source it has."""
+    return Why(
+        "as many steps go more often over fewer images here, until the Fisher is next to nothing; with as many passes "
+        "over each image as in the source, the penalty acts as it does there",
+        (f"split-mnist/{method}-4-epochs-{scenario}",),
+    )
+
+
 PENALTIES = (
-    _Method("naive", "naive", (93.46, 55.16, 19.71), whys={"task-il": FEWER_PASSES}),
-    _Method("ewc", "EWC", (97.70, 58.85, 19.80), ("ewc_lambda", (200.0, 200.0, 1200.0)), ("ewc",), EWC),
+    _Method("naive", "naive", (93.46, 55.16, 19.71)),
+    _Method(
+        "ewc",
+        "EWC",
+        (97.70, 58.85, 19.80),
+        ("ewc_lambda", (200.0, 200.0, 1200.0)),
+        ("ewc",),
+        EWC,
+        whys={scenario: _fewer_passes("ewc", scenario) for scenario in SCENARIOS[:2]},
+    ),
     _Method(
         "online-ewc",
         "online EWC",
@@ -123,6 +136,7 @@ PENALTIES = (
         ("ewc_lambda", (800.0, 1400.0, 200.0)),
         ("ewc",),
         {**EWC, "ewc_mode": "online", "ewc_gamma": 1.0},
+        whys={"task-il": _fewer_passes("online-ewc", "task-il")},
     ),
     _Method("si", "SI", (98.56, 64.76, 19.67), ("si_c", (300.0, 3000.0, 600.0)), ("si",), {"si_damping": 0.1}),
     _Method("mas", "MAS", (99.22, 68.57, 19.52), ("mas_lambda", (0.5, 5000.0, 0.5)), ("mas",), {"mas_examples": 0}),
