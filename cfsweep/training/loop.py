@@ -29,8 +29,8 @@ class TaskLoop:
     `on_curve(step, moving)` is called at the steps where curves are to be noted, with the rows (rows,) bool that have
     not finished the task; `accuracies(learned)` gives the validation accuracies (rows, T) of the tasks seen.
 
-    The optimizer starts afresh with each task, or goes on from where the last one ended (`optimizer_state`); then its
-    step is counted over all tasks.
+    The optimizer starts afresh with each task, or goes on from where the last one ended (`optimizer_state`), whatever
+    became of the weights in between; then its step is counted over all tasks.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class TaskLoop:
             name: torch.zeros_like(self.stack.theta) for name in optimizers.STATE_NAMES[self.optimizer]
         }
         self.steps_before = self.stack.optimizer_steps
+        self.aside = {name: torch.zeros_like(value) for name, value in self.state.items() if self.keeps_state}
         self.bad_step = torch.full((len(self.stack),), -1, device=parts.device)
         self.finished_at = torch.full((len(self.stack),), -1, device=parts.device)  # the step of a `check` that said so
         self.total = self.epochs * -(-examples.size // self.batch_size)
@@ -114,7 +115,8 @@ class TaskLoop:
             self._mid_task()
         if self.keeps_state:
             # All steps count, also those that nobody took any more: how many they were depends on the neighbours.
-            self.stack.optimizer, self.stack.optimizer_steps = self.state, self.steps_before + self.total
+            self.stack.optimizer_steps = n = self.steps_before + self.total
+            self.stack.optimizer = {k: v + self.aside[k] * optimizers.fullness(k, n) for k, v in self.state.items()}
 
     def _one_step(self, indices: Tensor) -> None:
         """One mini-batch of every row; `indices` is (rows, batch)."""
@@ -136,22 +138,17 @@ class TaskLoop:
 
         gradient = flat(slopes.gradients, out=self.scratch[: len(theta)])
         noted = (gradient.clone(), theta.clone()) if self.noting else ()
+        keep = optimizers.keep_rows(self.keep, rows)
         for ingredient in self.steering:
             gradient = stack.over_rows(ingredient.gradient, gradient, theta, *self._own(ingredient, rows))
         for name, reference in slopes.references.items():
             ingredient = self.losses.recalls[name][0]
-            gradient = stack.over_rows(ingredient.project, gradient, flat(reference), self._own(ingredient, rows)[1])
+            seen = optimizers.hold(flat(reference), keep)  # what is held still can neither help nor harm
+            gradient = stack.over_rows(ingredient.project, gradient, seen, self._own(ingredient, rows)[1])
         if self.checking:  # 0 * NaN would move a run that has finished
             gradient.masked_fill_(self._finished(theta, rows), 0.0)
-        optimizers.update(
-            self.optimizer,
-            theta,
-            gradient,
-            {k: v[rows] for k, v in self.state.items()},
-            rates,
-            self.steps_before + self.step,
-            optimizers.keep_rows(self.keep, rows),
-        )
+        state = {k: v[rows] for k, v in self.state.items()}
+        optimizers.update(self.optimizer, theta, gradient, state, rates, self.steps_before + self.step, keep)
         for ingredient in self.noting:
             changed = stack.over_rows(ingredient.after_step, *noted, theta, *self._own(ingredient, rows))
             self._note(ingredient, changed, rows)
@@ -189,13 +186,14 @@ class TaskLoop:
     # ------------------------------------------------------------------ events within the task
 
     def _mid_task(self) -> None:
-        """Lets the ingredients cut, and clears the optimizer's state of every weight that may no longer move."""
+        """Lets the ingredients cut."""
         stack = self.stack
         moved = stack.spread("mid") if self.task == 0 else None
         if moved is not None:
             self.orders, self.present, self.bad_step = self.orders[moved], self.present[moved], self.bad_step[moved]
             self.finished_at = self.finished_at[moved]
             self.state = {name: value[moved] for name, value in self.state.items()}
+            self.aside = {name: value[moved] for name, value in self.aside.items()}
             self.rate_by_weight = self._rate_by_weight()
         with torch.no_grad():
             for ingredient in self.cutting:
@@ -233,9 +231,16 @@ class TaskLoop:
         return bool((self.finished_at >= 0).all())
 
     def _hold(self) -> None:
+        """Clears the optimizer's state of every weight that may no longer move in this task. If it is to be kept, it is
+        set aside, as an estimate without bias: Adam would step far too wide from moments that are zero after many
+        steps."""
         self.keep = self._keep()
-        for value in self.state.values():
+        for name, value in self.state.items():
+            whole = value.clone() if self.keeps_state else value
             optimizers.hold(value.masked_fill_(self._finished(value), 0.0), self.keep)
+            if self.keeps_state:
+                n_steps = max(1, self.steps_before + self.step)
+                self.aside[name] += torch.where(value == whole, 0.0, whole) / optimizers.fullness(name, n_steps)
 
     def _keep(self) -> optimizers.Keep:
         """What may move: outputs open to some example of this task's batches, less what ingredients freeze, and

@@ -74,6 +74,19 @@ def hold(values: Tensor, keep: Keep) -> Tensor:
     return values
 
 
+def fullness(name: str, n_steps: int) -> float:
+    """What share of its expected value the state `name` has after `n_steps` steps from zero, in (0, 1].
+
+    References:
+        Kingma & Ba 2015, section 3: what the moments are divided by. The momentum of sgd is not corrected.
+
+    >>> fullness("mean", 2), fullness("momentum", 2)
+    (0.18999999999999995, 1.0)
+    """
+    beta = {"mean": BETA1, "square": BETA2}.get(name)
+    return 1.0 if beta is None else 1 - beta**n_steps
+
+
 def update(
     name: str,
     theta: Tensor,
@@ -86,7 +99,7 @@ def update(
     """One step of optimizer `name` on `theta` (rows, P), in place; `gradient` is used as scratch.
 
     A weight whose `keep` factor is 0, and whose state is 0, does not move by a single bit: neither by its gradient,
-    nor by momentum, nor by decay. `step` counts from 1 within a task.
+    nor by momentum, nor by decay. `step` counts from 1, and from where the state was zero.
 
     References:
         Kingma & Ba 2015, algorithm 1 (adam); Loshchilov & Hutter 2019, algorithm 2 (adamw); Sutskever et al. 2013

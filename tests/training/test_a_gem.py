@@ -104,6 +104,26 @@ def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int) -> N
     assert pack.records[0].stored_bytes == 9 * 36 * 4
 
 
+class PlainAGemFrozen(PlainAGem):
+    """After the first task the lowest layer does not move, so its gradients are none."""
+
+    def gradient(self, indices: np.ndarray, learned: int) -> list[Tensor]:
+        gradient = super().gradient(indices, learned)
+        return gradient if learned == 1 else [torch.zeros_like(g) for g in gradient[:2]] + gradient[2:]
+
+
+def test_weights_that_are_held_still_have_no_say() -> None:
+    stream, names = tiny_stream(), ("a-gem", "freeze")
+    values = values_of(names, optimizer="sgd", lr=0.02, a_gem_buffer=9, freeze_depth=1)
+    run = RunSpec(0, 0, values)
+    plain = PlainAGemFrozen(stream, run, "domain-il")
+    plain.train()
+    pack = finish(make_pack(stream, names, (run,), "domain-il"))
+    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    assert plain.n_projected > 0
+    assert (pack.stack.theta[0] - flat).abs().max() < 5e-6
+
+
 @pytest.mark.parametrize("value", [-1, 2.5])
 def test_values_outside_the_rules_are_refused(value: float) -> None:
     (hyper,) = registry["a-gem"].hypers

@@ -63,11 +63,14 @@ def test_it_is_algorithm_7_1() -> None:
             assert walk(accuracies, patience) == algorithm_7_1(accuracies, patience)
 
 
-def plain_task(plain: PlainSteps, task: int, patience: int) -> tuple[int, int]:
-    """Early stopping by hand; returns the steps taken, and the epoch whose weights were kept."""
+def plain_task(
+    plain: PlainSteps, task: int, patience: int, optimizer: torch.optim.Optimizer | None = None
+) -> tuple[int, int]:
+    """Early stopping by hand, with a fresh optimizer if none is given; returns the steps taken, and the epoch whose
+    weights were kept."""
     per_epoch = plain.n_steps(task) // EPOCHS
     best: tuple[float, int, Tensor] | None = None
-    for step in plain.steps(task, plain.optimizer()):
+    for step in plain.steps(task, optimizer or plain.optimizer()):
         if step % per_epoch:
             continue
         epoch, accuracy = step // per_epoch, plain.validation(task + 1)[task]

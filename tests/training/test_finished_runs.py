@@ -99,6 +99,18 @@ def test_alone_and_beside_others_all_is_the_same_curves_and_steps_too(name: str,
     assert_equal(weights(finish(pack_of((), (naive,))))[0], weights(together)[OFF])
 
 
+@optimizers
+@stopping
+def test_so_it_is_with_an_optimizer_that_goes_on(name: str, optimizer: str) -> None:
+    runs = runs_of((name,), optimizer=optimizer, optimizer_state="kept")
+    together = finish(pack_of((name,), runs))
+    assert len({record.steps for record in together.records}) > 2
+    for k, run in enumerate(runs):
+        alone = finish(pack_of((name,), (run,)))
+        assert outcomes(alone)[0] == outcomes(together)[k]
+        assert_equal(weights(alone)[0], weights(together)[k])
+
+
 @stopping
 def test_a_task_ends_when_every_run_has_finished_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []

@@ -1,4 +1,4 @@
-"""An optimizer that goes on from task to task: as torch's own would, and the same after a checkpoint."""
+"""An optimizer that goes on from task to task: as torch's own would, also where weights or runs rest for a while."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.training.batches import orders
 from cfsweep.training.ingredients import hypers_of
+from cfsweep.training.loop import TaskLoop
+from cfsweep.training.optimizers import fullness
 from cfsweep.training.outputs import outputs_for
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream, load_stream
+from tests.training.conformance import make_pack, tiny_stream, values_of
+from tests.training.plain import PlainSteps
+from tests.training.test_early_stopping import EPOCHS, plain_task
 
 VALUES: dict[str, Value] = {"epochs": 1, "batch_size": 64, "lr": 0.01, "optimizer_state": "kept"}
 
@@ -59,3 +64,56 @@ def test_a_restored_pack_goes_on_to_the_last_bit(stream: Stream) -> None:
         if not broken.done:
             broken = Pack.restore(broken.checkpoint(), stream)
     assert torch.equal(finish(straight), broken.stack.theta)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_run_that_ends_a_task_early_goes_on_from_the_moments_of_its_last_step(optimizer: str) -> None:
+    """All steps of the task count, so the moments are made as large as they would be after all of them."""
+    small, names = tiny_stream(), ("early-stopping",)
+    given: dict[str, Value] = {"optimizer": optimizer, "optimizer_state": "kept", "epochs": EPOCHS, "lr": 0.005}
+    run = RunSpec(0, 0, values_of(names, patience=1, **given))
+    stopped, plain = make_pack(small, names, (run,), "domain-il"), PlainSteps(small, run, "domain-il")
+    own, taken, due = plain.optimizer(), 0, 0
+    for task in range(3):
+        steps, _ = plain_task(plain, task, 1, own)
+        stopped.step()
+        torch.testing.assert_close(stopped.stack.theta[0], plain.theta(), rtol=1e-4, atol=1e-5)
+        taken, due = due + steps, due + plain.n_steps(task)
+        for moments in own.state.values():
+            if optimizer == "adam":
+                moments["exp_avg"] *= (1 - 0.9**due) / (1 - 0.9**taken)
+                moments["exp_avg_sq"] *= (1 - 0.999**due) / (1 - 0.999**taken)
+                moments["step"].fill_(due)
+    assert stopped.records[0].steps < due, "it does end some task early"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the cut on packnet holds the free weights still; in the next task they go on as if it had been the last
+    step. From moments of zero after many steps the first steps of Adam would be several times lr."""
+    small, names = tiny_stream(), ("packnet",)
+    runs = tuple(
+        RunSpec(k, k // 2, values_of(names, optimizer=optimizer, optimizer_state="kept", packnet_rate=0.2 + 0.1 * k))
+        for k in range(4)
+    )
+    cut = make_pack(small, names, runs)
+    mid_task, at_the_cut = TaskLoop._mid_task, []
+
+    def spy(loop: TaskLoop) -> None:
+        if loop.task == 0:
+            rows = loop.stack.row_of.copy()
+            at_the_cut.append(({k: v[rows] / fullness(k, loop.step) for k, v in loop.state.items()}, loop.total))
+        mid_task(loop)
+
+    monkeypatch.setattr(TaskLoop, "_mid_task", spy)
+    cut.step()
+    (moments, total), free = at_the_cut[0], cut.stack.states["packnet"]["owner"] > 0
+    assert [len(cut.stack), len(free)] == [4, 4]
+    for name, expected in moments.items():
+        found = cut.stack.optimizer[name] / fullness(name, total)
+        prunable = [entry.where for entry in cut.layout.entries if entry.prunable]
+        for where in prunable:
+            at = free[:, where]
+            assert 0 < at.float().mean() < 1
+            torch.testing.assert_close(found[:, where][at], expected[:, where][at])
+            assert found[:, where][at].abs().max() > 0
