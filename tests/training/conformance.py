@@ -264,6 +264,18 @@ class IngredientConformance:
             assert [outcomes(pack)[i] for i in kept] == [outcomes(whole)[i] for i in kept]
             assert_equal(weights(pack), weights(whole)[kept])
 
+    def test_an_optimizer_that_goes_on_is_restored_and_knows_no_neighbour(self, kind: str, stream: Stream) -> None:
+        runs = varied_runs((kind,), 4, optimizer_state="kept")
+        together, broken = finish(make_pack(stream, (kind,), runs)), make_pack(stream, (kind,), runs)
+        while not broken.done:
+            broken.step()
+            broken = Pack.restore(broken.checkpoint(), stream)
+        assert_same(broken, together)
+        for k, run in enumerate(runs):
+            alone = finish(make_pack(stream, (kind,), (run,)))
+            assert outcomes(alone)[0] == outcomes(together)[k]
+            torch.testing.assert_close(weights(alone)[0], weights(together)[k], rtol=1e-3, atol=1e-4)
+
     def test_state_moves_with_its_run(self, kind: str, stream: Stream) -> None:
         runs = varied_runs((kind,), 6)
         pack = make_pack(stream, (kind,), runs)

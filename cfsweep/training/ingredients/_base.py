@@ -5,19 +5,21 @@ hyperparameters as scalar tensors. Every hook that takes tensors is a pure funct
 Memories are index arrays into the stream's store and live on the host.
 
 The loop does all that needs the network (forward passes, gradients, draws from memories); the hooks say what to make of
-it. In the order in which they are called, for each task:
+it. `extend` and `initial_state` come once; then, for each task, about in this order (* from task 1 on alone):
 
-    start_task, imagine                     before the first step, from task 1 on
-    open_outputs, teacher, loss             the loss of a step: which outputs compete, whose answers to keep to
-    recall_size, recalled_loss, reaches_old examples drawn from the memory (or imagined) beside the batch
-    gradient, project                       what the optimizer is to see, from task 1 on
-    weight_rates, rate, trainable           how far which weight may move
-    after_step                              what to note of a step
-    n_checks, check                         looks at the validation data, and may end the task for its run
-    mid_frac, mid_task                      once within each task
-    sample_size, noise_size, end_task       what to keep of the ended task
-    rehearse, remember                      batches from the memory, and its renewal
-    weights_for                             evaluation
+    start_task*                                the weights to begin with
+    rehearse                                   which examples of the memory take places in the batches
+    open_outputs*, teacher*, loss*             the loss of a step: which outputs compete, whose answers to keep to
+    recall_size*, recalled_loss*, reaches_old* examples drawn from the memory beside the batch
+    imagine*                                   examples made up, to be drawn in place of a memory's
+    gradient*, project*                        what the optimizer is to see
+    weight_rates, rate, trainable              how far which weight may move
+    after_step                                 what to note of a step
+    n_checks, check                            looks at the validation data, and may end the task for its run
+    mid_frac, mid_task                         once within each task
+    sample_size, noise_size, end_task          what to keep of the ended task
+    remember, stored_bytes                     the renewal of the memory, and what all that is kept takes up
+    weights_for                                evaluation
 """
 
 from __future__ import annotations
@@ -197,7 +199,7 @@ class Ingredient(ABC):
 
     def project(self, gradient: Tensor, reference: Tensor, values: Values) -> Tensor:
         """The gradient (P,) that the optimizer is to see, given that of the recalled examples (zero while there are
-        none). Called after every ingredient's `gradient`."""
+        none; zero also where weights are held still). Called after every ingredient's `gradient`."""
         raise NotImplementedError
 
     def after_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
