@@ -30,7 +30,8 @@ class TaskLoop:
     not finished the task; `accuracies(learned)` gives the validation accuracies (rows, T) of the tasks seen.
 
     The optimizer starts afresh with each task, or goes on from where the last one ended (`optimizer_state`), whatever
-    became of the weights in between; then its step is counted over all tasks.
+    became of the weights in between; then its step is counted over all tasks. As with torch's own over masked logits,
+    the moments of an output that is closed until a later task are zero until then.
     """
 
     def __init__(

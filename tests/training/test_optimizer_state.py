@@ -66,6 +66,18 @@ def test_a_restored_pack_goes_on_to_the_last_bit(stream: Stream) -> None:
     assert torch.equal(finish(straight), broken.stack.theta)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_outputs_that_open_late_begin_as_under_torchs_own(optimizer: str) -> None:
+    small = tiny_stream()
+    run = RunSpec(0, 0, values_of((), optimizer=optimizer, optimizer_state="kept"))
+    whole, plain = make_pack(small, (), (run,), "class-il"), PlainSteps(small, run, "class-il")
+    own = plain.optimizer()
+    for task in range(3):
+        assert sum(1 for _ in plain.steps(task, own)) == plain.n_steps(task)
+        whole.step()
+        torch.testing.assert_close(whole.stack.theta[0], plain.theta(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_run_that_ends_a_task_early_goes_on_from_the_moments_of_its_last_step(optimizer: str) -> None:
     """All steps of the task count, so the moments are made as large as they would be after all of them."""
