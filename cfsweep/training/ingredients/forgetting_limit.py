@@ -24,7 +24,8 @@ class ForgettingLimit(Ingredient):
     outputs that a task opens draw answers away even while the weights stay: such a run learns nothing of the task. The
     limit is on the mean over old tasks (each weighs the same), not on each of them, and on the validation data, which
     are thereby chosen by. As in `early-stopping`, the weights alone go back. With both, the one that first ends the
-    task has its way.
+    task has its way, of two at once the one listed first; the limit is not looked at in the best epoch that
+    `early-stopping` goes back to, unless that ends at one of the 20 moments.
 
     References:
         None: a rule of cfsweep's own, in the manner of early stopping.

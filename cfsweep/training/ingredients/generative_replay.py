@@ -24,7 +24,8 @@ class GenerativeReplay(Ingredient):
     Departures: the paper has a generative adversarial network for all old tasks together, which learns each task from
     new and made-up examples and so wears off; a decoder per task does not, but the memory grows with the tasks. The
     losses are added with a weight, where the paper mixes them by shares (eq. 1). All autoencoders begin with the same
-    weights; a seed decides the order of the examples and the noise.
+    weights; a seed decides the order of the examples and the noise. Beside `adapters` the network is asked as the new
+    task finds it, with its bottlenecks at the identity, and beside `packnet` with the weights of all tasks at once.
 
     References:
         Shin et al. 2017 (arXiv 1705.08690), section 3; Robins 1995 (pseudo-rehearsal) on labels from the old network;
