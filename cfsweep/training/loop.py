@@ -15,6 +15,7 @@ from cfsweep.training import optimizers
 from cfsweep.training.batches import orders
 from cfsweep.training.ingredients import Ingredient, State
 from cfsweep.training.losses import ByName, Losses, Slopes
+from cfsweep.training.moments import Moments
 from cfsweep.training.parts import PackParts
 from cfsweep.training.randomness import torch_seed
 from cfsweep.training.stack import Stack
@@ -30,8 +31,7 @@ class TaskLoop:
     not finished the task; `accuracies(learned)` gives the validation accuracies (rows, T) of the tasks seen.
 
     The optimizer starts afresh with each task, or goes on from where the last one ended (`optimizer_state`), whatever
-    became of the weights in between; then its step is counted over all tasks. As with torch's own over masked logits,
-    the moments of an output that is closed until a later task are zero until then.
+    became of the weights in between; then its step is counted over all tasks.
     """
 
     def __init__(
@@ -58,12 +58,7 @@ class TaskLoop:
         )
         self.orders = torch.from_numpy(order).to(parts.device)  # (rows, epochs, n)
         self.present = self._present(order)  # (rows, T) bool: the tasks that examples are drawn from
-        self.keeps_state = parts.settings["optimizer_state"] == "kept"
-        self.state = self.stack.optimizer or {
-            name: torch.zeros_like(self.stack.theta) for name in optimizers.STATE_NAMES[self.optimizer]
-        }
-        self.steps_before = self.stack.optimizer_steps
-        self.aside = {name: torch.zeros_like(value) for name, value in self.state.items() if self.keeps_state}
+        self.moments = Moments(self.optimizer, parts.settings["optimizer_state"] == "kept", stack)
         self.bad_step = torch.full((len(self.stack),), -1, device=parts.device)
         self.finished_at = torch.full((len(self.stack),), -1, device=parts.device)  # the step of a `check` that said so
         self.total = self.epochs * -(-examples.size // self.batch_size)
@@ -114,10 +109,7 @@ class TaskLoop:
                     break
         if mid_step == self.total:
             self._mid_task()
-        if self.keeps_state:
-            # All steps count, also those that nobody took any more: how many they were depends on the neighbours.
-            self.stack.optimizer_steps = n = self.steps_before + self.total
-            self.stack.optimizer = {k: v + self.aside[k] * optimizers.fullness(k, n) for k, v in self.state.items()}
+        self.moments.hand_on(self.stack, self.total)
 
     def _one_step(self, indices: Tensor) -> None:
         """One mini-batch of every row; `indices` is (rows, batch)."""
@@ -148,8 +140,8 @@ class TaskLoop:
             gradient = stack.over_rows(ingredient.project, gradient, seen, self._own(ingredient, rows)[1])
         if self.checking:  # 0 * NaN would move a run that has finished
             gradient.masked_fill_(self._finished(theta, rows), 0.0)
-        state = {k: v[rows] for k, v in self.state.items()}
-        optimizers.update(self.optimizer, theta, gradient, state, rates, self.steps_before + self.step, keep)
+        step = self.moments.steps_before + self.step
+        optimizers.update(self.optimizer, theta, gradient, self.moments.rows(rows), rates, step, keep)
         for ingredient in self.noting:
             changed = stack.over_rows(ingredient.after_step, *noted, theta, *self._own(ingredient, rows))
             self._note(ingredient, changed, rows)
@@ -193,8 +185,7 @@ class TaskLoop:
         if moved is not None:
             self.orders, self.present, self.bad_step = self.orders[moved], self.present[moved], self.bad_step[moved]
             self.finished_at = self.finished_at[moved]
-            self.state = {name: value[moved] for name, value in self.state.items()}
-            self.aside = {name: value[moved] for name, value in self.aside.items()}
+            self.moments.regroup(moved)
             self.rate_by_weight = self._rate_by_weight()
         with torch.no_grad():
             for ingredient in self.cutting:
@@ -232,16 +223,9 @@ class TaskLoop:
         return bool((self.finished_at >= 0).all())
 
     def _hold(self) -> None:
-        """Clears the optimizer's state of every weight that may no longer move in this task. If it is to be kept, it is
-        set aside, as an estimate without bias: Adam would step far too wide from moments that are zero after many
-        steps."""
+        """Decides anew what may move, and stills the optimizer for the rest."""
         self.keep = self._keep()
-        for name, value in self.state.items():
-            whole = value.clone() if self.keeps_state else value
-            optimizers.hold(value.masked_fill_(self._finished(value), 0.0), self.keep)
-            if self.keeps_state:
-                n_steps = max(1, self.steps_before + self.step)
-                self.aside[name] += torch.where(value == whole, 0.0, whole) / optimizers.fullness(name, n_steps)
+        self.moments.hold(self.keep, self.finished_at >= 0, self.step)
 
     def _keep(self) -> optimizers.Keep:
         """What may move: outputs open to some example of this task's batches, less what ingredients freeze, and

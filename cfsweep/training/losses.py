@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cfsweep.training.ingredients import Answers, Batch, Ingredient
-from cfsweep.training.outputs import masked_log_softmax
+from cfsweep.training.outputs import label_losses
 from cfsweep.training.parts import PackParts
 from cfsweep.training.recall import Recall
 from cfsweep.training.stack import Stack
@@ -84,8 +84,7 @@ class Losses:
         else:
             mask = self.masks[torch.arange(len(tasks), device=tasks.device).unsqueeze(1), tasks]
         logits, features = parts.lifted.answers(leaves, x, self.layers)
-        log_p = masked_log_softmax(logits, mask)
-        loss = -log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1).mean(-1)
+        loss = label_losses(logits, labels, mask).mean(-1)
         for ingredient in self.adding:
             now = Answers(logits, {name: features[name] for name in ingredient.layers})
             batch = Batch(labels, mask, now, self._before(ingredient, x) or now)

@@ -64,6 +64,15 @@ def outputs_for(stream: Stream, scenario: Scenario) -> Outputs:
     return Outputs(stream.n_classes, labels, task_of, masks)
 
 
+def label_losses(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """The cross-entropy (...,) of each example's label among its open outputs; `logits` and `mask` (..., n_outputs).
+
+    >>> label_losses(torch.zeros(1, 3), torch.tensor([1]), torch.tensor([[True, True, False]]))  # log 2
+    tensor([0.6931])
+    """
+    return -masked_log_softmax(logits, mask).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+
+
 def masked_log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Log-probabilities (..., n_outputs) over the open outputs; minus infinity at the closed ones."""
     return torch.log_softmax(logits.masked_fill(~mask, -torch.inf), dim=-1)

@@ -249,8 +249,9 @@ class Pack(PackParts):
         stack.states[ingredient.name] = {k: torch.cat([piece[k] for piece in pieces]) for k in old}
 
     def _record_stored_bytes(self) -> None:
+        moments = sum(value[0].numel() * value.element_size() for value in self.stack.optimizer.values())
         for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-            self.records[i].stored_bytes = sum(
+            self.records[i].stored_bytes = moments + sum(
                 ingredient.stored_bytes(
                     self.spec.runs[i].numbers, self.stack.memories[ingredient.name][row], self.store.example_bytes
                 )
@@ -258,7 +259,7 @@ class Pack(PackParts):
             )
             if self.spec.joint:  # it needs the data of all tasks so far again
                 examples = batches.training_examples(self.stream, self.next_task, joint=True)
-                self.records[i].stored_bytes = len(examples) * self.store.example_bytes
+                self.records[i].stored_bytes = moments + len(examples) * self.store.example_bytes
 
     def _record_accuracies(self, learned: int) -> None:
         if not self.stack.alive:

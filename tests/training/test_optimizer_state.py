@@ -114,7 +114,9 @@ def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkey
     def spy(loop: TaskLoop) -> None:
         if loop.task == 0:
             rows = loop.stack.row_of.copy()
-            at_the_cut.append(({k: v[rows] / fullness(k, loop.step) for k, v in loop.state.items()}, loop.total))
+            at_the_cut.append(
+                ({k: v[rows] / fullness(k, loop.step) for k, v in loop.moments.state.items()}, loop.total)
+            )
         mid_task(loop)
 
     monkeypatch.setattr(TaskLoop, "_mid_task", spy)
@@ -129,3 +131,12 @@ def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkey
             assert 0 < at.float().mean() < 1
             torch.testing.assert_close(found[:, where][at], expected[:, where][at])
             assert found[:, where][at].abs().max() > 0
+
+
+@pytest.mark.parametrize(("optimizer", "moments"), [("sgd", 1), ("adam", 2)])
+def test_what_is_kept_is_counted(stream: Stream, optimizer: str, moments: int) -> None:
+    kept, fresh = (pack(stream, optimizer=optimizer, optimizer_state=state) for state in ("kept", "fresh"))
+    for one in (kept, fresh):
+        one.step()
+    assert kept.records[0].stored_bytes == moments * 4 * kept.layout.size
+    assert fresh.records[0].stored_bytes == 0

@@ -11,7 +11,7 @@ from torch import Tensor
 from cfsweep.hypers import Hyper
 from cfsweep.training.ingredients._base import Batch, Indices, Ingredient, Memory, Values
 from cfsweep.training.ingredients._buffer import reservoir
-from cfsweep.training.outputs import masked_log_softmax
+from cfsweep.training.outputs import label_losses
 
 
 class AGem(Ingredient):
@@ -37,8 +37,7 @@ class AGem(Ingredient):
         return batch_size
 
     def recalled_loss(self, batch: Batch, state: Mapping[str, Tensor], values: Values) -> Tensor:
-        log_p = masked_log_softmax(batch.now.logits, batch.mask)
-        return -log_p.gather(-1, batch.labels.unsqueeze(-1)).mean()
+        return label_losses(batch.now.logits, batch.labels, batch.mask).mean()
 
     def reaches_old(self, values: Values) -> Tensor:
         return values["a_gem_buffer"] > 0

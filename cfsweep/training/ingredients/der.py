@@ -11,7 +11,7 @@ from torch import Tensor
 from cfsweep.hypers import Hyper
 from cfsweep.training.ingredients._base import Batch, Indices, Ingredient, Memory, Values
 from cfsweep.training.ingredients._buffer import reservoir
-from cfsweep.training.outputs import masked_log_softmax
+from cfsweep.training.outputs import label_losses
 
 
 class DerPlusPlus(Ingredient):
@@ -48,8 +48,7 @@ class DerPlusPlus(Ingredient):
     def recalled_loss(self, batch: Batch, state: Mapping[str, Tensor], values: Values) -> Tensor:
         half = len(batch.labels) // 2
         logits, kept = batch.now.logits, batch.before.logits
-        log_p = masked_log_softmax(logits[half:], batch.mask[half:])
-        cross_entropy = -log_p.gather(-1, batch.labels[half:].unsqueeze(-1)).mean()
+        cross_entropy = label_losses(logits[half:], batch.labels[half:], batch.mask[half:]).mean()
         return values["der_alpha"] * squared_error(logits[:half], kept[:half]) + values["der_beta"] * cross_entropy
 
     def reaches_old(self, values: Values) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients._base import Batch, Context, Ingredient, Memory, Sample, State, Values
 from cfsweep.training.ingredients._vae import Vae
-from cfsweep.training.outputs import masked_log_softmax
+from cfsweep.training.outputs import label_losses
 
 
 class GenerativeReplay(Ingredient):
@@ -82,8 +82,7 @@ class GenerativeReplay(Ingredient):
         return batch_size
 
     def recalled_loss(self, batch: Batch, state: State, values: Values) -> Tensor:
-        log_p = masked_log_softmax(batch.now.logits, batch.mask)
-        return -values["generative_weight"] * log_p.gather(-1, batch.labels.unsqueeze(-1)).mean()
+        return values["generative_weight"] * label_losses(batch.now.logits, batch.labels, batch.mask).mean()
 
     def reaches_old(self, values: Values) -> Tensor:
         return values["generative_weight"] > 0
