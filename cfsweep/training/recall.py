@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfsweep.training.ingredients import Ingredient
+from cfsweep.training.ingredients import Ingredient, Memory
 from cfsweep.training.parts import PackParts
 from cfsweep.training.randomness import generator
+from cfsweep.training.remembering import renewed_memories
 from cfsweep.training.stack import Stack
 
 
@@ -32,7 +33,7 @@ class Recall:
         self.parts, self.task = parts, task
         size = ingredient.recall_size(int(parts.settings["batch_size"]))
         self.pool = _imagined(parts, stack, ingredient, task) if ingredient.has("imagine") else None
-        memories = stack.memories[ingredient.name]
+        memories = _memories(parts, stack, ingredient, task)
         if self.pool is not None:
             lengths = [self.pool.labels.shape[1]] * len(stack)
         else:
@@ -68,6 +69,14 @@ class Recall:
         mask = outputs.masks[self.task][outputs.task_of[indices]]
         logits = None if self.logits is None else self.logits[row, places]
         return Recalled(self.parts.store[indices], outputs.labels[indices], mask, logits)
+
+
+def _memories(parts: PackParts, stack: Stack, ingredient: Ingredient, task: int) -> list[Memory]:
+    """The memory that each row recalls from."""
+    memories = stack.memories[ingredient.name]
+    if ingredient.recalls_current:
+        return renewed_memories(parts, stack, ingredient, task, parts.stream.tasks[task].train)
+    return memories
 
 
 def _imagined(parts: PackParts, stack: Stack, ingredient: Ingredient, task: int) -> Recalled:

@@ -120,6 +120,7 @@ class Ingredient(ABC):
 
     `excludes` maps each ingredient that it cannot be combined with to the reason. `layers` names the layers whose
     features `loss` wants ("" is the input of the output layer). `keeps_logits`: its memory keeps them.
+    `recalls_current`: it recalls from the memory as it will be at the end of the task, the task's own examples too.
     """
 
     name: ClassVar[str]
@@ -130,6 +131,7 @@ class Ingredient(ABC):
     scenarios: ClassVar[tuple[Scenario, ...]] = SCENARIOS
     excludes: ClassVar[Mapping[str, str]] = {}
     keeps_logits: ClassVar[bool] = False
+    recalls_current: ClassVar[bool] = False
     layers: tuple[str, ...] = ()
     fisher_convention: str | None = None
     penalty_convention: str | None = None

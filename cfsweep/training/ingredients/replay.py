@@ -10,8 +10,6 @@ from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients._base import Context, Indices, Ingredient, Memory
 from cfsweep.training.ingredients._buffer import class_balanced, mixed_in, reservoir
 
-WHY_NOT_TWO = "each of them fills a share of the batch from a buffer of its own"
-
 
 class Replay(Ingredient):
     """A buffer of distinct training examples of finished tasks, and a fixed share ρ of each batch from it.
@@ -54,7 +52,6 @@ class Replay(Ingredient):
             structural=True,
         ),
     )
-    excludes = {"er-ace": WHY_NOT_TWO}
 
     def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
         super().__init__(context, settings)
