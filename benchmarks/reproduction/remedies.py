@@ -27,9 +27,10 @@ class _Remedy:
     ingredients: tuple[str, ...] = ()
     fixed: Mapping[str, Value] = field(default_factory=dict)
     strength: tuple[str, tuple[float, float, float]] | None = None
+    scenarios: tuple[Scenario, ...] = SCENARIOS
 
     def rows(self) -> list[Row]:
-        known = [s for s in SCENARIOS if all(s in registry[name].scenarios for name in self.ingredients)]
+        known = [s for s in self.scenarios if all(s in registry[name].scenarios for name in self.ingredients)]
         return [self._row(scenario) for scenario in known]
 
     def _row(self, scenario: Scenario) -> Row:
@@ -58,12 +59,17 @@ REMEDIES = (
     _Remedy("si", ("si",), strength=("si_c", (300.0, 3000.0, 600.0))),
     _Remedy("mas", ("mas",), strength=("mas_lambda", (0.5, 5000.0, 0.5))),
     _Remedy("replay", ("replay",), {"replay_buffer": 500}),
-    _Remedy("replay, class-balanced", ("replay",), {"replay_buffer": 500, "replay_mode": "class-balanced"}),
-    _Remedy("replay of 100", ("replay",), {"replay_buffer": 100}),
+    _Remedy(
+        "replay, class-balanced",
+        ("replay",),
+        {"replay_buffer": 500, "replay_mode": "class-balanced"},
+        scenarios=("class-il",),
+    ),
+    _Remedy("replay of 100", ("replay",), {"replay_buffer": 100}, scenarios=("class-il",)),
     _Remedy("er-ace", ("er-ace",), {"er_ace_buffer": 500}),
     _Remedy("er-ace of 100", ("er-ace",), {"er_ace_buffer": 100}),
     _Remedy("der++", ("der++",), {"der_buffer": 500}),
-    _Remedy("der++ of 100", ("der++",), {"der_buffer": 100}),
+    _Remedy("der++ of 100", ("der++",), {"der_buffer": 100}, scenarios=("class-il",)),
     _Remedy("a-gem", ("a-gem",), {"a_gem_buffer": 500}),
     _Remedy("generative-replay", ("generative-replay",)),
     _Remedy("lwf", ("lwf",)),
@@ -71,10 +77,8 @@ REMEDIES = (
     _Remedy("freeze", ("freeze",)),
     _Remedy("packnet", ("packnet",), {"packnet_schedule": "equal"}),
     _Remedy("adapters", ("adapters",)),
-    _Remedy("discriminative-lr", ("discriminative-lr",)),
     _Remedy("early-stopping", ("early-stopping",)),
     _Remedy("forgetting-limit", ("forgetting-limit",)),
-    _Remedy("ewc and replay", ("ewc", "replay"), {"replay_buffer": 500}, ("ewc_lambda", (200.0, 200.0, 1200.0))),
 )
 TABLE = Table(
     "remedies",
