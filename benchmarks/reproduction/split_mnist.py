@@ -142,8 +142,8 @@ MAS = _Method(
     {"mas_examples": 0},
     whys={
         "domain-il": Why(
-            "as many steps go more often over fewer images here; with as many passes as in the source it is near. Seeds "
-            "lie far apart, and weaker penalties do better",
+            "as many steps go more often over fewer images here; with as many passes as in the source it is near. "
+            "Seeds lie far apart, and weaker penalties do better",
             (
                 "split-mnist/mas-4-epochs-domain-il",
                 "split-mnist/mas-2200-mas_lambda-domain-il",
