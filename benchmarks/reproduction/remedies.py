@@ -14,8 +14,8 @@ from cfsweep.training.ingredients import registry
 FACTS = (
     "Split-MNIST as above, with cfsweep's default network (MLP 256-256) and training (Adam 0.001, batches of 64, 5 "
     "epochs per task, a fresh optimizer for each task). Every hyperparameter has its default, except those in the "
-    "table; penalties have the strength that the source of the first table found for the scenario. Nothing was tuned "
-    "here.",
+    "table; EWC has the strength that the source of the first table found for the scenario. Nothing was tuned here. The "
+    "other penalties stand in the first table.",
     "`stored` is what must be kept between tasks beside the network, in kB; `time` is the training time of a run over "
     "that of naive in the same scenario, the mean over scenarios.",
 )
@@ -51,13 +51,11 @@ class _Remedy:
         return Row(f"{name}-{scenario}", self.title, setting, study, quantities, JOINT_TRIAL if joint else None)
 
 
+KEPT_OUTPUTS: tuple[Scenario, ...] = ("task-il", "domain-il")  # in class-il nothing here would keep the old outputs
 REMEDIES = (
     _Remedy("naive"),
     _Remedy("joint"),
-    _Remedy("l2-sp", ("l2-sp",), strength=("l2_sp_lambda", (0.02, 1.0, 200.0))),
     _Remedy("ewc", ("ewc",), strength=("ewc_lambda", (200.0, 200.0, 1200.0))),
-    _Remedy("si", ("si",), strength=("si_c", (300.0, 3000.0, 600.0))),
-    _Remedy("mas", ("mas",), strength=("mas_lambda", (0.5, 5000.0, 0.5))),
     _Remedy("replay", ("replay",), {"replay_buffer": 500}),
     _Remedy(
         "replay, class-balanced",
@@ -73,12 +71,12 @@ REMEDIES = (
     _Remedy("a-gem", ("a-gem",), {"a_gem_buffer": 500}),
     _Remedy("generative-replay", ("generative-replay",)),
     _Remedy("lwf", ("lwf",)),
-    _Remedy("feature-distillation", ("feature-distillation",)),
-    _Remedy("freeze", ("freeze",)),
+    _Remedy("feature-distillation", ("feature-distillation",), scenarios=KEPT_OUTPUTS),
+    _Remedy("freeze", ("freeze",), scenarios=KEPT_OUTPUTS),
     _Remedy("packnet", ("packnet",), {"packnet_schedule": "equal"}),
     _Remedy("adapters", ("adapters",)),
-    _Remedy("early-stopping", ("early-stopping",)),
-    _Remedy("forgetting-limit", ("forgetting-limit",)),
+    _Remedy("early-stopping", ("early-stopping",), scenarios=("domain-il",)),
+    _Remedy("forgetting-limit", ("forgetting-limit",), scenarios=("domain-il",)),
 )
 TABLE = Table(
     "remedies",
