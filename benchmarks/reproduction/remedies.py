@@ -14,8 +14,8 @@ from cfsweep.training.ingredients import registry
 FACTS = (
     "Split-MNIST as above, with cfsweep's default network (MLP 256-256) and training (Adam 0.001, batches of 64, 5 "
     "epochs per task, a fresh optimizer for each task). Every hyperparameter has its default, except those in the "
-    "table; EWC has the strength that the source of the first table found for the scenario. Nothing was tuned here. The "
-    "other penalties stand in the first table.",
+    "table; EWC has the strength that the source of the first table found for the scenario. Nothing was tuned here. "
+    "The other penalties stand in the first table.",
     "`stored` is what must be kept between tasks beside the network, in kB; `time` is the training time of a run over "
     "that of naive in the same scenario, the mean over scenarios.",
 )
