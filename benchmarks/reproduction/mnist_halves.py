@@ -50,30 +50,39 @@ def _study(
     )
 
 
-def _naive(scenario: Scenario, epochs: int = 5, name: str = "naive", why: Why | None = None) -> Row:
+def _naive(scenario: Scenario, epochs: int = 5, lr: float = 0.001, name: str = "naive", why: Why | None = None) -> Row:
     quantities = (
         Quantity("first half when learned", accuracy(0, 0), Claim(94.0), why),
         Quantity("first half at the end", accuracy(-1, 0), Claim(50.0, sense="below")),
         Quantity("second half at the end", accuracy(-1, 1)),
     )
-    study = _study(scenario, (), {"lr": 0.001, "epochs": epochs}, {})
-    setting = f"{scenario}, lr 0.001, epochs {epochs}"
+    study = _study(scenario, (), {"lr": lr, "epochs": epochs}, {})
+    setting = f"{scenario}, lr {lr:g}, epochs {epochs}"
     return Row(f"{name}-{scenario}", "naive", setting, study, quantities, experiment=why is None)
 
 
 def _longer(scenario: Scenario) -> Why:
     return Why(
-        "longer training than the article's, whose length it does not tell; one epoch comes near it",
-        (f"mnist-halves/naive-one-epoch-{scenario}",),
+        "more training than the article's, which tells neither its length nor its rate; one epoch at a tenth of the rate "
+        "stops earlier",
+        (f"mnist-halves/naive-less-training-{scenario}",),
     )
+
+
+NOT_FOUND = Why(
+    "no setting of the sweep reaches it; its front, below, gives one half for the other. Where the half is known, each "
+    "with outputs of its own, the first half holds without EWC",
+    ("mnist-halves/naive-known-task-task-il",),
+)
 
 
 def _sweep(name: str, method: str, scenario: Scenario, more: dict[str, Any], claimed: bool) -> Row:
     claim = Claim(88.0, sense="above") if claimed else None
+    why = NOT_FOUND if claimed else None
     quantities = (
-        Quantity("first half at the end", accuracy(-1, 0), claim),
+        Quantity("first half at the end", accuracy(-1, 0), claim, why),
         Quantity("second half at the end", accuracy(-1, 1)),
-        Quantity("the lower one of the two", lambda matrix: 100 * float(matrix[-1].min()), claim),
+        Quantity("the lower one of the two", lambda matrix: 100 * float(matrix[-1].min()), claim, why),
         Quantity("average at the end", final_average),
     )
     ingredients = ("ewc", "replay") if more else ("ewc",)
@@ -94,7 +103,8 @@ TABLE = Table(
     FACTS,
     (
         *(_naive(scenario, why=_longer(scenario)) for scenario in SHARED),
-        *(_naive(scenario, epochs=1, name="naive-one-epoch") for scenario in SHARED),
+        *(_naive(scenario, epochs=1, lr=1e-4, name="naive-less-training") for scenario in SHARED),
+        _naive("task-il", name="naive-known-task"),
         _sweep("ewc", "EWC", "domain-il", {}, claimed=True),
         _sweep("ewc", "EWC", "class-il", {}, claimed=True),
         _sweep("ewc-replay", "EWC and replay", "domain-il", REPLAY, claimed=False),
