@@ -63,8 +63,8 @@ def _naive(scenario: Scenario, epochs: int = 5, lr: float = 0.001, name: str = "
 
 def _longer(scenario: Scenario) -> Why:
     return Why(
-        "more training than the article's, which tells neither its length nor its rate; one epoch at a tenth of the rate "
-        "stops earlier",
+        "more training than the article's, which tells neither its length nor its rate; one epoch at a tenth of the "
+        "rate stops earlier",
         (f"mnist-halves/naive-less-training-{scenario}",),
     )
 
