@@ -70,8 +70,8 @@ def _longer(scenario: Scenario) -> Why:
 
 
 NOT_FOUND = Why(
-    "no setting of the sweep reaches it; its front, below, gives one half for the other. Where the half is known, each "
-    "with outputs of its own, the first half holds without EWC",
+    "no setting of the sweep gets both halves there; along its front, below, one pays for the other. Where the half is "
+    "known, each with outputs of its own, the first half gets there without EWC",
     ("mnist-halves/naive-known-task-task-il",),
 )
 
