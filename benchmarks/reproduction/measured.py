@@ -22,8 +22,8 @@ from cfsweep.results.reader import read_study
 class Measured:
     """The accuracy matrices of a row, one (T, T) per seed, and where and when they were measured.
 
-    `train_s` is that of all its runs, `run_s` and `stored_bytes` are means over the seeds of the trial. `images` are
-    the numbers of examples to train on, to validate on and to test on, over all tasks.
+    `train_s` is that of all its runs, `stored_bytes` the mean over the seeds of the trial. `images` are the numbers of
+    examples to train on, to validate on and to test on, over all tasks.
     """
 
     matrices: tuple[Matrix, ...]
@@ -32,7 +32,6 @@ class Measured:
     devices: tuple[str, ...]
     versions: dict[str, str]
     train_s: float
-    run_s: float
     stored_bytes: float
     images: tuple[int, int, int]
 
@@ -65,7 +64,6 @@ def measured(job: Job) -> Measured | str:
         devices=tuple(sorted(set(runs["device"].dropna()))),
         versions=study["versions"],
         train_s=float(runs["train_s"].sum()),
-        run_s=float(own["train_s"].mean()),
         stored_bytes=float(own["stored_bytes"].mean()),
         images=(_images(study, "n_train"), _images(study, "n_validation"), _images(study, "n_test")),
     )

@@ -88,7 +88,7 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """A published table: its source, how many training images the data sets were published with, the facts that a
-    reader needs to judge the comparison, its rows. `side_by_side` shows one line per method, and what it costs."""
+    reader needs to judge the comparison, its rows. `side_by_side` shows one line per method, and what it stores."""
 
     name: str
     title: str

@@ -16,8 +16,7 @@ FACTS = (
     "epochs per task, a fresh optimizer for each task). Every hyperparameter has its default, except those in the "
     "table; EWC has the strength that the source of the first table found for the scenario. Nothing was tuned here. "
     "The other penalties stand in the first table.",
-    "`stored` is what must be kept between tasks beside the network, in kB; `time` is the training time of a run over "
-    "that of naive in the same scenario, the mean over scenarios.",
+    "`stored` is what must be kept between tasks beside the network, in kB.",
 )
 
 

@@ -1,10 +1,8 @@
-"""A table with one line per method: its accuracy in each scenario, what it stores, how long it takes."""
+"""A table with one line per method: its accuracy in each scenario, and what it stores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import numpy as np
 
 from benchmarks.reproduction.measured import Measured
 from benchmarks.reproduction.model import Row, Table
@@ -14,21 +12,18 @@ Results = Mapping[str, Measured | str]
 
 
 def side_by_side(table: Table, results: Results) -> str:
-    """One line per method, in the table's order. The first method is what the times are relative to."""
+    """One line per method, in the table's order."""
     found: dict[str, dict[str, tuple[Row, Measured | str]]] = {}
     for row in table.rows:
         found.setdefault(row.method, {})[row.study.stream.scenario] = (row, results[table.key(row)])
-    first = next(iter(found.values()))
     lines = []
     for method, by_scenario in found.items():
         pairs = [(s, by_scenario.get(s)) for s in SCENARIOS]
         cells = [_cell(pair) for _, pair in pairs]
         settings = dict.fromkeys(row.setting for row, _ in by_scenario.values())
         stored = [r.stored_bytes for _, r in by_scenario.values() if isinstance(r, Measured)]
-        lines.append(
-            (method, "; ".join(s for s in settings if s) or "–", *cells, _stored(stored), _time(by_scenario, first))
-        )
-    return markdown(("remedy", "setting", *SCENARIOS, "stored, kB", "time"), lines)
+        lines.append((method, "; ".join(s for s in settings if s) or "–", *cells, _stored(stored)))
+    return markdown(("remedy", "setting", *SCENARIOS, "stored, kB"), lines)
 
 
 def _cell(pair: tuple[Row, Measured | str] | None) -> str:
@@ -41,15 +36,6 @@ def _cell(pair: tuple[Row, Measured | str] | None) -> str:
 def _stored(stored: Sequence[float]) -> str:
     """The largest over the scenarios."""
     return f"{max(stored) / 1000:,.0f}" if stored else "–"
-
-
-def _time(own: Mapping[str, tuple[Row, Measured | str]], first: Mapping[str, tuple[Row, Measured | str]]) -> str:
-    ratios = [
-        result.run_s / reference.run_s
-        for scenario, (_, result) in own.items()
-        if isinstance(result, Measured) and isinstance(reference := first[scenario][1], Measured)
-    ]
-    return f"{np.mean(ratios):.1f}" if ratios else "–"
 
 
 def number(mean: float, sd: float | None = None) -> str:
