@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from cfsweep.training import optimizers
+from cfsweep.training.ingredients import State
 from cfsweep.training.stack import Stack
-
-State = dict[str, Tensor]
 
 
 class Moments:

@@ -10,6 +10,7 @@ from cfsweep.hypers import Value
 from cfsweep.training.batches import orders
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.loop import TaskLoop
+from cfsweep.training.moments import Moments
 from cfsweep.training.optimizers import fullness
 from cfsweep.training.outputs import outputs_for
 from cfsweep.training.pack import Pack
@@ -140,3 +141,18 @@ def test_what_is_kept_is_counted(stream: Stream, optimizer: str, moments: int) -
         one.step()
     assert kept.records[0].stored_bytes == moments * 4 * kept.layout.size
     assert fresh.records[0].stored_bytes == 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_what_is_set_aside_at_different_moments_of_a_task_all_comes_back(optimizer: str) -> None:
+    """Two rows that finish one after the other: the second does not wipe out what was set aside for the first."""
+    given: dict[str, Value] = {"optimizer": optimizer, "optimizer_state": "kept"}
+    stack = make_pack(tiny_stream(), (), tuple(RunSpec(k, k, values_of((), **given)) for k in range(2))).stack
+    moments = Moments(optimizer, True, stack)
+    for step, finished in ((3, [True, False]), (4, [True, True])):
+        for name, value in moments.state.items():
+            value[torch.tensor([step == 3, True])] = fullness(name, step)  # as after so many gradients of 1
+        moments.hold([], torch.tensor(finished), step)
+    moments.hand_on(stack, 9)
+    for name, value in stack.optimizer.items():
+        torch.testing.assert_close(value, torch.full_like(value, fullness(name, 9)))
