@@ -147,7 +147,7 @@ class ObjectiveConfig(Frozen):
 
 
 class StudyConfig(Frozen):
-    """A whole sweep. Everything but the budget is the study's identity."""
+    """A whole sweep. Everything but the budget, and what changes no result, is the study's identity."""
 
     space: Space
     stream: StreamConfig = StreamConfig()
@@ -159,6 +159,7 @@ class StudyConfig(Frozen):
     early_stopping: bool = True
     references: bool = True
     pack_runs: PositiveInt = 8
+    share_prefix: bool = True  # runs that are equal so far are trained once; no result depends on it
     curve_points_per_task: int = Field(default=0, ge=0)
 
     @property
@@ -167,7 +168,7 @@ class StudyConfig(Frozen):
 
         (That the data is the same is held by the SHA-256 of each file.)
         """
-        elsewhere: Any = {"trials": True, "time_budget_s": True, "stream": {"data", "download"}}
+        elsewhere: Any = {"trials": True, "time_budget_s": True, "share_prefix": True, "stream": {"data", "download"}}
         identity = self.model_dump(mode="json", exclude=elsewhere)
         return content_hash(identity)
 

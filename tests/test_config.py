@@ -15,11 +15,12 @@ PLAIN = StudyConfig(space=Space())
     [
         {"trials": 7},
         {"time_budget_s": 60.0},
+        {"share_prefix": False},
         {"stream": StreamConfig(data="/elsewhere")},
         {"stream": StreamConfig(download=True)},
     ],
 )
-def test_the_budget_and_the_place_of_the_data_are_no_part_of_the_identity(change: dict[str, object]) -> None:
+def test_what_changes_no_result_is_no_part_of_the_identity(change: dict[str, object]) -> None:
     assert PLAIN.model_copy(update=change).study_id == PLAIN.study_id
 
 

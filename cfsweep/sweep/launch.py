@@ -217,7 +217,10 @@ def sweep(
         pack_size(config.space.network, stream, config.stream.scenario, config.pack_runs),
     )
     searcher = PackSearcher(
-        driver, desk, {"desk": name, "namespace": NAMESPACE}, lambda: display.show(driver.book.summary())
+        driver,
+        desk,
+        {"desk": name, "namespace": NAMESPACE, "share_prefix": config.share_prefix},
+        lambda: display.show(driver.book.summary()),
     )
 
     with tempfile.TemporaryDirectory(prefix="cfsweep-tune-") as scratch, display:

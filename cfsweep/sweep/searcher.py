@@ -38,9 +38,9 @@ class StopOnInterrupt(_NotStored, Stopper):
 class PackSearcher(_NotStored, Searcher):
     """Hands out the driver's packs as Tune trials, and passes on what they report."""
 
-    def __init__(self, driver: Driver, desk: Any, desk_address: dict[str, str], on_change: Callable[[], None]) -> None:
+    def __init__(self, driver: Driver, desk: Any, for_workers: dict[str, Any], on_change: Callable[[], None]) -> None:
         super().__init__(metric=None, mode=None)
-        self.driver, self.desk, self.desk_address, self.on_change = driver, desk, desk_address, on_change
+        self.driver, self.desk, self.for_workers, self.on_change = driver, desk, for_workers, on_change
         self.pack_of: dict[str, str] = {}  # by Tune's trial
         driver.drop = lambda pack_id, keys: ray.get(desk.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(desk.close.remote(pack_id))
@@ -56,7 +56,7 @@ class PackSearcher(_NotStored, Searcher):
         ray.get([put, self.desk.drop.remote(issued.pack_id, self.driver.ended_runs(issued))])
         self.pack_of[trial_id] = issued.pack_id
         self.on_change()
-        return {"pack_id": issued.pack_id, **self.desk_address}
+        return {"pack_id": issued.pack_id, **self.for_workers}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "report" in result:

@@ -40,6 +40,7 @@ class PackTrainable(tune.Trainable):
         # Two OpenMP teams on two cores are far slower than one thread each; the packs are the parallelism.
         torch.set_num_threads(1)
         self.pack_id, self.desk, self.pack = config["pack_id"], ray.get_actor(config["desk"], config["namespace"]), None
+        self.share_prefix = config["share_prefix"]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -66,7 +67,7 @@ class PackTrainable(tune.Trainable):
         device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
         if checkpoint is not None:
             return Pack.restore(checkpoint, _STREAMS[stream_ref], device)
-        return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device)
+        return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device, self.share_prefix)
 
     def _ask(self, question: str) -> Any:
         """What the desk answers about this pack."""
