@@ -13,7 +13,7 @@ from cfsweep.metrics import ALL_METRICS
 _OTHERS = (
     ("R[t, i]", "accuracy on task i after training on task t, both counted from 0; R[-1, i] before any training; "
      "A(i, n) at evaluation n, J[t, i] of the joint reference"),
-    ("train_s", "seconds of training; a run's share of the pack that it was trained in"),
+    ("train_s", "seconds of training; a run's share of its pack, a first task shared with other runs in full"),
     ("stored_bytes", "bytes that the method keeps beside the network: replay examples, anchors, masks"),
     ("n_parameters", "parameters of the network"),
     ("± sd", "sample standard deviation over the seeds; absent with one seed"),

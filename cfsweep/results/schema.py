@@ -31,7 +31,12 @@ def runs_schema(hypers: Mapping[str, str], objectives: Iterable[str], metrics: I
     """The schema of `runs/`: `hypers` maps each hyperparameter to its kind (`float`, `int`, `choice`).
 
     `method` names the trial's ingredients joined by `+`, or `naive`, or `joint`. `missing` is a JSON object from
-    the name of a null column to the reason, or null. `train_s` is the run's share of its pack's seconds.
+    the name of a null column to the reason, or null.
+
+    `train_s` are the seconds that training the run's weights took: their share of the pack that they were trained in,
+    all weights in training there sharing its seconds evenly. A first task that runs share counts in full for each of
+    them, wherever and whenever it was trained. So it is a cost of the method, which does not depend on who else made
+    use of it; and the seconds of all runs may add up to more than the sweep took.
     """
     return _schema(
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
@@ -24,9 +24,10 @@ from cfsweep.training.memory import peak_bytes
 from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.outputs import outputs_for
 from cfsweep.training.parts import PackParts
+from cfsweep.training.prefixes import Prefix, Prefixes, prefix_keys
 from cfsweep.training.remembering import buffer_rows, renewed_memories
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
-from cfsweep.training.stack import Stack
+from cfsweep.training.stack import RowContent, Stack
 from cfsweep.training.streams import Stream
 
 SAMPLE_BYTES = 2**26  # of examples that `end_task` hooks see at once
@@ -35,9 +36,12 @@ SAMPLE_BYTES = 2**26  # of examples that `end_task` hooks see at once
 class Pack(PackParts):
     """Trains the runs of `spec` on `stream`, one task per `step()`.
 
-    A run's accuracy matrix does not depend on the other runs of the pack, nor on `share_prefix` (up to the rounding
-    of matrix products of another shape). The same pack with the same seeds gives the same bits, also when it is
-    restored from a `checkpoint()` in between.
+    A run's accuracy matrix does not depend on the other runs of the pack, nor on `share_prefix`, nor on `prefixes` (up
+    to the rounding of matrix products of another shape). The same pack with the same seeds gives the same bits, also
+    when it is restored from a `checkpoint()` in between.
+
+    Runs that agree in everything that acts in the first task are trained once, unless `share_prefix` is false; what
+    other packs have left of it in `prefixes` is taken from there, and what they may need is left there.
 
     Raises:
         InputError: an ingredient does not know the scenario, or the network cannot be lifted and there are
@@ -45,12 +49,18 @@ class Pack(PackParts):
     """
 
     def __init__(
-        self, spec: PackSpec, stream: Stream, device: str | torch.device = "cpu", share_prefix: bool = True
+        self,
+        spec: PackSpec,
+        stream: Stream,
+        device: str | torch.device = "cpu",
+        share_prefix: bool = True,
+        prefixes: Prefixes | None = None,
     ) -> None:
         super().__init__(spec, stream, torch.device(device))
-        self.stack = Stack(
-            spec.runs, self.hypers, self.initial_weights(), self.ingredients, self.lifted.liftable, share_prefix
-        )
+        theta = self.initial_weights()
+        self.prefixes = prefixes if share_prefix else None
+        self.prefix_keys = prefix_keys(self, theta) if self.prefixes is not None else []
+        self.stack = Stack(spec.runs, self.hypers, theta, self.ingredients, self.lifted.liftable, share_prefix)
         self.records = [RunRecord(run.trial, run.seed) for run in spec.runs]
         self.next_task = 0
 
@@ -73,28 +83,17 @@ class Pack(PackParts):
             raise ValueError("the pack is done")
         task = self.next_task
         self.stack.spread("later" if task else "start")
+        known = {} if task else self._known_prefixes()
+        taken = {i: known[self.prefix_keys[i]] for i in self.stack.alive if known and self.prefix_keys[i] in known}
+        if taken:
+            self.stack.keep([i for i in self.stack.alive if i not in taken])
+        if self.stack.alive:
+            self._train(task)
         if task == 0:
-            self._record_accuracies(learned=0)
-        taking_part = list(self.stack.alive)
-        started = time.perf_counter()
-        examples = batches.training_examples(self.stream, task, self.spec.joint)
-        if task > 0:
-            self._start_task(task)
-        loop = TaskLoop(
-            self, self.stack, task, examples, partial(self._record_curves, task), partial(self._accuracies_seen, task)
-        )
-        loop.run()
-        steps = dict(zip(self.stack.alive, (loop.steps_taken[row] for row in self.stack.row_of), strict=True))
-        self._end_bad_runs(task, loop.first_bad)
-        self._end_task(task)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        share = (time.perf_counter() - started) / len(taking_part)
-        for i in taking_part:
-            self.records[i].train_s += share
-            self.records[i].steps += steps[i]
+            self._leave_prefixes()
+        self._begin_with(taken)
+        self._remember(task)
         self.next_task += 1
-        self._record_accuracies(learned=self.next_task)
         return self.report()
 
     def report(self) -> PackReport:
@@ -124,7 +123,7 @@ class Pack(PackParts):
             "next_task": self.next_task,
             "records": [asdict(record) for record in self.records],
             "stack": self.stack.to_content(),
-            "buffers": {} if self.lifted.liftable else dict(self.lifted.module.named_buffers()),
+            "buffers": self._buffers(),
         }
         file = io.BytesIO()
         torch.save(content, file)
@@ -138,8 +137,7 @@ class Pack(PackParts):
         pack.next_task = content["next_task"]
         pack.records = [RunRecord(**record) for record in content["records"]]
         pack.stack.load_content(content["stack"])
-        for name, buffer in content["buffers"].items():
-            pack.lifted.module.get_buffer(name).copy_(buffer)
+        pack._load_buffers(content["buffers"])
         return pack
 
     def predictions(self, task: int, part: str = "test") -> Tensor:
@@ -180,6 +178,30 @@ class Pack(PackParts):
             if still[row]:
                 self.records[i].curves += [(task, step, seen, accuracies[row][seen]) for seen in range(task + 1)]
 
+    # ------------------------------------------------------------------ a task
+
+    def _train(self, task: int) -> None:
+        """Trains the runs that are alive on `task`, and evaluates those that are left."""
+        if task == 0:
+            self._record_accuracies(learned=0)
+        self.stack.clock = time.perf_counter()
+        examples = batches.training_examples(self.stream, task, self.spec.joint)
+        if task > 0:
+            self._start_task(task)
+        loop = TaskLoop(
+            self, self.stack, task, examples, partial(self._record_curves, task), partial(self._accuracies_seen, task)
+        )
+        loop.run()
+        steps = loop.steps_taken
+        for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
+            self.records[i].steps += steps[row]
+        self._record_seconds()
+        self._end_bad_runs(task, loop.first_bad)
+        self._end_task(task)
+        self._record_seconds()
+        self.stack.clock = None
+        self._record_accuracies(learned=task + 1)
+
     def _start_task(self, task: int) -> None:
         for ingredient in self.ingredients:
             if ingredient.has("start_task"):
@@ -189,8 +211,6 @@ class Pack(PackParts):
                     self.stack.states[ingredient.name],
                     self.stack.values,
                 )
-
-    # ------------------------------------------------------------------ after a task
 
     def _end_bad_runs(self, task: int, first_bad: Sequence[int]) -> None:
         """Fails the runs whose loss was not finite (`first_bad`: at which step, by row, or -1)."""
@@ -212,15 +232,6 @@ class Pack(PackParts):
             for ingredient in self.ingredients:
                 if ingredient.has("end_task"):
                     self._end_task_of(ingredient, task, examples)
-        remembering = [ingredient for ingredient in self.ingredients if ingredient.has("remember")]
-        if remembering:
-            self.stack.spread("later")  # what is remembered depends on values that act later
-        for ingredient in remembering:
-            memories = renewed_memories(self, self.stack, ingredient, task, examples)
-            self.stack.memories[ingredient.name] = memories
-            for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-                self.records[i].buffers += buffer_rows(self, ingredient, memories[row], task)
-        self._record_stored_bytes()
 
     def _end_task_of(self, ingredient: Ingredient, task: int, examples: NDArray[np.int64]) -> None:
         stack, size = self.stack, ingredient.sample_size(len(examples))
@@ -247,6 +258,69 @@ class Pack(PackParts):
                 )
             )
         stack.states[ingredient.name] = {k: torch.cat([piece[k] for piece in pieces]) for k in old}
+
+    def _remember(self, task: int) -> None:
+        """Renews what is remembered of the tasks so far. It may depend on values that act later."""
+        if not self.stack.alive:
+            return
+        remembering = [ingredient for ingredient in self.ingredients if ingredient.has("remember")]
+        if remembering:
+            self.stack.spread("later")
+            self.stack.clock = time.perf_counter()
+        for ingredient in remembering:
+            memories = renewed_memories(self, self.stack, ingredient, task, self.stream.tasks[task].train)
+            self.stack.memories[ingredient.name] = memories
+            for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
+                self.records[i].buffers += buffer_rows(self, ingredient, memories[row], task)
+        self._record_seconds()
+        self.stack.clock = None
+        self._record_stored_bytes()
+
+    # ------------------------------------------------------------------ the first task, shared between packs
+
+    def _known_prefixes(self) -> dict[str, Prefix]:
+        """By key, what other packs have left of the first task of runs that are alive."""
+        if self.prefixes is None:
+            return {}
+        found = self.prefixes.get(dict.fromkeys(self.prefix_keys[i] for i in self.stack.alive))
+        return {key: Prefix.from_bytes(content, self.device) for key, content in found.items()}
+
+    def _leave_prefixes(self) -> None:
+        """Leaves what the first task has come to for other packs."""
+        if self.prefixes is None:
+            return
+        row_of = dict(zip(self.stack.alive, self.stack.row_of.tolist(), strict=True))
+        trained = {self.prefix_keys[i]: i for i, record in enumerate(self.records) if record.validation}
+        contents = {}
+        for key, i in trained.items():
+            row = self.stack.row(row_of[i]) if i in row_of else None
+            contents[key] = Prefix(Prefix.content_of(self.records[i]), row, self._buffers()).to_bytes()
+        if contents:
+            self.prefixes.put(contents)
+
+    def _begin_with(self, taken: Mapping[int, Prefix]) -> None:
+        """Takes in the runs whose first task was trained elsewhere; runs that took the same one share a row."""
+        rows: dict[str, tuple[RowContent, list[int]]] = {}
+        for i, prefix in taken.items():
+            self.records[i] = prefix.record_of(*self.spec.runs[i].key)
+            self._load_buffers(prefix.buffers)
+            if prefix.row is not None:
+                rows.setdefault(self.prefix_keys[i], (prefix.row, []))[1].append(i)
+        self.stack.join(list(rows.values()))
+
+    # ------------------------------------------------------------------ what is kept of it all
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Those of a network that cannot be lifted: they live in the module, which serves one run."""
+        return {} if self.lifted.liftable else dict(self.lifted.module.named_buffers())
+
+    def _load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        for name, buffer in buffers.items():
+            self.lifted.module.get_buffer(name).copy_(buffer)
+
+    def _record_seconds(self) -> None:
+        for i, seconds in zip(self.stack.alive, self.stack.take_seconds(), strict=True):
+            self.records[i].train_s += seconds
 
     def _record_stored_bytes(self) -> None:
         moments = sum(value[0].numel() * value.element_size() for value in self.stack.optimizer.values())

@@ -6,6 +6,7 @@ prefix), and are copied apart when they begin to differ.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,16 @@ from cfsweep.training.spec import RunSpec
 
 _STAGES: tuple[Acts, ...] = ("start", "mid", "later")
 
+RowContent = dict[str, Any]
+"""What one row holds beside its memories, without the row dimension; tensors and plain containers."""
+
 
 class Stack:
     """Rows of state for the runs that are still alive.
 
     `row_of[k]` is the row of the k-th run alive, `representatives[r]` some run of row r; `values` holds one number
-    per row for each numeric hyperparameter, (rows,) float32.
+    per row for each numeric hyperparameter, (rows,) float32. While `clock` is set, the seconds that pass are shared
+    evenly by the rows that there are.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class Stack:
         self.memories = {i.name: [EMPTY_MEMORY] * len(runs) for i in ingredients}
         self.optimizer: State = {}  # what the optimizer keeps from task to task, if it does, and after how many steps
         self.optimizer_steps = 0
+        self.clock: float | None = None
+        self.seconds = np.zeros(len(runs))  # of each row, not yet taken
         self.spread("start")
 
     def __len__(self) -> int:
@@ -63,6 +70,7 @@ class Stack:
         Returns:
             The old row of each new one, for state that is kept elsewhere, or None if nothing moved.
         """
+        self._share_seconds()
         keys = [self._key(i, stage) for i in self.alive]
         rows = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         firsts = [keys.index(key) for key in rows]
@@ -73,12 +81,49 @@ class Stack:
 
     def keep(self, alive: list[int]) -> None:
         """Lets go of all runs but these (indices into `runs`, in their old order)."""
+        self._share_seconds()
         rows_kept = [int(self.row_of[self.alive.index(i)]) for i in alive]
         distinct = sorted(set(rows_kept))
         self._take(np.asarray(distinct, np.int64))
         self.row_of = np.asarray([distinct.index(row) for row in rows_kept], np.int64)
         self.alive = alive
         self._describe([self.runs[alive[rows_kept.index(row)]] for row in distinct])
+
+    def row(self, row: int) -> RowContent:
+        """A copy of one row, for `join`."""
+        return {
+            "theta": self.theta[row].clone(),
+            "states": {name: {k: v[row].clone() for k, v in state.items()} for name, state in self.states.items()},
+            "optimizer": {name: value[row].clone() for name, value in self.optimizer.items()},
+            "optimizer_steps": self.optimizer_steps,
+        }
+
+    def join(self, rows: Sequence[tuple[RowContent, Sequence[int]]]) -> None:
+        """Takes rows in at the end of task 0, each with its runs (indices into `runs`), none of which is alive."""
+        if not rows:
+            return
+        row_of = dict(zip(self.alive, self.row_of.tolist(), strict=True))
+        row_of.update({run: len(self) + number for number, (_, runs) in enumerate(rows) for run in runs})
+        contents = [content for content, _ in rows]
+        self.theta = torch.cat([self.theta, torch.stack([content["theta"] for content in contents])])
+        for name, state in self.states.items():
+            joined = _stacked([content["states"][name] for content in contents])
+            self.states[name] = {k: torch.cat([v, joined[k]]) for k, v in state.items()}
+        joined = _stacked([content["optimizer"] for content in contents])
+        self.optimizer = {k: torch.cat([self.optimizer[k], v]) if self.optimizer else v for k, v in joined.items()}
+        self.optimizer_steps = contents[0]["optimizer_steps"]
+        self.memories = {name: [*old, *([EMPTY_MEMORY] * len(rows))] for name, old in self.memories.items()}
+        self.seconds = np.concatenate([self.seconds, np.zeros(len(rows))])
+        self.alive = sorted(row_of)
+        self.row_of = np.asarray([row_of[run] for run in self.alive], np.int64)
+        self.spread("mid")
+
+    def take_seconds(self) -> list[float]:
+        """For each run alive the seconds that its row has taken since the last call."""
+        self._share_seconds()
+        taken: list[float] = self.seconds[self.row_of].tolist()
+        self.seconds = np.zeros(len(self))
+        return taken
 
     def over_rows(self, hook: Callable[..., Any], *stacked: Any) -> Any:
         """`hook`, written for one model, on arguments with a leading row dimension."""
@@ -108,7 +153,7 @@ class Stack:
         """Inverse of `to_content`."""
         self.alive, self.theta, self.states = content["alive"], content["theta"], content["states"]
         self.optimizer, self.optimizer_steps = content["optimizer"], content["optimizer_steps"]
-        self.row_of = np.asarray(content["row_of"], np.int64)
+        self.row_of, self.seconds = np.asarray(content["row_of"], np.int64), np.zeros(len(self.theta))
         self.memories = {
             name: [
                 Memory(indices.cpu().numpy(), seen, _array(logits), _array(offered))
@@ -125,11 +170,21 @@ class Stack:
         spec = self.runs[run]
         return (spec.seed, *(spec.values[h.name] for h in self.hypers.values() if h.acts in acting))
 
+    def _share_seconds(self) -> None:
+        if self.clock is None:
+            return
+        if self.theta.is_cuda:
+            torch.cuda.synchronize(self.theta.device)
+        now = time.perf_counter()
+        self.seconds += (now - self.clock) / max(1, len(self))
+        self.clock = now
+
     def _take(self, rows: NDArray[np.int64]) -> Tensor | None:
         if len(rows) == len(self.theta) and (rows == np.arange(len(rows))).all():
             return None
         index = torch.from_numpy(rows).to(self.theta.device)
         self.theta = self.theta[index]
+        self.seconds = self.seconds[rows]
         self.states = {n: {k: v[index] for k, v in s.items()} for n, s in self.states.items()}
         self.optimizer = {name: value[index] for name, value in self.optimizer.items()}
         self.memories = {name: [memories[r] for r in rows] for name, memories in self.memories.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,3 +47,15 @@ class Stream:
     @property
     def n_classes(self) -> int:
         return max(max(task.classes) for task in self.tasks) + 1
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all that a training can see of it: examples, labels, and what belongs to which task."""
+        content = hashlib.sha256(repr((self.x.dtype, tuple(self.x.shape), self.shift, self.scale)).encode())
+        for tensor in (self.x, self.y):
+            content.update(np.ascontiguousarray(tensor.numpy()).data)
+        for task in self.tasks:
+            content.update(repr((task.classes, [len(p) for p in (task.train, task.validation, task.test)])).encode())
+            for part in (task.train, task.validation, task.test):
+                content.update(np.ascontiguousarray(part).data)
+        return content.hexdigest()
