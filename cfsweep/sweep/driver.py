@@ -139,12 +139,13 @@ class Driver:
         if all(self.book.has_ended(run) for run in issued.spec.runs):
             self._forget(pack_id)
 
-    def lose(self, pack_id: str, reason: str, died: bool) -> None:
-        """A pack came to grief: its worker `died`, or its code raised.
+    def lose(self, pack_id: str, reason: str, died: bool, out_of_memory: bool = False) -> None:
+        """A pack came to grief: its worker `died`, or its code raised, perhaps because it was `out_of_memory`.
 
         A dead worker's pack goes on from its last checkpoint, until it has died `MAX_DEATHS` times. A pack that raises,
         or dies too often, is split into packs of one run, so that one bad run cannot take its neighbours with it; a
-        run alone fails with the reason.
+        run alone fails with the reason. A pack that was too large for its worker's memory is halved, and no later one
+        is larger than its halves.
         """
         issued = self.in_flight.pop(pack_id, None)
         if issued is None or self.interrupted:
@@ -155,7 +156,15 @@ class Driver:
             return
         self._forget(pack_id)
         left = [run for run in issued.spec.runs if not self.book.has_ended(run)]
-        if len(issued.spec.runs) > 1:
+        if out_of_memory and len(left) > 1:
+            half = -(-len(left) // 2)
+            self.pack_size = min(self.pack_size, half)
+            halves = (tuple(left[:half]), tuple(left[half:]))
+            self._enqueue([replace(issued.spec, runs=runs) for runs in halves], attempt=issued.attempt + 1)
+            return
+        if out_of_memory:
+            reason = f"a run alone does not fit into its worker's memory ({reason}). Take a smaller network or batch."
+        elif len(issued.spec.runs) > 1:
             # A later attempt than all that went before, whose rows a kill may have left without their run.
             self._enqueue([replace(issued.spec, runs=(run,)) for run in left], attempt=issued.attempt + 1)
             return

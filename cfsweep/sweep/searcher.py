@@ -71,7 +71,7 @@ class PackSearcher(_NotStored, Searcher):
         if error:
             self.driver.lose(pack_id, "the worker died", died=True)
         elif result is not None and "error" in result:
-            self.driver.lose(pack_id, result["error"], died=False)
+            self.driver.lose(pack_id, result["error"], died=False, out_of_memory=result["out_of_memory"])
         elif result is not None:
             self.on_trial_result(trial_id, result)
         self.on_change()

@@ -11,6 +11,7 @@ import ray
 import torch
 from ray import tune
 
+from cfsweep.training.memory import is_out_of_memory, release
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream, Task
@@ -57,14 +58,22 @@ class PackTrainable(tune.Trainable):
         except Exception as error:
             # The driver decides what becomes of the pack; raised here, the error would only reach Tune's log.
             reason = f"{type(error).__name__}: {error}"
-            return {"pack_id": self.pack_id, "error": reason, "trace": traceback.format_exc(), "done": True}
+            self.pack = None
+            return {
+                "pack_id": self.pack_id,
+                "error": reason,
+                "out_of_memory": is_out_of_memory(error),
+                "trace": traceback.format_exc(),
+                "done": True,
+            }
 
     def _open(self) -> Pack:
         spec, checkpoint, (stream_ref,) = self._ask("fetch")
         if stream_ref not in _STREAMS:
             _STREAMS.clear()
             _STREAMS[stream_ref] = unpack_stream(ray.get(stream_ref))
-        device = "cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"
+        device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
+        release(device)  # of the pack before, which may have filled it
         if checkpoint is not None:
             return Pack.restore(checkpoint, _STREAMS[stream_ref], device)
         return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device, self.share_prefix)

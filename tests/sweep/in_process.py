@@ -15,6 +15,7 @@ from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.journal import open_study
 from cfsweep.sweep.space import check_study
 from cfsweep.training.ingredients import registry
+from cfsweep.training.memory import is_out_of_memory
 from cfsweep.training.pack import Pack, example_counts
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream
@@ -105,7 +106,8 @@ class Sweep:
                     raise
                 except Exception as error:
                     del active[pack_id]
-                    driver.lose(pack_id, f"{type(error).__name__}: {error}", isinstance(error, WorkerDied))
+                    reason = f"{type(error).__name__}: {error}"
+                    driver.lose(pack_id, reason, isinstance(error, WorkerDied), is_out_of_memory(error))
                     continue
                 if not report.done:
                     desk.save(pack_id, pack.checkpoint())
