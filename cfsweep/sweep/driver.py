@@ -26,7 +26,7 @@ from cfsweep.results.writer import write_part
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
 from cfsweep.sweep.rows import Ended, objective_values, schemas, tables
-from cfsweep.sweep.stopping import MedianStopper, RankStopper, Stopper, intermediate
+from cfsweep.sweep.stopping import ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, accuracy_rows
 
@@ -70,7 +70,7 @@ class Driver:
         self.close: Callable[[str], None] = lambda pack_id: None
         self.started = now()
         self.schemas = schemas(config, hypers)
-        self.stopper: Stopper = MedianStopper() if len(config.objective.names) == 1 else RankStopper()
+        self.stopper = stopper_for(config.objective, counts["validation"]) if config.early_stopping else None
         self.book = TrialBook(config, hypers, study)
         self.queue: list[Issued] = []
         self.in_flight: dict[str, Issued] = {}
@@ -202,6 +202,8 @@ class Driver:
                 self.book.add_reference(run)
         for row in read_table(self.folder.root, "runs").to_pylist():
             self.book.load(row)
+        if self.stopper is not None:
+            self.stopper.recall(ended_matrices(self.folder.root, self.config.seeds))
         for trial in self.book:
             self.book.tell(trial)
         self._name_packs_anew()
@@ -241,15 +243,17 @@ class Driver:
 
     def _loses(self, trial: Trial) -> bool:
         """Looks at every task that all seeds of the trial have finished since last time; the default never loses."""
-        if trial.asked is None or trial.number == DEFAULT_TRIAL or not self.config.early_stopping:
+        if trial.asked is None or trial.number == DEFAULT_TRIAL or self.stopper is None:
             return False
         if not trial.running or len(trial.records) < self.config.seeds or "failed" in trial.states.values():
             return False
-        loses = False
-        for rung in range(trial.rung + 1, min(record.tasks_done for record in trial.records.values())):
-            matrices = [accuracy_rows(r.validation, self.counts["validation"])[1:] for r in trial.records.values()]
-            values = [intermediate(matrix[: rung + 1], self.config.objective) for matrix in matrices]
-            loses = self.stopper.stops(trial.asked, rung, tuple(float(v) for v in np.mean(values, axis=0)))
+        loses, done = False, min(record.tasks_done for record in trial.records.values())
+        seen = [
+            accuracy_rows(trial.records[seed].validation, self.counts["validation"]) for seed in sorted(trial.records)
+        ]
+        matrix = np.mean([rows[1 : done + 1] for rows in seen], axis=0)
+        for rung in range(trial.rung + 1, done):
+            loses = self.stopper.stops(trial.asked, rung, matrix[: rung + 1])
             trial.rung = rung
         return loses
 

@@ -1,11 +1,17 @@
 """Which trials to stop between tasks, because they lose.
 
-With one objective Optuna's median pruner decides. With several, Optuna cannot, and a trial is stopped when its
-non-domination rank among all trials that came as far lies behind the median rank.
+With one objective Optuna's median pruner decides. With several, Optuna cannot. Then a trial loses when, among the
+trials that came as far, its non-domination rank lies behind the median rank, and one of them beats it in every
+objective by more than a standard error. With a cost among the objectives nobody is stopped: what a run will have cost
+is not known before its end, and a cheap trial may lead though others are more accurate.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
 from typing import Protocol
 
 import moocore
@@ -15,17 +21,33 @@ from numpy.typing import NDArray
 
 from cfsweep.config import ObjectiveConfig
 from cfsweep.metrics import mixed_after
+from cfsweep.results.reader import read_table
+from cfsweep.results.schema import DEFAULT_TRIAL
 
 STARTUP_TRIALS = 8  # rungs with fewer trials stop nobody
+RUNG_TRIALS = 256  # that a rung remembers: the cost of a judgement stays the same, whatever the length of the sweep
+
+Matrix = NDArray[np.float64]
 
 
 class Stopper(Protocol):
-    """`stops(trial, rung, value)`: whether the trial loses, given its intermediate objective after task `rung`."""
+    """Judges trials by their accuracy matrix so far (tasks_done, n_tasks), the mean over their seeds."""
 
-    def stops(self, trial: optuna.Trial, rung: int, value: tuple[float, ...]) -> bool: ...
+    def stops(self, trial: optuna.Trial, rung: int, matrix: Matrix) -> bool:
+        """Whether the trial loses, given its accuracies up to and after task `rung`, the last row."""
+
+    def recall(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
+        """Takes in trials, by number, that an earlier session has judged."""
 
 
-def intermediate(matrix: NDArray[np.float64], objective: ObjectiveConfig) -> tuple[float, ...]:
+def stopper_for(objective: ObjectiveConfig, n_examples: Sequence[int]) -> Stopper | None:
+    """Who judges trials by this objective, measured on so many examples of each task; None: nobody can."""
+    if objective.third is not None:
+        return None
+    return MedianStopper(objective) if objective.name == "mixed" else RankStopper(n_examples)
+
+
+def intermediate(matrix: Matrix, objective: ObjectiveConfig) -> tuple[float, ...]:
     """The objective as far as it is known after the tasks of `matrix` (tasks_done >= 2, n_tasks), to be maximised.
 
     `mixed`: its mean so far. `pareto`: stability and plasticity over the tasks seen, each in [0, 1].
@@ -39,24 +61,122 @@ def intermediate(matrix: NDArray[np.float64], objective: ObjectiveConfig) -> tup
     return (float(matrix[last, :last].mean()), float(np.diag(matrix).mean()))
 
 
+def standard_errors(matrix: Matrix, n_examples: Sequence[int]) -> tuple[float, float]:
+    """Of the intermediate stability and plasticity: how far chance in the choice of the examples moves them.
+
+    Each accuracy is a share of `n_examples[i]` examples, so its variance is `p (1 - p) / n`; tasks are independent.
+    (Seeds see the same examples, and do not make them more.)
+
+    >>> errors = standard_errors(np.array([[0.9, 0.5], [0.8, 0.8]]), [100, 100])
+    >>> [round(error, 6) for error in errors]
+    [0.04, 0.025]
+    """
+    last = len(matrix) - 1
+    variances = matrix * (1 - matrix) / np.asarray(n_examples)
+    old, new = variances[last, :last], np.diag(variances)
+    return (float(np.sqrt(old.sum()) / last), float(np.sqrt(new.sum()) / (last + 1)))
+
+
 class MedianStopper:
     """The pruner of the study, Optuna's median rule: a value under the median of the others' at this rung loses."""
 
-    def stops(self, trial: optuna.Trial, rung: int, value: tuple[float, ...]) -> bool:
-        trial.report(value[0], rung)
+    def __init__(self, objective: ObjectiveConfig) -> None:
+        self.objective = objective
+
+    def stops(self, trial: optuna.Trial, rung: int, matrix: Matrix) -> bool:
+        trial.report(intermediate(matrix, self.objective)[0], rung)
         return trial.should_prune()
+
+    def recall(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
+        """Nothing: the study's journal holds what was reported."""
+
+
+def loses(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[np.float64]) -> bool:
+    """Whether `value` lies behind the median rank of all, and some of `others` (n, 2) beat it beyond its `errors`.
+
+    Ranks come from non-dominated sorting, all objectives maximised; that one trial is really better than another
+    is believed beyond one standard error in each objective, since early in a sequence half the ranks are noise.
+
+    References:
+        Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", section III-A (sorting).
+        Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2 (rungs, judged as trials
+        come; there a fixed share goes on, here the better half does, and whoever is not clearly beaten).
+        Schmucker et al. 2021, "Multi-objective Asynchronous Successive Halving", arXiv 2106.12639 (rungs ranked by
+        non-dominated sorting).
+        Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3 (one standard error).
+
+    >>> others = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
+    >>> loses((0.85, 0.85), (0.01, 0.01), others), loses((0.75, 0.75), (0.01, 0.01), others)
+    (False, True)
+    """
+    if not (others > np.add(value, errors)).all(axis=1).any():
+        return False
+    ranks = moocore.pareto_rank(np.vstack([others, value]), maximise=True)
+    return bool(ranks[-1] > np.median(ranks))
 
 
 class RankStopper:
-    """Non-dominated sorting per rung (Deb et al. 2002, section III-A): a rank behind the median rank loses."""
+    """Judges by `loses`, on each rung apart, against a uniform sample of the trials that came to it."""
 
-    def __init__(self) -> None:
-        self.rungs: dict[int, list[tuple[float, ...]]] = {}
+    def __init__(self, n_examples: Sequence[int]) -> None:
+        self.n_examples = n_examples
+        self.rungs: dict[int, Rung] = {}
 
-    def stops(self, trial: optuna.Trial, rung: int, value: tuple[float, ...]) -> bool:
-        here = self.rungs.setdefault(rung, [])
-        here.append(value)
-        if len(here) <= STARTUP_TRIALS:
-            return False
-        ranks = moocore.pareto_rank(np.asarray(here), maximise=True)
-        return bool(ranks[-1] > np.median(ranks))
+    def stops(self, trial: optuna.Trial, rung: int, matrix: Matrix) -> bool:
+        here, value = self.rungs.setdefault(rung, Rung()), intermediate(matrix, ObjectiveConfig(name="pareto"))
+        others = here.others(trial.number)
+        here.add(trial.number, value)
+        return len(others) >= STARTUP_TRIALS and loses(value, standard_errors(matrix, self.n_examples), others)
+
+    def recall(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
+        for number, matrix in matrices:
+            for rung in range(1, min(len(matrix), len(self.n_examples) - 1)):
+                value = intermediate(matrix[: rung + 1], ObjectiveConfig(name="pareto"))
+                self.rungs.setdefault(rung, Rung()).add(number, value)
+
+
+class Rung:
+    """The values of at most `size` trials, those whose numbers have the smallest hashes: a uniform sample that depends
+    on which trials came, never on their order, so that a resumed sweep has the one that it left.
+
+    References:
+        Cohen & Kaplan 2007, "Summarizing Data Using Bottom-k Sketches".
+    """
+
+    def __init__(self, size: int = RUNG_TRIALS) -> None:
+        self.size = size
+        self.values: dict[int, tuple[float, ...]] = {}
+        self._largest_first: list[tuple[int, int]] = []
+
+    def others(self, number: int) -> NDArray[np.float64]:
+        """The values of all but this trial, (n, 2)."""
+        return np.array([value for key, value in self.values.items() if key != number]).reshape(-1, 2)
+
+    def add(self, number: int, value: tuple[float, ...]) -> None:
+        if number not in self.values:
+            heapq.heappush(self._largest_first, (-_hash(number), number))
+        self.values[number] = value
+        if len(self.values) > self.size:
+            del self.values[heapq.heappop(self._largest_first)[1]]
+
+
+def _hash(number: int) -> int:
+    return int.from_bytes(blake2b(number.to_bytes(8), digest_size=8).digest())
+
+
+def ended_matrices(root: Path, seeds: int) -> Iterator[tuple[int, Matrix]]:
+    """The trials in `accuracy/` that were judged, and their matrices, the mean over the seeds (tasks_done, n_tasks).
+
+    Those are all whose seeds have all ended, but the default; the tasks are those that all seeds of the trial did.
+    """
+    columns = read_table(root, "accuracy").select(["trial", "seed", "after_task", "eval_task", "accuracy"])
+    rows = np.stack([columns[name].to_numpy() for name in columns.column_names], axis=1)
+    rows = rows[(rows[:, 0] > DEFAULT_TRIAL) & (rows[:, 2] >= 0)]
+    rows = rows[np.lexsort(rows[:, 3::-1].T)]
+    n_tasks = int(rows[:, 3].max(initial=-1)) + 1
+    for mine in np.split(rows, np.flatnonzero(np.diff(rows[:, 0])) + 1):
+        runs = np.split(mine, np.flatnonzero(np.diff(mine[:, 1])) + 1)
+        if len(runs) == seeds and len(mine):
+            matrices = [run[:, 4].reshape(-1, n_tasks) for run in runs]
+            done = min(len(matrix) for matrix in matrices)
+            yield int(mine[0, 0]), np.mean([matrix[:done] for matrix in matrices], axis=0)
