@@ -1,4 +1,4 @@
-# make demo | test | test-slow | check | venv | clean. VENV and PYTHON may be set: make test VENV=/tmp/venv PYTHON=python3.12
+# make demo | test | test-slow | check | venv | avalanche | clean. VENV and PYTHON may be set: make test VENV=/tmp/venv PYTHON=python3.12
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two OpenMP teams on two cores can be ten times slower than one thread each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-slow check venv clean
+.PHONY: demo test test-slow check venv avalanche clean
 .DEFAULT_GOAL := test
 
 # A network so small that its capacity is scarce: there the trade-off shows.
@@ -61,6 +61,14 @@ venv:
 		&& $(PIP) install --quiet --no-deps --no-build-isolation --editable . \
 		&& echo '$(CURDIR)' > $(CHECKOUT); \
 	fi
+
+# Avalanche is for benchmarks/peers alone. Its environment, beside $(VENV), sees the packages there and adds what they lack.
+SITE := -c 'import site; print(site.getsitepackages()[0])'
+avalanche: venv
+	$(BIN)/python -m venv $(VENV)-avalanche
+	$(BIN)/python $(SITE) > "$$($(VENV)-avalanche/bin/python $(SITE))/beside.pth"
+	$(VENV)-avalanche/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints.txt --requirement benchmarks/requirements.txt
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,107 @@
+"""(d) and (e): `cfsweep run` itself, on the same space; and the runs of given λ in one pack."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from benchmarks.peers.job import PARTS, Job, Record, TaskData, mixed
+from benchmarks.peers.summary import Swept
+from cfsweep.config import NetworkConfig
+from cfsweep.results.reader import read_table
+from cfsweep.training.ingredients import hypers_of
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows
+from cfsweep.training.streams import Stream
+
+WITHOUT = ("--set", "early_stopping=false", "--set", "share_prefix=false")
+
+
+def tasks_of(stream: Stream) -> list[TaskData]:
+    """The stream's splits as the network of a pack sees them, for peers that know nothing of cfsweep."""
+    x, y = ((stream.x.float() - stream.shift) * stream.scale).flatten(1).numpy(), stream.y.numpy()
+    return [
+        {part: (x[getattr(task, part)], y[getattr(task, part)] - task.classes[0]) for part in PARTS}
+        for task in stream.tasks
+    ]
+
+
+def fixed(job: Job) -> dict[str, object]:
+    """What every peer holds fixed, in cfsweep's words."""
+    return {
+        "optimizer": "adam",
+        "lr": job.lr,
+        "epochs": job.epochs,
+        "batch_size": job.batch_size,
+        "ewc_mode": "online",
+        "ewc_fisher": "empirical",
+        "ewc_examples": job.ewc_examples,
+    }
+
+
+def write_space(path: Path, job: Job) -> None:
+    """The sweep as a search space."""
+    space = {
+        "scenario": "task-il",
+        "network": {"name": "mlp", "args": {"hidden": list(job.hidden)}},
+        "ingredients": ["ewc"],
+        "fixed": fixed(job),
+        "search": {"ewc_lambda": {"low": job.low, "high": job.high, "log": True}},
+    }
+    path.write_text(yaml.safe_dump(space))
+
+
+def command(space: Path, stream: str, data: str | None, job: Job, out: Path, more: Sequence[str]) -> list[str]:
+    """`cfsweep run` with nothing set that the sweep does not need, but for `more`."""
+    return [
+        *(sys.executable, "-m", "cfsweep.cli", "run", str(space), "--stream", stream, "--out", str(out)),
+        *("--trials", str(job.trials), "--workers", str(job.workers), "--set", f"sampler_seed={job.seed}"),
+        *(("--data", data) if data else ()),
+        *more,
+    ]
+
+
+def swept(out: Path) -> Swept:
+    """What the finished study in `out` says of itself. A pack begins when it is handed out: the start of its worker
+    lies in the sweep, not before it."""
+    rows = read_table(out, "runs").to_pylist()
+    return Swept(
+        trials=sum(row["trial"] >= 0 for row in rows),
+        began=min(row["started_at"] for row in rows).timestamp(),
+        ended=max(path.stat().st_mtime for path in (out / "runs").glob("*.parquet")),
+        train_s=sum(row["train_s"] for row in rows),
+        references_s=sum(row["train_s"] for row in rows if row["trial"] < 0),
+        stopped=sum(row["state"] == "stopped" for row in rows),
+    )
+
+
+def given(stream: Stream, job: Job, seeds: Sequence[int]) -> list[Record]:
+    """The runs of the job's first λ with each seed, trained as one pack."""
+    values = {name: fixed(job).get(name, hyper.default) for name, hyper in hypers_of(("ewc",)).items()}
+    runs = tuple(
+        RunSpec(trial, seed, {**values, "ewc_lambda": strength})
+        for trial, strength in enumerate(job.first)
+        for seed in seeds
+    )
+    network, began = NetworkConfig(name="mlp", args={"hidden": list(job.hidden)}), time.time()
+    pack = Pack(PackSpec(network, "task-il", ("ewc",), runs), stream)
+    while not pack.done:
+        report = pack.step()
+    n = report.counts
+    return [
+        Record(
+            float(run.values["ewc_lambda"]),
+            run.seed,
+            mixed(accuracy_rows(each.validation, n["validation"])[1:].tolist()),
+            accuracy_rows(each.test, n["test"])[1:].tolist(),
+            each.train_s,
+            0.0,  # not told apart
+            began,
+            time.time(),
+        )
+        for run, each in zip(runs, report.records, strict=True)
+    ]
