@@ -1,16 +1,18 @@
-"""The driver's desk: an actor on the driver's machine where workers fetch packs and leave checkpoints.
+"""The driver's desk: an actor on the driver's machine where workers fetch packs, and leave checkpoints and first tasks.
 
-So neither the specifications nor the checkpoints need a file system that the machines share.
+So none of these needs a file system that the machines share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from cfsweep.files import write_atomically
+from cfsweep.sweep.prefixes import PrefixFolder
 
 Key = tuple[int, int]
 
@@ -23,6 +25,7 @@ class DeskState:
         self.stream = stream
         self.specs: dict[str, dict[str, Any]] = {}
         self.dropped: dict[str, set[Key]] = {}
+        self.prefixes = PrefixFolder(self.checkpoints)
 
     def put(self, pack_id: str, spec: dict[str, Any]) -> None:
         """A pack that a worker may fetch, whole or from its checkpoint."""
@@ -50,6 +53,16 @@ class DeskState:
         self.specs.pop(pack_id, None)
         self.dropped.pop(pack_id, None)
         checkpoint_path(self.checkpoints, pack_id).unlink(missing_ok=True)
+
+    def get_prefixes(self, keys: list[str]) -> dict[str, bytes]:
+        return self.prefixes.get(keys)
+
+    def put_prefixes(self, contents: Mapping[str, bytes]) -> None:
+        self.prefixes.put(contents)
+
+    def clear_prefixes(self) -> None:
+        """The sweep is complete."""
+        self.prefixes.clear()
 
 
 def checkpoint_path(folder: Path, pack_id: str) -> Path:

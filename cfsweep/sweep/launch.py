@@ -196,6 +196,7 @@ def sweep(
     from cfsweep.sweep.desk import Desk
     from cfsweep.sweep.driver import Driver
     from cfsweep.sweep.journal import open_study
+    from cfsweep.sweep.prefixes import recur
     from cfsweep.sweep.searcher import PackSearcher, StopOnInterrupt
     from cfsweep.sweep.trainable import PackTrainable, pack_stream
     from cfsweep.training.pack import example_counts, pack_size
@@ -206,7 +207,9 @@ def sweep(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     name = f"desk-{config.study_id}-{os.getpid()}"
     stream_ref = ray.put(pack_stream(stream))
-    desk = Desk.options(name=name, scheduling_strategy=here).remote(str(folder.checkpoints.absolute()), [stream_ref])
+    desk: Any = Desk.options(name=name, scheduling_strategy=here).remote(
+        str(folder.checkpoints.absolute()), [stream_ref]
+    )
     driver = Driver(
         folder,
         config,
@@ -219,7 +222,12 @@ def sweep(
     searcher = PackSearcher(
         driver,
         desk,
-        {"desk": name, "namespace": NAMESPACE, "share_prefix": config.share_prefix},
+        {
+            "desk": name,
+            "namespace": NAMESPACE,
+            "share_prefix": config.share_prefix,
+            "prefixes_recur": recur(config.space, hypers, config.trials),
+        },
         lambda: display.show(driver.book.summary()),
     )
 
@@ -240,5 +248,7 @@ def sweep(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+        if driver.complete:
+            ray.get(desk.clear_prefixes.remote())
         display.show(driver.book.summary())
     return interrupt.is_set()

@@ -5,23 +5,27 @@ from __future__ import annotations
 import pickle
 import traceback
 import warnings
+from dataclasses import fields
 from typing import Any
 
 import ray
 import torch
 from ray import tune
 
+from cfsweep.sweep.prefixes import WorkerPrefixes
 from cfsweep.training.memory import is_out_of_memory, release
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream, Task
 
 _STREAMS: dict[Any, Stream] = {}  # by reference: a warm worker unpacks a stream once
+_PREFIXES: dict[str, WorkerPrefixes] = {}  # by desk: a warm worker fetches a first task once
 
 
 def pack_stream(stream: Stream) -> dict[str, Any]:
     """`stream` as arrays, which Ray shares between the processes of a machine without copying."""
-    return {**vars(stream), "x": stream.x.numpy(), "y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks]}
+    content = {field.name: getattr(stream, field.name) for field in fields(stream)}
+    return {**content, "x": stream.x.numpy(), "y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks]}
 
 
 def unpack_stream(content: dict[str, Any]) -> Stream:
@@ -42,6 +46,7 @@ class PackTrainable(tune.Trainable):
         torch.set_num_threads(1)
         self.pack_id, self.desk, self.pack = config["pack_id"], ray.get_actor(config["desk"], config["namespace"]), None
         self.share_prefix = config["share_prefix"]
+        self.prefixes = self._prefixes(config["desk"]) if config["prefixes_recur"] else None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -76,7 +81,19 @@ class PackTrainable(tune.Trainable):
         release(device)  # of the pack before, which may have filled it
         if checkpoint is not None:
             return Pack.restore(checkpoint, _STREAMS[stream_ref], device)
-        return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device, self.share_prefix)
+        return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device, self.share_prefix, self.prefixes)
+
+    def _prefixes(self, desk_name: str) -> WorkerPrefixes:
+        if desk_name not in _PREFIXES:
+            desk: Any = self.desk
+
+            def ask(keys: list[str]) -> dict[str, bytes]:
+                found: dict[str, bytes] = ray.get(desk.get_prefixes.remote(keys))
+                return found
+
+            _PREFIXES.clear()
+            _PREFIXES[desk_name] = WorkerPrefixes(ask, desk.put_prefixes.remote)
+        return _PREFIXES[desk_name]
 
     def _ask(self, question: str) -> Any:
         """What the desk answers about this pack."""

@@ -13,6 +13,7 @@ from cfsweep.sweep.desk import DeskState
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.journal import open_study
+from cfsweep.sweep.prefixes import recur
 from cfsweep.sweep.space import check_study
 from cfsweep.training.ingredients import registry
 from cfsweep.training.memory import is_out_of_memory
@@ -86,16 +87,21 @@ class Sweep:
         """
         desk = DeskState(str(self.folder.checkpoints), None)
         driver.drop, driver.close = desk.drop, desk.close
+        config = driver.config
+        prefixes = desk.prefixes if recur(config.space, driver.hypers, config.trials) else None
         active: dict[str, Pack] = {}
         while True:
             while len(active) < driver.workers and (issued := driver.next_pack()):
                 desk.put(issued.pack_id, issued.spec.to_dict())
                 desk.drop(issued.pack_id, driver.ended_runs(issued))
                 spec, saved, _ = desk.fetch(issued.pack_id)
-                fresh = Pack.restore(saved, self.stream) if saved else Pack(PackSpec.from_dict(spec), self.stream)
-                active[issued.pack_id] = fresh
+                sharing = (config.share_prefix, prefixes)
+                fresh = Pack(PackSpec.from_dict(spec), self.stream, "cpu", *sharing)
+                active[issued.pack_id] = Pack.restore(saved, self.stream) if saved else fresh
             if not active:
                 assert driver.finished
+                if driver.complete:
+                    desk.clear_prefixes()
                 return driver
             for pack_id, pack in list(active.items()):
                 try:

@@ -38,7 +38,7 @@ def test_a_killed_driver_goes_on_with_the_same_results(sweep: Sweep, tmp_path: A
     first = sweep.open(config, workers=4)
     with pytest.raises(Killed):
         sweep.train(first, killed_at(step))
-    saved = {path.stem for path in sweep.folder.checkpoints.glob("*.pt")}
+    saved = {path.stem for path in sweep.folder.checkpoints.glob("pack*.pt")}
     begun: dict[str, int] = {}
 
     def note(pack_id: str, pack: Pack, driver: Driver) -> None:

@@ -24,6 +24,7 @@ from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.launch import interruptible
 from cfsweep.sweep.trainable import pack_stream, unpack_stream
 from cfsweep.training.streams import Stream
+from tests.sweep.in_process import Sweep
 
 SMOKE = Path(__file__).parents[2] / "search_spaces" / "smoke.yaml"
 # A second or so for a task of a pack: long enough to be interrupted in the middle.
@@ -78,7 +79,7 @@ def new_checkpoints(folder: Path) -> Callable[[], bool]:
 
     def any_new() -> bool:
         with contextlib.suppress(FileNotFoundError):
-            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("*.pt"))
+            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("pack*.pt"))
         return False
 
     return any_new
@@ -183,6 +184,54 @@ def test_the_first_signal_asks_and_the_second_insists(number: int) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+NETWORK = """
+import math
+import torch
+from torch import nn
+
+class Counted(nn.Module):
+    def __init__(self, n_inputs, n_outputs, log):
+        super().__init__()
+        self.head, self.log = nn.Linear(n_inputs, n_outputs), log
+
+    def forward(self, x):
+        if self.training and torch.is_grad_enabled() and len(x) == 64:  # a whole batch
+            with open(self.log, "a") as file:
+                file.write(".")
+        return self.head(x.flatten(1))
+
+def counted(input_shape, n_outputs, log):
+    return Counted(math.prod(input_shape), n_outputs, log)
+"""
+
+
+def test_packs_on_workers_share_their_first_task(
+    start: Callable[..., Any], project_root: Path, tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "counting.py").write_text(NETWORK)
+    log, out = tmp_path / "steps", tmp_path / "shared"
+    search = ("--set", "search={ewc_lambda: {low: 1.0, high: 1.0e+6, log: true}}", "--set", "pack_runs=2")
+    network = ("--set", "network.name=counting:counted", "--set", f"network.args.log={log}")
+    study = ("--workers", "1", "--trials", "4", "--set", "early_stopping=false", "--set", "references=false")
+    path = os.pathsep.join(map(str, (project_root, tmp_path)))
+    code, _, complaints = finish(start("run", SMOKE, *search, *network, *study, "--out", out, PYTHONPATH=path))
+    assert (code, complaints) == (0, "")
+    assert list((out / "checkpoints").iterdir()) == []
+    shared_steps = len(log.read_text())
+
+    monkeypatch.syspath_prepend(tmp_path)
+    apart = Sweep(tmp_path / "apart", stream)
+    config, _ = Folder(out).read()
+    apart.train(apart.open(config.model_copy(update={"share_prefix": False}), workers=1))
+    steps_of_first_task = len(stream.tasks[0].train) // 64
+    # Of four runs in two packs, one has trained the first task.
+    assert len(log.read_text()) - 2 * shared_steps == 3 * steps_of_first_task
+    shared = Sweep(out, stream)
+    assert shared.matrices() == apart.matrices()
+    assert shared.matrices("test") == apart.matrices("test")
+    assert [row["steps"] for row in shared.rows()] == [row["steps"] for row in apart.rows()]
 
 
 CLUSTER = """

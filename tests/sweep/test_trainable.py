@@ -32,7 +32,8 @@ def test_runs_share_a_prefix_if_the_study_says_so(
     threads = torch.get_num_threads()
     try:
         worker = PackTrainable.__new__(PackTrainable)
-        worker.setup({"pack_id": "p", "desk": "d", "namespace": "n", "share_prefix": config.share_prefix})
+        address = {"pack_id": "p", "desk": "d", "namespace": "n"}
+        worker.setup({**address, "share_prefix": config.share_prefix, "prefixes_recur": False})
         pack = worker._open()
     finally:
         torch.set_num_threads(threads)
