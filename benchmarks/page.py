@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from cfsweep.sweep.folder import git_revision
+from cfsweep.files import git_revision
 
 PERFORMANCE = Path(__file__).parent.parent / "docs" / "performance.md"
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
+from cfsweep.config import NetworkConfig
+from cfsweep.training.networks import build
 from cfsweep.training.streams import Stream
 
 FISHER_CHUNK = 25  # per-example gradients at once: 27 MB for 0.27 million parameters
@@ -42,37 +44,59 @@ class Outcome:
 
 
 class PlainRun:
-    """Task-il with one output layer; `method` is naive, ewc (one running anchor) or replay (a reservoir)."""
+    """Task-il with one output layer; `method` is naive, ewc (one running anchor) or replay (a reservoir).
 
-    def __init__(self, stream: Stream, settings: Settings, seed: int, fused: bool = False) -> None:
+    Everything lies on `device`, the data too. Without a `network` it is a stack of linear layers and ReLUs.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        settings: Settings,
+        seed: int,
+        fused: bool = False,
+        device: str = "cpu",
+        network: NetworkConfig | None = None,
+    ) -> None:
         torch.manual_seed(seed)
+        self.device = torch.device(device)
         self.stream, self.settings, self.fused = stream, settings, fused or None  # None: as torch chooses
-        self.x = ((stream.x.float() - stream.shift) * stream.scale).flatten(1)
-        self.y = stream.y
-        sizes = [self.x.shape[1], *settings.hidden]
+        x = (stream.x.float() - stream.shift) * stream.scale
+        self.x = (x if network else x.flatten(1)).to(self.device)
+        self.y = stream.y.to(self.device)
+        if network:
+            self.network = build(network, stream.input_shape, stream.n_classes).to(self.device)
+        else:
+            self.network = self._linear_layers().to(self.device)
+        closed = torch.ones(len(stream.x), stream.n_classes, dtype=torch.bool)
+        for task in stream.tasks:
+            for part in (task.train, task.validation, task.test):
+                closed[torch.from_numpy(part)[:, None], torch.tensor(task.classes)] = False
+        self.closed = closed.to(self.device)
+        self.fisher: list[Tensor] = []
+        self.centre: list[Tensor] = []
+        self.buffer = torch.empty(0, dtype=torch.int64, device=self.device)
+        self.seen = 0
+
+    def _linear_layers(self) -> nn.Module:
+        sizes = [self.x.shape[1], *self.settings.hidden]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-        self.network = nn.Sequential(*layers, nn.Linear(sizes[-1], stream.n_classes))
-        self.closed = torch.ones(len(stream.x), stream.n_classes, dtype=torch.bool)
-        for task in stream.tasks:
-            for part in (task.train, task.validation, task.test):
-                self.closed[torch.from_numpy(part)[:, None], torch.tensor(task.classes)] = False
-        self.fisher: list[Tensor] = []
-        self.centre: list[Tensor] = []
-        self.buffer = torch.empty(0, dtype=torch.int64)
-        self.seen = 0
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], self.stream.n_classes))
 
     def run(self) -> Outcome:
         matrix, train_s, steps = [], 0.0, 0
         for number, task in enumerate(self.stream.tasks):
             started = time.perf_counter()
-            examples = torch.from_numpy(task.train)
+            examples = torch.from_numpy(task.train).to(self.device)
             steps += self._train(examples, list(task.classes))
             if self.settings.method == "ewc":
                 self._anchor(examples, list(task.classes))
             if self.settings.method == "replay":
                 self._remember(examples)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
             train_s += time.perf_counter() - started
             matrix.append(self._evaluate())
             assert len(matrix) == number + 1
@@ -92,7 +116,7 @@ class PlainRun:
                 return cross_entropy(logits, self.y[batch] - first)
 
         for _ in range(settings.epochs):
-            order = examples[torch.randperm(len(examples))]
+            order = examples[torch.randperm(len(examples)).to(self.device)]
             for batch in torch.split(order, settings.batch_size):
                 optimizer.zero_grad()
                 loss = loss_of(self._mixed(batch))
@@ -107,7 +131,7 @@ class PlainRun:
         if not len(self.buffer):
             return batch
         n_old = int(self.settings.replay_ratio * len(batch) + 0.5)
-        old = self.buffer[torch.randint(len(self.buffer), (n_old,))]
+        old = self.buffer[torch.randint(len(self.buffer), (n_old,)).to(self.device)]
         return torch.cat([old, batch[n_old:]])
 
     def _masked_loss(self, batch: Tensor) -> Tensor:
@@ -122,7 +146,7 @@ class PlainRun:
     def _anchor(self, examples: Tensor, classes: list[int]) -> None:
         """Adds the Fisher diagonal (labels drawn from the model) of the task that has ended; moves the centre."""
         parameters = {name: p.detach() for name, p in self.network.named_parameters()}
-        chosen = examples[torch.randperm(len(examples))[: self.settings.ewc_examples]]
+        chosen = examples[torch.randperm(len(examples)).to(self.device)[: self.settings.ewc_examples]]
         first, last = classes[0], classes[-1] + 1
 
         def log_p(weights: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
@@ -147,13 +171,13 @@ class PlainRun:
                 kept.append(example)
             elif draw < capacity:
                 kept[draw] = example
-        self.buffer, self.seen = torch.tensor(kept), self.seen + len(examples)
+        self.buffer, self.seen = torch.tensor(kept, device=self.device), self.seen + len(examples)
 
     def _evaluate(self) -> list[float]:
         row = []
         with torch.no_grad():
             for task in self.stream.tasks:
-                test = torch.from_numpy(task.test)
+                test = torch.from_numpy(task.test).to(self.device)
                 logits = self.network(self.x[test]).masked_fill(self.closed[test], -torch.inf)
                 row.append(float((logits.argmax(1) == self.y[test]).float().mean()))
         return row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ import yaml
 import cfsweep
 from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError
-from cfsweep.files import write_atomically
+from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper
 from cfsweep.results.reader import read_study
 from cfsweep.sweep.parsing import parse
@@ -127,21 +126,6 @@ def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
     if isinstance(searched, Choices):
         return {**described, "choices": list(searched.choices)}
     return {**described, **searched.model_dump(mode="json")}
-
-
-def git_revision(folder: Path) -> str | None:
-    """The commit of the checkout that `folder` lies in (with `+dirty` if it was changed), or None outside of one."""
-
-    def git(*args: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        if not git("ls-files", "__init__.py"):
-            return None
-        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def check_data(stream: Stream, study: Mapping[str, Any], where: Path) -> None:
