@@ -205,7 +205,7 @@ def test_means_disagree_if_they_differ_beyond_the_seeds() -> None:
     assert [each.agrees for each in other] == [False] * 4
     accuracy = next(each for each in other if each.metric == "average accuracy")
     assert accuracy.mean - accuracy.ours == pytest.approx(-0.05)
-    assert accuracy.error == pytest.approx((2 * 0.005**2 / 3) ** 0.5)
+    assert accuracy.chance == pytest.approx(2.5e-4, rel=0.1)  # t = 0.05 / sqrt(2 / 3 * 0.005²) = 12.2, 4 degrees
     assert [each.agrees for each in agreement({"a": records(0.3, seeds=1)}, records(0.0))] == [None] * 4
 
 

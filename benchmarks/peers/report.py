@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.page import markdown_table
 from benchmarks.peers.job import Job
-from benchmarks.peers.summary import BEYOND, Agreement, Measured, ratios, spread
+from benchmarks.peers.summary import SURE, Agreement, Measured, ratios, spread
 
 GIB = 2**30
 PEERS = {
@@ -24,7 +24,7 @@ TIME_HEADINGS = (
     *("sweep", "start, s", "end, s", "s/trial", "worker-s/trial", "training", "of it Fisher", "of it references"),
     *("the rest", "processors idle", "stopped early"),
 )
-AGREEMENT_HEADINGS = ("sweep", "λ", "metric", "its mean", "cfsweep's", "difference", "standard error", "agrees")
+AGREEMENT_HEADINGS = ("sweep", "λ", "metric", "its mean", "cfsweep's", "difference", "p", "agrees")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def agreement_rows(found: Sequence[Agreement]) -> list[list[str]]:
             f"{each.mean:.4f}",
             f"{each.ours:.4f}",
             f"{each.mean - each.ours:+.4f}",
-            "–" if each.error is None else f"{each.error:.4f}",
+            "–" if each.chance is None else f"{each.chance:.3f}",
             {True: "yes", False: "**no**", None: "one seed: unknown"}[each.agrees],
         ]
         for each in found
@@ -130,7 +130,7 @@ def section(results: Results, setting: Setting, foot: str) -> str:
             _paragraph(HOW_RATES.format(trials=setting.rate_trials)),
             markdown_table(TIME_HEADINGS, time_rows(results, job.workers)),
             _paragraph(HOW_TIMES.format(workers=job.workers)),
-            _paragraph(HOW_AGREEMENT.format(n=len(job.first), beyond=BEYOND)),
+            _paragraph(HOW_AGREEMENT.format(n=len(job.first), sure=SURE)),
             markdown_table(AGREEMENT_HEADINGS, agreement_rows(results.agreement)),
             _paragraph(CONVENTIONS),
             _paragraph(f"Load average before it began: {results.load:.2f}. {foot}"),
@@ -152,8 +152,8 @@ workers (cfsweep, whose first trial counts from when it is handed out), waiting.
 """
 HOW_AGREEMENT = """
 Are the answers the same? The first {n} trials of (a) to (c) have given λ, with the number of the repeat as their seed,
-and cfsweep trains the same. Test accuracy; the standard error is that of the difference of the two means over seeds,
-its variance pooled over λ, and differences beyond {beyond:g} of them are marked.
+and cfsweep trains the same. Test accuracy, means over the seeds; `p` is the probability of such a difference by the
+seeds alone (Student's t), and differences with p < {sure:g} are marked.
 """
 CONVENTIONS = """
 λ is that of the penalty ½·λ·Σ F (θ − θ*)² in all of them, F the sum over tasks of the mean squared gradient of

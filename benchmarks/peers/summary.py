@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import ttest_ind
 
 from benchmarks.peers.job import Record
 from benchmarks.peers.processes import Usage
 from cfsweep.metrics import average_accuracy, backward_transfer
 
 METRICS = {"average accuracy": average_accuracy, "backward transfer": backward_transfer}
-BEYOND = 3.0  # standard errors
+SURE = 0.01  # a difference that chance makes less often than this is one
 
 
 @dataclass(frozen=True)
@@ -102,41 +102,43 @@ class Agreement:
     metric: str
     mean: float
     ours: float
-    error: float | None  # the standard error of the difference; one seed has none
+    chance: float | None  # of such a difference where there is none (Student's t); None for one seed
 
     @property
     def agrees(self) -> bool | None:
         """Whether the two differ no more than seeds do; None if nobody can say."""
-        return None if self.error is None else abs(self.mean - self.ours) <= BEYOND * self.error
+        return None if self.chance is None else self.chance >= SURE
 
 
 def agreement(peers: Mapping[str, Sequence[Record]], ours: Sequence[Record]) -> list[Agreement]:
-    """Each metric of each peer at each λ that cfsweep trained too.
+    """Each metric of each peer at each λ that cfsweep trained too."""
+    return [
+        Agreement(
+            peer,
+            strength,
+            name,
+            statistics.mean(values),
+            statistics.mean(own[strength]),
+            _chance(values, own[strength]),
+        )
+        for peer, records in peers.items()
+        for name, metric in METRICS.items()
+        for own in [_by_lambda(ours, metric)]
+        for strength, values in _by_lambda(records, metric).items()
+        if strength in own
+    ]
 
-    The variance over seeds is pooled over the λ of one peer and metric: that of a few seeds alone would be a guess.
+
+def _chance(values: Sequence[float], others: Sequence[float]) -> float | None:
     """
-    found = []
-    for peer, records in peers.items():
-        for name, metric in METRICS.items():
-            own = _by_lambda(ours, metric)
-            theirs = {strength: values for strength, values in _by_lambda(records, metric).items() if strength in own}
-            error = _standard_error(list(theirs.values()), [own[strength] for strength in theirs])
-            found += [
-                Agreement(peer, strength, name, statistics.mean(values), statistics.mean(own[strength]), error)
-                for strength, values in theirs.items()
-            ]
-    return found
-
-
-def _standard_error(*sides: Sequence[Sequence[float]]) -> float | None:
-    """Of the difference between two means, given the values of each side in groups of equal size.
-
-    >>> _standard_error([[1.0, 3.0], [5.0, 7.0]], [[2.0, 2.0], [3.0, 3.0]])
-    1.0
+    >>> round(_chance([1.0, 2.0, 3.0], [2.0, 3.0, 4.0]), 3), _chance([1.0, 1.0], [1.0, 1.0]), _chance([1.0], [2.0])
+    (0.288, 1.0, None)
     """
-    if any(len(group) < 2 for side in sides for group in side):
+    if min(len(values), len(others)) < 2:
         return None
-    return math.sqrt(sum(statistics.mean(map(statistics.variance, side)) / len(side[0]) for side in sides))
+    if statistics.pvariance([*values, *others]) == 0:
+        return 1.0
+    return float(ttest_ind(values, others).pvalue)
 
 
 def _by_lambda(records: Sequence[Record], metric: Callable[[NDArray[np.float64]], float]) -> dict[float, list[float]]:
