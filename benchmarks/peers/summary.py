@@ -75,7 +75,7 @@ class Measured:
 
     def idle_frac(self, workers: int) -> float:
         """The share of the workers' processors that did nothing between the first trial and the last."""
-        return 1 - self.cpu_s / (workers * self.trial_s)
+        return max(0.0, 1 - self.cpu_s / (workers * self.trial_s))
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
