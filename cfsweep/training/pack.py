@@ -11,14 +11,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.training import batches
-from cfsweep.training.ingredients import Ingredient, Sample
+from cfsweep.training.ending import ended_state, stored_bytes
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.memory import peak_bytes
 from cfsweep.training.networks import build, unliftable_reason
@@ -29,8 +27,6 @@ from cfsweep.training.remembering import buffer_rows, renewed_memories
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import RowContent, Stack
 from cfsweep.training.streams import Stream
-
-SAMPLE_BYTES = 2**26  # of examples that `end_task` hooks see at once
 
 
 class Pack(PackParts):
@@ -231,33 +227,7 @@ class Pack(PackParts):
         with torch.no_grad():
             for ingredient in self.ingredients:
                 if ingredient.has("end_task"):
-                    self._end_task_of(ingredient, task, examples)
-
-    def _end_task_of(self, ingredient: Ingredient, task: int, examples: NDArray[np.int64]) -> None:
-        stack, size = self.stack, ingredient.sample_size(len(examples))
-        row_bytes = 4 * max(1, size * int(np.prod(self.stream.input_shape)))
-        at_once = max(1, SAMPLE_BYTES // row_bytes) if self.lifted.stack is not None else 1
-        old, pieces = stack.states[ingredient.name], []
-        for at in range(0, len(stack), at_once):
-            rows = slice(at, at + at_once)
-            chosen, uniform, noise = batches.sample(
-                stack.representatives[rows], examples, task, size, ingredient.noise_size()
-            )
-            indices = torch.from_numpy(chosen).to(self.device)
-            pieces.append(
-                stack.over_rows(
-                    lambda t, s, v, *parts, i=ingredient: i.end_task(t, s, v, task, Sample(*parts)),
-                    stack.theta[rows],
-                    {k: v[rows] for k, v in old.items()},
-                    {k: v[rows] for k, v in stack.values.items()},
-                    self.store[indices],
-                    self.outputs.labels[indices],
-                    self.outputs.masks[task][self.outputs.task_of[indices]],
-                    torch.from_numpy(uniform).to(self.device),
-                    torch.from_numpy(noise).to(self.device),
-                )
-            )
-        stack.states[ingredient.name] = {k: torch.cat([piece[k] for piece in pieces]) for k in old}
+                    self.stack.states[ingredient.name] = ended_state(self, self.stack, ingredient, task, examples)
 
     def _remember(self, task: int) -> None:
         """Renews what is remembered of the tasks so far. It may depend on values that act later."""
@@ -274,7 +244,8 @@ class Pack(PackParts):
                 self.records[i].buffers += buffer_rows(self, ingredient, memories[row], task)
         self._record_seconds()
         self.stack.clock = None
-        self._record_stored_bytes()
+        for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
+            self.records[i].stored_bytes = stored_bytes(self, self.stack, self.spec.runs[i], row, task)
 
     # ------------------------------------------------------------------ the first task, shared between packs
 
@@ -321,19 +292,6 @@ class Pack(PackParts):
     def _record_seconds(self) -> None:
         for i, seconds in zip(self.stack.alive, self.stack.take_seconds(), strict=True):
             self.records[i].train_s += seconds
-
-    def _record_stored_bytes(self) -> None:
-        moments = sum(value[0].numel() * value.element_size() for value in self.stack.optimizer.values())
-        for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-            self.records[i].stored_bytes = moments + sum(
-                ingredient.stored_bytes(
-                    self.spec.runs[i].numbers, self.stack.memories[ingredient.name][row], self.store.example_bytes
-                )
-                for ingredient in self.ingredients
-            )
-            if self.spec.joint:  # it needs the data of all tasks so far again
-                examples = batches.training_examples(self.stream, self.next_task, joint=True)
-                self.records[i].stored_bytes = moments + len(examples) * self.store.example_bytes
 
     def _record_accuracies(self, learned: int) -> None:
         if not self.stack.alive:
