@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PERIOD_S = 0.25
+PERIOD_S = 0.5
 LINGER_S = 20.0  # how long what the command started may outlive it
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -60,7 +60,7 @@ def sweep(job: Job, trainer: str) -> list[Record]:
 
 def main(job_file: str, trainer: str) -> None:
     job = Job.read(job_file)
-    ray.init(num_cpus=job.workers, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=job.workers, include_dashboard=False, log_to_driver=False)
     write_records(job.records, sweep(job, trainer))
     ray.shutdown()
 
