@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils.hooks import RemovableHandle
 
-from cfsweep.training.networks.mlp import Mlp
+from cfsweep.training.linear_stack import LinearStack
 
 Noted = tuple[Tensor, dict[str, Tensor]]
+ByName = dict[str, Tensor]
 
-_STACKABLE = (nn.Flatten, nn.Linear, nn.ReLU)
+
+class Traced(NamedTuple):
+    """Answers to train with: logits (R, n, n_outputs) and features (R, n, ...), leaves that collect gradients.
+
+    `pull(of_logits, of_features, into)` takes the gradients of a loss by these leaves (None: it does not depend on
+    this feature), and writes those by the weights into the views `into` (R, *shape) by parameter name.
+    """
+
+    logits: Tensor
+    features: dict[str, Tensor]
+    pull: Callable[[Tensor, Mapping[str, Tensor | None], ByName], None]
 
 
 class Lifted:
@@ -28,7 +40,7 @@ class Lifted:
 
     def __init__(self, module: nn.Module, liftable: bool, head: str = "") -> None:
         self.module, self.liftable, self.head = module, liftable, head
-        self.stack = _as_stack(module) if liftable else None
+        self.stack = LinearStack.of(module, head) if liftable else None
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool = False) -> Tensor:
         """Logits (R, n, n_outputs) from parameters (R, *shape) and x (R, n, *input_shape).
@@ -41,16 +53,43 @@ class Lifted:
         self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool = False
     ) -> Noted:
         """The logits, and by name the outputs (R, n, ...) of `layers`; "" stands for the input of the output layer."""
-        if self.stack is not None and set(layers) <= {"", *(name for name, _, _ in self.stack)}:
+        if self.stack is not None and self.stack.names.issuperset(layers):
             return self._batched(parameters, x, layers, shared)
         if not self.liftable or x.device.type == "cpu":
             return self._one_by_one(parameters, x, layers, shared)
         return self._by_vmap(parameters, x, layers, shared)
 
+    def traced(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Traced:
+        """As `answers`, with a way back to the parameters, which need not be leaves of autograd."""
+        if self.stack is None or not self.stack.names.issuperset(layers):
+            return self._by_autograd(parameters, x, layers)
+        stack = self.stack
+        with torch.no_grad():
+            outputs = stack.outputs(parameters, x)
+
+        def pull(of_logits: Tensor, of_features: Mapping[str, Tensor | None], into: ByName) -> None:
+            with torch.no_grad():
+                stack.pull(parameters, outputs, of_logits, of_features, into)
+
+        return Traced(_leaf(outputs[-1]), {k: _leaf(v) for k, v in stack.features(outputs, layers).items()}, pull)
+
     def one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits (n, n_outputs) of one model from parameters (*shape) and x (n, *input_shape)."""
         logits: Tensor = functional_call(self.module, dict(parameters), (x,))
         return logits
+
+    def _by_autograd(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Traced:
+        leaves = {name: _leaf(value) for name, value in parameters.items()}
+        logits, features = self.answers(leaves, x, layers)
+
+        def pull(of_logits: Tensor, of_features: Mapping[str, Tensor | None], into: ByName) -> None:
+            used = [(features[name], slope) for name, slope in of_features.items() if slope is not None]
+            answers, slopes = zip((logits, of_logits), *used, strict=True)
+            gradients = torch.autograd.grad(answers, list(leaves.values()), slopes)
+            for name, gradient in zip(leaves, gradients, strict=True):
+                into[name].copy_(gradient)
+
+        return Traced(_leaf(logits), {name: _leaf(value) for name, value in features.items()}, pull)
 
     def _one(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Noted:
         features: dict[str, Tensor] = {}
@@ -88,51 +127,11 @@ class Lifted:
 
     def _batched(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool) -> Noted:
         assert self.stack is not None
-        features: dict[str, Tensor] = {}
-        hidden = x.flatten(1 if shared else 2)
         if shared:
-            n_runs = next(iter(parameters.values())).shape[0]
-            hidden = hidden.expand(n_runs, *hidden.shape)
-        for name, is_linear, has_bias in self.stack:
-            if name == self.head and "" in layers:
-                features[""] = hidden
-            if not is_linear:
-                hidden = torch.relu(hidden)
-            else:
-                weight = parameters[f"{name}.weight"].transpose(-1, -2)
-                if has_bias:
-                    hidden = torch.baddbmm(parameters[f"{name}.bias"].unsqueeze(1), hidden, weight)
-                else:
-                    hidden = torch.bmm(hidden, weight)
-            if name in layers:
-                features[name] = hidden
-        return hidden, features
+            x = x.expand(len(next(iter(parameters.values()))), *x.shape)
+        outputs = self.stack.outputs(parameters, x)
+        return outputs[-1], self.stack.features(outputs, layers)
 
 
-def _in_order(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers by name, if `module` is known to call its layers one after the other; else nothing."""
-    if type(module) is Mlp:
-        return [*((f"body.{name}", layer) for name, layer in module.body.named_children()), ("head", module.head)]
-    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        return list(module.named_children())
-    return []
-
-
-def _as_stack(module: nn.Module) -> list[tuple[str, bool, bool]] | None:
-    """(name, is it linear, has it a bias) of each layer if `module` is a plain stack over flattened input."""
-    layers = _in_order(module)
-    if not all(type(layer) in _STACKABLE for _, layer in layers) or not layers:
-        return None
-    flattens = [i for i, (_, layer) in enumerate(layers) if type(layer) is nn.Flatten]
-    first = layers[0][1]
-    if flattens != [0] or not isinstance(first, nn.Flatten) or (first.start_dim, first.end_dim) != (1, -1):
-        return None
-    if any(
-        m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"} for m in module.modules()
-    ):
-        return None
-    return [
-        (name, type(layer) is nn.Linear, getattr(layer, "bias", None) is not None)
-        for name, layer in layers
-        if type(layer) is not nn.Flatten
-    ]
+def _leaf(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_(True)

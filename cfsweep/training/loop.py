@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,15 +12,13 @@ from torch import Tensor
 
 from cfsweep.training import optimizers
 from cfsweep.training.batches import orders
-from cfsweep.training.ingredients import Ingredient, State
-from cfsweep.training.losses import ByName, Losses, Slopes
+from cfsweep.training.block import Block, StepHooks, blocks
+from cfsweep.training.ingredients import Ingredient
+from cfsweep.training.losses import Losses
 from cfsweep.training.moments import Moments
 from cfsweep.training.parts import PackParts
 from cfsweep.training.randomness import torch_seed
 from cfsweep.training.stack import Stack
-
-BLOCK_FLOATS = 2**19  # rows updated together on a CPU: as many as its cache holds
-EVERY_ROW = slice(None)
 
 
 class TaskLoop:
@@ -59,30 +56,35 @@ class TaskLoop:
         self.orders = torch.from_numpy(order).to(parts.device)  # (rows, epochs, n)
         self.present = self._present(order)  # (rows, T) bool: the tasks that examples are drawn from
         self.moments = Moments(self.optimizer, parts.settings["optimizer_state"] == "kept", stack)
-        self.bad_step = torch.full((len(self.stack),), -1, device=parts.device)
         self.finished_at = torch.full((len(self.stack),), -1, device=parts.device)  # the step of a `check` that said so
         self.total = self.epochs * -(-examples.size // self.batch_size)
+        self.seen = torch.zeros(len(self.stack), self.total, device=parts.device)  # the loss of each step
         self.step = 0
         self.after_mid = False
-        self.losses = Losses(parts, stack, task, self.total)
+        self.losses = Losses.of(parts, stack, task, self.total, self.present)
         self.freezing = self._having("trainable")
         self.cutting = self._having("mid_task")
         self.checking = {i: _check_steps(i.n_checks(self.epochs), self.total) for i in self._having("check")}
-        self.slowing = self._having("rate")
-        self.noting = self._having("after_step")
-        self.steering = self._having("gradient") if task > 0 else []
+        self.hooks = StepHooks(
+            steering=self._having("gradient") if task > 0 else [],
+            slowing=self._having("rate"),
+            noting=self._having("after_step"),
+            n_steps=self.total,
+        )
         self.rate_by_weight = self._rate_by_weight()
 
     @property
     def first_bad(self) -> list[int]:
         """For each row the first step (from 1) whose loss was not finite, or -1."""
-        steps: list[int] = self.bad_step.tolist()
+        bad = ~torch.isfinite(self.seen)
+        bad &= torch.arange(self.total, device=bad.device) < self._steps_taken().unsqueeze(1)
+        steps: list[int] = torch.where(bad.any(1), bad.to(torch.int8).argmax(1) + 1, -1).tolist()
         return steps
 
     @property
     def steps_taken(self) -> list[int]:
         """For each row the number of its steps."""
-        steps: list[int] = torch.where(self.finished_at >= 0, self.finished_at, self.step).tolist()
+        steps: list[int] = self._steps_taken().tolist()
         return steps
 
     def run(self) -> None:
@@ -91,18 +93,18 @@ class TaskLoop:
         points = parts.spec.curve_points_per_task
         curve_steps = {round(self.total * (k + 1) / (points + 1)) for k in range(points)}
         mid_step = round(self.cutting[0].mid_frac() * self.total) if self.cutting else -1
+        events = {mid_step, self.total, *curve_steps, *(step for steps in self.checking.values() for step in steps)}
         parts.lifted.module.train()
         self._check()
-        self._make_leaves()
         self._hold()
         # Only a network that is called as it is may draw random numbers of torch's own (dropout).
         with torch.random.fork_rng(devices=[], enabled=not parts.lifted.liftable):
             if not parts.lifted.liftable:
                 torch.manual_seed(torch_seed(self.stack.representatives[0].seed, "torch", self.task))
-            for epoch, at in itertools.product(range(self.epochs), range(0, self.orders.shape[-1], self.batch_size)):
+            while self.step < self.total:
                 if self.step == mid_step:
                     self._mid_task()
-                self._one_step(self.orders[:, epoch, at : at + self.batch_size])
+                self._advance(min(step for step in events if step > self.step))
                 if self.step in curve_steps:
                     self.on_curve(self.step, self.finished_at < 0)
                 if self.checking and self._check():
@@ -111,63 +113,33 @@ class TaskLoop:
             self._mid_task()
         self.moments.hand_on(self.stack, self.total)
 
-    def _one_step(self, indices: Tensor) -> None:
-        """One mini-batch of every row; `indices` is (rows, batch)."""
-        slopes = self.losses.slopes(self.leaves, indices, self.step)
-        self.step += 1
-        with torch.no_grad():
-            bad = ~torch.isfinite(slopes.loss) & (self.bad_step < 0) & (self.finished_at < 0)
-            self.bad_step.masked_fill_(bad, self.step)
-            rates = self._rates()
-            for rows in self._blocks():
-                self._update(slopes, rates.rows(rows), rows)
+    def _advance(self, until: int) -> None:
+        """Takes the steps up to the next event. On a CPU a few rows take them all, then the next few: so their weights
+        and moments stay in its cache."""
+        finished = self.finished_at >= 0 if self.checking else None
+        rates = replace(self.stack.rates, by_weight=self.rate_by_weight)
+        for rows in blocks(len(self.stack), self.parts.layout.size, self.parts.device):
+            Block(
+                self.parts,
+                self.stack,
+                rows,
+                self.losses,
+                self.hooks,
+                self.orders,
+                self.moments,
+                rates,
+                self.keep,
+                finished,
+                self.seen,
+            ).run(self.step, until)
+        self.step = until
 
-    def _update(self, slopes: Slopes, rates: optimizers.Rates, rows: slice) -> None:
-        stack, layout = self.stack, self.parts.layout
-        theta = stack.theta[rows]
+    def _steps_taken(self) -> Tensor:
+        return torch.where(self.finished_at >= 0, self.finished_at, self.step)
 
-        def flat(gradients: ByName, out: Tensor | None = None) -> Tensor:
-            return layout.flatten({k: g[rows] for k, g in gradients.items()}, out=out)
-
-        gradient = flat(slopes.gradients, out=self.scratch[: len(theta)])
-        noted = (gradient.clone(), theta.clone()) if self.noting else ()
-        keep = optimizers.keep_rows(self.keep, rows)
-        for ingredient in self.steering:
-            gradient = stack.over_rows(ingredient.gradient, gradient, theta, *self._own(ingredient, rows))
-        for name, reference in slopes.references.items():
-            ingredient = self.losses.recalls[name][0]
-            seen = optimizers.hold(flat(reference), keep)  # what is held still can neither help nor harm
-            gradient = stack.over_rows(ingredient.project, gradient, seen, self._own(ingredient, rows)[1])
-        if self.checking:  # 0 * NaN would move a run that has finished
-            gradient.masked_fill_(self._finished(theta, rows), 0.0)
-        step = self.moments.steps_before + self.step
-        optimizers.update(self.optimizer, theta, gradient, self.moments.rows(rows), rates, step, keep)
-        for ingredient in self.noting:
-            changed = stack.over_rows(ingredient.after_step, *noted, theta, *self._own(ingredient, rows))
-            self._note(ingredient, changed, rows)
-
-    def _note(self, ingredient: Ingredient, changed: State, rows: slice = EVERY_ROW) -> None:
-        """Takes over the new state of those rows that have not finished the task."""
-        state = self.stack.states[ingredient.name]
-        for name, value in changed.items():
-            kept = state[name][rows]
-            kept.copy_(torch.where(self._finished(value, rows), kept, value) if self.checking else value)
-
-    def _finished(self, like: Tensor, rows: slice = EVERY_ROW) -> Tensor:
+    def _finished(self, like: Tensor) -> Tensor:
         """(rows, 1, ...) bool, to be broadcast over `like` (rows, ...)."""
-        return (self.finished_at[rows] >= 0).reshape(-1, *(1 for _ in like.shape[1:]))
-
-    def _own(self, ingredient: Ingredient, rows: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The ingredient's state and its values, of some rows."""
-        state = {k: v[rows] for k, v in self.stack.states[ingredient.name].items()}
-        return state, {h.name: self.stack.values[h.name][rows] for h in ingredient.hypers if not h.structural}
-
-    def _rates(self) -> optimizers.Rates:
-        rates = self.stack.rates
-        for ingredient in self.slowing:
-            factor = self.stack.over_rows(lambda v, i=ingredient: i.rate(v, self.step, self.total), self.stack.values)
-            rates = replace(rates, lr=rates.lr * factor.unsqueeze(1))
-        return replace(rates, by_weight=self.rate_by_weight)
+        return (self.finished_at >= 0).reshape(-1, *(1 for _ in like.shape[1:]))
 
     def _rate_by_weight(self) -> optimizers.ByWeight | None:
         product: Tensor | None = None
@@ -183,7 +155,7 @@ class TaskLoop:
         stack = self.stack
         moved = stack.spread("mid") if self.task == 0 else None
         if moved is not None:
-            self.orders, self.present, self.bad_step = self.orders[moved], self.present[moved], self.bad_step[moved]
+            self.orders, self.present, self.seen = self.orders[moved], self.present[moved], self.seen[moved]
             self.finished_at = self.finished_at[moved]
             self.moments.regroup(moved)
             self.rate_by_weight = self._rate_by_weight()
@@ -197,7 +169,6 @@ class TaskLoop:
                 )
             self.after_mid = True
             self._hold()
-        self._make_leaves()
 
     def _check(self) -> bool:
         """Shows the ingredients how the tasks stand, where that is due; returns whether every row has finished."""
@@ -215,7 +186,9 @@ class TaskLoop:
                     stack.values,
                     accuracies,
                 )
-                self._note(ingredient, state)
+                for name, value in state.items():
+                    kept = stack.states[ingredient.name][name]
+                    kept.copy_(torch.where(self._finished(value), kept, value))
                 stack.theta.copy_(torch.where(self._finished(theta), stack.theta, theta))
                 self.finished_at.masked_fill_((self.finished_at < 0) & finished, self.step)
             if self.step > 0:
@@ -230,7 +203,7 @@ class TaskLoop:
     def _keep(self) -> optimizers.Keep:
         """What may move: outputs open to some example of this task's batches, less what ingredients freeze, and
         nothing at all of a row that has finished the task."""
-        is_open = self.losses.open_outputs(self.present)
+        is_open = self.losses.open_outputs(self.stack, self.present)
         head = [] if bool(is_open.all()) else self.parts.layout.head_rows(is_open.to(torch.float32))
         finished = self.finished_at >= 0
         if not self.freezing and not bool(finished.any()):
@@ -249,19 +222,6 @@ class TaskLoop:
 
     def _having(self, hook: str) -> list[Ingredient]:
         return [i for i in self.parts.ingredients if i.has(hook)]
-
-    def _make_leaves(self) -> None:
-        """Views of the stacked weights that collect gradients; made anew whenever the stack is a new tensor."""
-        views = self.parts.layout.unflatten(self.stack.theta)
-        self.leaves = {name: view.detach().requires_grad_(True) for name, view in views.items()}
-        block = self._blocks()[0]
-        self.scratch = torch.empty(block.stop - block.start, self.parts.layout.size, device=self.parts.device)
-
-    def _blocks(self) -> list[slice]:
-        n_rows = len(self.stack)
-        on_cpu = self.parts.device.type == "cpu"
-        size = max(1, BLOCK_FLOATS // self.parts.layout.size) if on_cpu else n_rows
-        return [slice(at, min(at + size, n_rows)) for at in range(0, n_rows, size)]
 
     def _present(self, order: NDArray[np.int64]) -> Tensor:
         tasks = np.arange(len(self.parts.stream.tasks))

@@ -1,100 +1,151 @@
-"""The loss of a step, for every row of a stack at once: that of the batch, and what the ingredients add."""
+"""The loss of a step, for some rows of a stack at once: that of the batch, and what the ingredients add."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cfsweep.training.ingredients import Answers, Batch, Ingredient
+from cfsweep.training.ingredients import Answers, Batch, Ingredient, State
+from cfsweep.training.lift import ByName, Traced
 from cfsweep.training.outputs import label_losses
 from cfsweep.training.parts import PackParts
 from cfsweep.training.recall import Recall
-from cfsweep.training.stack import Stack
+from cfsweep.training.stack import OverRows, Stack
 
-ByName = dict[str, Tensor]
-
-
-class Slopes(NamedTuple):
-    """A step's loss (rows,), its gradients by parameter name, (rows, *shape), and by ingredient those to project on."""
-
-    loss: Tensor
-    gradients: ByName
-    references: dict[str, ByName]
+Own = Mapping[str, tuple[State, dict[str, Tensor]]]
+"""By ingredient its state and its values, of the rows at hand."""
 
 
+class Flat(NamedTuple):
+    """A gradient (rows, P), and the views of it by parameter name, (rows, *shape)."""
+
+    whole: Tensor
+    views: ByName
+
+
+@dataclass(frozen=True)
 class Losses:
-    """The losses of the `n_steps` steps of one task."""
+    """The losses of one task's steps.
 
-    def __init__(self, parts: PackParts, stack: Stack, task: int, n_steps: int) -> None:
-        self.parts, self.stack, self.task = parts, stack, task
+    `adding` and `recalls` are the ingredients that add to them, with what they draw; `layers` the features they want;
+    `teachers` the weights by name whose answers they compare. `masks` (rows, T, n_outputs) are the open outputs where
+    they are not the scenario's for every row; `mask` (n_outputs,) where they are the same for all examples of all
+    batches.
+    """
+
+    parts: PackParts
+    task: int
+    adding: tuple[Ingredient, ...]
+    layers: tuple[str, ...]
+    teachers: Mapping[str, ByName]
+    recalls: Mapping[str, tuple[Ingredient, Recall]]
+    masks: Tensor | None
+    mask: Tensor | None
+
+    @staticmethod
+    def of(parts: PackParts, stack: Stack, task: int, n_steps: int, present: Tensor) -> Losses:
+        """For batches in which the tasks `present` (rows, T) occur."""
         later = parts.ingredients if task > 0 else []
-        self.adding = [i for i in later if i.has("loss")]
-        self.layers = tuple(dict.fromkeys(name for i in self.adding for name in i.layers))
-        self.teachers = {
-            i.name: parts.layout.unflatten(stack.over_rows(i.teacher, stack.states[i.name])) | _statistics(parts)
-            for i in self.adding
-            if i.has("teacher")
-        }
-        recalls = {i.name: (i, Recall(parts, stack, i, task, n_steps)) for i in later if i.has("recall_size")}
-        self.recalls = {name: pair for name, pair in recalls.items() if bool(pair[1].rows.any())}
-        self.reaching = [
-            i for i in later if i.has("reaches_old") and (i.name in self.recalls or not i.has("recall_size"))
-        ]
-        self.masks: Tensor | None = None  # (rows, T, n_outputs), where they are not the scenario's for every row
+        adding = tuple(i for i in later if i.has("loss"))
+        recalls = {i.name: (i, Recall.of(parts, stack, i, task, n_steps)) for i in later if i.has("recall_size")}
+        masks = None
         for ingredient in later:
             if ingredient.has("open_outputs"):
-                self.masks = stack.over_rows(
+                masks = stack.over_rows(
                     lambda m, v, i=ingredient: i.open_outputs(m, v, task),
-                    parts.outputs.masks[task].expand(len(stack), -1, -1) if self.masks is None else self.masks,
+                    parts.outputs.masks[task].expand(len(stack), -1, -1) if masks is None else masks,
                     stack.values,
                 )
+        return Losses(
+            parts,
+            task,
+            adding,
+            tuple(dict.fromkeys(name for i in adding for name in i.layers)),
+            {
+                i.name: parts.layout.unflatten(stack.over_rows(i.teacher, stack.states[i.name])) | _statistics(parts)
+                for i in adding
+                if i.has("teacher")
+            },
+            {name: pair for name, pair in recalls.items() if bool(pair[1].rows.any())},
+            masks,
+            _the_same(parts.outputs.masks[task][present.any(0)]) if masks is None else None,
+        )
 
-    def open_outputs(self, present: Tensor) -> Tensor:
+    def rows(self, rows: slice) -> Losses:
+        """Those of some rows alone."""
+        return replace(
+            self,
+            teachers={
+                name: {k: v[rows] if len(v) > 1 else v for k, v in weights.items()}
+                for name, weights in self.teachers.items()
+            },
+            recalls={name: (i, recall.some(rows)) for name, (i, recall) in self.recalls.items()},
+            masks=None if self.masks is None else self.masks[rows],
+        )
+
+    def open_outputs(self, stack: Stack, present: Tensor) -> Tensor:
         """The outputs (rows, n_outputs) that some example answers with, of the batches, in which the tasks `present`
         (rows, T) occur, or of those that the ingredients see beside them."""
         scenario = self.parts.outputs.masks[self.task]
         is_open = (present[:, :, None] & (scenario if self.masks is None else self.masks)).any(1)
-        for ingredient in self.reaching:
-            reaches = self.stack.over_rows(ingredient.reaches_old, self.stack.values)
+        for ingredient in self.parts.ingredients if self.task > 0 else []:
+            if not ingredient.has("reaches_old"):
+                continue
+            reaches = stack.over_rows(ingredient.reaches_old, stack.values)
             if ingredient.has("recall_size"):
+                if ingredient.name not in self.recalls:
+                    continue
                 reaches = reaches & self.recalls[ingredient.name][1].rows
             is_open = is_open | (reaches[:, None] & scenario[: self.task + 1].any(0))
         return is_open
 
-    def slopes(self, leaves: ByName, indices: Tensor, step: int) -> Slopes:
-        """The loss of step `step` (from 0) on the examples `indices` (rows, n), and its gradients."""
-        loss = self._of_batch(leaves, indices)
-        references: dict[str, ByName] = {}
+    def step(
+        self,
+        parameters: ByName,
+        indices: Tensor,
+        step: int,
+        own: Own,
+        over_rows: OverRows,
+        into: Flat,
+        into_recalled: Mapping[str, Flat],
+    ) -> Tensor:
+        """The loss (rows,) of step `step` (from 0) on the examples `indices` (rows, n). Its gradient is written `into`
+        place; those to project on, by ingredient, `into_recalled`, where the others leave theirs behind."""
+        traced, loss = self._of_batch(parameters, indices, own, over_rows)
+        _pull(traced, loss, into)
+        loss = loss.detach()
         for name, (ingredient, recall) in self.recalls.items():
-            recalled = self._of_recalled(ingredient, recall, leaves, step)
-            if ingredient.has("project"):
-                references[name] = _gradients(recalled, leaves)
-            else:
-                loss = loss + recalled
-        return Slopes(loss.detach(), _gradients(loss, leaves), references)
-
-    def _of_batch(self, leaves: Mapping[str, Tensor], indices: Tensor) -> Tensor:
-        parts, outputs = self.parts, self.parts.outputs
-        x, labels, tasks = parts.store[indices], outputs.labels[indices], outputs.task_of[indices]
-        if self.masks is None:
-            mask = outputs.masks[self.task][tasks]
-        else:
-            mask = self.masks[torch.arange(len(tasks), device=tasks.device).unsqueeze(1), tasks]
-        logits, features = parts.lifted.answers(leaves, x, self.layers)
-        loss = label_losses(logits, labels, mask).mean(-1)
-        for ingredient in self.adding:
-            now = Answers(logits, {name: features[name] for name in ingredient.layers})
-            batch = Batch(labels, mask, now, self._before(ingredient, x) or now)
-            loss = loss + self.stack.over_rows(
-                lambda b, s, v, i=ingredient: i.loss(b, s, v, self.task),
-                batch,
-                self.stack.states[ingredient.name],
-                self.stack.values,
-            )
+            traced, recalled = self._of_recalled(ingredient, recall, parameters, step, own, over_rows)
+            _pull(traced, recalled, into_recalled[name])
+            if not ingredient.has("project"):
+                into.whole.add_(into_recalled[name].whole)
+                loss = loss + recalled.detach()
         return loss
+
+    def _of_batch(self, parameters: ByName, indices: Tensor, own: Own, over_rows: OverRows) -> tuple[Traced, Tensor]:
+        x, labels, mask = self.parts.store[indices], self.parts.outputs.labels[indices], self._mask(indices)
+        traced = self.parts.lifted.traced(parameters, x, self.layers)
+        loss = label_losses(traced.logits, labels, mask).mean(-1)
+        for ingredient in self.adding:
+            now = Answers(traced.logits, {name: traced.features[name] for name in ingredient.layers})
+            batch = Batch(labels, mask.expand_as(now.logits), now, self._before(ingredient, x) or now)
+            loss = loss + over_rows(
+                lambda b, s, v, i=ingredient: i.loss(b, s, v, self.task), batch, *own[ingredient.name]
+            )
+        return traced, loss
+
+    def _mask(self, indices: Tensor) -> Tensor:
+        """The outputs open to the examples `indices` (rows, n), to be broadcast to (rows, n, n_outputs)."""
+        if self.mask is not None:
+            return self.mask
+        tasks = self.parts.outputs.task_of[indices]
+        if self.masks is None:
+            return self.parts.outputs.masks[self.task][tasks]
+        return self.masks[torch.arange(len(tasks), device=tasks.device).unsqueeze(1), tasks]
 
     def _before(self, ingredient: Ingredient, x: Tensor) -> Answers | None:
         """The teacher's answers; it neither draws random numbers nor updates statistics."""
@@ -108,17 +159,26 @@ class Losses:
         lifted.module.train()
         return answers
 
-    def _of_recalled(self, ingredient: Ingredient, recall: Recall, leaves: Mapping[str, Tensor], step: int) -> Tensor:
+    def _of_recalled(
+        self, ingredient: Ingredient, recall: Recall, parameters: ByName, step: int, own: Own, over_rows: OverRows
+    ) -> tuple[Traced, Tensor]:
         examples = recall.examples(step)
-        now = Answers(self.parts.lifted(leaves, examples.x), {})
+        traced = self.parts.lifted.traced(parameters, examples.x, ())
+        now = Answers(traced.logits, {})
         before = now if examples.logits is None else Answers(examples.logits, {})
-        loss: Tensor = self.stack.over_rows(
-            ingredient.recalled_loss,
-            Batch(examples.labels, examples.mask, now, before),
-            self.stack.states[ingredient.name],
-            self.stack.values,
-        )
-        return torch.where(recall.rows, loss, 0.0)
+        batch = Batch(examples.labels, examples.mask, now, before)
+        loss: Tensor = over_rows(ingredient.recalled_loss, batch, *own[ingredient.name])
+        return traced, torch.where(recall.rows, loss, 0.0)
+
+
+def _pull(traced: Traced, loss: Tensor, into: Flat) -> None:
+    of_logits, *others = torch.autograd.grad(loss.sum(), [traced.logits, *traced.features.values()], allow_unused=True)
+    traced.pull(of_logits, dict(zip(traced.features, others, strict=True)), into.views)
+
+
+def _the_same(masks: Tensor) -> Tensor | None:
+    """The one mask (n_outputs,), if all `masks` (n, n_outputs) are the same."""
+    return masks[0] if bool((masks == masks[0]).all()) else None
 
 
 def _statistics(parts: PackParts) -> ByName:
@@ -127,7 +187,3 @@ def _statistics(parts: PackParts) -> ByName:
     if parts.lifted.liftable:
         return {}
     return {name: buffer.clone().unsqueeze(0) for name, buffer in parts.lifted.module.named_buffers()}
-
-
-def _gradients(loss: Tensor, leaves: ByName) -> ByName:
-    return dict(zip(leaves, torch.autograd.grad(loss.sum(), list(leaves.values())), strict=True))

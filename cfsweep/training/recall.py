@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,37 +26,61 @@ class Recalled(NamedTuple):
     logits: Tensor | None
 
 
+@dataclass(frozen=True)
 class Recall:
-    """What `ingredient` draws in each of the `n_steps` steps of a task. `rows` (rows,) bool: which have something to
-    draw from; the others get some examples that mean nothing."""
+    """What an ingredient draws in each step of `task`. `rows` (rows,) bool: which have something to draw from; the
+    others get some examples that mean nothing.
 
-    def __init__(self, parts: PackParts, stack: Stack, ingredient: Ingredient, task: int, n_steps: int) -> None:
-        self.parts, self.task = parts, task
+    `places` (rows, steps, n) point into the `pool` of imagined examples, or into the remembered `indices` (rows,
+    longest memory) and the `logits` kept with them.
+    """
+
+    parts: PackParts
+    task: int
+    rows: Tensor
+    places: Tensor
+    pool: Recalled | None
+    indices: Tensor | None
+    logits: Tensor | None
+
+    @staticmethod
+    def of(parts: PackParts, stack: Stack, ingredient: Ingredient, task: int, n_steps: int) -> Recall:
+        """The draws of `ingredient` in the `n_steps` steps of `task`."""
         size = ingredient.recall_size(int(parts.settings["batch_size"]))
-        self.pool = _imagined(parts, stack, ingredient, task) if ingredient.has("imagine") else None
+        pool = _imagined(parts, stack, ingredient, task) if ingredient.has("imagine") else None
         memories = _memories(parts, stack, ingredient, task)
-        if self.pool is not None:
-            lengths = [self.pool.labels.shape[1]] * len(stack)
-        else:
-            lengths = [len(memory.indices) for memory in memories]
-        self.rows = torch.tensor([length > 0 for length in lengths], device=parts.device)
-        if self.pool is not None:  # one that is switched off must not even see the network with its examples
-            self.rows = stack.over_rows(ingredient.reaches_old, stack.values)
+        lengths = [len(memory.indices) for memory in memories]
+        has_some = torch.tensor([length > 0 for length in lengths], device=parts.device)
+        if pool is not None:  # one that is switched off must not even see the network with its examples
+            lengths = [pool.labels.shape[1]] * len(stack)
+            has_some = stack.over_rows(ingredient.reaches_old, stack.values)
         places = np.stack(
             [
                 generator(run.seed, "recall", task).integers(max(1, length), size=(n_steps, size))
                 for run, length in zip(stack.representatives, lengths, strict=True)
             ]
         )
-        self.places = torch.from_numpy(places).to(parts.device)  # (rows, n_steps, n)
-        self.indices, self.logits = None, None
-        if self.pool is None and any(lengths):
+        indices, logits = None, None
+        if pool is None and any(lengths):
             padded = np.zeros((len(stack), max(lengths)), np.int64)
             for row, memory in enumerate(memories):
                 padded[row, : len(memory.indices)] = memory.indices
-            self.indices = torch.from_numpy(padded).to(parts.device)
+            indices = torch.from_numpy(padded).to(parts.device)
             if ingredient.keeps_logits:
-                self.logits = _padded([m.logits for m in memories], max(lengths), parts)
+                logits = _padded([m.logits for m in memories], max(lengths), parts)
+        return Recall(parts, task, has_some, torch.from_numpy(places).to(parts.device), pool, indices, logits)
+
+    def some(self, rows: slice) -> Recall:
+        """What is drawn for some rows alone."""
+        return replace(
+            self,
+            rows=self.rows[rows],
+            places=self.places[rows],
+            pool=self.pool
+            and self.pool._replace(x=self.pool.x[rows], labels=self.pool.labels[rows], mask=self.pool.mask[rows]),
+            indices=None if self.indices is None else self.indices[rows],
+            logits=None if self.logits is None else self.logits[rows],
+        )
 
     def examples(self, step: int) -> Recalled:
         """The draws of step `step`, counted from 0."""

@@ -23,6 +23,7 @@ from cfsweep.training.ingredients._base import EMPTY_MEMORY
 from cfsweep.training.optimizers import Rates
 from cfsweep.training.spec import RunSpec
 
+OverRows = Callable[..., Any]
 _STAGES: tuple[Acts, ...] = ("start", "mid", "later")
 
 RowContent = dict[str, Any]
@@ -127,10 +128,7 @@ class Stack:
 
     def over_rows(self, hook: Callable[..., Any], *stacked: Any) -> Any:
         """`hook`, written for one model, on arguments with a leading row dimension."""
-        if self.vmappable:
-            return vmap(hook)(*stacked)
-        alone = pytree.tree_map(lambda t: t[0], stacked)
-        return pytree.tree_map(lambda t: t.unsqueeze(0), hook(*alone))
+        return over_rows(hook, *stacked) if self.vmappable else over_one_row(hook, *stacked)
 
     def to_content(self) -> dict[str, Any]:
         """Tensors and plain containers for a checkpoint."""
@@ -203,6 +201,17 @@ class Stack:
     def _column(self, name: str) -> Tensor:
         values = [float(run.values[name]) for run in self.representatives]
         return torch.tensor(values, dtype=torch.float32, device=self.theta.device)
+
+
+def over_rows(hook: Callable[..., Any], *stacked: Any) -> Any:
+    """`hook`, written for one model, on arguments with a leading row dimension."""
+    return vmap(hook)(*stacked)
+
+
+def over_one_row(hook: Callable[..., Any], *stacked: Any) -> Any:
+    """As `over_rows`, for a single row: without the cost of vmap, and for what vmap cannot lift."""
+    alone = pytree.tree_map(lambda t: t[0], stacked)
+    return pytree.tree_map(lambda t: t.unsqueeze(0), hook(*alone))
 
 
 def _stacked(states: Sequence[State]) -> State:

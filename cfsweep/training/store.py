@@ -30,10 +30,10 @@ class Store:
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """Examples (*indices.shape, *input_shape), float32, on the device; `indices` int64."""
-        if self.x.device == indices.device:
-            x = self.x[indices]
-        else:
-            x = self.x[indices.to(self.x.device)].pin_memory().to(self.device, non_blocking=True)
+        places = indices.reshape(-1).to(self.x.device)
+        x = self.x.index_select(0, places).view(*indices.shape, *self.x.shape[1:])
+        if x.device != indices.device:
+            x = x.pin_memory().to(self.device, non_blocking=True)
         return x if self.ready else self._normalise(x)
 
     def _normalise(self, x: Tensor) -> Tensor:
