@@ -52,7 +52,7 @@ def pack_of(names: tuple[str, ...], runs: tuple[RunSpec, ...], **given: int) -> 
 @optimizers
 @stopping
 def test_a_finished_run_does_not_move_by_a_bit(name: str, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one_step, checked, resting = TaskLoop._one_step, TaskLoop._check, []
+    advance, checked, resting = TaskLoop._advance, TaskLoop._check, []
 
     def snapshot(loop: TaskLoop) -> list[Tensor]:
         states = [value for state in loop.stack.states.values() for value in state.values()]
@@ -63,9 +63,9 @@ def test_a_finished_run_does_not_move_by_a_bit(name: str, optimizer: str, monkey
             assert torch.equal(old[finished], new[finished])
         resting.append(int(finished.sum()))
 
-    def step(loop: TaskLoop, indices: Tensor) -> None:
+    def steps(loop: TaskLoop, until: int) -> None:
         before, finished = snapshot(loop), loop.finished_at >= 0
-        one_step(loop, indices)
+        advance(loop, until)
         rested(loop, before, finished)
 
     def check(loop: TaskLoop) -> bool:
@@ -74,7 +74,7 @@ def test_a_finished_run_does_not_move_by_a_bit(name: str, optimizer: str, monkey
         rested(loop, before, finished)
         return done
 
-    monkeypatch.setattr(TaskLoop, "_one_step", step)
+    monkeypatch.setattr(TaskLoop, "_advance", steps)
     monkeypatch.setattr(TaskLoop, "_check", check)
     pack = finish(pack_of((name,), runs_of((name,), optimizer=optimizer)))
     assert any(0 < n < 4 for n in resting)

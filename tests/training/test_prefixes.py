@@ -228,13 +228,13 @@ def test_a_run_counts_its_first_task_in_full(monkeypatch: pytest.MonkeyPatch) ->
 def test_rows_that_part_in_the_middle_share_the_seconds_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("cfsweep.training.stack.time.perf_counter", lambda: now[0])
-    step = TaskLoop._one_step
+    advance = TaskLoop._advance
 
-    def takes_a_second(self: TaskLoop, *args: Any) -> None:
-        step(self, *args)
-        now[0] += len(self.stack)  # one second for each row
+    def takes_time(self: TaskLoop, until: int) -> None:
+        now[0] += len(self.stack) * (until - self.step)  # one second for each row's step
+        advance(self, until)
 
-    monkeypatch.setattr(TaskLoop, "_one_step", takes_a_second)
+    monkeypatch.setattr(TaskLoop, "_advance", takes_time)
     monkeypatch.setattr("cfsweep.training.pack.time.perf_counter", lambda: now[0])
     runs = tuple(RunSpec(k, 0, values_of(("packnet",), packnet_rate=0.1 * k)) for k in range(1, 4))
     report = make_pack(tiny_stream(), ("packnet",), runs).step()
