@@ -2,7 +2,8 @@
 
 `python -m benchmarks.loop --data DIR` measures on split-mnist, in turns, in one process with one thread, and prints
 medians. Times are of training alone (what happens at the end of a task included), never of evaluation. The accuracy
-stands beside each time, so that a faster wrong answer shows. `--quick` takes the embedded digits and two short rounds.
+stands beside each time, so that a faster wrong answer shows. `--write` puts all into docs/performance.md; `--quick`
+takes the embedded digits and two short rounds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import pairwise
 
@@ -21,6 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.anatomy import Anatomy, anatomy, beside, evaluation_products_frac, fisher_s
+from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_section
 from benchmarks.plain import Outcome, PlainRun, Settings
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
@@ -31,7 +34,13 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows
 from cfsweep.training.streams import Stream, load_stream
 
-METHODS = ("naive", "ewc", "replay")
+METHODS = ("naive", "ewc", "replay", "packnet")
+PLAIN_METHODS = ("naive", "ewc", "replay")
+ANATOMY_HEADINGS = ("method", *(f.name for f in fields(Anatomy)))
+# As on the workers of a sweep.
+ENVIRONMENT = (
+    "OMP_NUM_THREADS=1 MKL_CBWR=AUTO,STRICT MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000"
+)
 SETTINGS = Settings("naive", 5, 64, (256, 256), 1e-3, 1000.0, 200, 0.5, 500)
 
 
@@ -59,8 +68,8 @@ def plain(stream: Stream, settings: Settings, seed: int, fused: bool = False) ->
     return [PlainRun(stream, settings, seed, fused).run()]
 
 
-def packed(stream: Stream, settings: Settings, seeds: Sequence[int]) -> list[Outcome]:
-    """One outcome per seed; a pack's time is shared evenly among its runs."""
+def make_pack(stream: Stream, settings: Settings, seeds: Sequence[int]) -> Pack:
+    """One run per seed, by the peer's settings."""
     names = () if settings.method == "naive" else (settings.method,)
     given: dict[str, Value] = {
         "epochs": settings.epochs,
@@ -74,8 +83,12 @@ def packed(stream: Stream, settings: Settings, seeds: Sequence[int]) -> list[Out
     }
     values = {name: given.get(name, hyper.default) for name, hyper in hypers_of(names).items()}
     network = NetworkConfig(name="mlp", args={"hidden": list(settings.hidden)})
-    runs = tuple(RunSpec(0, seed, values) for seed in seeds)
-    pack = Pack(PackSpec(network, "task-il", names, runs), stream)
+    return Pack(PackSpec(network, "task-il", names, tuple(RunSpec(0, seed, values) for seed in seeds)), stream)
+
+
+def packed(stream: Stream, settings: Settings, seeds: Sequence[int]) -> list[Outcome]:
+    """One outcome per seed; a pack's time is shared evenly among its runs."""
+    pack = make_pack(stream, settings, seeds)
     while not pack.done:
         report = pack.step()
     n_test = report.counts["test"]
@@ -129,9 +142,13 @@ def measure(stream: Stream, settings: Settings, rounds: int, pack_runs: int) -> 
         seeds = list(range(number * pack_runs, (number + 1) * pack_runs))
         for method in METHODS:
             own = replace(settings, method=method)
-            variants: dict[str, Callable[[], list[Outcome]]] = {
-                "plain loop": partial(plain, stream, own, seeds[0]),
-                "plain, fused Adam": partial(plain, stream, own, seeds[0], fused=True),
+            variants: dict[str, Callable[[], list[Outcome]]] = {}
+            if method in PLAIN_METHODS:
+                variants |= {
+                    "plain loop": partial(plain, stream, own, seeds[0]),
+                    "plain, fused Adam": partial(plain, stream, own, seeds[0], fused=True),
+                }
+            variants |= {
                 "pack of 1": partial(packed, stream, own, seeds[:1]),
                 f"pack of {pack_runs}": partial(packed, stream, own, seeds),
             }
@@ -140,20 +157,52 @@ def measure(stream: Stream, settings: Settings, rounds: int, pack_runs: int) -> 
     return timings
 
 
-def table(timings: dict[tuple[str, str], Timing], floor_ms: float, title: str) -> Table:
-    """One line per method and variant."""
-    out = Table(title=title)
-    for heading in ("method", "variant"):
-        out.add_column(heading)
-    headings = ("ms/step per run", "x plain", "x products", "average accuracy", "backward transfer")
-    for heading in headings:
-        out.add_column(heading, justify="right")
+HEADINGS = (
+    "method",
+    "variant",
+    "ms/step per run",
+    "x plain loop",
+    "x floor",
+    "x naive",
+    "average accuracy",
+    "backward transfer",
+)
+
+
+def rows_of(timings: dict[tuple[str, str], Timing], floor_ms: float) -> list[list[str]]:
+    """One row of text per method and variant."""
+    rows = []
     for (method, variant), timing in timings.items():
-        peer = timings[method, "plain loop"]
+        plain_loop, naive = timings.get((method, "plain loop")), timings["naive", variant]
+        ratio = "" if plain_loop is None else f"{timing.ms / plain_loop.ms:.2f}"
         accuracy, transfer = timing.mean(average_accuracy), timing.mean(backward_transfer)
-        numbers = (timing.ms, timing.ms / peer.ms, timing.ms / floor_ms, accuracy, transfer)
-        out.add_row(method, variant, *(f"{n:.{d}f}" for n, d in zip(numbers, (3, 2, 2, 4, 4), strict=True)))
-    return out
+        numbers = (f"{timing.ms:.3f}", ratio, f"{timing.ms / floor_ms:.2f}", f"{timing.ms / naive.ms:.2f}")
+        rows.append([method, variant, *numbers, f"{accuracy:.4f}", f"{transfer:.4f}"])
+    return rows
+
+
+def anatomy_rows(stream: Stream, settings: Settings) -> list[list[str]]:
+    """One row of text per method: where a step of a pack of one goes."""
+    rows = []
+    for method in METHODS:
+        found = anatomy(make_pack(stream, replace(settings, method=method), [0]))
+        rows.append([method, *(f"{getattr(found, f.name):.3f}" for f in fields(Anatomy))])
+    return rows
+
+
+def remarks(stream: Stream, settings: Settings, products: float, update: float, repeats: int) -> list[str]:
+    """What else there is to say, a sentence each."""
+    fisher = fisher_s(make_pack(stream, replace(settings, method="ewc"), [0]), repeats)
+    spent = beside(make_pack(stream, settings, [0]))
+    floor = evaluation_products_frac(stream, settings.hidden, settings.epochs)
+    n_test, n_train = (sum(len(getattr(task, part)) for task in stream.tasks) for part in ("test", "train"))
+    return [
+        f"The floor is the matrix products of a step, {products:.3f} ms, and Adam's update, {update:.3f} ms.",
+        f"The Fisher diagonal of {settings.ewc_examples} examples takes {fisher:.4f} s.",
+        f"Evaluating every task before the first and after each takes {spent.evaluation_s / spent.total_s:.1%} of a "
+        f"naive run's time, its steps {spent.steps_s / spent.total_s:.1%}. {n_test:,} images of test stand beside "
+        f"{n_train:,} of training here: the products of the evaluation are {floor:.1%} of those of the steps.",
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default=os.environ.get("CFSWEEP_DATA"), help="folder with MNIST/raw ($CFSWEEP_DATA)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="the embedded digits, one epoch, packs of 2")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     given = parser.parse_args(arguments)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -168,14 +218,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name, pack_runs = ("split-digits", 2) if given.quick else ("split-mnist", 8)
         stream = load_stream(StreamConfig(name=name, data=given.data))
         settings = replace(SETTINGS, epochs=1) if given.quick else SETTINGS
-        products, update = (f(stream, settings, 20 if given.quick else 500) for f in (products_ms, update_ms))
+        repeats = 20 if given.quick else 500
+        products, update = (f(stream, settings, repeats) for f in (products_ms, update_ms))
         timings = measure(stream, settings, 2 if given.quick else given.rounds, pack_runs)
+        anatomies = anatomy_rows(stream, settings)
+        sentences = remarks(stream, settings, products, update, repeats // 20)
     finally:
         torch.set_num_threads(threads)
     title = f"{name}, task-il, mlp {settings.hidden}, batch {settings.batch_size}, adam, one thread"
+    rows = rows_of(timings, products + update)
+    show(title, rows, anatomies, sentences)
+    if given.write:
+        write(title, rows, anatomies, sentences)
+
+
+def show(title: str, rows: list[list[str]], anatomies: list[list[str]], sentences: list[str]) -> None:
+    """Prints all to the terminal."""
     console = Console(width=120)
-    console.print(table(timings, products, title))
-    console.print(f"floor: matrix products {products:.3f} ms/step, Adam's update {update:.3f} ms/step")
+    for heading, columns, lines in (
+        (title, HEADINGS, rows),
+        ("where a step of a pack of 1 goes, ms (profiled, second task)", ANATOMY_HEADINGS, anatomies),
+    ):
+        table = Table(*columns, title=heading)
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+    for sentence in sentences:
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def write(title: str, rows: list[list[str]], anatomies: list[list[str]], sentences: list[str]) -> None:
+    """Puts all into docs/performance.md."""
+    foot = measured_on(f"{ENVIRONMENT} python -m benchmarks.loop --write")
+    parts = [
+        f"{title}. Medians of rounds in turns; `x naive` is against the same variant without an ingredient.",
+        markdown_table(HEADINGS, rows),
+        "Where a step of a pack of 1 goes, in ms, by torch's profiler, whose own cost is in it (second task):",
+        markdown_table(ANATOMY_HEADINGS, anatomies),
+        "\n".join(f"- {sentence}" for sentence in sentences),
+        foot,
+    ]
+    put_section(PERFORMANCE, "loop", "\n\n".join(parts))
 
 
 if __name__ == "__main__":
