@@ -2,8 +2,8 @@
 
 With one objective Optuna's median pruner decides. With several, Optuna cannot. Then a trial loses when, among the
 trials that came as far, its non-domination rank lies behind the median rank, and one of them beats it in every
-objective by more than a standard error. With a cost among the objectives nobody is stopped: what a run will have cost
-is not known before its end, and a cheap trial may lead though others are more accurate.
+objective by more than two standard errors. With a cost among the objectives nobody is stopped: what a run will have
+cost is not known before its end, and a cheap trial may lead though others are more accurate.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
 
 STARTUP_TRIALS = 8  # rungs with fewer trials stop nobody
+MARGIN = 2.0  # standard errors by which a trial must be beaten
 RUNG_TRIALS = 256  # that a rung remembers: the cost of a judgement stays the same, whatever the length of the sweep
 
 Matrix = NDArray[np.float64]
@@ -92,10 +93,11 @@ class MedianStopper:
 
 
 def loses(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[np.float64]) -> bool:
-    """Whether `value` lies behind the median rank of all, and some of `others` (n, 2) beat it beyond its `errors`.
+    """Whether `value` lies behind the median rank of all, and one of `others` (n, 2) beats it by `MARGIN` `errors`.
 
-    Ranks come from non-dominated sorting, all objectives maximised; that one trial is really better than another
-    is believed beyond one standard error in each objective, since early in a sequence half the ranks are noise.
+    Ranks come from non-dominated sorting, all objectives maximised. A rank alone may hang on single examples, and does
+    so where it matters: among the trials that will be the front. The median holds back where a sweep is so long that
+    some trial is beaten by luck.
 
     References:
         Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", section III-A (sorting).
@@ -103,13 +105,12 @@ def loses(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[n
         come; there a fixed share goes on, here the better half does, and whoever is not clearly beaten).
         Schmucker et al. 2021, "Multi-objective Asynchronous Successive Halving", arXiv 2106.12639 (rungs ranked by
         non-dominated sorting).
-        Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3 (one standard error).
 
     >>> others = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
     >>> loses((0.85, 0.85), (0.01, 0.01), others), loses((0.75, 0.75), (0.01, 0.01), others)
     (False, True)
     """
-    if not (others > np.add(value, errors)).all(axis=1).any():
+    if not (others > np.add(value, MARGIN * np.asarray(errors))).all(axis=1).any():
         return False
     ranks = moocore.pareto_rank(np.vstack([others, value]), maximise=True)
     return bool(ranks[-1] > np.median(ranks))

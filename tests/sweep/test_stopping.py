@@ -73,7 +73,7 @@ def slow_ranks(points: list[tuple[float, ...]]) -> list[int]:
 
 def slow_verdict(value: tuple[float, ...], errors: tuple[float, ...], others: list[tuple[float, ...]]) -> bool:
     ranks = slow_ranks([*others, value])
-    beaten = any(all(o > v + e for o, v, e in zip(other, value, errors, strict=True)) for other in others)
+    beaten = any(all(o > v + 2 * e for o, v, e in zip(other, value, errors, strict=True)) for other in others)
     return beaten and bool(ranks[-1] > np.median(ranks))
 
 
@@ -94,8 +94,8 @@ def test_verdicts_agree_with_the_twin_also_with_ties(seed: int) -> None:
 
 def test_both_the_rank_and_the_margin_must_speak_against_a_trial() -> None:
     others = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
-    assert loses((0.75, 0.75), (0.14, 0.14), others)
-    assert not loses((0.75, 0.75), (0.15, 0.14), others)  # as far ahead as the error is not beyond it
+    assert loses((0.75, 0.75), (0.07, 0.07), others)
+    assert not loses((0.75, 0.75), (0.08, 0.07), others)  # chance may have put it so far behind in one of them
     assert not loses((0.85, 0.85), (0.0, 0.0), others)  # beaten, but of the better half
     assert not loses((0.89, 0.95), (0.0, 0.0), others)  # on the front
 
