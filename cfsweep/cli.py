@@ -45,6 +45,9 @@ def run(
     download: Annotated[bool, typer.Option("--download", help="Fetch missing data sets into --data.")] = False,
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
+    pack: Annotated[
+        str | None, typer.Option(help="Runs trained together: a number, or auto (8 on a CPU). [default: auto]")
+    ] = None,
     address: AddressOption = None,
     out: Annotated[Path | None, typer.Option(help="The results folder. [default: runs/SPACE-STREAM]")] = None,
     assign: Annotated[
@@ -64,6 +67,7 @@ def run(
         "objective.name": objective,
         "trials": trials,
         "seeds": seeds,
+        "pack_runs": pack,
     }
     config = study.make_config(space, settings, assign or [])
     prepared = study.prepare(config, f"{space} with --set" if assign else str(space))

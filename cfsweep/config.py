@@ -158,7 +158,7 @@ class StudyConfig(Frozen):
     sampler_seed: NonNegativeInt = 0
     early_stopping: bool = True
     references: bool = True
-    pack_runs: PositiveInt = 8
+    pack_runs: PositiveInt | Literal["auto"] = "auto"  # of runs trained together; `auto`: as many as suit the workers
     share_prefix: bool = True  # runs that are equal so far are trained once; no result depends on it
     curve_points_per_task: int = Field(default=0, ge=0)
 
@@ -168,9 +168,12 @@ class StudyConfig(Frozen):
 
         (That the data is the same is held by the SHA-256 of each file.)
         """
-        elsewhere: Any = {"trials": True, "time_budget_s": True, "share_prefix": True, "stream": {"data", "download"}}
+        elsewhere: Any = {
+            **dict.fromkeys(("trials", "time_budget_s", "pack_runs", "share_prefix"), True),
+            "stream": {"data", "download"},
+        }
         identity = self.model_dump(mode="json", exclude=elsewhere)
-        return content_hash(identity)
+        return content_hash({**identity, "pack_runs": 8})  # it had a part once: ids with what was the default stay
 
 
 def content_hash(content: Mapping[str, Any]) -> str:

@@ -187,6 +187,23 @@ def test_a_missing_space_file(run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_pack_size_that_is_none(run: Run, smoke: Path, tmp_path: Path) -> None:
+    for given, rule in (("many", "a valid integer"), ("0", "greater than 0")):
+        code, _, complaints = run("run", smoke, "--pack", given, "--out", tmp_path / "out")
+        assert code == 2
+        assert complaints.startswith(f"cfsweep: --pack: `pack_runs` should be {rule}")
+        assert complaints.endswith(f"or 'auto', but got '{given}'.\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_pack_size_is_taken_over_and_no_part_of_the_identity(run: Run, smoke: Path) -> None:
+    from cfsweep.sweep.study import make_config
+
+    asked = {pack: make_config(smoke, {"pack_runs": pack}, []) for pack in ("12", "auto", None)}
+    assert [config.pack_runs for config in asked.values()] == [12, "auto", "auto"]
+    assert len({config.study_id for config in asked.values()}) == 1
+
+
 def test_a_truncated_data_file(run: Run, smoke: Path, tmp_path: Path) -> None:
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)

@@ -16,6 +16,7 @@ PLAIN = StudyConfig(space=Space())
         {"trials": 7},
         {"time_budget_s": 60.0},
         {"share_prefix": False},
+        {"pack_runs": 64},
         {"stream": StreamConfig(data="/elsewhere")},
         {"stream": StreamConfig(download=True)},
     ],

@@ -196,10 +196,11 @@ def sweep(
     from cfsweep.sweep.desk import Desk
     from cfsweep.sweep.driver import Driver
     from cfsweep.sweep.journal import open_study
+    from cfsweep.sweep.pack_size import chosen
     from cfsweep.sweep.prefixes import recur
     from cfsweep.sweep.searcher import PackSearcher, StopOnInterrupt
     from cfsweep.sweep.trainable import PackTrainable, pack_stream
-    from cfsweep.training.pack import example_counts, pack_size
+    from cfsweep.training.pack import example_counts
 
     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
     count, resources = worker_resources(workers, available)
@@ -217,7 +218,7 @@ def sweep(
         open_study(folder.journal, config),
         example_counts(stream),
         count,
-        pack_size(config.space.network, stream, config.stream.scenario, config.pack_runs),
+        chosen(config, hypers, stream, stream_ref, count, resources, interrupt),
     )
     searcher = PackSearcher(
         driver,

@@ -68,7 +68,8 @@ def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iter
         _set(content, key, parse_yaml(text, f"--set {key}"))
 
     def origin(key: str) -> str:
-        return f"--{key.removesuffix('.name').split('.')[-1]}" if key in options else "--set"
+        name = "pack" if key == "pack_runs" else key.removesuffix(".name").split(".")[-1]
+        return f"--{name}" if key in options else "--set"
 
     return _with_absolute_paths(parse(StudyConfig, content, origin))
 
@@ -136,7 +137,8 @@ def _go_on(
     if now.complete and trials <= now.trials:
         return Outcome(now, interrupted=False, nothing_to_do=True)
     with folder.locked(), launch.connected(workers) as interrupt:
-        config = folder.set_budget(trials, time_budget_s)
+        budgeted = folder.set_budget(trials, time_budget_s)
+        config = budgeted.model_copy(update={"pack_runs": prepared.config.pack_runs})  # it may differ from time to time
         interrupted = launch.sweep(
             folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt
         )

@@ -76,8 +76,9 @@ class Sweep:
         if not folder.exists():
             folder.create(config, hypers, self.stream)
         folder.checkpoints.mkdir(exist_ok=True)
-        study = open_study(folder.journal, config)
-        return Driver(folder, config, hypers, study, example_counts(self.stream), workers, config.pack_runs, **options)
+        study, size = open_study(folder.journal, config), config.pack_runs
+        assert size != "auto"
+        return Driver(folder, config, hypers, study, example_counts(self.stream), workers, size, **options)
 
     def train(self, driver: Driver, fault: Fault = nothing) -> Driver:
         """Advances the packs in turn, one task each, until the driver has finished.

@@ -1,0 +1,146 @@
+"""How many runs go into a pack that is left to the sweep: with memories that are made up, and none of a GPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.counting import count
+from cfsweep.config import StudyConfig
+from cfsweep.sweep import pack_size
+from cfsweep.sweep.pack_size import ON_CPU, chosen, fitting_runs, most_runs, pack_peak, probe
+from cfsweep.sweep.space import check_study
+from cfsweep.training.streams import Stream
+from tests.sweep.in_process import tiny
+
+
+def memory(budget: int, *phases: tuple[int, int]) -> Callable[[int], int]:
+    """The peak of phases that each take (bytes once, bytes per run); more than `budget` cannot be had."""
+
+    def peak(n: int) -> int:
+        needed = max(once + each * n for once, each in phases)
+        if needed > budget:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return needed
+
+    return peak
+
+
+@pytest.mark.parametrize(
+    ("phases", "budget", "expected"),
+    [
+        ([(100, 10)], 100_000, 9990),
+        ([(0, 10)], 100_000, 10_000),
+        ([(3000, 1), (0, 10)], 100_000, 10_000),  # small packs show the phase that does not count
+        ([(90_000, 100)], 100_000, 100),
+        ([(0, 60_000)], 100_000, 1),  # two are out of memory
+        ([(0, 40_000)], 100_000, 2),
+    ],
+)
+def test_as_many_as_fit(phases: list[tuple[int, int]], budget: int, expected: int) -> None:
+    found = fitting_runs(memory(budget, *phases), budget, most=10**6)
+    assert found == expected
+    memory(budget, *phases)(found)
+
+
+def test_no_more_than_are_wanted_and_at_least_one() -> None:
+    assert fitting_runs(memory(10**9, (0, 10)), 10**9, most=48) == 48
+    assert fitting_runs(memory(10**9, (0, 10)), 10**9, most=1) == 1
+    assert fitting_runs(memory(10**9, (200, 0)), 100, most=48) == 1
+    with pytest.raises(torch.OutOfMemoryError):
+        fitting_runs(memory(50, (100, 0)), 50, most=48)
+
+
+def test_an_error_that_is_not_about_memory_is_not_hidden() -> None:
+    def peak(n: int) -> int:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fitting_runs(peak, 100, 10)
+
+
+def test_the_sampler_learns_in_between() -> None:
+    assert most_runs(tiny(trials=1000), workers=1) == 125
+    assert most_runs(tiny(trials=1000, seeds=3), workers=4) == 94
+    assert most_runs(tiny(trials=10), workers=2) == ON_CPU
+
+
+def test_the_probe_has_what_takes_most_memory(stream: Stream) -> None:
+    search: dict[str, Any] = {
+        "batch_size": {"choices": [16, 64, 32]},
+        "epochs": {"choices": [1, 7]},
+        "lr": {"low": 0.001, "high": 10.0, "log": True},
+        "ewc_examples": {"choices": [10, 40]},
+        "ewc_lambda": {"low": 1.0, "high": 100.0, "log": True, "zero": True},
+        "optimizer": {"choices": ["sgd", "adam"]},
+    }
+    config = tiny(search, ingredients=("ewc",))
+    hypers = check_study(config, len(stream.tasks), "test")
+    spec = probe(config, hypers, 3)
+    assert [run.seed for run in spec.runs] == [0, 1, 2]
+    (values,) = {tuple(run.values.items()) for run in spec.runs}
+    assert (
+        dict(values).items()
+        >= {"batch_size": 64, "epochs": 1, "lr": 0.001, "ewc_examples": 40, "ewc_lambda": 100.0}.items()
+    )
+
+
+def test_a_pack_is_tried_in_both_kinds_of_task_and_its_orders_are_added(stream: Stream) -> None:
+    config = tiny({}, fixed={"epochs": 3}, ingredients=("ewc", "replay"))
+    hypers = check_study(config, len(stream.tasks), "test")
+    moved: list[int] = []
+
+    def meter(act: Callable[[], None]) -> int:
+        moved.append(count(act).bytes)
+        return moved[-1]
+
+    peak = pack_peak(config, hypers, stream, "cpu", meter)
+    orders = 8 * 3 * max(len(task.train) for task in stream.tasks)
+    assert [peak(n) - moved[-1] for n in (1, 4)] == [orders, 4 * orders]
+    assert moved[1] > 1.5 * moved[0]
+
+
+def on(resources: dict[str, float], config: StudyConfig, stream: Stream, stream_ref: Any = None) -> int:
+    hypers = check_study(config, len(stream.tasks), "test")
+    return chosen(config, hypers, stream, stream_ref, 1, resources, threading.Event())
+
+
+def test_on_a_cpu_and_where_it_is_said(stream: Stream) -> None:
+    assert on({"CPU": 1}, tiny(pack_runs="auto"), stream) == ON_CPU
+    assert on({"CPU": 1}, tiny(pack_runs=5), stream) == 5
+    assert on({"CPU": 1, "GPU": 1.0}, tiny(pack_runs=500), stream) == 500
+
+
+def test_a_worker_is_asked_what_fits(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray is told of a GPU that is not there: the question reaches a worker, which finds that it has none."""
+    import ray
+
+    from cfsweep.sweep.trainable import pack_stream
+
+    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        reference = ray.put(pack_stream(stream))
+        fits = on({"CPU": 1, "GPU": 1.0}, tiny(pack_runs="auto"), stream, reference)
+        assert fits == ON_CPU or torch.cuda.is_available()
+    finally:
+        ray.shutdown()
+
+
+def test_a_gpu_is_measured_and_shared(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's side with a GPU of 1 GiB that is made up: a run takes 1 MiB."""
+    config = tiny(pack_runs="auto", trials=10**6)
+    hypers = check_study(config, len(stream.tasks), "test")
+    monkeypatch.setattr(pack_size.ray, "get_gpu_ids", lambda: [0])
+    monkeypatch.setattr(pack_size.ray, "get", lambda reference: reference)
+    monkeypatch.setattr(pack_size, "unpack_stream", lambda content: content)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**30))
+    monkeypatch.setattr(pack_size, "pack_peak", lambda *args: memory(2**30, (0, 2**20)))
+    fits = {each: pack_size.fit_here(config, hypers, [stream], each, 10**6) for each in (1.0, 0.5, 2.0)}
+    assert fits == {1.0: 819, 0.5: 409, 2.0: 819}
+    monkeypatch.setattr(pack_size, "pack_peak", lambda *args: memory(2**30, (2**31, 0)))
+    assert pack_size.fit_here(config, hypers, [stream], 1.0, 10**6) == 1
