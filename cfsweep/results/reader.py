@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from cfsweep.errors import InputError
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, SCHEMA_VERSION
 
+KEY = ("trial", "seed", "attempt")
 _EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA, "buffers": BUFFERS_SCHEMA}
 
 
@@ -57,10 +59,11 @@ def read_study(root: str | Path) -> dict[str, Any]:
     return study
 
 
-def read_table(root: str | Path, table: str) -> pa.Table:
+def read_table(root: str | Path, table: str, columns: Collection[str] | None = None) -> pa.Table:
     """All rows of one table, the latest attempt of each run only; no rows yet gives an empty table.
 
-    Parts may differ in columns (an older schema): the union is read, absent columns are null.
+    Parts may differ in columns (an older schema): the union is read, absent columns are null. `columns` are those to
+    read beside trial, seed and attempt (None: all).
 
     Raises:
         InputError: a part was written by a newer cfsweep, or is not a Parquet file.
@@ -68,17 +71,18 @@ def read_table(root: str | Path, table: str) -> pa.Table:
     fs, path = filesystem(root)
     selector = pafs.FileSelector(f"{path}/{table}", allow_not_found=True)
     names = sorted(i.path for i in fs.get_file_info(selector) if i.is_file and i.path.endswith(".parquet"))
-    parts = [_read_part(fs, name) for name in names]
+    wanted = None if columns is None else list(dict.fromkeys([*KEY, *columns]))
+    parts = [_read_part(fs, name, wanted) for name in names]
     if not parts:
         return _EMPTY.get(table, pa.schema([])).empty_table()
     return _latest_attempts(pa.concat_tables(parts, promote_options="default"))
 
 
-def _read_part(fs: pafs.FileSystem, name: str) -> pa.Table:
+def _read_part(fs: pafs.FileSystem, name: str, columns: list[str] | None) -> pa.Table:
     try:
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
         with fs.open_input_file(name) as file:
-            part = pq.ParquetFile(file).read()
+            part = pq.ParquetFile(file).read(columns)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{name}: not a readable Parquet file ({error}). Remove it; `resume` writes it anew."

@@ -1,13 +1,12 @@
 """What drives a sweep: asks Optuna, hands out packs, takes reports, stops losers, writes results.
 
-It knows nothing of Ray: a scheduler calls `next_pack`, `take_report` and `lose`. It is the only writer of the journal
-and of Parquet. A result is written to Parquet first and told to Optuna then; both may be repeated.
+It knows nothing of Ray: a scheduler calls `next_pack`, `take_report` and `lose`, and `tick` between them. It is the
+only writer of the journal and of Parquet. The results of up to `COMMIT_EVERY_S` are written together: to Parquet first,
+to the journal then. What a kill leaves unwritten is trained again from the last checkpoint of its pack.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
@@ -18,19 +17,20 @@ import numpy as np
 import optuna
 
 from cfsweep.config import StudyConfig
-from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
-from cfsweep.results.writer import write_part
+from cfsweep.results.writer import Batch
 from cfsweep.sweep.folder import Folder
+from cfsweep.sweep.pack_files import PackFiles
 from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
-from cfsweep.sweep.rows import Ended, objective_values, schemas, tables
+from cfsweep.sweep.rows import PLANE, Ended, objective_values, schemas, tables
 from cfsweep.sweep.stopping import ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, accuracy_rows
 
 Key = tuple[int, int]
+COMMIT_EVERY_S = 1.0
 MAX_DEATHS = 3  # of a pack's workers; then its runs are tried one by one, and at last given up
 
 
@@ -69,12 +69,17 @@ class Driver:
         self.drop: Callable[[str, set[Key]], None] = lambda pack_id, keys: None
         self.close: Callable[[str], None] = lambda pack_id: None
         self.started = now()
+        self.committed_at = now()
         self.schemas = schemas(config, hypers)
+        self.batch, self.files = Batch(folder.root, self.schemas), PackFiles(folder)
         self.stopper = stopper_for(config.objective, counts["validation"]) if config.early_stopping else None
         self.book = TrialBook(config, hypers, study)
         self.queue: list[Issued] = []
         self.in_flight: dict[str, Issued] = {}
-        self.n_packs = 0
+        self.pack_of: dict[Key, str] = {}  # of the runs in flight
+        self.last_task: set[str] = set()  # the packs in flight that train it
+        self.over: list[str] = []  # packs to forget once their results are written
+        self.n_packs = self.files.first_free()
         self.interrupted = False
         self._pick_up()
 
@@ -104,10 +109,30 @@ class Driver:
         if not self.queue:
             return None
         issued = replace(self.queue.pop(0), started_at=datetime.now(UTC))
-        content = json.dumps({"spec": issued.spec.to_dict(), "attempt": issued.attempt}).encode()
-        write_atomically(self.folder.checkpoints / f"{issued.pack_id}.json", lambda file: file.write(content))
+        self.files.save(issued.pack_id, issued.spec, issued.attempt)
         self.in_flight[issued.pack_id] = issued
+        self.pack_of.update((run.key, issued.pack_id) for run in issued.spec.runs)
         return issued
+
+    def tick(self) -> None:
+        """What can be done while the workers train: asks for as many packs as are about to be over, and writes."""
+        ends = self.interrupted or self.out_of_time
+        while not ends and len(self.queue) < len(self.last_task) and self.book.n_asked < self.config.trials:
+            self._ask()
+        if ends or self.now() - self.committed_at >= COMMIT_EVERY_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Writes the results taken in: Parquet first, `runs` last of it, so that a run is there once its row is."""
+        if not (self.over or self.batch.part or self.book.journal.pending):
+            return
+        self.book.journal.flush()
+        self.batch.write()
+        self.book.journal.release()
+        for pack_id in self.over:
+            self._forget(pack_id)
+        self.over.clear()
+        self.committed_at = self.now()
 
     def ended_runs(self, issued: Issued) -> set[Key]:
         """The runs of a pack that is issued again which are not to be trained on."""
@@ -132,12 +157,17 @@ class Driver:
                 self.book.finish(trial, record.seed, objective_values(record, report, self.config.objective))
                 ended.append(self._end(trial, record, "done", issued))
         for trial in touched.values():
-            if self._loses(trial):
+            if self._loses(trial) or self._was_dropped(trial, report):
                 ended += [self._end(trial, record, "stopped", issued) for record in trial.running]
         self._drop({run.record.key for run in ended if run.state == "stopped"})
-        self._write(f"{pack_id}-a{issued.attempt}-t{report.task}", report, ended)
+        self._take_in(f"{pack_id}-a{issued.attempt}-t{report.task}", report, ended)
         if all(self.book.has_ended(run) for run in issued.spec.runs):
-            self._forget(pack_id)
+            self._land(pack_id)
+            self.over.append(pack_id)
+        elif report.task == len(self.counts["validation"]) - 2:
+            self.last_task.add(pack_id)
+        if not self.in_flight:
+            self.commit()
 
     def lose(self, pack_id: str, reason: str, died: bool, out_of_memory: bool = False) -> None:
         """A pack came to grief: its worker `died`, or its code raised, perhaps because it was `out_of_memory`.
@@ -147,16 +177,16 @@ class Driver:
         run alone fails with the reason. A pack that was too large for its worker's memory is halved, and no later one
         is larger than its halves.
         """
-        issued = self.in_flight.pop(pack_id, None)
+        issued = self._land(pack_id)
         if issued is None or self.interrupted:
             return
         deaths = issued.deaths + died
         if died and deaths < MAX_DEATHS:
             self.queue.insert(0, replace(issued, attempt=issued.attempt + 1, deaths=deaths))
             return
-        self._forget(pack_id)
         left = [run for run in issued.spec.runs if not self.book.has_ended(run)]
         if out_of_memory and len(left) > 1:
+            self._forget(pack_id)
             half = -(-len(left) // 2)
             self.pack_size = min(self.pack_size, half)
             halves = (tuple(left[:half]), tuple(left[half:]))
@@ -165,6 +195,7 @@ class Driver:
         if out_of_memory:
             reason = f"a run alone does not fit into its worker's memory ({reason}). Take a smaller network or batch."
         elif len(issued.spec.runs) > 1:
+            self._forget(pack_id)
             # A later attempt than all that went before, whose rows a kill may have left without their run.
             self._enqueue([replace(issued.spec, runs=(run,)) for run in left], attempt=issued.attempt + 1)
             return
@@ -172,7 +203,12 @@ class Driver:
             trial = self.book[run.trial]
             record = replace(trial.records.get(run.seed) or RunRecord(run.trial, run.seed), failure=reason)
             part = f"{pack_id}-a{issued.attempt}-failed"
-            self._write(part, PackReport.of_failure(record, self.counts), [self._end(trial, record, "failed", issued)])
+            self._take_in(
+                part, PackReport.of_failure(record, self.counts), [self._end(trial, record, "failed", issued)]
+            )
+        self.over.append(pack_id)
+        if not self.in_flight:
+            self.commit()
 
     # ------------------------------------------------------------------ asking
 
@@ -180,7 +216,7 @@ class Driver:
         remaining = self.config.trials - self.book.n_asked
         if remaining > 0:
             wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
-            self._enqueue_trials([self.book.ask() for _ in range(min(wanted, remaining))])
+            self._enqueue_trials(self.book.ask(min(wanted, remaining)))
 
     def _enqueue_trials(self, trials: Iterable[Trial], on_their_way: AbstractSet[Key] = frozenset()) -> None:
         runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in range(self.config.seeds)]
@@ -200,38 +236,30 @@ class Driver:
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)
-        for row in read_table(self.folder.root, "runs").to_pylist():
+        names = ["state", *(f"val_{name}" for name in PLANE), *(f"objective_{n}" for n in self.config.objective.names)]
+        for row in read_table(self.folder.root, "runs", names).to_pylist():
             self.book.load(row)
         if self.stopper is not None:
             self.stopper.recall(ended_matrices(self.folder.root, self.config.seeds))
         for trial in self.book:
             self.book.tell(trial)
-        self._name_packs_anew()
+        self.book.journal.release()
         on_their_way = self._pick_up_packs()
         for spec in references:
             left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
             self._enqueue([replace(spec, runs=left)] if left else [])
         self._enqueue_trials((t for t in self.book if t.asked is not None), on_their_way)
 
-    def _name_packs_anew(self) -> None:
-        """Sees to it that no pack to come is named like one that was: it would replace that one's part files."""
-        names = [
-            path.name for pattern in ("runs/pack*", "checkpoints/pack*") for path in self.folder.root.glob(pattern)
-        ]
-        numbers = [int(found[1]) for name in names if (found := re.match(r"pack(\d+)", name))]
-        self.n_packs = max(numbers, default=-1) + 1
-
     def _pick_up_packs(self) -> set[Key]:
         """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""
         found: set[Key] = set()
-        for path in sorted(self.folder.checkpoints.glob("pack*.json")):
-            content = json.loads(path.read_text())
-            issued = Issued(path.stem, PackSpec.from_dict(content["spec"]), content["attempt"] + 1)
+        for pack_id, spec, attempt in self.files.saved():
+            issued = Issued(pack_id, spec, attempt + 1)
             left = {run.key for run in issued.spec.runs} - self.ended_runs(issued)
             if left:
                 self.queue.append(issued)
             else:
-                self._forget(path.stem)
+                self._forget(pack_id)
             found |= left
         return found
 
@@ -257,21 +285,35 @@ class Driver:
             trial.rung = rung
         return loses
 
-    def _drop(self, keys: set[Key]) -> None:
-        for pack_id, issued in self.in_flight.items():
-            here = keys & {run.key for run in issued.spec.runs}
-            if here:
-                self.drop(pack_id, here)
+    def _was_dropped(self, trial: Trial, report: PackReport) -> bool:
+        """Whether the pack is done and yet has a run of the trial that goes on: a driver before this one stopped it,
+        and was killed before it wrote so."""
+        here = {record.key for record in report.records}
+        return report.done and any(record.key in here for record in trial.running)
 
-    def _write(self, part: str, report: PackReport, ended: list[Ended]) -> None:
-        """Parquet first, then Optuna. `runs` is the last table: a run is there once its row is."""
-        for table, rows in tables(self.config, report, ended).items():
-            write_part(self.folder.root, table, part, rows, self.schemas[table])
+    def _drop(self, keys: set[Key]) -> None:
+        by_pack: dict[str, set[Key]] = {}
+        for key in keys:
+            by_pack.setdefault(self.pack_of[key], set()).add(key)
+        for pack_id, here in by_pack.items():
+            self.drop(pack_id, here)
+
+    def _take_in(self, part: str, report: PackReport, ended: list[Ended]) -> None:
+        """Tells the study at once, so that the next answer of Optuna knows; the files are for `commit`."""
+        if not ended:
+            return
+        self.batch.add(part, tables(self.config, report, ended))
         for number in {run.record.trial for run in ended}:
             self.book.tell(self.book[number])
 
+    def _land(self, pack_id: str) -> Issued | None:
+        """Takes the pack out of those in flight."""
+        issued = self.in_flight.pop(pack_id, None)
+        self.last_task.discard(pack_id)
+        for run in issued.spec.runs if issued else ():
+            self.pack_of.pop(run.key, None)
+        return issued
+
     def _forget(self, pack_id: str) -> None:
-        self.in_flight.pop(pack_id, None)
         self.close(pack_id)
-        for suffix in (".json", ".pt"):
-            (self.folder.checkpoints / f"{pack_id}{suffix}").unlink(missing_ok=True)
+        self.files.remove(pack_id)

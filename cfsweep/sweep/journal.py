@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import optuna
-from optuna.pruners import MedianPruner
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from cfsweep.config import StudyConfig
 from cfsweep.sweep import stopping
+from cfsweep.sweep.median import RunningMedian
+from cfsweep.sweep.sampler import BoundedTPE
 from cfsweep.sweep.space import default_params
+from cfsweep.sweep.storage import Journal
 from cfsweep.training.ingredients import hypers_of
 
 STARTUP_TRIALS = 10  # TPE draws at random until so many trials have finished
@@ -24,22 +23,22 @@ def open_study(journal: Path, config: StudyConfig) -> optuna.Study:
     if journal.exists():
         repair(journal)
     study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
+        storage=Journal(journal),
         study_name=config.study_id,
         directions=list(config.objective.directions),
         sampler=_sampler(config, n_past=0),
-        pruner=MedianPruner(n_startup_trials=stopping.STARTUP_TRIALS),
+        pruner=RunningMedian(n_startup_trials=stopping.STARTUP_TRIALS),
         load_if_exists=True,
     )
-    study.sampler = _sampler(config, n_past=len(study.trials))
-    if not study.trials:
+    study.sampler = _sampler(config, n_past=len(study.get_trials(deepcopy=False)))
+    if not study.get_trials(deepcopy=False):
         study.enqueue_trial(default_params(config.space, hypers_of(config.space.ingredients)))
     return study
 
 
-def _sampler(config: StudyConfig, n_past: int) -> BaseSampler:
+def _sampler(config: StudyConfig, n_past: int) -> BoundedTPE:
     # A resumed sampler must not draw the same random numbers again, so its seed moves on with the study.
-    return TPESampler(seed=(config.sampler_seed * 1_000_003 + n_past) % 2**32, n_startup_trials=STARTUP_TRIALS)
+    return BoundedTPE(seed=(config.sampler_seed * 1_000_003 + n_past) % 2**32, n_startup_trials=STARTUP_TRIALS)
 
 
 def repair(journal: Path) -> None:

@@ -236,7 +236,7 @@ def sweep(
         display.show(driver.book.summary())
         if driver.finished:
             return False
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(PackTrainable, resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher, num_samples=-1, max_concurrent_trials=count, reuse_actors=True
@@ -248,7 +248,11 @@ def sweep(
                 stop=StopOnInterrupt(driver, interrupt),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        finally:
+            driver.commit()
         if driver.complete:
             ray.get(desk.clear_prefixes.remote())
         display.show(driver.book.summary())

@@ -22,7 +22,10 @@ class _NotStored:
 
 
 class StopOnInterrupt(_NotStored, Stopper):
-    """Ends the Tune run once the user has interrupted the sweep."""
+    """Ends the Tune run once the user has interrupted the sweep.
+
+    Tune asks it after each event, when the worker concerned is at work again: the driver's moment for all else.
+    """
 
     def __init__(self, driver: Driver, interrupt: threading.Event) -> None:
         self.driver, self.interrupt = driver, interrupt
@@ -32,6 +35,7 @@ class StopOnInterrupt(_NotStored, Stopper):
 
     def stop_all(self) -> bool:
         self.driver.interrupted = self.interrupt.is_set()
+        self.driver.tick()
         return self.driver.interrupted
 
 

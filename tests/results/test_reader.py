@@ -98,9 +98,9 @@ def test_a_part_that_vanishes_while_it_is_read_is_no_traceback(tmp_path: Path, m
     write_part(tmp_path, "accuracy", "a", [cell(0, 0.1)], ACCURACY_SCHEMA)
     original = reader._read_part
 
-    def gone(fs: object, name: str) -> pa.Table:
+    def gone(fs: object, name: str, columns: list[str] | None) -> pa.Table:
         Path(name).unlink()
-        return original(fs, name)
+        return original(fs, name, columns)
 
     monkeypatch.setattr(reader, "_read_part", gone)
     with pytest.raises(InputError, match=r"a\.parquet"):

@@ -121,6 +121,7 @@ class Sweep:
                 driver.take_report(pack_id, pickle.loads(pickle.dumps(report)))
                 if report.done:
                     del active[pack_id]
+                driver.tick()
 
     def rows(self, table: str = "runs") -> list[dict[str, Any]]:
         """The rows of a table, in a fixed order."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import analysis
 from cfsweep.metrics import METRICS, mixed
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
+from cfsweep.sweep.storage import GroupedFile
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackReport
 from tests.sweep.in_process import Sweep, tiny
@@ -103,19 +107,70 @@ def test_without_curves_the_worst_case_is_null_with_its_reason(sweep: Sweep) -> 
     assert {f"val_{metric.name}" for metric in METRICS} <= set(run)
 
 
-def test_parquet_comes_before_optuna(sweep: Sweep) -> None:
-    driver = sweep.open(tiny(trials=3))
-    told: list[int] = []
-    tell = driver.book.study.tell
+def ended_in(journal: Path) -> set[int]:
+    """The trials whose end stands in the file."""
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    (study,) = storage.get_all_studies()
+    return {t.number for t in storage.get_all_trials(study._study_id) if t.state.is_finished()}
 
-    def watch(number: int, *args: object, **options: object) -> object:
-        assert number in {row["trial"] for row in sweep.rows()}
-        told.append(number)
-        return tell(number, *args, **options)  # type: ignore[arg-type]
 
-    driver.book.study.tell = watch  # type: ignore[method-assign, assignment]
-    sweep.train(driver)
-    assert sorted(told) == [0, 1, 2]
+@pytest.mark.parametrize(("seconds_per_step", "n_parts"), [(0.0, 3), (10.0, 5)])
+def test_parquet_comes_before_the_journal(
+    sweep: Sweep, seconds_per_step: float, n_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five packs and two workers, whose packs end side by side: slow ones are written one by one, quick ones together."""
+    clock, found = [0.0], list[int]()
+    write = GroupedFile._write
+
+    def watch(self: GroupedFile, lines: list[bytes]) -> None:
+        write(self, lines)
+        ended = ended_in(sweep.folder.journal)
+        assert ended <= {row["trial"] for row in sweep.rows()}
+        found.append(len(ended))
+
+    def tick(pack_id: str, pack: Pack, driver: Driver) -> None:
+        clock[0] += seconds_per_step
+
+    monkeypatch.setattr(GroupedFile, "_write", watch)
+    sweep.train(sweep.open(tiny(trials=9, pack_runs=2), now=lambda: clock[0]), tick)
+    assert found[-1] == 9
+    assert len(list((sweep.folder.root / "runs").iterdir())) == n_parts
+
+
+def test_what_waits_counts_for_the_next_answer(sweep: Sweep) -> None:
+    """The study knows of an end at once, though nothing is on disk yet."""
+    driver = sweep.open(tiny(trials=6, pack_runs=1), now=lambda: 0.0)
+
+    def look(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.spec.runs[0].trial == 4:
+            assert driver.book.study.trials[0].state == TrialState.COMPLETE
+            assert sweep.rows() == []
+
+    sweep.train(driver, look)
+    assert len(sweep.rows()) == 6
+
+
+def test_packs_are_asked_for_while_the_workers_train_their_last_task(sweep: Sweep) -> None:
+    driver = sweep.open(tiny(trials=12, pack_runs=2))
+    ask = driver._ask
+    asked_while_waiting: list[bool] = []
+    ahead: list[tuple[int, int]] = []
+
+    def watch() -> None:
+        if driver.book.n_asked < 12:
+            asked_while_waiting.append(len(driver.in_flight) < driver.workers)
+        ask()
+        assert len(driver.queue) <= driver.workers
+
+    def look(pack_id: str, pack: Pack, driver: Driver) -> None:
+        ahead.append((len(driver.last_task), len(driver.queue)))
+
+    driver._ask = watch  # type: ignore[method-assign]
+    sweep.train(driver, look)
+    assert asked_while_waiting[:2] == [True, True]
+    assert not any(asked_while_waiting[2:])
+    assert (2, 2) in ahead
+    assert driver.complete
 
 
 def test_the_first_trial_is_the_default(sweep: Sweep) -> None:
@@ -230,7 +285,10 @@ def test_a_time_budget_ends_the_sweep_and_the_next_session_goes_on(sweep: Sweep)
     assert not first.complete
     done = len(sweep.rows())
     assert 0 < done < 40
-    assert {t.state for t in first.book.study.trials} == {TrialState.COMPLETE}  # what was on its way was finished
+    # What was on its way was finished; what was asked ahead is for the next session.
+    states = [t.state for t in first.book.study.trials]
+    assert states.count(TrialState.COMPLETE) == done
+    assert states.count(TrialState.RUNNING) == sum(len(issued.spec.runs) for issued in first.queue)
     second = sweep.train(sweep.open(config, now=lambda: clock[0]), tick)
     assert not second.complete
     assert len(sweep.rows()) > done

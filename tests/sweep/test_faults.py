@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from cfsweep.sweep import driver as driver_module
+from cfsweep.results import writer
 from cfsweep.sweep.driver import Driver
 from cfsweep.training.pack import Pack
 from tests.sweep.in_process import Fault, Killed, Sweep, WorkerDied, tiny
+from tests.sweep.test_driver import ended_in
 
 
 def killed_at(step: int) -> Fault:
@@ -66,12 +67,12 @@ def test_killed_between_parquet_and_optuna(sweep: Sweep) -> None:
     def dies(*args: object, **options: object) -> None:
         raise Killed
 
-    first.book.study.tell = dies  # type: ignore[method-assign]
+    first.book.journal.release = dies  # type: ignore[method-assign]
     with pytest.raises(Killed):
         sweep.train(first)
     written = {row["trial"] for row in sweep.rows()}
     assert written
-    assert {t.state for t in first.book.study.trials} == {TrialState.RUNNING}
+    assert not ended_in(sweep.folder.journal)
     trained: set[int] = set()
     second = sweep.open(tiny(trials=4, pack_runs=2))
     assert {t.number for t in second.book.study.trials if t.state == TrialState.COMPLETE} == written
@@ -85,7 +86,7 @@ def test_killed_between_parquet_and_optuna(sweep: Sweep) -> None:
 
 @pytest.mark.parametrize("table", ["accuracy", "test", "runs"])
 def test_killed_between_two_tables(sweep: Sweep, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = driver_module.write_part
+    write = writer.write_part
 
     def dies(root: Any, name: str, *args: Any) -> Any:
         if name == table:
@@ -94,13 +95,31 @@ def test_killed_between_two_tables(sweep: Sweep, table: str, monkeypatch: pytest
 
     first = sweep.open(tiny(trials=2))
     with monkeypatch.context() as patched:
-        patched.setattr(driver_module, "write_part", dies)
+        patched.setattr(writer, "write_part", dies)
         with pytest.raises(Killed):
             sweep.train(first)
     assert sweep.rows() == []
     sweep.train(sweep.open(tiny(trials=2)))
     assert [row["trial"] for row in sweep.rows()] == [0, 1]
     assert len(sweep.rows("accuracy")) == len(sweep.rows("test")) == 2 * 6 * 5
+
+
+def test_a_run_that_was_dropped_by_a_killed_driver_ends(sweep: Sweep) -> None:
+    """The stop was not written, but the pack's checkpoint knows of it: nobody will train the run again."""
+    config = tiny(trials=2, pack_runs=2, early_stopping=True)
+
+    def drops_then_dies(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.next_task == 2:
+            pack.drop({(1, 0)})
+        if pack.next_task == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        sweep.train(sweep.open(config, workers=1), drops_then_dies)
+    assert sweep.rows() == []
+    second = sweep.train(sweep.open(config, workers=1))
+    assert second.complete
+    assert [(r["trial"], r["state"], r["tasks_done"]) for r in sweep.rows()] == [(0, "done", 5), (1, "stopped", 2)]
 
 
 def test_an_interrupted_sweep_issues_no_pack_and_picks_up_those_on_their_way(sweep: Sweep) -> None:
