@@ -118,7 +118,7 @@ def ended_in(journal: Path) -> set[int]:
 def test_parquet_comes_before_the_journal(
     sweep: Sweep, seconds_per_step: float, n_parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five packs and two workers, whose packs end side by side: slow ones are written one by one, quick ones together."""
+    """Five packs, two workers whose packs end side by side: slow ones are written one by one, quick ones together."""
     clock, found = [0.0], list[int]()
     write = GroupedFile._write
 
