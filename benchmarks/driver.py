@@ -210,7 +210,7 @@ class _Nobody(set[str]):
 HEADINGS = (
     ["objective", "trials", "workers", "stopped", "ms per trial", *PARTS, "in the last tenth"]
     + ["peak MiB", "journal, bytes per trial", "Parquet, bytes per trial", "parts", "taken up again, s"]
-    + ["wait, median ms", "wait, 99 % ms"]
+    + ["wait, median ms", "wait, 99 % ms", "longest wait, ms"]
 )
 
 
@@ -232,6 +232,7 @@ def row(cost: Cost) -> list[str]:
         f"{cost.resume_s:.1f}",
         f"{np.median(waits):.0f}",
         f"{np.quantile(waits, 0.99):.0f}",
+        f"{np.max(waits):.0f}",
     ]
 
 
@@ -269,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table(*HEADINGS, title="a sweep's driver")
     for cells in rows:
         table.add_row(*cells)
-    console = Console(width=200)
+    console = Console(width=220)
     console.print(table)
     console.print(ratios(costs))
     if given.write:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cfsweep.config import Choices, Space, StudyConfig
 from cfsweep.hypers import Hyper
+from cfsweep.sweep.limits import BEST, MOST_ENDED
 from cfsweep.sweep.space import default_params
 from cfsweep.training.ingredients import registry
 from cfsweep.training.ingredients.packnet import capacity_shares
@@ -28,9 +29,20 @@ class Capacity:
 
 
 def remarks(config: StudyConfig, hypers: Mapping[str, Hyper], n_tasks: int) -> tuple[str, ...]:
-    """One line for each thing about the study's ingredients that its user should know."""
-    found = (rehearsal_remark(config), capacity_remark(capacities(config.space, hypers, n_tasks), n_tasks))
+    """One line for each thing about the study that its user should know."""
+    short_of_weights = capacity_remark(capacities(config.space, hypers, n_tasks), n_tasks)
+    found = (rehearsal_remark(config), short_of_weights, history_remark(config.trials))
     return tuple(remark for remark in found if remark)
+
+
+def history_remark(trials: int) -> str | None:
+    """Says that the sampler will not look at all trials; None for a study so short that it will."""
+    if trials <= MOST_ENDED:
+        return None
+    return (
+        f"{trials} trials: once more than {MOST_ENDED} have ended, TPE looks at the best {BEST} and the latest of the "
+        "others alone, so that its answers take no longer than before."
+    )
 
 
 def rehearsal_remark(config: StudyConfig) -> str | None:

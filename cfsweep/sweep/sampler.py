@@ -14,11 +14,10 @@ from optuna.samplers import TPESampler
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from cfsweep.sweep.limits import MOST_ENDED, MOST_RUNNING
+from cfsweep.sweep.limits import BEST, MOST_ENDED, MOST_RUNNING
 from cfsweep.sweep.storage import Journal
 
 SLACK = 50  # so many more have to end before the part is cut back to `MOST_ENDED - SLACK`
-BEST = 50  # of them; TPE calls 25 (one objective) or a tenth (several) of what it looks at good
 AT_ONCE = 8  # answers from the same two densities, once the part is bounded
 CANDIDATES = 24  # for each answer, as in Optuna
 

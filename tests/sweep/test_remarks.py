@@ -13,6 +13,7 @@ from cfsweep.sweep.remarks import (
     LEAST_SHARE,
     capacities,
     capacity_remark,
+    history_remark,
     percent,
     rehearsal_remark,
     remarks,
@@ -168,3 +169,14 @@ def test_families_decide_not_names(monkeypatch: pytest.MonkeyPatch) -> None:
     said = rehearsal_remark(study_of("class-il", "ewc"))
     assert said is not None
     assert said.endswith("Add `replay` or `er-ace` to the ingredients.")
+
+
+def test_a_study_of_which_the_sampler_sees_a_part_is_remarked_upon() -> None:
+    assert history_remark(300) is None
+    assert history_remark(1000) == (
+        "1000 trials: once more than 300 have ended, TPE looks at the best 50 and the latest of the others alone, so "
+        "that its answers take no longer than before."
+    )
+    short, long = (study_of("task-il", "ewc").model_copy(update={"trials": n}) for n in (300, 301))
+    assert remarks(short, hypers_of(("ewc",)), 5) == ()
+    assert remarks(long, hypers_of(("ewc",)), 5) == (history_remark(301),)
