@@ -22,7 +22,7 @@ from benchmarks.reproduction.report import report
 from benchmarks.reproduction.runner import Job, jobs_of, run
 from cfsweep.errors import CfsweepError, InputError
 from cfsweep.files import write_atomically
-from cfsweep.sweep.launch import Workers
+from cfsweep.sweep.cluster import Workers
 
 TABLES = (split_mnist.TABLE, head_to_head.TABLE, mnist_fashion.TABLE, mnist_halves.TABLE, remedies.TABLE)
 PAGE = Path(__file__).parent.parent / "docs" / "reproduction.md"

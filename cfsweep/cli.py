@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,9 +58,6 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
-    from cfsweep.sweep import study
-    from cfsweep.sweep.launch import Workers
-
     settings = {
         "stream.name": stream,
         "stream.scenario": scenario,
@@ -69,17 +68,31 @@ def run(
         "seeds": seeds,
         "pack_runs": pack,
     }
-    config = study.make_config(space, settings, assign or [])
-    prepared = study.prepare(config, f"{space} with --set" if assign else str(space))
-    folder = out or Path("runs") / f"{space.stem}-{_file_name(config.stream.name)}"
+
+    def prepare() -> Prepared:
+        from cfsweep.sweep import study
+
+        config = study.make_config(space, settings, assign or [])
+        return study.prepare(config, f"{space} with --set" if assign else str(space))
+
+    def folder_of(prepared: Prepared) -> Path:
+        return out or Path("runs") / f"{space.stem}-{_file_name(prepared.config.stream.name)}"
+
     if dry_run:
-        _show_plan(prepared, folder)
+        prepared = prepare()
+        _show_plan(prepared, folder_of(prepared))
         return
-    console = Console()
-    console.print(f"study {config.study_id} in {folder}", highlight=False, soft_wrap=True)
-    _show_remarks(prepared, console)
-    where = Workers(workers, address, gpus_per_worker)
-    _close(study.begin(prepared, folder, where, console), folder, console)
+    from cfsweep.sweep.cluster import Workers, connected_beside
+
+    where, console = Workers(workers, address, gpus_per_worker), Console()
+    with connected_beside(where, prepare) as (up, prepared):
+        from cfsweep.sweep import study
+
+        folder = folder_of(prepared)
+        console.print(f"study {prepared.config.study_id} in {folder}", highlight=False, soft_wrap=True)
+        _show_remarks(prepared, console)
+        outcome = study.begin(prepared, folder, where, up, console)
+    _close(outcome, folder, console)
 
 
 @app.command()
@@ -94,7 +107,7 @@ def resume(
     if not trials.startswith("+") or not trials[1:].isdigit():
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
     from cfsweep.sweep import study
-    from cfsweep.sweep.launch import Workers
+    from cfsweep.sweep.cluster import Workers
 
     console = Console()
     where = Workers(workers, address, gpus_per_worker)
@@ -142,6 +155,7 @@ def _options(
 
 def main() -> None:
     """Runs the command line; errors of the user's become one line and an exit code."""
+    atexit.register(gc.freeze)  # or, at the end, Python looks for garbage in all that torch and Ray have loaded
     try:
         sys.exit(app(standalone_mode=False))
     except CfsweepError as error:

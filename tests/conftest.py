@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# As on a worker of a sweep (cfsweep/sweep/launch.py); it must stand before torch is imported.
+# As on a worker of a sweep (cfsweep/sweep/cluster.py); it must stand before torch is imported.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 

@@ -291,7 +291,7 @@ def test_a_folder_without_a_study(run: Run, command: str, tmp_path: Path) -> Non
 
 def test_gpus_that_are_not_there() -> None:
     from cfsweep.errors import InputError
-    from cfsweep.sweep.launch import Workers, refuse_missing_gpus
+    from cfsweep.sweep.cluster import Workers, refuse_missing_gpus
 
     with pytest.raises(InputError, match="--gpus-per-worker 1: this machine has 0 GPUs"):
         refuse_missing_gpus(Workers(gpus_each=1.0), {"CPU": 2.0})

@@ -15,8 +15,8 @@ from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.status import status
 from cfsweep.sweep import launch, study
+from cfsweep.sweep.cluster import Workers, connected
 from cfsweep.sweep.folder import Folder, check_data
-from cfsweep.sweep.launch import Workers
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.space import check_study
 
@@ -88,7 +88,7 @@ def run(jobs: Sequence[Job], workers: Workers, console: Console) -> bool:
     console.print(f"{len(jobs) - len(left)} of {len(jobs)} rows are complete", highlight=False)
     if not left:
         return True
-    with launch.connected(workers) as interrupt:
+    with connected(workers) as up:
         for number, job in enumerate(left, 1):
             console.print(f"{number} of {len(left)}: {job.key}", highlight=False)
             started = time.monotonic()
@@ -100,9 +100,9 @@ def run(jobs: Sequence[Job], workers: Workers, console: Console) -> bool:
                 else:
                     folder.refuse_other_content()
                     folder.create(job.config, prepared.hypers, prepared.stream)
-                sweep = (folder, job.config, prepared.hypers, prepared.stream, workers, Display(console), interrupt)
+                sweep = (folder, job.config, prepared.hypers, prepared.stream, workers, Display(console), up)
                 if launch.sweep(*sweep):
                     return False
-            gc.collect()  # lets go of the study's actor and of its stream, which hang on one another
+            gc.collect()  # lets go of the study's stream
             console.print(f"   {time.monotonic() - started:.0f} s", highlight=False)
     return True

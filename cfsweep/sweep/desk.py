@@ -20,12 +20,20 @@ Key = tuple[int, int]
 class DeskState:
     """What lies on the desk; plain Python, the actor only carries it."""
 
-    def __init__(self, checkpoints: str, stream: Any) -> None:
-        self.checkpoints = Path(checkpoints)
-        self.stream = stream
+    checkpoints: Path
+    prefixes: PrefixFolder
+
+    def __init__(self) -> None:
+        self.stream: Any = None
         self.specs: dict[str, dict[str, Any]] = {}
         self.dropped: dict[str, set[Key]] = {}
+
+    def open(self, checkpoints: str, stream: Any) -> None:
+        """Clears the desk for a sweep over `stream` (a reference to it) that keeps its `checkpoints` in that folder."""
+        self.checkpoints, self.stream = Path(checkpoints), stream
         self.prefixes = PrefixFolder(self.checkpoints)
+        self.specs.clear()
+        self.dropped.clear()
 
     def put(self, pack_id: str, spec: dict[str, Any]) -> None:
         """A pack that a worker may fetch, whole or from its checkpoint."""

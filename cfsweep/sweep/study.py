@@ -13,9 +13,8 @@ from cfsweep.config import Space, StudyConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
-from cfsweep.sweep import launch
+from cfsweep.sweep.cluster import Up, Workers, connected_beside
 from cfsweep.sweep.folder import Folder, check_data
-from cfsweep.sweep.launch import Workers
 from cfsweep.sweep.parsing import parse, parse_yaml
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.remarks import remarks
@@ -92,11 +91,11 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *about_ingredients))
 
 
-def begin(prepared: Prepared, out: Path, workers: Workers, console: Console) -> Outcome:
+def begin(prepared: Prepared, out: Path, workers: Workers, up: Up, console: Console) -> Outcome:
     """Sweeps into the folder `out`; goes on with the study that is there, if it is this one.
 
     Raises:
-        InputError: `out` is something else, or Ray cannot be reached (then nothing is written).
+        InputError: `out` is something else.
     """
     folder, config = Folder(out), prepared.config
     if folder.exists():
@@ -107,14 +106,18 @@ def begin(prepared: Prepared, out: Path, workers: Workers, console: Console) -> 
                 "folder, or run with the settings in its study.yaml."
             )
         check_data(prepared.stream, study, folder.study_file)
-        return _go_on(folder, prepared, max(config.trials, there.trials), config.time_budget_s, workers, console)
+        trials = max(config.trials, there.trials)
+        now = status(out)
+        if now.complete and trials <= now.trials:
+            return Outcome(now, interrupted=False, nothing_to_do=True)
+        with folder.locked():
+            budgeted = folder.set_budget(trials, config.time_budget_s)
+            config = budgeted.model_copy(update={"pack_runs": config.pack_runs})  # it may differ from time to time
+            return _sweep(folder, config, prepared, workers, up, console)
     folder.refuse_other_content()
-    with launch.connected(workers) as interrupt, folder.locked():
+    with folder.locked():
         folder.create(config, prepared.hypers, prepared.stream)
-        interrupted = launch.sweep(
-            folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt
-        )
-    return Outcome(status(out), interrupted, nothing_to_do=False)
+        return _sweep(folder, config, prepared, workers, up, console)
 
 
 def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> Outcome:
@@ -125,23 +128,25 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
     """
     folder = Folder(out)
     config, study = folder.read()
-    prepared = prepare(config, str(folder.study_file))
-    check_data(prepared.stream, study, folder.study_file)
-    return _go_on(folder, prepared, config.trials + more_trials, config.time_budget_s, workers, console)
-
-
-def _go_on(
-    folder: Folder, prepared: Prepared, trials: int, time_budget_s: float | None, workers: Workers, console: Console
-) -> Outcome:
-    now = status(folder.root)
+    trials, now = config.trials + more_trials, status(out)
     if now.complete and trials <= now.trials:
         return Outcome(now, interrupted=False, nothing_to_do=True)
-    with folder.locked(), launch.connected(workers) as interrupt:
-        budgeted = folder.set_budget(trials, time_budget_s)
-        config = budgeted.model_copy(update={"pack_runs": prepared.config.pack_runs})  # it may differ from time to time
-        interrupted = launch.sweep(
-            folder, config, prepared.hypers, prepared.stream, workers, Display(console), interrupt
-        )
+
+    def prepare_again() -> Prepared:
+        prepared = prepare(config, str(folder.study_file))
+        check_data(prepared.stream, study, folder.study_file)
+        return prepared
+
+    with folder.locked(), connected_beside(workers, prepare_again) as (up, prepared):
+        return _sweep(folder, folder.set_budget(trials, config.time_budget_s), prepared, workers, up, console)
+
+
+def _sweep(
+    folder: Folder, config: StudyConfig, prepared: Prepared, workers: Workers, up: Up, console: Console
+) -> Outcome:
+    from cfsweep.sweep import launch  # Tune, which is slow to load, and not needed for a study that is only described
+
+    interrupted = launch.sweep(folder, config, prepared.hypers, prepared.stream, workers, Display(console), up)
     return Outcome(status(folder.root), interrupted, nothing_to_do=False)
 
 

@@ -36,6 +36,14 @@ def unpack_stream(content: dict[str, Any]) -> Stream:
     return Stream(**{**content, **tensors, "tasks": tuple(Task(**task) for task in content["tasks"])})
 
 
+def fetch_stream(reference: Any) -> Stream:
+    """The stream behind a reference, which crosses to a machine once; its processes map the same memory."""
+    if reference not in _STREAMS:
+        _STREAMS.clear()
+        _STREAMS[reference] = unpack_stream(ray.get(reference))
+    return _STREAMS[reference]
+
+
 class PackTrainable(tune.Trainable):
     """Advances a pack by one task per `step()`. The result carries one pickled report, or the error."""
 
@@ -74,14 +82,12 @@ class PackTrainable(tune.Trainable):
 
     def _open(self) -> Pack:
         spec, checkpoint, (stream_ref,) = self._ask("fetch")
-        if stream_ref not in _STREAMS:
-            _STREAMS.clear()
-            _STREAMS[stream_ref] = unpack_stream(ray.get(stream_ref))
+        stream = fetch_stream(stream_ref)
         device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
         release(device)  # of the pack before, which may have filled it
         if checkpoint is not None:
-            return Pack.restore(checkpoint, _STREAMS[stream_ref], device)
-        return Pack(PackSpec.from_dict(spec), _STREAMS[stream_ref], device, self.share_prefix, self.prefixes)
+            return Pack.restore(checkpoint, stream, device)
+        return Pack(PackSpec.from_dict(spec), stream, device, self.share_prefix, self.prefixes)
 
     def _prefixes(self, desk_name: str) -> WorkerPrefixes:
         if desk_name not in _PREFIXES:

@@ -23,7 +23,7 @@ from cfsweep.training.per_example import (
 )
 from cfsweep.training.randomness import torch_seed
 from cfsweep.training.spec import PackSpec
-from cfsweep.training.store import Store
+from cfsweep.training.store import store_on
 from cfsweep.training.streams import Stream
 
 
@@ -42,7 +42,7 @@ class PackParts:
         self.hypers = hypers_of(spec.ingredients)
         self.settings = {name: spec.runs[0].values[name] for name, h in self.hypers.items() if h.structural}
         self.outputs = outputs_for(stream, spec.scenario).to(self.device)
-        self.store = Store(stream, self.device)
+        self.store = store_on(self.device, stream)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
             module = self._build().to(self.device)

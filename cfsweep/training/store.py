@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
 from torch import Tensor
 
 from cfsweep.training.streams import Stream
 
+_latest: tuple[weakref.ref[Stream], Store] | None = None
 FLOAT_BYTES = 512 * 2**20  # up to this size the store is kept ready for use, as float32
 
 
@@ -38,3 +41,12 @@ class Store:
 
     def _normalise(self, x: Tensor) -> Tensor:
         return x.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+
+
+def store_on(device: torch.device, stream: Stream) -> Store:
+    """`Store(stream, device)`; the same one for the packs that a process trains one after the other."""
+    global _latest
+    if _latest is None or _latest[0]() is not stream or _latest[1].device != device:
+        _latest = None  # its memory first
+        _latest = weakref.ref(stream), Store(stream, device)
+    return _latest[1]

@@ -86,7 +86,8 @@ class Sweep:
         `fault` comes before each step: `Killed` ends everything, `WorkerDied` the pack's worker; whatever else it
         raises is an error of the pack's code.
         """
-        desk = DeskState(str(self.folder.checkpoints), None)
+        desk = DeskState()
+        desk.open(str(self.folder.checkpoints), None)
         driver.drop, driver.close = desk.drop, desk.close
         config = driver.config
         prefixes = desk.prefixes if recur(config.space, driver.hypers, config.trials) else None

@@ -100,8 +100,9 @@ def test_a_pack_is_tried_in_both_kinds_of_task_and_its_orders_are_added(stream: 
 
     peak = pack_peak(config, hypers, stream, "cpu", meter)
     orders = 8 * 3 * max(len(task.train) for task in stream.tasks)
+    peak(1)  # the first pack of a process makes the examples ready for those to come
     assert [peak(n) - moved[-1] for n in (1, 4)] == [orders, 4 * orders]
-    assert moved[1] > 1.5 * moved[0]
+    assert moved[2] > 1.5 * moved[1]
 
 
 def on(resources: dict[str, float], config: StudyConfig, stream: Stream, stream_ref: Any = None) -> int:

@@ -181,7 +181,8 @@ def test_nothing_is_kept_where_nothing_recurs(sweep: Sweep, monkeypatch: pytest.
 
 
 def test_a_desk_carries_them(tmp_path: Path) -> None:
-    desk = DeskState(str(tmp_path), None)
+    desk = DeskState()
+    desk.open(str(tmp_path), None)
     desk.put_prefixes({"a": b"1"})
     assert desk.get_prefixes(["a", "b"]) == {"a": b"1"}
     desk.clear_prefixes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -20,8 +21,8 @@ import pytest
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA
 from cfsweep.results.status import Status, status
+from cfsweep.sweep.cluster import interruptible
 from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.launch import interruptible
 from cfsweep.sweep.trainable import pack_stream, unpack_stream
 from cfsweep.training.streams import Stream
 from tests.sweep.in_process import Sweep
@@ -288,6 +289,53 @@ def test_a_cluster_of_two_nodes_and_a_killed_worker(
     assert (code, complaints) == (0, "")
     check_complete(out, 5)
     assert {path: path.read_bytes() for path in before} == before
+
+
+SHARED = """
+import json, time
+import ray
+from cfsweep.config import StreamConfig
+from cfsweep.sweep.cluster import Workers, connected
+from cfsweep.sweep.trainable import fetch_stream, pack_stream
+from cfsweep.training.streams import load_stream
+
+@ray.remote(num_cpus=1)
+class Worker:
+    def where(self, references):
+        # The place in which file of memory the tensors lie, and what they hold; twice, as for two packs.
+        stream, again = fetch_stream(references[0]), fetch_stream(references[0])
+        assert again is stream
+        places = {}
+        for name in ("x", "y"):
+            at = getattr(stream, name).data_ptr()
+            for line in open("/proc/self/maps"):
+                ends, _, offset, _, inode, *path = line.split()
+                begin, end = (int(address, 16) for address in ends.split("-"))
+                if begin <= at < end:
+                    places[name] = (path, inode, int(offset, 16) + at - begin, int(getattr(stream, name).sum()))
+        return places
+
+with connected(Workers(count=2)) as up:
+    stream = load_stream(StreamConfig(name="split-digits"))
+    references = [ray.put(pack_stream(stream))]
+    workers = [Worker.remote() for _ in range(2)]
+    found = ray.get([worker.where.remote(references) for worker in workers])
+    print(json.dumps([int(stream.x.sum()), int(stream.y.sum()), *found]), flush=True)
+"""
+
+
+def test_the_stream_is_in_memory_once_for_all_workers_of_a_machine(environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHARED], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    sum_x, sum_y, first, second = json.loads(done.stdout)
+    assert first == second  # the same bytes of the same file of memory, under two processes
+    for name, total in (("x", sum_x), ("y", sum_y)):
+        path, inode, _, content = first[name]
+        assert "plasma" in path[0]
+        assert inode != "0"
+        assert content == total
 
 
 def test_workers_share_the_streams_memory(stream: Stream) -> None:

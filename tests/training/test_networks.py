@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
-from cfsweep.training.networks import build, head_of, registry, unliftable_reason
+from cfsweep.training.networks import _lift, build, head_of, registry, unliftable_reason
+from cfsweep.training.networks.mlp import Mlp
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
@@ -173,6 +175,20 @@ def test_networks_that_can_be_lifted_despite_their_looks() -> None:
     batch_statistics = nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2))
     for network in (frozen, tied, batch_statistics, nn.Sequential(nn.Dropout(0.0), nn.Linear(4, 2))):
         assert unliftable_reason(network, (4,)) is None
+
+
+def test_a_plain_mlp_needs_no_trial_and_would_pass_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tried(copies: list[nn.Module], x: torch.Tensor) -> None:
+        raise RuntimeError("tried")
+
+    plain, changed = Mlp((1, 4, 4), 3, (5,)), Mlp((1, 4, 4), 3, (5,))
+    changed.body.append(nn.Dropout())
+    copies = [deepcopy(plain), Mlp((1, 4, 4), 3, (5,))]
+    assert _lift._reason(copies, torch.randn(2, 4, 1, 4, 4)) is None
+    assert "random numbers" in str(unliftable_reason(changed, (1, 4, 4)))
+    monkeypatch.setattr(_lift, "_reason", tried)
+    assert unliftable_reason(plain, (1, 4, 4)) is None
+    assert "tried" in str(unliftable_reason(changed, (1, 4, 4)))
 
 
 def test_trying_to_lift_leaves_the_network_and_the_random_numbers_alone() -> None:

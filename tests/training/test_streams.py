@@ -16,7 +16,7 @@ import torch
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
-from cfsweep.training.streams import Stream, load_stream, registry
+from cfsweep.training.streams import Stream, _vision_files, load_stream, registry
 from cfsweep.training.streams._assemble import stratified_cut
 
 needs_data = pytest.mark.skipif(
@@ -78,6 +78,29 @@ def test_split_digits_is_five_tasks_of_real_images() -> None:
     assert stream.files.keys() == {"scikit-learn/digits.csv.gz"}
     assert sum(len(task.test) for task in stream.tasks) == 359
     assert_equal(stream, load())
+
+
+def test_the_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    stream, bunch = load(), load_digits()
+    ours = sorted(map(bytes, torch.cat([stream.x.flatten(1), stream.y.to(torch.uint8)[:, None]], 1).numpy()))
+    pixels = bunch.images.reshape(-1, 64).astype(np.uint8)
+    assert ours == sorted(map(bytes, np.column_stack([pixels, bunch.target.astype(np.uint8)])))
+
+
+def test_files_are_named_and_read_as_torchvision_does(tmp_path: Path) -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST, mnist
+
+    for idx in (MNIST, FashionMNIST):
+        assert [Path(archive).stem for archive, _ in idx.resources] == list(_vision_files._IDX_FILES)
+    for cifar in (CIFAR10, CIFAR100):
+        names = (cifar.base_folder, [n for n, _ in cifar.train_list], *[n for n, _ in cifar.test_list])
+        assert names == _vision_files._CIFAR_FILES[cifar.__name__]
+    path, images = tmp_path / "images", np.random.default_rng(0).integers(0, 256, (5, 3, 2), np.uint8)
+    path.write_bytes(struct.pack(">4I", 2051, *images.shape) + images.tobytes())
+    np.testing.assert_array_equal(_vision_files._idx(str(path), 3), mnist.read_image_file(str(path)).numpy())
+    np.testing.assert_array_equal(_vision_files._idx(str(path), 3), images)
 
 
 def test_neither_split_seed_nor_share_nor_order_moves_the_test_split() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from cfsweep.training.networks.mlp import Mlp
 from cfsweep.training.streams._files import first_line
 
 _COPIES, _EXAMPLES = 2, 4
@@ -44,6 +45,8 @@ def unliftable_reason(module: nn.Module, input_shape: tuple[int, ...]) -> str | 
     >>> unliftable_reason(nn.Sequential(nn.Dropout(), nn.Linear(3, 2)), (3,))
     'it draws random numbers while training (as dropout does), and stacked copies cannot each draw their own'
     """
+    if _is_plain_mlp(module):
+        return None
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
@@ -56,6 +59,14 @@ def unliftable_reason(module: nn.Module, input_shape: tuple[int, ...]) -> str | 
             return _reason(copies, x)
         except Exception as error:  # whatever the user's network and vmap make of each other
             return _in_words(error)
+
+
+def _is_plain_mlp(module: nn.Module) -> bool:
+    """Whether it is known to lift, so that no trial is needed, for which torch would load its compiler for a second."""
+    return type(module) is Mlp and all(
+        type(m) in (Mlp, nn.Sequential, nn.Flatten, nn.Linear, nn.ReLU) and not m._forward_hooks
+        for m in module.modules()
+    )
 
 
 def _reason(copies: list[nn.Module], x: Tensor) -> str | None:
