@@ -221,6 +221,7 @@ def test_the_page_says_what_was_measured_and_what_was_not() -> None:
         {"b": "it is not installed"},
         agreement({"a": records(-0.1)}, records(0.0)),
         load=0.25,
+        floor_s=1.2,
     )
     page = report.section(results, command.FULL, "`the command`, some day")
     assert "**(b) Ray Tune + OptunaSearch, Avalanche was not measured: it is not installed.**" in page
@@ -231,6 +232,7 @@ def test_the_page_says_what_was_measured_and_what_was_not() -> None:
         *("10.00", "2.00", "5.00", "10.00", "5.00", "1.25", "0.00", "5.00", "25 %", "0")
     ]
     assert page.count("**no**") == 4
+    assert "stays under 6000 trials an hour, 8.6 times (a)" in " ".join(page.split())
     assert "Load average before it began: 0.25. `the command`, some day" in page
     assert all(len(line) <= 120 for line in page.splitlines() if not line.startswith("|"))
 

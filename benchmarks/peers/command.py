@@ -52,6 +52,7 @@ QUICK = Setting(
     {"a": 2, "b": 2, "c": 2, "d": 4, "e": 4},
     4,
 )
+FLOOR_REPEATS = 200
 # One thread for each of two workers on two cores; what would steer a peer otherwise is taken away.
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 STEERS = ("MKL_", "MALLOC_", "RAY_", "TUNE_", "CFSWEEP_")
@@ -117,6 +118,7 @@ def compare(
             if peer in "abc"
         }
     results.agreement = agreement(records, ours.given(stream, job, range(repeats)))
+    results.floor_s = ours.floor_s(stream, setting.job, FLOOR_REPEATS)
     return results
 
 
@@ -133,6 +135,7 @@ def show(results: Results, setting: Setting, console: Console) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+    console.print(f"floor: {results.floor_s:.2f} s a trial for its matrix products and Adam's updates", highlight=False)
     for peer, why in results.absent.items():
         console.print(f"{named(peer)} was not measured: {why}", highlight=False, soft_wrap=True)
 

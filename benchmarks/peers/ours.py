@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
+from benchmarks.loop import SETTINGS, products_ms, update_ms
 from benchmarks.peers.job import PARTS, Job, Record, TaskData, mixed
 from benchmarks.peers.summary import Swept
 from cfsweep.config import NetworkConfig
@@ -63,6 +65,13 @@ def command(space: Path, stream: str, data: str | None, job: Job, out: Path, mor
         *(("--data", data) if data else ()),
         *more,
     ]
+
+
+def floor_s(stream: Stream, job: Job, repeats: int) -> float:
+    """Seconds of the matrix products and the optimizer's updates of one trial alone, in one thread of this process."""
+    settings = replace(SETTINGS, epochs=job.epochs, batch_size=job.batch_size, hidden=job.hidden, lr=job.lr)
+    steps = job.epochs * sum(-(-len(task.train) // job.batch_size) for task in stream.tasks)
+    return steps * sum(each(stream, settings, repeats) for each in (products_ms, update_ms)) / 1e3
 
 
 def swept(out: Path) -> Swept:

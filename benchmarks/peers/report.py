@@ -45,6 +45,7 @@ class Results:
     absent: dict[str, str] = field(default_factory=dict)
     agreement: list[Agreement] = field(default_factory=list)
     load: float = 0.0
+    floor_s: float = 0.0
 
 
 def named(peer: str) -> str:
@@ -130,6 +131,7 @@ def section(results: Results, setting: Setting, foot: str) -> str:
             _paragraph(HOW_RATES.format(trials=setting.rate_trials)),
             markdown_table(TIME_HEADINGS, time_rows(results, job.workers)),
             _paragraph(HOW_TIMES.format(workers=job.workers)),
+            _paragraph(_floor(results, setting)),
             _paragraph(HOW_AGREEMENT.format(n=len(job.first), sure=SURE)),
             markdown_table(AGREEMENT_HEADINGS, agreement_rows(results.agreement)),
             _paragraph(CONVENTIONS),
@@ -171,6 +173,16 @@ def _what(setting: Setting, repeats: int) -> str:
         {job.batch_size}, Adam {job.lr:g} with fresh moments for each task, {job.ewc_examples} examples for the Fisher,
         λ log-uniform in [{job.low:g}, {job.high:g}] by Optuna's TPE, {job.workers} workers of one thread each,
         {repeats} repeats (the order turns with each): medians, and in brackets the least and the most."""
+
+
+def _floor(results: Results, setting: Setting) -> str:
+    most = 3600 * setting.job.workers / results.floor_s
+    times = statistics.median(most / m.per_hour(setting.rate_trials) for m in results.measured["a"])
+    return f"""
+        The floor: the matrix products and Adam's updates of one trial, with nothing else around them, take
+        {results.floor_s:.2f} s here, in one thread. So whoever trains every trial from its first step to its last, in
+        {setting.job.workers} such threads, stays under {most:.0f} trials an hour, {times:.1f} times (a). Beyond it lies
+        only what is not trained: first tasks that trials share, and trials that are stopped."""
 
 
 def _paragraph(text: str) -> str:
