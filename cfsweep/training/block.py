@@ -64,6 +64,7 @@ class Block:
         self.hooks, self.losses = hooks, losses.rows(rows)
         self.optimizer, self.batch_size = str(parts.settings["optimizer"]), int(parts.settings["batch_size"])
         self.theta, self.orders, self.seen = stack.theta[rows], orders[rows], seen[rows]
+        self.labels = parts.outputs.labels[self.orders]
         self.moments, self.steps_before = moments.rows(rows), moments.steps_before
         self.rates, self.keep = rates.rows(rows), optimizers.keep_rows(keep, rows)
         self.finished = None if finished is None else finished[rows].unsqueeze(1)
@@ -78,7 +79,7 @@ class Block:
         # Which way is taken depends on the network alone: a run must get the bits in a pack that it gets alone.
         by_row = parts.device.type == "cpu" and parts.layout.size > BLOCK_FLOATS // 2
         self.over_rows = over_rows if stack.vmappable and not by_row else over_one_row
-        self.parameters = parts.layout.unflatten(self.theta)
+        self.weights = parts.lifted.weights(parts.layout.unflatten(self.theta))
         self.gradient = _flat(parts, self.theta)
         self.recalled = {name: _flat(parts, self.theta) for name in self.losses.recalls}
 
@@ -87,9 +88,10 @@ class Block:
         per_epoch = -(-self.orders.shape[-1] // self.batch_size)
         for step in range(first, last):
             epoch, number = divmod(step, per_epoch)
-            indices = self.orders[:, epoch, number * self.batch_size : (number + 1) * self.batch_size]
+            here = (slice(None), epoch, slice(number * self.batch_size, (number + 1) * self.batch_size))
+            indices, labels = self.orders[here], self.labels[here]
             self.seen[:, step] = self.losses.step(
-                self.parameters, indices, step, self.own, self.over_rows, self.gradient, self.recalled
+                self.weights, indices, labels, step, self.own, self.over_rows, self.gradient, self.recalled
             )
             with torch.no_grad():
                 self._update(step + 1)
@@ -128,4 +130,4 @@ class Block:
 
 def _flat(parts: PackParts, like: Tensor) -> Flat:
     whole = torch.empty_like(like)
-    return Flat(whole, parts.layout.unflatten(whole))
+    return Flat(whole, parts.lifted.weights(parts.layout.unflatten(whole)))

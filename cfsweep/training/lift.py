@@ -11,22 +11,30 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils.hooks import RemovableHandle
 
-from cfsweep.training.linear_stack import LinearStack
+from cfsweep.training.linear_stack import LinearStack, Views
 
 Noted = tuple[Tensor, dict[str, Tensor]]
 ByName = dict[str, Tensor]
 
 
-class Traced(NamedTuple):
-    """Answers to train with: logits (R, n, n_outputs) and features (R, n, ...), leaves that collect gradients.
+class Weights(NamedTuple):
+    """Views of stacked flat weights, or of room for their gradients: (R, *shape) by parameter name, and for a plain
+    stack by its layers."""
 
-    `pull(of_logits, of_features, into)` takes the gradients of a loss by these leaves (None: it does not depend on
-    this feature), and writes those by the weights into the views `into` (R, *shape) by parameter name.
+    by_name: ByName
+    by_layer: list[Views | None]
+
+
+class Traced(NamedTuple):
+    """Answers to train with: logits (R, n, n_outputs) and features (R, n, ...), without a history of their own.
+
+    `pull(of_logits, of_features, into)` takes the gradients of a loss by them (features that it does not depend on may
+    be missing), and writes those by the weights `into` their place.
     """
 
     logits: Tensor
     features: dict[str, Tensor]
-    pull: Callable[[Tensor, Mapping[str, Tensor | None], ByName], None]
+    pull: Callable[[Tensor, Mapping[str, Tensor], Weights], None]
 
 
 class Lifted:
@@ -53,43 +61,46 @@ class Lifted:
         self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str], shared: bool = False
     ) -> Noted:
         """The logits, and by name the outputs (R, n, ...) of `layers`; "" stands for the input of the output layer."""
-        if self.stack is not None and self.stack.names.issuperset(layers):
+        if self.stack is not None and self.stack.places.keys() >= set(layers):
             return self._batched(parameters, x, layers, shared)
         if not self.liftable or x.device.type == "cpu":
             return self._one_by_one(parameters, x, layers, shared)
         return self._by_vmap(parameters, x, layers, shared)
 
-    def traced(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Traced:
-        """As `answers`, with a way back to the parameters, which need not be leaves of autograd."""
-        if self.stack is None or not self.stack.names.issuperset(layers):
-            return self._by_autograd(parameters, x, layers)
+    def weights(self, parameters: ByName) -> Weights:
+        """The views that training works with, made once for many steps."""
+        return Weights(parameters, [] if self.stack is None else self.stack.views(parameters))
+
+    def traced(self, weights: Weights, x: Tensor, layers: Sequence[str]) -> Traced:
+        """As `answers`, with a way back to the weights."""
         stack = self.stack
+        if stack is None or not stack.places.keys() >= set(layers):
+            return self._by_autograd(weights.by_name, x, layers)
         with torch.no_grad():
-            outputs = stack.outputs(parameters, x)
+            outputs = stack.outputs(weights.by_layer, x)
 
-        def pull(of_logits: Tensor, of_features: Mapping[str, Tensor | None], into: ByName) -> None:
+        def pull(of_logits: Tensor, of_features: Mapping[str, Tensor], into: Weights) -> None:
             with torch.no_grad():
-                stack.pull(parameters, outputs, of_logits, of_features, into)
+                stack.pull(weights.by_layer, outputs, of_logits, of_features, into.by_layer)
 
-        return Traced(_leaf(outputs[-1]), {k: _leaf(v) for k, v in stack.features(outputs, layers).items()}, pull)
+        return Traced(outputs[-1], stack.features(outputs, layers), pull)
 
     def one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits (n, n_outputs) of one model from parameters (*shape) and x (n, *input_shape)."""
         logits: Tensor = functional_call(self.module, dict(parameters), (x,))
         return logits
 
-    def _by_autograd(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Traced:
-        leaves = {name: _leaf(value) for name, value in parameters.items()}
+    def _by_autograd(self, parameters: ByName, x: Tensor, layers: Sequence[str]) -> Traced:
+        leaves = {name: value.detach().requires_grad_(True) for name, value in parameters.items()}
         logits, features = self.answers(leaves, x, layers)
 
-        def pull(of_logits: Tensor, of_features: Mapping[str, Tensor | None], into: ByName) -> None:
-            used = [(features[name], slope) for name, slope in of_features.items() if slope is not None]
-            answers, slopes = zip((logits, of_logits), *used, strict=True)
-            gradients = torch.autograd.grad(answers, list(leaves.values()), slopes)
+        def pull(of_logits: Tensor, of_features: Mapping[str, Tensor], into: Weights) -> None:
+            answers = [logits, *(features[name] for name in of_features)]
+            gradients = torch.autograd.grad(answers, list(leaves.values()), [of_logits, *of_features.values()])
             for name, gradient in zip(leaves, gradients, strict=True):
-                into[name].copy_(gradient)
+                into.by_name[name].copy_(gradient)
 
-        return Traced(_leaf(logits), {name: _leaf(value) for name, value in features.items()}, pull)
+        return Traced(logits.detach(), {name: value.detach() for name, value in features.items()}, pull)
 
     def _one(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Noted:
         features: dict[str, Tensor] = {}
@@ -129,9 +140,5 @@ class Lifted:
         assert self.stack is not None
         if shared:
             x = x.expand(len(next(iter(parameters.values()))), *x.shape)
-        outputs = self.stack.outputs(parameters, x)
+        outputs = self.stack.outputs(self.stack.views(parameters), x)
         return outputs[-1], self.stack.features(outputs, layers)
-
-
-def _leaf(value: Tensor) -> Tensor:
-    return value.detach().requires_grad_(True)

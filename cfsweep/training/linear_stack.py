@@ -22,13 +22,23 @@ class Layer(NamedTuple):
     has_bias: bool
 
 
+class Views(NamedTuple):
+    """Of a linear layer's stacked parameters, or of room for their gradients: the weight (R, in, out) and (R, out, in),
+    and the bias (R, 1, out) or None."""
+
+    weight: Tensor
+    turned: Tensor
+    bias: Tensor | None
+
+
 class LinearStack:
     """`layers` in their order; `head` is the name of the output layer, whose input is the feature ""."""
 
     def __init__(self, layers: Sequence[Layer], head: str) -> None:
         self.layers, self.head = tuple(layers), head
         self.first = next(number for number, layer in enumerate(layers) if layer.is_linear)
-        self.names = {"", *(layer.name for layer in layers)}
+        self.places = {layer.name: number + 1 for number, layer in enumerate(layers)}  # among the `outputs`
+        self.places[""] = self.places.get(head, len(layers)) - 1
 
     @staticmethod
     def of(module: nn.Module, head: str) -> LinearStack | None:
@@ -52,57 +62,59 @@ class LinearStack:
         ]
         return LinearStack(found, head) if any(layer.is_linear for layer in found) else None
 
-    def outputs(self, parameters: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
+    def views(self, parameters: Mapping[str, Tensor]) -> list[Views | None]:
+        """For each layer the views of `parameters` (R, *shape) by name; None for a ReLU."""
+        return [self._views_of(layer, parameters) if layer.is_linear else None for layer in self.layers]
+
+    def outputs(self, views: Sequence[Views | None], x: Tensor) -> list[Tensor]:
         """What goes into the first layer, (R, n, features), and what comes out of each: one more than there are layers.
 
-        `parameters` are (R, *shape) by name, and x is (R, n, *input_shape).
+        x is (R, n, *input_shape).
         """
         seen = [x.flatten(2)]
-        for name, is_linear, has_bias in self.layers:
-            if not is_linear:
+        for layer in views:
+            if layer is None:
                 seen.append(torch.relu(seen[-1]))
-                continue
-            weight = parameters[f"{name}.weight"].transpose(-1, -2)
-            if has_bias:
-                seen.append(torch.baddbmm(parameters[f"{name}.bias"].unsqueeze(1), seen[-1], weight))
+            elif layer.bias is None:
+                seen.append(torch.bmm(seen[-1], layer.weight))
             else:
-                seen.append(torch.bmm(seen[-1], weight))
+                seen.append(torch.baddbmm(layer.bias, seen[-1], layer.weight))
         return seen
 
     def features(self, outputs: Sequence[Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
         """By name what the layers `wanted` gave, from `outputs`."""
-        places = {layer.name: number + 1 for number, layer in enumerate(self.layers)}
-        places[""] = places[self.head] - 1
-        return {name: outputs[places[name]] for name in wanted}
+        return {name: outputs[self.places[name]] for name in wanted}
 
     def pull(
         self,
-        parameters: Mapping[str, Tensor],
+        views: Sequence[Views | None],
         outputs: Sequence[Tensor],
         of_logits: Tensor,
-        of_features: Mapping[str, Tensor | None],
-        into: Mapping[str, Tensor],
+        of_features: Mapping[str, Tensor],
+        into: Sequence[Views | None],
     ) -> None:
-        """Writes the gradients of a loss by the parameters into the views `into` (R, *shape), given those by the logits
-        and by the features."""
+        """Writes the gradients of a loss by the parameters `into` their place, given those by the logits and by the
+        features."""
+        added = {self.places[name]: slope for name, slope in of_features.items()}
         slope = of_logits
         for number in range(len(self.layers) - 1, self.first - 1, -1):
-            name, is_linear, has_bias = self.layers[number]
-            slope = _plus(slope, of_features.get(name))
-            if not is_linear:
+            if number + 1 in added:
+                slope = slope + added[number + 1]
+            layer, room = views[number], into[number]
+            if layer is None or room is None:
                 slope = torch.ops.aten.threshold_backward(slope, outputs[number + 1], 0)
                 continue
-            torch.bmm(outputs[number].transpose(-1, -2), slope, out=into[f"{name}.weight"].transpose(-1, -2))
-            if has_bias:
-                torch.sum(slope, 1, out=into[f"{name}.bias"])
+            torch.bmm(outputs[number].transpose(-1, -2), slope, out=room.weight)
+            if room.bias is not None:
+                torch.sum(slope, 1, keepdim=True, out=room.bias)
             if number > self.first:
-                slope = torch.bmm(slope, parameters[f"{name}.weight"])
-            if name == self.head:
-                slope = _plus(slope, of_features.get(""))
+                slope = torch.bmm(slope, layer.turned)
 
-
-def _plus(slope: Tensor, more: Tensor | None) -> Tensor:
-    return slope if more is None else slope + more
+    @staticmethod
+    def _views_of(layer: Layer, parameters: Mapping[str, Tensor]) -> Views:
+        turned = parameters[f"{layer.name}.weight"]
+        bias = parameters[f"{layer.name}.bias"].unsqueeze(1) if layer.has_bias else None
+        return Views(turned.transpose(-1, -2), turned, bias)
 
 
 def _in_order(module: nn.Module) -> list[tuple[str, nn.Module]]:

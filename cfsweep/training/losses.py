@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cfsweep.training.ingredients import Answers, Batch, Ingredient, State
-from cfsweep.training.lift import ByName, Traced
-from cfsweep.training.outputs import label_losses
+from cfsweep.training.lift import ByName, Traced, Weights
+from cfsweep.training.outputs import label_loss_and_slope
 from cfsweep.training.parts import PackParts
 from cfsweep.training.recall import Recall
 from cfsweep.training.stack import OverRows, Stack
@@ -21,10 +21,10 @@ Own = Mapping[str, tuple[State, dict[str, Tensor]]]
 
 
 class Flat(NamedTuple):
-    """A gradient (rows, P), and the views of it by parameter name, (rows, *shape)."""
+    """Room for a gradient (rows, P), and the views of it."""
 
     whole: Tensor
-    views: ByName
+    views: Weights
 
 
 @dataclass(frozen=True)
@@ -105,38 +105,45 @@ class Losses:
 
     def step(
         self,
-        parameters: ByName,
+        weights: Weights,
         indices: Tensor,
+        labels: Tensor,
         step: int,
         own: Own,
         over_rows: OverRows,
         into: Flat,
         into_recalled: Mapping[str, Flat],
     ) -> Tensor:
-        """The loss (rows,) of step `step` (from 0) on the examples `indices` (rows, n). Its gradient is written `into`
-        place; those to project on, by ingredient, `into_recalled`, where the others leave theirs behind."""
-        traced, loss = self._of_batch(parameters, indices, own, over_rows)
-        _pull(traced, loss, into)
-        loss = loss.detach()
+        """The loss (rows,) of step `step` (from 0) on the examples `indices` (rows, n) with the right outputs `labels`.
+        Its gradient is written `into` place; those to project on, by ingredient, `into_recalled`, where the others
+        leave theirs behind."""
+        loss = self._of_batch(weights, indices, labels, own, over_rows, into)
         for name, (ingredient, recall) in self.recalls.items():
-            traced, recalled = self._of_recalled(ingredient, recall, parameters, step, own, over_rows)
-            _pull(traced, recalled, into_recalled[name])
+            recalled = self._of_recalled(ingredient, recall, weights, step, own, over_rows, into_recalled[name])
             if not ingredient.has("project"):
                 into.whole.add_(into_recalled[name].whole)
-                loss = loss + recalled.detach()
+                loss = loss + recalled
         return loss
 
-    def _of_batch(self, parameters: ByName, indices: Tensor, own: Own, over_rows: OverRows) -> tuple[Traced, Tensor]:
-        x, labels, mask = self.parts.store[indices], self.parts.outputs.labels[indices], self._mask(indices)
-        traced = self.parts.lifted.traced(parameters, x, self.layers)
-        loss = label_losses(traced.logits, labels, mask).mean(-1)
+    def _of_batch(
+        self, weights: Weights, indices: Tensor, labels: Tensor, own: Own, over_rows: OverRows, into: Flat
+    ) -> Tensor:
+        x, mask = self.parts.store[indices], self._mask(indices)
+        traced = self.parts.lifted.traced(weights, x, self.layers)
+        with torch.no_grad():
+            loss, of_logits = label_loss_and_slope(traced.logits, labels, mask)
+        of_features: dict[str, Tensor] = {}
         for ingredient in self.adding:
+            traced = _with_leaves(traced)
             now = Answers(traced.logits, {name: traced.features[name] for name in ingredient.layers})
             batch = Batch(labels, mask.expand_as(now.logits), now, self._before(ingredient, x) or now)
-            loss = loss + over_rows(
-                lambda b, s, v, i=ingredient: i.loss(b, s, v, self.task), batch, *own[ingredient.name]
-            )
-        return traced, loss
+            more = over_rows(lambda b, s, v, i=ingredient: i.loss(b, s, v, self.task), batch, *own[ingredient.name])
+            loss = loss + more.detach()
+            by_logits, by_features = _slopes(traced, more)
+            of_logits = of_logits if by_logits is None else of_logits + by_logits
+            of_features |= {k: of_features[k] + v if k in of_features else v for k, v in by_features.items()}
+        traced.pull(of_logits, of_features, into.views)
+        return loss
 
     def _mask(self, indices: Tensor) -> Tensor:
         """The outputs open to the examples `indices` (rows, n), to be broadcast to (rows, n, n_outputs)."""
@@ -160,20 +167,38 @@ class Losses:
         return answers
 
     def _of_recalled(
-        self, ingredient: Ingredient, recall: Recall, parameters: ByName, step: int, own: Own, over_rows: OverRows
-    ) -> tuple[Traced, Tensor]:
+        self,
+        ingredient: Ingredient,
+        recall: Recall,
+        weights: Weights,
+        step: int,
+        own: Own,
+        over_rows: OverRows,
+        into: Flat,
+    ) -> Tensor:
         examples = recall.examples(step)
-        traced = self.parts.lifted.traced(parameters, examples.x, ())
+        traced = _with_leaves(self.parts.lifted.traced(weights, examples.x, ()))
         now = Answers(traced.logits, {})
         before = now if examples.logits is None else Answers(examples.logits, {})
         batch = Batch(examples.labels, examples.mask, now, before)
         loss: Tensor = over_rows(ingredient.recalled_loss, batch, *own[ingredient.name])
-        return traced, torch.where(recall.rows, loss, 0.0)
+        loss = torch.where(recall.rows, loss, 0.0)
+        by_logits, _ = _slopes(traced, loss)
+        traced.pull(torch.zeros_like(traced.logits) if by_logits is None else by_logits, {}, into.views)
+        return loss.detach()
 
 
-def _pull(traced: Traced, loss: Tensor, into: Flat) -> None:
-    of_logits, *others = torch.autograd.grad(loss.sum(), [traced.logits, *traced.features.values()], allow_unused=True)
-    traced.pull(of_logits, dict(zip(traced.features, others, strict=True)), into.views)
+def _with_leaves(traced: Traced) -> Traced:
+    """The same answers, as leaves of autograd."""
+    features = {name: value.detach().requires_grad_(True) for name, value in traced.features.items()}
+    return Traced(traced.logits.detach().requires_grad_(True), features, traced.pull)
+
+
+def _slopes(traced: Traced, loss: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """The gradients of `loss` (rows,) by the answers, of those that it depends on."""
+    leaves = [traced.logits, *traced.features.values()]
+    by_logits, *others = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
+    return by_logits, {k: v for k, v in zip(traced.features, others, strict=True) if v is not None}
 
 
 def _the_same(masks: Tensor) -> Tensor | None:

@@ -73,6 +73,16 @@ def label_losses(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return -masked_log_softmax(logits, mask).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
+def label_loss_and_slope(logits: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of `label_losses` over the n examples, (rows,), and its gradient by the logits (rows, n, n_outputs): the
+    probabilities less 1 at the label, by n. To the last bit what autograd gives, without its bookkeeping."""
+    log_p = masked_log_softmax(logits, mask)
+    labels = labels.unsqueeze(-1)
+    slope = torch.zeros_like(log_p).scatter_(-1, labels, -1 / logits.shape[-2])
+    slope = torch.ops.aten._log_softmax_backward_data(slope, log_p, -1, log_p.dtype)
+    return log_p.gather(-1, labels).squeeze(-1).mean(-1).neg_(), slope
+
+
 def masked_log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Log-probabilities (..., n_outputs) over the open outputs; minus infinity at the closed ones."""
     return torch.log_softmax(logits.masked_fill(~mask, -torch.inf), dim=-1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients._base import Context, Ingredient, Memory, Sample, State, Values
-from cfsweep.training.ingredients._quadratic import pull
+from cfsweep.training.ingredients._quadratic import pulled
 from cfsweep.training.outputs import masked_log_softmax
 
 
@@ -69,7 +69,7 @@ class EWC(Ingredient):
         return 0.5 * values["ewc_lambda"] * (state["curvature"] * (theta - state["centre"]).square()).sum()
 
     def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
-        return gradient + pull(theta, state["centre"], state["curvature"], values["ewc_lambda"])
+        return pulled(gradient, theta, state["centre"], state["curvature"], values["ewc_lambda"])
 
     def sample_size(self, n_train: int) -> int:
         return min(self.n_examples or n_train, n_train)

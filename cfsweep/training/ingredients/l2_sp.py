@@ -33,7 +33,7 @@ class L2SP(Ingredient):
         return {"anchor": torch.zeros_like(like)}
 
     def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
-        return gradient + values["l2_sp_lambda"] * (theta - state["anchor"])
+        return (theta - state["anchor"]).mul_(values["l2_sp_lambda"]).add_(gradient)
 
     def end_task(self, theta: Tensor, state: State, values: Values, task: int, sample: Sample) -> State:
         return {"anchor": theta.clone()}

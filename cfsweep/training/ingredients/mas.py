@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients._base import Context, Ingredient, Memory, Sample, State, Values
-from cfsweep.training.ingredients._quadratic import pull
+from cfsweep.training.ingredients._quadratic import pulled
 
 
 class MAS(Ingredient):
@@ -46,7 +46,7 @@ class MAS(Ingredient):
         return {"importance": torch.zeros_like(like), "anchor": torch.zeros_like(like)}
 
     def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
-        return gradient + pull(theta, state["anchor"], state["importance"], 2 * values["mas_lambda"])
+        return pulled(gradient, theta, state["anchor"], state["importance"], 2 * values["mas_lambda"])
 
     def sample_size(self, n_train: int) -> int:
         return min(self.n_examples or n_train, n_train)

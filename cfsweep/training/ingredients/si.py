@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cfsweep.hypers import Hyper
 from cfsweep.training.ingredients._base import Ingredient, Memory, Sample, State, Values
-from cfsweep.training.ingredients._quadratic import pull
+from cfsweep.training.ingredients._quadratic import pulled
 
 
 class SI(Ingredient):
@@ -56,7 +56,7 @@ class SI(Ingredient):
         return theta, {**state, "importance": importance.clamp(min=0.0), "path": torch.zeros_like(theta)}
 
     def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
-        return gradient + pull(theta, state["anchor"], state["importance"], 2 * values["si_c"])
+        return pulled(gradient, theta, state["anchor"], state["importance"], 2 * values["si_c"])
 
     def after_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
         return {"path": state["path"] - gradient * (after - before)}
