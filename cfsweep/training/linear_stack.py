@@ -3,7 +3,7 @@ products, and the way back as products too, without autograd."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -95,18 +95,32 @@ class LinearStack:
     ) -> None:
         """Writes the gradients of a loss by the parameters `into` their place, given those by the logits and by the
         features."""
-        added = {self.places[name]: slope for name, slope in of_features.items()}
+        for number, slope in self.slopes(views, outputs, of_logits, of_features):
+            room = into[number]
+            assert room is not None
+            torch.bmm(outputs[number].transpose(-1, -2), slope, out=room.weight)
+            if room.bias is not None:
+                torch.sum(slope, 1, keepdim=True, out=room.bias)
+
+    def slopes(
+        self,
+        views: Sequence[Views | None],
+        outputs: Sequence[Tensor],
+        of_logits: Tensor,
+        of_features: Mapping[str, Tensor] | None = None,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """For each linear layer, the last one first, its number and the gradient of a loss by what comes out of it,
+        (R, n, out), given those by the logits and by the features."""
+        added = {self.places[name]: slope for name, slope in (of_features or {}).items()}
         slope = of_logits
         for number in range(len(self.layers) - 1, self.first - 1, -1):
             if number + 1 in added:
                 slope = slope + added[number + 1]
-            layer, room = views[number], into[number]
-            if layer is None or room is None:
+            layer = views[number]
+            if layer is None:
                 slope = torch.ops.aten.threshold_backward(slope, outputs[number + 1], 0)
                 continue
-            torch.bmm(outputs[number].transpose(-1, -2), slope, out=room.weight)
-            if room.bias is not None:
-                torch.sum(slope, 1, keepdim=True, out=room.bias)
+            yield number, slope
             if number > self.first:
                 slope = torch.bmm(slope, layer.turned)
 

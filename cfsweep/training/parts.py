@@ -14,12 +14,12 @@ from cfsweep.training.lift import Lifted
 from cfsweep.training.networks import build, head_of, unliftable_reason
 from cfsweep.training.outputs import outputs_for
 from cfsweep.training.per_example import (
+    LOG_LIKELIHOOD,
+    SQUARED_NORM,
     Objective,
     PerExample,
     Size,
-    log_likelihood,
     mean_gradient_size,
-    squared_norm,
 )
 from cfsweep.training.randomness import torch_seed
 from cfsweep.training.spec import PackSpec
@@ -72,14 +72,14 @@ class PackParts:
         return module
 
     def _make_ingredients(self, settings: dict[str, Value]) -> list[Ingredient]:
-        sensitivity = self._mean_gradient_size(squared_norm, torch.abs)
+        sensitivity = self._mean_gradient_size(SQUARED_NORM, torch.abs)
         context = Context(
             layout=self.layout,
             n_tasks=len(self.stream.tasks),
             scenario=self.spec.scenario,
             input_shape=self.stream.input_shape,
             forward=lambda theta, x: self.lifted.one(self.layout.unflatten(theta), x),
-            squared_gradients=self._mean_gradient_size(log_likelihood, torch.square),
+            squared_gradients=self._mean_gradient_size(LOG_LIKELIHOOD, torch.square),
             output_sensitivity=lambda theta, x, mask: sensitivity(theta, x, torch.zeros_like(mask[:, 0]), mask),
             masks=self.outputs.masks,
             classes=self.stream.y.numpy(),

@@ -1,8 +1,9 @@
-"""Means over examples of a function of per-example gradients, three ways; all give the same numbers."""
+"""Means over examples of a function of per-example gradients, four ways; all give the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +14,36 @@ from cfsweep.training.lift import Lifted
 from cfsweep.training.outputs import masked_log_softmax
 
 PerExample = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # (logits, labels, mask) -> the sum over examples
 Size = Callable[[Tensor], Tensor]  # elementwise, and that of a product is the product of those of its factors
 CHUNK_BYTES = 64 * 2**20
 
 
-def log_likelihood(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """The sum of the log-probabilities of `labels` (n,) among the open outputs."""
+class Objective(NamedTuple):
+    """A sum over examples, from (logits, labels, mask), and its gradient by the logits (n, n_outputs)."""
+
+    value: Callable[[Tensor, Tensor, Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _log_likelihood(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return masked_log_softmax(logits, mask).gather(-1, labels.unsqueeze(-1)).sum()
 
 
-def squared_norm(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """The sum of the squares of the open logits; `labels` are not looked at."""
-    return logits.masked_fill(~mask, 0.0).square().sum()
+def _log_likelihood_slope(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    log_p = masked_log_softmax(logits, mask)
+    right = torch.zeros_like(log_p).scatter(-1, labels.unsqueeze(-1), 1.0)
+    slope: Tensor = torch.ops.aten._log_softmax_backward_data(right, log_p, -1, log_p.dtype)
+    return slope
+
+
+LOG_LIKELIHOOD = Objective(_log_likelihood, _log_likelihood_slope)
+"""The log-probabilities of `labels` (n,) among the open outputs."""
+
+SQUARED_NORM = Objective(
+    lambda logits, labels, mask: logits.masked_fill(~mask, 0.0).square().sum(),
+    lambda logits, labels, mask: logits.masked_fill(~mask, 0.0).mul(2.0),
+)
+"""The squares of the open logits; `labels` are not looked at."""
 
 
 def mean_gradient_size(
@@ -35,14 +53,34 @@ def mean_gradient_size(
     as `torch.square` or `torch.abs`) of the gradient of each example's `objective`, in the fastest correct way.
 
     A network of linear layers alone needs one matrix product per layer: the gradient of example b is δ_b a_bᵀ, so
-    Σ_b size(δ_b a_bᵀ) = size(δ)ᵀ size(a). Any other network takes a vmap over examples in chunks; one that vmap cannot
-    lift, a loop.
+    Σ_b size(δ_b a_bᵀ) = size(δ)ᵀ size(a); in a plain stack the δ are products too. Any other network takes a vmap over
+    examples in chunks; one that vmap cannot lift, a loop.
     """
     if not lifted.liftable:
         return _looped(lifted, layout, objective, size)
+    if lifted.stack is not None:
+        return _by_slopes(lifted, layout, objective, size)
     if _only_linear(lifted.module, layout, input_shape):
         return _by_products(lifted, layout, objective, size)
     return _by_vmap(lifted, layout, objective, size)
+
+
+def _by_slopes(lifted: Lifted, layout: Layout, objective: Objective, size: Size) -> PerExample:
+    stack = lifted.stack
+    assert stack is not None
+
+    def run(theta: Tensor, x: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        views = stack.views(layout.unflatten(theta.unsqueeze(0)))
+        outputs = stack.outputs(views, x.unsqueeze(0))
+        sizes: dict[str, Tensor] = {}
+        for number, slope in stack.slopes(views, outputs, objective.slope(outputs[-1][0], labels, mask).unsqueeze(0)):
+            name, delta = stack.layers[number].name, size(slope[0])
+            sizes[f"{name}.weight"] = delta.T @ size(outputs[number][0])
+            if stack.layers[number].has_bias:
+                sizes[f"{name}.bias"] = delta.sum(0)
+        return layout.flatten(sizes) / len(x)
+
+    return run
 
 
 def _by_products(lifted: Lifted, layout: Layout, objective: Objective, size: Size) -> PerExample:
@@ -68,7 +106,7 @@ def _by_products(lifted: Lifted, layout: Layout, objective: Objective, size: Siz
             finally:
                 for handle in handles:
                     handle.remove()
-            return objective(logits, labels, mask), inputs
+            return objective.value(logits, labels, mask), inputs
 
         zeros = {name: torch.zeros(len(x), c.out_features, device=x.device) for name, c in layers.items()}
         deltas, inputs = grad(nudged, has_aux=True)(zeros)
@@ -88,7 +126,7 @@ def _by_vmap(lifted: Lifted, layout: Layout, objective: Objective, size: Size) -
 
     def of_one(theta: Tensor, x: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         logits = lifted.one(layout.unflatten(theta), x.unsqueeze(0))
-        return objective(logits, label.unsqueeze(0), mask.unsqueeze(0))
+        return objective.value(logits, label.unsqueeze(0), mask.unsqueeze(0))
 
     each = vmap(grad(of_one), in_dims=(None, 0, 0, 0))
 
@@ -110,7 +148,7 @@ def _looped(lifted: Lifted, layout: Layout, objective: Objective, size: Size) ->
             for i in range(len(x)):
                 one = slice(i, i + 1)
                 logits = lifted.one(layout.unflatten(leaf), x[one])
-                (gradient,) = torch.autograd.grad(objective(logits, labels[one], mask[one]), leaf)
+                (gradient,) = torch.autograd.grad(objective.value(logits, labels[one], mask[one]), leaf)
                 total += size(gradient)
         return total / len(x)
 

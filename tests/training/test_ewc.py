@@ -17,7 +17,7 @@ from cfsweep.training.layout import Layout
 from cfsweep.training.lift import Lifted
 from cfsweep.training.networks import build
 from cfsweep.training.outputs import masked_log_softmax
-from cfsweep.training.per_example import _by_products, _by_vmap, _looped, log_likelihood, mean_gradient_size
+from cfsweep.training.per_example import LOG_LIKELIHOOD, _by_products, _by_slopes, _by_vmap, _looped, mean_gradient_size
 from tests.training.conformance import CNN, MLP, SHAPE, make_pack, tiny_stream
 
 KINDS = ("true", "predicted", "empirical")
@@ -77,7 +77,7 @@ def test_fisher_is_the_mean_of_squared_per_example_gradients(network: NetworkCon
         torch.testing.assert_close(lifted, expected, rtol=2e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("strategy", [_by_products, _by_vmap, _looped], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("strategy", [_by_slopes, _by_products, _by_vmap, _looped], ids=lambda f: f.__name__)
 def test_three_ways_to_the_same_squares(
     strategy: Callable[..., Callable[..., Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +85,7 @@ def test_three_ways_to_the_same_squares(
     ewc, module = ewc_of()
     layout, sample = ewc.context.layout, random_sample(10)
     theta = 0.3 * torch.randn(layout.size)
-    squares = strategy(Lifted(module, True), layout, log_likelihood, torch.square)(
+    squares = strategy(Lifted(module, True), layout, LOG_LIKELIHOOD, torch.square)(
         theta, sample.x, sample.labels, sample.mask
     )
     expected = by_hand(module, layout, theta, sample, "empirical")
@@ -94,7 +94,7 @@ def test_three_ways_to_the_same_squares(
 
 def test_the_way_fits_the_network() -> None:
     def way(module: nn.Module, shape: tuple[int, ...], liftable: bool = True) -> str:
-        chosen = mean_gradient_size(Lifted(module, liftable), Layout(module, 6), shape, log_likelihood, torch.square)
+        chosen = mean_gradient_size(Lifted(module, liftable), Layout(module, 6), shape, LOG_LIKELIHOOD, torch.square)
         return chosen.__qualname__.partition(".")[0]
 
     class Twice(nn.Module):
@@ -106,7 +106,7 @@ def test_the_way_fits_the_network() -> None:
             out: Tensor = self.head(self.inner(self.inner(x)))
             return out
 
-    assert way(build(MLP, SHAPE, 6), SHAPE) == "_by_products"
+    assert way(build(MLP, SHAPE, 6), SHAPE) == "_by_slopes"
     assert way(build(MLP, SHAPE, 6), SHAPE, liftable=False) == "_looped"
     assert way(build(CNN, SHAPE, 6), SHAPE) == "_by_vmap"
     assert way(Twice(), (4,)) == "_by_vmap", "a layer that is called twice has more than one δ"

@@ -15,7 +15,7 @@ from cfsweep.config import NetworkConfig
 from cfsweep.training.layout import Layout
 from cfsweep.training.lift import Lifted
 from cfsweep.training.networks import build
-from cfsweep.training.per_example import _by_products, _by_vmap, _looped, mean_gradient_size, squared_norm
+from cfsweep.training.per_example import SQUARED_NORM, _by_products, _by_slopes, _by_vmap, _looped, mean_gradient_size
 from tests.training.conformance import CNN, MLP, SHAPE, make_pack, tiny_stream
 from tests.training.test_ewc import random_sample
 
@@ -40,7 +40,7 @@ def sensitivity_by_hand(module: nn.Module, layout: Layout, theta: Tensor, x: Ten
 
 @pytest.mark.parametrize(
     ("way", "network"),
-    [(_by_products, MLP), (_by_vmap, MLP), (_looped, MLP), (_by_vmap, CNN), (_looped, CNN)],
+    [(_by_slopes, MLP), (_by_products, MLP), (_by_vmap, MLP), (_looped, MLP), (_by_vmap, CNN), (_looped, CNN)],
     ids=lambda v: v.name if isinstance(v, NetworkConfig) else v.__name__,
 )
 def test_each_way_gives_the_mean_of_absolute_gradients(
@@ -49,7 +49,7 @@ def test_each_way_gives_the_mean_of_absolute_gradients(
     monkeypatch.setattr("cfsweep.training.per_example.CHUNK_BYTES", 3 * 4 * 700)  # a few examples at once
     module = build(network, SHAPE, 6)
     layout = Layout(module, 6)
-    sensitivity = way(Lifted(module, True), layout, squared_norm, torch.abs)
+    sensitivity = way(Lifted(module, True), layout, SQUARED_NORM, torch.abs)
     for seed in range(3):
         torch.manual_seed(seed)
         theta, sample = 0.3 * torch.randn(layout.size), random_sample(10, seed)
@@ -66,27 +66,27 @@ def sensitivity_of_the_mean(module: nn.Module, layout: Layout, x: Tensor, mask: 
     return layout.flatten({n: p.grad.abs() for n, p in module.named_parameters() if p.grad is not None})
 
 
-@pytest.mark.parametrize("way", [_by_products, _by_vmap, _looped], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("way", [_by_slopes, _by_products, _by_vmap, _looped], ids=lambda f: f.__name__)
 def test_by_hand(way: Way) -> None:
     """One layer, f(x) = Wx + b with W = ((1, 2), (3, -1)), b = (0, 1); d Σf²/dW_ij = 2 f_i x_j, d/db_i = 2 f_i.
 
     x = (1, -1) has f = (-1, 5), all open: |2 f xᵀ| = ((2, 2), (10, 10)), |2 f| = (2, 10). x = (2, 0) has f = (2, 7),
     only the first open: ((8, 0), (0, 0)) and (4, 0). The means: ((5, 1), (5, 5)) and (3, 5).
     """
-    module = nn.Sequential(nn.Linear(2, 2))
+    module = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
     layout = Layout(module, 2)
-    theta = layout.flatten({"0.weight": torch.tensor([[1.0, 2.0], [3.0, -1.0]]), "0.bias": torch.tensor([0.0, 1.0])})
+    theta = layout.flatten({"1.weight": torch.tensor([[1.0, 2.0], [3.0, -1.0]]), "1.bias": torch.tensor([0.0, 1.0])})
     x, mask = torch.tensor([[1.0, -1.0], [2.0, 0.0]]), torch.tensor([[True, True], [True, False]])
-    sensitivity = way(Lifted(module, True), layout, squared_norm, torch.abs)
+    sensitivity = way(Lifted(module, True), layout, SQUARED_NORM, torch.abs)
     found = layout.unflatten(sensitivity(theta, x, torch.zeros(2, dtype=torch.int64), mask))
-    assert found["0.weight"].tolist() == [[5.0, 1.0], [5.0, 5.0]]
-    assert found["0.bias"].tolist() == [3.0, 5.0]
+    assert found["1.weight"].tolist() == [[5.0, 1.0], [5.0, 5.0]]
+    assert found["1.bias"].tolist() == [3.0, 5.0]
 
 
 def test_only_open_logits_count() -> None:
     logits, labels = torch.tensor([[1.0, 2.0, torch.inf], [3.0, 5.0, torch.nan]]), torch.tensor([0, 0])
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    assert squared_norm(logits, labels, mask).item() == 1 + 4 + 9
+    assert SQUARED_NORM.value(logits, labels, mask).item() == 1 + 4 + 9
 
 
 @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
@@ -99,6 +99,6 @@ def test_the_context_offers_it_lifted_over_runs(network: NetworkConfig) -> None:
     for row in range(2):
         expected = sensitivity_by_hand(module, pack.layout, theta[row], x[row], mask[row])
         torch.testing.assert_close(lifted[row], expected, rtol=2e-4, atol=1e-6)
-        chosen = mean_gradient_size(pack.lifted, pack.layout, SHAPE, squared_norm, torch.abs)
+        chosen = mean_gradient_size(pack.lifted, pack.layout, SHAPE, SQUARED_NORM, torch.abs)
         alone = chosen(theta[row], x[row], samples[row].labels, mask[row])
         torch.testing.assert_close(alone, expected, rtol=2e-4, atol=1e-6)
