@@ -43,11 +43,11 @@ class Lifted:
     Plain stacks of linear layers and ReLUs become batched matrix products; every other network is lifted by
     `torch.func.vmap` on a GPU, and called for one run after the other on a CPU, where grouped convolutions take twice
     the time. A network that vmap cannot lift (`liftable=False`) serves packs of one run only, and its buffers (batch
-    statistics) live in the module.
+    statistics) live in the module. `factors` is the type that the products of training round their factors to.
     """
 
-    def __init__(self, module: nn.Module, liftable: bool, head: str = "") -> None:
-        self.module, self.liftable, self.head = module, liftable, head
+    def __init__(self, module: nn.Module, liftable: bool, head: str = "", factors: torch.dtype = torch.float32) -> None:
+        self.module, self.liftable, self.head, self.factors = module, liftable, head, factors
         self.stack = LinearStack.of(module, head) if liftable else None
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool = False) -> Tensor:
@@ -77,11 +77,11 @@ class Lifted:
         if stack is None or not stack.places.keys() >= set(layers):
             return self._by_autograd(weights.by_name, x, layers)
         with torch.no_grad():
-            outputs = stack.outputs(weights.by_layer, x)
+            outputs = stack.outputs(weights.by_layer, x, self.factors)
 
         def pull(of_logits: Tensor, of_features: Mapping[str, Tensor], into: Weights) -> None:
             with torch.no_grad():
-                stack.pull(weights.by_layer, outputs, of_logits, of_features, into.by_layer)
+                stack.pull(weights.by_layer, outputs, of_logits, of_features, into.by_layer, self.factors)
 
         return Traced(outputs[-1], stack.features(outputs, layers), pull)
 
@@ -92,11 +92,14 @@ class Lifted:
 
     def _by_autograd(self, parameters: ByName, x: Tensor, layers: Sequence[str]) -> Traced:
         leaves = {name: value.detach().requires_grad_(True) for name, value in parameters.items()}
-        logits, features = self.answers(leaves, x, layers)
+        rounded = self.factors != torch.float32
+        with torch.autocast(x.device.type, self.factors if rounded else None, enabled=rounded, cache_enabled=False):
+            answers = self.answers(leaves, x, layers)
+        logits, features = answers[0].float(), {name: value.float() for name, value in answers[1].items()}
 
         def pull(of_logits: Tensor, of_features: Mapping[str, Tensor], into: Weights) -> None:
-            answers = [logits, *(features[name] for name in of_features)]
-            gradients = torch.autograd.grad(answers, list(leaves.values()), [of_logits, *of_features.values()])
+            used = [logits, *(features[name] for name in of_features)]
+            gradients = torch.autograd.grad(used, list(leaves.values()), [of_logits, *of_features.values()])
             for name, gradient in zip(leaves, gradients, strict=True):
                 into.by_name[name].copy_(gradient)
 

@@ -66,17 +66,18 @@ class LinearStack:
         """For each layer the views of `parameters` (R, *shape) by name; None for a ReLU."""
         return [self._views_of(layer, parameters) if layer.is_linear else None for layer in self.layers]
 
-    def outputs(self, views: Sequence[Views | None], x: Tensor) -> list[Tensor]:
+    def outputs(self, views: Sequence[Views | None], x: Tensor, factors: torch.dtype = torch.float32) -> list[Tensor]:
         """What goes into the first layer, (R, n, features), and what comes out of each: one more than there are layers.
 
-        x is (R, n, *input_shape).
+        x is (R, n, *input_shape). The products take their `factors` rounded to that type.
         """
         seen = [x.flatten(2)]
         for layer in views:
             if layer is None:
                 seen.append(torch.relu(seen[-1]))
-            elif layer.bias is None:
-                seen.append(torch.bmm(seen[-1], layer.weight))
+            elif layer.bias is None or factors != torch.float32:
+                product = _product(seen[-1], layer.weight, factors)
+                seen.append(product if layer.bias is None else product + layer.bias)
             else:
                 seen.append(torch.baddbmm(layer.bias, seen[-1], layer.weight))
         return seen
@@ -92,13 +93,17 @@ class LinearStack:
         of_logits: Tensor,
         of_features: Mapping[str, Tensor],
         into: Sequence[Views | None],
+        factors: torch.dtype = torch.float32,
     ) -> None:
         """Writes the gradients of a loss by the parameters `into` their place, given those by the logits and by the
         features."""
-        for number, slope in self.slopes(views, outputs, of_logits, of_features):
+        for number, slope in self.slopes(views, outputs, of_logits, of_features, factors):
             room = into[number]
             assert room is not None
-            torch.bmm(outputs[number].transpose(-1, -2), slope, out=room.weight)
+            if factors == torch.float32:
+                torch.bmm(outputs[number].transpose(-1, -2), slope, out=room.weight)
+            else:
+                room.weight.copy_(_product(outputs[number].transpose(-1, -2), slope, factors))
             if room.bias is not None:
                 torch.sum(slope, 1, keepdim=True, out=room.bias)
 
@@ -108,6 +113,7 @@ class LinearStack:
         outputs: Sequence[Tensor],
         of_logits: Tensor,
         of_features: Mapping[str, Tensor] | None = None,
+        factors: torch.dtype = torch.float32,
     ) -> Iterator[tuple[int, Tensor]]:
         """For each linear layer, the last one first, its number and the gradient of a loss by what comes out of it,
         (R, n, out), given those by the logits and by the features."""
@@ -122,13 +128,18 @@ class LinearStack:
                 continue
             yield number, slope
             if number > self.first:
-                slope = torch.bmm(slope, layer.turned)
+                slope = _product(slope, layer.turned, factors)
 
     @staticmethod
     def _views_of(layer: Layer, parameters: Mapping[str, Tensor]) -> Views:
         turned = parameters[f"{layer.name}.weight"]
         bias = parameters[f"{layer.name}.bias"].unsqueeze(1) if layer.has_bias else None
         return Views(turned.transpose(-1, -2), turned, bias)
+
+
+def _product(a: Tensor, b: Tensor, factors: torch.dtype) -> Tensor:
+    """float32, whatever the type of the factors."""
+    return torch.bmm(a, b) if factors == torch.float32 else torch.bmm(a.to(factors), b.to(factors)).float()
 
 
 def _in_order(module: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -17,6 +17,7 @@ from cfsweep.training.ingredients import Ingredient
 from cfsweep.training.losses import Losses
 from cfsweep.training.moments import Moments
 from cfsweep.training.parts import PackParts
+from cfsweep.training.precision import products_in
 from cfsweep.training.randomness import torch_seed
 from cfsweep.training.stack import Stack
 
@@ -118,20 +119,21 @@ class TaskLoop:
         and moments stay in its cache."""
         finished = self.finished_at >= 0 if self.checking else None
         rates = replace(self.stack.rates, by_weight=self.rate_by_weight)
-        for rows in blocks(len(self.stack), self.parts.layout.size, self.parts.device):
-            Block(
-                self.parts,
-                self.stack,
-                rows,
-                self.losses,
-                self.hooks,
-                self.orders,
-                self.moments,
-                rates,
-                self.keep,
-                finished,
-                self.seen,
-            ).run(self.step, until)
+        with products_in(str(self.parts.settings["precision"])):
+            for rows in blocks(len(self.stack), self.parts.layout.size, self.parts.device):
+                Block(
+                    self.parts,
+                    self.stack,
+                    rows,
+                    self.losses,
+                    self.hooks,
+                    self.orders,
+                    self.moments,
+                    rates,
+                    self.keep,
+                    finished,
+                    self.seen,
+                ).run(self.step, until)
         self.step = until
 
     def _steps_taken(self) -> Tensor:

@@ -50,7 +50,8 @@ class PackParts:
         if reason and len(spec.runs) > 1:
             raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
         self.layout = Layout(module, self.outputs.n_outputs)
-        self.lifted = Lifted(module, reason is None, self.layout.head)
+        factors = torch.bfloat16 if self.settings["precision"] == "bf16" else torch.float32
+        self.lifted = Lifted(module, reason is None, self.layout.head, factors)
         self.evaluator = Evaluator(stream, self.outputs, self.store, self.lifted, self.layout)
         self.ingredients = self._make_ingredients(self.settings)
 
