@@ -14,8 +14,10 @@ from cfsweep.training.outputs import Outputs
 from cfsweep.training.store import Store
 from cfsweep.training.streams import Stream
 
-# Floats of input that pass through the network at once; a convolution's activations are many times its input.
+# Floats of input that pass through the network at once; a convolution's activations are many times its input. A GPU has
+# no cache to keep within, and reads all weights again for each chunk.
 CHUNK_FLOATS, CHUNK_FLOATS_OTHER = 2**22, 2**19
+ON_A_GPU = 16
 
 
 class Evaluator:
@@ -53,5 +55,6 @@ class Evaluator:
 
     def _chunks(self, indices: Tensor, n_rows: int) -> Iterator[Tensor]:
         floats = CHUNK_FLOATS if self.lifted.stack is not None else CHUNK_FLOATS_OTHER
+        floats *= ON_A_GPU if indices.is_cuda else 1
         size = max(16, floats // (n_rows * self.example_floats))
         yield from torch.split(indices, size)
