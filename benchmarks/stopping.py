@@ -38,7 +38,7 @@ from benchmarks.replay import (
 from cfsweep.config import StudyConfig
 from cfsweep.errors import CfsweepError
 from cfsweep.results.reader import read_table
-from cfsweep.sweep.launch import Workers
+from cfsweep.sweep.cluster import Up, Workers, connected
 from cfsweep.sweep.stopping import STARTUP_TRIALS, ended_matrices, loses
 from cfsweep.sweep.study import begin, prepare
 from cfsweep.training.pack import example_counts
@@ -161,7 +161,9 @@ class Swept:
         return Recording(np.array(whole), self.n_examples, at_once)
 
 
-def sweep(setting: Setting, sampler_seed: int, stopping: bool, given: argparse.Namespace, console: Console) -> Swept:
+def sweep(
+    setting: Setting, sampler_seed: int, stopping: bool, given: argparse.Namespace, up: Up, console: Console
+) -> Swept:
     """Sweeps, or reads the sweep that is there.
 
     Raises:
@@ -169,7 +171,7 @@ def sweep(setting: Setting, sampler_seed: int, stopping: bool, given: argparse.N
     """
     prepared = prepare(setting.config(sampler_seed, stopping, given.data), "benchmarks.stopping")
     out = given.out / f"{setting.name.replace(', ', '-')}-{sampler_seed}-{'on' if stopping else 'off'}"
-    if begin(prepared, out, Workers(given.workers), console).interrupted:
+    if begin(prepared, out, Workers(given.workers), up, console).interrupted:
         raise KeyboardInterrupt
     runs = read_table(out, "runs").to_pandas()
     counts = example_counts(prepared.stream)["validation"]
@@ -230,13 +232,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, console = parser.parse_args(arguments), Console(width=160)
     settings, pack_runs = ((QUICK,) if given.quick else (DIGITS, MNIST)), 8
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, connected(Workers(given.workers)) as up:
             if given.quick:
                 given.out, given.sampler_seeds, given.orders = Path(scratch), 1, 3
             sections = [INTRODUCTION]
             for setting in settings:
                 seeds = range(given.sampler_seeds)
-                pairs = [tuple(sweep(setting, n, on, given, console) for on in (False, True)) for n in seeds]
+                pairs = [tuple(sweep(setting, n, on, given, up, console) for on in (False, True)) for n in seeds]
                 at_once = given.workers * max(1, pack_runs // setting.seeds)
                 sections.append(report(setting, pairs, at_once, given.orders))  # type: ignore[arg-type]
     except CfsweepError as error:

@@ -155,7 +155,7 @@ def _options(
 
 def main() -> None:
     """Runs the command line; errors of the user's become one line and an exit code."""
-    atexit.register(gc.freeze)  # or, at the end, Python looks for garbage in all that torch and Ray have loaded
+    atexit.register(_leave_garbage)
     try:
         sys.exit(app(standalone_mode=False))
     except CfsweepError as error:
@@ -171,6 +171,13 @@ def main() -> None:
         command = getattr(getattr(error, "ctx", None), "command_path", "cfsweep")
         _complain(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
         sys.exit(InputError.exit_code)
+
+
+def _leave_garbage() -> None:
+    """Or, at the end, Python looks for it in all that torch and Ray have loaded. But torch's compiler, which comes with
+    vmap over gradients, complains of what is left."""
+    if "triton" not in sys.modules:
+        gc.freeze()
 
 
 def _complain(text: str) -> None:

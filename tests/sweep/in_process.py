@@ -76,8 +76,7 @@ class Sweep:
         if not folder.exists():
             folder.create(config, hypers, self.stream)
         folder.checkpoints.mkdir(exist_ok=True)
-        study, size = open_study(folder.journal, config), config.pack_runs
-        assert size != "auto"
+        study, size = open_study(folder.journal, config), 8 if config.pack_runs == "auto" else config.pack_runs
         return Driver(folder, config, hypers, study, example_counts(self.stream), workers, size, **options)
 
     def train(self, driver: Driver, fault: Fault = nothing) -> Driver:

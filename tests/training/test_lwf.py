@@ -284,7 +284,7 @@ def test_the_teacher_answers_as_the_network_did_statistics_included() -> None:
     x = pack.store[torch.from_numpy(pack.stream.tasks[1].train[:9])].unsqueeze(0)
     module.eval()
     expected = pack.lifted(pack.layout.unflatten(pack.stack.theta), x).detach()
-    losses = Losses(pack, pack.stack, 1, 10)
+    losses = Losses.of(pack, pack.stack, 1, 10, torch.ones(1, 3, dtype=torch.bool))
     with torch.no_grad():  # training goes on
         module.get_buffer("2.running_mean").add_(1.0)
         pack.stack.theta.add_(0.1)
