@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+import ray
 
 from benchmarks import stopping
 from benchmarks.replay import (
@@ -148,6 +150,15 @@ def test_ranks_agree_with_themselves() -> None:
     assert hypervolume(np.empty((0, 2))) == 0.0
 
 
+@pytest.fixture
+def no_ray() -> Iterator[None]:
+    """A test before this one may have left Ray up in this process: any call to it starts it."""
+    ray.shutdown()
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("no_ray")
 def test_quick_sweeps_and_writes_its_section(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     performance = tmp_path / "performance.md"
     performance.write_text("before\n<!-- begin stopping -->\nold\n<!-- end stopping -->\nafter\n")
@@ -163,6 +174,7 @@ def test_quick_sweeps_and_writes_its_section(monkeypatch: pytest.MonkeyPatch, tm
     assert 0 < float(sweeps[2]) < 0.25
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     other = tmp_path / "split-digits-task-il-0-off"
     other.mkdir()
