@@ -246,7 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    text = "\n\n".join([*sections, measured_on("python -m benchmarks.stopping")])
+    command = f"python -m benchmarks.stopping --sampler-seeds {given.sampler_seeds} --orders {given.orders}"
+    text = "\n\n".join([*sections, measured_on(command)])
     print(text)
     if given.write:
         put_section(PERFORMANCE, "stopping", text)
