@@ -83,7 +83,7 @@ def _heaviest(config: StudyConfig, name: str, hyper: Hyper) -> Value:
 
 def pack_peak(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, device: str, meter: Meter) -> Peak:
     """Measures packs on a few batches of the first two tasks, with penalties, recall and all; the order of the
-    examples, which lies on the device for a whole task, is added as it will be."""
+    examples and their labels, which lie on the device for a whole task, are added as they will be."""
     n_examples = 4 * int(_heaviest(config, "batch_size", hypers["batch_size"]))
     short = replace(stream, tasks=tuple(_first(task, n_examples) for task in stream.tasks[:2]))
     n_indices = int(_heaviest(config, "epochs", hypers["epochs"])) * max(len(task.train) for task in stream.tasks)
@@ -94,7 +94,7 @@ def pack_peak(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, 
             while not pack.done:
                 pack.step()
 
-        return meter(train) + n_runs * n_indices * np.dtype(np.int64).itemsize
+        return meter(train) + 2 * n_runs * n_indices * np.dtype(np.int64).itemsize
 
     return peak
 

@@ -99,7 +99,7 @@ def test_a_pack_is_tried_in_both_kinds_of_task_and_its_orders_are_added(stream: 
         return moved[-1]
 
     peak = pack_peak(config, hypers, stream, "cpu", meter)
-    orders = 8 * 3 * max(len(task.train) for task in stream.tasks)
+    orders = 2 * 8 * 3 * max(len(task.train) for task in stream.tasks)  # the examples, and their labels
     peak(1)  # the first pack of a process makes the examples ready for those to come
     assert [peak(n) - moved[-1] for n in (1, 4)] == [orders, 4 * orders]
     assert moved[2] > 1.5 * moved[1]
