@@ -37,6 +37,9 @@ def test_a_stack_multiplies_rounded_factors_forward_and_back() -> None:
     torch.testing.assert_close(room_by_name["1.weight"][0].double(), bf16(back).T @ bf16(x[0]), **near)
     torch.testing.assert_close(room_by_name["1.bias"][0].double(), back.sum(0), **near)
     assert all(output.dtype == torch.float32 for output in outputs)
+    for product in (outputs[-1], room_by_name["3.weight"], room_by_name["1.weight"]):
+        assert torch.equal(product, product.to(torch.bfloat16).float())
+    assert not torch.equal(outputs[1], stack.outputs(views, x)[1])
 
 
 def slope_of(pack: Pack) -> Tensor:
