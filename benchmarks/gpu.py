@@ -24,7 +24,7 @@ from benchmarks import gpu_measures as measures
 from benchmarks.gpu_measures import Case, PerStep, Timed
 from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_section
 from cfsweep.config import NetworkConfig, StreamConfig
-from cfsweep.training.memory import is_out_of_memory
+from cfsweep.training.engine.device_memory import is_out_of_memory
 from cfsweep.training.streams import Stream, Task, load_stream
 
 SIZES = tuple(2**k for k in range(11))

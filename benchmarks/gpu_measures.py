@@ -19,9 +19,9 @@ from benchmarks.plain import Outcome, PlainRun, Settings
 from cfsweep.config import NetworkConfig
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy
-from cfsweep.training import optimizers
+from cfsweep.training.engine import optimizers
 from cfsweep.training.ingredients import hypers_of
-from cfsweep.training.memory import peak_bytes, release
+from cfsweep.training.engine.device_memory import peak_bytes, release
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows
 from cfsweep.training.streams import Stream, Task

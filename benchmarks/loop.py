@@ -28,7 +28,7 @@ from benchmarks.plain import Outcome, PlainRun, Settings
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy, backward_transfer
-from cfsweep.training import optimizers
+from cfsweep.training.engine import optimizers
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows

@@ -194,7 +194,7 @@ def trained(case: Case, stream: Stream) -> Pack:
     )
     pack = Pack(spec, stream, "cpu", case.share)
     while not pack.done:
-        pack.step()
+        (pack.train_next_task if hasattr(pack, "train_next_task") else pack.step)()
         if pack.next_task == case.drop_after + 1 and len(runs) > 1:
             pack.drop([runs[1].key])
         if case.restore:
@@ -226,9 +226,8 @@ def of_run(pack: Pack, record: Any, row: int | None) -> Iterator[tuple[str, str]
     for ingredient, state in stack.states.items():
         # Without their names, and without order: a tensor may be called otherwise.
         yield f"state of {ingredient}", digest(sorted(digest(value[row]) for value in state.values()))
-    for ingredient, memories in (stack.memories if hasattr(stack, "memories") else stack.buffers).items():
-        kept = memories[row]
-        yield f"buffer of {ingredient}", digest([kept.indices, kept.seen, kept.logits, kept.offered])
+    for ingredient, buffers in (stack.memories if hasattr(stack, "memories") else stack.buffers).items():
+        yield f"buffer of {ingredient}", digest(list(vars(buffers[row]).values()))
 
 
 def _accuracies(rows: Sequence[Sequence[float]], n_examples: Sequence[int]) -> np.ndarray:

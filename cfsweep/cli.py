@@ -28,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-WorkersOption = Annotated[int | None, typer.Option(help="Processes that train. [default: one per CPU or GPU]", min=1)]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Processes that train; 0 trains in this one. [default: one per CPU or GPU]", min=0)
+]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster: `auto` or host:port. [default: this machine]")]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0)]
 
@@ -70,10 +72,11 @@ def run(
     }
 
     def prepare() -> Prepared:
-        from cfsweep.sweep import study
+        from cfsweep.sweep.parsing import make_config
+        from cfsweep.sweep.study import prepare as prepare_study
 
-        config = study.make_config(space, settings, assign or [])
-        return study.prepare(config, f"{space} with --set" if assign else str(space))
+        config = make_config(space, settings, assign or [])
+        return prepare_study(config, f"{space} with --set" if assign else str(space))
 
     def folder_of(prepared: Prepared) -> Path:
         return out or Path("runs") / f"{space.stem}-{_file_name(prepared.config.stream.name)}"
@@ -82,16 +85,17 @@ def run(
         prepared = prepare()
         _show_plan(prepared, folder_of(prepared))
         return
-    from cfsweep.sweep.cluster import Workers, connected_beside
+    from cfsweep.sweep.scheduler import Workers, open_scheduler
 
     where, console = Workers(workers, address, gpus_per_worker), Console()
-    with connected_beside(where, prepare) as (up, prepared):
+    with open_scheduler(where, prepare) as (scheduler, prepared):
         from cfsweep.sweep import study
+        from cfsweep.sweep.progress import Display
 
         folder = folder_of(prepared)
         console.print(f"study {prepared.config.study_id} in {folder}", highlight=False, soft_wrap=True)
-        _show_remarks(prepared, console)
-        outcome = study.begin(prepared, folder, where, up, console)
+        _show_notes(prepared, console)
+        outcome = study.begin(prepared, folder, scheduler, Display(console, live=workers != 0))
     _close(outcome, folder, console)
 
 
@@ -107,7 +111,7 @@ def resume(
     if not trials.startswith("+") or not trials[1:].isdigit():
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
     from cfsweep.sweep import study
-    from cfsweep.sweep.cluster import Workers
+    from cfsweep.sweep.scheduler import Workers
 
     console = Console()
     where = Workers(workers, address, gpus_per_worker)
@@ -227,12 +231,12 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
     table.add_row("folder", f"{folder} (nothing was written)")
     console.print(table, markup=False, highlight=False)
     _show_capacities(prepared, console)
-    _show_remarks(prepared, console)
+    _show_notes(prepared, console)
 
 
 def _show_capacities(prepared: Prepared, console: Console) -> None:
     """Prints what share of the weights PackNet will leave to each task, if the study has it."""
-    from cfsweep.sweep.remarks import capacities, percent
+    from cfsweep.sweep.notes import capacities, percent
 
     found = capacities(prepared.config.space, prepared.hypers, len(prepared.stream.tasks))
     if not found:
@@ -246,9 +250,9 @@ def _show_capacities(prepared: Prepared, console: Console) -> None:
     console.print(table, markup=False, highlight=False)
 
 
-def _show_remarks(prepared: Prepared, console: Console) -> None:
-    for remark in prepared.remarks:
-        console.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+def _show_notes(prepared: Prepared, console: Console) -> None:
+    for note in prepared.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _describe(searched: Range | Choices) -> str:

@@ -1,9 +1,7 @@
-"""The typed, frozen description of a study, and its hash."""
+"""The typed, frozen description of a study."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -23,7 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-Value = StrictFloat | StrictInt | StrictStr  # a bare `true` is none of them, and is not taken for 1
+from cfsweep import identity
+
+StrictValue = StrictFloat | StrictInt | StrictStr  # a bare `true` is none of them, and is not taken for 1
 Scenario = Literal["task-il", "domain-il", "class-il"]
 SCENARIOS: tuple[Scenario, ...] = ("task-il", "domain-il", "class-il")
 ThirdObjective = Literal["train_s", "stored_bytes", "n_parameters"]
@@ -67,7 +67,7 @@ class Range(Frozen):
 class Choices(Frozen):
     """A finite set of values to search."""
 
-    choices: tuple[Value, ...] = Field(min_length=1)
+    choices: tuple[StrictValue, ...] = Field(min_length=1)
 
 
 def _searched_kind(value: Any) -> str:
@@ -92,7 +92,7 @@ class Space(Frozen):
     scenario: Scenario | None = None  # what the space was written for; `--scenario` overrides it
     network: NetworkConfig = NetworkConfig()
     ingredients: tuple[Name, ...] = ()
-    fixed: dict[str, Value] = {}
+    fixed: dict[str, StrictValue] = {}
     search: dict[str, Searched] = {}
 
 
@@ -147,7 +147,10 @@ class ObjectiveConfig(Frozen):
 
 
 class StudyConfig(Frozen):
-    """A whole sweep. Everything but the budget, and what changes no result, is the study's identity."""
+    """A whole sweep. Everything but the budget, and what changes no result, is the study's identity.
+
+    `identity_version` says how the id is made; a study keeps the one that it began with.
+    """
 
     space: Space
     stream: StreamConfig = StreamConfig()
@@ -156,11 +159,19 @@ class StudyConfig(Frozen):
     trials: PositiveInt = 48
     time_budget_s: PositiveFloat | None = None
     sampler_seed: NonNegativeInt = 0
-    early_stopping: bool = True
+    stop_trials: bool = True  # those that lose, between tasks
     references: bool = True
     pack_runs: PositiveInt | Literal["auto"] = "auto"  # of runs trained together; `auto`: as many as suit the workers
     share_prefix: bool = True  # runs that are equal so far are trained once; no result depends on it
     curve_points_per_task: int = Field(default=0, ge=0)
+    identity_version: int = Field(default=identity.VERSION, ge=0, le=identity.VERSION)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_their_names_of_today(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        return {RENAMED.get(key, key): value for key, value in content.items()}
 
     @property
     def study_id(self) -> str:
@@ -168,19 +179,11 @@ class StudyConfig(Frozen):
 
         (That the data is the same is held by the SHA-256 of each file.)
         """
-        elsewhere: Any = {
-            **dict.fromkeys(("trials", "time_budget_s", "pack_runs", "share_prefix"), True),
-            "stream": {"data", "download"},
-        }
-        identity = self.model_dump(mode="json", exclude=elsewhere)
-        return content_hash({**identity, "pack_runs": 8})  # it had a part once: ids with what was the default stay
+        return identity.study_id(self, self.identity_version, NO_PART_OF_IDENTITY)
 
 
-def content_hash(content: Mapping[str, Any]) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of `content` as canonical JSON.
-
-    >>> content_hash({"a": 1, "b": 2.0}) == content_hash({"b": 2.0, "a": 1})
-    True
-    """
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+NO_PART_OF_IDENTITY: Mapping[str, Any] = {
+    **dict.fromkeys(("trials", "time_budget_s", "pack_runs", "share_prefix", "identity_version"), True),
+    "stream": dict.fromkeys(("data", "download"), True),
+}
+RENAMED = {"early_stopping": "stop_trials"}  # keys of older studies and scripts, which still read

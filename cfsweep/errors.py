@@ -43,3 +43,13 @@ def unknown(where: str, kind: str, name: str, known: Iterable[str]) -> InputErro
     """
     listed = ", ".join(closest_first(name, known)) or "(none)"
     return InputError(f"{where}: unknown {kind} `{name}`. Known, closest first: {listed}.")
+
+
+def first_line(error: BaseException) -> str:
+    """The error's type and the first line of its message: what fits into one line for the user.
+
+    >>> first_line(ValueError("bad shape\\nmore"))
+    'ValueError: bad shape'
+    """
+    message = str(error).strip()
+    return f"{type(error).__name__}: {message.splitlines()[0]}" if message else type(error).__name__

@@ -1,4 +1,4 @@
-"""What a hyperparameter is: its name, kind, legal values, default, and when it can first act."""
+"""What a hyperparameter is: its name, kind, legal values, default, and when it first takes effect."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from cfsweep.errors import InputError
 
 Value = float | int | str
 Kind = Literal["float", "int", "choice"]
-Acts = Literal["start", "mid", "later"]
+TakesEffect = Literal["start", "cut", "later"]
 
 
 @dataclass(frozen=True)
 class Hyper:
     """One hyperparameter.
 
-    `structural` ones split packs (they change the shape of the computation); all others are one number per run.
-    `acts` is the first moment at which the value can change a run: from the first step of task 0 (`start`), from the
-    mid-task event of task 0 (`mid`), or not before task 0 has ended (`later`). Runs that agree on everything that
-    can have acted so far share their computation.
+    `static` ones split packs, because they change the shape of the computation; all others are one number per run.
+    `takes_effect` is the first moment at which the value can change a run: from the first step of task 0 (`start`),
+    from the cut within task 0 (`cut`, see `Cut`), or not before task 0 has ended (`later`). Runs that agree on all that
+    can have taken effect so far share their computation.
+    `off` is the value that makes the ingredient plain training, its other hyperparameters being at their defaults; None
+    where no value does. `layers`: the value is a list of names of layers.
     """
 
     name: str
@@ -31,8 +33,9 @@ class Hyper:
     high_open: bool = False
     low_open: bool = False
     choices: tuple[str, ...] = ()
-    structural: bool = False
-    acts: Acts = "start"
+    static: bool = False
+    takes_effect: TakesEffect = "start"
+    off: float | None = None
     layers: bool = False
 
     @property
@@ -65,7 +68,8 @@ class Hyper:
 
     @property
     def remedy(self) -> str:
-        return f"The default is {self.default!r}: {self.doc}"
+        off = "" if self.off is None else f"; {self.off:g} is off"
+        return f"The default is {self.default!r}: {self.doc}{off}"
 
     def _inside(self, x: float) -> bool:
         above = self.low is None or (x > self.low if self.low_open else x >= self.low)
@@ -84,14 +88,14 @@ def layer_names(text: str) -> tuple[str, ...]:
 
 # The hyperparameters of every trial; the ingredients add theirs.
 BASE_HYPERS: tuple[Hyper, ...] = (
-    Hyper("optimizer", "choice", "adam", "the update rule", choices=("sgd", "adam", "adamw"), structural=True),
+    Hyper("optimizer", "choice", "adam", "the update rule", choices=("sgd", "adam", "adamw"), static=True),
     Hyper(
         "optimizer_state",
         "choice",
         "fresh",
         "whether a task's optimizer begins afresh or goes on with the moments of the task before",
         choices=("fresh", "kept"),
-        structural=True,
+        static=True,
     ),
     Hyper(
         "precision",
@@ -99,10 +103,10 @@ BASE_HYPERS: tuple[Hyper, ...] = (
         "float32",
         "of the matrix products in a step; tf32 matters on a GPU alone, all else is float32",
         choices=("float32", "tf32", "bf16"),
-        structural=True,
+        static=True,
     ),
-    Hyper("epochs", "int", 5, "passes over each task's training data", low=1, structural=True),
-    Hyper("batch_size", "int", 64, "examples per step", low=1, structural=True),
+    Hyper("epochs", "int", 5, "passes over each task's training data", low=1, static=True),
+    Hyper("batch_size", "int", 64, "examples per step", low=1, static=True),
     Hyper("lr", "float", 1e-3, "learning rate", low=0.0, low_open=True),
     Hyper("momentum", "float", 0.9, "momentum of sgd (adam and adamw ignore it)", low=0.0, high=1.0, high_open=True),
     Hyper("weight_decay", "float", 0.0, "coupled decay for sgd and adam, decoupled for adamw", low=0.0),

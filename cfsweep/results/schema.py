@@ -69,33 +69,43 @@ def runs_schema(hypers: Mapping[str, str], objectives: Iterable[str], metrics: I
     )
 
 
-# `accuracy/` (validation) and `test/`: after_task -1 is the untrained network; eval_task counts from 0.
-ACCURACY_SCHEMA = _schema(
-    [
-        ("study_id", pa.string()),
-        ("trial", pa.int32()),
-        ("seed", pa.int32()),
-        ("attempt", pa.int32()),
-        ("after_task", pa.int32()),
-        ("eval_task", pa.int32()),
-        ("accuracy", pa.float64()),
-        ("n_examples", pa.int64()),
-    ]
-)
+def scores_schema(scores: Iterable[str]) -> pa.Schema:
+    """The schema of `accuracy/` (validation) and `test/`, with a column for each of the `scores` of the study's target.
 
-# `curves/`: validation accuracy on eval_task after `step` steps of `task`.
-CURVES_SCHEMA = _schema(
-    [
-        ("study_id", pa.string()),
-        ("trial", pa.int32()),
-        ("seed", pa.int32()),
-        ("attempt", pa.int32()),
-        ("task", pa.int32()),
-        ("step", pa.int64()),
-        ("eval_task", pa.int32()),
-        ("accuracy", pa.float64()),
-    ]
-)
+    after_task -1 is the untrained network; eval_task counts from 0.
+    """
+    return _schema(
+        [
+            ("study_id", pa.string()),
+            ("trial", pa.int32()),
+            ("seed", pa.int32()),
+            ("attempt", pa.int32()),
+            ("after_task", pa.int32()),
+            ("eval_task", pa.int32()),
+            *((score, pa.float64()) for score in scores),
+            ("n_examples", pa.int64()),
+        ]
+    )
+
+
+def curves_schema(scores: Iterable[str]) -> pa.Schema:
+    """The schema of `curves/`: validation scores on eval_task after `step` steps of `task`."""
+    return _schema(
+        [
+            ("study_id", pa.string()),
+            ("trial", pa.int32()),
+            ("seed", pa.int32()),
+            ("attempt", pa.int32()),
+            ("task", pa.int32()),
+            ("step", pa.int64()),
+            ("eval_task", pa.int32()),
+            *((score, pa.float64()) for score in scores),
+        ]
+    )
+
+
+# Where a label is a class.
+ACCURACY_SCHEMA, CURVES_SCHEMA = scores_schema(("accuracy",)), curves_schema(("accuracy",))
 
 # `buffers/`: how many examples of `task` that are of `class` the ingredient keeps after `after_task`; none, no row.
 BUFFERS_SCHEMA = _schema(

@@ -18,16 +18,26 @@ def write_part(root: Path, table: str, part: str, rows: Sequence[Row], schema: p
     """Writes `rows` as `root/table/part.parquet` and returns its path; no rows, no file, None.
 
     The same part written twice is one part: the second replaces the first.
+
+    Raises:
+        ValueError: a row has other keys than the schema: a value would be lost, or be null without a reason.
     """
     if not rows:
         return None
+    names = set(schema.names)
+    for row in rows:
+        if row.keys() != names:
+            raise ValueError(
+                f"{table}/: a row must have exactly the columns of the schema, but lacks "
+                f"{sorted(names - row.keys())} and has besides {sorted(row.keys() - names)}"
+            )
     path = root / table / f"{part}.parquet"
     content = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     write_atomically(path, lambda file: pq.write_table(content, file, compression="zstd"))
     return path
 
 
-class Batch:
+class PendingRows:
     """Rows of several reports that wait to be written together, as one part per table, named like the first report."""
 
     def __init__(self, root: Path, schemas: Mapping[str, pa.Schema]) -> None:

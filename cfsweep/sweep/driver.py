@@ -1,8 +1,8 @@
-"""What drives a sweep: asks Optuna, hands out packs, takes reports, stops losers, writes results.
+"""What drives a sweep: asks for trials, hands out packs, takes reports, stops losers, writes results.
 
-It knows nothing of Ray: a scheduler calls `next_pack`, `take_report` and `lose`, and `tick` between them. It is the
-only writer of the journal and of Parquet. The results of up to `COMMIT_EVERY_S` are written together: to Parquet first,
-to the journal then. What a kill leaves unwritten is trained again from the last checkpoint of its pack.
+A scheduler calls `next_pack`, `take_report` and `on_pack_failure`, and `tick` between them. The driver is the only
+writer of the journal and of Parquet. The results of up to `COMMIT_EVERY_S` are written together: to Parquet first, to
+the journal then. What a kill leaves unwritten is trained again from the last checkpoint of its pack.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
-import optuna
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
-from cfsweep.results.writer import Batch
+from cfsweep.results.writer import PendingRows
+from cfsweep.sweep.asker import Asker
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.pack_files import PackFiles
 from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
-from cfsweep.sweep.rows import PLANE, Ended, objective_values, schemas, tables
-from cfsweep.sweep.stopping import ended_matrices, stopper_for
+from cfsweep.sweep.rows import PLANE, Ended, StudyTables, objective_values
+from cfsweep.sweep.stopping import Stopper, ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, accuracy_rows
+from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
+from cfsweep.training.targets import Target
 
 Key = tuple[int, int]
 COMMIT_EVERY_S = 1.0
@@ -35,8 +36,8 @@ MAX_DEATHS = 3  # of a pack's workers; then its runs are tried one by one, and a
 
 
 @dataclass
-class Issued:
-    """A pack on its way: what it is, which attempt, how many workers died under it in this session, when it began."""
+class PackJob:
+    """A pack to train: what it is, which attempt, how many workers died under it in this session, when it began."""
 
     pack_id: str
     spec: PackSpec
@@ -48,9 +49,9 @@ class Issued:
 class Driver:
     """One sweep over one folder.
 
-    `counts` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack;
-    `now()` gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have lost, and
-    `close(pack_id)`, called when a pack is over.
+    `n_examples` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack; `now()`
+    gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have lost, and `close(pack_id)`,
+    called when a pack is over.
     """
 
     def __init__(
@@ -58,24 +59,28 @@ class Driver:
         folder: Folder,
         config: StudyConfig,
         hypers: dict[str, Hyper],
-        study: optuna.Study,
-        counts: dict[str, list[int]],
+        asker: Asker,
+        target: Target,
+        n_examples: dict[str, list[int]],
         workers: int,
         pack_size: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder, self.config, self.hypers, self.counts = folder, config, hypers, counts
+        self.folder, self.config, self.hypers, self.asker = folder, config, hypers, asker
+        self.target, self.n_examples, self.n_tasks = target, n_examples, len(n_examples["validation"])
         self.workers, self.pack_size, self.now = workers, pack_size, now
         self.drop: Callable[[str, set[Key]], None] = lambda pack_id, keys: None
         self.close: Callable[[str], None] = lambda pack_id: None
         self.started = now()
         self.committed_at = now()
-        self.schemas = schemas(config, hypers)
-        self.batch, self.files = Batch(folder.root, self.schemas), PackFiles(folder)
-        self.stopper = stopper_for(config.objective, counts["validation"]) if config.early_stopping else None
-        self.book = TrialBook(config, hypers, study)
-        self.queue: list[Issued] = []
-        self.in_flight: dict[str, Issued] = {}
+        self.tables, self.files = StudyTables(config, hypers, target.score.name), PackFiles(folder)
+        self.rows = PendingRows(folder.root, self.tables.schemas)
+        self.stopper: Stopper | None = None
+        if config.stop_trials:
+            self.stopper = stopper_for(config.objective, n_examples["validation"], target.score, asker)
+        self.book = TrialBook(config, asker)
+        self.queue: list[PackJob] = []
+        self.in_flight: dict[str, PackJob] = {}
         self.pack_of: dict[Key, str] = {}  # of the runs in flight
         self.last_task: set[str] = set()  # the packs in flight that train it
         self.over: list[str] = []  # packs to forget once their results are written
@@ -93,14 +98,14 @@ class Driver:
     @property
     def complete(self) -> bool:
         """The whole budget of trials, and the references, have ended."""
-        return not self.in_flight and not self.queue and self.book.n_asked >= self.config.trials
+        return not self.in_flight and not self.queue and self.asker.n_asked >= self.config.trials
 
     @property
     def finished(self) -> bool:
         """Nothing is on its way, and nothing more is to be handed out."""
         return not self.in_flight and (self.interrupted or self.out_of_time or self.complete)
 
-    def next_pack(self) -> Issued | None:
+    def next_pack(self) -> PackJob | None:
         """The next pack to train, or None if there is none now."""
         if self.interrupted or self.out_of_time:
             return None
@@ -108,68 +113,68 @@ class Driver:
             self._ask()
         if not self.queue:
             return None
-        issued = replace(self.queue.pop(0), started_at=datetime.now(UTC))
-        self.files.save(issued.pack_id, issued.spec, issued.attempt)
-        self.in_flight[issued.pack_id] = issued
-        self.pack_of.update((run.key, issued.pack_id) for run in issued.spec.runs)
-        return issued
+        job = replace(self.queue.pop(0), started_at=datetime.now(UTC))
+        self.files.save(job.pack_id, job.spec, job.attempt)
+        self.in_flight[job.pack_id] = job
+        self.pack_of.update((run.key, job.pack_id) for run in job.spec.runs)
+        return job
 
     def tick(self) -> None:
         """What can be done while the workers train: asks for as many packs as are about to be over, and writes."""
         ends = self.interrupted or self.out_of_time
-        while not ends and len(self.queue) < len(self.last_task) and self.book.n_asked < self.config.trials:
+        while not ends and len(self.queue) < len(self.last_task) and self.asker.n_asked < self.config.trials:
             self._ask()
         if ends or self.now() - self.committed_at >= COMMIT_EVERY_S:
             self.commit()
 
     def commit(self) -> None:
-        """Writes the results taken in: Parquet first, `runs` last of it, so that a run is there once its row is."""
-        if not (self.over or self.batch.part or self.book.journal.pending):
+        """Writes the results taken in: Parquet first, then the ends of trials."""
+        if not (self.over or self.rows.part or self.asker.pending):
             return
-        self.book.journal.flush()
-        self.batch.write()
-        self.book.journal.release()
+        self.asker.flush()
+        self.rows.write()
+        self.asker.release()
         for pack_id in self.over:
             self._forget(pack_id)
         self.over.clear()
         self.committed_at = self.now()
 
-    def ended_runs(self, issued: Issued) -> set[Key]:
-        """The runs of a pack that is issued again which are not to be trained on."""
-        return {run.key for run in issued.spec.runs if self.book.has_ended(run)}
+    def ended_runs(self, job: PackJob) -> set[Key]:
+        """The runs of a pack that is handed out again which are not to be trained on."""
+        return {run.key for run in job.spec.runs if self.book.has_ended(run)}
 
     def take_report(self, pack_id: str, report: PackReport) -> None:
         """Takes in what a pack says. What is known already is passed over, so a report may come twice."""
-        issued = self.in_flight.get(pack_id)
-        if issued is None:
+        job = self.in_flight.get(pack_id)
+        if job is None:
             return
         ended: list[Ended] = []
         touched: dict[int, Trial] = {}
         for record in report.records:
             trial = self.book.trials.get(record.trial)
-            if trial is None or trial.told or record.seed in trial.states:
+            if trial is None or trial.reported or record.seed in trial.states:
                 continue
             touched[trial.number] = trial
             trial.records[record.seed] = record
             if record.failure is not None:
-                ended.append(self._end(trial, record, "failed", issued))
-            elif record.tasks_done == len(self.counts["validation"]):
+                ended.append(self._end(trial, record, "failed", job))
+            elif record.tasks_done == self.n_tasks:
                 self.book.finish(trial, record.seed, objective_values(record, report, self.config.objective))
-                ended.append(self._end(trial, record, "done", issued))
+                ended.append(self._end(trial, record, "done", job))
         for trial in touched.values():
-            if self._loses(trial) or self._was_dropped(trial, report):
-                ended += [self._end(trial, record, "stopped", issued) for record in trial.running]
+            if self.should_stop_trial(trial) or self._was_dropped(trial, report):
+                ended += [self._end(trial, record, "stopped", job) for record in trial.running]
         self._drop({run.record.key for run in ended if run.state == "stopped"})
-        self._take_in(f"{pack_id}-a{issued.attempt}-t{report.task}", report, ended)
-        if all(self.book.has_ended(run) for run in issued.spec.runs):
-            self._land(pack_id)
+        self._take_in(f"{pack_id}-a{job.attempt}-t{report.task}", report, ended)
+        if all(self.book.has_ended(run) for run in job.spec.runs):
+            self._pop(pack_id)
             self.over.append(pack_id)
-        elif report.task == len(self.counts["validation"]) - 2:
+        elif report.task == self.n_tasks - 2:
             self.last_task.add(pack_id)
         if not self.in_flight:
             self.commit()
 
-    def lose(self, pack_id: str, reason: str, died: bool, out_of_memory: bool = False) -> None:
+    def on_pack_failure(self, pack_id: str, reason: str, died: bool, out_of_memory: bool = False) -> None:
         """A pack came to grief: its worker `died`, or its code raised, perhaps because it was `out_of_memory`.
 
         A dead worker's pack goes on from its last checkpoint, until it has died `MAX_DEATHS` times. A pack that raises,
@@ -177,34 +182,34 @@ class Driver:
         run alone fails with the reason. A pack that was too large for its worker's memory is halved, and no later one
         is larger than its halves.
         """
-        issued = self._land(pack_id)
-        if issued is None or self.interrupted:
+        job = self._pop(pack_id)
+        if job is None or self.interrupted:
             return
-        deaths = issued.deaths + died
+        deaths = job.deaths + died
         if died and deaths < MAX_DEATHS:
-            self.queue.insert(0, replace(issued, attempt=issued.attempt + 1, deaths=deaths))
+            self.queue.insert(0, replace(job, attempt=job.attempt + 1, deaths=deaths))
             return
-        left = [run for run in issued.spec.runs if not self.book.has_ended(run)]
+        left = [run for run in job.spec.runs if not self.book.has_ended(run)]
         if out_of_memory and len(left) > 1:
             self._forget(pack_id)
             half = -(-len(left) // 2)
             self.pack_size = min(self.pack_size, half)
             halves = (tuple(left[:half]), tuple(left[half:]))
-            self._enqueue([replace(issued.spec, runs=runs) for runs in halves], attempt=issued.attempt + 1)
+            self._enqueue([replace(job.spec, runs=runs) for runs in halves], attempt=job.attempt + 1)
             return
         if out_of_memory:
             reason = f"a run alone does not fit into its worker's memory ({reason}). Take a smaller network or batch."
-        elif len(issued.spec.runs) > 1:
+        elif len(job.spec.runs) > 1:
             self._forget(pack_id)
             # A later attempt than all that went before, whose rows a kill may have left without their run.
-            self._enqueue([replace(issued.spec, runs=(run,)) for run in left], attempt=issued.attempt + 1)
+            self._enqueue([replace(job.spec, runs=(run,)) for run in left], attempt=job.attempt + 1)
             return
         for run in left:
             trial = self.book[run.trial]
             record = replace(trial.records.get(run.seed) or RunRecord(run.trial, run.seed), failure=reason)
-            part = f"{pack_id}-a{issued.attempt}-failed"
+            part = f"{pack_id}-a{job.attempt}-failed"
             self._take_in(
-                part, PackReport.of_failure(record, self.counts), [self._end(trial, record, "failed", issued)]
+                part, PackReport.of_failure(record, self.n_examples), [self._end(trial, record, "failed", job)]
             )
         self.over.append(pack_id)
         if not self.in_flight:
@@ -213,7 +218,7 @@ class Driver:
     # ------------------------------------------------------------------ asking
 
     def _ask(self) -> None:
-        remaining = self.config.trials - self.book.n_asked
+        remaining = self.config.trials - self.asker.n_asked
         if remaining > 0:
             wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
             self._enqueue_trials(self.book.ask(min(wanted, remaining)))
@@ -225,7 +230,7 @@ class Driver:
 
     def _enqueue(self, specs: Iterable[PackSpec], attempt: int = 1) -> None:
         for spec in specs:
-            self.queue.append(Issued(f"pack{self.n_packs:06d}", spec, attempt))
+            self.queue.append(PackJob(f"pack{self.n_packs:06d}", spec, attempt))
             self.n_packs += 1
 
     # ------------------------------------------------------------------ resuming
@@ -240,24 +245,25 @@ class Driver:
         for row in read_table(self.folder.root, "runs", names).to_pylist():
             self.book.load(row)
         if self.stopper is not None:
-            self.stopper.recall(ended_matrices(self.folder.root, self.config.seeds))
+            matrices = ended_matrices(self.folder.root, self.config.seeds, self.target.score.name)
+            self.stopper.take_in(matrices)
         for trial in self.book:
-            self.book.tell(trial)
-        self.book.journal.release()
+            self.book.report_end(trial)
+        self.asker.release()
         on_their_way = self._pick_up_packs()
         for spec in references:
             left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
             self._enqueue([replace(spec, runs=left)] if left else [])
-        self._enqueue_trials((t for t in self.book if t.asked is not None), on_their_way)
+        self._enqueue_trials((t for t in self.book if t.proposed and not t.reported), on_their_way)
 
     def _pick_up_packs(self) -> set[Key]:
         """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""
         found: set[Key] = set()
         for pack_id, spec, attempt in self.files.saved():
-            issued = Issued(pack_id, spec, attempt + 1)
-            left = {run.key for run in issued.spec.runs} - self.ended_runs(issued)
+            job = PackJob(pack_id, spec, attempt + 1)
+            left = {run.key for run in job.spec.runs} - self.ended_runs(job)
             if left:
-                self.queue.append(issued)
+                self.queue.append(job)
             else:
                 self._forget(pack_id)
             found |= left
@@ -265,23 +271,21 @@ class Driver:
 
     # ------------------------------------------------------------------ ending runs
 
-    def _end(self, trial: Trial, record: RunRecord, state: str, issued: Issued) -> Ended:
+    def _end(self, trial: Trial, record: RunRecord, state: str, job: PackJob) -> Ended:
         trial.states[record.seed] = state
-        return Ended(state, record, issued.spec.method, trial.values, issued.attempt, issued.started_at)
+        return Ended(state, record, job.spec.method, trial.values, job.attempt, job.started_at)
 
-    def _loses(self, trial: Trial) -> bool:
+    def should_stop_trial(self, trial: Trial) -> bool:
         """Looks at every task that all seeds of the trial have finished since last time; the default never loses."""
-        if trial.asked is None or trial.number == DEFAULT_TRIAL or self.stopper is None:
+        if not trial.proposed or trial.reported or trial.number == DEFAULT_TRIAL or self.stopper is None:
             return False
         if not trial.running or len(trial.records) < self.config.seeds or "failed" in trial.states.values():
             return False
         loses, done = False, min(record.tasks_done for record in trial.records.values())
-        seen = [
-            accuracy_rows(trial.records[seed].validation, self.counts["validation"]) for seed in sorted(trial.records)
-        ]
+        seen = [score_rows(trial.records[seed].validation, self.n_tasks) for seed in sorted(trial.records)]
         matrix = np.mean([rows[1 : done + 1] for rows in seen], axis=0)
         for rung in range(trial.rung + 1, done):
-            loses = self.stopper.stops(trial.asked, rung, matrix[: rung + 1])
+            loses = self.stopper.loses(trial.number, rung, matrix[: rung + 1])
             trial.rung = rung
         return loses
 
@@ -299,20 +303,20 @@ class Driver:
             self.drop(pack_id, here)
 
     def _take_in(self, part: str, report: PackReport, ended: list[Ended]) -> None:
-        """Tells the study at once, so that the next answer of Optuna knows; the files are for `commit`."""
+        """Tells the asker at once, so that its next answer knows; the files are for `commit`."""
         if not ended:
             return
-        self.batch.add(part, tables(self.config, report, ended))
+        self.rows.add(part, self.tables.rows(report, ended))
         for number in {run.record.trial for run in ended}:
-            self.book.tell(self.book[number])
+            self.book.report_end(self.book[number])
 
-    def _land(self, pack_id: str) -> Issued | None:
+    def _pop(self, pack_id: str) -> PackJob | None:
         """Takes the pack out of those in flight."""
-        issued = self.in_flight.pop(pack_id, None)
+        job = self.in_flight.pop(pack_id, None)
         self.last_task.discard(pack_id)
-        for run in issued.spec.runs if issued else ():
+        for run in job.spec.runs if job else ():
             self.pack_of.pop(run.key, None)
-        return issued
+        return job
 
     def _forget(self, pack_id: str) -> None:
         self.close(pack_id)

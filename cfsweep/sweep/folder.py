@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ import cfsweep
 from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.files import git_revision, write_atomically
-from cfsweep.hypers import Hyper
+from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
 from cfsweep.sweep.parsing import parse
+from cfsweep.training.ingredients import Conventions, ingredient_class
 from cfsweep.training.streams import Stream
 
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
@@ -59,7 +62,10 @@ class Folder:
             InputError: there is none, or it was changed by hand.
         """
         study = read_study(self.root)
-        config = parse(StudyConfig, study.get("config", {}), str(self.study_file))
+        content = study.get("config", {})
+        if isinstance(content, Mapping):
+            content = {"identity_version": 0, **content}  # the first version did not write it
+        config = parse(StudyConfig, content, str(self.study_file))
         if config.study_id != study["study_id"]:
             raise InputError(
                 f"{self.study_file}: its config hashes to {config.study_id}, but it says study_id="
@@ -99,6 +105,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
+        "conventions": _conventions(config, hypers),
         "tasks": [
             {
                 "name": task.name,
@@ -116,6 +123,25 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         },
         "git_revision": git_revision(Path(__file__).parent),
     }
+
+
+def _conventions(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, dict[str, str | list[str]]]:
+    """By ingredient, what its strength means: one text, or a list where a searched setting decides."""
+    found: dict[str, dict[str, str | list[str]]] = {}
+    for kind in map(ingredient_class, config.space.ingredients):
+        own = {hyper.name: _values(hyper, config) for hyper in kind.hypers if hyper.static}
+        said = [kind.conventions(dict(zip(own, chosen, strict=True))) for chosen in product(*own.values())]
+        texts = {key: list(dict.fromkeys(filter(None, map(attrgetter(key), said)))) for key in Conventions._fields}
+        found[kind.name] = {key: of[0] if len(of) == 1 else of for key, of in texts.items() if of}
+    return {name: of for name, of in found.items() if of}
+
+
+def _values(hyper: Hyper, config: StudyConfig) -> list[Value]:
+    """The values that a static hyperparameter can have in the trials of a study; its default where it has a range."""
+    searched = config.space.search.get(hyper.name)
+    if searched is None:
+        return [config.space.fixed.get(hyper.name, hyper.default)]
+    return list(searched.choices) if isinstance(searched, Choices) else [hyper.default]
 
 
 def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:

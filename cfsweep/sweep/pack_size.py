@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from cfsweep.config import Choices, Range, StudyConfig
 from cfsweep.hypers import BASE_HYPERS, Hyper, Value
-from cfsweep.sweep.trainable import unpack_stream
-from cfsweep.training.memory import is_out_of_memory, release
+from cfsweep.training.engine.device_memory import is_out_of_memory, release
 from cfsweep.training.pack import Pack, pack_size
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream, Task
@@ -92,7 +88,7 @@ def pack_peak(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, 
         def train() -> None:
             pack = Pack(probe(config, hypers, n_runs), short, device)
             while not pack.done:
-                pack.step()
+                pack.train_next_task()
 
         return meter(train) + 2 * n_runs * n_indices * np.dtype(np.int64).itemsize
 
@@ -111,47 +107,22 @@ def gpu_peak_bytes(act: Callable[[], None]) -> int:
     return int(torch.cuda.max_memory_allocated())
 
 
-def fit_here(
-    config: StudyConfig, hypers: Mapping[str, Hyper], stream_ref: list[Any], gpus_each: float, most: int
-) -> int:
-    """The most runs that fit on the GPU of the Ray worker that this is called in. `stream_ref` holds one reference."""
-    if not ray.get_gpu_ids() or not torch.cuda.is_available():
-        return ON_CPU
+def pack_size_beside_memory(config: StudyConfig, stream: Stream, on_gpu: bool) -> int | None:
+    """The most runs in a pack, where no memory has to be measured for it; else None."""
+    if pack_size(config.space.network, stream, config.stream.scenario, wanted=2) == 1:
+        return 1
+    if config.pack_runs != "auto":
+        return config.pack_runs
+    return None if on_gpu else ON_CPU
+
+
+def fits_on_gpu(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, share: float, most: int) -> int:
+    """The most runs, up to `most`, whose pack fits on the GPU of this process, of which it may take a `share`."""
     free, total = torch.cuda.mem_get_info()
-    budget = int(USABLE * min(free, total * min(1.0, gpus_each)))
+    budget = int(USABLE * min(free, total * min(1.0, share)))
     try:
-        stream = unpack_stream(ray.get(stream_ref[0]))
         return fitting_runs(pack_peak(config, hypers, stream, "cuda", gpu_peak_bytes), budget, most)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         return 1  # which will fail, and say why
-
-
-def chosen(
-    config: StudyConfig,
-    hypers: Mapping[str, Hyper],
-    stream: Stream,
-    stream_ref: Any,
-    workers: int,
-    resources: Mapping[str, float],
-    interrupt: threading.Event,
-) -> int:
-    """The most runs in a pack: as the study says, or, where it leaves it open, what suits the workers' `resources`.
-
-    Ray is up. Asks a worker where they have GPUs, which takes some seconds; `interrupt` ends the waiting.
-    """
-    if pack_size(config.space.network, stream, config.stream.scenario, wanted=2) == 1:
-        return 1
-    gpus_each = resources.get("GPU", 0.0)
-    if config.pack_runs != "auto":
-        return config.pack_runs
-    if not gpus_each:
-        return ON_CPU
-    asked = ray.remote(num_gpus=gpus_each, num_cpus=1, max_calls=1)(fit_here)  # it takes its memory with it
-    answer = asked.remote(config, dict(hypers), [stream_ref], gpus_each, most_runs(config, workers))
-    while not ray.wait([answer], timeout=1.0)[0]:
-        if interrupt.is_set():
-            return ON_CPU
-    size: int = ray.get(answer)
-    return size

@@ -19,10 +19,10 @@ def pack_runs(
     ingredients: tuple[str, ...] | None = None,
     joint: bool = False,
 ) -> list[PackSpec]:
-    """Packs of at most `size` runs; runs share a pack only if they agree in every structural setting."""
+    """Packs of at most `size` runs; runs share a pack only if they agree in every static setting."""
     groups: dict[tuple[object, ...], list[RunSpec]] = {}
     for run in runs:
-        key = tuple(run.values[name] for name, hyper in hypers.items() if hyper.structural)
+        key = tuple(run.values[name] for name, hyper in hypers.items() if hyper.static)
         groups.setdefault(key, []).append(run)
     return [
         PackSpec(

@@ -1,17 +1,19 @@
-"""From YAML to the models of `cfsweep.config`, with one clear line for whatever is wrong."""
+"""From YAML and the command line to a study, parsed once, with one clear line for whatever is wrong."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cfsweep.config import Choices, Range
+from cfsweep.config import RENAMED, Choices, Range, Space, StudyConfig
 from cfsweep.errors import InputError, unknown
+from cfsweep.training import streams
+from cfsweep.training.ingredients import hypers_of, registry
 
 Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
@@ -61,8 +63,40 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse(model: type[Model], content: Mapping[str, Any], where: str | Callable[[str], str]) -> Model:
-    """`content` as `model`; `where` names its origin, or gives the origin of a dotted key.
+def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:
+    """The study that a space file, the command line's options and its `--set key=value` describe.
+
+    `settings` maps dotted keys of `StudyConfig` to values; None is passed over. All act on the content of the file,
+    which is parsed once, afterwards.
+
+    Raises:
+        InputError: anything is wrong with them.
+    """
+    content: dict[str, Any] = {"space": read_yaml(space_file)}
+    origins: dict[str, str] = {}
+    for key, value in settings.items():
+        if value is not None:
+            _assign(content, key, value)
+            origins[key] = f"--{'pack' if key == 'pack_runs' else key.removesuffix('.name').split('.')[-1]}"
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
+        origins[_set(content, key, parse_yaml(text, f"--set {key}"))] = "--set"
+    stream = content.setdefault("stream", {})
+    if isinstance(stream, dict) and content["space"].get("scenario") is not None:
+        stream.setdefault("scenario", content["space"]["scenario"])
+
+    def origin(place: str) -> str:
+        given = [by for key, by in origins.items() if f"{place}.".startswith(f"{key}.") or key.startswith(f"{place}.")]
+        return given[-1] if given else str(space_file)
+
+    return _with_absolute_paths(parse(StudyConfig, content, origin, inside="space"))
+
+
+def parse(model: type[Model], content: Mapping[str, Any], where: str | Callable[[str], str], inside: str = "") -> Model:
+    """`content` as `model`; `where` names its origin, or gives the origin of a dotted key. Keys that lie `inside` this
+    one are shown without it.
 
     Raises:
         InputError: one line for the first rule that is broken; an unknown key names the known ones.
@@ -70,35 +104,44 @@ def parse(model: type[Model], content: Mapping[str, Any], where: str | Callable[
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise _as_one_line(model, content, error, where) from error
+        raise _as_one_line(model, content, error, where, inside) from error
 
 
 def _as_one_line(
-    model: type[BaseModel], content: Mapping[str, Any], error: ValidationError, where: str | Callable[[str], str]
+    model: type[BaseModel],
+    content: Mapping[str, Any],
+    error: ValidationError,
+    where: str | Callable[[str], str],
+    inside: str,
 ) -> InputError:
+    def shown(path: list[str]) -> str:
+        return ".".join(path[1:] if len(path) > 1 and path[0] == inside else path)
+
+    def origin(path: list[str]) -> str:
+        return where if isinstance(where, str) else where(".".join(path))
+
     errors = error.errors()
     first = errors[0]
     path = _place(content, first["loc"])
-    name, got = ".".join(path), repr(first["input"])
-    where = where if isinstance(where, str) else where(name)
+    name, got = shown(path), repr(first["input"])
     # A mistyped key is reported once as unknown and, if it is needed, once as missing: the former helps more.
     strange = next((e for e in errors if e["type"] == "extra_forbidden"), None)
     if strange is not None:
-        *above, last = _place(content, strange["loc"])
-        known = [".".join([*above, key]) for key in _keys_at(model, above, strange["loc"])]
-        return unknown(where, "key", ".".join([*above, last]), known)
+        place = _place(content, strange["loc"])
+        known = [shown([*place[:-1], key]) for key in _keys_at(model, place[:-1], strange["loc"])]
+        return unknown(origin(place), "key", shown(place), known)
     if first["type"] == "missing":
-        return InputError(f"{where}: `{name}` is missing, but got {got}. Add it.")
+        return InputError(f"{origin(path)}: `{name}` is missing, but got {got}. Add it.")
     if first["type"] == "value_error":
         message = str(first["msg"]).removeprefix("Value error, ")
         subject = f" must hold for `{path[-1]}`" if path else " must hold"
-        return InputError(f"{where}: " + message.replace(" must hold", subject, 1))
+        return InputError(f"{origin(path)}: " + message.replace(" must hold", subject, 1))
     if not str(first["msg"]).startswith("Input should be "):
-        return InputError(f"{where}: `{name}`: {first['msg']}, but got {got}.")
+        return InputError(f"{origin(path)}: `{name}`: {first['msg']}, but got {got}.")
     # A wrong value of a union reports once per member.
     rules = [str(e["msg"]).removeprefix("Input should be ") for e in errors if _place(content, e["loc"]) == path]
     rule = " or ".join(dict.fromkeys(rules)).replace("dictionary", "mapping of keys to values")
-    return InputError(f"{where}: `{name}` should be {rule}, but got {got}.")
+    return InputError(f"{origin(path)}: `{name}` should be {rule}, but got {got}.")
 
 
 def _place(content: Any, loc: tuple[int | str, ...]) -> list[str]:
@@ -120,3 +163,61 @@ def _keys_at(model: type[BaseModel], path: list[str], loc: tuple[int | str, ...]
     for part in path if kind is model else ():
         kind = kind.model_fields[part].annotation
     return list(kind.model_fields)
+
+
+def _set(content: dict[str, Any], key: str, value: Any) -> str:
+    """Sets a value at its place, which is returned: `lr=0.01` fixes a hyperparameter, `stream.n_tasks=2` and
+    `network.args.hidden=[64]` name theirs."""
+    space = content["space"]
+    first, *rest = key.split(".")
+    known = _hyper_names(space)
+    if key in known:
+        _forget(space, "search", key)
+        key = f"space.fixed.{key}"
+    elif first in Space.model_fields:
+        if first == "search" and rest:
+            _forget(space, "fixed", rest[0])
+        key = f"space.{key}"
+    elif first not in StudyConfig.model_fields and first not in RENAMED:
+        raise unknown("--set", "key", key, [*StudyConfig.model_fields, *Space.model_fields, *known])
+    if key == "space.network.name":
+        space["network"] = {}  # the arguments of one factory are not those of another
+    _assign(content, key, value)
+    return key
+
+
+def _hyper_names(space: Mapping[str, Any]) -> list[str]:
+    """The hyperparameters of every trial, of all built-in ingredients, and of those that the space names."""
+    named = space.get("ingredients")
+    own = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    try:
+        listed = list(hypers_of(own))
+    except InputError:  # which is reported when the space is checked
+        listed = list(hypers_of(()))
+    return list(dict.fromkeys([*listed, *(hyper.name for kind in registry.values() for hyper in kind.hypers)]))
+
+
+def _forget(space: dict[str, Any], section: str, name: str) -> None:
+    found = space.get(section)
+    if isinstance(found, dict):
+        found.pop(name, None)
+
+
+def _assign(content: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        content = content.setdefault(part, {})
+        if not isinstance(content, dict):
+            raise InputError(f"--set {key}: `{part}` holds a single value, so nothing lies below it.")
+    content[last] = value
+
+
+def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
+    """So that a study can be resumed from another folder, and without the environment it began in."""
+    stream, changes = config.stream, {}
+    root = stream.data or streams.default_data_root()
+    if root is not None:
+        changes["data"] = str(Path(root).expanduser().absolute())
+    if stream.name not in streams.registry and Path(stream.name).expanduser().is_dir():
+        changes["name"] = str(Path(stream.name).expanduser().absolute())
+    return config.model_copy(update={"stream": stream.model_copy(update=changes)})

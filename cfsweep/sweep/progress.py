@@ -16,16 +16,17 @@ LINE_EVERY_S = 5.0
 
 
 class Display:
-    """Shows a `Summary` whenever it changes; use as a context manager."""
+    """Shows a `Summary` whenever it changes; use as a context manager. Without `live` a terminal gets plain lines too,
+    as a debugger needs."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, live: bool = True) -> None:
         self.console = console
         self.started = time.monotonic()
         self.last: Summary | None = None
         self.ended_before: int | None = None
         self.last_line_at = float("-inf")
         self.live: Live | None = None
-        if console.is_terminal:
+        if console.is_terminal and live:
             # Asked for anew at each refresh, so that the seconds go on between two reports.
             self.live = Live(console=console, refresh_per_second=2, transient=True, get_renderable=self.panel)
 

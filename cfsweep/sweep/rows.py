@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cfsweep.config import ObjectiveConfig, StudyConfig, content_hash
+from cfsweep.config import ObjectiveConfig, StudyConfig
 from cfsweep.hypers import Hyper, Value
+from cfsweep.identity import content_hash
 from cfsweep.metrics import METRICS, mixed, plasticity, stability, summarise
-from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, runs_schema
-from cfsweep.training.spec import PackReport, RunRecord, accuracy_rows
+from cfsweep.results.schema import BUFFERS_SCHEMA, TABLES, curves_schema, runs_schema, scores_schema
+from cfsweep.training.spec import PackReport, RunRecord, score_rows
 
 PLANE = ("stability", "plasticity")
 
@@ -32,21 +33,9 @@ class Ended:
     started_at: datetime
 
 
-def schemas(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, pa.Schema]:
-    """The schema of each table of this study."""
-    kinds = {name: hyper.kind for name, hyper in hypers.items()}
-    return {
-        "runs": runs_schema(kinds, config.objective.names, [metric.name for metric in METRICS]),
-        "accuracy": ACCURACY_SCHEMA,
-        "test": ACCURACY_SCHEMA,
-        "curves": CURVES_SCHEMA,
-        "buffers": BUFFERS_SCHEMA,
-    }
-
-
 def objective_values(record: RunRecord, report: PackReport, objective: ObjectiveConfig) -> dict[str, float]:
     """The objectives of one finished run, and always its stability and plasticity, from validation data alone."""
-    matrix = accuracy_rows(record.validation, report.counts["validation"])[1:]
+    matrix = score_rows(record.validation, len(report.n_examples["validation"]))[1:]
     known = {
         "mixed": mixed(matrix, objective.old_weight),
         "stability": stability(matrix),
@@ -58,69 +47,87 @@ def objective_values(record: RunRecord, report: PackReport, objective: Objective
     return {name: known[name] for name in dict.fromkeys((*objective.names, *PLANE))}
 
 
-def tables(config: StudyConfig, report: PackReport, ended: list[Ended]) -> dict[str, list[dict[str, Any]]]:
-    """The rows that these runs add to each table."""
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("accuracy", "test", "curves", "buffers", "runs")}
-    for run in ended:
-        ids = {
-            "study_id": config.study_id,
-            "trial": run.record.trial,
-            "seed": run.record.seed,
-            "attempt": run.attempt,
+@dataclass(frozen=True)
+class StudyTables:
+    """The tables of one study, whose target is measured by `score`."""
+
+    config: StudyConfig
+    hypers: Mapping[str, Hyper]
+    score: str
+
+    @property
+    def schemas(self) -> dict[str, pa.Schema]:
+        """The schema of each table."""
+        kinds = {name: hyper.kind for name, hyper in self.hypers.items()}
+        scores = scores_schema((self.score,))
+        return {
+            "runs": runs_schema(kinds, self.config.objective.names, [metric.name for metric in METRICS]),
+            "accuracy": scores,
+            "test": scores,
+            "curves": curves_schema((self.score,)),
+            "buffers": BUFFERS_SCHEMA,
         }
-        rows["runs"].append({**ids, **_run_row(config, report, run)})
-        for table, counts, n in (
-            ("accuracy", run.record.validation, report.counts["validation"]),
-            ("test", run.record.test, report.counts["test"]),
-        ):
-            accuracies = accuracy_rows(counts, n)
-            rows[table] += [
-                {**ids, "after_task": t - 1, "eval_task": i, "accuracy": float(accuracies[t, i]), "n_examples": n[i]}
-                for t, i in np.ndindex(*accuracies.shape)
+
+    def rows(self, report: PackReport, ended: list[Ended]) -> dict[str, list[dict[str, Any]]]:
+        """The rows that these runs add to each table; `runs` comes last, so that a run is there once its row is."""
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*TABLES[1:], TABLES[0])}
+        for run in ended:
+            ids = {
+                "study_id": self.config.study_id,
+                "trial": run.record.trial,
+                "seed": run.record.seed,
+                "attempt": run.attempt,
+            }
+            rows["runs"].append({**ids, **self._run(report, run)})
+            for table, part in (("accuracy", "validation"), ("test", "test")):
+                n = report.n_examples[part]
+                scores = score_rows(getattr(run.record, part), len(n))
+                rows[table] += [
+                    {**ids, "after_task": t - 1, "eval_task": i, self.score: float(scores[t, i]), "n_examples": n[i]}
+                    for t, i in np.ndindex(*scores.shape)
+                ]
+            rows["curves"] += [
+                {**ids, "task": task, "step": step, "eval_task": seen, self.score: score}
+                for task, step, seen, score in run.record.curves
             ]
-        rows["curves"] += [
-            {**ids, "task": task, "step": step, "eval_task": seen, "accuracy": accuracy}
-            for task, step, seen, accuracy in run.record.curves
-        ]
-        rows["buffers"] += [
-            {**ids, "ingredient": name, "after_task": after, "task": task, "class": label, "n_examples": n}
-            for name, after, task, label, n in run.record.buffers
-        ]
-    return rows
+            rows["buffers"] += [
+                {**ids, "ingredient": name, "after_task": after, "task": task, "class": label, "n_examples": n}
+                for name, after, task, label, n in run.record.buffers
+            ]
+        return rows
 
-
-def _run_row(config: StudyConfig, report: PackReport, run: Ended) -> dict[str, Any]:
-    record = run.record
-    n_tasks = len(report.counts["validation"])
-    accuracies = accuracy_rows(record.validation, report.counts["validation"])
-    untrained = accuracies[0] if len(accuracies) else np.empty(n_tasks)
-    metrics, missing = summarise(accuracies[1:], untrained, config.stream.scenario, n_tasks, record.curves)
-    objectives: dict[str, float | None] = dict.fromkeys(config.objective.names)
-    if run.state == "done":
-        values = objective_values(record, report, config.objective)
-        objectives.update({name: values[name] for name in objectives})
-    else:
-        missing.update(dict.fromkeys(objectives, f"the run {run.state}"))
-    return {
-        "config_hash": content_hash({"method": run.method, "values": dict(run.values)}),
-        "method": run.method,
-        "scenario": config.stream.scenario,
-        "stream": config.stream.name,
-        "state": run.state,
-        **{f"hp_{name}": value for name, value in run.values.items()},
-        **{f"objective_{name}": value for name, value in objectives.items()},
-        **{f"val_{name}": value for name, value in metrics.items()},
-        "missing": json.dumps(missing, sort_keys=True) if missing else None,
-        "tasks_done": record.tasks_done,
-        "train_s": record.train_s,
-        "steps": record.steps,
-        "peak_bytes": report.peak_bytes,
-        "stored_bytes": record.stored_bytes,
-        "n_parameters": report.n_parameters,
-        "fisher_convention": report.fisher_convention,
-        "penalty_convention": report.penalty_convention,
-        "started_at": run.started_at,
-        "host": report.host,
-        "device": report.device,
-        "failure": record.failure,
-    }
+    def _run(self, report: PackReport, run: Ended) -> dict[str, Any]:
+        record, config = run.record, self.config
+        n_tasks = len(report.n_examples["validation"])
+        scores = score_rows(record.validation, n_tasks)
+        untrained = scores[0] if len(scores) else np.empty(n_tasks)
+        metrics, missing = summarise(scores[1:], untrained, config.stream.scenario, n_tasks, record.curves)
+        objectives: dict[str, float | None] = dict.fromkeys(config.objective.names)
+        if run.state == "done":
+            values = objective_values(record, report, config.objective)
+            objectives.update({name: values[name] for name in objectives})
+        else:
+            missing.update(dict.fromkeys(objectives, f"the run {run.state}"))
+        return {
+            "config_hash": content_hash({"method": run.method, "values": dict(run.values)}),
+            "method": run.method,
+            "scenario": config.stream.scenario,
+            "stream": config.stream.name,
+            "state": run.state,
+            **{f"hp_{name}": run.values.get(name) for name in self.hypers},  # a reference has no ingredient's
+            **{f"objective_{name}": value for name, value in objectives.items()},
+            **{f"val_{name}": value for name, value in metrics.items()},
+            "missing": json.dumps(missing, sort_keys=True) if missing else None,
+            "tasks_done": record.tasks_done,
+            "train_s": record.train_s,
+            "steps": record.steps,
+            "peak_bytes": report.peak_bytes,
+            "stored_bytes": record.stored_bytes,
+            "n_parameters": report.n_parameters,
+            "fisher_convention": report.fisher_convention,
+            "penalty_convention": report.penalty_convention,
+            "started_at": run.started_at,
+            "host": report.host,
+            "device": report.device,
+            "failure": record.failure,
+        }

@@ -1,37 +1,14 @@
-"""A space: checked, and turned into the values of an Optuna trial's hyperparameters."""
+"""A space, checked against the ingredients that it names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
 
 from cfsweep.config import Choices, Range, Space, StudyConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper, Value
-from cfsweep.sweep.parsing import parse, read_yaml
-from cfsweep.training.ingredients import hypers_of, registry
-
-ZERO_SHARE = 0.1  # of a range with `zero: true` that stands for 0
-
-
-class Suggests(Protocol):
-    """The part of `optuna.Trial` that is used here."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = ...) -> float: ...
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool = ...) -> int: ...
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
-
-
-def load_space(path: Path) -> Space:
-    """The space in a YAML file, checked as far as it can be without a stream.
-
-    Raises:
-        InputError: anything is wrong with it.
-    """
-    space = parse(Space, read_yaml(path), str(path))
-    check_space(space, str(path))
-    return space
+from cfsweep.training.ingredients import hypers_of, ingredient_class, refuse_misfits, registry
+from cfsweep.training.streams import Stream
 
 
 def check_space(space: Space, where: str) -> dict[str, Hyper]:
@@ -72,26 +49,19 @@ def _stranger(name: str, hypers: Mapping[str, Hyper], where: str) -> InputError:
     return unknown(where, "hyperparameter", name, hypers)
 
 
-def check_study(config: StudyConfig, n_tasks: int, where: str) -> dict[str, Hyper]:
-    """The study's hyperparameters, after the checks that need the stream and the scenario.
-
-    Raises:
-        InputError: an ingredient does not know the scenario, or the objective needs more tasks.
+def check_study(config: StudyConfig, stream: Stream, where: str) -> None:
     """
-    hypers = check_space(config.space, where)
-    for name in config.space.ingredients:
-        scenarios = registry[name].scenarios
-        if config.stream.scenario not in scenarios:
-            raise InputError(
-                f"{where}: `{name}` works in {', '.join(scenarios)}, but got scenario={config.stream.scenario}. "
-                f"Remove `{name}` from the ingredients, or change `--scenario`."
-            )
-    if n_tasks < 2:
+    Raises:
+        InputError: an ingredient does not fit the scenario or what is learned of the stream, or the objective needs
+            more tasks.
+    """
+    kinds = [ingredient_class(name, where) for name in config.space.ingredients]
+    refuse_misfits(kinds, config.stream.scenario, stream.target, where)
+    if len(stream.tasks) < 2:
         raise InputError(
             f"stream `{config.stream.name}`: the objective `{config.objective.name}` mixes old and new tasks and "
-            f"needs at least 2, but got n_tasks={n_tasks}."
+            f"needs at least 2, but got n_tasks={len(stream.tasks)}."
         )
-    return hypers
 
 
 def layers_named(space: Space, hypers: Mapping[str, Hyper]) -> list[dict[str, Value]]:
@@ -110,55 +80,8 @@ def layers_named(space: Space, hypers: Mapping[str, Hyper]) -> list[dict[str, Va
     return named
 
 
-def suggest(space: Space, hypers: Mapping[str, Hyper], trial: Suggests) -> dict[str, Value]:
-    """A value for each hyperparameter: searched, fixed or default."""
-    values: dict[str, Value] = {}
-    value: object
-    for name, hyper in hypers.items():
-        searched = space.search.get(name)
-        if searched is None:
-            value = space.fixed.get(name, hyper.default)
-        elif isinstance(searched, Choices):
-            value = trial.suggest_categorical(name, list(searched.choices))
-        elif hyper.kind == "int" and not searched.zero:
-            value = trial.suggest_int(name, int(searched.low), int(searched.high), log=searched.log)
-        else:
-            drawn = trial.suggest_float(name, lowest(searched), searched.high, log=searched.log)
-            kept = 0.0 if searched.zero and drawn < searched.low else drawn
-            value = round(kept) if hyper.kind == "int" else kept
-        values[name] = hyper.check(value, "space")
-    return values
-
-
-def lowest(searched: Range) -> float:
-    """Where sampling begins: at `low`, or below it if 0 is wanted too.
-
-    `zero` widens the range by `ZERO_SHARE` of its length (on its scale) at the low end, and all that falls there is
-    0. So 0 lies beside the small values, as it should for a sampler, and one number remains one parameter.
-
-    >>> round(lowest(Range(low=0.1, high=1e8, log=True, zero=True)), 6)
-    0.01
-    >>> round(lowest(Range(low=0.1, high=1.0, zero=True)), 6)
-    0.0
-    """
-    if not searched.zero:
-        return searched.low
-    stretch = ZERO_SHARE / (1 - ZERO_SHARE)
-    if searched.log:
-        return float(searched.low * (searched.low / searched.high) ** stretch)
-    return searched.low - stretch * (searched.high - searched.low)
-
-
-def default_params(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, Any]:
-    """Optuna parameters of the library's default settings, moved into the range where they lie outside it."""
-    params: dict[str, Any] = {}
-    for name, searched in space.search.items():
-        value = _default_within(searched, hypers[name])
-        params[name] = lowest(searched) if isinstance(searched, Range) and searched.zero and value == 0 else value
-    return params
-
-
-def _default_within(searched: Range | Choices, hyper: Hyper) -> Value:
+def default_within(searched: Range | Choices, hyper: Hyper) -> Value:
+    """The library's default, moved into what is searched where it lies outside of it."""
     if isinstance(searched, Choices):
         return hyper.default if hyper.default in searched.choices else searched.choices[0]
     if searched.zero and hyper.default == 0:
@@ -172,6 +95,6 @@ def reference_values(space: Space, base: Mapping[str, Hyper]) -> dict[str, Value
     values: dict[str, Value] = {}
     for name, hyper in base.items():
         searched = space.search.get(name)
-        value = space.fixed.get(name, hyper.default) if searched is None else _default_within(searched, hyper)
+        value = space.fixed.get(name, hyper.default) if searched is None else default_within(searched, hyper)
         values[name] = hyper.check(value, "space")
     return values

@@ -1,6 +1,6 @@
 """Which trials to stop between tasks, because they lose.
 
-With one objective Optuna's median pruner decides. With several, Optuna cannot. Then a trial loses when, among the
+With one objective the asker's median rule decides. With several there is none. Then a trial loses when, among the
 trials that came as far, its non-domination rank lies behind the median rank, and one of them beats it in every
 objective by more than two standard errors. With a cost among the objectives nobody is stopped: what a run will have
 cost is not known before its end, and a cheap trial may lead though others are more accurate.
@@ -16,13 +16,14 @@ from typing import Protocol
 
 import moocore
 import numpy as np
-import optuna
 from numpy.typing import NDArray
 
 from cfsweep.config import ObjectiveConfig
 from cfsweep.metrics import mixed_after
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
+from cfsweep.sweep.asker import Asker
+from cfsweep.training.targets import Score
 
 STARTUP_TRIALS = 8  # rungs with fewer trials stop nobody
 MARGIN = 2.0  # standard errors by which a trial must be beaten
@@ -32,20 +33,22 @@ Matrix = NDArray[np.float64]
 
 
 class Stopper(Protocol):
-    """Judges trials by their accuracy matrix so far (tasks_done, n_tasks), the mean over their seeds."""
+    """Judges trials by their score matrix so far (tasks_done, n_tasks), the mean over their seeds."""
 
-    def stops(self, trial: optuna.Trial, rung: int, matrix: Matrix) -> bool:
-        """Whether the trial loses, given its accuracies up to and after task `rung`, the last row."""
+    def loses(self, number: int, rung: int, matrix: Matrix) -> bool:
+        """Whether the trial loses, given its scores up to and after task `rung`, the last row."""
 
-    def recall(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
+    def take_in(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
         """Takes in trials, by number, that an earlier session has judged."""
 
 
-def stopper_for(objective: ObjectiveConfig, n_examples: Sequence[int]) -> Stopper | None:
-    """Who judges trials by this objective, measured on so many examples of each task; None: nobody can."""
+def stopper_for(objective: ObjectiveConfig, n_examples: Sequence[int], score: Score, asker: Asker) -> Stopper | None:
+    """Who judges trials by this objective, a `score` measured on so many examples of each task; None: nobody can."""
     if objective.third is not None:
         return None
-    return MedianStopper(objective) if objective.name == "mixed" else RankStopper(n_examples)
+    if objective.name == "mixed":
+        return MedianStopper(objective, asker)
+    return RankStopper(n_examples, score) if score.variance is not None else None
 
 
 def intermediate(matrix: Matrix, objective: ObjectiveConfig) -> tuple[float, ...]:
@@ -62,37 +65,39 @@ def intermediate(matrix: Matrix, objective: ObjectiveConfig) -> tuple[float, ...
     return (float(matrix[last, :last].mean()), float(np.diag(matrix).mean()))
 
 
-def standard_errors(matrix: Matrix, n_examples: Sequence[int]) -> tuple[float, float]:
+def standard_errors(matrix: Matrix, n_examples: Sequence[int], score: Score) -> tuple[float, float]:
     """Of the intermediate stability and plasticity: how far chance in the choice of the examples moves them.
 
-    Each accuracy is a share of `n_examples[i]` examples, so its variance is `p (1 - p) / n`; tasks are independent.
-    (Seeds see the same examples, and do not make them more.)
+    The score tells its variance over `n_examples[i]` examples; tasks are independent. (Seeds see the same examples, and
+    do not make them more.)
 
-    >>> errors = standard_errors(np.array([[0.9, 0.5], [0.8, 0.8]]), [100, 100])
+    >>> from cfsweep.training.targets import target_of
+    >>> accuracy = target_of("classification").score
+    >>> errors = standard_errors(np.array([[0.9, 0.5], [0.8, 0.8]]), [100, 100], accuracy)
     >>> [round(error, 6) for error in errors]
     [0.04, 0.025]
     """
+    assert score.variance is not None
     last = len(matrix) - 1
-    variances = matrix * (1 - matrix) / np.asarray(n_examples)
+    variances = score.variance(matrix, np.asarray(n_examples, dtype=np.float64))
     old, new = variances[last, :last], np.diag(variances)
     return (float(np.sqrt(old.sum()) / last), float(np.sqrt(new.sum()) / (last + 1)))
 
 
 class MedianStopper:
-    """The pruner of the study, Optuna's median rule: a value under the median of the others' at this rung loses."""
+    """The median rule of the asker: a value under the median of the others' at this rung loses."""
 
-    def __init__(self, objective: ObjectiveConfig) -> None:
-        self.objective = objective
+    def __init__(self, objective: ObjectiveConfig, asker: Asker) -> None:
+        self.objective, self.asker = objective, asker
 
-    def stops(self, trial: optuna.Trial, rung: int, matrix: Matrix) -> bool:
-        trial.report(intermediate(matrix, self.objective)[0], rung)
-        return trial.should_prune()
+    def loses(self, number: int, rung: int, matrix: Matrix) -> bool:
+        return self.asker.is_below_median(number, rung, intermediate(matrix, self.objective)[0])
 
-    def recall(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
-        """Nothing: the study's journal holds what was reported."""
+    def take_in(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
+        """Nothing: the asker remembers what it was told."""
 
 
-def loses(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[np.float64]) -> bool:
+def is_clearly_beaten(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[np.float64]) -> bool:
     """Whether `value` lies behind the median rank of all, and one of `others` (n, 2) beats it by `MARGIN` `errors`.
 
     Ranks come from non-dominated sorting, all objectives maximised. A rank alone may hang on single examples, and does
@@ -107,7 +112,7 @@ def loses(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[n
         non-dominated sorting).
 
     >>> others = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
-    >>> loses((0.85, 0.85), (0.01, 0.01), others), loses((0.75, 0.75), (0.01, 0.01), others)
+    >>> is_clearly_beaten((0.85, 0.85), (0.01, 0.01), others), is_clearly_beaten((0.75, 0.75), (0.01, 0.01), others)
     (False, True)
     """
     if not (others > np.add(value, MARGIN * np.asarray(errors))).all(axis=1).any():
@@ -117,19 +122,20 @@ def loses(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[n
 
 
 class RankStopper:
-    """Judges by `loses`, on each rung apart, against a uniform sample of the trials that came to it."""
+    """Judges by `is_clearly_beaten`, on each rung apart, against a uniform sample of the trials that came to it."""
 
-    def __init__(self, n_examples: Sequence[int]) -> None:
-        self.n_examples = n_examples
+    def __init__(self, n_examples: Sequence[int], score: Score) -> None:
+        self.n_examples, self.score = n_examples, score
         self.rungs: dict[int, Rung] = {}
 
-    def stops(self, trial: optuna.Trial, rung: int, matrix: Matrix) -> bool:
+    def loses(self, number: int, rung: int, matrix: Matrix) -> bool:
         here, value = self.rungs.setdefault(rung, Rung()), intermediate(matrix, ObjectiveConfig(name="pareto"))
-        others = here.others(trial.number)
-        here.add(trial.number, value)
-        return len(others) >= STARTUP_TRIALS and loses(value, standard_errors(matrix, self.n_examples), others)
+        others = here.others(number)
+        here.add(number, value)
+        errors = standard_errors(matrix, self.n_examples, self.score)
+        return len(others) >= STARTUP_TRIALS and is_clearly_beaten(value, errors, others)
 
-    def recall(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
+    def take_in(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
         for number, matrix in matrices:
             for rung in range(1, min(len(matrix), len(self.n_examples) - 1)):
                 value = intermediate(matrix[: rung + 1], ObjectiveConfig(name="pareto"))
@@ -165,12 +171,15 @@ def _hash(number: int) -> int:
     return int.from_bytes(blake2b(number.to_bytes(8), digest_size=8).digest())
 
 
-def ended_matrices(root: Path, seeds: int) -> Iterator[tuple[int, Matrix]]:
+def ended_matrices(root: Path, seeds: int, score: str) -> Iterator[tuple[int, Matrix]]:
     """The trials in `accuracy/` that were judged, and their matrices, the mean over the seeds (tasks_done, n_tasks).
 
     Those are all whose seeds have all ended, but the default; the tasks are those that all seeds of the trial did.
     """
-    columns = read_table(root, "accuracy").select(["trial", "seed", "after_task", "eval_task", "accuracy"])
+    table = read_table(root, "accuracy")
+    if not table.num_rows:
+        return
+    columns = table.select(["trial", "seed", "after_task", "eval_task", score])
     rows = np.stack([columns[name].to_numpy() for name in columns.column_names], axis=1)
     rows = rows[(rows[:, 0] > DEFAULT_TRIAL) & (rows[:, 2] >= 0)]
     rows = rows[np.lexsort(rows[:, 3::-1].T)]

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from cfsweep.config import Space, StudyConfig
-from cfsweep.errors import InputError, unknown
+from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
-from cfsweep.sweep.cluster import Up, Workers, connected_beside
+from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.folder import Folder, check_data
-from cfsweep.sweep.parsing import parse, parse_yaml
+from cfsweep.sweep.notes import notes
 from cfsweep.sweep.progress import Display
-from cfsweep.sweep.remarks import remarks
-from cfsweep.sweep.space import check_study, layers_named, load_space
-from cfsweep.training import streams
-from cfsweep.training.ingredients import check_layers, hypers_of, registry
+from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers, open_scheduler
+from cfsweep.sweep.space import check_space, check_study, layers_named
+from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build, unliftable_reason
-from cfsweep.training.outputs import outputs_for
+from cfsweep.training.pack import example_counts
+from cfsweep.training.streams import Stream, load_stream
+from cfsweep.training.targets import target_of
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Prepared:
     """A study that has passed every check that can be made before training."""
 
     config: StudyConfig
-    stream: streams.Stream
+    stream: Stream
     hypers: dict[str, Hyper]
-    remarks: tuple[str, ...] = ()  # what the user should know, though it is no error
+    notes: tuple[str, ...] = ()  # what the user should know, though it is no error
 
 
 @dataclass(frozen=True)
@@ -44,54 +43,26 @@ class Outcome:
     nothing_to_do: bool
 
 
-def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:
-    """The study that a space file, the command line's options and its `--set key=value` describe.
-
-    `settings` maps dotted keys of `StudyConfig` to values; None is passed over.
-
-    Raises:
-        InputError: anything is wrong with them.
-    """
-    space = load_space(space_file)
-    content: dict[str, Any] = {"space": space.model_dump(mode="json", exclude_unset=True)}
-    options = [key for key, value in settings.items() if value is not None]
-    if space.scenario:
-        _assign(content, "stream.scenario", space.scenario)
-    for key, value in settings.items():
-        if value is not None:
-            _assign(content, key, value)
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
-        _set(content, key, parse_yaml(text, f"--set {key}"))
-
-    def origin(key: str) -> str:
-        name = "pack" if key == "pack_runs" else key.removesuffix(".name").split(".")[-1]
-        return f"--{name}" if key in options else "--set"
-
-    return _with_absolute_paths(parse(StudyConfig, content, origin))
-
-
 def prepare(config: StudyConfig, where: str) -> Prepared:
     """Loads the stream, and checks the study against it.
 
     Raises:
         InputError: the stream cannot be loaded, the network cannot be built, or they do not fit the ingredients.
     """
-    stream = streams.load_stream(config.stream)
-    hypers = check_study(config, len(stream.tasks), where)
-    n_outputs = outputs_for(stream, config.stream.scenario).n_outputs
+    hypers = check_space(config.space, where)
+    stream = load_stream(config.stream)
+    check_study(config, stream, where)
+    n_outputs = target_of(stream.target).outputs(stream, config.stream.scenario).n_outputs
     network = build(config.space.network, stream.input_shape, n_outputs)
     for values in layers_named(config.space, hypers):
         check_layers(hypers, values, network, where)
     reason = unliftable_reason(network, stream.input_shape)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
-    about_ingredients = remarks(config, hypers, len(stream.tasks))
+    about_ingredients = notes(config, hypers, len(stream.tasks))
     return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *about_ingredients))
 
 
-def begin(prepared: Prepared, out: Path, workers: Workers, up: Up, console: Console) -> Outcome:
+def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display) -> Outcome:
     """Sweeps into the folder `out`; goes on with the study that is there, if it is this one.
 
     Raises:
@@ -100,6 +71,7 @@ def begin(prepared: Prepared, out: Path, workers: Workers, up: Up, console: Cons
     folder, config = Folder(out), prepared.config
     if folder.exists():
         there, study = folder.read()
+        config = config.model_copy(update={"identity_version": there.identity_version})
         if there.study_id != config.study_id:
             raise InputError(
                 f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}). Choose another "
@@ -113,18 +85,18 @@ def begin(prepared: Prepared, out: Path, workers: Workers, up: Up, console: Cons
         with folder.locked():
             budgeted = folder.set_budget(trials, config.time_budget_s)
             config = budgeted.model_copy(update={"pack_runs": config.pack_runs})  # it may differ from time to time
-            return _sweep(folder, config, prepared, workers, up, console)
+            return _sweep(folder, config, prepared, scheduler, display)
     folder.refuse_other_content()
     with folder.locked():
         folder.create(config, prepared.hypers, prepared.stream)
-        return _sweep(folder, config, prepared, workers, up, console)
+        return _sweep(folder, config, prepared, scheduler, display)
 
 
 def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> Outcome:
     """Goes on with the study in `out`, with `more_trials` added to its budget.
 
     Raises:
-        InputError: there is no study, its data has changed, or Ray cannot be reached.
+        InputError: there is no study, its data has changed, or the workers cannot be reached.
     """
     folder = Folder(out)
     config, study = folder.read()
@@ -137,52 +109,32 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
         check_data(prepared.stream, study, folder.study_file)
         return prepared
 
-    with folder.locked(), connected_beside(workers, prepare_again) as (up, prepared):
-        return _sweep(folder, folder.set_budget(trials, config.time_budget_s), prepared, workers, up, console)
+    with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
+        config = folder.set_budget(trials, config.time_budget_s)
+        return _sweep(folder, config, prepared, scheduler, Display(console, live=workers.count != 0))
 
 
-def _sweep(
-    folder: Folder, config: StudyConfig, prepared: Prepared, workers: Workers, up: Up, console: Console
-) -> Outcome:
-    from cfsweep.sweep import launch  # Tune, which is slow to load, and not needed for a study that is only described
+def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: Scheduler, display: Display) -> Outcome:
+    """Sweeps until the budget is spent or the user interrupts it. The caller holds the folder's lock."""
+    from cfsweep.sweep.search.asker import (
+        open_asker,  # loads Optuna, which a study that is only described does not need
+    )
 
-    interrupted = launch.sweep(folder, config, prepared.hypers, prepared.stream, workers, Display(console), up)
-    return Outcome(status(folder.root), interrupted, nothing_to_do=False)
-
-
-def _set(content: dict[str, Any], key: str, value: Any) -> None:
-    """`lr=0.01` fixes a hyperparameter; `stream.n_tasks=2` and `network.args.hidden=[64]` go by their place."""
-    known = {hyper.name for kind in registry.values() for hyper in kind.hypers} | set(hypers_of(()))
-    first, *rest = key.split(".")
-    if key in known:
-        content["space"].get("search", {}).pop(key, None)
-        key = f"space.fixed.{key}"
-    elif first in Space.model_fields:
-        if first == "search" and rest:
-            content["space"].get("fixed", {}).pop(rest[0], None)
-        key = f"space.{key}"
-    elif first not in StudyConfig.model_fields:
-        raise unknown("--set", "key", key, [*StudyConfig.model_fields, *Space.model_fields, *known])
-    if key == "space.network.name":
-        content["space"]["network"] = {}  # the arguments of one factory are not those of another
-    _assign(content, key, value)
-
-
-def _assign(content: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        content = content.setdefault(part, {})
-        if not isinstance(content, dict):
-            raise InputError(f"--set {key}: `{part}` holds a single value, so nothing lies below it.")
-    content[last] = value
-
-
-def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
-    """So that a study can be resumed from another folder, and without the environment it began in."""
-    stream, changes = config.stream, {}
-    root = stream.data or streams.default_data_root()
-    if root is not None:
-        changes["data"] = str(Path(root).expanduser().absolute())
-    if stream.name not in streams.registry and Path(stream.name).expanduser().is_dir():
-        changes["name"] = str(Path(stream.name).expanduser().absolute())
-    return config.model_copy(update={"stream": stream.model_copy(update=changes)})
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    plan = SweepPlan(config, prepared.hypers, prepared.stream, folder.checkpoints)
+    capacity = scheduler.capacity(plan)
+    driver = Driver(
+        folder,
+        config,
+        prepared.hypers,
+        open_asker(folder.journal, config, prepared.hypers),
+        target_of(prepared.stream.target),
+        example_counts(prepared.stream),
+        capacity.workers,
+        capacity.pack_size,
+    )
+    with display:
+        display.show(driver.book.summary())
+        scheduler.run(plan, driver, lambda: display.show(driver.book.summary()))
+        display.show(driver.book.summary())
+    return Outcome(status(folder.root), scheduler.interrupted, nothing_to_do=False)

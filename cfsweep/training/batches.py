@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cfsweep.training.ingredients import Ingredient, Memory
-from cfsweep.training.randomness import generator
+from cfsweep.training.engine.randomness import generator
+from cfsweep.training.ingredients import Buffer, MixedReplay
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream
 
@@ -28,32 +28,30 @@ def orders(
     task: int,
     epochs: int,
     batch_size: int,
-    ingredients: Sequence[Ingredient],
-    memories: Mapping[str, Sequence[Memory]],
+    mixed_replays: Sequence[MixedReplay],
+    buffers: Mapping[str, Sequence[Buffer]],
 ) -> Indices:
     """(runs, epochs, n): the examples of each epoch in order; batches are consecutive slices of `batch_size`."""
     order = np.empty((len(runs), epochs, len(examples)), np.int64)
-    rehearsing = [ingredient for ingredient in ingredients if ingredient.has("rehearse")]
     for row, run in enumerate(runs):
         for epoch in range(epochs):
             shuffled = generator(run.seed, "order", task, epoch).permutation(examples)
-            for ingredient in rehearsing:
-                rng = generator(run.seed, "rehearse", task, epoch)
-                memory = memories[ingredient.name][row]
-                shuffled = ingredient.rehearse(shuffled, batch_size, memory, run.numbers, rng)
+            for ingredient in mixed_replays:
+                rng = generator(run.seed, "mix", task, epoch)
+                shuffled = ingredient.mix_in(shuffled, batch_size, buffers[ingredient.name][row], run.numbers, rng)
             order[row, epoch] = shuffled
     return order
 
 
-def sample(
-    runs: Sequence[RunSpec], examples: Indices, task: int, size: int, noise_size: int
+def examples_to_consolidate(
+    runs: Sequence[RunSpec], examples: Indices, task: int, size: int, n_noise: int
 ) -> tuple[Indices, NDArray[np.float32], NDArray[np.float32]]:
     """For each run `size` distinct examples, (runs, size), and for each of them a uniform number in [0, 1) and
-    standard normal noise (runs, size, noise_size)."""
+    standard normal noise (runs, size, n_noise)."""
     chosen, uniform, noise = [], [], []
     for run in runs:
-        picked = generator(run.seed, "sample", task).choice(len(examples), size, replace=False)
+        picked = generator(run.seed, "examples", task).choice(len(examples), size, replace=False)
         chosen.append(examples[np.sort(picked)])
         uniform.append(generator(run.seed, "label", task).random(size, np.float32))
-        noise.append(generator(run.seed, "noise", task).standard_normal((size, noise_size), np.float32))
+        noise.append(generator(run.seed, "noise", task).standard_normal((size, n_noise), np.float32))
     return np.stack(chosen), np.stack(uniform), np.stack(noise)

@@ -10,15 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cfsweep.training import optimizers
 from cfsweep.training.batches import orders
-from cfsweep.training.block import Block, StepHooks, blocks
-from cfsweep.training.ingredients import Ingredient
+from cfsweep.training.block import Block, TaskSteps, blocks
+from cfsweep.training.engine import optimizers
+from cfsweep.training.engine.optimizer_state import OptimizerState
+from cfsweep.training.engine.precision import matmul_precision
+from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.losses import Losses
-from cfsweep.training.moments import Moments
-from cfsweep.training.parts import PackParts
-from cfsweep.training.precision import products_in
-from cfsweep.training.randomness import torch_seed
+from cfsweep.training.pack_context import PackContext
 from cfsweep.training.stack import Stack
 
 
@@ -26,7 +25,7 @@ class TaskLoop:
     """Trains one task on `examples` (n,), in place in `stack`; what lives for one task only lives here.
 
     `on_curve(step, moving)` is called at the steps where curves are to be noted, with the rows (rows,) bool that have
-    not finished the task; `accuracies(learned)` gives the validation accuracies (rows, T) of the tasks seen.
+    not finished the task; `scores(learned)` gives the validation scores (rows, T) of the tasks seen.
 
     The optimizer starts afresh with each task, or goes on from where the last one ended (`optimizer_state`), whatever
     became of the weights in between; then its step is counted over all tasks.
@@ -34,51 +33,41 @@ class TaskLoop:
 
     def __init__(
         self,
-        parts: PackParts,
+        context: PackContext,
         stack: Stack,
         task: int,
         examples: NDArray[np.int64],
         on_curve: Callable[[int, Tensor], None],
-        accuracies: Callable[[int], Tensor],
+        scores: Callable[[int], Tensor],
     ) -> None:
-        self.parts, self.stack, self.task = parts, stack, task
-        self.on_curve, self.accuracies = on_curve, accuracies
-        self.epochs, self.batch_size = int(parts.settings["epochs"]), int(parts.settings["batch_size"])
-        self.optimizer = str(parts.settings["optimizer"])
-        order = orders(
-            self.stack.representatives,
-            examples,
-            task,
-            self.epochs,
-            self.batch_size,
-            parts.ingredients,
-            self.stack.memories,
-        )
-        self.orders = torch.from_numpy(order).to(parts.device)  # (rows, epochs, n)
+        self.context, self.stack, self.task = context, stack, task
+        self.on_curve, self.scores = on_curve, scores
+        settings, timeline = context.settings, context.timeline
+        epochs, batch_size = int(settings["epochs"]), int(settings["batch_size"])
+        order = orders(stack.representatives, examples, task, epochs, batch_size, timeline.mixed_replays, stack.buffers)
+        self.orders = torch.from_numpy(order).to(context.device)  # (rows, epochs, n)
         self.present = self._present(order)  # (rows, T) bool: the tasks that examples are drawn from
-        self.moments = Moments(self.optimizer, parts.settings["optimizer_state"] == "kept", stack)
-        self.finished_at = torch.full((len(self.stack),), -1, device=parts.device)  # the step of a `check` that said so
-        self.total = self.epochs * -(-examples.size // self.batch_size)
-        self.seen = torch.zeros(len(self.stack), self.total, device=parts.device)  # the loss of each step
-        self.step = 0
-        self.after_mid = False
-        self.losses = Losses.of(parts, stack, task, self.total, self.present)
-        self.freezing = self._having("trainable")
-        self.cutting = self._having("mid_task")
-        self.checking = {i: _check_steps(i.n_checks(self.epochs), self.total) for i in self._having("check")}
-        self.hooks = StepHooks(
-            steering=self._having("gradient") if task > 0 else [],
-            slowing=self._having("rate"),
-            noting=self._having("after_step"),
-            n_steps=self.total,
+        self.optimizer_state = OptimizerState(
+            str(settings["optimizer"]),
+            settings["optimizer_state"] == "kept",
+            stack.theta,
+            stack.optimizer,
+            stack.optimizer_steps,
         )
+        self.finished_at = torch.full((len(stack),), -1, device=context.device)  # the step of a check that said so
+        self.n_steps = epochs * -(-examples.size // batch_size)
+        self.loss_by_step = torch.zeros(len(stack), self.n_steps, device=context.device)
+        self.step = 0
+        self.after_cut = False
+        self.losses = Losses.of(context, stack, task, self.n_steps, self.present)
+        self.check_numbers = {rule: _check_steps(rule.n_checks(epochs), self.n_steps) for rule in timeline.stop_rules}
         self.rate_by_weight = self._rate_by_weight()
 
     @property
     def first_bad(self) -> list[int]:
         """For each row the first step (from 1) whose loss was not finite, or -1."""
-        bad = ~torch.isfinite(self.seen)
-        bad &= torch.arange(self.total, device=bad.device) < self._steps_taken().unsqueeze(1)
+        bad = ~torch.isfinite(self.loss_by_step)
+        bad &= torch.arange(self.n_steps, device=bad.device) < self._steps_taken().unsqueeze(1)
         steps: list[int] = torch.where(bad.any(1), bad.to(torch.int8).argmax(1) + 1, -1).tolist()
         return steps
 
@@ -90,50 +79,49 @@ class TaskLoop:
 
     def run(self) -> None:
         """Takes all steps of the task, or as many as there are rows that want them."""
-        parts = self.parts
-        points = parts.spec.curve_points_per_task
-        curve_steps = {round(self.total * (k + 1) / (points + 1)) for k in range(points)}
-        mid_step = round(self.cutting[0].mid_frac() * self.total) if self.cutting else -1
-        events = {mid_step, self.total, *curve_steps, *(step for steps in self.checking.values() for step in steps)}
-        parts.lifted.module.train()
+        context, cuts = self.context, self.context.timeline.cuts
+        points = context.spec.curve_points_per_task
+        curve_steps = {round(self.n_steps * (k + 1) / (points + 1)) for k in range(points)}
+        cut_step = round(cuts[0].cut_frac() * self.n_steps) if cuts else -1
+        check_steps = {step for numbers in self.check_numbers.values() for step in numbers}
+        events = {cut_step, self.n_steps, *curve_steps, *check_steps}
+        context.lifted.module.train()
         self._check()
         self._hold()
         # Only a network that is called as it is may draw random numbers of torch's own (dropout).
-        with torch.random.fork_rng(devices=[], enabled=not parts.lifted.liftable):
-            if not parts.lifted.liftable:
+        with torch.random.fork_rng(devices=[], enabled=not context.lifted.liftable):
+            if not context.lifted.liftable:
                 torch.manual_seed(torch_seed(self.stack.representatives[0].seed, "torch", self.task))
-            while self.step < self.total:
-                if self.step == mid_step:
-                    self._mid_task()
+            while self.step < self.n_steps:
+                if self.step == cut_step:
+                    self._cut()
                 self._advance(min(step for step in events if step > self.step))
                 if self.step in curve_steps:
                     self.on_curve(self.step, self.finished_at < 0)
-                if self.checking and self._check():
+                if self.check_numbers and self._check():
                     break
-        if mid_step == self.total:
-            self._mid_task()
-        self.moments.hand_on(self.stack, self.total)
+        if cut_step == self.n_steps:
+            self._cut()
+        self.stack.optimizer, self.stack.optimizer_steps = self.optimizer_state.after(self.n_steps)
 
     def _advance(self, until: int) -> None:
         """Takes the steps up to the next event. On a CPU a few rows take them all, then the next few: so their weights
         and moments stay in its cache."""
-        finished = self.finished_at >= 0 if self.checking else None
+        finished = self.finished_at >= 0 if self.check_numbers else None
         rates = replace(self.stack.rates, by_weight=self.rate_by_weight)
-        with products_in(str(self.parts.settings["precision"])):
-            for rows in blocks(len(self.stack), self.parts.layout.size, self.parts.device):
-                Block(
-                    self.parts,
-                    self.stack,
-                    rows,
-                    self.losses,
-                    self.hooks,
-                    self.orders,
-                    self.moments,
-                    rates,
-                    self.keep,
-                    finished,
-                    self.seen,
-                ).run(self.step, until)
+        steps = TaskSteps(
+            self.context,
+            self.stack,
+            self.task,
+            self.n_steps,
+            self.losses,
+            self.orders,
+            self.optimizer_state,
+            self.loss_by_step,
+        )
+        with matmul_precision(str(self.context.settings["precision"])):
+            for rows in blocks(len(self.stack), self.context.layout.size, self.context.device):
+                Block(steps, rows, rates, self.keep, finished).run(self.step, until)
         self.step = until
 
     def _steps_taken(self) -> Tensor:
@@ -145,51 +133,57 @@ class TaskLoop:
 
     def _rate_by_weight(self) -> optimizers.ByWeight | None:
         product: Tensor | None = None
-        for ingredient in self._having("weight_rates"):
-            factors = self.stack.over_rows(ingredient.weight_rates, self.stack.theta, self.stack.values)
+        for ingredient in self.context.timeline.rates_by_weight:
+            factors = self.stack.over_rows(ingredient.weight_rates, self.stack.values_of(ingredient))
             product = factors if product is None else product * factors
         return None if product is None else optimizers.ByWeight.of(product)
 
     # ------------------------------------------------------------------ events within the task
 
-    def _mid_task(self) -> None:
-        """Lets the ingredients cut."""
+    def _cut(self) -> None:
+        """Lets the ingredient cut that can; in task 0 the runs that differ in how begin to differ here."""
         stack = self.stack
-        moved = stack.spread("mid") if self.task == 0 else None
+        moved = stack.fork_rows("cut") if self.task == 0 else None
         if moved is not None:
-            self.orders, self.present, self.seen = self.orders[moved], self.present[moved], self.seen[moved]
+            self.orders, self.present, self.loss_by_step = (
+                self.orders[moved],
+                self.present[moved],
+                self.loss_by_step[moved],
+            )
             self.finished_at = self.finished_at[moved]
-            self.moments.regroup(moved)
+            self.optimizer_state.regroup(moved)
             self.rate_by_weight = self._rate_by_weight()
         with torch.no_grad():
-            for ingredient in self.cutting:
+            for ingredient in self.context.timeline.cuts:
                 stack.theta, stack.states[ingredient.name] = stack.over_rows(
-                    lambda t, s, v, i=ingredient: i.mid_task(t, s, v, self.task),
+                    lambda t, s, v, i=ingredient: i.cut(t, s, v, self.task),
                     stack.theta,
                     stack.states[ingredient.name],
-                    stack.values,
+                    stack.values_of(ingredient),
                 )
-            self.after_mid = True
+            self.after_cut = True
             self._hold()
 
     def _check(self) -> bool:
-        """Shows the ingredients how the tasks stand, where that is due; returns whether every row has finished."""
-        due = {i: steps[self.step] for i, steps in self.checking.items() if self.step in steps}
+        """Shows the stop rules how the tasks stand, where that is due; returns whether every row has finished."""
+        due = {rule: numbers[self.step] for rule, numbers in self.check_numbers.items() if self.step in numbers}
         if not due:
             return False
         stack = self.stack
         with torch.no_grad():
-            accuracies = self.accuracies(self.task + (self.step > 0))
-            for ingredient, number in due.items():
+            scores = self.scores(self.task + (self.step > 0))
+            if not self.context.target.score.higher_is_better:
+                scores = -scores
+            for rule, number in due.items():
                 theta, state, finished = stack.over_rows(
-                    lambda t, s, v, a, i=ingredient, n=number: i.check(t, s, v, a, self.task, n),
+                    lambda t, s, v, a, i=rule, n=number: i.check(t, s, v, a, self.task, n),
                     stack.theta,
-                    stack.states[ingredient.name],
-                    stack.values,
-                    accuracies,
+                    stack.states[rule.name],
+                    stack.values_of(rule),
+                    scores,
                 )
                 for name, value in state.items():
-                    kept = stack.states[ingredient.name][name]
+                    kept = stack.states[rule.name][name]
                     kept.copy_(torch.where(self._finished(value), kept, value))
                 stack.theta.copy_(torch.where(self._finished(theta), stack.theta, theta))
                 self.finished_at.masked_fill_((self.finished_at < 0) & finished, self.step)
@@ -200,35 +194,30 @@ class TaskLoop:
     def _hold(self) -> None:
         """Decides anew what may move, and stills the optimizer for the rest."""
         self.keep = self._keep()
-        self.moments.hold(self.keep, self.finished_at >= 0, self.step)
+        self.optimizer_state.hold(self.keep, self.finished_at >= 0, self.step)
 
     def _keep(self) -> optimizers.Keep:
-        """What may move: outputs open to some example of this task's batches, less what ingredients freeze, and
-        nothing at all of a row that has finished the task."""
-        is_open = self.losses.open_outputs(self.stack, self.present)
-        head = [] if bool(is_open.all()) else self.parts.layout.head_rows(is_open.to(torch.float32))
-        finished = self.finished_at >= 0
-        if not self.freezing and not bool(finished.any()):
+        """What may move: outputs that learn from some example of this task, less what partitions hold, and nothing at
+        all of a row that has finished the task."""
+        trained = self.losses.trained_outputs(self.stack, self.present)
+        head = [] if bool(trained.all()) else self.context.layout.head_rows(trained.to(torch.float32))
+        finished, partitions = self.finished_at >= 0, self.context.timeline.partitions
+        if not partitions and not bool(finished.any()):
             return head
         moves = torch.ones_like(self.stack.theta).masked_fill_(finished.unsqueeze(1), 0.0)
-        for ingredient in self.freezing:
+        for ingredient in partitions:
             allowed = self.stack.over_rows(
-                lambda s, v, i=ingredient: i.trainable(s, v, self.task, self.after_mid),
+                lambda s, v, i=ingredient: i.trainable(s, v, self.task, self.after_cut),
                 self.stack.states[ingredient.name],
-                self.stack.values,
+                self.stack.values_of(ingredient),
             )
             moves.mul_(allowed)
         return [(slice(None), optimizers.hold(moves, head))]
 
-    # ------------------------------------------------------------------ what the steps work with
-
-    def _having(self, hook: str) -> list[Ingredient]:
-        return [i for i in self.parts.ingredients if i.has(hook)]
-
     def _present(self, order: NDArray[np.int64]) -> Tensor:
-        tasks = np.arange(len(self.parts.stream.tasks))
-        task_of = self.parts.outputs.task_of.cpu().numpy()
-        return torch.from_numpy(np.stack([np.isin(tasks, task_of[row]) for row in order])).to(self.parts.device)
+        tasks = np.arange(len(self.context.stream.tasks))
+        task_of = self.context.outputs.task_of.cpu().numpy()
+        return torch.from_numpy(np.stack([np.isin(tasks, task_of[row]) for row in order])).to(self.context.device)
 
 
 def _check_steps(n_checks: int, n_steps: int) -> dict[int, int]:

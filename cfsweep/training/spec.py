@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.hypers import Value
+from cfsweep.training.ingredients import ingredient_class
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class PackSpec:
-    """Runs that share their structural settings. `joint` trains on the data of all tasks so far."""
+    """Runs that share their static settings. `joint` trains on the data of all tasks so far."""
 
     network: NetworkConfig
     scenario: Scenario
@@ -45,7 +46,7 @@ class PackSpec:
     def method(self) -> str:
         if self.joint:
             return "joint"
-        return "+".join(self.ingredients) or "naive"
+        return "+".join(ingredient_class(name).name for name in self.ingredients) or "naive"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-like content; inverse of `from_dict`."""
@@ -71,15 +72,15 @@ class RunRecord:
     """All that is known of one run so far.
 
     `validation` and `test` have one row per evaluation, the untrained network first, then after each task: the
-    number of right answers on each of the T tasks. `curves` rows are (task, step, eval_task, accuracy), `buffers` rows
-    (ingredient, after_task, task, class, number of examples kept).
+    target's score on each of the T tasks. `curves` rows are (task, step, eval_task, score), `buffers` rows (ingredient,
+    after_task, task, class, number of examples kept).
     `failure` says why the run ended, or is None.
     """
 
     trial: int
     seed: int
-    validation: list[list[int]] = field(default_factory=list)
-    test: list[list[int]] = field(default_factory=list)
+    validation: list[list[float]] = field(default_factory=list)
+    test: list[list[float]] = field(default_factory=list)
     curves: list[tuple[int, int, int, float]] = field(default_factory=list)
     buffers: list[tuple[str, int, int, int, int]] = field(default_factory=list)
     train_s: float = 0.0
@@ -100,13 +101,13 @@ class RunRecord:
 class PackReport:
     """What a pack says after each task: the records of all its runs, dropped ones included, and where it ran.
 
-    `task` is the last one trained. `counts` are the numbers of validation and of test examples per task.
+    `task` is the last one trained. `n_examples` are the numbers of validation and of test examples per task.
     """
 
     task: int
     done: bool
     records: tuple[RunRecord, ...]
-    counts: dict[str, list[int]]
+    n_examples: dict[str, list[int]]
     n_parameters: int | None = None
     peak_bytes: int | None = None
     host: str | None = None
@@ -115,13 +116,15 @@ class PackReport:
     penalty_convention: str | None = None
 
     @staticmethod
-    def of_failure(record: RunRecord, counts: dict[str, list[int]]) -> PackReport:
+    def of_failure(record: RunRecord, n_examples: dict[str, list[int]]) -> PackReport:
         """The report of a run whose pack never came to report."""
-        return PackReport(task=record.tasks_done, done=True, records=(record,), counts=counts)
+        return PackReport(task=record.tasks_done, done=True, records=(record,), n_examples=n_examples)
 
 
-def accuracy_rows(counts: list[list[int]], n_examples: list[int]) -> NDArray[np.float64]:
-    """Accuracies (n_rows, T) in [0, 1] from numbers of right answers; row 0 is the untrained network."""
-    right = np.asarray(counts, dtype=np.float64).reshape(-1, len(n_examples))
-    accuracies: NDArray[np.float64] = right / np.asarray(n_examples, dtype=np.float64)
-    return accuracies
+def score_rows(rows: list[list[float]], n_tasks: int) -> NDArray[np.float64]:
+    """The scores of a record as (n_rows, n_tasks); row 0 is the untrained network.
+
+    >>> score_rows([], n_tasks=3).shape
+    (0, 3)
+    """
+    return np.asarray(rows, dtype=np.float64).reshape(-1, n_tasks)

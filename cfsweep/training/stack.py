@@ -1,13 +1,14 @@
-"""The stacked state of a pack's runs: weights, ingredient states and memories, with one leading row dimension.
+"""The stacked state of a pack's runs: weights, ingredient states and buffers, with one leading row dimension.
 
-A *row* is one set of weights. Runs that agree in everything that can have acted so far share a row (the shared
-prefix), and are copied apart when they begin to differ.
+A *row* is one set of weights. Runs that agree in everything that can have taken effect so far share a row, and the row
+is forked when they begin to differ.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,16 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from cfsweep.hypers import Acts, Hyper
-from cfsweep.training.ingredients import Ingredient, Memory, State
-from cfsweep.training.ingredients._base import EMPTY_MEMORY
-from cfsweep.training.optimizers import Rates
+from cfsweep.hypers import Hyper, TakesEffect
+from cfsweep.training.engine.optimizers import Rates
+from cfsweep.training.ingredients import EMPTY_BUFFER, Buffer, Ingredient, State
 from cfsweep.training.spec import RunSpec
 
 OverRows = Callable[..., Any]
-_STAGES: tuple[Acts, ...] = ("start", "mid", "later")
+_STAGES: tuple[TakesEffect, ...] = ("start", "cut", "later")
 
 RowContent = dict[str, Any]
-"""What one row holds beside its memories, without the row dimension; tensors and plain containers."""
+"""What one row holds beside its buffers, without the row dimension; tensors and plain containers."""
 
 
 class Stack:
@@ -45,28 +45,28 @@ class Stack:
         theta: Tensor,
         ingredients: Sequence[Ingredient],
         vmappable: bool,
-        share_prefix: bool,
+        share_first_task: bool,
     ) -> None:
         """`theta` (len(runs), P) are the initial weights of each run."""
-        self.runs, self.hypers, self.vmappable, self.share_prefix = runs, hypers, vmappable, share_prefix
+        self.runs, self.hypers, self.vmappable, self.share_first_task = runs, hypers, vmappable, share_first_task
         self.alive = list(range(len(runs)))
         self.row_of: NDArray[np.int64] = np.arange(len(runs))
         self.theta = theta
         self.states: dict[str, State] = {
             i.name: _stacked([i.initial_state(weights) for weights in theta]) for i in ingredients
         }
-        self.memories = {i.name: [EMPTY_MEMORY] * len(runs) for i in ingredients}
+        self.buffers = {i.name: [EMPTY_BUFFER] * len(runs) for i in ingredients}
         self.optimizer: State = {}  # what the optimizer keeps from task to task, if it does, and after how many steps
         self.optimizer_steps = 0
         self.clock: float | None = None
         self.seconds = np.zeros(len(runs))  # of each row, not yet taken
-        self.spread("start")
+        self.fork_rows("start")
 
     def __len__(self) -> int:
         return len(self.theta)
 
-    def spread(self, stage: Acts) -> Tensor | None:
-        """Regroups the rows: from now on, runs that agree in all that acts up to `stage` share one.
+    def fork_rows(self, stage: TakesEffect) -> Tensor | None:
+        """Regroups the rows: from now on, runs that agree in all that takes effect up to `stage` share one.
 
         Returns:
             The old row of each new one, for state that is kept elsewhere, or None if nothing moved.
@@ -89,6 +89,11 @@ class Stack:
         self.row_of = np.asarray([distinct.index(row) for row in rows_kept], np.int64)
         self.alive = alive
         self._describe([self.runs[alive[rows_kept.index(row)]] for row in distinct])
+
+    def values_of(self, ingredient: Ingredient) -> dict[str, Tensor]:
+        """What the ingredient's methods get as `values`: its own numeric hyperparameters and `lr`, (rows,) each."""
+        own = (hyper.name for hyper in ingredient.hypers if not hyper.static)
+        return {name: self.values[name] for name in (*own, "lr")}
 
     def row(self, row: int) -> RowContent:
         """A copy of one row, for `join`."""
@@ -113,11 +118,11 @@ class Stack:
         joined = _stacked([content["optimizer"] for content in contents])
         self.optimizer = {k: torch.cat([self.optimizer[k], v]) if self.optimizer else v for k, v in joined.items()}
         self.optimizer_steps = contents[0]["optimizer_steps"]
-        self.memories = {name: [*old, *([EMPTY_MEMORY] * len(rows))] for name, old in self.memories.items()}
+        self.buffers = {name: [*old, *([EMPTY_BUFFER] * len(rows))] for name, old in self.buffers.items()}
         self.seconds = np.concatenate([self.seconds, np.zeros(len(rows))])
         self.alive = sorted(row_of)
         self.row_of = np.asarray([row_of[run] for run in self.alive], np.int64)
-        self.spread("mid")
+        self.fork_rows("cut")
 
     def take_seconds(self) -> list[float]:
         """For each run alive the seconds that its row has taken since the last call."""
@@ -126,16 +131,12 @@ class Stack:
         self.seconds = np.zeros(len(self))
         return taken
 
-    def over_rows(self, hook: Callable[..., Any], *stacked: Any) -> Any:
-        """`hook`, written for one model, on arguments with a leading row dimension."""
-        return over_rows(hook, *stacked) if self.vmappable else over_one_row(hook, *stacked)
+    def over_rows(self, function: Callable[..., Any], *stacked: Any) -> Any:
+        """`function`, written for one model, on arguments with a leading row dimension."""
+        return over_rows(function, *stacked) if self.vmappable else over_one_row(function, *stacked)
 
     def to_content(self) -> dict[str, Any]:
         """Tensors and plain containers for a checkpoint."""
-        memories = {
-            name: [(_tensor(m.indices), m.seen, _tensor(m.logits), _tensor(m.offered)) for m in memories]
-            for name, memories in self.memories.items()
-        }
         return {
             "alive": self.alive,
             "row_of": self.row_of.tolist(),
@@ -143,7 +144,7 @@ class Stack:
             "states": self.states,
             "optimizer": self.optimizer,
             "optimizer_steps": self.optimizer_steps,
-            "memories": memories,
+            "buffers": {n: [[_tensor(v) for v in astuple(b)] for b in buffers] for n, buffers in self.buffers.items()},
             "representatives": [self.runs.index(run) for run in self.representatives],
         }
 
@@ -152,21 +153,15 @@ class Stack:
         self.alive, self.theta, self.states = content["alive"], content["theta"], content["states"]
         self.optimizer, self.optimizer_steps = content["optimizer"], content["optimizer_steps"]
         self.row_of, self.seconds = np.asarray(content["row_of"], np.int64), np.zeros(len(self.theta))
-        self.memories = {
-            name: [
-                Memory(indices.cpu().numpy(), seen, _array(logits), _array(offered))
-                for indices, seen, logits, offered in memories
-            ]
-            for name, memories in content["memories"].items()
-        }
+        self.buffers = {n: [Buffer(*map(_array, b)) for b in buffers] for n, buffers in content["buffers"].items()}
         self._describe([self.runs[i] for i in content["representatives"]])
 
-    def _key(self, run: int, stage: Acts) -> tuple[object, ...]:
-        if not self.share_prefix:
+    def _key(self, run: int, stage: TakesEffect) -> tuple[object, ...]:
+        if not self.share_first_task:
             return (run,)
-        acting = _STAGES[: _STAGES.index(stage) + 1]
+        so_far = _STAGES[: _STAGES.index(stage) + 1]
         spec = self.runs[run]
-        return (spec.seed, *(spec.values[h.name] for h in self.hypers.values() if h.acts in acting))
+        return (spec.seed, *(spec.values[h.name] for h in self.hypers.values() if h.takes_effect in so_far))
 
     def _share_seconds(self) -> None:
         if self.clock is None:
@@ -185,12 +180,12 @@ class Stack:
         self.seconds = self.seconds[rows]
         self.states = {n: {k: v[index] for k, v in s.items()} for n, s in self.states.items()}
         self.optimizer = {name: value[index] for name, value in self.optimizer.items()}
-        self.memories = {name: [memories[r] for r in rows] for name, memories in self.memories.items()}
+        self.buffers = {name: [buffers[r] for r in rows] for name, buffers in self.buffers.items()}
         return index
 
     def _describe(self, representatives: list[RunSpec]) -> None:
         self.representatives = representatives
-        self.values = {h.name: self._column(h.name) for h in self.hypers.values() if not h.structural}
+        self.values = {h.name: self._column(h.name) for h in self.hypers.values() if not h.static}
         self.rates = Rates(
             lr=self.values["lr"].unsqueeze(1),
             momentum=self.values["momentum"].unsqueeze(1),
@@ -203,15 +198,15 @@ class Stack:
         return torch.tensor(values, dtype=torch.float32, device=self.theta.device)
 
 
-def over_rows(hook: Callable[..., Any], *stacked: Any) -> Any:
-    """`hook`, written for one model, on arguments with a leading row dimension."""
-    return vmap(hook)(*stacked)
+def over_rows(function: Callable[..., Any], *stacked: Any) -> Any:
+    """`function`, written for one model, on arguments with a leading row dimension."""
+    return vmap(function)(*stacked)
 
 
-def over_one_row(hook: Callable[..., Any], *stacked: Any) -> Any:
+def over_one_row(function: Callable[..., Any], *stacked: Any) -> Any:
     """As `over_rows`, for a single row: without the cost of vmap, and for what vmap cannot lift."""
     alone = pytree.tree_map(lambda t: t[0], stacked)
-    return pytree.tree_map(lambda t: t.unsqueeze(0), hook(*alone))
+    return pytree.tree_map(lambda t: t.unsqueeze(0), function(*alone))
 
 
 def _stacked(states: Sequence[State]) -> State:
@@ -219,9 +214,9 @@ def _stacked(states: Sequence[State]) -> State:
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
-def _tensor(array: NDArray[Any] | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array)
+def _tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
-def _array(tensor: Tensor | None) -> NDArray[Any] | None:
-    return None if tensor is None else tensor.cpu().numpy()
+def _array(value: Any) -> Any:
+    return value.cpu().numpy() if isinstance(value, Tensor) else value

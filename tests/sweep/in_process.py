@@ -16,7 +16,7 @@ from cfsweep.sweep.journal import open_study
 from cfsweep.sweep.prefixes import recur
 from cfsweep.sweep.space import check_study
 from cfsweep.training.ingredients import registry
-from cfsweep.training.memory import is_out_of_memory
+from cfsweep.training.engine.device_memory import is_out_of_memory
 from cfsweep.training.pack import Pack, example_counts
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream

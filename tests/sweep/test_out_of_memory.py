@@ -12,7 +12,7 @@ import torch
 from cfsweep.sweep import trainable
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.trainable import PackTrainable
-from cfsweep.training.memory import is_out_of_memory
+from cfsweep.training.engine.device_memory import is_out_of_memory
 from cfsweep.training.pack import Pack
 from tests.sweep.in_process import Fault, Sweep, tiny
 

@@ -22,7 +22,7 @@ from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients import Answers, Batch, Ingredient, Sample, hypers_of, registry
 from cfsweep.training.pack import Pack
-from cfsweep.training.randomness import generator
+from cfsweep.training.engine.randomness import generator
 from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
 from cfsweep.training.streams import Stream, Task
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.training import batches
-from cfsweep.training.layout import Layout
+from cfsweep.training.engine.layout import Layout
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream
 from tests.training.conformance import MLP

@@ -15,7 +15,7 @@ from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.training import batches
 from cfsweep.training.pack import Pack
-from cfsweep.training.randomness import _PURPOSES, generator, torch_seed
+from cfsweep.training.engine.randomness import _PURPOSES, generator, torch_seed
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, accuracy_rows
 from tests.training.conformance import (
     CNN,

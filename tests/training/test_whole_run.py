@@ -17,8 +17,8 @@ from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.training import batches
 from cfsweep.training.networks import build
-from cfsweep.training.outputs import outputs_for
-from cfsweep.training.randomness import generator, torch_seed
+from cfsweep.training.targets.classification import outputs_for
+from cfsweep.training.engine.randomness import generator, torch_seed
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, Task, load_stream
 from tests.training.conformance import finish, make_pack, values_of

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from torch import nn
 
+from cfsweep.config import Scenario
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import BASE_HYPERS, Hyper, layer_names
-from cfsweep.training.ingredients._base import Answers, Batch, Context, Ingredient, Memory, Sample, State, Values
+from cfsweep.training.ingredients._base import (
+    Context,
+    Conventions,
+    Indices,
+    Ingredient,
+    Settings,
+    State,
+    Values,
+    pieces_of,
+)
+from cfsweep.training.ingredients._pieces import (
+    EMPTY_BUFFER,
+    ActiveClasses,
+    Answers,
+    Buffer,
+    Buffered,
+    Comparison,
+    Consolidation,
+    Cut,
+    Distillation,
+    Drawn,
+    Examples,
+    Extension,
+    Generated,
+    Generator,
+    MixedReplay,
+    Partition,
+    Penalty,
+    Projection,
+    RateByStep,
+    RateByWeight,
+    ReplayLoss,
+    StepObserver,
+    StopRule,
+    TaskStart,
+    TaskWeights,
+    Timeline,
+)
 from cfsweep.training.ingredients.a_gem import AGem
 from cfsweep.training.ingredients.adapters import Adapters
 from cfsweep.training.ingredients.cosine import Cosine
@@ -28,6 +68,49 @@ from cfsweep.training.ingredients.packnet import PackNet
 from cfsweep.training.ingredients.replay import Replay
 from cfsweep.training.ingredients.si import SI
 from cfsweep.training.ingredients.warmup import Warmup
+from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
+from cfsweep.training.targets import target_of
+
+__all__ = [
+    "EMPTY_BUFFER",
+    "ActiveClasses",
+    "Answers",
+    "Buffer",
+    "Buffered",
+    "Comparison",
+    "Consolidation",
+    "Context",
+    "Conventions",
+    "Cut",
+    "Distillation",
+    "Drawn",
+    "Examples",
+    "Extension",
+    "Generated",
+    "Generator",
+    "Indices",
+    "Ingredient",
+    "MixedReplay",
+    "Partition",
+    "Penalty",
+    "Projection",
+    "RateByStep",
+    "RateByWeight",
+    "ReplayLoss",
+    "Settings",
+    "State",
+    "StepObserver",
+    "StopRule",
+    "TaskStart",
+    "TaskWeights",
+    "Timeline",
+    "Values",
+    "check_layers",
+    "hypers_of",
+    "ingredient_class",
+    "refuse_misfits",
+    "registry",
+]
 
 registry: dict[str, type[Ingredient]] = {
     kind.name: kind
@@ -54,19 +137,48 @@ registry: dict[str, type[Ingredient]] = {
     )
 }
 
-__all__ = [
-    "Answers",
-    "Batch",
-    "Context",
-    "Ingredient",
-    "Memory",
-    "Sample",
-    "State",
-    "Values",
-    "check_layers",
-    "hypers_of",
-    "registry",
-]
+
+@cache
+def ingredient_class(name: str, where: str = "ingredients") -> type[Ingredient]:
+    """The ingredient called `name`: a built-in one, the entry point of an installed package, or `package.module:Class`.
+
+    Raises:
+        InputError: there is none, it cannot be imported, or it is not whole.
+    """
+    if name in registry:
+        return registry[name]
+    path = path_of("ingredients", name)
+    if path is None:
+        raise unknown(where, "ingredient", name, [*registry, *installed("ingredients")])
+    place = f"{where}: ingredient `{name}`"
+    with current_folder_importable():
+        found = imported(path, place, "class")
+    return checked_class(found, place)
+
+
+def checked_class(found: object, where: str) -> type[Ingredient]:
+    """`found` as a class that a pack can use.
+
+    Raises:
+        InputError: it is no ingredient, or lacks something.
+    """
+    if not (inspect.isclass(found) and issubclass(found, Ingredient)):
+        raise InputError(
+            f"{where}: it must be a subclass of Ingredient, but got {found!r}. Inherit a piece, as Penalty."
+        )
+    lacking = [name for name in ("name", "summary", "paper", "hypers") if not hasattr(found, name)]
+    lacking += sorted(found.__abstractmethods__)
+    if lacking:
+        raise InputError(f"{where}: {found.__name__} must have {', '.join(lacking)}, but lacks it. Define it.")
+    if not pieces_of(found):
+        raise InputError(f"{where}: {found.__name__} must inherit a piece, but has none, so it would do nothing.")
+    if issubclass(found, ReplayLoss) and not issubclass(found, Buffered | Generator):
+        raise InputError(
+            f"{where}: {found.__name__} has a ReplayLoss, but no source. Inherit Buffered or Generator too."
+        )
+    if registry.get(found.name, found) is not found:
+        raise InputError(f"{where}: `{found.name}` is the name of a built-in ingredient. Choose another `name`.")
+    return found
 
 
 def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyper]:
@@ -76,19 +188,48 @@ def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyp
         InputError: an unknown name, one given twice, or two that do not go together.
     """
     hypers = {hyper.name: hyper for hyper in BASE_HYPERS}
-    listed = list(names)
-    for name in listed:
-        if name not in registry:
-            raise unknown(where, "ingredient", name, registry)
-        if listed.count(name) > 1:
-            raise InputError(f"{where}: each ingredient appears once, but `{name}` is listed twice. Remove one.")
-        hypers.update({hyper.name: hyper for hyper in registry[name].hypers})
-    for name in listed:
-        for other in registry[name].excludes:
-            if other in listed:
-                reason = registry[name].excludes[other]
-                raise InputError(f"{where}: `{name}` and `{other}` do not go together: {reason}. Remove one of them.")
+    kinds: dict[str, type[Ingredient]] = {}
+    for name in names:
+        kind = ingredient_class(name, where)
+        if kind.name in kinds:
+            raise InputError(f"{where}: each ingredient appears once, but `{kind.name}` is listed twice. Remove one.")
+        for hyper in kind.hypers:
+            if hyper.name in hypers:
+                raise InputError(
+                    f"{where}: each hyperparameter belongs to one ingredient, but `{hyper.name}` of `{kind.name}` is "
+                    "there already. Rename it."
+                )
+            hypers[hyper.name] = hyper
+        kinds[kind.name] = kind
+    for kind in kinds.values():
+        for other, reason in kind.excludes.items():
+            if other in kinds:
+                raise InputError(
+                    f"{where}: `{kind.name}` and `{other}` do not go together: {reason}. Remove one of them."
+                )
+    cutting = [name for name, kind in kinds.items() if issubclass(kind, Cut)]
+    if len(cutting) > 1:
+        listed = "` and `".join(cutting)
+        raise InputError(f"{where}: one ingredient can cut within a task, but `{listed}` do. Remove one of them.")
     return hypers
+
+
+def refuse_misfits(kinds: Iterable[type[Ingredient]], scenario: Scenario, target: str, where: str) -> None:
+    """
+    Raises:
+        InputError: one of them does not know the scenario, or needs classes where the target has none.
+    """
+    for kind in kinds:
+        if scenario not in kind.scenarios:
+            raise InputError(
+                f"{where}: `{kind.name}` works in {', '.join(kind.scenarios)}, but got scenario={scenario}. Remove "
+                f"`{kind.name}` from the ingredients, or change `--scenario`."
+            )
+        if kind.needs_classes and not target_of(target).has_classes:
+            raise InputError(
+                f"{where}: `{kind.name}` needs classes, but this stream's target is {target}. Remove `{kind.name}` "
+                "from the ingredients."
+            )
 
 
 def check_layers(hypers: Mapping[str, Hyper], values: Mapping[str, object], module: nn.Module, where: str) -> None:

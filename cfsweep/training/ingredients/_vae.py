@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from cfsweep.training.optimizers import BETA1, BETA2, EPS
+from cfsweep.training.engine.optimizers import BETA1, BETA2, EPS
 
 LR = 1e-3
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Batch, Indices, Ingredient, Memory, Values
+from cfsweep.training.ingredients._base import Indices, Values
 from cfsweep.training.ingredients._buffer import reservoir
-from cfsweep.training.outputs import label_losses
+from cfsweep.training.ingredients._pieces import Buffer, Buffered, Drawn, Projection
 
 
-class AGem(Ingredient):
-    """If the step's gradient g points against r, that of the loss on recalled examples, it loses its part along r.
+class AGem(Buffered, Projection):
+    """If the step's gradient g points against r, that of the loss on drawn examples, it loses its part along r.
 
-    g̃ = g - (g·r)/(r·r) r where g·r < 0, else g. Each step recalls as many examples as a batch holds.
+    g̃ = g - (g·r)/(r·r) r where g·r < 0, else g. Each step draws as many examples as a batch holds.
 
     Departures: the paper keeps a fixed number of random examples per task; here a task enters a reservoir over all
     examples so far when it ends, so that the buffer has one size whatever the number of tasks. The rule is for plain
@@ -28,29 +28,22 @@ class AGem(Ingredient):
     """
 
     name = "a-gem"
-    family = "rehearsal"
-    summary = "a gradient that would raise the loss on recalled examples loses its part along theirs"
+    summary = "a gradient that would raise the loss on drawn examples loses its part along theirs"
     paper = "Chaudhry et al. 2019, ICLR, arXiv 1812.00420"
-    hypers = (Hyper("a_gem_buffer", "int", 500, "examples kept; 0 is off", low=0, acts="later"),)
+    hypers = (Hyper("a_gem_buffer", "int", 500, "examples kept", low=0, off=0, takes_effect="later"),)
 
-    def recall_size(self, batch_size: int) -> int:
+    def n_draws(self, batch_size: int) -> int:
         return batch_size
 
-    def recalled_loss(self, batch: Batch, state: Mapping[str, Tensor], values: Values) -> Tensor:
-        return label_losses(batch.now.logits, batch.labels, batch.mask).mean()
-
-    def reaches_old(self, values: Values) -> Tensor:
-        return values["a_gem_buffer"] > 0
+    def replay_loss(self, drawn: Drawn, values: Values) -> Tensor:
+        return self.context.target.losses(drawn.logits, drawn.labels, drawn.mask).mean()
 
     def project(self, gradient: Tensor, reference: Tensor, values: Values) -> Tensor:
         along, size = (gradient * reference).sum(), reference.square().sum()
         against = (along < 0) & (size > 0)
         return torch.where(against, gradient - along / torch.where(against, size, 1.0) * reference, gradient)
 
-    def remember(
-        self, memory: Memory, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
-    ) -> Memory:
-        return reservoir(memory, examples, int(values["a_gem_buffer"]), rng)
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return len(memory.indices) * example_bytes
+    def update_buffer(
+        self, buffer: Buffer, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
+    ) -> Buffer:
+        return reservoir(buffer, examples, int(values["a_gem_buffer"]), rng)

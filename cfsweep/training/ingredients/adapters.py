@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cfsweep.errors import InputError
-from cfsweep.hypers import Hyper, Value
-from cfsweep.training.ingredients._base import Context, Ingredient, Memory, Sample, State, Values
+from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._base import Context, Settings, State, Values
+from cfsweep.training.ingredients._pieces import (
+    Consolidation,
+    Examples,
+    Extension,
+    Partition,
+    TaskStart,
+    TaskWeights,
+)
 
 SLOT = "cfsweep_adapter"  # a name that no network of one's own has
 LATER = 32767  # owner of the weights that every task but the first trains
@@ -42,7 +48,7 @@ def _corrected(layer: nn.Module, _inputs: tuple[Tensor, ...], out: Tensor) -> Te
     return out + correction
 
 
-class Adapters(Ingredient):
+class Adapters(Extension, TaskStart, Partition, Consolidation, TaskWeights):
     """Behind each hidden linear or convolutional layer a bottleneck is added to its output: out + up(relu(down(out))).
 
     Task 0 trains the network itself, with all bottlenecks at the identity. Every later task begins with them at the
@@ -60,36 +66,36 @@ class Adapters(Ingredient):
     """
 
     name = "adapters"
-    family = "partition"
     summary = "small residual modules per task beside a trunk that is frozen after the first (task-il only)"
     paper = "Houlsby et al. 2019, arXiv 1902.00751"
     hypers = (
-        Hyper("adapter_width", "int", 16, "units of each bottleneck; 0 is off", low=0, structural=True, acts="later"),
+        Hyper("adapter_width", "int", 16, "units of each bottleneck", low=0, off=0, static=True, takes_effect="later"),
     )
     scenarios = ("task-il",)
+    needs_classes = True
     excludes = {
         "packnet": "each wants the weights of the trunk: adapters to freeze them all, packnet to share them out",
         "freeze": "adapters freezes every layer of the trunk already",
     }
 
-    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+    def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
         if len(context.output_tasks) == 0:
             raise InputError(
                 "adapters: each class must belong to one task, but two tasks of this stream share a class. "
                 "Give the classes of each task their own numbers."
             )
-        self.off = settings["adapter_width"] == 0
-        self.slot = [entry for entry in context.layout.entries if entry.layer.endswith(SLOT)]
-        self.sizes = [entry.stop - entry.start for entry in self.slot]
-        self.owner = torch.zeros(context.layout.size, dtype=torch.int16)  # the trunk belongs to task 0
-        for entry in self.slot:
-            self.owner[entry.where] = LATER
+        self._off = settings["adapter_width"] == 0
+        self._slot = [entry for entry in context.layout.entries if entry.layer.endswith(SLOT)]
+        self._sizes = [entry.stop - entry.start for entry in self._slot]
+        self._owner = torch.zeros(context.layout.size, dtype=torch.int16)  # the trunk belongs to task 0
+        for entry in self._slot:
+            self._owner[entry.where] = LATER
         for where, task in context.layout.head_rows(torch.tensor(context.output_tasks, dtype=torch.int16)):
-            self.owner[where] = task
+            self._owner[where] = task
 
     @staticmethod
-    def extend(module: nn.Module, settings: Mapping[str, Value], head: str) -> nn.Module:
+    def extend(module: nn.Module, settings: Settings, head: str) -> nn.Module:
         width = int(settings["adapter_width"])
         # Only these very types: a subclass may not be called as a layer (the projection inside of attention).
         layers = [(n, m) for n, m in module.named_modules() if type(m) in (nn.Linear, nn.Conv2d) and n != head]
@@ -100,20 +106,20 @@ class Adapters(Ingredient):
             layer.register_forward_hook(_corrected)
         return module
 
-    def initial_state(self, like: Tensor) -> State:
-        return {"bank": like.new_zeros(self.context.n_tasks, sum(self.sizes))}
+    def initial_state(self, theta: Tensor) -> State:
+        return {"bank": theta.new_zeros(self.context.n_tasks, sum(self._sizes))}
 
     def start_task(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
         # Task 0 has left its adapters as they were drawn, so they are what every later task begins with.
         return self._placed(theta, state["bank"][0]), state
 
-    def trainable(self, state: State, values: Values, task: int, after_mid: bool) -> Tensor:
-        owner = self.owner.to(state["bank"].device)
+    def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:
+        owner = self._owner.to(state["bank"].device)
         mine = owner == task
-        return torch.ones_like(mine) if self.off else mine | (owner == LATER if task > 0 else mine)
+        return torch.ones_like(mine) if self._off else mine | (owner == LATER if task > 0 else mine)
 
-    def end_task(self, theta: Tensor, state: State, values: Values, task: int, sample: Sample) -> State:
-        adapters = torch.cat([theta[:0], *(theta[entry.where] for entry in self.slot)])
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
+        adapters = torch.cat([theta[:0], *(theta[entry.where] for entry in self._slot)])
         row = torch.arange(self.context.n_tasks, device=theta.device).unsqueeze(1)
         return {"bank": torch.where(row == task, adapters, state["bank"])}
 
@@ -123,9 +129,6 @@ class Adapters(Ingredient):
     def _placed(self, theta: Tensor, adapters: Tensor) -> Tensor:
         """The weights (P,) with `adapters` (A,) in the slot."""
         placed = theta.clone()
-        for entry, piece in zip(self.slot, torch.split(adapters, self.sizes), strict=True):
+        for entry, piece in zip(self._slot, torch.split(adapters, self._sizes), strict=True):
             placed[entry.where] = piece
         return placed
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return 4 * self.context.n_tasks * sum(self.sizes)

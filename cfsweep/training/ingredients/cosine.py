@@ -7,10 +7,11 @@ import math
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Ingredient, Values
+from cfsweep.training.ingredients._base import Values
+from cfsweep.training.ingredients._pieces import RateByStep
 
 
-class Cosine(Ingredient):
+class Cosine(RateByStep):
     """Step s = 1..n of a task's n steps has the learning rate lr·(f + ½(1-f)(1 + cos(π(s-1)/n))), f = cosine_floor.
 
     That is eq. 5 with η_max = lr, η_min = f·lr, T_cur = s-1 and T_i = n; each task is one restart. As there, and in
@@ -22,7 +23,6 @@ class Cosine(Ingredient):
     """
 
     name = "cosine"
-    family = "schedule"
     summary = "the learning rate falls along a cosine within each task"
     paper = "Loshchilov & Hutter 2017, ICLR"
     hypers = (
@@ -30,9 +30,10 @@ class Cosine(Ingredient):
             "cosine_floor",
             "float",
             0.0,
-            "learning rate at the end of each task as a share of lr; 1 is off",
+            "learning rate at the end of each task as a share of lr",
             low=0.0,
             high=1.0,
+            off=1.0,
         ),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Ingredient, Values
-from cfsweep.training.layout import Layout
+from cfsweep.training.engine.layout import Layout
+from cfsweep.training.ingredients._base import Values
+from cfsweep.training.ingredients._pieces import RateByWeight
 
 
 def heights(layout: Layout) -> dict[str, int]:
@@ -26,7 +27,7 @@ def heights(layout: Layout) -> dict[str, int]:
     return found | dict.fromkeys(waiting, max(0, height - 1))
 
 
-class DiscriminativeLR(Ingredient):
+class DiscriminativeLR(RateByWeight):
     """The output layer learns with `lr`, and each layer below with `layer_lr_factor` times the rate of the one above
     it: η^(l-1) = η^l · factor, so a layer at height h has lr · factor^h. From the first task on, in every task.
 
@@ -38,7 +39,6 @@ class DiscriminativeLR(Ingredient):
     """
 
     name = "discriminative-lr"
-    family = "schedule"
     summary = "lower layers learn more slowly"
     paper = "Howard & Ruder 2018, ACL"
     hypers = (
@@ -46,13 +46,14 @@ class DiscriminativeLR(Ingredient):
             "layer_lr_factor",
             "float",
             1 / 2.6,
-            "learning rate of each layer as a share of that of the layer above it; 1 is off",
+            "learning rate of each layer as a share of that of the layer above it",
             low=0.0,
             low_open=True,
             high=1.0,
+            off=1.0,
         ),
     )
 
-    def weight_rates(self, like: Tensor, values: Values) -> Tensor:
+    def weight_rates(self, values: Values) -> Tensor:
         factor, layout = values["layer_lr_factor"], self.context.layout
-        return layout.spread({layer: factor**height for layer, height in heights(layout).items()})
+        return layout.expand_by_layer({layer: factor**height for layer, height in heights(layout).items()})

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from cfsweep.hypers import Hyper, Value
-from cfsweep.training.ingredients._base import Context, Ingredient, State, Values
+from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._base import Context, Settings, State, Values
+from cfsweep.training.ingredients._pieces import StopRule
 
 REASON = "packnet cuts and retrains at the end of a task, which a run that has stopped never reaches"
 
 
-class EarlyStopping(Ingredient):
+class EarlyStopping(StopRule):
     """After each epoch the validation accuracy on the current task is compared with the best so far in this task. A
     run whose accuracy has not risen above it for `patience` epochs in a row has finished the task. Stopped or not, it
     ends the task with the weights of its best epoch, the first of equals.
@@ -29,42 +28,41 @@ class EarlyStopping(Ingredient):
     """
 
     name = "early-stopping"
-    family = "schedule"
     summary = "a task ends when its validation accuracy no longer rises, with the best epoch's weights"
     paper = "Goodfellow et al. 2016, Deep Learning, algorithm 7.1; Prechelt 1998"
-    hypers = (Hyper("patience", "int", 3, "epochs without a new best accuracy that end the task; 0 is off", low=0),)
+    hypers = (Hyper("patience", "int", 3, "epochs without a new best score that end the task", low=0, off=0),)
     excludes = {"packnet": REASON}
 
-    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+    def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
-        self.epochs = int(settings["epochs"])
+        self._epochs = int(settings["epochs"])
 
-    def initial_state(self, like: Tensor) -> State:
-        return self._fresh(like)
+    def initial_state(self, theta: Tensor) -> State:
+        return self._fresh(theta)
 
     def n_checks(self, epochs: int) -> int:
         return epochs
 
     def check(
-        self, theta: Tensor, state: State, values: Values, accuracies: Tensor, task: int, number: int
+        self, theta: Tensor, state: State, values: Values, scores: Tensor, task: int, number: int
     ) -> tuple[Tensor, State, Tensor]:
         if number == 0:
             return theta, self._fresh(theta), torch.zeros((), dtype=torch.bool, device=theta.device)
-        risen = accuracies[task] > state["accuracy"]
+        risen = (scores[task] > state["score"]) | (number == 1)
         best = {
-            "accuracy": torch.where(risen, accuracies[task], state["accuracy"]),
+            "score": torch.where(risen, scores[task], state["score"]),
             "weights": torch.where(risen, theta, state["weights"]),
             "waited": torch.where(risen, 0, state["waited"] + 1),
         }
         patience = values["patience"]
-        finished = (patience > 0) & ((best["waited"] >= patience) | (number == self.epochs))
+        finished = (patience > 0) & ((best["waited"] >= patience) | (number == self._epochs))
         return torch.where(finished, best["weights"], theta), best, finished
 
     @staticmethod
     def _fresh(theta: Tensor) -> State:
-        """The first epoch is better than that, whatever its accuracy."""
+        """Before the first epoch, which is the best one so far whatever its score."""
         return {
-            "accuracy": torch.full((), -1.0, dtype=torch.float64, device=theta.device),
+            "score": torch.full((), -1.0, dtype=torch.float64, device=theta.device),
             "weights": theta.clone(),
             "waited": torch.zeros((), dtype=torch.int64, device=theta.device),
         }

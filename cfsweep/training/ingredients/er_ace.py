@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Batch, Indices, Ingredient, Memory, State, Values
+from cfsweep.training.ingredients._base import Context, Indices, Settings, Values
 from cfsweep.training.ingredients._buffer import reservoir
-from cfsweep.training.outputs import label_losses
+from cfsweep.training.ingredients._pieces import ActiveClasses, Buffer, Buffered, Drawn, ReplayLoss
 
 
-class ErAce(Ingredient):
+class ErAce(Buffered, ReplayLoss, ActiveClasses):
     """The loss L_ce(X_in, C_curr) + L_ce(X_bf, C_old ∪ C_curr): a new example X_in competes among the classes of its
-    own task, one recalled from the buffer among all seen. Each step recalls as many examples as a batch holds.
+    own task, one drawn from the buffer among all seen. Each step draws as many examples as a batch holds.
 
     The buffer of a task in training holds examples of this task too: without them nothing would ever set a new class
     against the old ones, and the latest task would stay unlearned. In class-il alone: in task-il each example competes
@@ -31,31 +31,30 @@ class ErAce(Ingredient):
     """
 
     name = "er-ace"
-    family = "rehearsal"
-    summary = "recalled examples compete among all classes, new ones among the new classes only (class-il only)"
+    summary = "drawn examples compete among all classes, new ones among the new classes only (class-il only)"
     paper = "Caccia et al. 2022, ICLR, arXiv 2104.05025"
-    hypers = (Hyper("er_ace_buffer", "int", 500, "examples kept; 0 is off", low=0, acts="later"),)
+    hypers = (Hyper("er_ace_buffer", "int", 500, "examples kept", low=0, off=0, takes_effect="later"),)
     scenarios = ("class-il",)
-    recalls_current = True
+    needs_classes = True
+    holds_current_task = True
 
-    def open_outputs(self, masks: Tensor, values: Values, task: int) -> Tensor:
-        own = self.context.own_outputs
-        current = (torch.arange(len(own), device=own.device) == task).unsqueeze(1)
-        return masks & (own | ~(current & (values["er_ace_buffer"] > 0)))
+    def __init__(self, context: Context, settings: Settings) -> None:
+        super().__init__(context, settings)
+        outputs, used = context.outputs, context.outputs.task_of >= 0
+        self._own = torch.zeros_like(outputs.masks[0])  # (T, n_outputs): what is right for some example of the task
+        self._own[outputs.task_of[used], outputs.labels[used]] = True
 
-    def recall_size(self, batch_size: int) -> int:
+    def active_classes(self, masks: Tensor, values: Values, task: int) -> Tensor:
+        current = (torch.arange(len(self._own), device=masks.device) == task).unsqueeze(1)
+        return masks & (self._own | ~(current & (values["er_ace_buffer"] > 0)))
+
+    def n_draws(self, batch_size: int) -> int:
         return batch_size
 
-    def recalled_loss(self, batch: Batch, state: State, values: Values) -> Tensor:
-        return label_losses(batch.now.logits, batch.labels, batch.mask).mean()
+    def replay_loss(self, drawn: Drawn, values: Values) -> Tensor:
+        return self.context.target.losses(drawn.logits, drawn.labels, drawn.mask).mean()
 
-    def reaches_old(self, values: Values) -> Tensor:
-        return values["er_ace_buffer"] > 0
-
-    def remember(
-        self, memory: Memory, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
-    ) -> Memory:
-        return reservoir(memory, examples, int(values["er_ace_buffer"]), rng)
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return len(memory.indices) * example_bytes
+    def update_buffer(
+        self, buffer: Buffer, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
+    ) -> Buffer:
+        return reservoir(buffer, examples, int(values["er_ace_buffer"]), rng)

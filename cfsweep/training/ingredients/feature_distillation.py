@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from cfsweep.hypers import Hyper, Value, layer_names
-from cfsweep.training.ingredients._base import Batch, Context, Ingredient, Memory, Sample, State, Values
+from cfsweep.hypers import Hyper, layer_names
+from cfsweep.training.ingredients._base import Context, Conventions, Settings, Values
+from cfsweep.training.ingredients._pieces import Comparison, Distillation
 
 
-class FeatureDistillation(Ingredient):
+class FeatureDistillation(Distillation):
     """Adds w·½·Σ_l mean_x ‖f_l(x) - f*_l(x)‖²: over the layers l and the examples x of the batch, with the features f_l
     of now and those f*_l of the network as it was at the end of the previous task. The squared distance sums over the
     features of a layer (for a convolution over channels and places), so a wide layer weighs more than a narrow one.
 
     Without names the layer is the input of the output layer, as in the less-forgetting method. That method also holds
-    the output layer still; here only outputs that are closed to the batch are held, as always, so where tasks share
+    the output layer still; here only outputs that are inactive for the batch are held, as always, so where tasks share
     outputs the output layer goes on learning. Hints from layers in between are those of FitNets, without the
     regressor, since old and new network have the same shape. Code that takes the mean over the d features too, and
     leaves out the ½, writes a weight λ for what is w = 2λ/d here.
@@ -28,43 +27,33 @@ class FeatureDistillation(Ingredient):
     """
 
     name = "feature-distillation"
-    family = "distillation"
     summary = "keeps the features of chosen layers near what they were before the task"
     paper = "Jung et al. 2016, arXiv 1607.00122"
     hypers = (
-        Hyper("feature_weight", "float", 0.01, "strength of the distillation; 0 is off", low=0.0, acts="later"),
+        Hyper("feature_weight", "float", 0.01, "strength of the distillation", low=0.0, off=0.0, takes_effect="later"),
         Hyper(
             "feature_layers",
             "choice",
             "",
             "the layers, such as body.1,body.3; without names the input of the output layer",
-            structural=True,
+            static=True,
             layers=True,
         ),
     )
-    penalty_convention = "0.5 * weight * squared distance of features, sum over features, mean over batch"
 
-    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+    def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
         self.layers = layer_names(str(settings["feature_layers"])) or ("",)
 
-    def initial_state(self, like: Tensor) -> State:
-        return {"old": torch.zeros_like(like)}
+    @staticmethod
+    def conventions(settings: Settings) -> Conventions:
+        return Conventions("0.5 * weight * squared distance of features, sum over features, mean over batch")
 
-    def teacher(self, state: State) -> Tensor:
-        return state["old"]
-
-    def loss(self, batch: Batch, state: State, values: Values, task: int) -> Tensor:
+    def distillation_loss(self, answers: Comparison, values: Values, task: int) -> Tensor:
         weight = values["feature_weight"]
         total = torch.zeros_like(weight)
         for layer in self.layers:
             # Off must stay exactly off, even where the features are so large that their square is infinite.
-            moved = (batch.now.features[layer] - batch.before.features[layer]).masked_fill(weight == 0, 0.0)
+            moved = (answers.now.features[layer] - answers.before.features[layer]).masked_fill(weight == 0, 0.0)
             total = total + moved.flatten(1).square().sum(-1).mean()
         return 0.5 * weight * total
-
-    def end_task(self, theta: Tensor, state: State, values: Values, task: int, sample: Sample) -> State:
-        return {"old": theta.clone()}
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return 4 * self.context.layout.size if values["feature_weight"] > 0 else 0

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Ingredient, State, Values
+from cfsweep.training.ingredients._base import State, Values
+from cfsweep.training.ingredients._pieces import StopRule
 from cfsweep.training.ingredients.early_stopping import REASON
 
 # The finer, the less is lost by going back one; but each look passes over the validation data of every task seen: with
@@ -14,7 +15,7 @@ from cfsweep.training.ingredients.early_stopping import REASON
 CHECKS = 20
 
 
-class ForgettingLimit(Ingredient):
+class ForgettingLimit(StopRule):
     """At 20 equally spaced moments of each task from the second on, the mean validation accuracy on the old tasks is
     compared with what it was when the task began. A run in which it has fallen by more than `forgetting_limit` has
     finished the task, and goes back to its weights at the last moment before, at which the limit still held: at worst
@@ -32,7 +33,6 @@ class ForgettingLimit(Ingredient):
     """
 
     name = "forgetting-limit"
-    family = "schedule"
     summary = "a task ends when accuracy on old tasks has fallen by more than a limit"
     paper = "cfsweep"
     hypers = (
@@ -40,26 +40,27 @@ class ForgettingLimit(Ingredient):
             "forgetting_limit",
             "float",
             0.05,
-            "by how much the mean validation accuracy on old tasks may fall within a task; 1 is off",
+            "by how much the mean validation score on old tasks may fall within a task",
             low=0.0,
             high=1.0,
-            acts="later",
+            off=1.0,
+            takes_effect="later",
         ),
     )
     excludes = {"packnet": REASON}
 
-    def initial_state(self, like: Tensor) -> State:
-        return {"start": torch.zeros((), dtype=torch.float64, device=like.device), "weights": like.clone()}
+    def initial_state(self, theta: Tensor) -> State:
+        return {"start": torch.zeros((), dtype=torch.float64, device=theta.device), "weights": theta.clone()}
 
     def n_checks(self, epochs: int) -> int:
         return CHECKS
 
     def check(
-        self, theta: Tensor, state: State, values: Values, accuracies: Tensor, task: int, number: int
+        self, theta: Tensor, state: State, values: Values, scores: Tensor, task: int, number: int
     ) -> tuple[Tensor, State, Tensor]:
         if task == 0:
             return theta, state, torch.zeros((), dtype=torch.bool, device=theta.device)
-        mean = accuracies[:task].mean()
+        mean = scores[:task].mean()
         start = mean if number == 0 else state["start"]
         # In the precision of the limit, so that a fall of just 0.01 is not more than 0.01.
         broken = (start - mean).to(torch.float32) > values["forgetting_limit"]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from cfsweep.errors import InputError
-from cfsweep.hypers import Hyper, Value, layer_names
-from cfsweep.training.ingredients._base import Context, Ingredient, State, Values
+from cfsweep.hypers import Hyper, layer_names
+from cfsweep.training.ingredients._base import Context, Settings, State, Values
+from cfsweep.training.ingredients._pieces import Partition
 
 
-class Freeze(Ingredient):
+class Freeze(Partition):
     """Task 0 trains the whole network; from task 1 on the first N layers, or layers of one's choice, do not move.
 
     A layer is a module with weights of its own, a norm too; they count in the order in which the network defines
@@ -28,7 +28,6 @@ class Freeze(Ingredient):
     """
 
     name = "freeze"
-    family = "partition"
     summary = "the lower layers stay as they are after the first task"
     paper = "Yosinski et al. 2014, arXiv 1411.1792"
     hypers = (
@@ -36,23 +35,24 @@ class Freeze(Ingredient):
             "freeze_depth",
             "int",
             1,
-            "layers frozen after task 0, counted from the input, the output layer never; 0 is off",
+            "layers frozen after task 0, counted from the input, the output layer never",
             low=0,
-            acts="later",
+            off=0,
+            takes_effect="later",
         ),
         Hyper(
             "freeze_layers",
             "choice",
             "",
             'layers frozen besides, with all beneath them, such as "body.1,body.3"; empty: none',
-            structural=True,
-            acts="later",
+            static=True,
+            takes_effect="later",
             layers=True,
         ),
     )
     excludes = {"packnet": "it would freeze the free weights that packnet leaves to later tasks"}
 
-    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+    def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
         layout = context.layout
         depths = {layer: float(depth) for depth, layer in enumerate(layout.layers)}
@@ -65,8 +65,8 @@ class Freeze(Ingredient):
                 )
             depths |= dict.fromkeys(chosen, -math.inf)
         depths[layout.head] = math.inf
-        self.depth = layout.spread({layer: torch.tensor(depth) for layer, depth in depths.items()})  # (P,)
+        self._depth = layout.expand_by_layer({layer: torch.tensor(depth) for layer, depth in depths.items()})  # (P,)
 
-    def trainable(self, state: State, values: Values, task: int, after_mid: bool) -> Tensor:
+    def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:
         frozen_below = values["freeze_depth"] if task > 0 else torch.full_like(values["freeze_depth"], -math.inf)
-        return self.depth.to(frozen_below.device) >= frozen_below
+        return self._depth.to(frozen_below.device) >= frozen_below

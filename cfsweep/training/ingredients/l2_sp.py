@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Ingredient, Memory, Sample, State, Values
+from cfsweep.training.ingredients._base import Conventions, Settings, State, Values
+from cfsweep.training.ingredients._pieces import Examples, Penalty
 
 
-class L2SP(Ingredient):
+class L2SP(Penalty):
     """Penalty ½·λ·Σ_j (θ_j - θ*_j)², with θ* the weights after the latest task; during the first there is none.
 
     What a penalty that knows which weights matter has to beat. The paper's second term, weight decay of a layer that
@@ -23,20 +22,19 @@ class L2SP(Ingredient):
     """
 
     name = "l2-sp"
-    family = "penalty"
     summary = "quadratic penalty toward old weights, the same for every weight"
     paper = "Li, Grandvalet & Davoine 2018, ICML, arXiv 1802.01483"
-    hypers = (Hyper("l2_sp_lambda", "float", 0.1, "strength of the penalty; 0 is off", low=0.0, acts="later"),)
-    penalty_convention = "0.5 * lambda * sum (theta - theta*)^2, latest weights"
+    hypers = (Hyper("l2_sp_lambda", "float", 0.1, "strength of the penalty", low=0.0, off=0.0, takes_effect="later"),)
 
-    def initial_state(self, like: Tensor) -> State:
-        return {"anchor": torch.zeros_like(like)}
+    @staticmethod
+    def conventions(settings: Settings) -> Conventions:
+        return Conventions("0.5 * lambda * sum (theta - theta*)^2, latest weights")
 
-    def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
-        return (theta - state["anchor"]).mul_(values["l2_sp_lambda"]).add_(gradient)
+    def initial_state(self, theta: Tensor) -> State:
+        return {"anchor": torch.zeros_like(theta)}
 
-    def end_task(self, theta: Tensor, state: State, values: Values, task: int, sample: Sample) -> State:
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        return (theta - state["anchor"]).mul_(values["l2_sp_lambda"])
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
         return {"anchor": theta.clone()}
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return 4 * self.context.layout.size if values["l2_sp_lambda"] > 0 else 0

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Batch, Ingredient, Memory, Sample, State, Values
-from cfsweep.training.outputs import masked_log_softmax
+from cfsweep.training.ingredients._base import Conventions, Settings, Values
+from cfsweep.training.ingredients._pieces import Comparison, Distillation
+from cfsweep.training.targets.classification import masked_log_softmax
 
 
-class LwF(Ingredient):
+class LwF(Distillation):
     """Adds α·T²·Σ_g H(softmax(z_g/T), softmax(ẑ_g/T)), the mean over the examples of the batch: z are the logits of
     the network as it was at the end of the previous task, ẑ those of now, H(p, q) = -Σ p log q, and g runs over the
     groups of old outputs. The cross-entropy H differs from the Kullback-Leibler divergence by a constant alone.
@@ -31,11 +30,10 @@ class LwF(Ingredient):
     """
 
     name = "lwf"
-    family = "distillation"
     summary = "keeps the old outputs' answers to the new examples as they were before the task"
     paper = "Li & Hoiem 2017, TPAMI 40(12)"
     hypers = (
-        Hyper("lwf_alpha", "float", 0.25, "strength of the distillation; 0 is off", low=0.0, acts="later"),
+        Hyper("lwf_alpha", "float", 0.25, "strength of the distillation", low=0.0, off=0.0, takes_effect="later"),
         Hyper(
             "lwf_temperature",
             "float",
@@ -43,41 +41,31 @@ class LwF(Ingredient):
             "what divides the logits; above 1 it softens the answers",
             low=0.0,
             low_open=True,
-            acts="later",
+            takes_effect="later",
         ),
     )
-    penalty_convention = "alpha * T^2 * sum over groups of old outputs of cross-entropy(old/T, now/T), mean over batch"
+    needs_classes = True
+    trains_old_outputs = True
 
-    def initial_state(self, like: Tensor) -> State:
-        return {"old": torch.zeros_like(like)}
+    @staticmethod
+    def conventions(settings: Settings) -> Conventions:
+        return Conventions(
+            "alpha * T^2 * sum over groups of old outputs of cross-entropy(old/T, now/T), mean over batch"
+        )
 
-    def teacher(self, state: State) -> Tensor:
-        return state["old"]
-
-    def loss(self, batch: Batch, state: State, values: Values, task: int) -> Tensor:
+    def distillation_loss(self, answers: Comparison, values: Values, task: int) -> Tensor:
         alpha, temperature = values["lwf_alpha"], values["lwf_temperature"]
         # Off must stay exactly off, even where logits are so large that 0 times them is no number.
-        now, before = (
-            answers.logits.masked_fill(alpha == 0, 0.0) / temperature for answers in (batch.now, batch.before)
-        )
-        kept = torch.stack([cross_entropy(before, now, group) for group in self.groups(task)])
+        now, before = (said.logits.masked_fill(alpha == 0, 0.0) / temperature for said in (answers.now, answers.before))
+        kept = torch.stack([cross_entropy(before, now, group) for group in self._groups(task)])
         return alpha * temperature.square() * kept.sum()
 
-    def groups(self, task: int) -> list[Tensor]:
+    def _groups(self, task: int) -> list[Tensor]:
         """The old outputs (n_outputs,) bool that answer together, while `task` is trained."""
-        masks = self.context.masks
+        masks = self.context.outputs.masks
         if self.context.scenario == "task-il":
             return [masks[0, old] for old in range(task)]
         return [masks[task - 1, 0]]
-
-    def reaches_old(self, values: Values) -> Tensor:
-        return values["lwf_alpha"] > 0
-
-    def end_task(self, theta: Tensor, state: State, values: Values, task: int, sample: Sample) -> State:
-        return {"old": theta.clone()}
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return 4 * self.context.layout.size if values["lwf_alpha"] > 0 else 0
 
 
 def cross_entropy(target: Tensor, logits: Tensor, group: Tensor) -> Tensor:

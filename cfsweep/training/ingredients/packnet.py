@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from cfsweep.errors import InputError
-from cfsweep.hypers import Hyper, Value
-from cfsweep.training.ingredients._base import Context, Ingredient, Memory, State, Values
+from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._base import Context, Settings, State, Values
+from cfsweep.training.ingredients._pieces import Cut, Partition, TaskWeights
 
 FREE = 32767  # owner of a weight that no task has taken yet
 SCHEDULES = ("constant", "equal")
@@ -34,7 +33,7 @@ def capacity_shares(rate: float, n_tasks: int, schedule: str = "constant") -> tu
     return (*((1 - rate) * rate**task for task in range(n_tasks)), rate**n_tasks)
 
 
-class PackNet(Ingredient):
+class PackNet(Partition, Cut, TaskWeights):
     """After most of a task's steps, the largest (1-p) of the free weights of each layer become the task's own; the
     other free weights are set to zero, and the rest of the steps retrains the own ones. Then they are frozen.
     The schedule `constant` is the paper's: p for every task, the last one too. In `equal` task k of T keeps 1/(T-k)
@@ -50,7 +49,6 @@ class PackNet(Ingredient):
     """
 
     name = "packnet"
-    family = "partition"
     summary = "iterative pruning: each task owns a share of the weights (task-il only)"
     paper = "Mallya & Lazebnik 2018, arXiv 1711.05769"
     hypers = (
@@ -58,11 +56,12 @@ class PackNet(Ingredient):
             "packnet_rate",
             "float",
             0.5,
-            "share of the free weights that each task gives up to later ones; 0 is off",
+            "share of the free weights that each task gives up to later ones",
             low=0.0,
             high=1.0,
             high_open=True,
-            acts="mid",
+            off=0.0,
+            takes_effect="cut",
         ),
         Hyper(
             "packnet_retrain_frac",
@@ -72,7 +71,7 @@ class PackNet(Ingredient):
             low=0.0,
             high=1.0,
             high_open=True,
-            structural=True,
+            static=True,
         ),
         Hyper(
             "packnet_schedule",
@@ -81,51 +80,56 @@ class PackNet(Ingredient):
             "how much of the free weights a task keeps: constant 1 - packnet_rate, equal 1/(number of tasks from this "
             "one on), so that all end with the same share; equal heeds packnet_rate only to be off at 0",
             choices=SCHEDULES,
-            structural=True,
+            static=True,
         ),
     )
     scenarios = ("task-il",)
+    needs_classes = True
 
-    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+    def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
         if len(context.output_tasks) == 0:
             raise InputError(
                 "packnet: each class must belong to one task, but two tasks of this stream share a class. "
                 "Give the classes of each task their own numbers."
             )
-        self.retrain_frac = float(settings["packnet_retrain_frac"])
-        self.equal = settings["packnet_schedule"] == "equal"
+        self._retrain_frac = float(settings["packnet_retrain_frac"])
+        self._equal = settings["packnet_schedule"] == "equal"
+        self._prunable = [entry for entry in context.layout.entries if entry.prunable]
 
-    def initial_state(self, like: Tensor) -> State:
-        owner = torch.zeros_like(like, dtype=torch.int16)
-        for entry in self.context.layout.entries:
-            if entry.prunable:
-                owner[entry.where] = FREE
-        tasks = torch.tensor(self.context.output_tasks, dtype=torch.int16, device=like.device)
+    def initial_state(self, theta: Tensor) -> State:
+        owner = torch.zeros_like(theta, dtype=torch.int16)
+        for entry in self._prunable:
+            owner[entry.where] = FREE
+        tasks = torch.tensor(self.context.output_tasks, dtype=torch.int16, device=theta.device)
         for where, task in self.context.layout.head_rows(tasks):
             owner[where] = task
         return {"owner": owner}
 
-    def trainable(self, state: State, values: Values, task: int, after_mid: bool) -> Tensor:
+    def kept(self, state: State) -> State:
+        """One byte per prunable weight names its owner; of all other weights the owner is known without."""
+        owners = [state["owner"][entry.where] for entry in self._prunable]
+        return {"owner": torch.cat([state["owner"][:0], *owners]).clamp(max=255).to(torch.uint8)}
+
+    def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:
         owner = state["owner"]
         mine = owner == task
-        return (mine if after_mid else mine | (owner == FREE)) | (values["packnet_rate"] == 0)
+        return (mine if after_cut else mine | (owner == FREE)) | (values["packnet_rate"] == 0)
 
-    def mid_frac(self) -> float:
-        return 1 - self.retrain_frac
+    def cut_frac(self) -> float:
+        return 1 - self._retrain_frac
 
-    def mid_task(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
+    def cut(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
         owner = state["owner"].clone()
-        kept_frac = 1 / (self.context.n_tasks - task) if self.equal else 1 - values["packnet_rate"]
-        for entry in self.context.layout.entries:
-            if entry.prunable:
-                owner[entry.where] = self._cut(theta[entry.where], owner[entry.where], kept_frac, task)
+        kept_frac = 1 / (self.context.n_tasks - task) if self._equal else 1 - values["packnet_rate"]
+        for entry in self._prunable:
+            owner[entry.where] = self._owners_after(theta[entry.where], owner[entry.where], kept_frac, task)
         on = values["packnet_rate"] > 0
         owner = torch.where(on, owner, state["owner"])
         return torch.where(on & (owner == FREE), 0.0, theta), {"owner": owner}
 
     @staticmethod
-    def _cut(weights: Tensor, owner: Tensor, kept_frac: Tensor | float, task: int) -> Tensor:
+    def _owners_after(weights: Tensor, owner: Tensor, kept_frac: Tensor | float, task: int) -> Tensor:
         """The owners of one layer after `task` took the largest round(kept_frac·free) of its free weights."""
         free = owner == FREE
         kept = torch.round(kept_frac * free.sum())
@@ -136,7 +140,3 @@ class PackNet(Ingredient):
     def weights_for(self, theta: Tensor, state: State, values: Values, task: int) -> Tensor:
         own = (state["owner"] <= task) | (values["packnet_rate"] == 0)
         return torch.where(own, theta, 0.0)
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        prunable = sum(e.stop - e.start for e in self.context.layout.entries if e.prunable)
-        return prunable if values["packnet_rate"] > 0 else 0  # one byte names the owner

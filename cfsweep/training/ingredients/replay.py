@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cfsweep.hypers import Hyper, Value
-from cfsweep.training.ingredients._base import Context, Indices, Ingredient, Memory
+from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._base import Context, Indices, Settings
 from cfsweep.training.ingredients._buffer import class_balanced, mixed_in, reservoir
+from cfsweep.training.ingredients._pieces import Buffer, MixedReplay
 
 
-class Replay(Ingredient):
+class Replay(MixedReplay):
     """A buffer of distinct training examples of finished tasks, and a fixed share ρ of each batch from it.
 
     The batch size stays what it is, so a run takes the same number of steps whatever ρ: the replayed examples take
@@ -28,7 +29,6 @@ class Replay(Ingredient):
     """
 
     name = "replay"
-    family = "rehearsal"
     summary = "a share of each mini-batch comes from a buffer of old examples"
     paper = "Chaudhry et al. 2019, arXiv 1902.10486"
     hypers = (
@@ -36,39 +36,37 @@ class Replay(Ingredient):
             "replay_ratio",
             "float",
             0.5,
-            "share of each mini-batch that is replayed; 0 is off",
+            "share of each mini-batch that is replayed",
             low=0.0,
             high=1.0,
             high_open=True,
-            acts="later",
+            off=0.0,
+            takes_effect="later",
         ),
-        Hyper("replay_buffer", "int", 500, "examples kept; 0 is off", low=0, acts="later"),
+        Hyper("replay_buffer", "int", 500, "examples kept", low=0, off=0, takes_effect="later"),
         Hyper(
             "replay_mode",
             "choice",
             "reservoir",
             "which examples are kept: a uniform sample of all so far, or equal shares of the classes",
             choices=("reservoir", "class-balanced"),
-            structural=True,
+            static=True,
         ),
     )
 
-    def __init__(self, context: Context, settings: Mapping[str, Value]) -> None:
+    def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
-        self.balanced = settings["replay_mode"] == "class-balanced"
+        self._balanced = settings["replay_mode"] == "class-balanced"
 
-    def rehearse(
-        self, order: Indices, batch_size: int, memory: Memory, values: Mapping[str, float], rng: np.random.Generator
+    def mix_in(
+        self, order: Indices, batch_size: int, buffer: Buffer, values: Mapping[str, float], rng: np.random.Generator
     ) -> Indices:
-        return mixed_in(order, batch_size, values["replay_ratio"], memory, rng)
+        return mixed_in(order, batch_size, values["replay_ratio"], buffer, rng)
 
-    def remember(
-        self, memory: Memory, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
-    ) -> Memory:
+    def update_buffer(
+        self, buffer: Buffer, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
+    ) -> Buffer:
         capacity = int(values["replay_buffer"]) if values["replay_ratio"] > 0 else 0
-        if self.balanced:
-            return class_balanced(memory, examples, self.context.classes, capacity, rng)
-        return reservoir(memory, examples, capacity, rng)
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return len(memory.indices) * example_bytes
+        if self._balanced:
+            return class_balanced(buffer, examples, self.context.classes, capacity, rng)
+        return reservoir(buffer, examples, capacity, rng)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Ingredient, Memory, Sample, State, Values
-from cfsweep.training.ingredients._quadratic import pulled
+from cfsweep.training.ingredients._base import Conventions, Settings, State, Values
+from cfsweep.training.ingredients._pieces import Examples, Penalty, StepObserver, TaskStart
+from cfsweep.training.ingredients._quadratic import quadratic_gradient
 
 
-class SI(Ingredient):
+class SI(Penalty, StepObserver, TaskStart):
     """Penalty c·Σ_j Ω_j (θ_j - θ*_j)², with θ* the weights after the latest task.
 
     ω_j = -Σ_steps g_j Δθ_j is a task's path integral: how much of the fall of the losses weight j brought about. g is
@@ -30,11 +29,10 @@ class SI(Ingredient):
     """
 
     name = "si"
-    family = "penalty"
     summary = "quadratic penalty toward old weights, weighted by what each did for the loss on its path"
     paper = "Zenke, Poole & Ganguli 2017, ICML, arXiv 1703.04200"
     hypers = (
-        Hyper("si_c", "float", 1.0, "strength of the penalty; 0 is off", low=0.0, acts="later"),
+        Hyper("si_c", "float", 1.0, "strength of the penalty", low=0.0, off=0.0, takes_effect="later"),
         Hyper(
             "si_damping",
             "float",
@@ -42,27 +40,30 @@ class SI(Ingredient):
             "bounds the importance of weights that hardly moved (the paper's xi)",
             low=0.0,
             low_open=True,
-            acts="later",
+            takes_effect="later",
         ),
     )
-    penalty_convention = "c * sum Omega (theta - theta*)^2, Omega summed over tasks and kept >= 0, latest weights"
 
-    def initial_state(self, like: Tensor) -> State:
-        zero = torch.zeros_like(like)
-        return {"importance": zero, "anchor": like.clone(), "path": zero, "moved": zero}
+    @staticmethod
+    def conventions(settings: Settings) -> Conventions:
+        return Conventions("c * sum Omega (theta - theta*)^2, Omega summed over tasks and kept >= 0, latest weights")
+
+    def initial_state(self, theta: Tensor) -> State:
+        zero = torch.zeros_like(theta)
+        return {"importance": zero, "anchor": theta.clone(), "path": zero, "moved": zero}
+
+    def kept(self, state: State) -> State:
+        return {"importance": state["importance"], "anchor": state["anchor"]}  # what the others leave is in Ω
 
     def start_task(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
         importance = state["importance"] + state["path"] / (state["moved"].square() + values["si_damping"])
         return theta, {**state, "importance": importance.clamp(min=0.0), "path": torch.zeros_like(theta)}
 
-    def gradient(self, gradient: Tensor, theta: Tensor, state: State, values: Values) -> Tensor:
-        return pulled(gradient, theta, state["anchor"], state["importance"], 2 * values["si_c"])
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        return quadratic_gradient(theta, state["anchor"], state["importance"], 2 * values["si_c"])
 
-    def after_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
+    def observe_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
         return {"path": state["path"] - gradient * (after - before)}
 
-    def end_task(self, theta: Tensor, state: State, values: Values, task: int, sample: Sample) -> State:
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
         return {**state, "anchor": theta.clone(), "moved": theta - state["anchor"]}
-
-    def stored_bytes(self, values: Mapping[str, float], memory: Memory, example_bytes: int) -> int:
-        return 2 * 4 * self.context.layout.size if values["si_c"] > 0 else 0  # Ω and θ*

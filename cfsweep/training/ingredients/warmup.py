@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Ingredient, Values
+from cfsweep.training.ingredients._base import Values
+from cfsweep.training.ingredients._pieces import RateByStep
 
 
-class Warmup(Ingredient):
+class Warmup(RateByStep):
     """In the first n = round(warmup_frac · steps) steps of each task the learning rate grows by a constant amount with
     each step, from lr/n to lr.
 
@@ -22,7 +23,6 @@ class Warmup(Ingredient):
     """
 
     name = "warmup"
-    family = "schedule"
     summary = "the learning rate grows linearly at the start of each task"
     paper = "Goyal et al. 2017, arXiv 1706.02677"
     hypers = (
@@ -30,10 +30,11 @@ class Warmup(Ingredient):
             "warmup_frac",
             "float",
             0.1,
-            "share of each task's steps in which the learning rate grows to lr; 0 is off",
+            "share of each task's steps in which the learning rate grows to lr",
             low=0.0,
             high=1.0,
             high_open=True,
+            off=0.0,
         ),
     )
 

@@ -19,6 +19,7 @@ from cfsweep.training.networks._own import own_network
 from cfsweep.training.networks.cnn import Cnn
 from cfsweep.training.networks.mlp import Mlp
 from cfsweep.training.networks.resnet import ResNet18Slim
+from cfsweep.training.plugins import installed, path_of
 
 __all__ = ["BuiltinNetwork", "build", "head_of", "registry", "unliftable_reason"]
 
@@ -56,9 +57,10 @@ def build(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: int) -
     'head'
     """
     if config.name not in registry:
-        if ":" in config.name:
-            return own_network(config, input_shape, n_outputs)
-        raise unknown("network", "network", config.name, registry)
+        path = path_of("networks", config.name)
+        if path is None:
+            raise unknown("network", "network", config.name, [*registry, *installed("networks")])
+        return own_network(config, path, input_shape, n_outputs)
     entry = registry[config.name]
     for name in config.args:
         if name not in entry.args:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from cfsweep.errors import first_line
 from cfsweep.training.networks.mlp import Mlp
-from cfsweep.training.streams._files import first_line
 
 _COPIES, _EXAMPLES = 2, 4
 # Batched and single kernels round differently (about 5e-7 in either norm); where rounding turns a ReLU over, the

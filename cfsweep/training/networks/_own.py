@@ -9,14 +9,13 @@ import torch
 from torch import nn
 
 from cfsweep.config import NetworkConfig
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, first_line
 from cfsweep.training.networks._head import head_of
-from cfsweep.training.streams._files import first_line
-from cfsweep.training.streams._own_code import current_folder_importable, own_function
+from cfsweep.training.plugins import current_folder_importable, imported
 
 
-def own_network(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-    """What `package.module:function`, called with `input_shape`, `n_outputs` and `config.args`, returns.
+def own_network(config: NetworkConfig, path: str, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    """What the function at `path`, `package.module:function`, returns for `input_shape`, `n_outputs` and `config.args`.
 
     Raises:
         InputError: the function is missing, raises, takes other arguments, or returns no module that maps
@@ -24,7 +23,7 @@ def own_network(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: 
     """
     where = f"network `{config.name}`"
     with current_folder_importable():
-        factory = own_function(config.name, where)
+        factory = imported(path, where)
         given: dict[str, Any] = {"input_shape": input_shape, "n_outputs": n_outputs, **config.args}
         try:
             inspect.signature(factory).bind(**given)

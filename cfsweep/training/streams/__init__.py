@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
+from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams._base import Indices, Stream, Task
 from cfsweep.training.streams._files import default_data_root
 from cfsweep.training.streams.digits import split_digits
@@ -48,7 +49,8 @@ registry: dict[str, BuiltinStream] = {
 def load_stream(config: StreamConfig) -> Stream:
     """The stream that `config` describes; equal for equal configs and data.
 
-    `config.name` is looked up as a built-in stream, then as a folder, then as `package.module:function`.
+    `config.name` is looked up as a built-in stream, then as a folder, then as the entry point of an installed package,
+    then as `package.module:function`.
 
     Raises:
         InputError: the name is unknown, a file is missing or damaged, or a setting does not fit the data.
@@ -61,8 +63,9 @@ def load_stream(config: StreamConfig) -> Stream:
         return registry[config.name].load(config)
     if Path(config.name).expanduser().is_dir():
         return from_folder(config)
-    if ":" in config.name:
-        return from_function(config)
+    path = path_of("streams", config.name)
+    if path is not None:
+        return from_function(config, path)
     if os.sep in config.name or config.name.startswith((".", "~")):
         raise InputError(f"{where}: there is no such folder. Check the path.")
-    raise unknown("--stream", "stream", config.name, registry)
+    raise unknown("--stream", "stream", config.name, [*registry, *installed("streams")])

@@ -30,6 +30,7 @@ class Stream:
 
     `x` is (n_examples, *input_shape), uint8 or float32; the network sees `(x - shift) * scale` in float32.
     `y` is (n_examples,) int64: the class's number in the whole stream. `files` maps each data file to its SHA-256.
+    `target` names what is to be learned of `y`, see `training.targets`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Stream:
     shift: float = 0.0
     scale: float = 1.0
     files: dict[str, str] = field(default_factory=dict)
+    target: str = "classification"
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -51,13 +51,3 @@ def sha256(path: Path) -> str:
     """The file's SHA-256 as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """The error's type and the first line of its message: what fits into one line for the user.
-
-    >>> first_line(ValueError("bad shape\\nmore"))
-    'ValueError: bad shape'
-    """
-    message = str(error).strip()
-    return f"{type(error).__name__}: {message.splitlines()[0]}" if message else type(error).__name__

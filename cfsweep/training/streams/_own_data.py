@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cfsweep.config import StreamConfig
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, first_line
 from cfsweep.training.streams._assemble import (
     Draft,
     Examples,
@@ -22,7 +22,6 @@ from cfsweep.training.streams._assemble import (
     with_test,
 )
 from cfsweep.training.streams._base import Stream
-from cfsweep.training.streams._files import first_line
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.config import StreamConfig
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, first_line
 from cfsweep.training.streams._assemble import DataSet, Examples
-from cfsweep.training.streams._files import data_root, first_line, require_files, sha256
+from cfsweep.training.streams._files import data_root, require_files, sha256
 
 IdxName = Literal["MNIST", "FashionMNIST"]
 CifarName = Literal["CIFAR10", "CIFAR100"]

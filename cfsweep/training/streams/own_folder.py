@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from cfsweep.config import StreamConfig
-from cfsweep.errors import InputError, unknown
+from cfsweep.errors import InputError, first_line, unknown
 from cfsweep.training.streams._assemble import refuse_args
 from cfsweep.training.streams._base import Stream
-from cfsweep.training.streams._files import first_line, sha256
+from cfsweep.training.streams._files import sha256
 from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
 
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")

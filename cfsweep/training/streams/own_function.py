@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from cfsweep.config import StreamConfig
-from cfsweep.errors import InputError, unknown
+from cfsweep.errors import InputError, first_line, unknown
+from cfsweep.training.plugins import current_folder_importable, imported
 from cfsweep.training.streams._assemble import Examples
 from cfsweep.training.streams._base import Stream
-from cfsweep.training.streams._files import first_line, sha256
-from cfsweep.training.streams._own_code import current_folder_importable, own_function
+from cfsweep.training.streams._files import sha256
 from cfsweep.training.streams._own_data import OwnTask, checked_examples, digest, own_stream
 
 
-def from_function(config: StreamConfig) -> Stream:
-    """The stream that the function `package.module:function`, called with `config.args`, returns.
+def from_function(config: StreamConfig, path: str) -> Stream:
+    """The stream that the function at `path`, `package.module:function`, called with `config.args`, returns.
 
     The function returns a list with one item per task. An item is a mapping with `train`, `test` and, if you like,
     `name`, or a tuple (train, test). Each part is a pair (x, y) of tensors or arrays, or a `torch.utils.data.Dataset`
@@ -36,7 +36,7 @@ def from_function(config: StreamConfig) -> Stream:
     """
     where = f"stream `{config.name}`"
     with current_folder_importable():
-        function = own_function(config.name, where)
+        function = imported(path, where)
         try:
             inspect.signature(function).bind(**config.args)
         except TypeError as error:

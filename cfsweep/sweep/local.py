@@ -1,0 +1,93 @@
+"""A sweep in this process: no Ray, one pack at a time, and a debugger works. `--workers 0` asks for it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from cfsweep.errors import InputError
+from cfsweep.sweep.broker import Broker
+from cfsweep.sweep.driver import Driver, PackJob
+from cfsweep.sweep.first_task_store import recur
+from cfsweep.sweep.interrupt import interruptible
+from cfsweep.sweep.pack_size import fits_on_gpu, most_runs, pack_size_beside_memory
+from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
+from cfsweep.sweep.worker import PackWorker, StepResult, hand_over
+
+T = TypeVar("T")
+
+
+@contextmanager
+def local_scheduler(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[Scheduler, T]]:
+    """The scheduler of this process, and what `work()` gives.
+
+    Raises:
+        InputError: an address is given.
+    """
+    if workers.address is not None:
+        raise InputError(f"--workers 0 trains in this process, but got --address {workers.address}. Leave one out.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker: a run gets the same bits in both, and two teams of threads are slower
+    try:
+        with interruptible() as interrupt:
+            yield LocalScheduler(interrupt, gpu=workers.gpus_each != 0), work()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class LocalScheduler:
+    """Trains `at_once` packs in turns, a task each, in this process."""
+
+    def __init__(self, interrupt: threading.Event, gpu: bool = True, at_once: int = 1) -> None:
+        self.interrupt, self.at_once = interrupt, at_once
+        self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        self.broker = Broker()
+
+    @property
+    def interrupted(self) -> bool:
+        return self.interrupt.is_set()
+
+    def capacity(self, plan: SweepPlan) -> Capacity:
+        size = pack_size_beside_memory(plan.config, plan.stream, on_gpu=self.device.type == "cuda")
+        if size is None:
+            most = most_runs(plan.config, self.at_once)
+            size = fits_on_gpu(plan.config, plan.hypers, plan.stream, share=1.0, most=most)
+        return Capacity(self.at_once, size)
+
+    def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
+        self.broker.open(str(plan.checkpoints))
+        driver.drop, driver.close = self.broker.drop, self.broker.close
+        active: deque[PackWorker] = deque()
+        while not (self.interrupted or driver.finished):
+            while len(active) < self.at_once and (job := driver.next_pack()):
+                active.append(self.worker_for(plan, driver, job))
+            on_change()
+            worker = active.popleft()
+            result = self.step(worker, driver)
+            if result is not None:
+                hand_over(driver, result)
+                print(result.trace, file=sys.stderr, end="")  # the whole of what the driver keeps in one line
+                if not result.done:
+                    active.append(worker)
+            driver.tick()
+        on_change()
+        driver.interrupted = self.interrupted
+        driver.commit()
+        if driver.complete:
+            self.broker.clear_first_tasks()
+
+    def worker_for(self, plan: SweepPlan, driver: Driver, job: PackJob) -> PackWorker:
+        """What is to train a pack."""
+        self.broker.put(job.pack_id, job.spec.to_dict(), driver.ended_runs(job))
+        first_tasks = self.broker.first_tasks if recur(plan.config.space, plan.hypers, plan.config.trials) else None
+        return PackWorker(job.pack_id, self.broker, plan.stream, self.device, plan.config.share_prefix, first_tasks)
+
+    def step(self, worker: PackWorker, driver: Driver) -> StepResult | None:
+        """Trains the next task of a pack; None if the driver has been told already how that ended."""
+        return worker.step()

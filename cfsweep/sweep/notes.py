@@ -1,0 +1,135 @@
+"""What a user should know before a sweep starts, though none of it is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cfsweep.config import Choices, Space, StudyConfig
+from cfsweep.hypers import Hyper
+from cfsweep.sweep.search.limits import BEST, MOST_ENDED
+from cfsweep.sweep.space import default_within
+from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
+from cfsweep.training.ingredients.packnet import capacity_shares
+
+LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
+REMEDIES = ("replay", "er-ace")  # of the ingredients that rehearse, those to advise in class-il
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What one setting of PackNet leaves to each task: `shares` (T + 1,) of the prunable weights, free ones last."""
+
+    label: str
+    shares: tuple[float, ...]
+
+    @property
+    def of_last_task(self) -> float:
+        return self.shares[-2]
+
+
+def notes(config: StudyConfig, hypers: Mapping[str, Hyper], n_tasks: int) -> tuple[str, ...]:
+    """One line for each thing about the study that its user should know."""
+    short_of_weights = capacity_note(capacities(config.space, hypers, n_tasks), n_tasks)
+    found = (rehearsal_note(config), short_of_weights, history_note(config.trials))
+    return tuple(note for note in found if note)
+
+
+def history_note(trials: int) -> str | None:
+    """Says that the sampler will not look at all trials; None for a study so short that it will."""
+    if trials <= MOST_ENDED:
+        return None
+    return (
+        f"{trials} trials: once more than {MOST_ENDED} have ended, TPE looks at the best {BEST} and the latest of the "
+        "others alone, so that its answers take no longer than before."
+    )
+
+
+def rehearsal_note(config: StudyConfig) -> str | None:
+    """Says that penalties do not save class-il where no old example is rehearsed; None if the study is no such case.
+
+    References:
+        van de Ven & Tolias 2019 (arXiv 1904.07734): in class-il penalties fail, and replay seems to be required.
+    """
+    if config.stream.scenario != "class-il":
+        return None
+    kinds = [ingredient_class(name) for name in config.space.ingredients]
+    penalties = [f"`{kind.name}`" for kind in kinds if issubclass(kind, Penalty)]
+    if not penalties or any(issubclass(kind, Buffered | Generator) for kind in kinds):
+        return None
+    remedies = " or ".join(f"`{name}`" for name in REMEDIES if name in registry)
+    return (
+        f"class-il with {' and '.join(penalties)} and no rehearsal: the outputs of old classes are never shown an old "
+        "example beside the new ones, so a penalty alone ends near what learning the last task alone gives. "
+        f"Add {remedies} to the ingredients."
+    )
+
+
+def capacities(space: Space, hypers: Mapping[str, Hyper], n_tasks: int) -> list[Capacity]:
+    """What each task will get at the study's rates: the fixed one, each choice, or a range's ends and its default.
+
+    The default as in trial 0: moved into the range. Empty if no trial can have PackNet on.
+    """
+    if "packnet" not in space.ingredients:
+        return []
+    labels = _rate_labels(space, hypers)
+    searched = space.search.get("packnet_schedule")
+    default = hypers["packnet_schedule"].default
+    schedules = searched.choices if isinstance(searched, Choices) else [space.fixed.get("packnet_schedule", default)]
+    found = []
+    if "constant" in schedules:
+        found += [Capacity(label, capacity_shares(rate, n_tasks)) for rate, label in labels.items()]
+    if "equal" in schedules and labels:
+        found.append(Capacity("schedule equal", capacity_shares(0.0, n_tasks, "equal")))
+    return found
+
+
+def _rate_labels(space: Space, hypers: Mapping[str, Hyper]) -> dict[float, str]:
+    """The rates to look at, those that are off left out, and how to call each."""
+    searched = space.search.get("packnet_rate")
+    if searched is None:
+        rates = {float(space.fixed.get("packnet_rate", hypers["packnet_rate"].default)): ""}
+    elif isinstance(searched, Choices):
+        rates = dict.fromkeys(map(float, searched.choices), "")
+    else:
+        default = float(default_within(searched, hypers["packnet_rate"]))
+        rates = {searched.low: " (low)", default: " (default)", searched.high: " (high)"}
+    return {rate: f"rate {rate:g}{place}" for rate, place in rates.items() if rate > 0}
+
+
+def capacity_note(found: Sequence[Capacity], n_tasks: int) -> str | None:
+    """Says which settings leave the last task less than `LEAST_SHARE`, and what would help; None if none does."""
+    short = [f"{percent(c.of_last_task)} at {c.label}" for c in found if c.of_last_task < LEAST_SHARE]
+    if not short:
+        return None
+    enough, equal = sufficient_rates(n_tasks), f"`packnet_schedule: equal` gives each task {percent(1 / n_tasks)}"
+    if enough:
+        remedy = f"`packnet_rate` from {enough[0]:g} to {enough[1]:g} leaves it {percent(LEAST_SHARE)} or more; {equal}"
+    else:
+        remedy = f"No `packnet_rate` leaves it {percent(LEAST_SHARE)} on so many tasks; {equal}"
+        remedy += "" if 1 / n_tasks >= LEAST_SHARE else ". If that is too few weights, take a larger network"
+    return f"packnet: of the prunable weights, the last of {n_tasks} tasks gets {', '.join(short)}. {remedy}."
+
+
+def sufficient_rates(n_tasks: int) -> tuple[float, float] | None:
+    """The lowest and the highest `packnet_rate`, in hundredths, that leave the last task `LEAST_SHARE` or more.
+
+    All rates between them do too: (1-p)·p^(T-1) rises up to p = (T-1)/T, and falls from there.
+
+    >>> sufficient_rates(5)
+    (0.6, 0.93)
+    >>> sufficient_rates(10) is None
+    True
+    """
+    hundredths = [k / 100 for k in range(1, 100)]
+    enough = [rate for rate in hundredths if capacity_shares(rate, n_tasks)[n_tasks - 1] >= LEAST_SHARE]
+    return (enough[0], enough[-1]) if enough else None
+
+
+def percent(share: float) -> str:
+    """`share` as a user reads it.
+
+    >>> percent(0.2), percent(0.03125), percent(1e-9), percent(0.0)
+    ('20 %', '3.12 %', 'under 0.01 %', '0 %')
+    """
+    return f"{100 * share:.3g} %" if share == 0 or share >= 1e-4 else "under 0.01 %"

@@ -1,0 +1,218 @@
+"""Ray, on this machine or on a cluster that is up, with workers that are warm when the first pack comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cfsweep.errors import InputError
+from cfsweep.sweep.interrupt import interruptible
+from cfsweep.sweep.ray_backend.ray_internals import (
+    bare_node,
+    drop_environments_of_trials,
+    gpus_here,
+    refuse_silence,
+    workers_that_load,
+)
+from cfsweep.sweep.scheduler import Workers
+
+# Tune is a disposable scheduler here: no log files per trial, no signal handler of its own, no reports of its own.
+_TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# One thread per worker. MKL's matrix products are to round alike wherever their operands lie in memory: then a run in a
+# pack gets the bits that it gets alone, at no cost that could be measured (docs/log.md). The allocator keeps the step's
+# large buffers instead of giving them back to the kernel and faulting every page in again.
+_WORKER_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MKL_CBWR": "AUTO,STRICT",
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+}
+NAMESPACE = "cfsweep"
+SHOWS_AT_ONCE_S = 0.1
+NOT_FOR_PACKS = "CFSWEEP_NOT_FOR_PACKS"  # in the environment of a process that trains nothing
+OURS = ("cfsweep", "analysis", "search_spaces")  # packages that a cluster has installed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Up:
+    """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name."""
+
+    interrupt: threading.Event
+    broker: Any
+    broker_name: str
+
+
+@contextmanager
+def connected(workers: Workers) -> Iterator[Up]:
+    """Ray is up within it, with an empty broker; on this machine the workers are loading what a pack needs.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    with connected_beside(workers, lambda: None) as (up, _):
+        yield up
+
+
+@contextmanager
+def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[Up, T]]:
+    """`connected`, and what `work()` gives, which is done in a thread while Ray starts here; or before a cluster is
+    joined, which has to be told of the code that it has loaded.
+
+    Raises:
+        InputError: no cluster answers at the address.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
+    """
+    os.environ.update(_TUNE_SETTINGS)
+    import ray  # not in both threads at once
+
+    with interruptible() as interrupt, ThreadPoolExecutor(1) as beside:
+        # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        doing = beside.submit(work)
+        if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
+            doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
+        try:
+            # In this thread: what Ray starts ends with the thread that started it.
+            connect(workers)
+            available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            refuse_missing_gpus(workers, available)
+            # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
+            with interruptible(interrupt):
+                up = Up(interrupt, *_start_broker())
+                if workers.address is None:
+                    drop_environments_of_trials()
+                done = doing.result()
+                if interrupt.is_set():
+                    raise KeyboardInterrupt
+                yield up, done
+        finally:
+            ray.shutdown()
+
+
+def connect(workers: Workers) -> None:
+    """Starts Ray here with a processor for each worker, or joins the cluster at their address.
+
+    Raises:
+        InputError: no cluster answers.
+    """
+    import ray
+
+    here = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    environment = {**_WORKER_SETTINGS, "PYTHONPATH": here}
+    options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "error"}
+    address = workers.address
+    if address is None:
+        # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,
+        # and would start processes ahead of need that no worker could use.
+        os.environ.update(environment)
+        with bare_node():
+            # A cluster named by the environment would be joined silently otherwise.
+            ray.init(
+                address="local",
+                num_cpus=workers_here(workers),
+                include_dashboard=False,
+                **workers_that_load("cfsweep.sweep.ray_backend.preload"),
+                **options,
+            )
+        return
+    remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
+    try:
+        refuse_silence(address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({_short(error)}). {remedy}") from error
+    code = [str(path) for path in own_code(Path.cwd())]
+    try:
+        ray.init(address=address, runtime_env={"env_vars": _WORKER_SETTINGS, "py_modules": code}, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
+        raise InputError(
+            f"--address {address}: the Ray cluster cannot be joined{sent} ({_short(error)}). {remedy}"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def own_code(folder: Path) -> list[Path]:
+    """The packages and modules in `folder` that this process has imported: networks, streams and ingredients of the
+    user's own, and what they need. Whatever is installed is left out, and so is cfsweep."""
+    found = set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        top = name.partition(".")[0]
+        if file and top not in OURS and Path(file).is_relative_to(folder):
+            place = folder / Path(file).relative_to(folder).parts[0]
+            if place.stem == top and "site-packages" not in Path(file).parts:
+                found.add(place)
+    return sorted(found)
+
+
+def _start_broker() -> tuple[Any, str]:
+    """The broker's actor, on this machine, and its name; its process is only starting."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from cfsweep.sweep.ray_backend.broker_actor import BrokerActor
+
+    node = ray.get_runtime_context().get_node_id()
+    name = f"broker-{node}-{os.getpid()}"
+    broker = BrokerActor.options(
+        name=name,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        runtime_env={"env_vars": {NOT_FOR_PACKS: "1"}},
+    )
+    return broker.remote(), name
+
+
+def workers_here(workers: Workers) -> int:
+    """How many workers this machine is to have: Ray starts so many processes ahead."""
+    return worker_resources(workers, {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus_here())})[0]
+
+
+def refuse_missing_gpus(workers: Workers, available: Mapping[str, float]) -> None:
+    """A cluster may still bring GPUs up; this machine will not, and Ray would wait for them.
+
+    Raises:
+        InputError: a worker is to have more GPUs than there are here.
+    """
+    if workers.address is None and (workers.gpus_each or 0) > available.get("GPU", 0):
+        raise InputError(
+            f"--gpus-per-worker {workers.gpus_each:g}: this machine has {available.get('GPU', 0):g} GPUs that Ray can "
+            "see. Lower it, or leave it out."
+        )
+
+
+def worker_resources(workers: Workers, available: Mapping[str, float]) -> tuple[int, dict[str, float]]:
+    """How many workers, and what each takes, given what Ray has.
+
+    >>> worker_resources(Workers(), {"CPU": 16.0, "GPU": 2.0})
+    (2, {'CPU': 1, 'GPU': 1.0})
+    >>> worker_resources(Workers(gpus_each=0.0), {"CPU": 16.0, "GPU": 2.0})
+    (16, {'CPU': 1})
+    """
+    gpus = workers.gpus_each if workers.gpus_each is not None else float(available.get("GPU", 0) >= 1)
+    each: dict[str, float] = {"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1}
+    fits = min(int(available.get(name, 0) / amount) for name, amount in each.items())
+    return workers.count or max(1, fits), each

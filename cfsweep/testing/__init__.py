@@ -1,0 +1,22 @@
+"""For the tests of whoever writes an ingredient: does it do what every ingredient must do?
+
+    from cfsweep.testing import check_ingredient
+    from my_package.penalties import MyPenalty
+
+    def test_my_penalty() -> None:
+        check_ingredient(MyPenalty)
+
+A failing check says which of them. With `twin=MyPlainLoop`, a `PlainLoop` that does the same to one model in the most
+obvious way, its weights and answers are compared too.
+"""
+
+import os
+
+# As on a worker of a sweep, where a run gets the bits in a pack that it gets alone; before torch is loaded.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+from cfsweep.testing.ingredients import CHECKS, check_ingredient
+from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream, values_of
+from cfsweep.testing.plain import PlainLoop
+
+__all__ = ["CHECKS", "CNN", "MLP", "PlainLoop", "check_ingredient", "finish", "make_pack", "small_stream", "values_of"]

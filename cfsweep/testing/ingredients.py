@@ -1,0 +1,381 @@
+"""What every ingredient must do, as one check each. Together they take a few seconds for an ingredient.
+
+An ingredient is given by its class, or by the name or import path that a space calls it by.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from cfsweep.config import SCENARIOS, Scenario
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.testing.packs import (
+    CNN,
+    MLP,
+    assert_equal,
+    assert_same,
+    finish,
+    make_pack,
+    off_values,
+    outcomes,
+    path_to,
+    small_stream,
+    values_of,
+    variants,
+    varied_runs,
+    weights,
+)
+from cfsweep.testing.plain import PlainLoop
+from cfsweep.training.engine.randomness import generator
+from cfsweep.training.ingredients import (
+    ActiveClasses,
+    Answers,
+    Buffered,
+    Comparison,
+    Consolidation,
+    Cut,
+    Distillation,
+    Drawn,
+    Examples,
+    Generator,
+    Ingredient,
+    MixedReplay,
+    Partition,
+    Penalty,
+    Projection,
+    RateByStep,
+    RateByWeight,
+    ReplayLoss,
+    StepObserver,
+    StopRule,
+    TaskStart,
+    TaskWeights,
+    ingredient_class,
+)
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import RunSpec
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+NETWORKS = (MLP, CNN)
+
+
+def check_ingredient(kind: type[Ingredient] | str, twin: type[PlainLoop] | None = None, **given: Value) -> None:
+    """Makes every check of `CHECKS`, and with a `twin`, which does the same to one model in the most obvious way, that
+    the two agree. `given` are hyperparameters for the comparison with the twin.
+
+    Raises:
+        AssertionError: a check fails; the note tells which one.
+    """
+    name = kind if isinstance(kind, str) else path_to(kind)
+    for check in CHECKS:
+        try:
+            check(name)
+        except Exception as error:
+            error.add_note(f"the ingredient `{name}` fails the check `{check.__name__}`: {check.__doc__}")
+            raise
+    if twin is not None:
+        agrees_with_its_twin(name, twin, **given)
+
+
+def knows_its_scenarios(name: str) -> None:
+    """In a scenario that it does not know it is refused in one line."""
+    kind = ingredient_class(name)
+    for scenario in SCENARIOS:
+        if scenario not in kind.scenarios:
+            said = _refusal(name, scenario)
+            assert said is not None, f"it was not refused in {scenario}"
+            assert f"`{kind.name}` works in" in said
+            assert f"scenario={scenario}" in said
+            assert "\n" not in said
+
+
+def same_seed_gives_the_same_bits(name: str) -> None:
+    """The same seed gives the same matrix and weights, in all scenarios, with all optimizers and choices."""
+    kind = ingredient_class(name)
+    for scenario, optimizer, variant in itertools.product(kind.scenarios, OPTIMIZERS, variants(kind)):
+        given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01, **variant}
+        one, two = (finish(make_pack(small_stream(), (name,), scenario=scenario, curves=2, **given)) for _ in range(2))
+        assert_same(one, two)
+        record = one.records[0]
+        assert record.failure is None
+        assert np.shape(record.validation) == np.shape(record.test) == (4, 3)
+        assert torch.isfinite(weights(one)).all()
+
+
+def a_restored_run_continues_bitwise(name: str) -> None:
+    """A pack that is stored and restored before each task gives the bits of one that is not."""
+    stream = small_stream()
+    for network in NETWORKS:
+        for variant in variants(ingredient_class(name)) if network is MLP else [{}]:
+            runs = varied_runs((name,), 4, **variant)
+            whole = finish(make_pack(stream, (name,), runs, network=network, curves=1))
+            pack = make_pack(stream, (name,), runs, network=network, curves=1)
+            for _ in stream.tasks:
+                pack = _restored(pack)
+                pack.train_next_task()
+            assert_same(_restored(pack), whole)
+
+
+def off_is_naive(name: str) -> None:
+    """At each value that switches it off, it is plain training, to the last bit, and stores nothing."""
+    kind = ingredient_class(name)
+    offs = off_values(kind)
+    assert offs, "some hyperparameter must have an `off`"
+    for scenario, off, optimizer in itertools.product(kind.scenarios, offs, OPTIMIZERS):
+        given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01}
+        naive = finish(make_pack(small_stream(), scenario=scenario, **given))
+        switched_off = finish(make_pack(small_stream(), (name,), scenario=scenario, **given, **off))
+        assert_same(naive, switched_off)
+        assert naive.records[0].stored_bytes == 0
+
+
+def on_is_not_naive(name: str) -> None:
+    """With its defaults it changes the weights; and it stores bytes if it keeps state or examples."""
+    kind = ingredient_class(name)
+    scenario = kind.scenarios[-1]  # of several that in which most is forgotten
+    naive = finish(make_pack(small_stream(), scenario=scenario))
+    on = finish(make_pack(small_stream(), (name,), scenario=scenario))
+    assert not torch.equal(weights(naive), weights(on))
+    (ingredient,) = on.context.ingredients
+    keeps = issubclass(kind, Buffered) or bool(ingredient.kept(_row(on.stack.states[kind.name])))
+    assert (on.records[0].stored_bytes > 0) == keeps
+
+
+def alone_is_as_in_a_pack_of_8(name: str) -> None:
+    """A run comes to the same alone as among others."""
+    for network in NETWORKS:
+        runs = varied_runs((name,), 8)
+        together = finish(make_pack(small_stream(), (name,), runs, network=network))
+        for k, run in enumerate(runs):
+            alone = finish(make_pack(small_stream(), (name,), (run,), network=network))
+            _assert_nearly_the_same(alone, together, k)
+
+
+def sharing_the_first_task_changes_nothing(name: str) -> None:
+    """Runs that share the weights of the first task come to what they come to apart."""
+    runs = varied_runs((name,), 6)
+    shared, apart = (finish(make_pack(small_stream(), (name,), runs, share_first_task=s)) for s in (True, False))
+    assert outcomes(shared) == outcomes(apart)
+    torch.testing.assert_close(weights(shared), weights(apart), rtol=1e-3, atol=1e-4)
+
+
+def a_dropped_neighbour_changes_nothing(name: str) -> None:
+    """The others go on as if a run that is dropped had never been there."""
+    stream, runs = small_stream(), varied_runs((name,), 6)
+    whole = finish(make_pack(stream, (name,), runs))
+    for gone, after in (({0}, 1), ({1, 4}, 1), ({2, 3}, 2), ({5}, 0)):
+        pack = make_pack(stream, (name,), runs)
+        for _ in range(after):
+            pack.train_next_task()
+        pack.drop(runs[i].key for i in gone)
+        finish(pack)
+        kept = [i for i in range(6) if i not in gone]
+        assert pack.stack.alive == kept
+        assert [outcomes(pack)[i] for i in kept] == [outcomes(whole)[i] for i in kept]
+        assert_equal(weights(pack), weights(whole)[kept])
+
+
+def a_kept_optimizer_is_restored_and_knows_no_neighbour(name: str) -> None:
+    """The same holds where the optimizer goes on from task to task."""
+    stream, runs = small_stream(), varied_runs((name,), 4, optimizer_state="kept")
+    together, broken = finish(make_pack(stream, (name,), runs)), make_pack(stream, (name,), runs)
+    while not broken.done:
+        broken.train_next_task()
+        broken = _restored(broken)
+    assert_same(broken, together)
+    for k, run in enumerate(runs):
+        _assert_nearly_the_same(finish(make_pack(stream, (name,), (run,))), together, k)
+
+
+def state_moves_with_its_run(name: str) -> None:
+    """Weights, state and buffers stay with their run when rows are forked or dropped."""
+    kind, runs = ingredient_class(name).name, varied_runs((name,), 6)
+    pack = make_pack(small_stream(), (name,), runs)
+    pack.train_next_task()
+    theta = weights(pack)
+    states = [{k: v[row] for k, v in pack.stack.states[kind].items()} for row in pack.stack.row_of]
+    buffers = [pack.stack.buffers[kind][row] for row in pack.stack.row_of]
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: pack.stack.fork_rows("later"),
+        lambda: pack.drop([runs[3].key]),
+        lambda: pack.drop([(0, 0)]),
+    )
+    for act in acts:
+        act()
+        for k, row in zip(pack.stack.alive, pack.stack.row_of, strict=True):
+            assert torch.equal(pack.stack.theta[row], theta[k])
+            assert all(torch.equal(v[row], states[k][n]) for n, v in pack.stack.states[kind].items())
+            assert np.array_equal(pack.stack.buffers[kind][row].indices, buffers[k].indices)
+            assert np.array_equal(pack.stack.buffers[kind][row].logits, buffers[k].logits)
+            assert pack.stack.representatives[row].numbers == runs[k].numbers
+    assert pack.stack.alive == [1, 2, 4, 5]
+
+
+def functions_of_tensors_are_pure(name: str) -> None:
+    """Called twice a method gives the same, and it changes none of its arguments."""
+    pack = make_pack(small_stream(), (name,))
+    pack.train_next_task()
+    (ingredient,) = pack.context.ingredients
+    theta, state = pack.stack.theta[0].clone(), _row(pack.stack.states[ingredient.name])
+    values = _row(pack.stack.values_of(ingredient))
+    noise, examples = torch.randn_like(theta), some_examples(pack)
+    compared, drawn = some_answers(pack, examples)
+    scores = torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64)
+    masks = pack.context.outputs.masks[1]
+    tensors: tuple[Any, ...] = (theta, state, values, noise, examples, compared, drawn, scores, masks)
+    before = pytree.tree_map(torch.clone, tensors)
+    for call in _calls(ingredient, theta, state, values, noise, examples, compared, drawn, scores, masks):
+        with torch.no_grad():
+            once, again = call(), call()
+        assert all(map(torch.equal, pytree.tree_leaves(once), pytree.tree_leaves(again)))
+        unchanged = map(torch.equal, pytree.tree_leaves(tensors), pytree.tree_leaves(before))
+        assert all(unchanged), "a method modified one of its arguments"
+
+
+def buffers_are_pure(name: str) -> None:
+    """A new buffer leaves the old one as it was, and a mixed order has as many examples as the order."""
+    stream = small_stream()
+    pack = make_pack(stream, (name,))
+    pack.train_next_task()
+    (ingredient,) = pack.context.ingredients
+    buffer, numbers = pack.stack.buffers[ingredient.name][0], pack.spec.runs[0].numbers
+    kept, examples = buffer.indices.copy(), stream.tasks[1].train.copy()
+    if isinstance(ingredient, MixedReplay):
+        mixed = ingredient.mix_in(examples, 5, buffer, numbers, generator(0, "mix"))
+        assert mixed.shape == examples.shape
+    if isinstance(ingredient, Buffered):
+        ingredient.update_buffer(buffer, examples, numbers, generator(0, "buffer"))
+    assert np.array_equal(buffer.indices, kept)
+    assert np.array_equal(examples, stream.tasks[1].train)
+
+
+CHECKS: tuple[Callable[[str], None], ...] = (
+    knows_its_scenarios,
+    same_seed_gives_the_same_bits,
+    a_restored_run_continues_bitwise,
+    off_is_naive,
+    on_is_not_naive,
+    alone_is_as_in_a_pack_of_8,
+    sharing_the_first_task_changes_nothing,
+    a_dropped_neighbour_changes_nothing,
+    a_kept_optimizer_is_restored_and_knows_no_neighbour,
+    state_moves_with_its_run,
+    functions_of_tensors_are_pure,
+    buffers_are_pure,
+)
+
+
+def agrees_with_its_twin(name: str, twin: type[PlainLoop], **given: Value) -> None:
+    """A pack and the plain loop end with the same weights (within 2e-5) and the same accuracies, in all scenarios that
+    the ingredient knows; and both with other weights than plain training.
+
+    Raises:
+        AssertionError: they do not.
+    """
+    stream = small_stream(n_train=40)
+    for scenario in ingredient_class(name).scenarios:
+        run = RunSpec(0, 5, values_of((name,), **{"epochs": 2, **given}))
+        plain = twin(stream, run, scenario, MLP)
+        pack = finish(make_pack(stream, (name,), (run,), scenario))
+        assert plain.train() == pack.records[0].test, f"the accuracies differ in {scenario}"
+        torch.testing.assert_close(pack.stack.theta[0], plain.theta(), rtol=0, atol=2e-5)
+        base = {key: value for key, value in run.values.items() if key in values_of(())}
+        naive = finish(make_pack(stream, (), (replace(run, values=base),), scenario))
+        assert (plain.theta() - naive.stack.theta[0]).abs().max() > 1e-3, "the ingredient has to have a say"
+
+
+def some_examples(pack: Pack) -> Examples:
+    """Seven examples of the second task, as `consolidate` sees them."""
+    context = pack.context
+    indices = torch.from_numpy(pack.stream.tasks[1].train[:7])
+    mask = context.outputs.masks[1][context.outputs.task_of[indices]]
+    n_noise = max((i.n_noise() for i in context.timeline.consolidations), default=0)
+    uniform = torch.linspace(0, 0.99, 7)
+    return Examples(context.store[indices], context.outputs.labels[indices], mask, uniform, torch.randn(7, n_noise))
+
+
+def some_answers(pack: Pack, examples: Examples) -> tuple[Comparison, Drawn]:
+    """Answers of the network to these examples, and of another one."""
+    context = pack.context
+    layers = [name for i in context.timeline.distillations for name in i.layers]
+
+    def answers(theta: Tensor) -> Answers:
+        parameters = context.layout.unflatten(theta[:1])
+        logits, features = context.lifted.answers(parameters, examples.x.unsqueeze(0), layers)
+        return Answers(logits[0], {name: feature[0] for name, feature in features.items()})
+
+    now, before = answers(pack.stack.theta), answers(pack.stack.theta + 0.1)
+    return (
+        Comparison(examples.labels, examples.mask, now, before),
+        Drawn(examples.labels, examples.mask, now.logits, before.logits),
+    )
+
+
+def _calls(
+    ingredient: Ingredient,
+    theta: Tensor,
+    state: dict[str, Tensor],
+    values: dict[str, Tensor],
+    noise: Tensor,
+    examples: Examples,
+    compared: Comparison,
+    drawn: Drawn,
+    scores: Tensor,
+    masks: Tensor,
+) -> Iterable[Callable[[], Any]]:
+    """Each method of the ingredient's pieces that takes tensors, with arguments."""
+    i: Any = ingredient
+    by_piece: dict[type[Ingredient], Callable[[], Any]] = {
+        TaskStart: lambda: i.start_task(theta, state, values, 1),
+        Consolidation: lambda: i.consolidate(theta, state, values, 1, examples),
+        Penalty: lambda: i.gradient(theta, state, values),
+        StepObserver: lambda: i.observe_step(noise, theta, theta + noise, state, values),
+        Generator: lambda: i.generate(theta, state, values, 1, examples.noise),
+        ReplayLoss: lambda: i.replay_loss(drawn, values),
+        Projection: lambda: i.project(noise, theta, values),
+        ActiveClasses: lambda: i.active_classes(masks, values, 1),
+        Distillation: lambda: i.distillation_loss(compared, values, 1),
+        RateByStep: lambda: i.rate(values, 2, 9),
+        RateByWeight: lambda: i.weight_rates(values),
+        Partition: lambda: i.trainable(state, values, 1, False),
+        Cut: lambda: i.cut(theta, state, values, 1),
+        TaskWeights: lambda: i.weights_for(theta, state, values, 0),
+        StopRule: lambda: i.check(theta, state, values, scores, 1, 1),
+        Ingredient: lambda: (i.initial_state(theta), i.kept(state), i.is_on(values)),
+    }
+    return [call for piece, call in by_piece.items() if isinstance(ingredient, piece)]
+
+
+def _refusal(name: str, scenario: Scenario) -> str | None:
+    """Why a pack cannot be made in a scenario, or None if it can."""
+    try:
+        make_pack(small_stream(), (name,), scenario=scenario)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first of several rows."""
+    return {name: value[0].clone() for name, value in stacked.items()}
+
+
+def _restored(pack: Pack) -> Pack:
+    restored = Pack.restore(pack.checkpoint(), pack.stream)
+    assert restored is not None
+    return restored
+
+
+def _assert_nearly_the_same(alone: Pack, together: Pack, k: int) -> None:
+    """For products as small as here torch has kernels of its own, and chooses by the size of the whole batch."""
+    assert outcomes(alone)[0] == outcomes(together)[k]
+    torch.testing.assert_close(weights(alone)[0], weights(together)[k], rtol=1e-3, atol=1e-4)

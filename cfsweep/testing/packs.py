@@ -1,0 +1,182 @@
+"""A small stream, and packs on it that train in a moment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
+from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper, Value
+from cfsweep.training.ingredients import Ingredient, hypers_of, ingredient_class
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
+from cfsweep.training.streams import Stream, Task
+
+SHAPE = (1, 6, 6)
+MLP = NetworkConfig(name="mlp", args={"hidden": [12, 9]})
+CNN = NetworkConfig(name="cnn", args={"hidden": 8})
+
+_HAS_MKL: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+# Whether matrix products round alike wherever their operands lie in memory, as they do on a sweep's workers.
+EXACT = _HAS_MKL and os.environ.get("MKL_CBWR", "").endswith(",STRICT")
+
+# Where a default is made for real streams.
+SMALL: dict[str, Value] = {
+    "epochs": 3,
+    "batch_size": 5,
+    "lr": 0.01,
+    "ewc_examples": 7,
+    "mas_examples": 7,
+    "replay_buffer": 9,
+    "er_ace_buffer": 9,
+    "der_buffer": 9,
+    "a_gem_buffer": 9,
+    "generative_epochs": 2,
+    "generative_hidden": 8,
+    "generative_latent": 3,
+    "adapter_width": 3,
+    "patience": 1,
+}
+
+
+def small_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: int = 0) -> Stream:
+    """Images (1, 6, 6) around one random point per class; `n_train` training examples per task, 8 of test, 6 of
+    validation."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(n_tasks * n_classes, *SHAPE))
+    x, y, tasks, at = [], [], [], 0
+    for number in range(n_tasks):
+        classes = tuple(range(number * n_classes, (number + 1) * n_classes))
+        n = n_train + 14
+        labels = np.resize(classes, n)
+        x.append(centres[labels] + rng.normal(size=(n, *SHAPE)))
+        y.append(labels)
+        train, validation, test = np.split(np.arange(at, at + n), [n_train, n_train + 6])
+        tasks.append(Task(str(number), classes, train, validation, test))
+        at += n
+    images = torch.from_numpy(np.concatenate(x)).to(torch.float32)
+    return Stream("small", images, torch.from_numpy(np.concatenate(y)), tuple(tasks), shift=0.1, scale=0.9)
+
+
+def path_to(kind: type[Ingredient]) -> str:
+    """What a space calls an ingredient: its name if it is built in, else its import path."""
+    try:
+        if ingredient_class(kind.name) is kind:
+            return kind.name
+    except InputError:
+        pass
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def values_of(ingredients: tuple[str, ...], **given: Value) -> dict[str, Value]:
+    """All hyperparameters of a trial: small defaults, then `given`."""
+    hypers = hypers_of(ingredients)
+    defaults = {name: hyper.default for name, hyper in hypers.items()}
+    return {**defaults, **{k: v for k, v in SMALL.items() if k in hypers}, **given}
+
+
+def make_pack(
+    stream: Stream,
+    ingredients: tuple[str, ...] = (),
+    runs: tuple[RunSpec, ...] | None = None,
+    scenario: Scenario | None = None,
+    network: NetworkConfig = MLP,
+    share_first_task: bool = True,
+    joint: bool = False,
+    curves: int = 0,
+    **given: Value,
+) -> Pack:
+    """A pack of `runs`, or of one run of seed 0 with the values `given`; in task-il if the ingredients can."""
+    runs = runs or (RunSpec(0, 0, values_of(ingredients, **given)),)
+    spec = PackSpec(network, scenario or scenario_for(*ingredients), ingredients, runs, joint, curves)
+    return Pack(spec, stream, share_first_task=share_first_task)
+
+
+def scenario_for(*ingredients: str) -> Scenario:
+    """The first scenario that all of them know; where there is none, or an ingredient is unknown, the first one."""
+    try:
+        known = [ingredient_class(name).scenarios for name in ingredients]
+    except InputError:
+        known = []
+    return next((s for s in SCENARIOS if all(s in scenarios for scenarios in known)), SCENARIOS[0])
+
+
+def finish(pack: Pack) -> Pack:
+    """The pack, trained to its end."""
+    while not pack.done:
+        pack.train_next_task()
+    return pack
+
+
+def weights(pack: Pack) -> Tensor:
+    """(runs alive, P)."""
+    return pack.stack.theta[torch.from_numpy(pack.stack.row_of)]
+
+
+def outcome(record: RunRecord) -> tuple[Any, ...]:
+    """All that a run found out, its time aside."""
+    return (
+        record.key,
+        record.validation,
+        record.test,
+        record.curves,
+        record.buffers,
+        record.steps,
+        record.stored_bytes,
+        record.failure,
+    )
+
+
+def outcomes(pack: Pack) -> list[tuple[Any, ...]]:
+    """That of each run."""
+    return [outcome(record) for record in pack.records]
+
+
+def assert_same(one: Pack, other: Pack) -> None:
+    """Bitwise the same weights, and the same records."""
+    assert outcomes(one) == outcomes(other)
+    assert torch.equal(weights(one), weights(other))
+
+
+def assert_equal(one: Tensor, other: Tensor) -> None:
+    """To the last bit, if matrix products round alike wherever their operands lie in memory; else nearly."""
+    if EXACT:
+        assert torch.equal(one, other)
+    else:  # where rounding turns a ReLU over, Adam makes a whole step of it
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-2)
+
+
+def off_values(kind: type[Ingredient]) -> list[dict[str, Any]]:
+    """The settings that switch an ingredient off: each hyperparameter that has an `off`."""
+    return [{hyper.name: _as(hyper, hyper.off)} for hyper in kind.hypers if hyper.off is not None]
+
+
+def variants(kind: type[Ingredient]) -> list[dict[str, Any]]:
+    """The defaults, and every other choice of each hyperparameter that is a choice."""
+    others = [(h.name, c) for h in kind.hypers for c in h.choices if c != h.default]
+    return [{}, *({name: choice} for name, choice in others)]
+
+
+def varied_runs(names: tuple[str, ...], n: int, **given: Value) -> tuple[RunSpec, ...]:
+    """`n` runs of two seeds that differ in learning rate and in every number of their ingredients; some are off."""
+
+    def value(hyper: Hyper, k: int) -> Value:
+        assert isinstance(hyper.default, int | float)
+        lowest = None if hyper.low_open else hyper.low
+        chosen = (hyper.default, lowest, hyper.default / 2)[k % 3]
+        return _as(hyper, hyper.default if chosen is None else chosen)
+
+    runs = []
+    for k in range(n):
+        own = {h.name: value(h, k) for name in names for h in ingredient_class(name).hypers if not h.static}
+        runs.append(RunSpec(k, k % 2, values_of(names, **{"lr": 0.01 * (1 + k // 4), **own, **given})))
+    return tuple(runs)
+
+
+def _as(hyper: Hyper, value: float) -> Value:
+    return int(value) if hyper.kind == "int" else float(value)

@@ -1,0 +1,62 @@
+"""How well a stack of weights answers the examples of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.training.engine.layout import Layout
+from cfsweep.training.engine.lift import Lifted
+from cfsweep.training.engine.store import Store
+from cfsweep.training.streams import Stream
+from cfsweep.training.targets import Outputs, Target
+
+# Floats of input that pass through the network at once; a convolution's activations are many times its input. A GPU has
+# no cache to keep within, and reads all weights again for each chunk.
+CHUNK_FLOATS, CHUNK_FLOATS_OTHER = 2**22, 2**19
+ON_A_GPU = 16
+
+
+class Evaluator:
+    """Evaluates weights (rows, P) on the validation and the test examples of one task."""
+
+    def __init__(
+        self, stream: Stream, target: Target, outputs: Outputs, store: Store, lifted: Lifted, layout: Layout
+    ) -> None:
+        self.target, self.outputs, self.store, self.lifted, self.layout = target, outputs, store, lifted, layout
+        self.parts = [
+            {
+                part: torch.from_numpy(indices).to(store.device)
+                for part, indices in (("validation", task.validation), ("test", task.test))
+            }
+            for task in stream.tasks
+        ]
+        self.example_floats = max(256, int(np.prod(stream.input_shape)))
+
+    def scores(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
+        """(rows,) float64: the target's score on the `part` ("validation" or "test") examples of `task`.
+
+        `learned` tasks have been trained; in class-il that decides which outputs are active.
+        """
+        labels = self.outputs.labels[self.parts[task][part]]
+        return self.target.score.of(self.predictions(theta, task, learned, part), labels)
+
+    def predictions(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
+        """(rows, n, ...): what the target predicts for the `part` examples of `task`, `learned` as for `scores`."""
+        mask = self.outputs.masks[learned - 1, task]
+        parameters = self.layout.unflatten(theta)
+        with torch.no_grad():
+            predicted = [
+                self.target.predict(self.lifted(parameters, self.store[indices], shared=True), mask)
+                for indices in self._chunks(self.parts[task][part], len(theta))
+            ]
+        return torch.cat(predicted, dim=1)
+
+    def _chunks(self, indices: Tensor, n_rows: int) -> Iterator[Tensor]:
+        floats = CHUNK_FLOATS if self.lifted.stack is not None else CHUNK_FLOATS_OTHER
+        floats *= ON_A_GPU if indices.is_cuda else 1
+        size = max(16, floats // (n_rows * self.example_floats))
+        yield from torch.split(indices, size)

@@ -1,0 +1,340 @@
+"""The pieces that ingredients are made of, and the one list of the moments at which the loop turns to them.
+
+An ingredient inherits one or several pieces and implements their abstract methods:
+
+    a penalty        Penalty, and StepObserver where it has to see every step
+    rehearsal        a source of old examples: Buffered or Generator;
+                     and their use: MixedReplay, ReplayLoss, or Projection
+    distillation     Distillation
+    a partition      Partition, and Cut, TaskWeights, Extension where it needs them
+    a schedule       RateByStep, RateByWeight
+    a stop rule      StopRule
+    and, beside any  ActiveClasses, TaskStart
+
+`Timeline` lists in which order a task meets them. The words for arguments are those of `Ingredient`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cfsweep.training.ingredients._base import Indices, Ingredient, Settings, State, Values
+
+
+class Examples(NamedTuple):
+    """Training examples of the task that has just ended: x (n, *input_shape) float32, labels (n, ...), mask (n,
+    n_outputs) bool of the active outputs; for what is drawn at random, one uniform number in [0, 1) for each, (n,), and
+    standard normal noise (n, n_noise)."""
+
+    x: Tensor
+    labels: Tensor
+    mask: Tensor
+    uniform: Tensor
+    noise: Tensor
+
+
+class Answers(NamedTuple):
+    """What a network says to n examples: logits (n, n_outputs), and by layer the features (n, ...) asked for."""
+
+    logits: Tensor
+    features: dict[str, Tensor]
+
+
+class Comparison(NamedTuple):
+    """The answers to a mini-batch, `now` by the weights in training, `before` by those of the end of the last task;
+    labels (n, ...), mask (n, n_outputs) bool of the active outputs."""
+
+    labels: Tensor
+    mask: Tensor
+    now: Answers
+    before: Answers
+
+
+class Drawn(NamedTuple):
+    """Examples drawn beside a mini-batch: labels (n, ...), mask (n, n_outputs) bool of the active outputs, the logits
+    (n, n_outputs) of the weights in training, and those stored with the examples (where none are stored: the same)."""
+
+    labels: Tensor
+    mask: Tensor
+    logits: Tensor
+    stored: Tensor
+
+
+class Generated(NamedTuple):
+    """Made-up examples: x (n, *input_shape), labels (n, ...), mask (n, n_outputs) bool of the active outputs."""
+
+    x: Tensor
+    labels: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Old examples that are kept: their indices in the store, how many examples were `offered` so far, for an
+    ingredient that stores logits those of the moment each example got in, (n, n_outputs), with minus infinity at
+    outputs that were inactive for it, and for a buffer that balances classes how many of each were offered,
+    (n_classes,)."""
+
+    indices: Indices
+    offered: int
+    logits: NDArray[np.float32] | None = None
+    offered_by_class: Indices | None = None
+
+    def n_bytes(self, example_bytes: int) -> int:
+        """What the examples take, `example_bytes` each, and their logits."""
+        return len(self.indices) * example_bytes + (0 if self.logits is None else self.logits.nbytes)
+
+
+EMPTY_BUFFER = Buffer(np.empty(0, np.int64), 0)
+
+
+class TaskStart(Ingredient, piece=True):
+    """Changes weights or state before a task."""
+
+    @abstractmethod
+    def start_task(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
+        """The (theta, state) with which `task`, the second one or a later one, begins."""
+
+
+class Consolidation(Ingredient, piece=True):
+    """Keeps something of each task that has ended."""
+
+    def n_examples(self, n_train: int) -> int:
+        """How many of the task's `n_train` training examples `consolidate` is to see; none by default."""
+        return 0
+
+    def n_noise(self) -> int:
+        """How many standard normal numbers come with each example; none by default."""
+        return 0
+
+    @abstractmethod
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
+        """The state after `task`, which has ended with the weights `theta`."""
+
+
+class Penalty(Consolidation, piece=True):
+    """Holds the weights near old ones, from the second task on."""
+
+    @abstractmethod
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        """The gradient (P,) of the penalty at `theta`, which is added to that of the losses."""
+
+
+class StepObserver(Ingredient, piece=True):
+    """Sees every step of every task."""
+
+    @abstractmethod
+    def observe_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
+        """The entries of the state that change with a step from the weights `before` to `after`, given the gradient of
+        the losses without penalties, all (P,)."""
+
+
+class Buffered(Ingredient, piece=True):
+    """A source of old examples: a buffer on the host, renewed whenever a task has ended.
+
+    `stores_logits`: the logits of each example, as they are when it gets in, are stored with it. `holds_current_task`:
+    while a task is trained the buffer is what it will be at the end of it, the task's own examples included.
+    """
+
+    stores_logits: ClassVar[bool] = False
+    holds_current_task: ClassVar[bool] = False
+
+    @abstractmethod
+    def update_buffer(
+        self, buffer: Buffer, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
+    ) -> Buffer:
+        """The buffer after a task whose training examples are `examples` (n,); logits are filled in by the loop."""
+
+
+class Generator(Consolidation, piece=True):
+    """A source of old examples: they are made up, by what `consolidate` has learned of the tasks."""
+
+    @abstractmethod
+    def generate(self, theta: Tensor, state: State, values: Values, task: int, noise: Tensor) -> Generated:
+        """As many examples of old tasks as `task`, which is about to begin with the weights `theta`, has training
+        examples: one for each row of standard normal noise (n, n_noise)."""
+
+
+class MixedReplay(Buffered, piece=True):
+    """Examples of the buffer take places in the mini-batches."""
+
+    @abstractmethod
+    def mix_in(
+        self, order: Indices, batch_size: int, buffer: Buffer, values: Mapping[str, float], rng: np.random.Generator
+    ) -> Indices:
+        """One epoch's examples (n,), cut into batches of `batch_size` in this order, given the shuffled task."""
+
+
+class ReplayLoss(Ingredient, piece=True):
+    """Beside each mini-batch, from the second task on, examples are drawn with replacement from the ingredient's source
+    (`Buffered` or `Generator`) and have a loss of their own, as long as the ingredient is on and there are any."""
+
+    @abstractmethod
+    def n_draws(self, batch_size: int) -> int:
+        """How many examples each step draws."""
+
+    @abstractmethod
+    def replay_loss(self, drawn: Drawn, values: Values) -> Tensor:
+        """What the drawn examples add to the loss, a scalar."""
+
+
+class Projection(ReplayLoss, piece=True):
+    """The drawn examples add nothing to the loss: they show where it would rise, and the step is turned aside."""
+
+    @abstractmethod
+    def project(self, gradient: Tensor, reference: Tensor, values: Values) -> Tensor:
+        """The gradient (P,) that the optimizer is to see, given that of losses and penalties, and the `reference`: that
+        of `replay_loss`, zero where nothing was drawn and at weights that are held still."""
+
+
+class ActiveClasses(Ingredient, piece=True):
+    """Decides among which outputs an example of a mini-batch competes, in the loss of the batch alone."""
+
+    @abstractmethod
+    def active_classes(self, masks: Tensor, values: Values, task: int) -> Tensor:
+        """The outputs (T, n_outputs) active for the examples of each task while `task`, the second one or a later one,
+        is trained, given those of the scenario."""
+
+
+class Distillation(Consolidation, piece=True):
+    """Keeps answers to the examples of a mini-batch near those of the network at the end of the last task.
+
+    `layers` are those whose features it compares ("" is the input of the output layer). `trains_old_outputs`: it
+    compares logits, so that outputs which are inactive for the batch learn too, as long as the ingredient is on.
+    """
+
+    layers: tuple[str, ...] = ()
+    trains_old_outputs: ClassVar[bool] = False
+
+    @abstractmethod
+    def distillation_loss(self, answers: Comparison, values: Values, task: int) -> Tensor:
+        """What is added to the mean loss of the batch, a scalar, while `task`, the second one or a later one, is
+        trained."""
+
+    def initial_state(self, theta: Tensor) -> State:
+        return {"old": torch.zeros_like(theta)}
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
+        return {"old": theta.clone()}
+
+
+class RateByStep(Ingredient, piece=True):
+    """A schedule of the learning rate within each task."""
+
+    @abstractmethod
+    def rate(self, values: Values, step: int, n_steps: int) -> Tensor:
+        """A factor on the learning rate of step `step` (from 1) of a task's `n_steps`, a scalar."""
+
+
+class RateByWeight(Ingredient, piece=True):
+    """Some weights learn more slowly than others."""
+
+    @abstractmethod
+    def weight_rates(self, values: Values) -> Tensor:
+        """Factors (P,) on the learning rate of each weight, the same in all steps."""
+
+
+class Partition(Ingredient, piece=True):
+    """Decides which weights a task may move; the others do not move by a bit."""
+
+    @abstractmethod
+    def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:
+        """Which weights `task` may move, (P,) bool; `after_cut` tells the steps after the task's cut, if it has one."""
+
+
+class Cut(Ingredient, piece=True):
+    """Changes weights and state once within each task. At most one ingredient of a trial can."""
+
+    @abstractmethod
+    def cut_frac(self) -> float:
+        """When, as a share of the task's steps."""
+
+    @abstractmethod
+    def cut(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
+        """The new (theta, state)."""
+
+
+class TaskWeights(Ingredient, piece=True):
+    """A task that has ended is answered with weights of its own."""
+
+    @abstractmethod
+    def weights_for(self, theta: Tensor, state: State, values: Values, task: int) -> Tensor:
+        """The weights (P,) with which the finished task `task` is evaluated."""
+
+
+class Extension(Ingredient, piece=True):
+    """Adds modules to the network."""
+
+    @staticmethod
+    @abstractmethod
+    def extend(module: nn.Module, settings: Settings, head: str) -> nn.Module:
+        """The network with them; may change and return `module` itself. `head` is the name of the output layer. What is
+        drawn at random comes after the network's own draws."""
+
+
+class StopRule(Ingredient, piece=True):
+    """Looks at the validation data within a task, and may end the task for its run."""
+
+    @abstractmethod
+    def n_checks(self, epochs: int) -> int:
+        """How often within a task, at equal distances; the last time is its end."""
+
+    @abstractmethod
+    def check(
+        self, theta: Tensor, state: State, values: Values, scores: Tensor, task: int, number: int
+    ) -> tuple[Tensor, State, Tensor]:
+        """The new (theta, state), and whether the run has finished this task, a bool scalar.
+
+        `scores` (T,) are those on the validation data of tasks 0 to `task`, the higher the better (their negative where
+        lower is better), zero for later tasks. `number` counts from 1; 0 is the call before the first step.
+        """
+
+    def kept(self, state: State) -> State:
+        """Nothing: its state is for within a task."""
+        return {}
+
+
+Piece = TypeVar("Piece", bound=Ingredient)
+
+
+class Timeline:
+    """The ingredients of a trial by what they do, in the order in which a task meets them (* from the second one on).
+
+    `extensions` come when the network is built. Then, for each task:
+    """
+
+    def __init__(self, ingredients: Sequence[Ingredient]) -> None:
+        def those(piece: type[Piece]) -> tuple[Piece, ...]:
+            return tuple(ingredient for ingredient in ingredients if isinstance(ingredient, piece))
+
+        self.all = tuple(ingredients)
+        self.extensions = those(Extension)
+        # Before the first step.
+        self.task_starts = those(TaskStart)  # *
+        self.mixed_replays = those(MixedReplay)
+        self.active_classes = those(ActiveClasses)  # *
+        self.generators = those(Generator)  # *
+        self.rates_by_weight = those(RateByWeight)
+        self.partitions = those(Partition)
+        # Each step: the loss, its gradient, the update.
+        self.distillations = those(Distillation)  # *
+        self.replay_losses = those(ReplayLoss)  # *
+        self.penalties = those(Penalty)  # *
+        self.projections = those(Projection)  # *
+        self.rates_by_step = those(RateByStep)
+        self.step_observers = those(StepObserver)
+        # Between steps.
+        self.cuts = those(Cut)
+        self.stop_rules = those(StopRule)
+        # After the last step.
+        self.consolidations = those(Consolidation)
+        self.task_weights = those(TaskWeights)  # when a finished task is evaluated
+        self.buffered = those(Buffered)

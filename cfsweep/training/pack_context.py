@@ -1,0 +1,123 @@
+"""What a pack works with, and what stays as it is while it trains."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cfsweep.errors import InputError
+from cfsweep.training.engine.evaluation import Evaluator
+from cfsweep.training.engine.layout import Layout
+from cfsweep.training.engine.lift import Lifted
+from cfsweep.training.engine.per_example import (
+    SQUARED_NORM,
+    Objective,
+    PerExample,
+    Size,
+    log_likelihood_of,
+    mean_gradient_size,
+)
+from cfsweep.training.engine.randomness import torch_seed
+from cfsweep.training.engine.store import store_on
+from cfsweep.training.ingredients import (
+    Context,
+    Extension,
+    Ingredient,
+    Timeline,
+    check_layers,
+    hypers_of,
+    ingredient_class,
+    refuse_misfits,
+)
+from cfsweep.training.networks import build, head_of, unliftable_reason
+from cfsweep.training.spec import PackSpec
+from cfsweep.training.streams import Stream
+from cfsweep.training.targets import target_of
+
+
+class PackContext:
+    """The examples, the network lifted over the runs, the ingredients: everything but the weights and the results.
+
+    Raises:
+        InputError: an ingredient does not know the scenario or the target, or the network cannot be lifted and there
+            are several runs.
+    """
+
+    def __init__(self, spec: PackSpec, stream: Stream, device: torch.device) -> None:
+        if not spec.runs:
+            raise InputError("a pack needs at least one run")
+        self.spec, self.stream, self.device = spec, stream, device
+        self.hypers = hypers_of(spec.ingredients)
+        self.settings = {name: spec.runs[0].values[name] for name, h in self.hypers.items() if h.static}
+        self.kinds = [ingredient_class(name) for name in spec.ingredients]
+        self.target = target_of(stream.target)
+        refuse_misfits(self.kinds, spec.scenario, stream.target, "ingredients")
+        self.outputs = self.target.outputs(stream, spec.scenario).to(device)
+        self.store = store_on(device, stream)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
+            module = self._build().to(device)
+        reason = unliftable_reason(module, stream.input_shape)
+        if reason and len(spec.runs) > 1:
+            raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
+        self.layout = Layout(module, self.outputs.n_outputs)
+        factors = torch.bfloat16 if self.settings["precision"] == "bf16" else torch.float32
+        self.lifted = Lifted(module, reason is None, self.layout.head, factors)
+        self.evaluator = Evaluator(stream, self.target, self.outputs, self.store, self.lifted, self.layout)
+        self.ingredients = self._make_ingredients()
+        self.timeline = Timeline(self.ingredients)
+
+    def initial_weights(self) -> Tensor:
+        """(runs, P): each seed draws its own; runs of one seed begin alike."""
+        fresh: dict[int, Tensor] = {}
+        for seed in dict.fromkeys(run.seed for run in self.spec.runs):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(torch_seed(seed, "init"))
+                module = self._build()
+            fresh[seed] = self.layout.flatten({k: v.detach() for k, v in module.named_parameters()})
+        return torch.stack([fresh[run.seed] for run in self.spec.runs]).to(self.device)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """The buffers, such as batch statistics, of a network that cannot be lifted: they live in the module, which
+        serves one run. Of any other network none."""
+        return {} if self.lifted.liftable else dict(self.lifted.module.named_buffers())
+
+    def load_statistics(self, statistics: dict[str, Tensor]) -> None:
+        """Inverse of `statistics`."""
+        for name, value in statistics.items():
+            self.lifted.module.get_buffer(name).copy_(value)
+
+    def _build(self) -> nn.Module:
+        module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
+        check_layers(self.hypers, self.settings, module, "settings")
+        for kind in self.kinds:
+            if issubclass(kind, Extension):
+                module = kind.extend(module, self.settings, head_of(module, self.outputs.n_outputs))
+        return module
+
+    def _make_ingredients(self) -> list[Ingredient]:
+        sensitivity = self._mean_gradient_size(SQUARED_NORM, torch.abs)
+        context = Context(
+            layout=self.layout,
+            target=self.target,
+            n_tasks=len(self.stream.tasks),
+            scenario=self.spec.scenario,
+            input_shape=self.stream.input_shape,
+            forward=lambda theta, x: self.lifted.one(self.layout.unflatten(theta), x),
+            squared_gradients=self._mean_gradient_size(log_likelihood_of(self.target), torch.square),
+            output_sensitivity=lambda theta, x, mask: sensitivity(theta, x, torch.zeros_like(mask[:, 0]), mask),
+            outputs=self.outputs,
+            classes=self.target.classes(self.stream),
+            output_tasks=self._output_tasks(),
+        )
+        return [kind(context, self.settings) for kind in self.kinds]
+
+    def _mean_gradient_size(self, objective: Objective, size: Size) -> PerExample:
+        return mean_gradient_size(self.lifted, self.layout, self.stream.input_shape, objective, size)
+
+    def _output_tasks(self) -> tuple[int, ...]:
+        """The task of each output, if each has exactly one."""
+        masks = self.outputs.masks[0].cpu()  # (T, n_outputs)
+        if self.spec.scenario != "task-il" or bool((masks.sum(0) > 1).any()):
+            return ()
+        return tuple(masks.to(torch.int8).argmax(0).tolist())

@@ -1,0 +1,105 @@
+"""What a target is: what is learned from outputs and labels. One file per kind; nothing else looks into a label.
+
+`outputs` are those of the network for n examples, (..., n, n_outputs); `labels` (..., n, *label_shape) belong to them;
+`mask` (..., n, n_outputs) bool tells the active outputs, those that an example may be answered with. Every function of
+tensors is pure, and `torch.func.vmap` can lift it over leading dimensions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, device
+
+from cfsweep.config import Scenario
+from cfsweep.training.streams import Indices, Stream
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number that says how well a set of examples is answered: accuracy, for one.
+
+    `of(predictions, labels)` gives it for each row, (rows,) float64 within `bounds`, from what `Target.predict` gave
+    for the examples (rows, n, ...) and their labels (n, ...). `variance(values, n_examples)` is how far chance in the
+    choice of the examples moves such values, of the same shape; None where nobody can say.
+    """
+
+    name: str
+    of: Callable[[Tensor, Tensor], Tensor]
+    bounds: tuple[float, float]
+    higher_is_better: bool = True
+    variance: Callable[[Floats, Floats], Floats] | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The scenario, for the examples of one stream: what an example is to be answered with, and among which outputs.
+
+    `labels` (n_examples, ...) are in terms of the outputs. `task_of` (n_examples,) int64 is each example's task, -1
+    without one. `masks` (T + 1, T, n_outputs) bool: `masks[t, i]` are the outputs active for an example of task i while
+    task t is trained and after it, until task t + 1 starts; `masks[-1]` is for the untrained network.
+    """
+
+    n_outputs: int
+    labels: Tensor
+    task_of: Tensor
+    masks: Tensor
+
+    def to(self, place: device) -> Outputs:
+        return Outputs(self.n_outputs, self.labels.to(place), self.task_of.to(place), self.masks.to(place))
+
+
+class Target(ABC):
+    """One kind of thing to learn.
+
+    `has_classes`: a label is one of finitely many classes, and each output belongs to one of them; ingredients may need
+    that. `scores` can be measured; the first one steers: it is what records, objectives and stop rules are about.
+    """
+
+    name: ClassVar[str]
+    has_classes: ClassVar[bool]
+    scores: ClassVar[tuple[Score, ...]]
+
+    @property
+    def score(self) -> Score:
+        """The score that steers."""
+        return self.scores[0]
+
+    @abstractmethod
+    def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
+        """The outputs that a network needs for `stream`, and what they mean under `scenario`."""
+
+    @abstractmethod
+    def classes(self, stream: Stream) -> Indices:
+        """(n_examples,): the class of each example, by which buffers are balanced and described; 0 without classes."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """The loss of each example, (..., n); autograd can follow it."""
+
+    @abstractmethod
+    def loss_and_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of `losses` over the n examples, (...,), and its gradient by the outputs, (..., n, n_outputs)."""
+
+    @abstractmethod
+    def log_likelihood(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """The log-likelihood of each example's label, (..., n), up to a constant; autograd can follow it."""
+
+    @abstractmethod
+    def log_likelihood_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """The gradient of the sum of `log_likelihood` by the outputs, (..., n, n_outputs)."""
+
+    @abstractmethod
+    def predict(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """The most likely label of each example, (..., n, *label_shape)."""
+
+    @abstractmethod
+    def sample(self, outputs: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
+        """A label for each example, drawn as the outputs say, from one uniform number in [0, 1) each, (..., n)."""

@@ -1,0 +1,144 @@
+"""DER++: its squared error by hand, a whole run against a plain loop, and which logits are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cfsweep.config import SCENARIOS, Scenario
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.training.ingredients import Answers, Batch, registry
+from cfsweep.training.ingredients.der import DerPlusPlus, squared_error
+from cfsweep.training.pack import Pack
+from cfsweep.training.engine.randomness import generator
+from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import Stream, Task
+from tests.training.conformance import MLP, assert_same, finish, make_pack, tiny_stream, values_of
+from tests.training.test_whole_run import PlainLoop
+
+SHUT = -torch.inf
+
+
+def der(scenario: Scenario = "task-il") -> DerPlusPlus:
+    (ingredient,) = make_pack(tiny_stream(), ("der++",), scenario=scenario).ingredients
+    assert isinstance(ingredient, DerPlusPlus)
+    return ingredient
+
+
+def test_squared_error_by_hand() -> None:
+    """Open outputs: (1-3)² and (2-2)², mean 2; and (0-1)², (0-2)², (5-1)², mean 7. Together 4.5."""
+    logits = torch.tensor([[1.0, 2.0, 9.0], [0.0, 0.0, 5.0]], requires_grad=True)
+    kept = torch.tensor([[3.0, 2.0, SHUT], [1.0, 2.0, 1.0]])
+    error = squared_error(logits, kept)
+    assert error.item() == 4.5
+    (gradient,) = torch.autograd.grad(error, logits)
+    torch.testing.assert_close(gradient, torch.tensor([[-1.0, 0.0, 0.0], [-1 / 3, -2 / 3, 4 / 3]]))
+
+
+def test_recalled_loss_by_hand() -> None:
+    """α·4 from the first half, β·log 2 from the second one."""
+    logits = torch.tensor([[3.0, 1.0], [0.5, 0.5]])
+    kept = torch.tensor([[1.0, -1.0], [70.0, 80.0]])
+    batch = Batch(torch.tensor([0, 1]), torch.ones(2, 2, dtype=torch.bool), Answers(logits, {}), Answers(kept, {}))
+    values = {"der_alpha": torch.tensor(0.5), "der_beta": torch.tensor(3.0), "der_buffer": torch.tensor(9.0)}
+    assert der().recalled_loss(batch, {}, values).item() == pytest.approx(0.5 * 4 + 3 * np.log(2), rel=1e-6)
+
+
+class PlainDer(PlainLoop):
+    """A dict of kept logits; two draws beside each batch; one example at a time."""
+
+    def __init__(self, stream: Stream, run: RunSpec, scenario: Scenario) -> None:
+        in_batch: dict[str, Value] = {"replay_ratio": 0.0, "replay_buffer": run.values["der_buffer"]}
+        super().__init__(stream, replace(run, values={**run.values, **in_batch}), scenario, MLP, joint=False)
+        self.kept: dict[int, tuple[list[int], Tensor]] = {}
+        self.draws: list[np.ndarray] = []
+
+    def train_task(self, number: int) -> None:
+        self.learned = number + 1
+        size, epochs = int(self.values["batch_size"]), int(self.values["epochs"])
+        n_steps = epochs * -(-len(self.stream.tasks[number].train) // size)
+        rng = generator(self.run.seed, "recall", number)
+        self.draws = list(rng.integers(max(1, len(self.buffer)), size=(n_steps, 2 * size)))
+        super().train_task(number)
+
+    def penalty(self) -> Tensor:
+        draws = self.draws.pop(0)
+        if not self.buffer:
+            return torch.zeros(())
+        recalled = [self.buffer[draw] for draw in draws]
+        half = len(recalled) // 2
+        apart = []
+        for index in recalled[:half]:
+            open_, logits = self.kept[index]
+            apart.append(nn.functional.mse_loss(self.network(self.x[index : index + 1])[0, open_], logits))
+        labelled = self.batch_loss(np.array(recalled[half:]), self.learned)
+        alpha, beta = float(self.values["der_alpha"]), float(self.values["der_beta"])
+        return alpha * torch.stack(apart).mean() + beta * labelled
+
+    def remember(self, number: int, task: Task) -> None:
+        super().remember(number, task)
+        for index in set(self.buffer) - set(self.kept):
+            open_ = self.allowed(number, number + 1)
+            self.kept[index] = open_, self.network(self.x[index : index + 1])[0, open_].detach()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int) -> None:
+    stream = tiny_stream(seed=seed)
+    given: dict[str, Value] = {"optimizer": "sgd", "lr": 0.02, "der_alpha": 0.7, "der_beta": 0.4, "der_buffer": 9}
+    run = RunSpec(0, seed, values_of(("der++",), **given))
+    plain = PlainDer(stream, run, scenario)
+    matrix = plain.train()
+    pack = finish(make_pack(stream, ("der++",), (run,), scenario))
+    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    assert (pack.stack.theta[0] - flat).abs().max() < 5e-6
+    assert pack.records[0].test == matrix
+    memory = pack.stack.memories["der++"][0]
+    assert memory.indices.tolist() == plain.buffer
+    assert memory.logits is not None
+    for index, logits in zip(plain.buffer, memory.logits, strict=True):
+        open_, kept = plain.kept[index]
+        assert np.flatnonzero(np.isfinite(logits)).tolist() == sorted(open_)
+        np.testing.assert_allclose(logits[open_], kept.numpy(), atol=1e-5)
+    assert pack.records[0].stored_bytes == 9 * 4 * (36 + pack.outputs.n_outputs)
+
+
+def test_logits_stay_those_of_the_moment_an_example_was_stored() -> None:
+    pack = make_pack(tiny_stream(), ("der++",), scenario="class-il", der_buffer=30)
+    kept: dict[int, list[float]] = {}
+    survived = 0
+    while not pack.done:
+        pack.step()
+        memory = pack.stack.memories["der++"][0]
+        assert memory.logits is not None
+        for index, logits in zip(memory.indices.tolist(), memory.logits.tolist(), strict=True):
+            survived += index in kept
+            assert kept.setdefault(index, logits) == logits
+    assert survived >= 10
+
+
+def finished(**given: Value) -> Pack:
+    """With weight decay, which would move the outputs of old tasks if the recalled examples reached them."""
+    return finish(make_pack(tiny_stream(), ("der++",), weight_decay=0.01, **given))
+
+
+def test_without_weights_it_is_off_and_with_one_of_them_it_is_not() -> None:
+    naive = finish(make_pack(tiny_stream(), weight_decay=0.01))
+    assert_same(finished(der_alpha=0.0, der_beta=0.0), naive)
+    for weights in ({"der_alpha": 0.0}, {"der_beta": 0.0}):
+        assert not torch.equal(finished(**weights).stack.theta, naive.stack.theta)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("der_alpha", -0.1), ("der_beta", -1.0), ("der_buffer", -1), ("der_buffer", 0.5)]
+)
+def test_values_outside_the_rules_are_refused(name: str, value: float) -> None:
+    hyper = next(hyper for hyper in registry["der++"].hypers if hyper.name == name)
+    with pytest.raises(InputError, match=f"`0 <= {name}.* must hold, but got {name}={value}"):
+        hyper.check(value, "space.yaml")

@@ -1,0 +1,206 @@
+"""EWC against the textbook: one model, one anchor per task, one example at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cfsweep.config import NetworkConfig
+from cfsweep.training.ingredients import Sample
+from cfsweep.training.ingredients.ewc import EWC
+from cfsweep.training.engine.layout import Layout
+from cfsweep.training.engine.lift import Lifted
+from cfsweep.training.networks import build
+from cfsweep.training.targets.classification import masked_log_softmax
+from cfsweep.training.engine.per_example import LOG_LIKELIHOOD, _by_products, _by_slopes, _by_vmap, _looped, mean_gradient_size
+from tests.training.conformance import CNN, MLP, SHAPE, make_pack, tiny_stream
+
+KINDS = ("true", "predicted", "empirical")
+
+
+def ewc_of(network: NetworkConfig = MLP, **settings: str) -> tuple[EWC, nn.Module]:
+    pack = make_pack(tiny_stream(), ("ewc",), network=network, **{f"ewc_{k}": v for k, v in settings.items()})
+    (ewc,) = pack.ingredients
+    assert isinstance(ewc, EWC)
+    return ewc, pack.lifted.module
+
+
+def random_sample(n: int, seed: int = 0) -> Sample:
+    """Examples with one of three masks each; labels are open ones."""
+    rng = np.random.default_rng(seed)
+    masks = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0]], bool)[rng.integers(3, size=n)]
+    labels = [rng.choice(np.flatnonzero(mask)) for mask in masks]
+    x = torch.from_numpy(rng.normal(size=(n, *SHAPE))).float()
+    uniform = torch.from_numpy(rng.random(n, np.float32))
+    return Sample(x, torch.tensor(labels), torch.from_numpy(masks), uniform, torch.empty(n, 0))
+
+
+def by_hand(module: nn.Module, layout: Layout, theta: Tensor, sample: Sample, kind: str) -> Tensor:
+    """The Fisher diagonal, by the definition: plain autograd, one example at a time."""
+    with torch.no_grad():
+        for name, piece in layout.unflatten(theta).items():
+            module.get_parameter(name).copy_(piece)
+    total = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
+    for x, label, mask, uniform, _ in zip(*sample, strict=True):
+        module.zero_grad()
+        logits = module(x.unsqueeze(0))[0]
+        open_ = mask.nonzero().flatten().tolist()
+        p = torch.softmax(logits[open_], 0)
+        if kind == "predicted":
+            label = open_[int(p.argmax())]
+        elif kind == "true":
+            place = int(np.searchsorted(p.detach().cumsum(0).numpy(), float(uniform), side="right"))
+            label = open_[min(place, len(open_) - 1)]
+        p.log()[open_.index(int(label))].backward()
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None
+            total[name] += parameter.grad.square()
+    return layout.flatten({name: value / len(sample.x) for name, value in total.items()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
+def test_fisher_is_the_mean_of_squared_per_example_gradients(network: NetworkConfig, kind: str) -> None:
+    ewc, module = ewc_of(network, fisher=kind)
+    torch.manual_seed(5)
+    for seed in range(3):
+        theta = 0.2 * torch.randn(ewc.context.layout.size)
+        sample = random_sample(11, seed)
+        expected = by_hand(module, ewc.context.layout, theta, sample, kind)
+        torch.testing.assert_close(ewc.fisher(theta, sample), expected, rtol=2e-4, atol=1e-7)
+        lifted = torch.func.vmap(ewc.fisher)(theta[None], Sample(*(part[None] for part in sample)))[0]
+        torch.testing.assert_close(lifted, expected, rtol=2e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("strategy", [_by_slopes, _by_products, _by_vmap, _looped], ids=lambda f: f.__name__)
+def test_three_ways_to_the_same_squares(
+    strategy: Callable[..., Callable[..., Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cfsweep.training.per_example.CHUNK_BYTES", 3 * 4 * 700)  # a few examples at once
+    ewc, module = ewc_of()
+    layout, sample = ewc.context.layout, random_sample(10)
+    theta = 0.3 * torch.randn(layout.size)
+    squares = strategy(Lifted(module, True), layout, LOG_LIKELIHOOD, torch.square)(
+        theta, sample.x, sample.labels, sample.mask
+    )
+    expected = by_hand(module, layout, theta, sample, "empirical")
+    torch.testing.assert_close(squares, expected, rtol=2e-4, atol=1e-7)
+
+
+def test_the_way_fits_the_network() -> None:
+    def way(module: nn.Module, shape: tuple[int, ...], liftable: bool = True) -> str:
+        chosen = mean_gradient_size(Lifted(module, liftable), Layout(module, 6), shape, LOG_LIKELIHOOD, torch.square)
+        return chosen.__qualname__.partition(".")[0]
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.head = nn.Linear(4, 4), nn.Linear(4, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.inner(self.inner(x)))
+            return out
+
+    assert way(build(MLP, SHAPE, 6), SHAPE) == "_by_slopes"
+    assert way(build(MLP, SHAPE, 6), SHAPE, liftable=False) == "_looped"
+    assert way(build(CNN, SHAPE, 6), SHAPE) == "_by_vmap"
+    assert way(Twice(), (4,)) == "_by_vmap", "a layer that is called twice has more than one δ"
+    assert way(nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 6)), (4,)) == "_by_vmap"
+    assert way(nn.Sequential(nn.Linear(4, 6), nn.Flatten(), nn.Linear(18, 6)), (3, 4)) == "_by_vmap", (
+        "linear layers over sequences"
+    )
+
+
+def test_sampled_labels_follow_the_softmax_and_are_open() -> None:
+    ewc, _ = ewc_of()
+    torch.manual_seed(0)
+    theta, n = torch.randn(ewc.context.layout.size), 20_000
+    x = torch.randn(1, *SHAPE).expand(n, *SHAPE)
+    mask = torch.tensor([0, 1, 1, 0, 1, 0], dtype=torch.bool)
+    uniform = torch.rand(n)
+    labels = ewc._labels(
+        theta, Sample(x, torch.zeros(n, dtype=torch.int64), mask.expand(n, 6), uniform, torch.empty(n, 0))
+    )
+    p = masked_log_softmax(ewc.context.forward(theta, x[:1]), mask)[0].exp()
+    frequency = torch.bincount(labels, minlength=6) / n
+    assert (frequency[~mask] == 0).all()
+    assert ((frequency - p).abs() < 4 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+    top = torch.full((n,), np.nextafter(np.float32(1), np.float32(0)))
+    for seed in range(20):  # a total just under u must not choose a closed output
+        theta = torch.randn(ewc.context.layout.size, generator=torch.Generator().manual_seed(seed))
+        labels = ewc._labels(theta, Sample(x[:5], labels[:5], mask.expand(5, 6), top[:5], torch.empty(5, 0)))
+        assert mask[labels].all()
+
+
+def anchors(ewc: EWC, n: int, gamma: float) -> tuple[list[tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """(F_k, θ*_k) of `n` tasks, some F being 0, and the ingredient's state after them."""
+    torch.manual_seed(n)
+    size = ewc.context.layout.size
+    state = ewc.initial_state(torch.zeros(size))
+    kept = []
+    values = {"ewc_lambda": torch.tensor(3.0), "ewc_gamma": torch.tensor(gamma)}
+    for task in range(n):
+        theta, fisher = torch.randn(size), torch.rand(size) * (torch.rand(size) > 0.3)
+        ewc.fisher = lambda *_, f=fisher: f  # type: ignore[method-assign, misc]
+        state = ewc.end_task(theta, state, values, task, random_sample(1))
+        kept.append((fisher, theta))
+    return kept, state
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_separate_is_the_sum_over_anchors(n: int) -> None:
+    ewc, _ = ewc_of()
+    kept, state = anchors(ewc, n, gamma=0.5)  # gamma has no say here
+    values = {"ewc_lambda": torch.tensor(3.0), "ewc_gamma": torch.tensor(0.5)}
+
+    def textbook(theta: Tensor) -> Tensor:
+        return sum((0.5 * 3.0 * (f * (theta - centre).square()).sum() for f, centre in kept), torch.zeros(()))
+
+    theta = torch.randn(ewc.context.layout.size, requires_grad=True)
+    (expected,) = torch.autograd.grad(textbook(theta), theta)
+    data = torch.randn_like(theta)
+    added = ewc.gradient(data, theta.detach(), state, values) - data
+    torch.testing.assert_close(added, expected, rtol=1e-4, atol=1e-5)
+    (own,) = torch.autograd.grad(ewc.penalty(theta, state, values), theta)
+    torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():  # the penalty itself, up to a constant
+        apart = [ewc.penalty(t, state, values) - textbook(t) for t in torch.randn(3, len(theta))]
+    torch.testing.assert_close(apart[0], apart[1], rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(apart[0], apart[2], rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(("n", "gamma"), list(itertools.product([1, 2, 5], [0.0, 0.7, 1.0])))
+def test_online_decays_old_curvature_around_the_latest_weights(n: int, gamma: float) -> None:
+    ewc, _ = ewc_of(mode="online")
+    kept, state = anchors(ewc, n, gamma)
+    curvature = sum((gamma ** (n - 1 - k) * f for k, (f, _) in enumerate(kept)), torch.zeros(()))
+    values = {"ewc_lambda": torch.tensor(3.0), "ewc_gamma": torch.tensor(gamma)}
+    theta = torch.randn(ewc.context.layout.size, requires_grad=True)
+    penalty = 0.5 * 3.0 * (curvature * (theta - kept[-1][1]).square()).sum()
+    (expected,) = torch.autograd.grad(penalty, theta)
+    zero = torch.zeros_like(expected)
+    torch.testing.assert_close(ewc.gradient(zero, theta.detach(), state, values), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_penalty_by_hand() -> None:
+    """Two parameters: anchors (F, θ*) = ((2, 1), (1, 0)) and ((2, 3), (3, 4)); λ = 10, at θ = (0, 1).
+
+    Gradient: 10·(2(0-1) + 2(0-3), 1(1-0) + 3(1-4)) = (-80, -80). The collapsed anchor is ((4, 4), (2, 3)), whose
+    penalty is 5·(4·4 + 4·4) = 160; the two anchors have 5·(2·1 + 1·1) + 5·(2·9 + 3·9) = 240: 80 more, always.
+    """
+    ewc, _ = ewc_of()
+    state = {"curvature": torch.zeros(2), "centre": torch.zeros(2)}
+    values = {"ewc_lambda": torch.tensor(10.0), "ewc_gamma": torch.tensor(1.0)}
+    for fisher, centre in (([2.0, 1.0], [1.0, 0.0]), ([2.0, 3.0], [3.0, 4.0])):
+        ewc.fisher = lambda *_, f=fisher: torch.tensor(f)  # type: ignore[method-assign, misc]
+        state = ewc.end_task(torch.tensor(centre), state, values, 0, random_sample(1))
+    assert state["curvature"].tolist() == [4.0, 4.0]
+    assert state["centre"].tolist() == [2.0, 3.0]
+    theta = torch.tensor([0.0, 1.0])
+    assert ewc.gradient(torch.zeros(2), theta, state, values).tolist() == [-80.0, -80.0]
+    assert ewc.penalty(theta, state, values).item() == 160.0
