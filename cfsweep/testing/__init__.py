@@ -15,8 +15,19 @@ import os
 # As on a worker of a sweep, where a run gets the bits in a pack that it gets alone; before torch is loaded.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
-from cfsweep.testing.ingredients import CHECKS, check_ingredient
+from cfsweep.testing.ingredients import CHECKS, check_ingredient, twins_agree
 from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream, values_of
 from cfsweep.testing.plain import PlainLoop
 
-__all__ = ["CHECKS", "CNN", "MLP", "PlainLoop", "check_ingredient", "finish", "make_pack", "small_stream", "values_of"]
+__all__ = [
+    "CHECKS",
+    "CNN",
+    "MLP",
+    "PlainLoop",
+    "check_ingredient",
+    "finish",
+    "make_pack",
+    "small_stream",
+    "twins_agree",
+    "values_of",
+]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from cfsweep.config import SCENARIOS, Scenario
+from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.testing.packs import (
@@ -63,6 +63,7 @@ from cfsweep.training.ingredients import (
 )
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import Stream
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 NETWORKS = (MLP, CNN)
@@ -275,22 +276,44 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 
 
 def agrees_with_its_twin(name: str, twin: type[PlainLoop], **given: Value) -> None:
-    """A pack and the plain loop end with the same weights (within 2e-5) and the same accuracies, in all scenarios that
-    the ingredient knows; and both with other weights than plain training.
+    """A pack and the plain loop end with the same weights and the same accuracies, in all scenarios that the ingredient
+    knows; and both with other weights than plain training.
 
     Raises:
         AssertionError: they do not.
     """
-    stream = small_stream(n_train=40)
     for scenario in ingredient_class(name).scenarios:
         run = RunSpec(0, 5, values_of((name,), **{"epochs": 2, **given}))
-        plain = twin(stream, run, scenario, MLP)
-        pack = finish(make_pack(stream, (name,), (run,), scenario))
-        assert plain.train() == pack.records[0].test, f"the accuracies differ in {scenario}"
-        torch.testing.assert_close(pack.stack.theta[0], plain.theta(), rtol=0, atol=2e-5)
-        base = {key: value for key, value in run.values.items() if key in values_of(())}
-        naive = finish(make_pack(stream, (), (replace(run, values=base),), scenario))
-        assert (plain.theta() - naive.stack.theta[0]).abs().max() > 1e-3, "the ingredient has to have a say"
+        twins_agree((name,), twin, small_stream(n_train=40), run, scenario)
+
+
+def twins_agree(
+    names: tuple[str, ...],
+    twin: type[PlainLoop],
+    stream: Stream,
+    run: RunSpec,
+    scenario: Scenario,
+    network: NetworkConfig = MLP,
+    atol: float = 2e-5,
+) -> tuple[Pack, PlainLoop]:
+    """A pack with the ingredients `names` and the plain loop, both at the end of `run`: with the same weights (within
+    `atol`) and the same accuracies, and with other weights than plain training.
+
+    Raises:
+        AssertionError: they do not agree.
+    """
+    plain = twin(stream, run, scenario, network)
+    accuracies = plain.train()
+    pack = finish(make_pack(stream, names, (run,), scenario, network))
+    assert pack.records[0].failure is None, f"the pack failed in {scenario}: {pack.records[0].failure}"
+    apart = float((pack.stack.theta[0] - plain.theta()).abs().max())
+    assert apart <= atol, f"the weights differ by up to {apart:.2g} in {scenario}, where {atol:g} is allowed"
+    assert accuracies == pack.records[0].test, f"the accuracies differ in {scenario}"
+    base = {key: value for key, value in run.values.items() if key in values_of(())}
+    naive = finish(make_pack(stream, (), (replace(run, values=base),), scenario, network))
+    said = f"in {scenario} it has no say with these values: plain training ends with the same weights"
+    assert (plain.theta() - naive.stack.theta[0]).abs().max() > 1e-3, said
+    return pack, plain
 
 
 def some_examples(pack: Pack) -> Examples:

@@ -6,6 +6,7 @@ be off: torch.optim would also decay the outputs that are inactive.)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,13 @@ class PlainLoop:
         return rows
 
     def train_task(self, number: int) -> None:
-        """The steps of a task."""
-        optimizer = self.optimizer()
-        for batch in self.batches_of(number):
+        """All steps of a task, with a fresh optimizer."""
+        for _ in self.steps(number, self.optimizer()):
+            pass
+
+    def steps(self, number: int, optimizer: torch.optim.Optimizer) -> Iterator[int]:
+        """Takes the steps of a task; gives the number of each, from 1, when it has been taken."""
+        for step, batch in enumerate(self.batches_of(number), start=1):
             optimizer.zero_grad()
             self.batch_loss(batch, number + 1).backward()  # type: ignore[no-untyped-call]
             gradients, before = self.gradients(), self.weights()
@@ -86,6 +91,11 @@ class PlainLoop:
                     penalty.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self.note(gradients, before)
+            yield step
+
+    def n_steps(self, number: int) -> int:
+        """How many steps a task has."""
+        return len(self.batches_of(number))
 
     def batches_of(self, number: int) -> list[NDArray[np.int64]]:
         """The examples of each step of a task, as a pack has them."""

@@ -6,13 +6,13 @@ import pytest
 
 from cfsweep.training import block
 from cfsweep.training.ingredients import registry
-from tests.training.conformance import assert_same, finish, make_pack, tiny_stream, varied_runs
+from cfsweep.testing.packs import assert_same, finish, make_pack, small_stream, varied_runs
 
 
 @pytest.mark.parametrize("names", [(), *((name,) for name in registry), ("ewc", "replay")], ids="+".join)
 def test_a_wide_network_goes_row_by_row_to_the_same_bits(
     names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = finish(make_pack(tiny_stream(), names, varied_runs(names, 3), curves=2))
+    together = finish(make_pack(small_stream(), names, varied_runs(names, 3), curves=2))
     monkeypatch.setattr(block, "BLOCK_FLOATS", 1)  # every network is wide
-    assert_same(finish(make_pack(tiny_stream(), names, varied_runs(names, 3), curves=2)), together)
+    assert_same(finish(make_pack(small_stream(), names, varied_runs(names, 3), curves=2)), together)

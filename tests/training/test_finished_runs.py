@@ -14,14 +14,14 @@ from cfsweep.training.ingredients import Ingredient, State, Values, registry
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
-from tests.training.conformance import (
+from cfsweep.testing.packs import (
     MOODY,
     assert_equal,
     assert_same,
     finish,
     make_pack,
     outcomes,
-    tiny_stream,
+    small_stream,
     values_of,
     weights,
 )
@@ -46,7 +46,7 @@ def runs_of(names: tuple[str, ...], **given: Value) -> tuple[RunSpec, ...]:
 
 
 def pack_of(names: tuple[str, ...], runs: tuple[RunSpec, ...], **given: int) -> Pack:
-    return make_pack(tiny_stream(), names, runs, "domain-il", **given)
+    return make_pack(small_stream(), names, runs, "domain-il", **given)
 
 
 @optimizers
@@ -136,22 +136,22 @@ def test_steps_and_rest_survive_a_restore(name: str) -> None:
     for before in (1, 2):
         pack = pack_of(names, runs, curves=3)
         for _ in range(before):
-            pack.step()
-        restored = Pack.restore(pack.checkpoint(), tiny_stream())
+            pack.train_next_task()
+        restored = Pack.restore(pack.checkpoint(), small_stream())
         assert [r.steps for r in restored.records] == [r.steps for r in pack.records]
         assert_same(finish(restored), whole)
 
 
 def test_what_breaks_after_a_run_has_finished_is_not_its_failure() -> None:
-    stream, name = tiny_stream(), "forgetting-limit"
+    stream, name = small_stream(), "forgetting-limit"
     runs = tuple(
         RunSpec(k, 1, values_of((name,), optimizer="adamw", lr=0.02, weight_decay=0.1, forgetting_limit=limit))
         for k, limit in enumerate((0.0, 1.0))
     )
     clean = make_pack(stream, (name,), (runs[0],), "class-il")
-    clean.step()
+    clean.train_next_task()
     first = clean.records[0].steps
-    clean.step()
+    clean.train_next_task()
     taken = clean.records[0].steps - first
     assert taken < 4, "it finishes within its first epoch"
     loop = TaskLoop(clean, clean.stack, 1, stream.tasks[1].train, lambda *_: None, lambda _: torch.empty(0))
@@ -159,8 +159,8 @@ def test_what_breaks_after_a_run_has_finished_is_not_its_failure() -> None:
     x = stream.x.clone()
     x[unseen] = torch.inf
     pack = make_pack(replace(stream, x=x), (name,), runs, "class-il")
-    pack.step()
-    pack.step()
+    pack.train_next_task()
+    pack.train_next_task()
     assert pack.records[0].failure is None
     assert pack.records[1].failure == "the loss was not finite at task 1, step 5 (lr=0.02)"
     assert pack.stack.alive == [0]
@@ -194,7 +194,7 @@ def test_together_the_one_that_first_ends_a_task_has_its_way() -> None:
     """In class-il the limit breaks at once in task 1; in task 0 it has no say. A patience of 1 ends task 0 early."""
     order = ("early-stopping", "forgetting-limit")
     both, swapped, patient, limited = (
-        finish(make_pack(tiny_stream(), names, scenario="class-il", **{"epochs": 6, **given}))
+        finish(make_pack(small_stream(), names, scenario="class-il", **{"epochs": 6, **given}))
         for names, given in (
             (order, {"patience": 1}),
             (order[::-1], {"patience": 1}),
@@ -210,7 +210,7 @@ def test_together_the_one_that_first_ends_a_task_has_its_way() -> None:
 
 @stopping
 def test_a_network_that_cannot_be_lifted_stops_too(name: str) -> None:
-    stream, knob = tiny_stream(), KNOBS[name][0]
+    stream, knob = small_stream(), KNOBS[name][0]
     values = values_of((name,), epochs=6, lr=0.02, batch_size=11, **knob)
     first, second = (
         finish(make_pack(stream, (name,), (RunSpec(0, 0, values),), "domain-il", MOODY, curves=2)) for _ in range(2)

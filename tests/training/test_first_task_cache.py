@@ -21,7 +21,7 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.first_task_cache import Prefix
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from tests.training.conformance import (
+from cfsweep.testing.packs import (
     CNN,
     MLP,
     MOODY,
@@ -31,7 +31,7 @@ from tests.training.conformance import (
     make_pack,
     outcomes,
     scenario_for,
-    tiny_stream,
+    small_stream,
     values_of,
     weights,
 )
@@ -77,7 +77,7 @@ def runs_of(names: tuple[str, ...], numbers: Iterable[int], seeds: int = 2, **gi
 
     runs = []
     for number in numbers:
-        hypers = [h for name in names for h in registry[name].hypers if not h.structural and h.acts == "later"]
+        hypers = [h for name in names for h in registry[name].hypers if not h.static and h.acts == "later"]
         own = {h.name: value(h.name, h.default, number) for h in hypers}
         runs.append(RunSpec(number, number % seeds, values_of(names, **own, **given)))
     return tuple(runs)
@@ -102,14 +102,14 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 def check(names: tuple[str, ...], trained: list[tuple[int, int]], **options: Any) -> None:
     """A first pack leaves what a second one finds, in part and whole; and all have the results that they have alone."""
-    stream, given = tiny_stream(), options.pop("given", {})
+    stream, given = small_stream(), options.pop("given", {})
     shelf = Shelf()
     first, second, third = (runs_of(names, numbers, 3, **given) for numbers in ((0, 3), (4, 6, 7, 9, 5), (10, 9, 8)))
     for runs, rows in ((first, 1), (second, 2), (third, 0)):
         plain = finish(pack_on(None, stream, names, runs, **options))
         trained.clear()
         pack = pack_on(shelf, stream, names, runs, **options)
-        pack.step()
+        pack.train_next_task()
         assert [n for task, n in trained if task == 0] == ([rows] if rows else []), "only what nobody has trained"
         finish(Pack.restore(pack.checkpoint(), stream))
         finish(pack)
@@ -138,13 +138,13 @@ def test_with_a_cnn(trained: list[tuple[int, int]]) -> None:
 
 
 def test_a_network_that_cannot_be_lifted_takes_its_buffers_along() -> None:
-    stream, shelf = tiny_stream(), Shelf()
+    stream, shelf = small_stream(), Shelf()
     for number in (0, 2):
         runs = runs_of(("ewc",), [number], batch_size=6)
         plain, pack = (finish(pack_on(s, stream, ("ewc",), runs, network=MOODY)) for s in (None, shelf))
         assert_same(pack, plain)
         for name, buffer in plain.lifted.module.named_buffers():
-            assert torch.equal(pack.lifted.module.get_buffer(name), buffer)
+            assert torch.equal(pack.context.lifted.module.get_buffer(name), buffer)
     assert len(shelf.found) == 1
 
 
@@ -175,7 +175,7 @@ def test_on_real_images_to_the_last_bit(names: tuple[str, ...], scenario: Scenar
 
 
 def test_what_failed_fails_again_without_being_trained(trained: list[tuple[int, int]]) -> None:
-    stream, shelf = tiny_stream(), Shelf()
+    stream, shelf = small_stream(), Shelf()
     failures = set()
     for number in (0, 1, 2):
         wild, tame = (runs_of(("ewc",), [n], 1, optimizer="sgd", lr=lr)[0] for n, lr in ((number, 1e30), (9, 0.01)))
@@ -187,22 +187,22 @@ def test_what_failed_fails_again_without_being_trained(trained: list[tuple[int, 
     assert "not finite at task 0" in str(failures)
     trained.clear()
     alone = pack_on(shelf, stream, ("ewc",), runs_of(("ewc",), [5], 1, optimizer="sgd", lr=1e30))
-    report = alone.step()
+    report = alone.train_next_task()
     assert report.done
     assert trained == []
     assert report.records[0].failure in failures
 
 
 def test_a_run_dropped_before_the_first_step_takes_and_leaves_nothing(trained: list[tuple[int, int]]) -> None:
-    stream, shelf = tiny_stream(), Shelf()
+    stream, shelf = small_stream(), Shelf()
     runs = runs_of(("ewc",), range(4), 4)
     pack = pack_on(shelf, stream, ("ewc",), runs)
     pack.drop([runs[1].key])
-    pack.step()
+    pack.train_next_task()
     assert len(shelf.contents) == 3
     again = pack_on(shelf, stream, ("ewc",), runs)
     again.drop([runs[0].key, runs[1].key])
-    again.step()
+    again.train_next_task()
     assert [len(record.validation) for record in again.records] == [0, 0, 2, 2]
     assert [task for task, _ in trained] == [0]
 
@@ -214,13 +214,13 @@ def test_a_run_counts_its_first_task_in_full(monkeypatch: pytest.MonkeyPatch) ->
     """What the weights of a run have cost, whoever else may use them, is what its method would cost alone."""
     seconds = iter(range(1000))
     monkeypatch.setattr("cfsweep.training.stack.time.perf_counter", lambda: float(next(seconds)))
-    stream, shelf = tiny_stream(), Shelf()
-    first = pack_on(shelf, stream, ("ewc",), runs_of(("ewc",), range(4), 1)).step()
+    stream, shelf = small_stream(), Shelf()
+    first = pack_on(shelf, stream, ("ewc",), runs_of(("ewc",), range(4), 1)).train_next_task()
     costs = {record.train_s for record in first.records}
     assert len(costs) == 1
     assert min(costs) >= 1, "one row, not a quarter of one each"
     monkeypatch.setattr("cfsweep.training.stack.time.perf_counter", lambda: 0.0)
-    later = pack_on(shelf, stream, ("ewc",), runs_of(("ewc",), [7], 1)).step()
+    later = pack_on(shelf, stream, ("ewc",), runs_of(("ewc",), [7], 1)).train_next_task()
     assert {record.train_s for record in later.records} == costs
     assert later.records[0].steps == first.records[0].steps > 0
 
@@ -237,7 +237,7 @@ def test_rows_that_part_in_the_middle_share_the_seconds_before_it(monkeypatch: p
     monkeypatch.setattr(TaskLoop, "_advance", takes_time)
     monkeypatch.setattr("cfsweep.training.pack.time.perf_counter", lambda: now[0])
     runs = tuple(RunSpec(k, 0, values_of(("packnet",), packnet_rate=0.1 * k)) for k in range(1, 4))
-    report = make_pack(tiny_stream(), ("packnet",), runs).step()
+    report = make_pack(small_stream(), ("packnet",), runs).train_next_task()
     assert [record.train_s for record in report.records] == pytest.approx([record.steps for record in report.records])
 
 
@@ -251,8 +251,8 @@ def keys(stream: Stream, names: tuple[str, ...] = ("ewc",), network: NetworkConf
 
 
 def test_what_acts_later_has_no_say_in_the_key() -> None:
-    stream = tiny_stream()
-    assert keys(stream) == keys(tiny_stream(), trial=7, ewc_lambda=3.0, ewc_gamma=0.5)
+    stream = small_stream()
+    assert keys(stream) == keys(small_stream(), trial=7, ewc_lambda=3.0, ewc_gamma=0.5)
 
 
 def other_class(stream: Stream) -> Stream:
@@ -284,7 +284,7 @@ OTHER_STREAMS: dict[str, Callable[[Stream], Stream]] = {
 
 @pytest.mark.parametrize("change", OTHER_STREAMS)
 def test_other_data_has_another_key(change: str) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     assert keys(OTHER_STREAMS[change](stream)) != keys(stream)
 
 
@@ -309,19 +309,19 @@ def test_other_data_has_another_key(change: str) -> None:
     ids=str,
 )
 def test_whatever_acts_has_a_say_in_the_key(change: dict[str, Any]) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     assert keys(stream, **change) != keys(stream)
 
 
 def test_the_rate_of_packnet_acts_in_the_middle_of_the_first_task() -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     assert keys(stream, ("packnet",), packnet_rate=0.3) != keys(stream, ("packnet",), packnet_rate=0.4)
 
 
 def test_a_network_of_ones_own_that_computes_something_else_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.training import conformance
 
-    stream, before = tiny_stream(), keys(tiny_stream(), network=MOODY)
+    stream, before = small_stream(), keys(small_stream(), network=MOODY)
     made = conformance.moody
 
     def doubled(input_shape: tuple[int, ...], n_outputs: int) -> torch.nn.Module:
@@ -336,7 +336,7 @@ def test_a_network_of_ones_own_that_computes_something_else_has_another_key(monk
 
 
 def test_other_code_and_another_device_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     before = keys(stream)
     with monkeypatch.context() as patched:
         patched.setattr(prefixes_module, "_device_kind", lambda device: "another")
@@ -357,7 +357,7 @@ def test_other_code_and_another_device_have_another_key(monkeypatch: pytest.Monk
 
 
 def test_naive_and_joint_share_their_first_task() -> None:
-    stream, shelf = tiny_stream(), Shelf()
+    stream, shelf = small_stream(), Shelf()
     runs = (RunSpec(0, 0, values_of(())),)
     for joint in (False, True):
         spec = PackSpec(MLP, "task-il", (), runs, joint=joint)
@@ -368,15 +368,15 @@ def test_naive_and_joint_share_their_first_task() -> None:
 
 def test_nothing_is_shared_where_nothing_is_to_be(trained: list[tuple[int, int]]) -> None:
     shelf, runs = Shelf(), runs_of(("ewc",), range(3), 1)
-    pack_on(shelf, tiny_stream(), ("ewc",), runs, share_prefix=False).step()
+    pack_on(shelf, small_stream(), ("ewc",), runs, share_first_task=False).train_next_task()
     assert trained == [(0, 3)]
     assert not shelf.contents
 
 
 def test_a_prefix_travels_whole() -> None:
-    stream, shelf = tiny_stream(), Shelf()
+    stream, shelf = small_stream(), Shelf()
     pack = pack_on(shelf, stream, ("ewc",), runs_of(("ewc",), [0], optimizer_state="kept"))
-    pack.step()
+    pack.train_next_task()
     ((_, content),) = shelf.contents.items()
     prefix = Prefix.from_bytes(content, torch.device("cpu"))
     assert prefix.row is not None

@@ -20,7 +20,7 @@ from cfsweep.config import NetworkConfig, Scenario, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from tests.training.conformance import EXACT, finish, make_pack, values_of, weights
+from cfsweep.testing.packs import EXACT, finish, make_pack, values_of, weights
 
 MLP = NetworkConfig(name="mlp")
 CNN = NetworkConfig(name="cnn", args={"hidden": 32})

@@ -21,7 +21,7 @@ from cfsweep.training.targets.classification import outputs_for
 from cfsweep.training.engine.randomness import generator, torch_seed
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, Task, load_stream
-from tests.training.conformance import finish, make_pack, values_of
+from cfsweep.testing.packs import finish, make_pack, values_of
 
 NETWORK = NetworkConfig(name="mlp", args={"hidden": [32, 32]})
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -38,7 +38,7 @@ class PlainLoop:
     def __init__(self, stream: Stream, run: RunSpec, scenario: Scenario, network: NetworkConfig, joint: bool) -> None:
         self.stream, self.run, self.scenario, self.joint = stream, run, scenario, joint
         self.values = run.values
-        self.outputs = outputs_for(stream, scenario)
+        self.outputs = target_of("classification").outputs(stream, scenario)
         self.x = (stream.x.float() - stream.shift) * stream.scale
         with torch.random.fork_rng():
             torch.manual_seed(torch_seed(run.seed, "init"))
@@ -98,7 +98,7 @@ class PlainLoop:
         examples = batches.training_examples(self.stream, number, self.joint)
         size, epochs = int(v["batch_size"]), int(v["epochs"])
         for epoch, order in enumerate(batches.orders([self.run], examples, number, epochs, size, [], {})[0]):
-            draws = generator(self.run.seed, "rehearse", number, epoch).integers(
+            draws = generator(self.run.seed, "mix", number, epoch).integers(
                 max(1, len(self.buffer)), size=len(order)
             )
             for at in range(0, len(order), size):
@@ -119,7 +119,7 @@ class PlainLoop:
 
     def anchor(self, number: int, task: Task) -> None:
         n = min(int(self.values["ewc_examples"]), len(task.train))
-        chosen, uniform, _ = batches.sample([self.run], task.train, number, n, 0)
+        chosen, uniform, _ = batches.examples_to_consolidate([self.run], task.train, number, n, 0)
         fisher = {name: torch.zeros_like(p) for name, p in self.network.named_parameters()}
         open_ = self.allowed(number, number + 1)
         for index, u in zip(chosen[0], uniform[0], strict=True):
@@ -133,7 +133,7 @@ class PlainLoop:
         self.anchors.append((fisher, {name: p.detach().clone() for name, p in self.network.named_parameters()}))
 
     def remember(self, number: int, task: Task) -> None:
-        capacity, rng = int(self.values["replay_buffer"]), generator(self.run.seed, "remember", number)
+        capacity, rng = int(self.values["replay_buffer"]), generator(self.run.seed, "buffer", number)
         for example, draw in zip(task.train, rng.integers(self.seen + np.arange(len(task.train)) + 1), strict=True):
             if len(self.buffer) < capacity:
                 self.buffer.append(int(example))
@@ -152,7 +152,7 @@ def both(
     plain = PlainLoop(stream, run, scenario, NETWORK, joint)
     pack = finish(make_pack(stream, names, (run,), scenario, NETWORK, joint=joint))
     matrix = plain.train()
-    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
     return matrix, pack.stack.theta[0] - flat, pack.records[0].test
 
 

@@ -8,7 +8,7 @@ import torch
 from cfsweep.config import NetworkConfig
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.networks import build, registry
-from tests.training.conformance import SHAPE
+from cfsweep.testing.packs import SHAPE
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)])

@@ -12,7 +12,7 @@ from cfsweep.config import NetworkConfig
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.networks import build
-from tests.training.conformance import CNN, MLP, MOODY, SHAPE
+from cfsweep.testing.packs import CNN, MLP, MOODY, SHAPE
 
 LINEAR = NetworkConfig(name="mlp", args={"hidden": []})
 WAYS = {

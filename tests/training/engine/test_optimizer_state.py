@@ -16,8 +16,8 @@ from cfsweep.training.targets.classification import outputs_for
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from tests.training.conformance import make_pack, tiny_stream, values_of
-from tests.training.plain import PlainSteps
+from cfsweep.testing.packs import make_pack, small_stream, values_of
+from cfsweep.testing import PlainLoop
 from tests.training.test_early_stopping import EPOCHS, plain_task
 
 VALUES: dict[str, Value] = {"epochs": 1, "batch_size": 64, "lr": 0.01, "optimizer_state": "kept"}
@@ -36,24 +36,24 @@ def pack(stream: Stream, **changes: Value) -> Pack:
 
 def finish(pack: Pack) -> torch.Tensor:
     while not pack.done:
-        pack.step()
+        pack.train_next_task()
     return pack.stack.theta
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_it_goes_on_as_torchs_own_optimizer(stream: Stream, optimizer: str) -> None:
     whole = pack(stream, optimizer=optimizer)
-    outputs = outputs_for(stream, "domain-il")
+    outputs = target_of("classification").outputs(stream, "domain-il")
     theta = whole.stack.theta[0].clone().requires_grad_(True)
     own = torch.optim.Adam([theta], lr=0.01) if optimizer == "adam" else torch.optim.SGD([theta], lr=0.01, momentum=0.9)
     for task in range(len(stream.tasks)):
         (order,) = orders(whole.spec.runs[:1], stream.tasks[task].train, task, 1, 64, (), {})
         for at in range(0, order.shape[-1], 64):
             rows = torch.from_numpy(order[0, at : at + 64])
-            logits = whole.lifted.one(whole.layout.unflatten(theta), whole.store[rows])
+            logits = whole.context.lifted.one(whole.context.layout.unflatten(theta), whole.context.store[rows])
             own.zero_grad()
             torch.nn.functional.cross_entropy(logits, outputs.labels[rows]).backward()
-            own.step()
+            own.train_next_task()
     torch.testing.assert_close(finish(whole)[0], theta.detach(), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(finish(pack(stream, optimizer=optimizer, optimizer_state="fresh"))[0], theta, atol=1e-3)
 
@@ -61,7 +61,7 @@ def test_it_goes_on_as_torchs_own_optimizer(stream: Stream, optimizer: str) -> N
 def test_a_restored_pack_goes_on_to_the_last_bit(stream: Stream) -> None:
     straight, broken = pack(stream), pack(stream)
     while not broken.done:
-        broken.step()
+        broken.train_next_task()
         if not broken.done:
             broken = Pack.restore(broken.checkpoint(), stream)
     assert torch.equal(finish(straight), broken.stack.theta)
@@ -69,27 +69,27 @@ def test_a_restored_pack_goes_on_to_the_last_bit(stream: Stream) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_outputs_that_open_late_begin_as_under_torchs_own(optimizer: str) -> None:
-    small = tiny_stream()
+    small = small_stream()
     run = RunSpec(0, 0, values_of((), optimizer=optimizer, optimizer_state="kept"))
-    whole, plain = make_pack(small, (), (run,), "class-il"), PlainSteps(small, run, "class-il")
+    whole, plain = make_pack(small, (), (run,), "class-il"), PlainLoop(small, run, "class-il")
     own = plain.optimizer()
     for task in range(3):
         assert sum(1 for _ in plain.steps(task, own)) == plain.n_steps(task)
-        whole.step()
+        whole.train_next_task()
         torch.testing.assert_close(whole.stack.theta[0], plain.theta(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_run_that_ends_a_task_early_goes_on_from_the_moments_of_its_last_step(optimizer: str) -> None:
     """All steps of the task count, so the moments are made as large as they would be after all of them."""
-    small, names = tiny_stream(), ("early-stopping",)
+    small, names = small_stream(), ("early-stopping",)
     given: dict[str, Value] = {"optimizer": optimizer, "optimizer_state": "kept", "epochs": EPOCHS, "lr": 0.005}
     run = RunSpec(0, 0, values_of(names, patience=1, **given))
-    stopped, plain = make_pack(small, names, (run,), "domain-il"), PlainSteps(small, run, "domain-il")
+    stopped, plain = make_pack(small, names, (run,), "domain-il"), PlainLoop(small, run, "domain-il")
     own, taken, due = plain.optimizer(), 0, 0
     for task in range(3):
         steps, _ = plain_task(plain, task, 1, own)
-        stopped.step()
+        stopped.train_next_task()
         torch.testing.assert_close(stopped.stack.theta[0], plain.theta(), rtol=1e-4, atol=1e-5)
         taken, due = due + steps, due + plain.n_steps(task)
         for moments in own.state.values():
@@ -104,13 +104,13 @@ def test_a_run_that_ends_a_task_early_goes_on_from_the_moments_of_its_last_step(
 def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the cut on packnet holds the free weights still; in the next task they go on as if it had been the last
     step. From moments of zero after many steps the first steps of Adam would be several times lr."""
-    small, names = tiny_stream(), ("packnet",)
+    small, names = small_stream(), ("packnet",)
     runs = tuple(
         RunSpec(k, k // 2, values_of(names, optimizer=optimizer, optimizer_state="kept", packnet_rate=0.2 + 0.1 * k))
         for k in range(4)
     )
     cut = make_pack(small, names, runs)
-    mid_task, at_the_cut = TaskLoop._mid_task, []
+    cut, at_the_cut = TaskLoop._cut, []
 
     def spy(loop: TaskLoop) -> None:
         if loop.task == 0:
@@ -118,10 +118,10 @@ def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkey
             at_the_cut.append(
                 ({k: v[rows] / fullness(k, loop.step) for k, v in loop.moments.state.items()}, loop.total)
             )
-        mid_task(loop)
+        cut(loop)
 
-    monkeypatch.setattr(TaskLoop, "_mid_task", spy)
-    cut.step()
+    monkeypatch.setattr(TaskLoop, "_cut", spy)
+    cut.train_next_task()
     (moments, total), free = at_the_cut[0], cut.stack.states["packnet"]["owner"] > 0
     assert [len(cut.stack), len(free)] == [4, 4]
     for name, expected in moments.items():
@@ -138,7 +138,7 @@ def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkey
 def test_what_is_kept_is_counted(stream: Stream, optimizer: str, moments: int) -> None:
     kept, fresh = (pack(stream, optimizer=optimizer, optimizer_state=state) for state in ("kept", "fresh"))
     for one in (kept, fresh):
-        one.step()
+        one.train_next_task()
     assert kept.records[0].stored_bytes == moments * 4 * kept.layout.size
     assert fresh.records[0].stored_bytes == 0
 
@@ -147,7 +147,7 @@ def test_what_is_kept_is_counted(stream: Stream, optimizer: str, moments: int) -
 def test_what_is_set_aside_at_different_moments_of_a_task_all_comes_back(optimizer: str) -> None:
     """Two rows that finish one after the other: the second does not wipe out what was set aside for the first."""
     given: dict[str, Value] = {"optimizer": optimizer, "optimizer_state": "kept"}
-    stack = make_pack(tiny_stream(), (), tuple(RunSpec(k, k, values_of((), **given)) for k in range(2))).stack
+    stack = make_pack(small_stream(), (), tuple(RunSpec(k, k, values_of((), **given)) for k in range(2))).stack
     moments = Moments(optimizer, True, stack)
     for step, finished in ((3, [True, False]), (4, [True, True])):
         for name, value in moments.state.items():

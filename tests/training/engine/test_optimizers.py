@@ -11,7 +11,7 @@ from torch import Tensor
 from cfsweep.config import Scenario
 from cfsweep.training.engine import optimizers
 from cfsweep.training.engine.optimizers import STATE_NAMES, Rates, update
-from tests.training.conformance import finish, make_pack, tiny_stream
+from cfsweep.testing.packs import finish, make_pack, small_stream
 
 TWINS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -72,11 +72,11 @@ def test_a_held_weight_does_not_move_by_a_bit_and_the_others_move_as_ever(name: 
 @pytest.mark.parametrize("scenario", ["task-il", "class-il"])
 @pytest.mark.parametrize("name", sorted(TWINS))
 def test_closed_outputs_get_no_update_of_any_kind(name: str, scenario: Scenario) -> None:
-    pack = make_pack(tiny_stream(), scenario=scenario, optimizer=name, weight_decay=0.1)
-    before = pack.layout.unflatten(pack.stack.theta.clone())
+    pack = make_pack(small_stream(), scenario=scenario, optimizer=name, weight_decay=0.1)
+    before = pack.context.layout.unflatten(pack.stack.theta.clone())
     for task in range(3):
-        pack.step()
-        after = pack.layout.unflatten(pack.stack.theta.clone())
+        pack.train_next_task()
+        after = pack.context.layout.unflatten(pack.stack.theta.clone())
         mine = range(2 * task, 2 * task + 2) if scenario == "task-il" else range(2 * task + 2)
         for output, part in itertools.product(range(6), ("head.weight", "head.bias")):
             stays = torch.equal(before[part][0, output], after[part][0, output])
@@ -85,7 +85,7 @@ def test_closed_outputs_get_no_update_of_any_kind(name: str, scenario: Scenario)
 
 
 def test_in_domain_il_every_output_moves() -> None:
-    pack = make_pack(tiny_stream(), scenario="domain-il")
-    before = pack.layout.unflatten(pack.stack.theta.clone())["head.bias"]
+    pack = make_pack(small_stream(), scenario="domain-il")
+    before = pack.context.layout.unflatten(pack.stack.theta.clone())["head.bias"]
     assert before.shape == (1, 2)
-    assert (pack.layout.unflatten(finish(pack).stack.theta)["head.bias"] != before).all()
+    assert (pack.context.layout.unflatten(finish(pack).stack.theta)["head.bias"] != before).all()

@@ -16,7 +16,7 @@ from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.networks import build
 from cfsweep.training.engine.per_example import SQUARED_NORM, _by_products, _by_slopes, _by_vmap, _looped, mean_gradient_size
-from tests.training.conformance import CNN, MLP, SHAPE, make_pack, tiny_stream
+from cfsweep.testing.packs import CNN, MLP, SHAPE, make_pack, small_stream
 from tests.training.test_ewc import random_sample
 
 Way = Callable[..., Callable[..., Tensor]]
@@ -91,14 +91,14 @@ def test_only_open_logits_count() -> None:
 
 @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
 def test_the_context_offers_it_lifted_over_runs(network: NetworkConfig) -> None:
-    pack = make_pack(tiny_stream(), ("mas",), network=network)
-    context, module = pack.ingredients[0].context, pack.lifted.module
-    theta, samples = 0.3 * torch.randn(2, pack.layout.size), [random_sample(6, seed) for seed in range(2)]
+    pack = make_pack(small_stream(), ("mas",), network=network)
+    context, module = pack.context.ingredients[0].context, pack.context.lifted.module
+    theta, samples = 0.3 * torch.randn(2, pack.context.layout.size), [random_sample(6, seed) for seed in range(2)]
     x, mask = (torch.stack([getattr(sample, part) for sample in samples]) for part in ("x", "mask"))
     lifted = torch.func.vmap(context.output_sensitivity)(theta, x, mask)
     for row in range(2):
-        expected = sensitivity_by_hand(module, pack.layout, theta[row], x[row], mask[row])
+        expected = sensitivity_by_hand(module, pack.context.layout, theta[row], x[row], mask[row])
         torch.testing.assert_close(lifted[row], expected, rtol=2e-4, atol=1e-6)
-        chosen = mean_gradient_size(pack.lifted, pack.layout, SHAPE, SQUARED_NORM, torch.abs)
+        chosen = mean_gradient_size(pack.context.lifted, pack.context.layout, SHAPE, SQUARED_NORM, torch.abs)
         alone = chosen(theta[row], x[row], samples[row].labels, mask[row])
         torch.testing.assert_close(alone, expected, rtol=2e-4, atol=1e-6)

@@ -10,7 +10,7 @@ from cfsweep.config import NetworkConfig
 from cfsweep.training.engine.linear_stack import LinearStack
 from cfsweep.training.pack import Pack
 from cfsweep.training.engine.precision import products_in
-from tests.training.conformance import CNN, MLP, MOODY, assert_same, finish, make_pack, tiny_stream, weights
+from cfsweep.testing.packs import CNN, MLP, MOODY, assert_same, finish, make_pack, small_stream, weights
 
 
 def bf16(value: Tensor) -> Tensor:
@@ -44,19 +44,19 @@ def test_a_stack_multiplies_rounded_factors_forward_and_back() -> None:
 
 def slope_of(pack: Pack) -> Tensor:
     """The gradient (1, P) of the sum of the logits of five images, each with a weight of its own."""
-    weights_of = pack.lifted.weights(pack.layout.unflatten(pack.stack.theta))
-    traced = pack.lifted.traced(weights_of, pack.store[torch.arange(5).unsqueeze(0)], ())
+    weights_of = pack.context.lifted.weights(pack.context.layout.unflatten(pack.stack.theta))
+    traced = pack.context.lifted.traced(weights_of, pack.context.store[torch.arange(5).unsqueeze(0)], ())
     assert traced.logits.dtype == torch.float32
     slope = torch.zeros_like(pack.stack.theta)
     torch.manual_seed(0)
-    traced.pull(torch.randn_like(traced.logits), {}, pack.lifted.weights(pack.layout.unflatten(slope)))
+    traced.pull(torch.randn_like(traced.logits), {}, pack.context.lifted.weights(pack.context.layout.unflatten(slope)))
     return slope
 
 
 @pytest.mark.parametrize("network", [MLP, CNN], ids=["mlp", "cnn"])
 def test_gradients_of_bf16_products_are_near_those_of_float32(network: NetworkConfig) -> None:
     exact, rounded = (
-        slope_of(make_pack(tiny_stream(), network=network, precision=precision)) for precision in ("float32", "bf16")
+        slope_of(make_pack(small_stream(), network=network, precision=precision)) for precision in ("float32", "bf16")
     )
     assert 1e-4 < (exact - rounded).norm() / exact.norm() < 0.15
 
@@ -65,7 +65,7 @@ def test_gradients_of_bf16_products_are_near_those_of_float32(network: NetworkCo
 @pytest.mark.parametrize("network", [MLP, CNN, MOODY], ids=["mlp", "cnn", "moody"])
 def test_a_run_with_bf16_products_keeps_float32_weights(network: NetworkConfig, ingredients: tuple[str, ...]) -> None:
     exact, rounded = (
-        finish(make_pack(tiny_stream(), ingredients, network=network, precision=precision))
+        finish(make_pack(small_stream(), ingredients, network=network, precision=precision))
         for precision in ("float32", "bf16")
     )
     assert weights(rounded).dtype == torch.float32
@@ -74,7 +74,7 @@ def test_a_run_with_bf16_products_keeps_float32_weights(network: NetworkConfig, 
 
 
 def test_tf32_is_float32_on_a_cpu() -> None:
-    packs = [finish(make_pack(tiny_stream(), ("ewc",), precision=p)) for p in ("float32", "tf32")]
+    packs = [finish(make_pack(small_stream(), ("ewc",), precision=p)) for p in ("float32", "tf32")]
     assert_same(*packs)
 
 

@@ -17,7 +17,7 @@ from cfsweep.training.ingredients import registry
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream
-from tests.training.conformance import MLP, finish, make_pack, tiny_stream, values_of
+from cfsweep.testing.packs import MLP, finish, make_pack, small_stream, values_of
 from tests.training.test_whole_run import PlainLoop
 
 
@@ -73,7 +73,7 @@ class PlainAGem(PlainLoop):
         examples, size, epochs = self.stream.tasks[number].train, int(v["batch_size"]), int(v["epochs"])
         order = batches.orders([self.run], examples, number, epochs, size, [], {})[0]
         parts = [epoch[at : at + size] for epoch in order for at in range(0, len(epoch), size)]
-        draws = generator(self.run.seed, "recall", number).integers(max(1, len(self.buffer)), size=(len(parts), size))
+        draws = generator(self.run.seed, "draw", number).integers(max(1, len(self.buffer)), size=(len(parts), size))
         for batch, draw in zip(parts, draws, strict=True):
             gradient = self.gradient(batch, number + 1)
             if self.buffer:
@@ -91,16 +91,16 @@ class PlainAGem(PlainLoop):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int) -> None:
-    stream = tiny_stream(seed=seed)
+    stream = small_stream(seed=seed)
     run = RunSpec(0, seed, values_of(("a-gem",), optimizer="sgd", lr=0.02, a_gem_buffer=9))
     plain = PlainAGem(stream, run, scenario)
     matrix = plain.train()
     pack = finish(make_pack(stream, ("a-gem",), (run,), scenario))
-    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
     assert plain.n_projected > 0
     assert (pack.stack.theta[0] - flat).abs().max() < 5e-6
     assert pack.records[0].test == matrix
-    assert pack.stack.memories["a-gem"][0].indices.tolist() == plain.buffer
+    assert pack.stack.buffers["a-gem"][0].indices.tolist() == plain.buffer
     assert pack.records[0].stored_bytes == 9 * 36 * 4
 
 
@@ -113,13 +113,13 @@ class PlainAGemFrozen(PlainAGem):
 
 
 def test_weights_that_are_held_still_have_no_say() -> None:
-    stream, names = tiny_stream(), ("a-gem", "freeze")
+    stream, names = small_stream(), ("a-gem", "freeze")
     values = values_of(names, optimizer="sgd", lr=0.02, a_gem_buffer=9, freeze_depth=1)
     run = RunSpec(0, 0, values)
     plain = PlainAGemFrozen(stream, run, "domain-il")
     plain.train()
     pack = finish(make_pack(stream, names, (run,), "domain-il"))
-    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
     assert plain.n_projected > 0
     assert (pack.stack.theta[0] - flat).abs().max() < 5e-6
 
@@ -131,4 +131,4 @@ def test_values_outside_the_rules_are_refused(value: float) -> None:
         hyper.check(value, "space.yaml")
 
 
-(a_gem_once,) = make_pack(tiny_stream(), ("a-gem",)).ingredients
+(a_gem_once,) = make_pack(small_stream(), ("a-gem",)).ingredients

@@ -20,14 +20,14 @@ from cfsweep.training.networks import build
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, Task
-from tests.training.conformance import (
+from cfsweep.testing.packs import (
     CNN,
     MLP,
     SHAPE,
     assert_same,
     finish,
     make_pack,
-    tiny_stream,
+    small_stream,
     values_of,
     varied_runs,
 )
@@ -59,8 +59,8 @@ OWN = NetworkConfig(name="tests.training.test_adapters:late_head")
 
 def slots(pack: Pack) -> Tensor:
     """(P,) bool: the weights of the adapters."""
-    inside = torch.zeros(pack.layout.size, dtype=torch.bool)
-    for entry in pack.layout.entries:
+    inside = torch.zeros(pack.context.layout.size, dtype=torch.bool)
+    for entry in pack.context.layout.entries:
         inside[entry.where] = SLOT in entry.name
     return inside
 
@@ -118,20 +118,20 @@ def test_the_network_computes_what_a_loop_over_layers_does() -> None:
 
 @pytest.mark.parametrize("network", [MLP, CNN, RESNET, OWN], ids=["mlp", "cnn", "resnet", "own"])
 def test_the_trunk_begins_as_the_plain_network(network: NetworkConfig) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     for seed in range(2):
         runs = (RunSpec(0, seed, values_of(("adapters",), adapter_width=6)),)  # as wide as there are outputs
         extended, naive = (
             make_pack(stream, ("adapters",), runs, network=network),
             make_pack(stream, (), runs, network=network),
         )
-        mine = extended.layout.unflatten(extended.stack.theta[0])
-        for name, value in naive.layout.unflatten(naive.stack.theta[0]).items():
+        mine = extended.context.layout.unflatten(extended.stack.theta[0])
+        for name, value in naive.context.layout.unflatten(naive.stack.theta[0]).items():
             assert torch.equal(mine[name], value), name
-        assert naive.layout.head == extended.layout.head
-        x = naive.store[torch.arange(5)]
-        logits = naive.lifted.one(naive.layout.unflatten(naive.stack.theta[0]), x)
-        assert torch.equal(extended.lifted.one(mine, x), logits)
+        assert naive.context.layout.head == extended.context.layout.head
+        x = naive.context.store[torch.arange(5)]
+        logits = naive.context.lifted.one(naive.context.layout.unflatten(naive.stack.theta[0]), x)
+        assert torch.equal(extended.context.lifted.one(mine, x), logits)
 
 
 def test_every_hidden_layer_has_one_and_the_output_layer_none() -> None:
@@ -140,10 +140,10 @@ def test_every_hidden_layer_has_one_and_the_output_layer_none() -> None:
         (CNN, {"body.0", "body.2", "body.6"}),
         (OWN, {"first"}),  # what attention calls is no plain layer
     ):
-        pack = make_pack(tiny_stream(), ("adapters",), network=network, adapter_width=6)
-        found = {e.layer.removesuffix(f".{SLOT}") for e in pack.layout.entries if SLOT in e.name}
+        pack = make_pack(small_stream(), ("adapters",), network=network, adapter_width=6)
+        found = {e.layer.removesuffix(f".{SLOT}") for e in pack.context.layout.entries if SLOT in e.name}
         assert found == expected
-        assert pack.layout.head == ("answer" if network is OWN else "head")
+        assert pack.context.layout.head == ("answer" if network is OWN else "head")
 
 
 @pytest.mark.parametrize("names", COMPOSED, ids="+".join)
@@ -153,16 +153,16 @@ def test_a_finished_task_is_answered_the_same_for_ever(
     optimizer: str, network: NetworkConfig, names: tuple[str, ...]
 ) -> None:
     given: dict[str, Value] = {"optimizer": optimizer, "weight_decay": 0.1}
-    pack = make_pack(tiny_stream(), names, network=network, **given)
+    pack = make_pack(small_stream(), names, network=network, **given)
     inside, fresh = slots(pack), pack.stack.theta[0].clone()
     trunk = ~inside
-    for entry in pack.layout.entries:
-        trunk[entry.where] &= entry.layer != pack.layout.head
-    own = torch.tensor(pack.ingredients[0].context.output_tasks)
+    for entry in pack.context.layout.entries:
+        trunk[entry.where] &= entry.layer != pack.context.layout.head
+    own = torch.tensor(pack.context.ingredients[0].context.output_tasks)
     predicted, after_first = [], torch.empty(0)
     for task in range(3):
         before = pack.stack.theta[0].clone()
-        pack.step()
+        pack.train_next_task()
         theta = pack.stack.theta[0]
         predicted.append(pack.predictions(task))
         if task == 0:
@@ -172,7 +172,7 @@ def test_a_finished_task_is_answered_the_same_for_ever(
         else:
             assert torch.equal(theta[trunk], after_first[trunk])
             assert not torch.equal(theta[inside], before[inside])
-        for where, owner in pack.layout.head_rows(own):
+        for where, owner in pack.context.layout.head_rows(own):
             assert torch.equal(theta[where][owner != task], before[where][owner != task])
             assert not torch.equal(theta[where][owner == task], before[where][owner == task])
         for k in range(task + 1):
@@ -183,12 +183,12 @@ def test_a_finished_task_is_answered_the_same_for_ever(
 
 def test_each_task_begins_at_the_identity_and_is_banked() -> None:
     runs = varied_runs(("adapters",), 4)
-    pack = make_pack(tiny_stream(), ("adapters",), runs)
-    (adapters,) = pack.ingredients
+    pack = make_pack(small_stream(), ("adapters",), runs)
+    (adapters,) = pack.context.ingredients
     inside, fresh = slots(pack), pack.stack.theta[:, slots(pack)].clone()
     assert not torch.equal(fresh[0], fresh[1]), "each seed draws its own"
     for task in range(3):
-        pack.step()
+        pack.train_next_task()
         banked = pack.stack.states["adapters"]["bank"]
         for k, row in enumerate(pack.stack.row_of):
             assert torch.equal(banked[row, 0], fresh[k % 2])
@@ -203,12 +203,12 @@ def test_each_task_begins_at_the_identity_and_is_banked() -> None:
 
 def test_a_later_task_is_learned_with_the_trunk_held_still() -> None:
     """A twin: the trunk of the finished task 0 in plain PyTorch, with its own adapters, trained by torch's SGD."""
-    stream = tiny_stream(n_tasks=2)
+    stream = small_stream(n_tasks=2)
     pack = make_pack(stream, ("adapters",), optimizer="sgd", momentum=0.0, lr=0.05)
-    pack.step()
-    module, mask = copy.deepcopy(pack.lifted.module), pack.outputs.masks[1, 1]
+    pack.train_next_task()
+    module, mask = copy.deepcopy(pack.context.lifted.module), pack.context.outputs.masks[1, 1]
     with torch.no_grad():
-        for name, value in pack.layout.unflatten(pack.stack.theta[0]).items():
+        for name, value in pack.context.layout.unflatten(pack.stack.theta[0]).items():
             module.get_parameter(name).copy_(value)
     moving = [p for name, p in module.named_parameters() if SLOT in name or name.startswith("head")]
     optimizer = torch.optim.SGD(moving, lr=0.05)
@@ -216,16 +216,16 @@ def test_a_later_task_is_learned_with_the_trunk_held_still() -> None:
         for at in range(0, len(epoch), 5):
             chosen = torch.from_numpy(epoch[at : at + 5])
             optimizer.zero_grad()
-            logits = module(pack.store[chosen]).masked_fill(~mask, -torch.inf)
-            functional.cross_entropy(logits, pack.outputs.labels[chosen]).backward()
+            logits = module(pack.context.store[chosen]).masked_fill(~mask, -torch.inf)
+            functional.cross_entropy(logits, pack.context.outputs.labels[chosen]).backward()
             optimizer.step()
-    pack.step()
-    expected = pack.layout.flatten({name: value.detach() for name, value in module.named_parameters()})
+    pack.train_next_task()
+    expected = pack.context.layout.flatten({name: value.detach() for name, value in module.named_parameters()})
     torch.testing.assert_close(pack.stack.theta[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_width_0_and_a_network_without_hidden_layers() -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     for network in (MLP, CNN, OWN):
         off = finish(make_pack(stream, ("adapters",), network=network, adapter_width=0))
         assert_same(off, finish(make_pack(stream, network=network)))

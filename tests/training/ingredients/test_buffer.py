@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cfsweep.training.ingredients import Memory
-from cfsweep.training.ingredients._base import EMPTY_MEMORY
+from cfsweep.training.ingredients import Buffer
+from cfsweep.training.ingredients._base import EMPTY_BUFFER
 from cfsweep.training.ingredients._buffer import class_balanced, mixed_in, reservoir
 from cfsweep.training.engine.randomness import generator
-from tests.training.conformance import finish, make_pack, tiny_stream
+from cfsweep.testing.packs import finish, make_pack, small_stream
 
 
 def algorithm_1(stream: list[int], classes: list[int], capacity: int, draws: list[float]) -> list[int]:
@@ -52,13 +52,13 @@ def random_tasks(seed: int) -> tuple[list[np.ndarray], np.ndarray]:
 def test_it_is_algorithm_1(seed: int) -> None:
     tasks, classes = random_tasks(seed)
     for capacity in (1, 2, 7, 20, 1000):
-        memory, draws = EMPTY_MEMORY, list[float]()
+        memory, draws = EMPTY_BUFFER, list[float]()
         for number, examples in enumerate(tasks):
             old = memory.indices.copy()
-            new = class_balanced(memory, examples, classes, capacity, generator(seed, "remember", number))
+            new = class_balanced(memory, examples, classes, capacity, generator(seed, "buffer", number))
             assert np.array_equal(memory.indices, old)
             memory = new
-            draws += generator(seed, "remember", number).random(len(examples)).tolist()
+            draws += generator(seed, "buffer", number).random(len(examples)).tolist()
         stream = np.concatenate(tasks).tolist()
         assert memory.indices.tolist() == algorithm_1(stream, classes.tolist(), capacity, draws)
         assert memory.seen == len(stream)
@@ -70,7 +70,7 @@ def test_it_is_algorithm_1(seed: int) -> None:
 def test_every_class_has_an_equal_share_as_far_as_its_examples_allow(seed: int) -> None:
     """At every moment: the buffer is as full as it can be, and no class that lost an example is two behind another."""
     _, classes = random_tasks(seed)
-    capacity, memory, rng = 13, EMPTY_MEMORY, np.random.default_rng(seed)
+    capacity, memory, rng = 13, EMPTY_BUFFER, np.random.default_rng(seed)
     for example in rng.permutation(len(classes)):
         memory = class_balanced(memory, np.array([example]), classes, capacity, rng)
         held = np.bincount(classes[memory.indices], minlength=9)
@@ -82,9 +82,9 @@ def test_every_class_has_an_equal_share_as_far_as_its_examples_allow(seed: int) 
 def test_equal_shares_by_hand() -> None:
     """10 places; 8 of class 0, then 100 of class 1, then 2 of class 2: 4, 4 and all 2."""
     classes = np.repeat([0, 1, 2], [8, 100, 2])
-    memory = EMPTY_MEMORY
+    memory = EMPTY_BUFFER
     for at, shares in ((np.arange(8), [8, 0, 0]), (np.arange(8, 108), [5, 5, 0]), (np.arange(108, 110), [4, 4, 2])):
-        memory = class_balanced(memory, at, classes, 10, generator(0, "remember"))
+        memory = class_balanced(memory, at, classes, 10, generator(0, "buffer"))
         assert np.bincount(classes[memory.indices], minlength=3).tolist() == shares
 
 
@@ -93,9 +93,9 @@ def test_within_a_class_every_example_is_as_likely_to_be_kept() -> None:
     classes = np.repeat([0, 1, 0], [25, 5, 15])
     counts = np.zeros(45)
     for seed in range(2000):
-        memory = EMPTY_MEMORY
+        memory = EMPTY_BUFFER
         for task, examples in enumerate(np.split(np.arange(45), [25, 30])):
-            memory = class_balanced(memory, examples, classes, 12, generator(seed, "remember", task))
+            memory = class_balanced(memory, examples, classes, 12, generator(seed, "buffer", task))
         counts[memory.indices] += 1
     assert (counts[25:30] == 2000).all()  # the rare class is kept whole
     common = counts[classes == 0]
@@ -106,11 +106,11 @@ def test_within_a_class_every_example_is_as_likely_to_be_kept() -> None:
 
 @pytest.mark.parametrize("keep", ["reservoir", "class-balanced"])
 def test_a_buffer_of_nothing_keeps_nothing(keep: str) -> None:
-    examples, classes, rng = np.arange(5), np.zeros(5, np.int64), generator(0, "remember")
+    examples, classes, rng = np.arange(5), np.zeros(5, np.int64), generator(0, "buffer")
     if keep == "reservoir":
-        memory = reservoir(EMPTY_MEMORY, examples, 0, rng)
+        memory = reservoir(EMPTY_BUFFER, examples, 0, rng)
     else:
-        memory = class_balanced(EMPTY_MEMORY, examples, classes, 0, rng)
+        memory = class_balanced(EMPTY_BUFFER, examples, classes, 0, rng)
     assert len(memory.indices) == 0
     assert memory.seen == 5
     assert mixed_in(examples, 2, 0.5, memory, rng) is examples
@@ -118,14 +118,14 @@ def test_a_buffer_of_nothing_keeps_nothing(keep: str) -> None:
 
 def test_replay_keeps_equal_shares_where_a_reservoir_does_not() -> None:
     """Of 22 examples per task 11 are of each class; thinned, class 0 is rare."""
-    stream = tiny_stream()
+    stream = small_stream()
     rare = [index for index in stream.tasks[0].train if stream.y[index] == 0][3:]
     first = replace(stream.tasks[0], train=np.setdiff1d(stream.tasks[0].train, rare))
     stream = replace(stream, tasks=(first, *stream.tasks[1:]))
     shares = {}
     for mode in ("reservoir", "class-balanced"):
         pack = finish(make_pack(stream, ("replay",), replay_mode=mode, replay_buffer=18))
-        memory: Memory = pack.stack.memories["replay"][0]
+        memory: Buffer = pack.stack.buffers["replay"][0]
         shares[mode] = np.bincount(stream.y.numpy()[memory.indices], minlength=6)
         rows = [row for row in pack.records[0].buffers if row[1] == 2]
         assert rows == [("replay", 2, c // 2, c, n) for c, n in enumerate(shares[mode].tolist()) if n]

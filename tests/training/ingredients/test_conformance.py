@@ -9,7 +9,7 @@ import pytest
 from cfsweep.config import SCENARIOS
 from cfsweep.errors import InputError
 from cfsweep.training.ingredients import registry
-from tests.training.conformance import IngredientConformance, check_composition, make_pack, tiny_stream
+from cfsweep.testing.packs import IngredientConformance, check_composition, make_pack, small_stream
 
 
 @pytest.fixture(params=sorted(registry))
@@ -30,8 +30,8 @@ def test_two_compose_or_are_refused(number: int, pair: tuple[str, str]) -> None:
     shared = [s for s in SCENARIOS if all(s in registry[name].scenarios for name in pair)]
     optimizer = ("sgd", "adamw")[number % 2]
     if shared:
-        check_composition(*pair, tiny_stream(), optimizer, shared[number // 2 % len(shared)])
+        check_composition(*pair, small_stream(), optimizer, shared[number // 2 % len(shared)])
         return
     for scenario in SCENARIOS:
         with pytest.raises(InputError, match="works in"):
-            make_pack(tiny_stream(), pair, scenario=scenario)
+            make_pack(small_stream(), pair, scenario=scenario)

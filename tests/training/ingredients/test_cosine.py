@@ -9,8 +9,8 @@ import torch
 from cfsweep.errors import InputError
 from cfsweep.training.ingredients.cosine import Cosine
 from cfsweep.training.spec import RunSpec
-from tests.training.conformance import make_pack, tiny_stream, values_of, weights
-from tests.training.plain import PlainSteps
+from cfsweep.testing.packs import make_pack, small_stream, values_of, weights
+from cfsweep.testing import PlainLoop
 from tests.training.test_warmup import by_torch as warmup_by_torch
 from tests.training.test_whole_run import OPTIMIZERS
 
@@ -18,7 +18,7 @@ NAMES = ("cosine",)
 
 
 def factors(floor: float, n_steps: int) -> list[float]:
-    (ingredient,) = make_pack(tiny_stream(), NAMES).ingredients
+    (ingredient,) = make_pack(small_stream(), NAMES).ingredients
     values = {"cosine_floor": torch.tensor(floor)}
     return [float(ingredient.rate(values, step, n_steps)) for step in range(1, n_steps + 1)]
 
@@ -52,14 +52,14 @@ def test_it_is_cosine_annealing_lr() -> None:
 @pytest.mark.parametrize("names", [("cosine",), ("cosine", "warmup"), ("warmup", "cosine")], ids="+".join)
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_whole_runs_agree_with_torch_restarting_with_each_task(optimizer: str, names: tuple[str, ...]) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     warm = {"warmup_frac": 0.2} if "warmup" in names else {}
     for seed in range(2):
         run = RunSpec(0, seed, values_of(names, optimizer=optimizer, cosine_floor=0.1, **warm))
-        pack, plain = make_pack(stream, names, (run,)), PlainSteps(stream, run)
+        pack, plain = make_pack(stream, names, (run,)), PlainLoop(stream, run)
         rates = 0.01 * np.array(by_torch(0.1, 15)) * (np.array(warmup_by_torch(3, 15)) if warm else 1.0)
         for task in range(3):
-            pack.step()
+            pack.train_next_task()
             twin = plain.optimizer()
             scheduler = torch.optim.lr_scheduler.LambdaLR(twin, lambda s, r=rates: r[min(s, 14)] / 0.01)
             for _ in plain.steps(task, twin):

@@ -18,14 +18,14 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, Task
-from tests.training.conformance import MLP, assert_same, finish, make_pack, tiny_stream, values_of
+from cfsweep.testing.packs import MLP, assert_same, finish, make_pack, small_stream, values_of
 from tests.training.test_whole_run import PlainLoop
 
 SHUT = -torch.inf
 
 
 def der(scenario: Scenario = "task-il") -> DerPlusPlus:
-    (ingredient,) = make_pack(tiny_stream(), ("der++",), scenario=scenario).ingredients
+    (ingredient,) = make_pack(small_stream(), ("der++",), scenario=scenario).ingredients
     assert isinstance(ingredient, DerPlusPlus)
     return ingredient
 
@@ -62,7 +62,7 @@ class PlainDer(PlainLoop):
         self.learned = number + 1
         size, epochs = int(self.values["batch_size"]), int(self.values["epochs"])
         n_steps = epochs * -(-len(self.stream.tasks[number].train) // size)
-        rng = generator(self.run.seed, "recall", number)
+        rng = generator(self.run.seed, "draw", number)
         self.draws = list(rng.integers(max(1, len(self.buffer)), size=(n_steps, 2 * size)))
         super().train_task(number)
 
@@ -90,32 +90,32 @@ class PlainDer(PlainLoop):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int) -> None:
-    stream = tiny_stream(seed=seed)
+    stream = small_stream(seed=seed)
     given: dict[str, Value] = {"optimizer": "sgd", "lr": 0.02, "der_alpha": 0.7, "der_beta": 0.4, "der_buffer": 9}
     run = RunSpec(0, seed, values_of(("der++",), **given))
     plain = PlainDer(stream, run, scenario)
     matrix = plain.train()
     pack = finish(make_pack(stream, ("der++",), (run,), scenario))
-    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
     assert (pack.stack.theta[0] - flat).abs().max() < 5e-6
     assert pack.records[0].test == matrix
-    memory = pack.stack.memories["der++"][0]
+    memory = pack.stack.buffers["der++"][0]
     assert memory.indices.tolist() == plain.buffer
     assert memory.logits is not None
     for index, logits in zip(plain.buffer, memory.logits, strict=True):
         open_, kept = plain.kept[index]
         assert np.flatnonzero(np.isfinite(logits)).tolist() == sorted(open_)
         np.testing.assert_allclose(logits[open_], kept.numpy(), atol=1e-5)
-    assert pack.records[0].stored_bytes == 9 * 4 * (36 + pack.outputs.n_outputs)
+    assert pack.records[0].stored_bytes == 9 * 4 * (36 + pack.context.outputs.n_outputs)
 
 
 def test_logits_stay_those_of_the_moment_an_example_was_stored() -> None:
-    pack = make_pack(tiny_stream(), ("der++",), scenario="class-il", der_buffer=30)
+    pack = make_pack(small_stream(), ("der++",), scenario="class-il", der_buffer=30)
     kept: dict[int, list[float]] = {}
     survived = 0
     while not pack.done:
-        pack.step()
-        memory = pack.stack.memories["der++"][0]
+        pack.train_next_task()
+        memory = pack.stack.buffers["der++"][0]
         assert memory.logits is not None
         for index, logits in zip(memory.indices.tolist(), memory.logits.tolist(), strict=True):
             survived += index in kept
@@ -125,11 +125,11 @@ def test_logits_stay_those_of_the_moment_an_example_was_stored() -> None:
 
 def finished(**given: Value) -> Pack:
     """With weight decay, which would move the outputs of old tasks if the recalled examples reached them."""
-    return finish(make_pack(tiny_stream(), ("der++",), weight_decay=0.01, **given))
+    return finish(make_pack(small_stream(), ("der++",), weight_decay=0.01, **given))
 
 
 def test_without_weights_it_is_off_and_with_one_of_them_it_is_not() -> None:
-    naive = finish(make_pack(tiny_stream(), weight_decay=0.01))
+    naive = finish(make_pack(small_stream(), weight_decay=0.01))
     assert_same(finished(der_alpha=0.0, der_beta=0.0), naive)
     for weights in ({"der_alpha": 0.0}, {"der_beta": 0.0}):
         assert not torch.equal(finished(**weights).stack.theta, naive.stack.theta)

@@ -13,8 +13,8 @@ from cfsweep.training.engine.layout import Layout
 from cfsweep.training.networks import build
 from cfsweep.training.engine.optimizers import STATE_NAMES, ByWeight, Rates, update
 from cfsweep.training.spec import RunSpec
-from tests.training.conformance import CNN, MLP, finish, make_pack, tiny_stream, values_of, weights
-from tests.training.plain import PlainSteps
+from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream, values_of, weights
+from cfsweep.testing import PlainLoop
 from tests.training.test_whole_run import OPTIMIZERS
 
 NAMES = ("discriminative-lr",)
@@ -22,7 +22,7 @@ NAMES = ("discriminative-lr",)
 
 def test_rates_by_hand() -> None:
     """mlp 36-12-9-6, factor 1/2: the head 1, body.3 (9·12 + 9 weights) 1/2, body.1 (12·36 + 12) 1/4."""
-    (ingredient,) = make_pack(tiny_stream(), NAMES).ingredients
+    (ingredient,) = make_pack(small_stream(), NAMES).ingredients
     factors = ingredient.weight_rates(torch.zeros(621), {"layer_lr_factor": torch.tensor(0.5)})
     assert factors.tolist() == [0.25] * 444 + [0.5] * 117 + [1.0] * 60
     assert heights(ingredient.context.layout) == {"head": 0, "body.3": 1, "body.1": 2}
@@ -81,21 +81,21 @@ def test_any_rates_by_weight_agree_with_parameter_groups(name: str, way: str, mo
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
 def test_whole_runs_agree_with_parameter_groups(network: NetworkConfig, optimizer: str) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     layers = {"mlp": ["head", "body.3", "body.1"], "cnn": ["head", "body.6", "body.2", "body.0"]}[network.name]
     for seed, factor in ((0, 1 / 2.6), (1, 0.1)):
         run = RunSpec(0, seed, values_of(NAMES, optimizer=optimizer, layer_lr_factor=factor))
-        pack, plain = make_pack(stream, NAMES, (run,), network=network), PlainSteps(stream, run, network=network)
+        pack, plain = make_pack(stream, NAMES, (run,), network=network), PlainLoop(stream, run, network=network)
         rates = {layer: 0.01 * factor**height for height, layer in enumerate(layers)}
         for task in range(3):
-            pack.step()
+            pack.train_next_task()
             assert list(plain.steps(task, plain.optimizer(**rates)))[-1] == 15
             torch.testing.assert_close(weights(pack)[0], plain.theta(), rtol=1e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_factor_1_is_plain_training_to_the_last_bit_beside_other_factors(optimizer: str) -> None:
-    stream, given = tiny_stream(), {"optimizer": optimizer, "weight_decay": 0.01}
+    stream, given = small_stream(), {"optimizer": optimizer, "weight_decay": 0.01}
     runs = tuple(
         RunSpec(k, 0, values_of(NAMES, layer_lr_factor=factor, **given)) for k, factor in enumerate([0.5, 1.0, 0.1])
     )

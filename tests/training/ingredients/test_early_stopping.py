@@ -11,8 +11,8 @@ from cfsweep.errors import InputError
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.ingredients.early_stopping import EarlyStopping
 from cfsweep.training.spec import RunSpec
-from tests.training.conformance import finish, make_pack, tiny_stream, values_of, weights
-from tests.training.plain import PlainSteps
+from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
+from cfsweep.testing import PlainLoop
 
 NAMES = ("early-stopping",)
 EPOCHS = 8
@@ -64,7 +64,7 @@ def test_it_is_algorithm_7_1() -> None:
 
 
 def plain_task(
-    plain: PlainSteps, task: int, patience: int, optimizer: torch.optim.Optimizer | None = None
+    plain: PlainLoop, task: int, patience: int, optimizer: torch.optim.Optimizer | None = None
 ) -> tuple[int, int]:
     """Early stopping by hand, with a fresh optimizer if none is given; returns the steps taken, and the epoch whose
     weights were kept."""
@@ -85,13 +85,13 @@ def plain_task(
 
 @pytest.mark.parametrize(("optimizer", "scenario"), [("sgd", "task-il"), ("adam", "class-il"), ("adamw", "domain-il")])
 def test_whole_runs_agree_with_a_plain_loop(optimizer: str, scenario: Scenario) -> None:
-    stream, seen = tiny_stream(), []
+    stream, seen = small_stream(), []
     for seed, patience in ((0, 1), (1, 1), (2, 3)):
         values = values_of(NAMES, optimizer=optimizer, patience=patience, epochs=EPOCHS, lr=0.005)
         run = RunSpec(0, seed, values)
-        pack, plain, steps = make_pack(stream, NAMES, (run,), scenario), PlainSteps(stream, run, scenario), 0
+        pack, plain, steps = make_pack(stream, NAMES, (run,), scenario), PlainLoop(stream, run, scenario), 0
         for task in range(3):
-            record = pack.step().records[0]
+            record = pack.train_next_task().records[0]
             taken, epoch = plain_task(plain, task, patience)
             steps += taken
             assert record.steps == steps
@@ -104,7 +104,7 @@ def test_whole_runs_agree_with_a_plain_loop(optimizer: str, scenario: Scenario) 
 
 def test_a_task_ends_with_the_best_accuracy_that_was_seen() -> None:
     names = ("early-stopping", "replay")
-    pack = finish(make_pack(tiny_stream(), names, scenario="class-il", patience=9, epochs=EPOCHS, curves=EPOCHS - 1))
+    pack = finish(make_pack(small_stream(), names, scenario="class-il", patience=9, epochs=EPOCHS, curves=EPOCHS - 1))
     record = pack.records[0]
     for task in range(3):
         along = [a for t, _, seen, a in record.curves if t == seen == task]
@@ -125,4 +125,4 @@ def test_patience_is_a_number_of_epochs(value: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-CONTEXT = make_pack(tiny_stream(), NAMES).ingredients[0].context
+CONTEXT = make_pack(small_stream(), NAMES).ingredients[0].context

@@ -11,36 +11,36 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
-from cfsweep.training.ingredients import Sample
+from cfsweep.training.ingredients import Examples
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.networks import build
 from cfsweep.training.targets.classification import masked_log_softmax
 from cfsweep.training.engine.per_example import LOG_LIKELIHOOD, _by_products, _by_slopes, _by_vmap, _looped, mean_gradient_size
-from tests.training.conformance import CNN, MLP, SHAPE, make_pack, tiny_stream
+from cfsweep.testing.packs import CNN, MLP, SHAPE, make_pack, small_stream
 
 KINDS = ("true", "predicted", "empirical")
 
 
 def ewc_of(network: NetworkConfig = MLP, **settings: str) -> tuple[EWC, nn.Module]:
-    pack = make_pack(tiny_stream(), ("ewc",), network=network, **{f"ewc_{k}": v for k, v in settings.items()})
-    (ewc,) = pack.ingredients
+    pack = make_pack(small_stream(), ("ewc",), network=network, **{f"ewc_{k}": v for k, v in settings.items()})
+    (ewc,) = pack.context.ingredients
     assert isinstance(ewc, EWC)
-    return ewc, pack.lifted.module
+    return ewc, pack.context.lifted.module
 
 
-def random_sample(n: int, seed: int = 0) -> Sample:
+def random_sample(n: int, seed: int = 0) -> Examples:
     """Examples with one of three masks each; labels are open ones."""
     rng = np.random.default_rng(seed)
     masks = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0]], bool)[rng.integers(3, size=n)]
     labels = [rng.choice(np.flatnonzero(mask)) for mask in masks]
     x = torch.from_numpy(rng.normal(size=(n, *SHAPE))).float()
     uniform = torch.from_numpy(rng.random(n, np.float32))
-    return Sample(x, torch.tensor(labels), torch.from_numpy(masks), uniform, torch.empty(n, 0))
+    return Examples(x, torch.tensor(labels), torch.from_numpy(masks), uniform, torch.empty(n, 0))
 
 
-def by_hand(module: nn.Module, layout: Layout, theta: Tensor, sample: Sample, kind: str) -> Tensor:
+def by_hand(module: nn.Module, layout: Layout, theta: Tensor, sample: Examples, kind: str) -> Tensor:
     """The Fisher diagonal, by the definition: plain autograd, one example at a time."""
     with torch.no_grad():
         for name, piece in layout.unflatten(theta).items():
@@ -73,7 +73,7 @@ def test_fisher_is_the_mean_of_squared_per_example_gradients(network: NetworkCon
         sample = random_sample(11, seed)
         expected = by_hand(module, ewc.context.layout, theta, sample, kind)
         torch.testing.assert_close(ewc.fisher(theta, sample), expected, rtol=2e-4, atol=1e-7)
-        lifted = torch.func.vmap(ewc.fisher)(theta[None], Sample(*(part[None] for part in sample)))[0]
+        lifted = torch.func.vmap(ewc.fisher)(theta[None], Examples(*(part[None] for part in sample)))[0]
         torch.testing.assert_close(lifted, expected, rtol=2e-4, atol=1e-7)
 
 
@@ -124,7 +124,7 @@ def test_sampled_labels_follow_the_softmax_and_are_open() -> None:
     mask = torch.tensor([0, 1, 1, 0, 1, 0], dtype=torch.bool)
     uniform = torch.rand(n)
     labels = ewc._labels(
-        theta, Sample(x, torch.zeros(n, dtype=torch.int64), mask.expand(n, 6), uniform, torch.empty(n, 0))
+        theta, Examples(x, torch.zeros(n, dtype=torch.int64), mask.expand(n, 6), uniform, torch.empty(n, 0))
     )
     p = masked_log_softmax(ewc.context.forward(theta, x[:1]), mask)[0].exp()
     frequency = torch.bincount(labels, minlength=6) / n
@@ -133,7 +133,7 @@ def test_sampled_labels_follow_the_softmax_and_are_open() -> None:
     top = torch.full((n,), np.nextafter(np.float32(1), np.float32(0)))
     for seed in range(20):  # a total just under u must not choose a closed output
         theta = torch.randn(ewc.context.layout.size, generator=torch.Generator().manual_seed(seed))
-        labels = ewc._labels(theta, Sample(x[:5], labels[:5], mask.expand(5, 6), top[:5], torch.empty(5, 0)))
+        labels = ewc._labels(theta, Examples(x[:5], labels[:5], mask.expand(5, 6), top[:5], torch.empty(5, 0)))
         assert mask[labels].all()
 
 

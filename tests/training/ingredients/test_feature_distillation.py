@@ -19,13 +19,13 @@ from cfsweep.training.ingredients.feature_distillation import FeatureDistillatio
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from tests.training.conformance import (
+from cfsweep.testing.packs import (
     CNN,
     MOODY,
     assert_same,
     finish,
     make_pack,
-    tiny_stream,
+    small_stream,
     values_of,
     weights,
 )
@@ -35,7 +35,7 @@ KIND = "feature-distillation"
 
 
 def ingredient_of(layers: str = "") -> FeatureDistillation:
-    (ingredient,) = make_pack(tiny_stream(), (KIND,), feature_layers=layers).ingredients
+    (ingredient,) = make_pack(small_stream(), (KIND,), feature_layers=layers).ingredients
     assert isinstance(ingredient, FeatureDistillation)
     return ingredient
 
@@ -103,7 +103,7 @@ def test_bad_values() -> None:
     with pytest.raises(
         InputError, match=r"`feature_layers`: unknown layer `body\.9`\. Known, closest first: body"
     ) as bad:
-        make_pack(tiny_stream(), (KIND,), feature_layers="body.1,body.9")
+        make_pack(small_stream(), (KIND,), feature_layers="body.1,body.9")
     assert "\n" not in str(bad.value)
 
 
@@ -163,7 +163,7 @@ def test_whole_run_is_that_of_a_plain_loop(
     pack = finish(make_pack(digits, (KIND,), (run,), scenario, network))
     plain = PlainDistillation(digits, run, scenario, network, joint=False)
     assert plain.train() == pack.records[0].test
-    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
     naive = finish(make_pack(digits, (), (RunSpec(0, 3, values_of((), **given)),), scenario, network))
     assert (weights(pack)[0] - flat).abs().max() < 5e-6
     assert (weights(pack) - weights(naive)).abs().max() > 1e-3
@@ -171,17 +171,17 @@ def test_whole_run_is_that_of_a_plain_loop(
 
 def second_task(weight: float, layers: str = "", **given: Value) -> tuple[Pack, Tensor, float]:
     """A pack that has learned two tasks, its weights after the first, and how far the mean feature then moved."""
-    pack = make_pack(tiny_stream(n_tasks=2), (KIND,), feature_weight=weight, feature_layers=layers, epochs=10, **given)
-    x = pack.store[torch.from_numpy(pack.stream.tasks[1].train)].unsqueeze(0)
+    pack = make_pack(small_stream(n_tasks=2), (KIND,), feature_weight=weight, feature_layers=layers, epochs=10, **given)
+    x = pack.context.store[torch.from_numpy(pack.stream.tasks[1].train)].unsqueeze(0)
 
     def seen() -> Tensor:
-        return pack.lifted.answers(pack.layout.unflatten(pack.stack.theta), x, pack.ingredients[0].layers)[1][
-            pack.ingredients[0].layers[0]
+        return pack.context.lifted.answers(pack.context.layout.unflatten(pack.stack.theta), x, pack.context.ingredients[0].layers)[1][
+            pack.context.ingredients[0].layers[0]
         ]
 
-    pack.step()
+    pack.train_next_task()
     theta, before = pack.stack.theta.clone(), seen()
-    pack.step()
+    pack.train_next_task()
     return pack, theta, float((seen() - before).abs().mean())
 
 
@@ -194,36 +194,36 @@ def test_a_larger_weight_keeps_more() -> None:
 def test_it_pulls_at_no_later_layer_and_opens_no_old_output() -> None:
     """With features of body.1 alone, the gradient of the loss ends at body.1; and old outputs are held as ever."""
     pack, theta, _ = second_task(1.0, "body.1")
-    ingredient = pack.ingredients[0]
-    x = pack.store[torch.from_numpy(pack.stream.tasks[1].train)].unsqueeze(0)
-    leaves = {k: v.requires_grad_(True) for k, v in pack.layout.unflatten(pack.stack.theta.clone()).items()}
-    now = pack.lifted.answers(leaves, x, ingredient.layers)[1]["body.1"][0]
-    before = pack.lifted.answers(pack.layout.unflatten(theta), x, ingredient.layers)[1]["body.1"][0]
+    ingredient = pack.context.ingredients[0]
+    x = pack.context.store[torch.from_numpy(pack.stream.tasks[1].train)].unsqueeze(0)
+    leaves = {k: v.requires_grad_(True) for k, v in pack.context.layout.unflatten(pack.stack.theta.clone()).items()}
+    now = pack.context.lifted.answers(leaves, x, ingredient.layers)[1]["body.1"][0]
+    before = pack.context.lifted.answers(pack.context.layout.unflatten(theta), x, ingredient.layers)[1]["body.1"][0]
     loss = ingredient.loss(batch_of({"body.1": now}, {"body.1": before}), {}, {"feature_weight": torch.tensor(1.0)}, 1)
     loss.backward()
     reached = {name for name, leaf in leaves.items() if leaf.grad is not None and leaf.grad.any()}
     assert reached == {"body.1.weight", "body.1.bias"}
-    old, new = (pack.layout.unflatten(t)["head.weight"][0] for t in (theta, pack.stack.theta))
+    old, new = (pack.context.layout.unflatten(t)["head.weight"][0] for t in (theta, pack.stack.theta))
     assert torch.equal(old[:2], new[:2])
     assert not torch.equal(old[2:], new[2:])
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1])
 def test_what_it_keeps_is_counted(weight: float) -> None:
-    pack = finish(make_pack(tiny_stream(), (KIND,), feature_weight=weight))
-    assert pack.records[0].stored_bytes == (4 * pack.layout.size if weight else 0)
+    pack = finish(make_pack(small_stream(), (KIND,), feature_weight=weight))
+    assert pack.records[0].stored_bytes == (4 * pack.context.layout.size if weight else 0)
     assert torch.equal(pack.stack.states[KIND]["old"], pack.stack.theta)
 
 
 def test_an_idle_teacher_leaves_no_trace_in_batch_statistics() -> None:
     def trained(*names: str, **given: Value) -> Pack:
-        return finish(make_pack(tiny_stream(), names, network=MOODY, batch_size=6, **given))
+        return finish(make_pack(small_stream(), names, network=MOODY, batch_size=6, **given))
 
     naive = trained()
     for layers in ("", "2,4"):
         off, on = (trained(KIND, feature_weight=weight, feature_layers=layers) for weight in (0.0, 0.3))
         assert_same(naive, off)
-        for one, other in zip(naive.lifted.module.buffers(), off.lifted.module.buffers(), strict=True):
+        for one, other in zip(naive.context.lifted.module.buffers(), off.context.lifted.module.buffers(), strict=True):
             assert torch.equal(one, other)
         assert on.records[0].failure is None
         assert not torch.equal(weights(naive), weights(on))
@@ -234,8 +234,8 @@ def test_runs_of_a_pack_keep_their_own_convolutions() -> None:
         RunSpec(k, 0, values_of((KIND,), feature_weight=weight, feature_layers="body.4, body.7"))
         for k, weight in enumerate((0.0, 0.05, 0.5))
     )
-    together = finish(make_pack(tiny_stream(), (KIND,), runs, network=CNN))
+    together = finish(make_pack(small_stream(), (KIND,), runs, network=CNN))
     for k, run in enumerate(runs):
-        alone = finish(make_pack(tiny_stream(), (KIND,), (run,), network=CNN))
+        alone = finish(make_pack(small_stream(), (KIND,), (run,), network=CNN))
         torch.testing.assert_close(weights(alone)[0], weights(together)[k], rtol=1e-3, atol=1e-4)
     assert len({tuple(row.tolist()) for row in weights(together)}) == 3

@@ -12,8 +12,8 @@ from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.training.ingredients.forgetting_limit import ForgettingLimit
 from cfsweep.training.spec import RunSpec
-from tests.training.conformance import finish, make_pack, tiny_stream, values_of, weights
-from tests.training.plain import PlainSteps
+from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
+from cfsweep.testing import PlainLoop
 
 NAMES = ("forgetting-limit",)
 
@@ -76,7 +76,7 @@ def test_the_mean_is_over_old_tasks_alone() -> None:
     assert check([0.4, 0.7, 1.0], 2), "... - (0.4 + 0.7)/2 = 0.15"
 
 
-def plain_task(plain: PlainSteps, task: int, limit: float) -> int:
+def plain_task(plain: PlainLoop, task: int, limit: float) -> int:
     """Returns the steps taken."""
     n_steps = plain.n_steps(task)
     looks = {max(1, round(n_steps * k / 20)) for k in range(1, 21)}
@@ -92,13 +92,13 @@ def plain_task(plain: PlainSteps, task: int, limit: float) -> int:
 
 @pytest.mark.parametrize(("optimizer", "scenario"), [("sgd", "domain-il"), ("adam", "task-il"), ("adamw", "domain-il")])
 def test_whole_runs_agree_with_a_plain_loop(optimizer: str, scenario: Scenario) -> None:
-    stream, seen = tiny_stream(), set()
+    stream, seen = small_stream(), set()
     for seed, limit, batch_size in ((0, 0.05, 2), (1, 0.3, 2), (2, 0.1, 8)):  # 33 steps, and 9: fewer than looks
         values = values_of(NAMES, optimizer=optimizer, forgetting_limit=limit, batch_size=batch_size)
         run = RunSpec(0, seed, values)
-        pack, plain, steps = make_pack(stream, NAMES, (run,), scenario), PlainSteps(stream, run, scenario), 0
+        pack, plain, steps = make_pack(stream, NAMES, (run,), scenario), PlainLoop(stream, run, scenario), 0
         for task in range(3):
-            record = pack.step().records[0]
+            record = pack.train_next_task().records[0]
             taken = plain_task(plain, task, limit)
             steps += taken
             assert record.steps == steps
@@ -116,19 +116,19 @@ def test_no_task_ends_beyond_the_limit(names: tuple[str, ...], scenario: Scenari
     limits = (0.0, 0.1, 0.25)
     given = {"lr": 0.02, "replay_ratio": 0.1} if "replay" in names else {"lr": 0.02}
     runs = tuple(RunSpec(k, k % 2, values_of(names, forgetting_limit=limits[k // 2], **given)) for k in range(6))
-    pack = finish(make_pack(tiny_stream(seed=1), names, runs, scenario))
+    pack = finish(make_pack(small_stream(seed=1), names, runs, scenario))
     for run, record in zip(runs, pack.records, strict=True):
         assert largest_fall(record.validation) <= float(run.values["forgetting_limit"]) + 1e-9
-    naive = finish(make_pack(tiny_stream(seed=1), scenario=scenario, lr=0.02))
+    naive = finish(make_pack(small_stream(seed=1), scenario=scenario, lr=0.02))
     assert largest_fall(naive.records[0].validation) > 0.1
 
 
 def test_where_opening_outputs_alone_breaks_the_limit_the_weights_stay() -> None:
     run = RunSpec(0, 1, values_of(NAMES, forgetting_limit=0.0, lr=0.02))
-    pack = make_pack(tiny_stream(), NAMES, (run,), "class-il")
-    pack.step()
+    pack = make_pack(small_stream(), NAMES, (run,), "class-il")
+    pack.train_next_task()
     before = weights(pack).clone()
-    record = pack.step().records[0]
+    record = pack.train_next_task().records[0]
     assert record.validation[2][0] < record.validation[1][0]
     assert torch.equal(weights(pack), before)
     assert record.steps == 16
@@ -147,4 +147,4 @@ def test_a_limit_outside_0_to_1_is_refused(value: float) -> None:
     assert "\n" not in str(caught.value)
 
 
-(INGREDIENT,) = make_pack(tiny_stream(), NAMES).ingredients
+(INGREDIENT,) = make_pack(small_stream(), NAMES).ingredients

@@ -12,19 +12,19 @@ from cfsweep.hypers import Value
 from cfsweep.training.batches import orders
 from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.pack import Pack
-from tests.training.conformance import CNN, MLP, assert_same, finish, make_pack, tiny_stream
+from cfsweep.testing.packs import CNN, MLP, assert_same, finish, make_pack, small_stream
 
 LAYERS = {"mlp": ["body.1", "body.3"], "cnn": ["body.0", "body.2", "body.6"]}
 
 
 def parameters(pack: Pack) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in pack.layout.unflatten(pack.stack.theta[0]).items()}
+    return {name: value.clone() for name, value in pack.context.layout.unflatten(pack.stack.theta[0]).items()}
 
 
 def moved(pack: Pack) -> set[str]:
     """The layers in which some weight moves in the next task."""
     before = parameters(pack)
-    pack.step()
+    pack.train_next_task()
     after = parameters(pack)
     return {name.rpartition(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
@@ -34,7 +34,7 @@ def moved(pack: Pack) -> set[str]:
 @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
 def test_the_first_layers_do_not_move_by_a_bit(network: NetworkConfig, depth: int, optimizer: str) -> None:
     given: dict[str, Value] = {"optimizer": optimizer, "weight_decay": 0.1, "momentum": 0.9}
-    pack = make_pack(tiny_stream(), ("freeze",), network=network, freeze_depth=depth, **given)
+    pack = make_pack(small_stream(), ("freeze",), network=network, freeze_depth=depth, **given)
     layers = LAYERS[network.name]
     assert moved(pack) == {*layers, "head"}, "task 0 trains them all"
     for _ in range(2):
@@ -53,7 +53,7 @@ def test_the_first_layers_do_not_move_by_a_bit(network: NetworkConfig, depth: in
     ],
 )
 def test_named_layers_are_frozen_besides_with_all_beneath_them(named: str, depth: int, expected: set[str]) -> None:
-    pack = make_pack(tiny_stream(), ("freeze",), freeze_layers=named, freeze_depth=depth, weight_decay=0.1)
+    pack = make_pack(small_stream(), ("freeze",), freeze_layers=named, freeze_depth=depth, weight_decay=0.1)
     assert moved(pack) == {"body.1", "body.3", "head"}
     assert moved(pack) == expected
 
@@ -61,18 +61,18 @@ def test_named_layers_are_frozen_besides_with_all_beneath_them(named: str, depth
 def test_a_name_is_no_prefix_of_another() -> None:
     """`body.1` must not take `body.10` with it."""
     network = NetworkConfig(name="mlp", args={"hidden": [3] * 6})
-    pack = make_pack(tiny_stream(), ("freeze",), network=network, freeze_layers="body.1", freeze_depth=0)
-    (freeze,) = pack.ingredients
-    still = ~freeze.trainable({}, {"freeze_depth": torch.tensor(0.0)}, 1, after_mid=False)
-    assert {e.layer for e in pack.layout.entries if still[e.where].any()} == {"body.1"}
-    assert "body.11" in pack.layout.layers
+    pack = make_pack(small_stream(), ("freeze",), network=network, freeze_layers="body.1", freeze_depth=0)
+    (freeze,) = pack.context.ingredients
+    still = ~freeze.trainable({}, {"freeze_depth": torch.tensor(0.0)}, 1, after_cut=False)
+    assert {e.layer for e in pack.context.layout.entries if still[e.where].any()} == {"body.1"}
+    assert "body.11" in pack.context.layout.layers
 
 
 def test_norms_count_as_layers() -> None:
     network = NetworkConfig(name="resnet18-slim", args={"width": 4})
-    pack = make_pack(tiny_stream(n_tasks=2, n_train=5), ("freeze",), network=network, freeze_depth=2, epochs=1)
-    pack.step()
-    frozen = set(pack.layout.layers) - moved(pack)
+    pack = make_pack(small_stream(n_tasks=2, n_train=5), ("freeze",), network=network, freeze_depth=2, epochs=1)
+    pack.train_next_task()
+    frozen = set(pack.context.layout.layers) - moved(pack)
     assert {"stem.0", "stem.1"} <= frozen
     assert "blocks.0.body.0" not in frozen
 
@@ -80,13 +80,13 @@ def test_norms_count_as_layers() -> None:
 @pytest.mark.parametrize("named", ["head", "body.2", "body.0, body.1"])
 def test_a_name_without_weights_to_freeze_is_refused(named: str) -> None:
     with pytest.raises(InputError, match=r"`freeze_layers` must name layers with weights.*body\.1, body\.3") as caught:
-        make_pack(tiny_stream(), ("freeze",), freeze_layers=named)
+        make_pack(small_stream(), ("freeze",), freeze_layers=named)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_values_are_refused() -> None:
     with pytest.raises(InputError, match="unknown layer `bodie`"):
-        make_pack(tiny_stream(), ("freeze",), freeze_layers="bodie")
+        make_pack(small_stream(), ("freeze",), freeze_layers="bodie")
     (depth,) = (hyper for hyper in registry["freeze"].hypers if hyper.name == "freeze_depth")
     for bad in (-1, 1.5, "1", True):
         with pytest.raises(InputError, match="freeze_depth"):
@@ -97,15 +97,15 @@ def test_bad_values_are_refused() -> None:
 
 def test_by_hand_as_naive_with_its_gradients_cut() -> None:
     """Layers frozen at depth 9: only the output layer learns, as in a network whose body has learning rate 0."""
-    stream = tiny_stream(n_tasks=2)
+    stream = small_stream(n_tasks=2)
     frozen = make_pack(stream, ("freeze",), freeze_depth=9, optimizer="sgd", momentum=0.0, lr=0.05)
     naive = make_pack(stream, optimizer="sgd", momentum=0.0, lr=0.05)
-    frozen.step()
-    naive.step()
+    frozen.train_next_task()
+    naive.train_next_task()
     assert torch.equal(frozen.stack.theta, naive.stack.theta)
-    module, mask = naive.lifted.module, naive.outputs.masks[1, 1]
+    module, mask = naive.context.lifted.module, naive.context.outputs.masks[1, 1]
     with torch.no_grad():
-        for name, value in naive.layout.unflatten(naive.stack.theta[0]).items():
+        for name, value in naive.context.layout.unflatten(naive.stack.theta[0]).items():
             module.get_parameter(name).copy_(value)
     head = module.get_submodule("head")
     optimizer = torch.optim.SGD(head.parameters(), lr=0.05)
@@ -113,16 +113,16 @@ def test_by_hand_as_naive_with_its_gradients_cut() -> None:
     for epoch in order:
         for at in range(0, len(epoch), 5):
             chosen = torch.from_numpy(epoch[at : at + 5])
-            logits = module(naive.store[chosen]).masked_fill(~mask, -torch.inf)
+            logits = module(naive.context.store[chosen]).masked_fill(~mask, -torch.inf)
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(logits, naive.outputs.labels[chosen]).backward()
+            torch.nn.functional.cross_entropy(logits, naive.context.outputs.labels[chosen]).backward()
             optimizer.step()
     finish(frozen)
-    expected = naive.layout.flatten({name: value.detach() for name, value in module.named_parameters()})
+    expected = naive.context.layout.flatten({name: value.detach() for name, value in module.named_parameters()})
     torch.testing.assert_close(frozen.stack.theta[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_names_that_are_empty_switch_it_off() -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     off = finish(make_pack(stream, ("freeze",), freeze_depth=0, freeze_layers=" , "))
     assert_same(off, finish(make_pack(stream)))

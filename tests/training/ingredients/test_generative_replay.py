@@ -23,9 +23,9 @@ from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.replay_draws import Recall
-from cfsweep.training.spec import accuracy_rows
+from cfsweep.training.spec import score_rows
 from cfsweep.training.streams import load_stream
-from tests.training.conformance import (
+from cfsweep.testing.packs import (
     CNN,
     MLP,
     MOODY,
@@ -33,7 +33,7 @@ from tests.training.conformance import (
     assert_same,
     finish,
     make_pack,
-    tiny_stream,
+    small_stream,
     varied_runs,
 )
 
@@ -132,21 +132,21 @@ def test_it_begins_as_linear_layers_do() -> None:
 
 
 def generative(pack: Pack) -> GenerativeReplay:
-    (ingredient,) = pack.ingredients
+    (ingredient,) = pack.context.ingredients
     assert isinstance(ingredient, GenerativeReplay)
     return ingredient
 
 
 def test_decoders_are_those_of_each_task_alone() -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     pack = make_pack(stream, ("generative-replay",), varied_runs(("generative-replay",), 2))
     ingredient = generative(pack)
     kept = torch.zeros(2, 3, ingredient.vae.decoder_size)
     for task in range(3):
-        pack.step()
+        pack.train_next_task()
         for run in range(2):
             noise = noise_of(pack, run, task, epoch=0)
-            x = pack.store[torch.from_numpy(stream.tasks[task].train)].flatten(1)
+            x = pack.context.store[torch.from_numpy(stream.tasks[task].train)].flatten(1)
             trained = ingredient.vae.trained(x, noise, 2, 5)
             kept[run, task] = trained[-ingredient.vae.decoder_size :]
         found = pack.stack.states["generative-replay"]["decoders"][torch.from_numpy(pack.stack.row_of)]
@@ -156,7 +156,7 @@ def test_decoders_are_those_of_each_task_alone() -> None:
 
 
 def noise_of(pack: Pack, run: int, task: int, epoch: int) -> Tensor:
-    shape = (len(pack.stream.tasks[task].train), generative(pack).noise_size())
+    shape = (len(pack.stream.tasks[task].train), generative(pack).n_noise())
     rng = generator(pack.spec.runs[run].seed, "noise", task, epoch)
     return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
@@ -164,23 +164,23 @@ def noise_of(pack: Pack, run: int, task: int, epoch: int) -> Tensor:
 @pytest.mark.parametrize("network", [MLP, CNN, MOODY], ids=["mlp", "cnn", "moody"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_what_is_made_up_and_how_it_is_labelled(scenario: Scenario, network: NetworkConfig) -> None:
-    pack = make_pack(tiny_stream(), ("generative-replay",), scenario=scenario, network=network)
+    pack = make_pack(small_stream(), ("generative-replay",), scenario=scenario, network=network)
     ingredient = generative(pack)
-    pack.step()
-    pack.step()
-    pack.lifted.module.eval()
+    pack.train_next_task()
+    pack.train_next_task()
+    pack.context.lifted.module.eval()
     theta, decoders = pack.stack.theta[0], pack.stack.states["generative-replay"]["decoders"][0]
     noise = noise_of(pack, 0, 2, epoch=1)
     with torch.no_grad():
         values = {"generative_weight": torch.ones(())}
         x, labels, mask = ingredient.imagine(theta, {"decoders": decoders}, values, 2, noise)
     assert x.shape == (22, *SHAPE)
-    masks = pack.outputs.masks
+    masks = pack.context.outputs.masks
     for k in range(22):  # the first half from task 0, the other from task 1
         old, code = (0, noise[2 * k, :3]) if k < 11 else (1, noise[2 * (k - 11) + 1, :3])
         alone = ingredient.vae.decode(decoders[old], code[None]).view(1, *SHAPE)
         torch.testing.assert_close(x[k : k + 1], alone, rtol=1e-4, atol=1e-5)
-        logits = pack.lifted.one(pack.layout.unflatten(theta), x[k : k + 1])[0].detach()
+        logits = pack.context.lifted.one(pack.context.layout.unflatten(theta), x[k : k + 1])[0].detach()
         open_before = masks[1, old].nonzero().flatten().tolist()
         assert logits[labels[k]] >= max(logits[c].item() for c in open_before) - 1e-5
         assert labels[k] in open_before
@@ -190,7 +190,7 @@ def test_what_is_made_up_and_how_it_is_labelled(scenario: Scenario, network: Net
 def test_loss_by_hand() -> None:
     """Two examples, weight 3. The outputs 0 and 1 are open to the first: log(1 + e²) - 2 for its label 1, with the
     logits (0, 2, 50). The label of the other is 2, all are open and alike: log 3. The mean is half of the sum."""
-    ingredient = generative(make_pack(tiny_stream(), ("generative-replay",)))
+    ingredient = generative(make_pack(small_stream(), ("generative-replay",)))
     now = Answers(torch.tensor([[0.0, 2.0, 50.0], [1.0, 1.0, 1.0]]), {})
     batch = Batch(torch.tensor([1, 2]), torch.tensor([[True, True, False], [True, True, True]]), now, now)
     loss = ingredient.recalled_loss(batch, {}, {"generative_weight": torch.tensor(3.0)})
@@ -200,7 +200,7 @@ def test_loss_by_hand() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_loss_is_torch_s_cross_entropy_among_the_open_outputs(seed: int) -> None:
     torch.manual_seed(seed)
-    ingredient = generative(make_pack(tiny_stream(), ("generative-replay",)))
+    ingredient = generative(make_pack(small_stream(), ("generative-replay",)))
     logits, mask = torch.randn(8, 6), torch.tensor([True, True, True, False, True, False]).expand(8, 6)
     labels = torch.tensor([0, 1, 2, 4])[torch.randint(4, (8,))]
     expected = 0.7 * functional.cross_entropy(logits.masked_fill(~mask, -torch.inf), labels)
@@ -211,10 +211,10 @@ def test_loss_is_torch_s_cross_entropy_among_the_open_outputs(seed: int) -> None
 
 def test_a_task_with_made_up_examples_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Task 1 by torch's SGD on the batch's loss plus that of the examples drawn, one step after the other."""
-    stream = tiny_stream(n_tasks=2)
+    stream = small_stream(n_tasks=2)
     given = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.02, "generative_weight": 0.6}
     pack = make_pack(stream, ("generative-replay",), scenario="class-il", **given)
-    pack.step()
+    pack.train_next_task()
     seen: list[tuple[Recall, TaskLoop]] = []
     original = TaskLoop.run
 
@@ -223,33 +223,33 @@ def test_a_task_with_made_up_examples_against_a_loop(monkeypatch: pytest.MonkeyP
         original(self)
 
     monkeypatch.setattr(TaskLoop, "run", spy)
-    leaf = {k: v.clone().requires_grad_() for k, v in pack.layout.unflatten(pack.stack.theta[0]).items()}
-    pack.step()
+    leaf = {k: v.clone().requires_grad_() for k, v in pack.context.layout.unflatten(pack.stack.theta[0]).items()}
+    pack.train_next_task()
     recall, loop = seen[0]
-    mask, step = pack.outputs.masks[1, 1], 0
+    mask, step = pack.context.outputs.masks[1, 1], 0
     for epoch in loop.orders[0]:
         for chosen in epoch.split(5):
-            logits = pack.lifted.one(leaf, pack.store[chosen]).masked_fill(~mask, -torch.inf)
+            logits = pack.context.lifted.one(leaf, pack.context.store[chosen]).masked_fill(~mask, -torch.inf)
             old = recall.examples(step)
             assert old.labels.shape == (1, 5)
-            again = pack.lifted.one(leaf, old.x[0]).masked_fill(~old.mask[0], -torch.inf)
-            loss = functional.cross_entropy(logits, pack.outputs.labels[chosen])
+            again = pack.context.lifted.one(leaf, old.x[0]).masked_fill(~old.mask[0], -torch.inf)
+            loss = functional.cross_entropy(logits, pack.context.outputs.labels[chosen])
             loss = loss + 0.6 * functional.cross_entropy(again, old.labels[0])
             slopes = torch.autograd.grad(loss, list(leaf.values()))
             leaf = {k: (v - 0.02 * g).detach().requires_grad_() for (k, v), g in zip(leaf.items(), slopes, strict=True)}
             step += 1
-    expected = pack.layout.flatten({name: value.detach() for name, value in leaf.items()})
+    expected = pack.context.layout.flatten({name: value.detach() for name, value in leaf.items()})
     torch.testing.assert_close(pack.stack.theta[0], expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_network_that_cannot_be_lifted(scenario: Scenario) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     whole = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY))
     for tasks_before in (1, 2):
         pack = make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY)
         for _ in range(tasks_before):
-            pack.step()
+            pack.train_next_task()
         assert_same(finish(Pack.restore(pack.checkpoint(), stream)), whole)
     off = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY, generative_weight=0.0))
     assert_same(off, finish(make_pack(stream, scenario=scenario, network=MOODY)))
@@ -258,7 +258,7 @@ def test_a_network_that_cannot_be_lifted(scenario: Scenario) -> None:
 def test_off_stays_off_when_the_autoencoder_breaks_down(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Vae.trained
     monkeypatch.setattr(Vae, "trained", lambda *a: original(*a) * torch.nan)
-    stream = tiny_stream()
+    stream = small_stream()
     off = finish(make_pack(stream, ("generative-replay",), generative_weight=0.0))
     assert_same(off, finish(make_pack(stream)))
     on = finish(make_pack(stream, ("generative-replay",)))
@@ -268,7 +268,7 @@ def test_off_stays_off_when_the_autoencoder_breaks_down(monkeypatch: pytest.Monk
 
 def test_it_never_sees_old_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `end_task` is shown is the ended task's training data, wholly and alone; the batches are the task's own."""
-    stream = tiny_stream()
+    stream = small_stream()
     shown: list[Tensor] = []
     original = GenerativeReplay.end_task
 
@@ -280,8 +280,8 @@ def test_it_never_sees_old_data(monkeypatch: pytest.MonkeyPatch) -> None:
     pack = make_pack(stream, ("generative-replay",), network=MOODY)  # called as it is, so that tensors can be kept
     finish(pack)
     for task, x in enumerate(shown):
-        assert torch.equal(x, pack.store[torch.from_numpy(stream.tasks[task].train)])
-    assert pack.stack.memories["generative-replay"][0].indices.size == 0
+        assert torch.equal(x, pack.context.store[torch.from_numpy(stream.tasks[task].train)])
+    assert pack.stack.buffers["generative-replay"][0].indices.size == 0
 
 
 def test_bad_values_are_refused() -> None:
@@ -308,7 +308,7 @@ def test_it_holds_what_plain_training_forgets() -> None:
     for names, own in (((), {}), (("generative-replay",), defaults)):
         pack = finish(make_pack(stream, names, scenario="class-il", network=network, **{**given, **own}))
         report = pack.report()
-        averages.append(average_accuracy(accuracy_rows(report.records[0].test, report.counts["test"])[1:]))
+        averages.append(average_accuracy(score_rows(report.records[0].test, report.n_examples["test"])[1:]))
     naive, lifted = averages
     assert naive < 0.25
     assert lifted > 0.75

@@ -12,13 +12,14 @@ from cfsweep.hypers import Value
 from cfsweep.training.ingredients import Ingredient
 from cfsweep.training.ingredients.l2_sp import L2SP
 from cfsweep.training.streams import Task
-from tests.training.conformance import finish, make_pack, tiny_stream, weights
-from tests.training.plain_penalty import PlainPenalty, assert_agrees
+from cfsweep.testing.packs import finish, make_pack, small_stream, weights
+from cfsweep.testing import PlainLoop
+from tests.training.helpers import assert_agrees
 from tests.training.test_ewc import random_sample
 
 
 def l2_sp() -> Ingredient:
-    return make_pack(tiny_stream(), ("l2-sp",)).ingredients[0]
+    return make_pack(small_stream(), ("l2-sp",)).ingredients[0]
 
 
 def test_gradient_by_hand() -> None:
@@ -39,7 +40,7 @@ def test_gradient_is_that_of_the_penalty(seed: int) -> None:
     torch.testing.assert_close(found, data + expected)
 
 
-class PlainL2SP(PlainPenalty):
+class PlainL2SP(PlainLoop):
     def penalty(self) -> Tensor:
         return 0.5 * float(self.values["l2_sp_lambda"]) * self.quadratic(self.ones, self.centre)
 
@@ -63,10 +64,10 @@ def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int, give
 def test_the_first_task_is_free_and_a_strong_penalty_holds_the_later_ones() -> None:
     """With plain gradient descent each step goes down λ·lr of the way back to the anchor."""
     given: dict[str, Value] = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.01}
-    naive = make_pack(tiny_stream(), **given)
-    held = make_pack(tiny_stream(), ("l2-sp",), l2_sp_lambda=90.0, **given)
-    naive.step()
-    held.step()
+    naive = make_pack(small_stream(), **given)
+    held = make_pack(small_stream(), ("l2-sp",), l2_sp_lambda=90.0, **given)
+    naive.train_next_task()
+    held.train_next_task()
     assert torch.equal(weights(naive), weights(held))
     start = weights(held)
     moved, free = ((weights(finish(pack)) - start).norm() for pack in (held, naive))
@@ -74,8 +75,8 @@ def test_the_first_task_is_free_and_a_strong_penalty_holds_the_later_ones() -> N
 
 
 def test_what_it_keeps_and_says() -> None:
-    pack = finish(make_pack(tiny_stream(), ("l2-sp",)))
-    assert pack.records[0].stored_bytes == 4 * pack.layout.size
+    pack = finish(make_pack(small_stream(), ("l2-sp",)))
+    assert pack.records[0].stored_bytes == 4 * pack.context.layout.size
     assert pack.report().penalty_convention == "0.5 * lambda * sum (theta - theta*)^2, latest weights"
 
 

@@ -20,12 +20,12 @@ from cfsweep.training.losses import Losses
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from tests.training.conformance import MOODY, assert_same, finish, make_pack, tiny_stream, values_of, weights
+from cfsweep.testing.packs import MOODY, assert_same, finish, make_pack, small_stream, values_of, weights
 from tests.training.test_whole_run import NETWORK, PlainLoop
 
 
 def lwf_of(scenario: Scenario = "task-il") -> LwF:
-    (ingredient,) = make_pack(tiny_stream(), ("lwf",), scenario=scenario).ingredients
+    (ingredient,) = make_pack(small_stream(), ("lwf",), scenario=scenario).ingredients
     assert isinstance(ingredient, LwF)
     return ingredient
 
@@ -198,7 +198,7 @@ def test_whole_run_is_that_of_a_plain_loop(digits: Stream, scenario: Scenario) -
     pack = finish(make_pack(digits, ("lwf",), (run,), scenario, NETWORK))
     plain = PlainLwF(digits, run, scenario, NETWORK, joint=False)
     assert plain.train() == pack.records[0].test
-    flat = pack.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
+    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
     naive = finish(make_pack(digits, (), (RunSpec(0, 3, values_of((), **given)),), scenario, NETWORK))
     assert (weights(pack)[0] - flat).abs().max() < 2e-6
     assert (weights(pack) - weights(naive)).abs().max() > 1e-3
@@ -206,16 +206,16 @@ def test_whole_run_is_that_of_a_plain_loop(digits: Stream, scenario: Scenario) -
 
 def change_of_old_answers(alpha: float) -> float:
     """How far the answers of task 0's outputs to the examples of task 1 move while task 1 is learned."""
-    stream = tiny_stream(n_tasks=2)
+    stream = small_stream(n_tasks=2)
     pack = make_pack(stream, ("lwf",), lwf_alpha=alpha, optimizer="sgd", lr=0.02, epochs=10)
-    x = pack.store[torch.from_numpy(stream.tasks[1].train)].unsqueeze(0)
+    x = pack.context.store[torch.from_numpy(stream.tasks[1].train)].unsqueeze(0)
 
     def answers() -> Tensor:
-        return torch.softmax(pack.lifted(pack.layout.unflatten(pack.stack.theta), x)[..., :2], -1)
+        return torch.softmax(pack.context.lifted(pack.context.layout.unflatten(pack.stack.theta), x)[..., :2], -1)
 
-    pack.step()
+    pack.train_next_task()
     before = answers()
-    pack.step()
+    pack.train_next_task()
     return float((answers() - before).abs().mean())
 
 
@@ -227,16 +227,16 @@ def test_a_larger_alpha_keeps_more() -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_old_outputs_move_only_where_it_is_on(alpha: float) -> None:
-    pack = make_pack(tiny_stream(), ("lwf",), lwf_alpha=alpha, weight_decay=0.01)
-    pack.step()
-    old = pack.layout.unflatten(pack.stack.theta.clone())
-    pack.step()
-    now = pack.layout.unflatten(pack.stack.theta)
+    pack = make_pack(small_stream(), ("lwf",), lwf_alpha=alpha, weight_decay=0.01)
+    pack.train_next_task()
+    old = pack.context.layout.unflatten(pack.stack.theta.clone())
+    pack.train_next_task()
+    now = pack.context.layout.unflatten(pack.stack.theta)
     for name in ("head.weight", "head.bias"):
         assert torch.equal(old[name][0, :2], now[name][0, :2]) == (alpha == 0)
         assert not torch.equal(old[name][0, 2:4], now[name][0, 2:4])
         assert torch.equal(old[name][0, 4:], now[name][0, 4:])
-    assert pack.records[0].stored_bytes == (4 * pack.layout.size if alpha else 0)
+    assert pack.records[0].stored_bytes == (4 * pack.context.layout.size if alpha else 0)
     assert torch.equal(pack.stack.states["lwf"]["old"], pack.stack.theta)
 
 
@@ -265,32 +265,32 @@ def noisy(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
 )
 def test_an_idle_teacher_leaves_no_trace(network: NetworkConfig) -> None:
     def trained(*names: str, **given: Value) -> Pack:
-        return finish(make_pack(tiny_stream(), names, network=network, batch_size=6, scenario="class-il", **given))
+        return finish(make_pack(small_stream(), names, network=network, batch_size=6, scenario="class-il", **given))
 
     naive, off, on = trained(), trained("lwf", lwf_alpha=0.0), trained("lwf", lwf_alpha=1.0)
     if network is MOODY:
         assert_same(naive, off)
     else:  # evaluation draws too, so only the weights are comparable
         assert torch.equal(weights(naive), weights(off))
-    for one, other in zip(naive.lifted.module.buffers(), off.lifted.module.buffers(), strict=True):
+    for one, other in zip(naive.context.lifted.module.buffers(), off.context.lifted.module.buffers(), strict=True):
         assert torch.equal(one, other)
     assert not torch.equal(weights(naive), weights(on))
 
 
 def test_the_teacher_answers_as_the_network_did_statistics_included() -> None:
-    pack = make_pack(tiny_stream(), ("lwf",), network=MOODY, batch_size=6)
-    pack.step()
-    module = pack.lifted.module
-    x = pack.store[torch.from_numpy(pack.stream.tasks[1].train[:9])].unsqueeze(0)
+    pack = make_pack(small_stream(), ("lwf",), network=MOODY, batch_size=6)
+    pack.train_next_task()
+    module = pack.context.lifted.module
+    x = pack.context.store[torch.from_numpy(pack.stream.tasks[1].train[:9])].unsqueeze(0)
     module.eval()
-    expected = pack.lifted(pack.layout.unflatten(pack.stack.theta), x).detach()
+    expected = pack.context.lifted(pack.context.layout.unflatten(pack.stack.theta), x).detach()
     losses = Losses.of(pack, pack.stack, 1, 10, torch.ones(1, 3, dtype=torch.bool))
     with torch.no_grad():  # training goes on
         module.get_buffer("2.running_mean").add_(1.0)
         pack.stack.theta.add_(0.1)
     module.train()
     buffers, random = [b.clone() for b in module.buffers()], torch.get_rng_state()
-    answers = losses._before(pack.ingredients[0], x)
+    answers = losses._before(pack.context.ingredients[0], x)
     assert answers is not None
     assert torch.equal(answers.logits, expected)
     assert module.training
@@ -299,8 +299,8 @@ def test_the_teacher_answers_as_the_network_did_statistics_included() -> None:
 
 
 def test_the_statistics_are_kept_when_a_run_is_restored() -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     whole = finish(make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0))
     pack = make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0)
-    pack.step()
+    pack.train_next_task()
     assert_same(finish(Pack.restore(pack.checkpoint(), stream)), whole)

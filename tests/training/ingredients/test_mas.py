@@ -1,4 +1,4 @@
-"""Memory aware synapses by hand, and against one example after the other."""
+"""Buffer aware synapses by hand, and against one example after the other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from cfsweep.training import batches
 from cfsweep.training.ingredients.mas import MAS
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Task
-from tests.training.conformance import CNN, MLP, MOODY, finish, make_pack, tiny_stream
-from tests.training.plain_penalty import PlainPenalty, assert_agrees
+from cfsweep.testing.packs import CNN, MLP, MOODY, finish, make_pack, small_stream
+from cfsweep.testing import PlainLoop
+from tests.training.helpers import assert_agrees
 from tests.training.test_ewc import random_sample
 from tests.training.test_per_example import sensitivity_by_hand
 
@@ -24,8 +25,8 @@ VALUES = {"mas_lambda": torch.tensor(0.5)}
 
 
 def mas_of(network: NetworkConfig = MLP, **given: Value) -> tuple[MAS, Pack]:
-    pack = make_pack(tiny_stream(), ("mas",), network=network, **given)
-    (mas,) = pack.ingredients
+    pack = make_pack(small_stream(), ("mas",), network=network, **given)
+    (mas,) = pack.context.ingredients
     assert isinstance(mas, MAS)
     return mas, pack
 
@@ -59,13 +60,13 @@ def test_gradient_is_that_of_the_penalty(seed: int) -> None:
 @pytest.mark.parametrize("network", [MLP, CNN, MOODY], ids=lambda network: network.name)
 def test_importance_is_the_mean_of_absolute_per_example_gradients(network: NetworkConfig) -> None:
     mas, pack = mas_of(network)
-    module = pack.lifted.module.eval()
+    module = pack.context.lifted.module.eval()
     torch.manual_seed(5)
     for seed in range(3):
-        theta = 0.2 * torch.randn(pack.layout.size)
+        theta = 0.2 * torch.randn(pack.context.layout.size)
         sample = random_sample(11, seed)
-        expected = sensitivity_by_hand(module, pack.layout, theta, sample.x, sample.mask)
-        old = torch.rand(pack.layout.size)
+        expected = sensitivity_by_hand(module, pack.context.layout, theta, sample.x, sample.mask)
+        old = torch.rand(pack.context.layout.size)
         state = mas.end_task(theta, {"importance": old, "anchor": old}, VALUES, 1, sample)
         torch.testing.assert_close(state["importance"] - old, expected, rtol=2e-4, atol=1e-6)
         assert torch.equal(state["anchor"], theta)
@@ -73,14 +74,14 @@ def test_importance_is_the_mean_of_absolute_per_example_gradients(network: Netwo
 
 def test_labels_have_no_say() -> None:
     mas, pack = mas_of()
-    theta, sample = torch.randn(pack.layout.size), random_sample(9)
+    theta, sample = torch.randn(pack.context.layout.size), random_sample(9)
     other = sample._replace(labels=torch.zeros_like(sample.labels))
     assert not torch.equal(sample.labels, other.labels)
     one, two = (mas.end_task(theta, mas.initial_state(theta), VALUES, 0, s)["importance"] for s in (sample, other))
     assert torch.equal(one, two)
 
 
-class PlainMAS(PlainPenalty):
+class PlainMAS(PlainLoop):
     def start(self) -> None:
         self.importance = self.zeros()
 
@@ -90,7 +91,7 @@ class PlainMAS(PlainPenalty):
     def end_task(self, number: int, task: Task) -> None:
         self.centre = self.weights()
         n = min(int(self.values["mas_examples"]) or len(task.train), len(task.train))
-        chosen, _, _ = batches.sample([self.run], task.train, number, n, 0)
+        chosen, _, _ = batches.examples_to_consolidate([self.run], task.train, number, n, 0)
         for index in chosen[0]:
             self.network.zero_grad()
             self.network(self.x[index : index + 1])[0, self.allowed(number, number + 1)].square().sum().backward()
@@ -114,20 +115,20 @@ def test_a_weight_that_the_outputs_do_not_feel_is_free() -> None:
     """Outputs that are closed in a task get no importance from it."""
     mas, pack = mas_of()
     sample = random_sample(11)._replace(mask=torch.tensor([True, True, False, False, False, False]).expand(11, 6))
-    theta = torch.randn(pack.layout.size)
+    theta = torch.randn(pack.context.layout.size)
     importance = mas.end_task(theta, mas.initial_state(theta), VALUES, 0, sample)["importance"]
-    for where, is_open in pack.layout.head_rows(torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])):
+    for where, is_open in pack.context.layout.head_rows(torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])):
         assert (importance[where][is_open == 0] == 0).all()
         assert (importance[where][is_open == 1] > 0).any()
 
 
 def test_what_it_keeps_and_says() -> None:
     mas, pack = mas_of()
-    assert finish(pack).records[0].stored_bytes == 2 * 4 * pack.layout.size
+    assert finish(pack).records[0].stored_bytes == 2 * 4 * pack.context.layout.size
     assert str(pack.report().penalty_convention).startswith("lambda * sum Omega (theta - theta*)^2, ")
-    assert mas.sample_size(1000) == 7
-    assert mas.sample_size(5) == 5
-    assert mas_of(mas_examples=0)[0].sample_size(1000) == 1000
+    assert mas.n_examples(1000) == 7
+    assert mas.n_examples(5) == 5
+    assert mas_of(mas_examples=0)[0].n_examples(1000) == 1000
 
 
 @pytest.mark.parametrize(

@@ -15,29 +15,29 @@ from cfsweep.hypers import Value
 from cfsweep.training.ingredients.packnet import FREE, SCHEDULES, capacity_shares
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream, Task
-from tests.training.conformance import CNN, MLP, assert_same, finish, make_pack, outcomes, tiny_stream, weights
+from cfsweep.testing.packs import CNN, MLP, assert_same, finish, make_pack, outcomes, small_stream, weights
 
 COMPOSED: tuple[tuple[str, ...], ...] = (("packnet",), ("packnet", "ewc", "replay"))
 
 
 def owners(pack: Pack) -> dict[str, torch.Tensor]:
-    return pack.layout.unflatten(pack.stack.states["packnet"]["owner"][0])
+    return pack.context.layout.unflatten(pack.stack.states["packnet"]["owner"][0])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.77, 0.99])
 @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
 def test_the_cut_is_a_sorted_list_per_layer(network: NetworkConfig, rate: float, schedule: str) -> None:
-    pack = make_pack(tiny_stream(), ("packnet",), network=network, packnet_rate=rate, packnet_schedule=schedule)
-    (packnet,) = pack.ingredients
-    layout, state = pack.layout, packnet.initial_state(pack.stack.theta[0])
+    pack = make_pack(small_stream(), ("packnet",), network=network, packnet_rate=rate, packnet_schedule=schedule)
+    (packnet,) = pack.context.ingredients
+    layout, state = pack.context.layout, packnet.initial_state(pack.stack.theta[0])
     values = {"packnet_rate": torch.tensor(rate)}
     torch.manual_seed(0)
     for task in range(3):
         theta = torch.randn(layout.size).round(decimals=2)  # with ties
         expected = {name: value.clone() for name, value in layout.unflatten(state["owner"]).items()}
         sized = layout.unflatten(theta)
-        new_theta, state = packnet.mid_task(theta, state, values, task)
+        new_theta, state = packnet.cut(theta, state, values, task)
         cut = layout.unflatten(state["owner"])
         for entry in layout.entries:
             if rate == 0 or not entry.prunable:
@@ -58,11 +58,11 @@ def test_the_cut_is_a_sorted_list_per_layer(network: NetworkConfig, rate: float,
 
 
 def test_capacity_shrinks_by_the_rate_and_outputs_belong_to_their_task() -> None:
-    pack = make_pack(tiny_stream(n_tasks=4), ("packnet",), packnet_rate=0.5)
-    prunable = {entry.name: np.prod(entry.shape) for entry in pack.layout.entries if entry.prunable}
+    pack = make_pack(small_stream(n_tasks=4), ("packnet",), packnet_rate=0.5)
+    prunable = {entry.name: np.prod(entry.shape) for entry in pack.context.layout.entries if entry.prunable}
     left = dict(prunable)
     for task in range(4):
-        pack.step()
+        pack.train_next_task()
         owner = owners(pack)
         for name in prunable:
             left[name] -= round(0.5 * left[name])
@@ -111,10 +111,10 @@ def test_shares_are_what_is_left_of_what_is_left(n_tasks: int, schedule: str) ->
 @pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
 def test_a_trained_network_is_shared_as_planned(network: NetworkConfig, schedule: str, rate: float) -> None:
     n_tasks = 5
-    stream = tiny_stream(n_tasks=n_tasks)
+    stream = small_stream(n_tasks=n_tasks)
     pack = make_pack(stream, ("packnet",), network=network, packnet_rate=rate, packnet_schedule=schedule)
     shares, owner = capacity_shares(rate, n_tasks, schedule), owners(finish(pack))
-    for entry in pack.layout.entries:
+    for entry in pack.context.layout.entries:
         if not entry.prunable:
             continue
         n_weights = entry.stop - entry.start
@@ -125,7 +125,7 @@ def test_a_trained_network_is_shared_as_planned(network: NetworkConfig, schedule
 
 
 def test_equal_heeds_the_rate_only_where_it_is_0() -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     low, high, off = (
         finish(make_pack(stream, ("packnet",), packnet_schedule="equal", packnet_rate=rate)) for rate in (0.2, 0.8, 0.0)
     )
@@ -145,11 +145,11 @@ def test_frozen_weights_do_not_move_by_a_bit(
     given |= {"packnet_retrain_frac": retrain, "packnet_schedule": schedule}
     if "ewc" in names:
         given |= {"ewc_lambda": 100.0}
-    pack = make_pack(tiny_stream(), names, **given)
+    pack = make_pack(small_stream(), names, **given)
     stream = pack.stream
     frozen, predicted = [], []
     for task in range(3):
-        pack.step()
+        pack.train_next_task()
         owner = pack.stack.states["packnet"]["owner"][0]
         frozen.append((owner == task, pack.stack.theta[0][owner == task].clone()))
         predicted.append(pack.predictions(task))
@@ -157,7 +157,7 @@ def test_frozen_weights_do_not_move_by_a_bit(
         for k, (where, value) in enumerate(frozen):
             assert torch.equal(pack.stack.theta[0][where], value), (task, k)
             assert torch.equal(pack.predictions(k), predicted[k])
-        biases = [e.where for e in pack.layout.entries if e.name.startswith("body") and e.name.endswith("bias")]
+        biases = [e.where for e in pack.context.layout.entries if e.name.startswith("body") and e.name.endswith("bias")]
         assert all(frozen[0][0][where].all() for where in biases)
     matrix = np.array(pack.records[0].test)[1:]
     assert all(len(set(matrix[i:, i])) == 1 for i in range(len(stream.tasks)))
@@ -165,11 +165,11 @@ def test_frozen_weights_do_not_move_by_a_bit(
 
 def test_free_weights_stay_at_zero_while_a_task_is_retrained() -> None:
     """The cut weights are zero at the end, so the retraining ran without them; they move again in the next task."""
-    pack = make_pack(tiny_stream(), ("packnet",), curves=0)
-    pack.step()
+    pack = make_pack(small_stream(), ("packnet",), curves=0)
+    pack.train_next_task()
     free = pack.stack.states["packnet"]["owner"][0] == FREE
     assert (pack.stack.theta[0][free] == 0).all()
-    pack.step()
+    pack.train_next_task()
     taken = free & (pack.stack.states["packnet"]["owner"][0] == 1)
     assert (pack.stack.theta[0][taken] != 0).any()
 

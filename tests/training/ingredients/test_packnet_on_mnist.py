@@ -10,9 +10,9 @@ import torch
 
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.metrics import average_accuracy
-from cfsweep.training.spec import accuracy_rows
+from cfsweep.training.spec import score_rows
 from cfsweep.training.streams import load_stream
-from tests.training.conformance import make_pack
+from cfsweep.testing.packs import make_pack
 
 
 def test_packnet_keeps_every_prediction_and_97_percent(data_root: Path) -> None:
@@ -22,12 +22,12 @@ def test_packnet_keeps_every_prediction_and_97_percent(data_root: Path) -> None:
     predicted: list[torch.Tensor] = []
     while not pack.done:
         task = pack.next_task
-        pack.step()
+        pack.train_next_task()
         predicted.append(pack.predictions(task))
         for k, before in enumerate(predicted):
             assert torch.equal(pack.predictions(k), before), f"task {k} changed while task {task} was trained"
     report = pack.report()
     record = report.records[0]
-    matrix = accuracy_rows(record.test, report.counts["test"])[1:]
+    matrix = score_rows(record.test, report.n_examples["test"])[1:]
     assert all(len(np.unique(matrix[i:, i])) == 1 for i in range(5))
     assert average_accuracy(matrix) >= 0.97

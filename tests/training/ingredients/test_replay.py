@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfsweep.training.ingredients import Memory
-from cfsweep.training.ingredients._base import EMPTY_MEMORY
+from cfsweep.training.ingredients import Buffer
+from cfsweep.training.ingredients._base import EMPTY_BUFFER
 from cfsweep.training.ingredients.replay import Replay
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.engine.randomness import generator
-from tests.training.conformance import finish, make_pack, tiny_stream
+from cfsweep.testing.packs import finish, make_pack, small_stream
 
 
 def replay() -> Replay:
-    (ingredient,) = make_pack(tiny_stream(), ("replay",)).ingredients
+    (ingredient,) = make_pack(small_stream(), ("replay",)).ingredients
     assert isinstance(ingredient, Replay)
     return ingredient
 
@@ -34,12 +34,12 @@ def algorithm_r(kept: list[int], seen: int, examples: list[int], capacity: int, 
 @pytest.mark.parametrize("capacity", [0, 1, 7, 20, 33, 1000])
 def test_remember_is_algorithm_r(capacity: int) -> None:
     values = {"replay_buffer": capacity, "replay_ratio": 0.5}
-    memory, kept, seen = EMPTY_MEMORY, list[int](), 0
+    memory, kept, seen = EMPTY_BUFFER, list[int](), 0
     for task, size in enumerate([20, 13, 40, 1]):
         examples = np.arange(1000 * task, 1000 * task + size)
         old = memory.indices.copy()
-        new = replay().remember(memory, examples, values, generator(3, "remember", task))
-        kept = algorithm_r(kept, seen, examples.tolist(), capacity, generator(3, "remember", task))
+        new = replay().remember(memory, examples, values, generator(3, "buffer", task))
+        kept = algorithm_r(kept, seen, examples.tolist(), capacity, generator(3, "buffer", task))
         assert np.array_equal(memory.indices, old)
         memory, seen = new, seen + size
         assert memory.indices.tolist() == kept
@@ -51,10 +51,10 @@ def test_every_example_is_as_likely_to_be_kept() -> None:
     """Chi-square over 60 examples of three tasks, capacity 12, 2000 reservoirs; 59 degrees of freedom, fixed seeds."""
     counts, values = np.zeros(60), {"replay_buffer": 12, "replay_ratio": 0.5}
     for seed in range(2000):
-        memory = EMPTY_MEMORY
+        memory = EMPTY_BUFFER
         for task in range(3):
             examples = np.arange(20 * task, 20 * task + 20)
-            memory = replay_once.remember(memory, examples, values, generator(seed, "remember", task))
+            memory = replay_once.remember(memory, examples, values, generator(seed, "buffer", task))
         counts[memory.indices] += 1
     expected = 2000 * 12 / 60
     chi_square = float(((counts - expected) ** 2 / expected).sum())
@@ -64,19 +64,19 @@ def test_every_example_is_as_likely_to_be_kept() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.25, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize(("n", "batch"), [(22, 5), (20, 5), (7, 64), (23, 1)])
 def test_a_fixed_share_of_each_batch_is_replayed(ratio: float, n: int, batch: int) -> None:
-    memory = Memory(np.arange(100, 110), 10)
+    memory = Buffer(np.arange(100, 110), 10)
     order = generator(0, "order").permutation(n)
-    mixed = replay_once.rehearse(order, batch, memory, {"replay_ratio": ratio}, generator(0, "rehearse"))
+    mixed = replay_once.mix_in(order, batch, memory, {"replay_ratio": ratio}, generator(0, "mix"))
     for at in range(0, n, batch):
         part = mixed[at : at + batch]
         assert (part >= 100).sum() == int(ratio * len(part) + 0.5)
         assert np.isin(part[part < 100], order[at : at + batch]).all()
     assert len(mixed) == n
-    assert replay_once.rehearse(order, batch, EMPTY_MEMORY, {"replay_ratio": ratio}, generator(0, "rehearse")) is order
+    assert replay_once.mix_in(order, batch, EMPTY_BUFFER, {"replay_ratio": ratio}, generator(0, "mix")) is order
 
 
 def test_only_examples_of_finished_tasks_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     seen: list[tuple[int, np.ndarray]] = []
     original = TaskLoop.run
 
@@ -93,7 +93,7 @@ def test_only_examples_of_finished_tasks_are_replayed(monkeypatch: pytest.Monkey
         assert np.isin(orders[old], finished).all()
         per_epoch = 4 * int(0.4 * 5 + 0.5) + int(0.4 * 2 + 0.5)  # 22 examples: four batches of 5, one of 2
         assert (old.sum(-1) == (per_epoch if task else 0)).all()
-    buffer = pack.stack.memories["replay"][0]
+    buffer = pack.stack.buffers["replay"][0]
     assert len(buffer.indices) == len(set(buffer.indices)) == 9
     assert buffer.seen == 66
     assert pack.records[0].stored_bytes == 9 * 36 * 4

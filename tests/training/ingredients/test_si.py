@@ -13,15 +13,15 @@ from cfsweep.training.ingredients import State
 from cfsweep.training.ingredients.si import SI
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Task
-from tests.training.conformance import finish, make_pack, tiny_stream, values_of, weights
-from tests.training.plain_penalty import Named, PlainPenalty, assert_agrees
+from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
+from tests.training.plain_penalty import Named, PlainLoop, assert_agrees
 from tests.training.test_ewc import random_sample
 
 VALUES = {"si_c": torch.tensor(3.0), "si_damping": torch.tensor(0.1875)}
 
 
 def si() -> SI:
-    (ingredient,) = make_pack(tiny_stream(), ("si",)).ingredients
+    (ingredient,) = make_pack(small_stream(), ("si",)).ingredients
     assert isinstance(ingredient, SI)
     return ingredient
 
@@ -91,7 +91,7 @@ def test_gradient_is_that_of_the_penalty(seed: int) -> None:
     torch.testing.assert_close(si().gradient(data, theta.detach(), state, VALUES), data + expected)
 
 
-class PlainSI(PlainPenalty):
+class PlainSI(PlainLoop):
     """Eq. 3 to 5 step by step; Ω is brought up to date as soon as a task ends."""
 
     def start(self) -> None:
@@ -141,10 +141,10 @@ def test_the_path_integral_adds_up_to_the_fall_of_the_loss() -> None:
 
 def test_each_run_walks_from_its_own_initial_weights() -> None:
     runs = tuple(RunSpec(k, seed, values_of(("si",))) for k, seed in enumerate((0, 1, 2)))
-    pack = make_pack(tiny_stream(), ("si",), runs)
+    pack = make_pack(small_stream(), ("si",), runs)
     start = weights(pack).clone()
     assert not torch.equal(start[0], start[1])
-    pack.step()
+    pack.train_next_task()
     state = pack.stack.states["si"]
     assert torch.equal(state["moved"][torch.from_numpy(pack.stack.row_of)], weights(pack) - start)
     assert torch.equal(state["anchor"], pack.stack.theta)
@@ -152,34 +152,34 @@ def test_each_run_walks_from_its_own_initial_weights() -> None:
 
 def test_the_damping_has_no_say_before_the_first_task_has_ended() -> None:
     runs = tuple(RunSpec(k, 0, values_of(("si",), si_damping=xi, si_c=5.0)) for k, xi in enumerate((1e-3, 1.0)))
-    pack = make_pack(tiny_stream(), ("si",), runs)
-    pack.step()
+    pack = make_pack(small_stream(), ("si",), runs)
+    pack.train_next_task()
     assert len(pack.stack) == 1, "the two share their first task"
-    pack.step()
+    pack.train_next_task()
     small, large = pack.stack.states["si"]["importance"]
     assert (small >= large).all()
     assert small.sum() > 2 * large.sum()
     for run, theta in zip(runs, weights(finish(pack)), strict=True):
-        alone = finish(make_pack(tiny_stream(), ("si",), (run,)))
+        alone = finish(make_pack(small_stream(), ("si",), (run,)))
         torch.testing.assert_close(weights(alone)[0], theta, rtol=1e-3, atol=1e-4)
 
 
 def test_weights_that_no_loss_reaches_stay_without_importance() -> None:
     """In task-il the outputs of later tasks do not move: 0 / (0 + ξ) is 0."""
-    pack = make_pack(tiny_stream(), ("si",), si_damping=1e-30)
-    pack.step()
+    pack = make_pack(small_stream(), ("si",), si_damping=1e-30)
+    pack.train_next_task()
     closed = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
-    pack.step()
+    pack.train_next_task()
     importance = pack.stack.states["si"]["importance"][0]
     assert torch.isfinite(importance).all()
-    for where, is_closed in pack.layout.head_rows(closed):
+    for where, is_closed in pack.context.layout.head_rows(closed):
         assert (importance[where][is_closed == 1] == 0).all()
         assert (importance[where][is_closed == 0] > 0).any()
 
 
 def test_what_it_keeps_and_says() -> None:
-    pack = finish(make_pack(tiny_stream(), ("si",)))
-    assert pack.records[0].stored_bytes == 2 * 4 * pack.layout.size
+    pack = finish(make_pack(small_stream(), ("si",)))
+    assert pack.records[0].stored_bytes == 2 * 4 * pack.context.layout.size
     assert str(pack.report().penalty_convention).startswith("c * sum Omega (theta - theta*)^2, ")
 
 

@@ -9,15 +9,15 @@ import torch
 from cfsweep.errors import InputError
 from cfsweep.training.ingredients.warmup import Warmup
 from cfsweep.training.spec import RunSpec
-from tests.training.conformance import make_pack, tiny_stream, values_of, weights
-from tests.training.plain import PlainSteps
+from cfsweep.testing.packs import make_pack, small_stream, values_of, weights
+from cfsweep.testing import PlainLoop
 from tests.training.test_whole_run import OPTIMIZERS
 
 NAMES = ("warmup",)
 
 
 def factors(frac: float, n_steps: int) -> list[float]:
-    (ingredient,) = make_pack(tiny_stream(), NAMES).ingredients
+    (ingredient,) = make_pack(small_stream(), NAMES).ingredients
     values = {"warmup_frac": torch.tensor(frac)}
     return [float(ingredient.rate(values, step, n_steps)) for step in range(1, n_steps + 1)]
 
@@ -52,12 +52,12 @@ def test_it_is_linear_lr() -> None:
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_whole_runs_agree_with_torch(optimizer: str) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     for seed in range(2):
         run = RunSpec(0, seed, values_of(NAMES, optimizer=optimizer, warmup_frac=0.4))
-        pack, plain = make_pack(stream, NAMES, (run,)), PlainSteps(stream, run)
+        pack, plain = make_pack(stream, NAMES, (run,)), PlainLoop(stream, run)
         for task in range(3):
-            pack.step()
+            pack.train_next_task()
             twin = plain.optimizer()
             scheduler = torch.optim.lr_scheduler.LinearLR(twin, 1 / 6, 1.0, 5)  # 0.4 of 15 steps
             for _ in plain.steps(task, twin):

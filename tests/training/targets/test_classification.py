@@ -12,7 +12,7 @@ from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.training.targets.classification import masked_log_softmax, outputs_for
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream, Task
-from tests.training.conformance import CNN, MLP, finish, make_pack, tiny_stream
+from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream
 
 
 def three_tasks() -> Stream:
@@ -30,7 +30,7 @@ def opened(mask: torch.Tensor) -> list[int]:
 
 
 def test_task_il_by_hand() -> None:
-    outputs = outputs_for(three_tasks(), "task-il")
+    outputs = target_of("classification").outputs(three_tasks(), "task-il")
     assert outputs.n_outputs == 5
     assert outputs.labels.tolist() == [0, 2, 0, 1, 3, 3, 4, 4, 4]
     assert outputs.task_of.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -39,14 +39,14 @@ def test_task_il_by_hand() -> None:
 
 
 def test_class_il_by_hand() -> None:
-    outputs = outputs_for(three_tasks(), "class-il")
+    outputs = target_of("classification").outputs(three_tasks(), "class-il")
     assert outputs.labels.tolist() == [0, 2, 0, 1, 3, 3, 4, 4, 4]
     for learned, classes in ((0, [0, 2]), (1, [0, 1, 2, 3]), (2, [0, 1, 2, 3, 4]), (-1, [0, 1, 2, 3, 4])):
         assert all(opened(outputs.masks[learned, i]) == classes for i in range(3))
 
 
 def test_domain_il_by_hand() -> None:
-    outputs = outputs_for(three_tasks(), "domain-il")
+    outputs = target_of("classification").outputs(three_tasks(), "domain-il")
     assert outputs.n_outputs == 2
     assert outputs.labels.tolist() == [0, 1, 0, 0, 1, 1, 0, 0, 0]
     assert outputs.masks.all()
@@ -63,10 +63,10 @@ def answers_one_by_one(pack: Pack, task: int, part: str) -> list[int]:
     """What the network chooses for each example, by a loop over examples and outputs."""
     stream, chosen = pack.stream, []
     learned, scenario = pack.next_task, pack.spec.scenario
-    parameters = {k: v[0] for k, v in pack.layout.unflatten(pack.weights_for(task, learned)).items()}
+    parameters = {k: v[0] for k, v in pack.context.layout.unflatten(pack.weights_for(task, learned)).items()}
     for index in getattr(stream.tasks[task], part):
         x = (stream.x[index : index + 1] - stream.shift) * stream.scale
-        logits = torch.func.functional_call(pack.lifted.module, parameters, (x,))[0].tolist()
+        logits = torch.func.functional_call(pack.context.lifted.module, parameters, (x,))[0].tolist()
         allowed = list(range(len(logits)))
         if scenario == "task-il":
             allowed = list(stream.tasks[task].classes)
@@ -78,7 +78,7 @@ def answers_one_by_one(pack: Pack, task: int, part: str) -> list[int]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_evaluation_is_a_plain_loop(scenario: Scenario) -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     for network in (MLP, CNN):
         pack = make_pack(stream, ("ewc",), scenario=scenario, network=network)
         while True:
@@ -86,20 +86,20 @@ def test_evaluation_is_a_plain_loop(scenario: Scenario) -> None:
                 chosen = answers_one_by_one(pack, task, part)
                 assert pack.predictions(task, part)[0].tolist() == chosen
                 right = (
-                    np.array(chosen) == outputs_for(stream, scenario).labels[getattr(stream.tasks[task], part)].numpy()
+                    np.array(chosen) == target_of("classification").outputs(stream, scenario).labels[getattr(stream.tasks[task], part)].numpy()
                 ).sum()
                 if pack.next_task:
                     assert getattr(pack.records[0], part)[-1][task] == right
             if pack.done:
                 break
-            pack.step()
+            pack.train_next_task()
 
 
 def test_accuracy_matrix_is_filled_and_starts_with_the_untrained_network() -> None:
-    stream = tiny_stream()
+    stream = small_stream()
     untrained = make_pack(stream)
     right = [
-        int((untrained.predictions(i)[0] == untrained.outputs.labels[task.test]).sum())
+        int((untrained.predictions(i)[0] == untrained.context.outputs.labels[task.test]).sum())
         for i, task in enumerate(stream.tasks)
     ]
     record = finish(make_pack(stream)).records[0]
@@ -109,7 +109,7 @@ def test_accuracy_matrix_is_filled_and_starts_with_the_untrained_network() -> No
 
 
 def test_evaluation_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = dataclasses.replace(tiny_stream())
+    stream = dataclasses.replace(small_stream())
     whole = finish(make_pack(stream)).records[0]
     monkeypatch.setattr("cfsweep.training.evaluation.CHUNK_FLOATS", 1)
     assert finish(make_pack(stream)).records[0].test == whole.test
