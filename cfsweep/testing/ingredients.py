@@ -28,6 +28,7 @@ from cfsweep.testing.packs import (
     off_values,
     outcomes,
     path_to,
+    restored,
     small_stream,
     values_of,
     variants,
@@ -121,9 +122,9 @@ def a_restored_run_continues_bitwise(name: str) -> None:
             whole = finish(make_pack(stream, (name,), runs, network=network, curves=1))
             pack = make_pack(stream, (name,), runs, network=network, curves=1)
             for _ in stream.tasks:
-                pack = _restored(pack)
+                pack = restored(pack)
                 pack.train_next_task()
-            assert_same(_restored(pack), whole)
+            assert_same(restored(pack), whole)
 
 
 def off_is_naive(name: str) -> None:
@@ -191,7 +192,7 @@ def a_kept_optimizer_is_restored_and_knows_no_neighbour(name: str) -> None:
     together, broken = finish(make_pack(stream, (name,), runs)), make_pack(stream, (name,), runs)
     while not broken.done:
         broken.train_next_task()
-        broken = _restored(broken)
+        broken = restored(broken)
     assert_same(broken, together)
     for k, run in enumerate(runs):
         _assert_nearly_the_same(finish(make_pack(stream, (name,), (run,))), together, k)
@@ -390,12 +391,6 @@ def _refusal(name: str, scenario: Scenario) -> str | None:
 def _row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:
     """The first of several rows."""
     return {name: value[0].clone() for name, value in stacked.items()}
-
-
-def _restored(pack: Pack) -> Pack:
-    restored = Pack.restore(pack.checkpoint(), pack.stream)
-    assert restored is not None
-    return restored
 
 
 def _assert_nearly_the_same(alone: Pack, together: Pack, k: int) -> None:

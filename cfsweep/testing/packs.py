@@ -113,6 +113,13 @@ def finish(pack: Pack) -> Pack:
     return pack
 
 
+def restored(pack: Pack) -> Pack:
+    """The pack as one that is stored and restored now."""
+    found = Pack.restore(pack.checkpoint(), pack.stream)
+    assert found is not None
+    return found
+
+
 def weights(pack: Pack) -> Tensor:
     """(runs alive, P)."""
     return pack.stack.theta[torch.from_numpy(pack.stack.row_of)]

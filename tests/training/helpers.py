@@ -122,3 +122,26 @@ class PlainReservoir(PlainLoop):
         """For each step of a task `size` places in the buffer."""
         rng = generator(self.run.seed, "draw", number)
         return list(rng.integers(max(1, len(self.buffer)), size=(len(self.batches_of(number)), size)))
+
+
+# ------------------------------------------------------------------------------------------------ stopping by hand
+
+
+def early_stopped(
+    plain: PlainLoop, task: int, patience: int, optimizer: torch.optim.Optimizer | None = None
+) -> tuple[int, int]:
+    """Trains a task with early stopping, with a fresh optimizer if none is given; returns the steps taken, and the
+    epoch whose weights were kept."""
+    per_epoch = plain.n_steps(task) // int(plain.values["epochs"])
+    best: tuple[float, int, Tensor] | None = None
+    for step in plain.steps(task, optimizer or plain.optimizer()):
+        if step % per_epoch:
+            continue
+        epoch, accuracy = step // per_epoch, plain.accuracies(task + 1, "validation")[task]
+        if best is None or accuracy > best[0]:
+            best = (accuracy, epoch, plain.theta())
+        if epoch - best[1] == patience:
+            break
+    assert best is not None
+    plain.go_back(best[2])
+    return step, best[1]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cfsweep.testing.packs import assert_same, finish, make_pack, small_stream, varied_runs
 from cfsweep.training import block
 from cfsweep.training.ingredients import registry
-from cfsweep.testing.packs import assert_same, finish, make_pack, small_stream, varied_runs
 
 
 @pytest.mark.parametrize("names", [(), *((name,) for name in registry), ("ewc", "replay")], ids="+".join)

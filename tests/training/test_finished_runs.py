@@ -10,22 +10,23 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Value
-from cfsweep.training.ingredients import Ingredient, State, Values, registry
-from cfsweep.training.loop import TaskLoop
-from cfsweep.training.pack import Pack
-from cfsweep.training.spec import RunSpec
 from cfsweep.testing.packs import (
-    MOODY,
     assert_equal,
     assert_same,
     finish,
     make_pack,
     outcomes,
+    restored,
     small_stream,
     values_of,
     weights,
 )
-from tests.training.test_whole_run import OPTIMIZERS
+from cfsweep.testing.plain import OPTIMIZERS
+from cfsweep.training.ingredients import State, StepObserver, Values, registry
+from cfsweep.training.loop import TaskLoop
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import RunSpec
+from tests.training.helpers import MOODY
 
 KNOBS: dict[str, list[Mapping[str, Value]]] = {
     "early-stopping": [{"patience": p} for p in (1, 0, 2, 1)],
@@ -137,9 +138,9 @@ def test_steps_and_rest_survive_a_restore(name: str) -> None:
         pack = pack_of(names, runs, curves=3)
         for _ in range(before):
             pack.train_next_task()
-        restored = Pack.restore(pack.checkpoint(), small_stream())
-        assert [r.steps for r in restored.records] == [r.steps for r in pack.records]
-        assert_same(finish(restored), whole)
+        again = restored(pack)
+        assert [r.steps for r in again.records] == [r.steps for r in pack.records]
+        assert_same(finish(again), whole)
 
 
 def test_what_breaks_after_a_run_has_finished_is_not_its_failure() -> None:
@@ -154,7 +155,7 @@ def test_what_breaks_after_a_run_has_finished_is_not_its_failure() -> None:
     clean.train_next_task()
     taken = clean.records[0].steps - first
     assert taken < 4, "it finishes within its first epoch"
-    loop = TaskLoop(clean, clean.stack, 1, stream.tasks[1].train, lambda *_: None, lambda _: torch.empty(0))
+    loop = TaskLoop(clean.context, clean.stack, 1, stream.tasks[1].train, lambda *_: None, lambda _: torch.empty(0))
     unseen = int(loop.orders[0, 0, -1])  # of the last batch of the first epoch
     x = stream.x.clone()
     x[unseen] = torch.inf
@@ -168,15 +169,15 @@ def test_what_breaks_after_a_run_has_finished_is_not_its_failure() -> None:
     assert_equal(weights(pack), weights(clean))
 
 
-class Counter(Ingredient):
+class Counter(StepObserver):
     """Counts the steps of its run."""
 
-    name, family, summary, paper, hypers = "counter", "penalty", "", "", ()
+    name, summary, paper, hypers = "counter", "", "", ()
 
-    def initial_state(self, like: Tensor) -> State:
+    def initial_state(self, theta: Tensor) -> State:
         return {"steps": torch.zeros((), dtype=torch.int64), "unchanged": torch.ones(2)}
 
-    def after_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
+    def observe_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
         return {"steps": state["steps"] + 1}
 
 

@@ -14,31 +14,33 @@ import torch
 
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
 from cfsweep.hypers import Value
-from cfsweep.training import prefixes as prefixes_module
-from cfsweep.training.ingredients import registry
-from cfsweep.training.loop import TaskLoop
-from cfsweep.training.pack import Pack
-from cfsweep.training.first_task_cache import Prefix
-from cfsweep.training.spec import PackSpec, RunSpec
-from cfsweep.training.streams import Stream, load_stream
 from cfsweep.testing.packs import (
     CNN,
     MLP,
-    MOODY,
     assert_equal,
     assert_same,
     finish,
     make_pack,
     outcomes,
+    restored,
     scenario_for,
     small_stream,
     values_of,
     weights,
 )
+from cfsweep.training import first_task_cache
+from cfsweep.training.first_task_cache import FirstTask
+from cfsweep.training.ingredients import registry
+from cfsweep.training.loop import TaskLoop
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import PackSpec, RunSpec
+from cfsweep.training.streams import Stream, load_stream
+from tests.training import helpers
+from tests.training.helpers import MOODY
 
 
 class Shelf:
-    """Prefixes in memory, and how often each was found."""
+    """First tasks in memory, and how often each was found."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
@@ -65,11 +67,11 @@ def pack_on(
     **more: Any,
 ) -> Pack:
     spec = PackSpec(network, scenario or scenario_for(*names), names, runs, curve_points_per_task=curves)
-    return Pack(spec, stream, prefixes=shelf, **more)
+    return Pack(spec, stream, first_tasks=shelf, **more)
 
 
 def runs_of(names: tuple[str, ...], numbers: Iterable[int], seeds: int = 2, **given: Value) -> tuple[RunSpec, ...]:
-    """Runs that differ in what acts later, from number to number, and in nothing else but the seed."""
+    """Runs that differ in what takes effect later, from number to number, and in nothing else but the seed."""
 
     def value(name: str, default: Value, number: int) -> Value:
         assert isinstance(default, int | float)
@@ -77,7 +79,7 @@ def runs_of(names: tuple[str, ...], numbers: Iterable[int], seeds: int = 2, **gi
 
     runs = []
     for number in numbers:
-        hypers = [h for name in names for h in registry[name].hypers if not h.static and h.acts == "later"]
+        hypers = [h for name in names for h in registry[name].hypers if not h.static and h.takes_effect == "later"]
         own = {h.name: value(h.name, h.default, number) for h in hypers}
         runs.append(RunSpec(number, number % seeds, values_of(names, **own, **given)))
     return tuple(runs)
@@ -111,7 +113,7 @@ def check(names: tuple[str, ...], trained: list[tuple[int, int]], **options: Any
         pack = pack_on(shelf, stream, names, runs, **options)
         pack.train_next_task()
         assert [n for task, n in trained if task == 0] == ([rows] if rows else []), "only what nobody has trained"
-        finish(Pack.restore(pack.checkpoint(), stream))
+        finish(restored(pack))
         finish(pack)
         assert outcomes(pack) == outcomes(plain)
         torch.testing.assert_close(weights(pack), weights(plain), rtol=1e-3, atol=1e-4)
@@ -137,14 +139,14 @@ def test_with_a_cnn(trained: list[tuple[int, int]]) -> None:
     check(("ewc", "der++"), trained, network=CNN, given={"epochs": 1})
 
 
-def test_a_network_that_cannot_be_lifted_takes_its_buffers_along() -> None:
+def test_a_network_that_cannot_be_lifted_takes_its_statistics_along() -> None:
     stream, shelf = small_stream(), Shelf()
     for number in (0, 2):
         runs = runs_of(("ewc",), [number], batch_size=6)
         plain, pack = (finish(pack_on(s, stream, ("ewc",), runs, network=MOODY)) for s in (None, shelf))
         assert_same(pack, plain)
-        for name, buffer in plain.lifted.module.named_buffers():
-            assert torch.equal(pack.context.lifted.module.get_buffer(name), buffer)
+        for name, statistic in plain.context.lifted.module.named_buffers():
+            assert torch.equal(pack.context.lifted.module.get_buffer(name), statistic)
     assert len(shelf.found) == 1
 
 
@@ -247,10 +249,10 @@ def test_rows_that_part_in_the_middle_share_the_seconds_before_it(monkeypatch: p
 def keys(stream: Stream, names: tuple[str, ...] = ("ewc",), network: NetworkConfig = MLP, **given: Any) -> str:
     options = {k: given.pop(k) for k in ("scenario", "curves") if k in given}
     run = RunSpec(given.pop("trial", 0), given.pop("seed", 0), values_of(names, **given))
-    return pack_on(Shelf(), stream, names, (run,), network=network, **options).prefix_keys[0]
+    return pack_on(Shelf(), stream, names, (run,), network=network, **options).first_task_keys[0]
 
 
-def test_what_acts_later_has_no_say_in_the_key() -> None:
+def test_what_takes_effect_later_has_no_say_in_the_key() -> None:
     stream = small_stream()
     assert keys(stream) == keys(small_stream(), trial=7, ewc_lambda=3.0, ewc_gamma=0.5)
 
@@ -308,21 +310,19 @@ def test_other_data_has_another_key(change: str) -> None:
     ],
     ids=str,
 )
-def test_whatever_acts_has_a_say_in_the_key(change: dict[str, Any]) -> None:
+def test_whatever_takes_effect_has_a_say_in_the_key(change: dict[str, Any]) -> None:
     stream = small_stream()
     assert keys(stream, **change) != keys(stream)
 
 
-def test_the_rate_of_packnet_acts_in_the_middle_of_the_first_task() -> None:
+def test_the_rate_of_packnet_takes_effect_in_the_middle_of_the_first_task() -> None:
     stream = small_stream()
     assert keys(stream, ("packnet",), packnet_rate=0.3) != keys(stream, ("packnet",), packnet_rate=0.4)
 
 
 def test_a_network_of_ones_own_that_computes_something_else_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.training import conformance
-
     stream, before = small_stream(), keys(small_stream(), network=MOODY)
-    made = conformance.moody
+    made = helpers.moody
 
     def doubled(input_shape: tuple[int, ...], n_outputs: int) -> torch.nn.Module:
         module = made(input_shape, n_outputs)
@@ -331,7 +331,7 @@ def test_a_network_of_ones_own_that_computes_something_else_has_another_key(monk
         return module
 
     assert keys(stream, network=MOODY) == before
-    monkeypatch.setattr(conformance, "moody", doubled)
+    monkeypatch.setattr(helpers, "moody", doubled)
     assert keys(stream, network=MOODY) != before
 
 
@@ -339,20 +339,20 @@ def test_other_code_and_another_device_have_another_key(monkeypatch: pytest.Monk
     stream = small_stream()
     before = keys(stream)
     with monkeypatch.context() as patched:
-        patched.setattr(prefixes_module, "_device_kind", lambda device: "another")
+        patched.setattr(first_task_cache, "_device_kind", lambda device: "another")
         assert keys(stream) != before
     read = Path.read_text
 
     def changed(path: Path, *args: Any, **options: Any) -> str:
         return read(path, *args, **options) + ("# changed" if path.name == "optimizers.py" else "")
 
-    made_by = prefixes_module.made_by()
+    made_by = first_task_cache.made_by()
     with monkeypatch.context() as patched:
         patched.setattr(Path, "read_text", changed)
-        prefixes_module.made_by.cache_clear()
-        assert prefixes_module.made_by() != made_by
+        first_task_cache.made_by.cache_clear()
+        assert first_task_cache.made_by() != made_by
         assert keys(stream) != before
-    prefixes_module.made_by.cache_clear()
+    first_task_cache.made_by.cache_clear()
     assert keys(stream) == before
 
 
@@ -361,7 +361,7 @@ def test_naive_and_joint_share_their_first_task() -> None:
     runs = (RunSpec(0, 0, values_of(())),)
     for joint in (False, True):
         spec = PackSpec(MLP, "task-il", (), runs, joint=joint)
-        plain, pack = finish(Pack(spec, stream)), finish(Pack(spec, stream, prefixes=shelf))
+        plain, pack = finish(Pack(spec, stream)), finish(Pack(spec, stream, first_tasks=shelf))
         assert_same(pack, plain)
     assert len(shelf.contents) == len(shelf.found) == 1
 
@@ -373,17 +373,17 @@ def test_nothing_is_shared_where_nothing_is_to_be(trained: list[tuple[int, int]]
     assert not shelf.contents
 
 
-def test_a_prefix_travels_whole() -> None:
+def test_a_first_task_travels_whole() -> None:
     stream, shelf = small_stream(), Shelf()
     pack = pack_on(shelf, stream, ("ewc",), runs_of(("ewc",), [0], optimizer_state="kept"))
     pack.train_next_task()
     ((_, content),) = shelf.contents.items()
-    prefix = Prefix.from_bytes(content, torch.device("cpu"))
-    assert prefix.row is not None
-    assert torch.equal(prefix.row["theta"], pack.stack.theta[0])
-    assert prefix.row["optimizer_steps"] == pack.stack.optimizer_steps == 15
-    record = prefix.record_of(4, 0)
+    kept = FirstTask.from_bytes(content, torch.device("cpu"))
+    assert kept.row is not None
+    assert torch.equal(kept.row["theta"], pack.stack.theta[0])
+    assert kept.row["optimizer_steps"] == pack.stack.optimizer_steps == 15
+    record = kept.record_of(4, 0)
     assert record.key == (4, 0)
     assert replace(record, trial=0, stored_bytes=pack.records[0].stored_bytes) == pack.records[0]
-    numbers = sum(np.prod(t.shape) for t in [prefix.row["theta"], *prefix.row["optimizer"].values()])
+    numbers = sum(np.prod(t.shape) for t in [kept.row["theta"], *kept.row["optimizer"].values()])
     assert len(content) < 4 * numbers * 4, "a row, not the whole stack"

@@ -13,10 +13,6 @@ import torch
 
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
-from cfsweep.training import batches
-from cfsweep.training.engine.randomness import _PURPOSES, generator, torch_seed
-from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
 from cfsweep.testing.packs import (
     CNN,
     MLP,
@@ -24,11 +20,16 @@ from cfsweep.testing.packs import (
     finish,
     make_pack,
     outcomes,
+    restored,
     small_stream,
     values_of,
     varied_runs,
     weights,
 )
+from cfsweep.training import batches
+from cfsweep.training.engine.randomness import _PURPOSES, generator, torch_seed
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
 from tests.training.helpers import MOODY, rights
 
 # ------------------------------------------------------------------------------------------------ runs that fail
@@ -85,9 +86,9 @@ def test_a_failed_run_stays_failed_after_restoring() -> None:
     runs = tuple(RunSpec(k, 0, values_of((), optimizer="sgd", lr=lr)) for k, lr in enumerate([0.01, 1e30, 0.1]))
     pack = make_pack(stream, runs=runs)
     pack.train_next_task()
-    restored = Pack.restore(pack.checkpoint(), stream)
-    assert restored.records == pack.records
-    assert_same(finish(restored), finish(pack))
+    again = restored(pack)
+    assert again.records == pack.records
+    assert_same(finish(again), finish(pack))
 
 
 # ------------------------------------------------------------------------------------------------ dropping
@@ -256,9 +257,9 @@ def test_such_a_network_runs_alone_the_same_each_time_and_after_restoring(names:
             pack.train_next_task()
         saved = pack.checkpoint()
         finish(pack)
-        restored = finish(Pack.restore(saved, stream))
-        assert_same(restored, whole)
-        buffers = (dict(p.context.lifted.module.named_buffers()) for p in (restored, whole))
+        again = finish(Pack.restore(saved, stream))
+        assert_same(again, whole)
+        buffers = (dict(p.context.lifted.module.named_buffers()) for p in (again, whole))
         assert all(map(torch.equal, *(b.values() for b in buffers)))
 
 

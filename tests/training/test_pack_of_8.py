@@ -18,9 +18,10 @@ import pytest
 
 from cfsweep.config import NetworkConfig, Scenario, StreamConfig
 from cfsweep.hypers import Value
+from cfsweep.testing.packs import EXACT, finish, make_pack, values_of, weights
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from cfsweep.testing.packs import EXACT, finish, make_pack, values_of, weights
+from tests.training.helpers import rights
 
 MLP = NetworkConfig(name="mlp")
 CNN = NetworkConfig(name="cnn", args={"hidden": 32})
@@ -50,7 +51,10 @@ def compare(
         assert alone.records[0].failure is None
         assert together.records[k].failure is None
         for part in ("validation", "test"):
-            gap = int(np.abs(np.array(getattr(alone.records[0], part)) - getattr(together.records[k], part)).max())
+            one, other = (
+                rights(getattr(record, part), stream, part) for record in (alone.records[0], together.records[k])
+            )
+            gap = int(np.abs(one - other).max())
             differing, examples = differing + (gap > 0), max(examples, gap)
         apart = max(apart, float((weights(alone)[0] - weights(together)[k]).abs().max()))
     return differing, examples, apart

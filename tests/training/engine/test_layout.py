@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cfsweep.config import NetworkConfig
+from cfsweep.testing.packs import SHAPE
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.networks import build, registry
-from cfsweep.testing.packs import SHAPE
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)])

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
+from cfsweep.testing.packs import CNN, MLP, SHAPE
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.networks import build
-from cfsweep.testing.packs import CNN, MLP, MOODY, SHAPE
+from tests.training.helpers import MOODY
 
 LINEAR = NetworkConfig(name="mlp", args={"hidden": []})
 WAYS = {

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cfsweep.config import Scenario
+from cfsweep.testing.packs import finish, make_pack, small_stream
 from cfsweep.training.engine import optimizers
 from cfsweep.training.engine.optimizers import STATE_NAMES, Rates, update
-from cfsweep.testing.packs import finish, make_pack, small_stream
 
 TWINS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -71,7 +71,7 @@ def test_a_held_weight_does_not_move_by_a_bit_and_the_others_move_as_ever(name: 
 
 @pytest.mark.parametrize("scenario", ["task-il", "class-il"])
 @pytest.mark.parametrize("name", sorted(TWINS))
-def test_closed_outputs_get_no_update_of_any_kind(name: str, scenario: Scenario) -> None:
+def test_inactive_outputs_get_no_update_of_any_kind(name: str, scenario: Scenario) -> None:
     pack = make_pack(small_stream(), scenario=scenario, optimizer=name, weight_decay=0.1)
     before = pack.context.layout.unflatten(pack.stack.theta.clone())
     for task in range(3):

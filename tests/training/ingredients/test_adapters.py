@@ -13,13 +13,6 @@ from torch.nn import functional
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.training.batches import orders
-from cfsweep.training.ingredients import hypers_of, registry
-from cfsweep.training.ingredients.adapters import SLOT, Adapters, Bottleneck
-from cfsweep.training.networks import build
-from cfsweep.training.pack import Pack
-from cfsweep.training.spec import RunSpec
-from cfsweep.training.streams import Stream, Task
 from cfsweep.testing.packs import (
     CNN,
     MLP,
@@ -31,6 +24,13 @@ from cfsweep.testing.packs import (
     values_of,
     varied_runs,
 )
+from cfsweep.training.batches import orders
+from cfsweep.training.ingredients import hypers_of, registry
+from cfsweep.training.ingredients.adapters import SLOT, Adapters, Bottleneck
+from cfsweep.training.networks import build
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import Stream, Task
 
 RESNET = NetworkConfig(name="resnet18-slim", args={"width": 4})
 COMPOSED: tuple[tuple[str, ...], ...] = (("adapters",), ("adapters", "ewc", "replay"))
@@ -54,7 +54,7 @@ def late_head(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     return Net()
 
 
-OWN = NetworkConfig(name="tests.training.test_adapters:late_head")
+OWN = NetworkConfig(name="tests.training.ingredients.test_adapters:late_head")
 
 
 def slots(pack: Pack) -> Tensor:

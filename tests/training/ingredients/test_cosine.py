@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from cfsweep.errors import InputError
+from cfsweep.testing import PlainLoop, make_pack, small_stream, values_of
+from cfsweep.testing.packs import weights
+from cfsweep.testing.plain import OPTIMIZERS
 from cfsweep.training.ingredients.cosine import Cosine
 from cfsweep.training.spec import RunSpec
-from cfsweep.testing.packs import make_pack, small_stream, values_of, weights
-from cfsweep.testing import PlainLoop
-from tests.training.test_warmup import by_torch as warmup_by_torch
-from tests.training.test_whole_run import OPTIMIZERS
+from tests.training.ingredients.test_warmup import by_torch as warmup_by_torch
 
 NAMES = ("cosine",)
 
 
 def factors(floor: float, n_steps: int) -> list[float]:
-    (ingredient,) = make_pack(small_stream(), NAMES).ingredients
+    (ingredient,) = make_pack(small_stream(), NAMES).context.ingredients
     values = {"cosine_floor": torch.tensor(floor)}
     return [float(ingredient.rate(values, step, n_steps)) for step in range(1, n_steps + 1)]
 

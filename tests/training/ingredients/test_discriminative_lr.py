@@ -7,23 +7,23 @@ import torch
 
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
-from cfsweep.training.engine import optimizers as optimizers_module
-from cfsweep.training.ingredients.discriminative_lr import DiscriminativeLR, heights
-from cfsweep.training.engine.layout import Layout
-from cfsweep.training.networks import build
-from cfsweep.training.engine.optimizers import STATE_NAMES, ByWeight, Rates, update
-from cfsweep.training.spec import RunSpec
-from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream, values_of, weights
 from cfsweep.testing import PlainLoop
-from tests.training.test_whole_run import OPTIMIZERS
+from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream, values_of, weights
+from cfsweep.testing.plain import OPTIMIZERS
+from cfsweep.training.engine import optimizers as optimizers_module
+from cfsweep.training.engine.layout import Layout
+from cfsweep.training.engine.optimizers import STATE_NAMES, ByWeight, Rates, update
+from cfsweep.training.ingredients.discriminative_lr import DiscriminativeLR, heights
+from cfsweep.training.networks import build
+from cfsweep.training.spec import RunSpec
 
 NAMES = ("discriminative-lr",)
 
 
 def test_rates_by_hand() -> None:
     """mlp 36-12-9-6, factor 1/2: the head 1, body.3 (9·12 + 9 weights) 1/2, body.1 (12·36 + 12) 1/4."""
-    (ingredient,) = make_pack(small_stream(), NAMES).ingredients
-    factors = ingredient.weight_rates(torch.zeros(621), {"layer_lr_factor": torch.tensor(0.5)})
+    (ingredient,) = make_pack(small_stream(), NAMES).context.ingredients
+    factors = ingredient.weight_rates({"layer_lr_factor": torch.tensor(0.5)})
     assert factors.tolist() == [0.25] * 444 + [0.5] * 117 + [1.0] * 60
     assert heights(ingredient.context.layout) == {"head": 0, "body.3": 1, "body.1": 2}
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
+from cfsweep.testing import PlainLoop
+from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.ingredients.early_stopping import EarlyStopping
 from cfsweep.training.spec import RunSpec
-from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
-from cfsweep.testing import PlainLoop
+from tests.training.helpers import early_stopped
 
 NAMES = ("early-stopping",)
 EPOCHS = 8
@@ -63,26 +63,6 @@ def test_it_is_algorithm_7_1() -> None:
             assert walk(accuracies, patience) == algorithm_7_1(accuracies, patience)
 
 
-def plain_task(
-    plain: PlainLoop, task: int, patience: int, optimizer: torch.optim.Optimizer | None = None
-) -> tuple[int, int]:
-    """Early stopping by hand, with a fresh optimizer if none is given; returns the steps taken, and the epoch whose
-    weights were kept."""
-    per_epoch = plain.n_steps(task) // EPOCHS
-    best: tuple[float, int, Tensor] | None = None
-    for step in plain.steps(task, optimizer or plain.optimizer()):
-        if step % per_epoch:
-            continue
-        epoch, accuracy = step // per_epoch, plain.validation(task + 1)[task]
-        if best is None or accuracy > best[0]:
-            best = (accuracy, epoch, plain.theta())
-        if epoch - best[1] == patience:
-            break
-    assert best is not None
-    plain.go_back(best[2])
-    return step, best[1]
-
-
 @pytest.mark.parametrize(("optimizer", "scenario"), [("sgd", "task-il"), ("adam", "class-il"), ("adamw", "domain-il")])
 def test_whole_runs_agree_with_a_plain_loop(optimizer: str, scenario: Scenario) -> None:
     stream, seen = small_stream(), []
@@ -92,7 +72,7 @@ def test_whole_runs_agree_with_a_plain_loop(optimizer: str, scenario: Scenario) 
         pack, plain, steps = make_pack(stream, NAMES, (run,), scenario), PlainLoop(stream, run, scenario), 0
         for task in range(3):
             record = pack.train_next_task().records[0]
-            taken, epoch = plain_task(plain, task, patience)
+            taken, epoch = early_stopped(plain, task, patience)
             steps += taken
             assert record.steps == steps
             assert record.validation[-1] == plain.accuracies(task + 1, "validation")
@@ -109,7 +89,7 @@ def test_a_task_ends_with_the_best_accuracy_that_was_seen() -> None:
     for task in range(3):
         along = [a for t, _, seen, a in record.curves if t == seen == task]
         assert len(along) == EPOCHS - 1
-        assert record.validation[task + 1][task] / 6 >= max(along)
+        assert record.validation[task + 1][task] >= max(along)
 
 
 def test_it_does_not_go_with_packnet() -> None:
@@ -125,4 +105,4 @@ def test_patience_is_a_number_of_epochs(value: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-CONTEXT = make_pack(small_stream(), NAMES).ingredients[0].context
+CONTEXT = make_pack(small_stream(), NAMES).context.ingredients[0].context

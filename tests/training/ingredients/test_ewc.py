@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,16 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
-from cfsweep.training.ingredients import Examples
-from cfsweep.training.ingredients.ewc import EWC
+from cfsweep.testing.packs import CNN, MLP, SHAPE, make_pack, small_stream
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
+from cfsweep.training.engine.per_example import (
+    _by_output_gradients,
+    _by_products,
+    _by_vmap,
+    _looped,
+    log_likelihood_of,
+    mean_gradient_size,
+)
+from cfsweep.training.ingredients import Examples, State
+from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.networks import build
-from cfsweep.training.targets.classification import masked_log_softmax
-from cfsweep.training.engine.per_example import LOG_LIKELIHOOD, _by_products, _by_slopes, _by_vmap, _looped, mean_gradient_size
-from cfsweep.testing.packs import CNN, MLP, SHAPE, make_pack, small_stream
+from cfsweep.training.targets.classification import Classification
+from tests.training.helpers import random_examples
 
 KINDS = ("true", "predicted", "empirical")
+VALUES = {"ewc_lambda": torch.tensor(3.0), "ewc_gamma": torch.tensor(1.0)}
 
 
 def ewc_of(network: NetworkConfig = MLP, **settings: str) -> tuple[EWC, nn.Module]:
@@ -30,37 +40,32 @@ def ewc_of(network: NetworkConfig = MLP, **settings: str) -> tuple[EWC, nn.Modul
     return ewc, pack.context.lifted.module
 
 
-def random_sample(n: int, seed: int = 0) -> Examples:
-    """Examples with one of three masks each; labels are open ones."""
-    rng = np.random.default_rng(seed)
-    masks = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0]], bool)[rng.integers(3, size=n)]
-    labels = [rng.choice(np.flatnonzero(mask)) for mask in masks]
-    x = torch.from_numpy(rng.normal(size=(n, *SHAPE))).float()
-    uniform = torch.from_numpy(rng.random(n, np.float32))
-    return Examples(x, torch.tensor(labels), torch.from_numpy(masks), uniform, torch.empty(n, 0))
-
-
-def by_hand(module: nn.Module, layout: Layout, theta: Tensor, sample: Examples, kind: str) -> Tensor:
+def by_hand(module: nn.Module, layout: Layout, theta: Tensor, examples: Examples, kind: str) -> Tensor:
     """The Fisher diagonal, by the definition: plain autograd, one example at a time."""
     with torch.no_grad():
         for name, piece in layout.unflatten(theta).items():
             module.get_parameter(name).copy_(piece)
     total = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
-    for x, label, mask, uniform, _ in zip(*sample, strict=True):
+    for x, label, mask, uniform, _ in zip(*examples, strict=True):
         module.zero_grad()
         logits = module(x.unsqueeze(0))[0]
-        open_ = mask.nonzero().flatten().tolist()
-        p = torch.softmax(logits[open_], 0)
+        active = mask.nonzero().flatten().tolist()
+        p = torch.softmax(logits[active], 0)
         if kind == "predicted":
-            label = open_[int(p.argmax())]
+            label = active[int(p.argmax())]
         elif kind == "true":
             place = int(np.searchsorted(p.detach().cumsum(0).numpy(), float(uniform), side="right"))
-            label = open_[min(place, len(open_) - 1)]
-        p.log()[open_.index(int(label))].backward()
+            label = active[min(place, len(active) - 1)]
+        p.log()[active.index(int(label))].backward()
         for name, parameter in module.named_parameters():
             assert parameter.grad is not None
             total[name] += parameter.grad.square()
-    return layout.flatten({name: value / len(sample.x) for name, value in total.items()})
+    return layout.flatten({name: value / len(examples.x) for name, value in total.items()})
+
+
+def fisher_of(ewc: EWC, theta: Tensor, examples: Examples) -> Tensor:
+    """The curvature after one task."""
+    return ewc.consolidate(theta, ewc.initial_state(theta), VALUES, 0, examples)["curvature"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,31 +75,34 @@ def test_fisher_is_the_mean_of_squared_per_example_gradients(network: NetworkCon
     torch.manual_seed(5)
     for seed in range(3):
         theta = 0.2 * torch.randn(ewc.context.layout.size)
-        sample = random_sample(11, seed)
-        expected = by_hand(module, ewc.context.layout, theta, sample, kind)
-        torch.testing.assert_close(ewc.fisher(theta, sample), expected, rtol=2e-4, atol=1e-7)
-        lifted = torch.func.vmap(ewc.fisher)(theta[None], Examples(*(part[None] for part in sample)))[0]
+        examples = random_examples(11, seed)
+        expected = by_hand(module, ewc.context.layout, theta, examples, kind)
+        torch.testing.assert_close(fisher_of(ewc, theta, examples), expected, rtol=2e-4, atol=1e-7)
+        several = theta[None], Examples(*(part[None] for part in examples))
+        lifted = torch.func.vmap(lambda t, e: fisher_of(ewc, t, e))(*several)[0]
         torch.testing.assert_close(lifted, expected, rtol=2e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("strategy", [_by_slopes, _by_products, _by_vmap, _looped], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("strategy", [_by_output_gradients, _by_products, _by_vmap, _looped], ids=lambda f: f.__name__)
 def test_three_ways_to_the_same_squares(
     strategy: Callable[..., Callable[..., Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cfsweep.training.per_example.CHUNK_BYTES", 3 * 4 * 700)  # a few examples at once
+    monkeypatch.setattr("cfsweep.training.engine.per_example.CHUNK_BYTES", 3 * 4 * 700)  # a few examples at once
     ewc, module = ewc_of()
-    layout, sample = ewc.context.layout, random_sample(10)
+    layout, examples = ewc.context.layout, random_examples(10)
     theta = 0.3 * torch.randn(layout.size)
-    squares = strategy(Lifted(module, True), layout, LOG_LIKELIHOOD, torch.square)(
-        theta, sample.x, sample.labels, sample.mask
+    squares = strategy(Lifted(module, True), layout, log_likelihood_of(Classification()), torch.square)(
+        theta, examples.x, examples.labels, examples.mask
     )
-    expected = by_hand(module, layout, theta, sample, "empirical")
+    expected = by_hand(module, layout, theta, examples, "empirical")
     torch.testing.assert_close(squares, expected, rtol=2e-4, atol=1e-7)
 
 
 def test_the_way_fits_the_network() -> None:
     def way(module: nn.Module, shape: tuple[int, ...], liftable: bool = True) -> str:
-        chosen = mean_gradient_size(Lifted(module, liftable), Layout(module, 6), shape, LOG_LIKELIHOOD, torch.square)
+        chosen = mean_gradient_size(
+            Lifted(module, liftable), Layout(module, 6), shape, log_likelihood_of(Classification()), torch.square
+        )
         return chosen.__qualname__.partition(".")[0]
 
     class Twice(nn.Module):
@@ -106,7 +114,7 @@ def test_the_way_fits_the_network() -> None:
             out: Tensor = self.head(self.inner(self.inner(x)))
             return out
 
-    assert way(build(MLP, SHAPE, 6), SHAPE) == "_by_slopes"
+    assert way(build(MLP, SHAPE, 6), SHAPE) == "_by_output_gradients"
     assert way(build(MLP, SHAPE, 6), SHAPE, liftable=False) == "_looped"
     assert way(build(CNN, SHAPE, 6), SHAPE) == "_by_vmap"
     assert way(Twice(), (4,)) == "_by_vmap", "a layer that is called twice has more than one δ"
@@ -116,25 +124,15 @@ def test_the_way_fits_the_network() -> None:
     )
 
 
-def test_sampled_labels_follow_the_softmax_and_are_open() -> None:
-    ewc, _ = ewc_of()
-    torch.manual_seed(0)
-    theta, n = torch.randn(ewc.context.layout.size), 20_000
-    x = torch.randn(1, *SHAPE).expand(n, *SHAPE)
-    mask = torch.tensor([0, 1, 1, 0, 1, 0], dtype=torch.bool)
-    uniform = torch.rand(n)
-    labels = ewc._labels(
-        theta, Examples(x, torch.zeros(n, dtype=torch.int64), mask.expand(n, 6), uniform, torch.empty(n, 0))
-    )
-    p = masked_log_softmax(ewc.context.forward(theta, x[:1]), mask)[0].exp()
-    frequency = torch.bincount(labels, minlength=6) / n
-    assert (frequency[~mask] == 0).all()
-    assert ((frequency - p).abs() < 4 * (p * (1 - p) / n).sqrt() + 1e-9).all()
-    top = torch.full((n,), np.nextafter(np.float32(1), np.float32(0)))
-    for seed in range(20):  # a total just under u must not choose a closed output
-        theta = torch.randn(ewc.context.layout.size, generator=torch.Generator().manual_seed(seed))
-        labels = ewc._labels(theta, Examples(x[:5], labels[:5], mask.expand(5, 6), top[:5], torch.empty(5, 0)))
-        assert mask[labels].all()
+def with_fisher(ewc: EWC, fisher: Tensor) -> EWC:
+    """It finds this one, whatever the examples."""
+    ewc.context = replace(ewc.context, squared_gradients=lambda *_: fisher)
+    return ewc
+
+
+def collapsed(theta: Tensor, state: State, strength: float) -> Tensor:
+    """The penalty (scalar) that a state stands for."""
+    return 0.5 * strength * (state["curvature"] * (theta - state["centre"]).square()).sum()
 
 
 def anchors(ewc: EWC, n: int, gamma: float) -> tuple[list[tuple[Tensor, Tensor]], dict[str, Tensor]]:
@@ -146,8 +144,7 @@ def anchors(ewc: EWC, n: int, gamma: float) -> tuple[list[tuple[Tensor, Tensor]]
     values = {"ewc_lambda": torch.tensor(3.0), "ewc_gamma": torch.tensor(gamma)}
     for task in range(n):
         theta, fisher = torch.randn(size), torch.rand(size) * (torch.rand(size) > 0.3)
-        ewc.fisher = lambda *_, f=fisher: f  # type: ignore[method-assign, misc]
-        state = ewc.end_task(theta, state, values, task, random_sample(1))
+        state = with_fisher(ewc, fisher).consolidate(theta, state, values, task, random_examples(1))
         kept.append((fisher, theta))
     return kept, state
 
@@ -163,13 +160,11 @@ def test_separate_is_the_sum_over_anchors(n: int) -> None:
 
     theta = torch.randn(ewc.context.layout.size, requires_grad=True)
     (expected,) = torch.autograd.grad(textbook(theta), theta)
-    data = torch.randn_like(theta)
-    added = ewc.gradient(data, theta.detach(), state, values) - data
-    torch.testing.assert_close(added, expected, rtol=1e-4, atol=1e-5)
-    (own,) = torch.autograd.grad(ewc.penalty(theta, state, values), theta)
+    torch.testing.assert_close(ewc.gradient(theta.detach(), state, values), expected, rtol=1e-4, atol=1e-5)
+    (own,) = torch.autograd.grad(collapsed(theta, state, 3.0), theta)
     torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
     with torch.no_grad():  # the penalty itself, up to a constant
-        apart = [ewc.penalty(t, state, values) - textbook(t) for t in torch.randn(3, len(theta))]
+        apart = [collapsed(t, state, 3.0) - textbook(t) for t in torch.randn(3, len(theta))]
     torch.testing.assert_close(apart[0], apart[1], rtol=1e-3, atol=1e-2)
     torch.testing.assert_close(apart[0], apart[2], rtol=1e-3, atol=1e-2)
 
@@ -183,8 +178,7 @@ def test_online_decays_old_curvature_around_the_latest_weights(n: int, gamma: fl
     theta = torch.randn(ewc.context.layout.size, requires_grad=True)
     penalty = 0.5 * 3.0 * (curvature * (theta - kept[-1][1]).square()).sum()
     (expected,) = torch.autograd.grad(penalty, theta)
-    zero = torch.zeros_like(expected)
-    torch.testing.assert_close(ewc.gradient(zero, theta.detach(), state, values), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ewc.gradient(theta.detach(), state, values), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_penalty_by_hand() -> None:
@@ -193,14 +187,14 @@ def test_penalty_by_hand() -> None:
     Gradient: 10·(2(0-1) + 2(0-3), 1(1-0) + 3(1-4)) = (-80, -80). The collapsed anchor is ((4, 4), (2, 3)), whose
     penalty is 5·(4·4 + 4·4) = 160; the two anchors have 5·(2·1 + 1·1) + 5·(2·9 + 3·9) = 240: 80 more, always.
     """
-    ewc, _ = ewc_of()
+    ewc, _ = ewc_of(fisher="empirical")
     state = {"curvature": torch.zeros(2), "centre": torch.zeros(2)}
     values = {"ewc_lambda": torch.tensor(10.0), "ewc_gamma": torch.tensor(1.0)}
     for fisher, centre in (([2.0, 1.0], [1.0, 0.0]), ([2.0, 3.0], [3.0, 4.0])):
-        ewc.fisher = lambda *_, f=fisher: torch.tensor(f)  # type: ignore[method-assign, misc]
-        state = ewc.end_task(torch.tensor(centre), state, values, 0, random_sample(1))
+        known = with_fisher(ewc, torch.tensor(fisher))
+        state = known.consolidate(torch.tensor(centre), state, values, 0, random_examples(1))
     assert state["curvature"].tolist() == [4.0, 4.0]
     assert state["centre"].tolist() == [2.0, 3.0]
     theta = torch.tensor([0.0, 1.0])
-    assert ewc.gradient(torch.zeros(2), theta, state, values).tolist() == [-80.0, -80.0]
-    assert ewc.penalty(theta, state, values).item() == 160.0
+    assert ewc.gradient(theta, state, values).tolist() == [-80.0, -80.0]
+    assert collapsed(theta, state, 10.0).item() == 160.0

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
+from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.training.ingredients import Answers, Batch
+from cfsweep.testing import CNN, PlainLoop, finish, make_pack, small_stream, twins_agree, values_of
+from cfsweep.testing.packs import assert_same, weights
+from cfsweep.training.ingredients import Answers, Comparison
 from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
-from cfsweep.training.streams import Stream, load_stream
-from cfsweep.testing.packs import (
-    CNN,
-    MOODY,
-    assert_same,
-    finish,
-    make_pack,
-    small_stream,
-    values_of,
-    weights,
-)
-from tests.training.test_whole_run import NETWORK, PlainLoop
+from tests.training.helpers import MOODY, NETWORK, few_digits
 
 KIND = "feature-distillation"
 
 
 def ingredient_of(layers: str = "") -> FeatureDistillation:
-    (ingredient,) = make_pack(small_stream(), (KIND,), feature_layers=layers).ingredients
+    (ingredient,) = make_pack(small_stream(), (KIND,), feature_layers=layers).context.ingredients
     assert isinstance(ingredient, FeatureDistillation)
     return ingredient
 
 
-def batch_of(now: dict[str, Tensor], before: dict[str, Tensor]) -> Batch:
+def compared(now: dict[str, Tensor], before: dict[str, Tensor]) -> Comparison:
     n = len(next(iter(now.values())))
     logits, labels = torch.zeros(n, 6), torch.zeros(n, dtype=torch.int64)
-    return Batch(labels, torch.ones(n, 6, dtype=torch.bool), Answers(logits, now), Answers(logits, before))
+    return Comparison(labels, torch.ones(n, 6, dtype=torch.bool), Answers(logits, now), Answers(logits, before))
 
 
 # ------------------------------------------------------------------------------------------------------- the loss
@@ -55,9 +46,11 @@ def test_loss_by_hand() -> None:
     now = {"body.1": torch.tensor([[1.0, 2.0], [0.0, 0.0]]), "body.3": torch.full((2, 1, 2, 2), 3.0)}
     before = {"body.1": torch.tensor([[0.0, 0.0], [3.0, 4.0]]), "body.3": torch.full((2, 1, 2, 2), 1.0)}
     values = {"feature_weight": torch.tensor(0.2)}
-    assert ingredient_of("body.1").loss(batch_of(now, before), {}, values, 1).item() == pytest.approx(0.2 * 7.5)
+    assert ingredient_of("body.1").distillation_loss(compared(now, before), values, 1).item() == pytest.approx(
+        0.2 * 7.5
+    )
     both = ingredient_of("body.1, body.3")
-    assert both.loss(batch_of(now, before), {}, values, 1).item() == pytest.approx(0.2 * 15.5)
+    assert both.distillation_loss(compared(now, before), values, 1).item() == pytest.approx(0.2 * 15.5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -67,7 +60,9 @@ def test_loss_and_gradient_are_those_of_the_definition(seed: int) -> None:
     now = {name: torch.randn(shape, generator=rng).requires_grad_(True) for name, shape in shapes.items()}
     before = {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
     weight = float(torch.rand((), generator=rng))
-    loss = ingredient_of("body.1,body.3").loss(batch_of(now, before), {}, {"feature_weight": torch.tensor(weight)}, 1)
+    loss = ingredient_of("body.1,body.3").distillation_loss(
+        compared(now, before), {"feature_weight": torch.tensor(weight)}, 1
+    )
     gradients = torch.autograd.grad(loss, list(now.values()))
     total = 0.0
     for name in shapes:
@@ -81,7 +76,7 @@ def test_loss_and_gradient_are_those_of_the_definition(seed: int) -> None:
 def test_off_adds_nothing_to_any_features() -> None:
     huge = torch.tensor([[3e38, -3e38, torch.inf, -torch.inf, torch.nan]])
     now = huge.clone().requires_grad_(True)
-    loss = ingredient_of().loss(batch_of({"": now}, {"": -huge}), {}, {"feature_weight": torch.tensor(0.0)}, 1)
+    loss = ingredient_of().distillation_loss(compared({"": now}, {"": -huge}), {"feature_weight": torch.tensor(0.0)}, 1)
     assert loss.item() == 0.0
     assert torch.equal(torch.autograd.grad(loss, now)[0], torch.zeros_like(now))
 
@@ -110,12 +105,6 @@ def test_bad_values() -> None:
 # ------------------------------------------------------------------------------------------------------ whole runs
 
 
-@pytest.fixture(scope="module")
-def digits() -> Stream:
-    stream = load_stream(StreamConfig(name="split-digits"))
-    return replace(stream, tasks=tuple(replace(t, train=t.train[:70]) for t in stream.tasks[:3]))
-
-
 def features(network: nn.Module, x: Tensor, layers: list[str]) -> list[Tensor]:
     """What the layers put out; without names, what the layer `head` takes in."""
     seen: list[Tensor] = []
@@ -138,7 +127,7 @@ class PlainDistillation(PlainLoop):
         self.before = copy.deepcopy(self.network)
         super().train_task(number)
 
-    def batch_loss(self, indices: np.ndarray, learned: int) -> Tensor:
+    def batch_loss(self, indices: NDArray[np.int64], learned: int) -> Tensor:
         loss = super().batch_loss(indices, learned)
         if learned > 1:
             layers = [name for name in str(self.values["feature_layers"]).split(",") if name]
@@ -155,29 +144,20 @@ CASES += [(NETWORK, "body.1,body.3", "class-il"), (SMALL_CNN, "", "class-il"), (
 
 
 @pytest.mark.parametrize(("network", "layers", "scenario"), CASES)
-def test_whole_run_is_that_of_a_plain_loop(
-    digits: Stream, network: NetworkConfig, layers: str, scenario: Scenario
-) -> None:
+def test_whole_run_is_that_of_a_plain_loop(network: NetworkConfig, layers: str, scenario: Scenario) -> None:
     given: dict[str, Value] = {"epochs": 2, "batch_size": 32, "optimizer": "sgd", "lr": 0.02}
     run = RunSpec(0, 3, values_of((KIND,), **given, feature_weight=0.3, feature_layers=layers))
-    pack = finish(make_pack(digits, (KIND,), (run,), scenario, network))
-    plain = PlainDistillation(digits, run, scenario, network, joint=False)
-    assert plain.train() == pack.records[0].test
-    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
-    naive = finish(make_pack(digits, (), (RunSpec(0, 3, values_of((), **given)),), scenario, network))
-    assert (weights(pack)[0] - flat).abs().max() < 5e-6
-    assert (weights(pack) - weights(naive)).abs().max() > 1e-3
+    twins_agree((KIND,), PlainDistillation, few_digits(), run, scenario, network, atol=5e-6)
 
 
 def second_task(weight: float, layers: str = "", **given: Value) -> tuple[Pack, Tensor, float]:
     """A pack that has learned two tasks, its weights after the first, and how far the mean feature then moved."""
     pack = make_pack(small_stream(n_tasks=2), (KIND,), feature_weight=weight, feature_layers=layers, epochs=10, **given)
-    x = pack.context.store[torch.from_numpy(pack.stream.tasks[1].train)].unsqueeze(0)
+    context, (first, *_) = pack.context, pack.context.ingredients[0].layers
+    x = context.store[torch.from_numpy(pack.stream.tasks[1].train)].unsqueeze(0)
 
     def seen() -> Tensor:
-        return pack.context.lifted.answers(pack.context.layout.unflatten(pack.stack.theta), x, pack.context.ingredients[0].layers)[1][
-            pack.context.ingredients[0].layers[0]
-        ]
+        return context.lifted.answers(context.layout.unflatten(pack.stack.theta), x, (first,))[1][first]
 
     pack.train_next_task()
     theta, before = pack.stack.theta.clone(), seen()
@@ -191,7 +171,7 @@ def test_a_larger_weight_keeps_more() -> None:
     assert changes[0] > 3 * changes[-1]
 
 
-def test_it_pulls_at_no_later_layer_and_opens_no_old_output() -> None:
+def test_it_pulls_at_no_later_layer_and_trains_no_old_output() -> None:
     """With features of body.1 alone, the gradient of the loss ends at body.1; and old outputs are held as ever."""
     pack, theta, _ = second_task(1.0, "body.1")
     ingredient = pack.context.ingredients[0]
@@ -199,7 +179,9 @@ def test_it_pulls_at_no_later_layer_and_opens_no_old_output() -> None:
     leaves = {k: v.requires_grad_(True) for k, v in pack.context.layout.unflatten(pack.stack.theta.clone()).items()}
     now = pack.context.lifted.answers(leaves, x, ingredient.layers)[1]["body.1"][0]
     before = pack.context.lifted.answers(pack.context.layout.unflatten(theta), x, ingredient.layers)[1]["body.1"][0]
-    loss = ingredient.loss(batch_of({"body.1": now}, {"body.1": before}), {}, {"feature_weight": torch.tensor(1.0)}, 1)
+    loss = ingredient.distillation_loss(
+        compared({"body.1": now}, {"body.1": before}), {"feature_weight": torch.tensor(1.0)}, 1
+    )
     loss.backward()
     reached = {name for name, leaf in leaves.items() if leaf.grad is not None and leaf.grad.any()}
     assert reached == {"body.1.weight", "body.1.bias"}
@@ -215,7 +197,7 @@ def test_what_it_keeps_is_counted(weight: float) -> None:
     assert torch.equal(pack.stack.states[KIND]["old"], pack.stack.theta)
 
 
-def test_an_idle_teacher_leaves_no_trace_in_batch_statistics() -> None:
+def test_an_idle_old_network_leaves_no_trace_in_batch_statistics() -> None:
     def trained(*names: str, **given: Value) -> Pack:
         return finish(make_pack(small_stream(), names, network=MOODY, batch_size=6, **given))
 

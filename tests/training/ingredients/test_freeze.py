@@ -9,10 +9,10 @@ from torch import Tensor
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.testing.packs import CNN, MLP, assert_same, finish, make_pack, small_stream
 from cfsweep.training.batches import orders
 from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.pack import Pack
-from cfsweep.testing.packs import CNN, MLP, assert_same, finish, make_pack, small_stream
 
 LAYERS = {"mlp": ["body.1", "body.3"], "cnn": ["body.0", "body.2", "body.6"]}
 

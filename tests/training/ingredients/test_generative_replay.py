@@ -16,26 +16,27 @@ from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy
-from cfsweep.training.ingredients import Answers, Batch, registry
-from cfsweep.training.ingredients._vae import LR, Vae
-from cfsweep.training.ingredients.generative_replay import GenerativeReplay
-from cfsweep.training.loop import TaskLoop
-from cfsweep.training.pack import Pack
-from cfsweep.training.engine.randomness import generator
-from cfsweep.training.replay_draws import Recall
-from cfsweep.training.spec import score_rows
-from cfsweep.training.streams import load_stream
 from cfsweep.testing.packs import (
     CNN,
     MLP,
-    MOODY,
     SHAPE,
     assert_same,
     finish,
     make_pack,
+    restored,
     small_stream,
     varied_runs,
 )
+from cfsweep.training.engine.randomness import generator
+from cfsweep.training.ingredients import Drawn, registry
+from cfsweep.training.ingredients._vae import LR, Vae
+from cfsweep.training.ingredients.generative_replay import GenerativeReplay
+from cfsweep.training.loop import TaskLoop
+from cfsweep.training.pack import Pack
+from cfsweep.training.replay_draws import ReplayDraws
+from cfsweep.training.spec import score_rows
+from cfsweep.training.streams import load_stream
+from tests.training.helpers import MOODY
 
 
 class Twin(nn.Module):
@@ -141,14 +142,14 @@ def test_decoders_are_those_of_each_task_alone() -> None:
     stream = small_stream()
     pack = make_pack(stream, ("generative-replay",), varied_runs(("generative-replay",), 2))
     ingredient = generative(pack)
-    kept = torch.zeros(2, 3, ingredient.vae.decoder_size)
+    kept = torch.zeros(2, 3, ingredient._vae.decoder_size)
     for task in range(3):
         pack.train_next_task()
         for run in range(2):
             noise = noise_of(pack, run, task, epoch=0)
             x = pack.context.store[torch.from_numpy(stream.tasks[task].train)].flatten(1)
-            trained = ingredient.vae.trained(x, noise, 2, 5)
-            kept[run, task] = trained[-ingredient.vae.decoder_size :]
+            trained = ingredient._vae.trained(x, noise, 2, 5)
+            kept[run, task] = trained[-ingredient._vae.decoder_size :]
         found = pack.stack.states["generative-replay"]["decoders"][torch.from_numpy(pack.stack.row_of)]
         torch.testing.assert_close(found, kept, rtol=1e-3, atol=1e-5)
     on = [run.numbers["generative_weight"] > 0 for run in pack.spec.runs]
@@ -173,39 +174,38 @@ def test_what_is_made_up_and_how_it_is_labelled(scenario: Scenario, network: Net
     noise = noise_of(pack, 0, 2, epoch=1)
     with torch.no_grad():
         values = {"generative_weight": torch.ones(())}
-        x, labels, mask = ingredient.imagine(theta, {"decoders": decoders}, values, 2, noise)
+        x, labels, mask = ingredient.generate(theta, {"decoders": decoders}, values, 2, noise)
     assert x.shape == (22, *SHAPE)
     masks = pack.context.outputs.masks
     for k in range(22):  # the first half from task 0, the other from task 1
         old, code = (0, noise[2 * k, :3]) if k < 11 else (1, noise[2 * (k - 11) + 1, :3])
-        alone = ingredient.vae.decode(decoders[old], code[None]).view(1, *SHAPE)
+        alone = ingredient._vae.decode(decoders[old], code[None]).view(1, *SHAPE)
         torch.testing.assert_close(x[k : k + 1], alone, rtol=1e-4, atol=1e-5)
         logits = pack.context.lifted.one(pack.context.layout.unflatten(theta), x[k : k + 1])[0].detach()
-        open_before = masks[1, old].nonzero().flatten().tolist()
-        assert logits[labels[k]] >= max(logits[c].item() for c in open_before) - 1e-5
-        assert labels[k] in open_before
+        active_before = masks[1, old].nonzero().flatten().tolist()
+        assert logits[labels[k]] >= max(logits[c].item() for c in active_before) - 1e-5
+        assert labels[k] in active_before
         assert torch.equal(mask[k], masks[2, old])
 
 
 def test_loss_by_hand() -> None:
-    """Two examples, weight 3. The outputs 0 and 1 are open to the first: log(1 + e²) - 2 for its label 1, with the
-    logits (0, 2, 50). The label of the other is 2, all are open and alike: log 3. The mean is half of the sum."""
+    """Two examples, weight 3. The outputs 0 and 1 are active for the first: log(1 + e²) - 2 for its label 1, with the
+    logits (0, 2, 50). The label of the other is 2, all are active and alike: log 3. The mean is half of the sum."""
     ingredient = generative(make_pack(small_stream(), ("generative-replay",)))
-    now = Answers(torch.tensor([[0.0, 2.0, 50.0], [1.0, 1.0, 1.0]]), {})
-    batch = Batch(torch.tensor([1, 2]), torch.tensor([[True, True, False], [True, True, True]]), now, now)
-    loss = ingredient.recalled_loss(batch, {}, {"generative_weight": torch.tensor(3.0)})
+    logits = torch.tensor([[0.0, 2.0, 50.0], [1.0, 1.0, 1.0]])
+    drawn = Drawn(torch.tensor([1, 2]), torch.tensor([[True, True, False], [True, True, True]]), logits, logits)
+    loss = ingredient.replay_loss(drawn, {"generative_weight": torch.tensor(3.0)})
     assert loss.item() == pytest.approx(3 * 0.5 * (math.log(1 + math.e**2) - 2 + math.log(3)), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_loss_is_torch_s_cross_entropy_among_the_open_outputs(seed: int) -> None:
+def test_loss_is_torch_s_cross_entropy_among_the_active_outputs(seed: int) -> None:
     torch.manual_seed(seed)
     ingredient = generative(make_pack(small_stream(), ("generative-replay",)))
     logits, mask = torch.randn(8, 6), torch.tensor([True, True, True, False, True, False]).expand(8, 6)
     labels = torch.tensor([0, 1, 2, 4])[torch.randint(4, (8,))]
     expected = 0.7 * functional.cross_entropy(logits.masked_fill(~mask, -torch.inf), labels)
-    now = Answers(logits, {})
-    found = ingredient.recalled_loss(Batch(labels, mask, now, now), {}, {"generative_weight": torch.tensor(0.7)})
+    found = ingredient.replay_loss(Drawn(labels, mask, logits, logits), {"generative_weight": torch.tensor(0.7)})
     torch.testing.assert_close(found, expected)
 
 
@@ -215,28 +215,30 @@ def test_a_task_with_made_up_examples_against_a_loop(monkeypatch: pytest.MonkeyP
     given = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.02, "generative_weight": 0.6}
     pack = make_pack(stream, ("generative-replay",), scenario="class-il", **given)
     pack.train_next_task()
-    seen: list[tuple[Recall, TaskLoop]] = []
+    seen: list[tuple[ReplayDraws, TaskLoop]] = []
     original = TaskLoop.run
 
     def spy(self: TaskLoop) -> None:
-        seen.append((self.losses.recalls["generative-replay"][1], self))
+        seen.append((self.losses.replays["generative-replay"][1], self))
         original(self)
 
     monkeypatch.setattr(TaskLoop, "run", spy)
     leaf = {k: v.clone().requires_grad_() for k, v in pack.context.layout.unflatten(pack.stack.theta[0]).items()}
     pack.train_next_task()
-    recall, loop = seen[0]
+    draws, loop = seen[0]
     mask, step = pack.context.outputs.masks[1, 1], 0
     for epoch in loop.orders[0]:
         for chosen in epoch.split(5):
             logits = pack.context.lifted.one(leaf, pack.context.store[chosen]).masked_fill(~mask, -torch.inf)
-            old = recall.examples(step)
+            old = draws.examples(step)
             assert old.labels.shape == (1, 5)
             again = pack.context.lifted.one(leaf, old.x[0]).masked_fill(~old.mask[0], -torch.inf)
             loss = functional.cross_entropy(logits, pack.context.outputs.labels[chosen])
             loss = loss + 0.6 * functional.cross_entropy(again, old.labels[0])
-            slopes = torch.autograd.grad(loss, list(leaf.values()))
-            leaf = {k: (v - 0.02 * g).detach().requires_grad_() for (k, v), g in zip(leaf.items(), slopes, strict=True)}
+            gradients = torch.autograd.grad(loss, list(leaf.values()))
+            leaf = {
+                k: (v - 0.02 * g).detach().requires_grad_() for (k, v), g in zip(leaf.items(), gradients, strict=True)
+            }
             step += 1
     expected = pack.context.layout.flatten({name: value.detach() for name, value in leaf.items()})
     torch.testing.assert_close(pack.stack.theta[0], expected, rtol=1e-3, atol=1e-5)
@@ -250,7 +252,7 @@ def test_a_network_that_cannot_be_lifted(scenario: Scenario) -> None:
         pack = make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY)
         for _ in range(tasks_before):
             pack.train_next_task()
-        assert_same(finish(Pack.restore(pack.checkpoint(), stream)), whole)
+        assert_same(finish(restored(pack)), whole)
     off = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY, generative_weight=0.0))
     assert_same(off, finish(make_pack(stream, scenario=scenario, network=MOODY)))
 
@@ -267,16 +269,16 @@ def test_off_stays_off_when_the_autoencoder_breaks_down(monkeypatch: pytest.Monk
 
 
 def test_it_never_sees_old_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `end_task` is shown is the ended task's training data, wholly and alone; the batches are the task's own."""
+    """What `consolidate` is shown is the ended task's training data, wholly and alone; batches are the task's own."""
     stream = small_stream()
     shown: list[Tensor] = []
-    original = GenerativeReplay.end_task
+    original = GenerativeReplay.consolidate
 
     def spy(self: GenerativeReplay, *given: Any) -> dict[str, Tensor]:
         shown.append(given[-1].x)
         return original(self, *given)
 
-    monkeypatch.setattr(GenerativeReplay, "end_task", spy)
+    monkeypatch.setattr(GenerativeReplay, "consolidate", spy)
     pack = make_pack(stream, ("generative-replay",), network=MOODY)  # called as it is, so that tensors can be kept
     finish(pack)
     for task, x in enumerate(shown):
@@ -307,8 +309,7 @@ def test_it_holds_what_plain_training_forgets() -> None:
     averages = []
     for names, own in (((), {}), (("generative-replay",), defaults)):
         pack = finish(make_pack(stream, names, scenario="class-il", network=network, **{**given, **own}))
-        report = pack.report()
-        averages.append(average_accuracy(score_rows(report.records[0].test, report.n_examples["test"])[1:]))
+        averages.append(average_accuracy(score_rows(pack.records[0].test, len(stream.tasks))[1:]))
     naive, lifted = averages
     assert naive < 0.25
     assert lifted > 0.75

@@ -9,35 +9,33 @@ from torch import Tensor
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.testing import PlainLoop
+from cfsweep.testing.packs import finish, make_pack, small_stream, weights
 from cfsweep.training.ingredients import Ingredient
 from cfsweep.training.ingredients.l2_sp import L2SP
 from cfsweep.training.streams import Task
-from cfsweep.testing.packs import finish, make_pack, small_stream, weights
-from cfsweep.testing import PlainLoop
-from tests.training.helpers import assert_agrees
-from tests.training.test_ewc import random_sample
+from tests.training.helpers import assert_agrees, random_examples
 
 
 def l2_sp() -> Ingredient:
-    return make_pack(small_stream(), ("l2-sp",)).ingredients[0]
+    return make_pack(small_stream(), ("l2-sp",)).context.ingredients[0]
 
 
 def test_gradient_by_hand() -> None:
     """θ* = (1, 2), λ = 4, θ = (0, 5): ½·4·((θ₁-1)² + (θ₂-2)²) has the gradient (4·(0-1), 4·(5-2)) = (-4, 12)."""
     values = {"l2_sp_lambda": torch.tensor(4.0)}
-    state = l2_sp().end_task(torch.tensor([1.0, 2.0]), {"anchor": torch.zeros(2)}, values, 0, random_sample(1))
-    found = l2_sp().gradient(torch.tensor([10.0, 10.0]), torch.tensor([0.0, 5.0]), state, values)
-    assert found.tolist() == [6.0, 22.0]
+    state = l2_sp().consolidate(torch.tensor([1.0, 2.0]), {"anchor": torch.zeros(2)}, values, 0, random_examples(1))
+    assert l2_sp().gradient(torch.tensor([0.0, 5.0]), state, values).tolist() == [-4.0, 12.0]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_is_that_of_the_penalty(seed: int) -> None:
     torch.manual_seed(seed)
-    anchor, data, strength = torch.randn(50), torch.randn(50), torch.rand(())
+    anchor, strength = torch.randn(50), torch.rand(())
     theta = torch.randn(50, requires_grad=True)
     (expected,) = torch.autograd.grad(0.5 * strength * (theta - anchor).square().sum(), theta)
-    found = l2_sp().gradient(data, theta.detach(), {"anchor": anchor}, {"l2_sp_lambda": strength})
-    torch.testing.assert_close(found, data + expected)
+    found = l2_sp().gradient(theta.detach(), {"anchor": anchor}, {"l2_sp_lambda": strength})
+    torch.testing.assert_close(found, expected)
 
 
 class PlainL2SP(PlainLoop):

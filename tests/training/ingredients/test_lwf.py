@@ -1,31 +1,31 @@
-"""LwF: its loss by hand and by the definition, whole runs against a plain loop, and a teacher that leaves no trace."""
+"""LwF: its loss by hand and by the definition, whole runs against a plain loop, an old network that leaves no trace."""
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
+from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.training.ingredients import Answers, Batch
+from cfsweep.testing import PlainLoop, finish, make_pack, small_stream, twins_agree, values_of
+from cfsweep.testing.packs import assert_same, restored, weights
+from cfsweep.training.ingredients import Answers, Comparison
 from cfsweep.training.ingredients.lwf import LwF
 from cfsweep.training.losses import Losses
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
-from cfsweep.training.streams import Stream, load_stream
-from cfsweep.testing.packs import MOODY, assert_same, finish, make_pack, small_stream, values_of, weights
-from tests.training.test_whole_run import NETWORK, PlainLoop
+from tests.training.helpers import MOODY, NETWORK, few_digits
 
 
 def lwf_of(scenario: Scenario = "task-il") -> LwF:
-    (ingredient,) = make_pack(small_stream(), ("lwf",), scenario=scenario).ingredients
+    (ingredient,) = make_pack(small_stream(), ("lwf",), scenario=scenario).context.ingredients
     assert isinstance(ingredient, LwF)
     return ingredient
 
@@ -34,10 +34,10 @@ def numbers(alpha: float, temperature: float) -> dict[str, Tensor]:
     return {"lwf_alpha": torch.tensor(alpha), "lwf_temperature": torch.tensor(temperature)}
 
 
-def batch_of(now: Tensor, before: Tensor) -> Batch:
+def compared(now: Tensor, before: Tensor) -> Comparison:
     n, n_outputs = now.shape
     labels, mask = torch.zeros(n, dtype=torch.int64), torch.ones(n, n_outputs, dtype=torch.bool)
-    return Batch(labels, mask, Answers(now, {}), Answers(before, {}))
+    return Comparison(labels, mask, Answers(now, {}), Answers(before, {}))
 
 
 # ------------------------------------------------------------------------------------------------------- the loss
@@ -52,20 +52,20 @@ def test_loss_by_hand_task_il() -> None:
     The outputs of task 2 are new and have no say."""
     mean = (math.log(2) + math.log(4) - math.log(3) / 4) / 2
     lwf, values = lwf_of(), numbers(0.5, 2.0)
-    first = lwf.loss(batch_of(NOW, BEFORE), {}, values, 1)
+    first = lwf.distillation_loss(compared(NOW, BEFORE), values, 1)
     assert first.item() == pytest.approx(0.5 * 4 * mean, rel=1e-6)
-    second = lwf.loss(batch_of(NOW, BEFORE), {}, values, 2)
+    second = lwf.distillation_loss(compared(NOW, BEFORE), values, 2)
     assert second.item() == pytest.approx(0.5 * 4 * (mean + math.log(2)), rel=1e-6)
 
 
 def test_loss_by_hand_class_il_and_domain_il() -> None:
     """class-il after two tasks: one group of four, all alike before and now: log 4, whatever the last two say."""
     alike = torch.tensor([[3.0, 3.0, 3.0, 3.0, 50.0, -50.0]])
-    loss = lwf_of("class-il").loss(batch_of(alike + 1, alike), {}, numbers(1.0, 5.0), 2)
+    loss = lwf_of("class-il").distillation_loss(compared(alike + 1, alike), numbers(1.0, 5.0), 2)
     assert loss.item() == pytest.approx(25 * math.log(4), rel=1e-6)
     mean = (math.log(2) + math.log(4) - math.log(3) / 4) / 2
     for task in (1, 2):
-        loss = lwf_of("domain-il").loss(batch_of(NOW[:, :2], BEFORE[:, :2]), {}, numbers(0.5, 2.0), task)
+        loss = lwf_of("domain-il").distillation_loss(compared(NOW[:, :2], BEFORE[:, :2]), numbers(0.5, 2.0), task)
         assert loss.item() == pytest.approx(2 * mean, rel=1e-6)
 
 
@@ -99,7 +99,7 @@ def test_loss_and_gradient_are_those_of_the_definition(scenario: Scenario, task:
     now, before = (3 * torch.randn(7, n_outputs, generator=rng) for _ in range(2))
     alpha, temperature = (0.1 + 2 * torch.rand(2, generator=rng)).tolist()
     now = now.requires_grad_(True)
-    loss = lwf_of(scenario).loss(batch_of(now, before), {}, numbers(alpha, temperature), task)
+    loss = lwf_of(scenario).distillation_loss(compared(now, before), numbers(alpha, temperature), task)
     (gradient,) = torch.autograd.grad(loss, now)
     exact = now.detach().double().requires_grad_(True)
     groups = GROUPS[scenario, task]
@@ -116,7 +116,7 @@ def test_the_factor_keeps_the_gradient_as_large_when_the_temperature_moves() -> 
     """Hinton et al. 2015, eq. 4: for a large T it is (z - v)/k among k outputs, each less its mean, whatever T."""
     now, before = torch.randn(1, 6).requires_grad_(True), torch.randn(1, 6)
     for temperature in (300.0, 1000.0):
-        loss = lwf_of("class-il").loss(batch_of(now, before), {}, numbers(1.0, temperature), 2)
+        loss = lwf_of("class-il").distillation_loss(compared(now, before), numbers(1.0, temperature), 2)
         (gradient,) = torch.autograd.grad(loss, now)
         z, v = now.detach()[:, :4], before[:, :4]
         expected = ((z - z.mean()) - (v - v.mean())) / 4
@@ -125,7 +125,7 @@ def test_the_factor_keeps_the_gradient_as_large_when_the_temperature_moves() -> 
 
 def test_nothing_pulls_where_nothing_has_changed() -> None:
     logits = (4 * torch.randn(5, 6)).requires_grad_(True)
-    loss = lwf_of().loss(batch_of(logits, logits.detach()), {}, numbers(3.0, 1.5), 2)
+    loss = lwf_of().distillation_loss(compared(logits, logits.detach()), numbers(3.0, 1.5), 2)
     assert torch.autograd.grad(loss, logits)[0].abs().max() < 1e-6
 
 
@@ -133,7 +133,7 @@ def test_nothing_pulls_where_nothing_has_changed() -> None:
 def test_off_adds_nothing_to_any_logits(scenario: Scenario) -> None:
     huge = torch.tensor([[3e38, -3e38, 1e30, 0.0, torch.inf, -torch.inf]])[:, : 2 if scenario == "domain-il" else 6]
     now = huge.clone().requires_grad_(True)
-    loss = lwf_of(scenario).loss(batch_of(now, huge.flip(1)), {}, numbers(0.0, 1e-3), 2)
+    loss = lwf_of(scenario).distillation_loss(compared(now, huge.flip(1)), numbers(0.0, 1e-3), 2)
     assert loss.item() == 0.0
     assert torch.equal(torch.autograd.grad(loss, now)[0], torch.zeros_like(now))
 
@@ -157,12 +157,6 @@ def test_bad_values(name: str, value: Value, rule: str) -> None:
 # ------------------------------------------------------------------------------------------------------ whole runs
 
 
-@pytest.fixture(scope="module")
-def digits() -> Stream:
-    stream = load_stream(StreamConfig(name="split-digits"))
-    return replace(stream, tasks=tuple(replace(t, train=t.train[:70]) for t in stream.tasks[:3]))
-
-
 class PlainLwF(PlainLoop):
     """A copy of the network at the start of a task answers beside it."""
 
@@ -170,12 +164,12 @@ class PlainLwF(PlainLoop):
         self.before = copy.deepcopy(self.network)
         super().train_task(number)
 
-    def batch_loss(self, indices: np.ndarray, learned: int) -> Tensor:
+    def batch_loss(self, indices: NDArray[np.int64], learned: int) -> Tensor:
         loss = super().batch_loss(indices, learned)
         if self.scenario == "task-il":
             groups = [list(task.classes) for task in self.stream.tasks[: learned - 1]]
         else:
-            groups = [self.allowed(0, learned - 1)] if learned > 1 else []
+            groups = [self.active(0, learned - 1)] if learned > 1 else []
         alpha, temperature = float(self.values["lwf_alpha"]), float(self.values["lwf_temperature"])
         with torch.no_grad():
             old = self.before(self.x[indices])
@@ -191,17 +185,11 @@ class PlainLwF(PlainLoop):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_whole_run_is_that_of_a_plain_loop(digits: Stream, scenario: Scenario) -> None:
+def test_whole_run_is_that_of_a_plain_loop(scenario: Scenario) -> None:
     """With SGD: a task's first gradient of the old outputs is zero up to rounding, of which Adam makes whole steps."""
     given: dict[str, Value] = {"epochs": 2, "batch_size": 32, "optimizer": "sgd", "lr": 0.02}
     run = RunSpec(0, 3, values_of(("lwf",), **given, lwf_alpha=0.8, lwf_temperature=1.7))
-    pack = finish(make_pack(digits, ("lwf",), (run,), scenario, NETWORK))
-    plain = PlainLwF(digits, run, scenario, NETWORK, joint=False)
-    assert plain.train() == pack.records[0].test
-    flat = pack.context.layout.flatten({k: p.detach() for k, p in plain.network.named_parameters()})
-    naive = finish(make_pack(digits, (), (RunSpec(0, 3, values_of((), **given)),), scenario, NETWORK))
-    assert (weights(pack)[0] - flat).abs().max() < 2e-6
-    assert (weights(pack) - weights(naive)).abs().max() > 1e-3
+    twins_agree(("lwf",), PlainLwF, few_digits(), run, scenario, NETWORK, atol=2e-6)
 
 
 def change_of_old_answers(alpha: float) -> float:
@@ -240,7 +228,7 @@ def test_old_outputs_move_only_where_it_is_on(alpha: float) -> None:
     assert torch.equal(pack.stack.states["lwf"]["old"], pack.stack.theta)
 
 
-# ------------------------------------------------------------------------- a teacher in a network of one's own
+# ------------------------------------------------------------------------- the old network, of one's own kind
 
 
 class Noisy(nn.Module):
@@ -261,9 +249,9 @@ def noisy(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "network", [MOODY, NetworkConfig(name="tests.training.test_lwf:noisy")], ids=["moody", "noisy"]
+    "network", [MOODY, NetworkConfig(name="tests.training.ingredients.test_lwf:noisy")], ids=["moody", "noisy"]
 )
-def test_an_idle_teacher_leaves_no_trace(network: NetworkConfig) -> None:
+def test_an_idle_old_network_leaves_no_trace(network: NetworkConfig) -> None:
     def trained(*names: str, **given: Value) -> Pack:
         return finish(make_pack(small_stream(), names, network=network, batch_size=6, scenario="class-il", **given))
 
@@ -277,14 +265,14 @@ def test_an_idle_teacher_leaves_no_trace(network: NetworkConfig) -> None:
     assert not torch.equal(weights(naive), weights(on))
 
 
-def test_the_teacher_answers_as_the_network_did_statistics_included() -> None:
+def test_the_old_network_answers_as_it_did_statistics_included() -> None:
     pack = make_pack(small_stream(), ("lwf",), network=MOODY, batch_size=6)
     pack.train_next_task()
     module = pack.context.lifted.module
     x = pack.context.store[torch.from_numpy(pack.stream.tasks[1].train[:9])].unsqueeze(0)
     module.eval()
     expected = pack.context.lifted(pack.context.layout.unflatten(pack.stack.theta), x).detach()
-    losses = Losses.of(pack, pack.stack, 1, 10, torch.ones(1, 3, dtype=torch.bool))
+    losses = Losses.of(pack.context, pack.stack, 1, 10, torch.ones(1, 3, dtype=torch.bool))
     with torch.no_grad():  # training goes on
         module.get_buffer("2.running_mean").add_(1.0)
         pack.stack.theta.add_(0.1)
@@ -303,4 +291,4 @@ def test_the_statistics_are_kept_when_a_run_is_restored() -> None:
     whole = finish(make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0))
     pack = make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0)
     pack.train_next_task()
-    assert_same(finish(Pack.restore(pack.checkpoint(), stream)), whole)
+    assert_same(finish(restored(pack)), whole)

@@ -12,10 +12,10 @@ import torch
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.testing.packs import CNN, MLP, assert_same, finish, make_pack, outcomes, small_stream, weights
 from cfsweep.training.ingredients.packnet import FREE, SCHEDULES, capacity_shares
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream, Task
-from cfsweep.testing.packs import CNN, MLP, assert_same, finish, make_pack, outcomes, small_stream, weights
 
 COMPOSED: tuple[tuple[str, ...], ...] = (("packnet",), ("packnet", "ewc", "replay"))
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfsweep.training.ingredients import Buffer
-from cfsweep.training.ingredients._base import EMPTY_BUFFER
+from cfsweep.testing.packs import finish, make_pack, small_stream
+from cfsweep.training.engine.randomness import generator
+from cfsweep.training.ingredients import EMPTY_BUFFER, Buffer
 from cfsweep.training.ingredients.replay import Replay
 from cfsweep.training.loop import TaskLoop
-from cfsweep.training.engine.randomness import generator
-from cfsweep.testing.packs import finish, make_pack, small_stream
 
 
 def replay() -> Replay:
-    (ingredient,) = make_pack(small_stream(), ("replay",)).ingredients
+    (ingredient,) = make_pack(small_stream(), ("replay",)).context.ingredients
     assert isinstance(ingredient, Replay)
     return ingredient
 
@@ -32,18 +31,18 @@ def algorithm_r(kept: list[int], seen: int, examples: list[int], capacity: int, 
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 7, 20, 33, 1000])
-def test_remember_is_algorithm_r(capacity: int) -> None:
+def test_update_buffer_is_algorithm_r(capacity: int) -> None:
     values = {"replay_buffer": capacity, "replay_ratio": 0.5}
-    memory, kept, seen = EMPTY_BUFFER, list[int](), 0
+    buffer, kept, seen = EMPTY_BUFFER, list[int](), 0
     for task, size in enumerate([20, 13, 40, 1]):
         examples = np.arange(1000 * task, 1000 * task + size)
-        old = memory.indices.copy()
-        new = replay().remember(memory, examples, values, generator(3, "buffer", task))
+        old = buffer.indices.copy()
+        new = replay().update_buffer(buffer, examples, values, generator(3, "buffer", task))
         kept = algorithm_r(kept, seen, examples.tolist(), capacity, generator(3, "buffer", task))
-        assert np.array_equal(memory.indices, old)
-        memory, seen = new, seen + size
-        assert memory.indices.tolist() == kept
-        assert memory.seen == seen
+        assert np.array_equal(buffer.indices, old)
+        buffer, seen = new, seen + size
+        assert buffer.indices.tolist() == kept
+        assert buffer.offered == seen
         assert len(set(kept)) == len(kept) == min(capacity, seen)
 
 
@@ -51,11 +50,11 @@ def test_every_example_is_as_likely_to_be_kept() -> None:
     """Chi-square over 60 examples of three tasks, capacity 12, 2000 reservoirs; 59 degrees of freedom, fixed seeds."""
     counts, values = np.zeros(60), {"replay_buffer": 12, "replay_ratio": 0.5}
     for seed in range(2000):
-        memory = EMPTY_BUFFER
+        buffer = EMPTY_BUFFER
         for task in range(3):
             examples = np.arange(20 * task, 20 * task + 20)
-            memory = replay_once.remember(memory, examples, values, generator(seed, "buffer", task))
-        counts[memory.indices] += 1
+            buffer = replay_once.update_buffer(buffer, examples, values, generator(seed, "buffer", task))
+        counts[buffer.indices] += 1
     expected = 2000 * 12 / 60
     chi_square = float(((counts - expected) ** 2 / expected).sum())
     assert chi_square < 59 + 4 * np.sqrt(2 * 59)
@@ -64,9 +63,9 @@ def test_every_example_is_as_likely_to_be_kept() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.25, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize(("n", "batch"), [(22, 5), (20, 5), (7, 64), (23, 1)])
 def test_a_fixed_share_of_each_batch_is_replayed(ratio: float, n: int, batch: int) -> None:
-    memory = Buffer(np.arange(100, 110), 10)
+    buffer = Buffer(np.arange(100, 110), 10)
     order = generator(0, "order").permutation(n)
-    mixed = replay_once.mix_in(order, batch, memory, {"replay_ratio": ratio}, generator(0, "mix"))
+    mixed = replay_once.mix_in(order, batch, buffer, {"replay_ratio": ratio}, generator(0, "mix"))
     for at in range(0, n, batch):
         part = mixed[at : at + batch]
         assert (part >= 100).sum() == int(ratio * len(part) + 0.5)
@@ -80,9 +79,9 @@ def test_only_examples_of_finished_tasks_are_replayed(monkeypatch: pytest.Monkey
     seen: list[tuple[int, np.ndarray]] = []
     original = TaskLoop.run
 
-    def spy(self: TaskLoop) -> int:
+    def spy(self: TaskLoop) -> None:
         seen.append((self.task, self.orders.numpy().copy()))
-        return original(self)
+        original(self)
 
     monkeypatch.setattr(TaskLoop, "run", spy)
     pack = make_pack(stream, ("replay",), replay_ratio=0.4)
@@ -95,7 +94,7 @@ def test_only_examples_of_finished_tasks_are_replayed(monkeypatch: pytest.Monkey
         assert (old.sum(-1) == (per_epoch if task else 0)).all()
     buffer = pack.stack.buffers["replay"][0]
     assert len(buffer.indices) == len(set(buffer.indices)) == 9
-    assert buffer.seen == 66
+    assert buffer.offered == 66
     assert pack.records[0].stored_bytes == 9 * 36 * 4
 
 

@@ -9,19 +9,20 @@ from torch import Tensor
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.testing import PlainLoop
+from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
+from cfsweep.testing.plain import ByName
 from cfsweep.training.ingredients import State
 from cfsweep.training.ingredients.si import SI
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Task
-from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
-from tests.training.plain_penalty import Named, PlainLoop, assert_agrees
-from tests.training.test_ewc import random_sample
+from tests.training.helpers import assert_agrees, random_examples
 
 VALUES = {"si_c": torch.tensor(3.0), "si_damping": torch.tensor(0.1875)}
 
 
 def si() -> SI:
-    (ingredient,) = make_pack(small_stream(), ("si",)).ingredients
+    (ingredient,) = make_pack(small_stream(), ("si",)).context.ingredients
     assert isinstance(ingredient, SI)
     return ingredient
 
@@ -30,9 +31,9 @@ def walk(state: State, theta: Tensor, steps: list[tuple[list[float], list[float]
     """A task of the given (gradient, Δθ) of each step, and the beginning of the next one."""
     for gradient, change in steps:
         after = theta + torch.tensor(change)
-        state = {**state, **si().after_step(torch.tensor(gradient), theta, after, state, VALUES)}
+        state = {**state, **si().observe_step(torch.tensor(gradient), theta, after, state, VALUES)}
         theta = after
-    state = si().end_task(theta, state, VALUES, 0, random_sample(1))
+    state = si().consolidate(theta, state, VALUES, 0, random_examples(1))
     return si().start_task(theta, state, VALUES, 1)
 
 
@@ -49,7 +50,7 @@ def test_by_hand() -> None:
     assert state["importance"].tolist() == [1.0, 0.0, 0.0, 1.0]
     assert state["anchor"].tolist() == [-0.75, 1.5, 2.0, -0.75]
     assert state["path"].tolist() == [0.0, 0.0, 0.0, 0.0]
-    assert si().gradient(torch.ones(4), theta + 2, state, VALUES).tolist() == [13.0, 1.0, 1.0, 13.0]
+    assert si().gradient(theta + 2, state, VALUES).tolist() == [12.0, 0.0, 0.0, 12.0]
 
     # A second task: ω = (-1, 0.375, 0, 0.375) over Δ² + ξ = (0.4375, 0.25, 0.1875, 0.25) comes on top.
     theta, state = walk(state, theta, [([2.0, -1.5, 0.0, -1.5], [0.5, 0.25, 0.0, 0.25])])
@@ -84,11 +85,11 @@ def test_importance_over_random_walks_is_that_of_each_weight_alone(seed: int) ->
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_is_that_of_the_penalty(seed: int) -> None:
     torch.manual_seed(seed)
-    importance, anchor, data = torch.rand(50), torch.randn(50), torch.randn(50)
+    importance, anchor = torch.rand(50), torch.randn(50)
     theta = torch.randn(50, requires_grad=True)
     (expected,) = torch.autograd.grad(3.0 * (importance * (theta - anchor).square()).sum(), theta)
     state = {"importance": importance, "anchor": anchor}
-    torch.testing.assert_close(si().gradient(data, theta.detach(), state, VALUES), data + expected)
+    torch.testing.assert_close(si().gradient(theta.detach(), state, VALUES), expected)
 
 
 class PlainSI(PlainLoop):
@@ -97,7 +98,7 @@ class PlainSI(PlainLoop):
     def start(self) -> None:
         self.path, self.importance, self.centre = self.zeros(), self.zeros(), self.weights()
 
-    def note(self, gradients: Named, before: Named) -> None:
+    def note(self, gradients: ByName, before: ByName) -> None:
         for name, p in self.network.named_parameters():
             self.path[name] -= gradients[name] * (p.detach() - before[name])
 
@@ -133,7 +134,7 @@ def test_the_path_integral_adds_up_to_the_fall_of_the_loss() -> None:
     for _ in range(2000):
         gradient = slope * theta
         after = theta - 1e-3 * gradient
-        state = {**state, **ingredient.after_step(gradient, theta, after, state, VALUES)}
+        state = {**state, **ingredient.observe_step(gradient, theta, after, state, VALUES)}
         theta = after
     fell = fell - 0.5 * slope * theta.square()
     torch.testing.assert_close(state["path"], fell, rtol=2e-3, atol=1e-6)
@@ -168,13 +169,13 @@ def test_weights_that_no_loss_reaches_stay_without_importance() -> None:
     """In task-il the outputs of later tasks do not move: 0 / (0 + ξ) is 0."""
     pack = make_pack(small_stream(), ("si",), si_damping=1e-30)
     pack.train_next_task()
-    closed = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    inactive = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
     pack.train_next_task()
     importance = pack.stack.states["si"]["importance"][0]
     assert torch.isfinite(importance).all()
-    for where, is_closed in pack.context.layout.head_rows(closed):
-        assert (importance[where][is_closed == 1] == 0).all()
-        assert (importance[where][is_closed == 0] > 0).any()
+    for where, is_inactive in pack.context.layout.head_rows(inactive):
+        assert (importance[where][is_inactive == 1] == 0).all()
+        assert (importance[where][is_inactive == 0] > 0).any()
 
 
 def test_what_it_keeps_and_says() -> None:

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from cfsweep.errors import InputError
+from cfsweep.testing import PlainLoop, make_pack, small_stream, values_of
+from cfsweep.testing.packs import weights
+from cfsweep.testing.plain import OPTIMIZERS
 from cfsweep.training.ingredients.warmup import Warmup
 from cfsweep.training.spec import RunSpec
-from cfsweep.testing.packs import make_pack, small_stream, values_of, weights
-from cfsweep.testing import PlainLoop
-from tests.training.test_whole_run import OPTIMIZERS
 
 NAMES = ("warmup",)
 
 
 def factors(frac: float, n_steps: int) -> list[float]:
-    (ingredient,) = make_pack(small_stream(), NAMES).ingredients
+    (ingredient,) = make_pack(small_stream(), NAMES).context.ingredients
     values = {"warmup_frac": torch.tensor(frac)}
     return [float(ingredient.rate(values, step, n_steps)) for step in range(1, n_steps + 1)]
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from cfsweep.config import SCENARIOS, Scenario
-from cfsweep.training.targets.classification import masked_log_softmax, outputs_for
+from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream, Task
-from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream
+from cfsweep.training.targets.classification import Classification, masked_log_softmax
 
 
 def three_tasks() -> Stream:
@@ -25,34 +25,34 @@ def three_tasks() -> Stream:
     return Stream("by hand", torch.zeros(9, 2), y, tuple(tasks))
 
 
-def opened(mask: torch.Tensor) -> list[int]:
+def active(mask: torch.Tensor) -> list[int]:
     return [int(i) for i in mask.nonzero().flatten()]
 
 
 def test_task_il_by_hand() -> None:
-    outputs = target_of("classification").outputs(three_tasks(), "task-il")
+    outputs = Classification().outputs(three_tasks(), "task-il")
     assert outputs.n_outputs == 5
     assert outputs.labels.tolist() == [0, 2, 0, 1, 3, 3, 4, 4, 4]
     assert outputs.task_of.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     for learned in (0, 1, 2, -1):
-        assert [opened(outputs.masks[learned, i]) for i in range(3)] == [[0, 2], [1, 3], [4]]
+        assert [active(outputs.masks[learned, i]) for i in range(3)] == [[0, 2], [1, 3], [4]]
 
 
 def test_class_il_by_hand() -> None:
-    outputs = target_of("classification").outputs(three_tasks(), "class-il")
+    outputs = Classification().outputs(three_tasks(), "class-il")
     assert outputs.labels.tolist() == [0, 2, 0, 1, 3, 3, 4, 4, 4]
     for learned, classes in ((0, [0, 2]), (1, [0, 1, 2, 3]), (2, [0, 1, 2, 3, 4]), (-1, [0, 1, 2, 3, 4])):
-        assert all(opened(outputs.masks[learned, i]) == classes for i in range(3))
+        assert all(active(outputs.masks[learned, i]) == classes for i in range(3))
 
 
 def test_domain_il_by_hand() -> None:
-    outputs = target_of("classification").outputs(three_tasks(), "domain-il")
+    outputs = Classification().outputs(three_tasks(), "domain-il")
     assert outputs.n_outputs == 2
     assert outputs.labels.tolist() == [0, 1, 0, 0, 1, 1, 0, 0, 0]
     assert outputs.masks.all()
 
 
-def test_masked_log_softmax_is_the_softmax_of_the_open_outputs() -> None:
+def test_masked_log_softmax_is_the_softmax_of_the_active_outputs() -> None:
     logits, mask = torch.randn(4, 5), torch.tensor([True, False, True, True, False])
     log_p = masked_log_softmax(logits, mask)
     torch.testing.assert_close(log_p[:, mask], torch.log_softmax(logits[:, mask], -1))
@@ -67,12 +67,12 @@ def answers_one_by_one(pack: Pack, task: int, part: str) -> list[int]:
     for index in getattr(stream.tasks[task], part):
         x = (stream.x[index : index + 1] - stream.shift) * stream.scale
         logits = torch.func.functional_call(pack.context.lifted.module, parameters, (x,))[0].tolist()
-        allowed = list(range(len(logits)))
+        candidates = list(range(len(logits)))
         if scenario == "task-il":
-            allowed = list(stream.tasks[task].classes)
+            candidates = list(stream.tasks[task].classes)
         elif scenario == "class-il" and learned:
-            allowed = [c for k in range(learned) for c in stream.tasks[k].classes]
-        chosen.append(max(allowed, key=lambda c: logits[c]))
+            candidates = [c for k in range(learned) for c in stream.tasks[k].classes]
+        chosen.append(max(candidates, key=lambda c: logits[c]))
     return chosen
 
 
@@ -85,11 +85,10 @@ def test_evaluation_is_a_plain_loop(scenario: Scenario) -> None:
             for task, part in ((t, p) for t in range(3) for p in ("validation", "test")):
                 chosen = answers_one_by_one(pack, task, part)
                 assert pack.predictions(task, part)[0].tolist() == chosen
-                right = (
-                    np.array(chosen) == target_of("classification").outputs(stream, scenario).labels[getattr(stream.tasks[task], part)].numpy()
-                ).sum()
+                labels = Classification().outputs(stream, scenario).labels[getattr(stream.tasks[task], part)].numpy()
                 if pack.next_task:
-                    assert getattr(pack.records[0], part)[-1][task] == right
+                    score = int((np.array(chosen) == labels).sum()) / len(labels)
+                    assert getattr(pack.records[0], part)[-1][task] == score
             if pack.done:
                 break
             pack.train_next_task()
@@ -99,17 +98,62 @@ def test_accuracy_matrix_is_filled_and_starts_with_the_untrained_network() -> No
     stream = small_stream()
     untrained = make_pack(stream)
     right = [
-        int((untrained.predictions(i)[0] == untrained.context.outputs.labels[task.test]).sum())
+        int((untrained.predictions(i)[0] == untrained.context.outputs.labels[task.test]).sum()) / len(task.test)
         for i, task in enumerate(stream.tasks)
     ]
     record = finish(make_pack(stream)).records[0]
     assert np.shape(record.test) == np.shape(record.validation) == (4, 3)
     assert record.test[0] == right
-    assert all(record.test[t + 1][t] >= 6 for t in range(3)), "each task is learned when its turn comes"
+    assert all(record.test[t + 1][t] >= 6 / 8 for t in range(3)), "each task is learned when its turn comes"
 
 
 def test_evaluation_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = dataclasses.replace(small_stream())
     whole = finish(make_pack(stream)).records[0]
-    monkeypatch.setattr("cfsweep.training.evaluation.CHUNK_FLOATS", 1)
+    monkeypatch.setattr("cfsweep.training.engine.evaluation.CHUNK_FLOATS", 1)
     assert finish(make_pack(stream)).records[0].test == whole.test
+
+
+def test_sampled_labels_follow_the_softmax_and_are_active() -> None:
+    torch.manual_seed(0)
+    n, target = 20_000, Classification()
+    logits = 2 * torch.randn(6)
+    mask = torch.tensor([0, 1, 1, 0, 1, 0], dtype=torch.bool)
+    labels = target.sample(logits.expand(n, 6), mask.expand(n, 6), torch.rand(n))
+    p = masked_log_softmax(logits, mask).exp()
+    frequency = torch.bincount(labels, minlength=6) / n
+    assert (frequency[~mask] == 0).all()
+    assert ((frequency - p).abs() < 4 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+    top = torch.full((5,), np.nextafter(np.float32(1), np.float32(0)))
+    for _ in range(20):  # a total just under the uniform number must not choose an inactive output
+        assert mask[target.sample(2 * torch.randn(5, 6), mask.expand(5, 6), top)].all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_and_likelihoods_are_those_of_autograd_and_torch(seed: int) -> None:
+    torch.manual_seed(seed)
+    target, mask = Classification(), torch.rand(3, 7, 5) < 0.6
+    mask[..., 2] = True
+    labels = torch.distributions.Categorical(mask.float()).sample()
+    outputs = (3 * torch.randn(3, 7, 5)).requires_grad_(True)
+    alone = [
+        torch.nn.functional.cross_entropy(o[m][None], (m.cumsum(0) - 1)[label][None])
+        for o, m, label in zip(outputs.flatten(0, 1), mask.flatten(0, 1), labels.flatten(), strict=True)
+    ]
+    expected = torch.stack(alone).view(3, 7)
+    torch.testing.assert_close(target.losses(outputs, labels, mask), expected)
+    torch.testing.assert_close(target.log_likelihood(outputs, labels, mask), -expected)
+    mean, gradient = target.loss_and_gradient(outputs.detach(), labels, mask)
+    torch.testing.assert_close(mean, expected.mean(1))
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.mean(1).sum(), outputs, retain_graph=True)[0])
+    found = target.log_likelihood_gradient(outputs.detach(), labels, mask)
+    torch.testing.assert_close(found, torch.autograd.grad(-expected.sum(), outputs)[0])
+
+
+def test_the_variance_of_an_accuracy_is_that_of_a_binomial() -> None:
+    score = Classification().score
+    assert score.name == "accuracy"
+    assert score.higher_is_better
+    assert score.bounds == (0.0, 1.0)
+    assert score.variance is not None
+    assert score.variance(np.array([0.5, 1.0]), np.array([4.0, 9.0])).tolist() == [0.0625, 0.0]
