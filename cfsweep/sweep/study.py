@@ -50,9 +50,10 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
         InputError: the stream cannot be loaded, the network cannot be built, or they do not fit the ingredients.
     """
     hypers = check_space(config.space, where)
+    target = target_of(config.stream.target)
     stream = load_stream(config.stream)
     check_study(config, stream, where)
-    n_outputs = target_of(stream.target).outputs(stream, config.stream.scenario).n_outputs
+    n_outputs = target.outputs(stream, config.stream.scenario).n_outputs
     network = build(config.space.network, stream.input_shape, n_outputs)
     for values in layers_named(config.space, hypers):
         check_layers(hypers, values, network, where)
