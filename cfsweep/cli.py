@@ -85,7 +85,8 @@ def run(
         prepared = prepare()
         _show_plan(prepared, folder_of(prepared))
         return
-    from cfsweep.sweep.scheduler import Workers, open_scheduler
+    from cfsweep.sweep.scheduler import Workers
+    from cfsweep.sweep.schedulers import open_scheduler
 
     where, console = Workers(workers, address, gpus_per_worker), Console()
     with open_scheduler(where, prepare) as (scheduler, prepared):

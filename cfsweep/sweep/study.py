@@ -15,7 +15,8 @@ from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.folder import Folder, check_data
 from cfsweep.sweep.notes import notes
 from cfsweep.sweep.progress import Display
-from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers, open_scheduler
+from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers
+from cfsweep.sweep.schedulers import open_scheduler
 from cfsweep.sweep.space import check_space, check_study, layers_named
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build, unliftable_reason
