@@ -6,13 +6,13 @@ True
 """
 
 from analysis.aggregate import trials
-from analysis.choosing import choose, select, selection, test_accuracy
-from analysis.describing import study
+from analysis.choice import choose, select, selection, test_accuracy
+from analysis.comparison import compare, gate
+from analysis.description import study
+from analysis.frames import accuracy_matrix, buffers, curves, load
 from analysis.fronts import Front, front, write_front
-from analysis.judging import compare, gate
-from analysis.loading import accuracy_matrix, buffers, curves, load
-from analysis.reporting import report
-from analysis.tables import table
+from analysis.reporting.page import report
+from analysis.reporting.tables import table
 
 __all__ = [
     "Front",

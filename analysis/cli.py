@@ -20,14 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.aggregate import column_of, row_of, trials, value
-from analysis.choosing import select, test_cell, test_summary
-from analysis.describing import Setting, Study, study
+from analysis.choice import select, test_cell, test_summary
+from analysis.comparison import compare, gate
+from analysis.description import Setting, Study, study
+from analysis.formatting import mean_sd, one_line, plain, settings_text, trial_name
+from analysis.frames import load, local_folder
 from analysis.fronts import Front, front, write_front
-from analysis.judging import compare, gate
-from analysis.loading import load, local_folder
-from analysis.reporting import report, shown_settings
-from analysis.tables import listed, table
-from analysis.texts import mean_sd, one_line, plain, settings_text, trial_name
+from analysis.reporting.page import report, shown_settings
+from analysis.reporting.tables import listed, table
 from cfsweep.errors import CfsweepError, InputError
 from cfsweep.results.reader import filesystem
 
@@ -58,7 +58,7 @@ def front_command(
     objectives: Objectives = "",
 ) -> None:
     """Print the front and write front.parquet (in a local folder)."""
-    from analysis.picture import picture  # matplotlib takes half a second to import
+    from analysis.reporting.picture import picture  # matplotlib takes half a second to import
 
     about, found, settings = _front(root, objectives)
     _print_front(found, settings)

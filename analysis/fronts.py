@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.aggregate import COSTS, by_seed, column_of, finished, references
 from analysis.bootstrap import RESAMPLES, interval, resampled_means
 from analysis.files import write_whole
-from analysis.loading import numbers
+from analysis.frames import numbers
 from cfsweep.metrics import ALL_METRICS
 from cfsweep.results.schema import METADATA
 

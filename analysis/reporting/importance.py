@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.aggregate import column_of, finished
-from analysis.describing import Setting
-from analysis.loading import numbers
+from analysis.description import Setting
+from analysis.frames import numbers
 
 MIN_TRIALS = 20
 FOLDS = 5

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.describing import parse_study
-from analysis.loading import file_in, local_folder
+from analysis.description import parse_study
+from analysis.frames import file_in, local_folder
 from cfsweep.errors import InputError
 from cfsweep.results.schema import BUFFERS_SCHEMA
 from cfsweep.results.writer import write_part

@@ -19,10 +19,10 @@ Box = tuple[float, float, float, float]
 Segment = tuple[float, tuple[float, float], tuple[float, float]]
 
 
-def isolines(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
+def contours(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
     """Levels c with the two ends of their line inside `box` (x low, x high, y low, y high), c ascending.
 
-    >>> isolines(2, (0.0, 1.0, 0.0, 1.0), wanted=1)
+    >>> contours(2, (0.0, 1.0, 0.0, 1.0), wanted=1)
     [(0.5, (0.0, 1.0), (1.0, 0.0)), (1.0, (1.0, 1.0), (1.0, 1.0))]
     """
     if n_tasks < 2:

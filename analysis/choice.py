@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.aggregate import best, column_of, finished, trials, value
-from analysis.describing import Root, study
+from analysis.description import Root, study
 from analysis.files import write_whole
-from analysis.loading import file_in, frame, load, local_folder, numbers
-from analysis.texts import mean_sd
+from analysis.formatting import mean_sd
+from analysis.frames import file_in, frame, load, local_folder, numbers
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL

@@ -12,13 +12,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis import palette
 from analysis.aggregate import column_of, row_of, value
-from analysis.describing import Setting
+from analysis.description import Setting
+from analysis.formatting import for_plotly, mean_sd, plain, settings_text, trial_name
+from analysis.frames import numbers
 from analysis.fronts import Front
-from analysis.isolines import isolines, padded
-from analysis.loading import numbers
-from analysis.texts import for_plotly, mean_sd, plain, settings_text, trial_name
+from analysis.reporting import palette
+from analysis.reporting.contours import contours, padded
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
 
 X, Y = "val_stability", "val_plasticity"
@@ -63,7 +63,7 @@ def front_figure(found: Front, settings: Sequence[Setting], n_tasks: int, chosen
     figure = go.Figure()
     boxes = [t for t in (found.table, found.references) if len(t)]
     x_range, y_range = (padded([v for t in boxes for v in numbers(t[axis]) if v == v]) for axis in (X, Y))
-    _isolines(figure, n_tasks, (*x_range, *y_range))
+    _contours(figure, n_tasks, (*x_range, *y_range))
     rest = found.table[~found.table["on_front"].astype(bool)]
     _trials(figure, rest, "other trials", {"size": 7, "color": palette.OTHERS, "opacity": 0.8}, found, settings)
     members = found.members
@@ -85,15 +85,15 @@ def front_figure(found: Front, settings: Sequence[Setting], n_tasks: int, chosen
     return figure
 
 
-def _isolines(figure: go.Figure, n_tasks: int, box: tuple[float, float, float, float]) -> None:
+def _contours(figure: go.Figure, n_tasks: int, box: tuple[float, float, float, float]) -> None:
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for level, start, end in isolines(n_tasks, box):
+    for level, start, end in contours(n_tasks, box):
         xs += [start[0], end[0], None]
         ys += [start[1], end[1], None]
         text = {"text": f"c = {level:g}", "showarrow": False, "font": {"size": 10, "color": "#66717c"}}
         figure.add_annotation(x=start[0], y=start[1], xanchor="left", yanchor="top", xshift=2, **text)
-    line = {"color": palette.ISOLINE, "width": 1, "dash": "dash"}
+    line = {"color": palette.CONTOUR, "width": 1, "dash": "dash"}
     figure.add_scatter(
         x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name="equal average accuracy c (see below)"
     )

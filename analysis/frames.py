@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
-from analysis.completing import completed
-from analysis.describing import Root, study
+from analysis.description import Root, study
+from analysis.fill_missing import fill_missing
 from cfsweep.errors import InputError
 from cfsweep.metrics import METRICS
 from cfsweep.results.reader import filesystem, read_table
@@ -40,7 +40,7 @@ def load(root: Root) -> pd.DataFrame:
     if not rows.num_columns:
         kinds = {setting.name: setting.kind for setting in about.settings}
         rows = runs_schema(kinds, about.objectives, [metric.name for metric in METRICS]).empty_table()
-    return completed(frame(rows.sort_by([("trial", "ascending"), ("seed", "ascending")])))
+    return fill_missing(frame(rows.sort_by([("trial", "ascending"), ("seed", "ascending")])))
 
 
 def frame(rows: pa.Table) -> pd.DataFrame:

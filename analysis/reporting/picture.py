@@ -7,12 +7,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import palette
 from analysis.aggregate import row_of, value
 from analysis.files import write_whole
+from analysis.frames import numbers
 from analysis.fronts import Front
-from analysis.isolines import LABEL, isolines, padded
-from analysis.loading import numbers
+from analysis.reporting import palette
+from analysis.reporting.contours import LABEL, contours, padded
 from cfsweep.errors import InputError, unknown
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
 
@@ -102,9 +102,9 @@ def _lines(axes: Axes, found: Front, n_tasks: int) -> None:
     x_range = padded([v for t in both for v in numbers(t[X]) if v == v])
     y_range = padded([v for t in both for v in numbers(t[Y]) if v == v])
     label: str | None = f"equal average accuracy c:\n{LABEL}"
-    for level, start, end in isolines(n_tasks, (*x_range, *y_range)):
+    for level, start, end in contours(n_tasks, (*x_range, *y_range)):
         ends = ([start[0], end[0]], [start[1], end[1]])
-        axes.plot(*ends, "--", color=palette.ISOLINE, linewidth=0.9, zorder=1, label=label)
+        axes.plot(*ends, "--", color=palette.CONTOUR, linewidth=0.9, zorder=1, label=label)
         axes.annotate(f"{level:g}", start, (2, -9), textcoords="offset points", fontsize=7, color="#6b7680", zorder=1)
         label = None
     axes.set_xlim(*x_range)

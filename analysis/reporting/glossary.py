@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from analysis.describing import Study
+from analysis.description import Study
+from analysis.formatting import for_html
 from analysis.fronts import Front
-from analysis.texts import for_html
 from cfsweep.metrics import ALL_METRICS
 
 _OTHERS = (
@@ -30,7 +30,7 @@ _OTHERS = (
 )  # fmt: skip
 
 
-def footer(about: Study, found: Front) -> str:
+def glossary(about: Study, found: Front) -> str:
     """Definitions and origins as HTML."""
     mixed = (
         "mixed",

@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import footer, page
 from analysis.aggregate import best, finished, row_of, trials, value
-from analysis.choosing import selection, test_cell, test_summary
-from analysis.describing import Root, Setting, Study, study
-from analysis.figures import front_figure, matrix_figure
+from analysis.choice import selection, test_cell, test_summary
+from analysis.description import Root, Setting, Study, study
 from analysis.files import write_whole
+from analysis.formatting import mean_sd, one_line, plain, settings_text, trial_name
+from analysis.frames import curves, frame, load, local_folder, matrix_of
 from analysis.fronts import Front, front
-from analysis.importance import importance
-from analysis.isolines import MEANING
-from analysis.loading import curves, frame, load, local_folder, matrix_of
-from analysis.progress_figures import curves_figure, importance_figure, parallel_figure, progress_figure
-from analysis.tables import listed, table_cells
-from analysis.texts import mean_sd, one_line, plain, settings_text, trial_name
+from analysis.reporting import glossary, html
+from analysis.reporting.contours import MEANING
+from analysis.reporting.figures import front_figure, matrix_figure
+from analysis.reporting.importance import importance
+from analysis.reporting.progress_figures import curves_figure, importance_figure, parallel_figure, progress_figure
+from analysis.reporting.tables import listed, table_cells
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
 
@@ -61,10 +61,10 @@ def render(root: Root) -> str:
         _table_section(found, settings),
         _failed_section(all_trials, settings),
         "</main>",
-        footer.footer(about, found),
+        glossary.glossary(about, found),
     ]
     where = ", ".join(part for part in (about.stream, about.scenario) if part)
-    return page.page(f"Sweep of {where or about.study_id}", _subtitle(about, all_trials), [p for p in body if p])
+    return html.page(f"Sweep of {where or about.study_id}", _subtitle(about, all_trials), [p for p in body if p])
 
 
 def shown_settings(about: Study, all_trials: pd.DataFrame) -> tuple[Setting, ...]:
@@ -100,7 +100,7 @@ def _headline(all_trials: pd.DataFrame) -> str:
         text += " / incomplete"
     found.append((" / ".join(counts), text))
     lead = '<p class="muted">Average accuracy over all tasks at the end (mean ± sd over seeds):</p>'
-    return lead + page.cards(found)
+    return lead + html.cards(found)
 
 
 def _average(row: pd.Series | None) -> str:
@@ -119,9 +119,9 @@ def recovered(naive: float | None, joint: float | None, best_value: float | None
 
 
 def _front_section(found: Front, settings: tuple[Setting, ...], about: Study, chosen: int | None) -> str:
-    notes = [page.note(text) for text in found.notes]
+    notes = [html.note(text) for text in found.notes]
     if not len(found.table):
-        return page.section("front", "Stability and plasticity", *notes)
+        return html.section("front", "Stability and plasticity", *notes)
     volume = f"Hypervolume {plain(found.hypervolume)}"
     if found.hypervolume_interval:
         low, high = found.hypervolume_interval
@@ -133,9 +133,9 @@ def _front_section(found: Front, settings: tuple[Setting, ...], about: Study, ch
     )
     if len(found.objectives) == 3:
         text += f" The figure is a projection; colour is {found.objectives[2]}, less is better."
-    figure = page.chart(front_figure(found, settings, len(about.tasks), chosen), "front-figure")
-    lines = page.paragraph(MEANING) if len(about.tasks) > 1 else ""
-    return page.section("front", "Stability and plasticity", page.paragraph(text), *notes, figure, lines)
+    figure = html.chart(front_figure(found, settings, len(about.tasks), chosen), "front-figure")
+    lines = html.paragraph(MEANING) if len(about.tasks) > 1 else ""
+    return html.section("front", "Stability and plasticity", html.paragraph(text), *notes, figure, lines)
 
 
 def _choice_section(
@@ -147,7 +147,7 @@ def _choice_section(
     text = f"Trial {trial_name(int(row['trial']))}: {settings_text(row, settings)}."
     if not selected:
         how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected."
-        return page.section("choice", "The chosen trial", page.paragraph(text), page.paragraph(how))
+        return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how))
     tests = test_summary(root)
     rows = [
         [trial_name(trial), _average(row_of(all_trials, trial)), test_cell(tests, trial)]
@@ -155,7 +155,7 @@ def _choice_section(
     ]
     head = ["trial", "validation, average accuracy", "test, average accuracy"]
     how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
-    return page.section("choice", "The chosen trial", page.paragraph(f"{text} {how}"), page.html_table(head, rows))
+    return html.section("choice", "The chosen trial", html.paragraph(f"{text} {how}"), html.html_table(head, rows))
 
 
 def _matrix_section(root: Root, chosen: int | None, about: Study) -> str:
@@ -168,26 +168,26 @@ def _matrix_section(root: Root, chosen: int | None, about: Study) -> str:
         return ""
     text = "Row by row: the accuracy on every task after each task was learned, mean over seeds. Going down a column "
     text += "below the diagonal shows a task being kept or forgotten; above it, a task not yet seen."
-    figure = page.chart(matrix_figure(matrices, about.tasks), "matrix-figure")
-    return page.section("matrix", "Accuracy matrix", page.paragraph(text), figure)
+    figure = html.chart(matrix_figure(matrices, about.tasks), "matrix-figure")
+    return html.section("matrix", "Accuracy matrix", html.paragraph(text), figure)
 
 
 def _settings_sections(all_trials: pd.DataFrame, settings: tuple[Setting, ...], about: Study) -> str:
     if not len(finished(all_trials)) or not settings:
         return ""
-    lines = page.chart(parallel_figure(all_trials, settings, _objectives(about, all_trials)), "parallel-figure")
+    lines = html.chart(parallel_figure(all_trials, settings, _objectives(about, all_trials)), "parallel-figure")
     text = "Every line is a finished trial, darker is better; settings on a log scale have it here too, zeros at the "
     text += "foot below a gap. Click a group below to hide it."
-    parallel = page.section("parallel", "Settings and results", page.paragraph(text), lines)
+    parallel = html.section("parallel", "Settings and results", html.paragraph(text), lines)
     target = _main_objective(about, all_trials)
     found = importance(all_trials, settings, target)
     nothing = all(v is None for v in found.values.values())
-    parts = [page.note(found.note) if nothing or (found.r2 or 0) <= 0 else page.paragraph(found.note)]
+    parts = [html.note(found.note) if nothing or (found.r2 or 0) <= 0 else html.paragraph(found.note)]
     if not nothing:
-        parts.append(page.chart(importance_figure(found), "importance-figure"))
+        parts.append(html.chart(importance_figure(found), "importance-figure"))
         constant = [name for name, drop in found.values.items() if drop is None]
-        parts += [page.paragraph(f"Without a number, since they do not vary: {', '.join(constant)}.")] * bool(constant)
-    return parallel + page.section("importance", f"Which settings mattered for {target.replace('_', ' ')}", *parts)
+        parts += [html.paragraph(f"Without a number, since they do not vary: {', '.join(constant)}.")] * bool(constant)
+    return parallel + html.section("importance", f"Which settings mattered for {target.replace('_', ' ')}", *parts)
 
 
 def _main_objective(about: Study, all_trials: pd.DataFrame) -> str:
@@ -210,11 +210,11 @@ def _progress_section(
     if not len(finished(all_trials)):
         return ""
     figure = progress_figure(all_trials, settings, _main_objective(about, all_trials))
-    made = page.section("progress", "Objective over trials", page.chart(figure, "progress-figure"))
+    made = html.section("progress", "Objective over trials", html.chart(figure, "progress-figure"))
     training = curves_figure(curves(root), chosen, about.tasks) if chosen is not None else None
     if training is not None:
         heading = f"Accuracy during training, trial {chosen}"
-        made += page.section("curves", heading, page.chart(training, "curves-figure"))
+        made += html.section("curves", heading, html.chart(training, "curves-figure"))
     return made
 
 
@@ -224,7 +224,7 @@ def _table_section(found: Front, settings: tuple[Setting, ...]) -> str:
         return ""
     head, cells = table_cells(found, rows, settings)
     text = "Highest average accuracy first; then the default, if it is not on the front, and the references."
-    return page.section("table", "Trials on the front", page.paragraph(text), page.html_table(head, cells))
+    return html.section("table", "Trials on the front", html.paragraph(text), html.html_table(head, cells))
 
 
 def _failed_section(all_trials: pd.DataFrame, settings: tuple[Setting, ...]) -> str:
@@ -235,4 +235,4 @@ def _failed_section(all_trials: pd.DataFrame, settings: tuple[Setting, ...]) -> 
     for _, row in failed.iterrows():
         reason = row["failure"] if not pd.isna(row["failure"]) else "no reason recorded"
         rows.append([trial_name(int(row["trial"])), one_line(str(reason)), settings_text(row, settings)])
-    return page.section("failed", "Failed trials", page.html_table(["trial", "reason", "settings"], rows))
+    return html.section("failed", "Failed trials", html.html_table(["trial", "reason", "settings"], rows))

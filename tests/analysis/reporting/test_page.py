@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import analysis
-from analysis.reporting import render
+from analysis.reporting.page import render
 from cfsweep.errors import InputError
 from tests.analysis.folder import HYPERS, Folder, lively, matrix_for
 

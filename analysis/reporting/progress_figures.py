@@ -9,13 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from analysis import palette
 from analysis.aggregate import column_of, finished
-from analysis.describing import Setting
-from analysis.figures import hover, styled
-from analysis.importance import Importance
-from analysis.loading import numbers
-from analysis.texts import for_plotly, plain
+from analysis.description import Setting
+from analysis.formatting import for_plotly, plain
+from analysis.frames import numbers
+from analysis.reporting import palette
+from analysis.reporting.figures import hover, styled
+from analysis.reporting.importance import Importance
 
 Floats = NDArray[np.float64]
 _GROUPS = ((0.10, "best tenth"), (0.25, "next, to a quarter"), (0.50, "next, to a half"), (1.0, "lower half"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from analysis.texts import for_html
+from analysis.formatting import for_html
 
 _STYLE = """
 :root { color-scheme: light; }

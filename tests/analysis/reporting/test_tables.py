@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis.describing import Setting, study
+from analysis.description import Setting, study
+from analysis.formatting import for_csv, for_latex, for_markdown, mean_sd, plain
 from analysis.fronts import Front
-from analysis.texts import for_csv, for_latex, for_markdown, mean_sd, plain
 from cfsweep.errors import InputError
 from tests.analysis.folder import Folder, matrix_for
 

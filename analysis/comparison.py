@@ -10,10 +10,10 @@ import pandas as pd
 
 from analysis.aggregate import NAMES, best, by_seed, column_of, row_of, trials, value
 from analysis.bootstrap import interval, resampled_means
-from analysis.choosing import selection
-from analysis.describing import Root, study
-from analysis.loading import load
-from analysis.texts import trial_name
+from analysis.choice import selection
+from analysis.description import Root, study
+from analysis.formatting import trial_name
+from analysis.frames import load
 from cfsweep.errors import InputError, NoAnswerError, unknown
 
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")

@@ -10,12 +10,12 @@ import pytest
 
 import analysis
 from analysis.aggregate import finished
-from analysis.describing import Setting, study
-from analysis.figures import front_figure, matrix_figure
-from analysis.importance import importance
-from analysis.isolines import isolines, padded
-from analysis.picture import picture
-from analysis.progress_figures import axis_of, curves_figure, parallel_figure, progress_figure
+from analysis.description import Setting, study
+from analysis.reporting.contours import contours, padded
+from analysis.reporting.figures import front_figure, matrix_figure
+from analysis.reporting.importance import importance
+from analysis.reporting.picture import picture
+from analysis.reporting.progress_figures import axis_of, curves_figure, parallel_figure, progress_figure
 from cfsweep.errors import InputError
 from cfsweep.metrics import average_accuracy, plasticity, stability
 from tests.analysis.folder import Folder, matrix_for
@@ -25,16 +25,16 @@ def floats(*values: float | None) -> pd.Series:
     return pd.Series(list(values), dtype="Float64")
 
 
-def test_isolines_are_the_average_accuracy_when_the_last_task_is_average() -> None:
+def test_contours_are_the_average_accuracy_when_the_last_task_is_average() -> None:
     cells = np.array(matrix_for(0.7, 0.9, n_tasks=5))
     a = ((5 - 1) * stability(cells) + plasticity(cells)) / 5
     assert a == pytest.approx(average_accuracy(cells))
-    for level, start, end in isolines(5, (0.6, 0.8, 0.85, 0.95)):
+    for level, start, end in contours(5, (0.6, 0.8, 0.85, 0.95)):
         for x, y in (start, end):
             assert 0.8 * x + 0.2 * y == pytest.approx(level)
             assert 0.6 - 1e-6 <= x <= 0.8 + 1e-6
             assert 0.85 - 1e-6 <= y <= 0.95 + 1e-6
-    assert isolines(1, (0, 1, 0, 1)) == []
+    assert contours(1, (0, 1, 0, 1)) == []
     assert padded([0.0, 1.0]) == (-0.08, 1.08)
 
 

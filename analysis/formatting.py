@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.aggregate import NAMES
-from analysis.describing import Setting
+from analysis.description import Setting
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",

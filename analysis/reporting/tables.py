@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.aggregate import column_of, row_of, value
-from analysis.describing import Setting
+from analysis.description import Setting
+from analysis.formatting import for_csv, for_latex, for_markdown, mean_sd, plain, trial_name
+from analysis.frames import numbers
 from analysis.fronts import Front
-from analysis.loading import numbers
-from analysis.texts import for_csv, for_latex, for_markdown, mean_sd, plain, trial_name
 from cfsweep.errors import unknown
 from cfsweep.results.schema import DEFAULT_TRIAL
 
