@@ -12,9 +12,9 @@ import pandas as pd
 
 from analysis.aggregate import best, column_of, finished, trials, value
 from analysis.description import Root, study
-from analysis.files import write_whole
-from analysis.formatting import mean_sd
-from analysis.frames import file_in, frame, load, local_folder, numbers
+from analysis.files import file_in, local_folder, write_whole
+from analysis.formatting import mean_sd_of
+from analysis.frames import frame, load, numbers
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
@@ -123,6 +123,15 @@ def selection(root: Root) -> dict[str, Any] | None:
     return dict(record)
 
 
+def opened_by(trial: int) -> list[int]:
+    """The trials whose test numbers a selection of `trial` opens, in the order in which they are shown.
+
+    >>> opened_by(7), opened_by(0)
+    ([7, 0, -1, -2], [0, -1, -2])
+    """
+    return list(dict.fromkeys([trial, DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL]))
+
+
 def test_accuracy(root: Root) -> pd.DataFrame:
     """Test accuracies, long (trial, seed, after_task, eval_task, accuracy, n_examples), of the selected trial, the
     default and the references. The other trials' test numbers stay sealed.
@@ -134,9 +143,8 @@ def test_accuracy(root: Root) -> pd.DataFrame:
     if record is None:
         raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `analysis select` first.")
     rows = frame(read_table(root, "test"))
-    opened = rows["trial"].isin([record["trial"], DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL])
     order = ["trial", "seed", "after_task", "eval_task"]
-    return rows[opened].sort_values(order, ignore_index=True)
+    return rows[rows["trial"].isin(opened_by(record["trial"]))].sort_values(order, ignore_index=True)
 
 
 # pytest collects functions by this prefix; this one is not a test.
@@ -161,8 +169,7 @@ def test_summary(root: Root) -> pd.DataFrame:
 def test_cell(summary: pd.DataFrame, trial: int) -> str:
     """One trial's line of `test_summary` as mean ± sd."""
     rows = summary[summary["trial"] == trial]
-    row = None if rows.empty else rows.iloc[0]
-    return mean_sd(value(row, "mean"), value(row, "sd"))
+    return mean_sd_of(None if rows.empty else rows.iloc[0], "mean", "sd")
 
 
 test_summary.__test__ = False  # type: ignore[attr-defined]

@@ -20,13 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.aggregate import column_of, row_of, trials, value
-from analysis.choice import select, test_cell, test_summary
+from analysis.choice import opened_by, select, test_cell, test_summary
 from analysis.comparison import compare, gate
-from analysis.description import Setting, Study, study
-from analysis.formatting import mean_sd, one_line, plain, settings_text, trial_name
-from analysis.frames import load, local_folder
+from analysis.description import Setting, Study, shown_settings, study
+from analysis.files import local_folder
+from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
+from analysis.frames import load
 from analysis.fronts import Front, front, write_front
-from analysis.reporting.page import report, shown_settings
+from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from cfsweep.errors import CfsweepError, InputError
 from cfsweep.results.reader import filesystem
@@ -66,8 +67,7 @@ def front_command(
     if isinstance(fs, pafs.LocalFileSystem):
         write_front(found, local_folder(root) / "front.parquet")
     if image is not None:
-        named = ", ".join(part for part in (about.stream, about.scenario) if part)
-        typer.echo(picture(found, image, len(about.tasks), named))
+        typer.echo(picture(found, image, len(about.tasks), about.where))
 
 
 @app.command("table")
@@ -114,9 +114,8 @@ def select_command(
     shown = Table(
         "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"
     )
-    for trial in dict.fromkeys([chosen, 0, -1, -2]):
-        row = row_of(table_of_trials, trial)
-        validation = mean_sd(value(row, "val_average_accuracy"), value(row, "val_average_accuracy_sd"))
+    for trial in opened_by(chosen):
+        validation = mean_sd_of(row_of(table_of_trials, trial), "val_average_accuracy")
         shown.add_row(trial_name(trial), validation, test_cell(tests, trial))
     _console().print(shown)
 
@@ -201,9 +200,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], members: int) ->
 
 def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[str]:
     cells = [trial_name(int(row["trial"]))]
-    for name in metrics:
-        column = column_of(name, list(row.index))
-        cells.append(mean_sd(value(row, column), value(row, f"{column}_sd")))
+    cells += [mean_sd_of(row, column_of(name, list(row.index))) for name in metrics]
     chance = value(row, "p_on_front")
     return cells + ([] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"])
 

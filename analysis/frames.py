@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
 from analysis.description import Root, study
 from analysis.fill_missing import fill_missing
 from cfsweep.errors import InputError
 from cfsweep.metrics import METRICS
-from cfsweep.results.reader import filesystem, read_table
+from cfsweep.results.reader import read_table
 from cfsweep.results.schema import runs_schema
 
 _NULLABLE = {
@@ -107,24 +104,3 @@ def buffers(root: Root) -> pd.DataFrame:
 def numbers(column: pd.Series) -> NDArray[np.float64]:
     """`column` as plain floats with NaN for null: for arithmetic inside a function, never for a result."""
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def file_in(root: Root, name: str) -> bytes | None:
-    """The content of one file of a results folder, or None where there is no such file."""
-    fs, path = filesystem(root)
-    if fs.get_file_info(f"{path}/{name}").type != pafs.FileType.File:
-        return None
-    with fs.open_input_stream(f"{path}/{name}") as file:
-        return bytes(file.read())
-
-
-def local_folder(root: Root) -> Path:
-    """`root` as a path to write to.
-
-    Raises:
-        InputError: `root` is remote; analysis only reads there.
-    """
-    fs, path = filesystem(root)
-    if not isinstance(fs, pafs.LocalFileSystem):
-        raise InputError(f"{root}: analysis reads remote folders but writes local ones. Give a local file, or copy it.")
-    return Path(path)

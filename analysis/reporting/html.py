@@ -44,7 +44,7 @@ code { font-size: 12.5px; overflow-wrap: anywhere; }
 _CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
-def page(title: str, subtitle: str, body: Sequence[str]) -> str:
+def document(title: str, subtitle: str, body: Sequence[str]) -> str:
     """The whole document. `title` and `subtitle` are plain text, `body` is HTML that is escaped already.
 
     The policy in the head forbids every request, whatever the page may hold by mistake.
@@ -90,7 +90,7 @@ def _number(text: str) -> str:
     return for_html(mean) + (f"<small>{for_html(plus + sd)}</small>" if plus else "")
 
 
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of plain texts."""
     top = "".join(f"<th>{for_html(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)

@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.aggregate import best, finished, row_of, trials, value
-from analysis.choice import selection, test_cell, test_summary
-from analysis.description import Root, Setting, Study, study
-from analysis.files import write_whole
-from analysis.formatting import mean_sd, one_line, plain, settings_text, trial_name
-from analysis.frames import curves, frame, load, local_folder, matrix_of
+from analysis.choice import opened_by, selection, test_cell, test_summary
+from analysis.description import Root, Setting, Study, shown_settings, study
+from analysis.files import local_folder, write_whole
+from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
+from analysis.frames import curves, frame, load, matrix_of
 from analysis.fronts import Front, front
 from analysis.reporting import glossary, html
 from analysis.reporting.contours import MEANING
@@ -63,17 +63,9 @@ def render(root: Root) -> str:
         "</main>",
         glossary.glossary(about, found),
     ]
-    where = ", ".join(part for part in (about.stream, about.scenario) if part)
-    return html.page(f"Sweep of {where or about.study_id}", _subtitle(about, all_trials), [p for p in body if p])
-
-
-def shown_settings(about: Study, all_trials: pd.DataFrame) -> tuple[Setting, ...]:
-    """The searched hyperparameters; where study.yaml does not say, those that vary."""
-    if about.searched:
-        return tuple(s for s in about.searched if s.column in all_trials.columns)
-    varied = [c for c in all_trials.columns if c.startswith("hp_") and all_trials[c].nunique() > 1]
-    kinds = {True: "float", False: "choice"}
-    return tuple(Setting(c[3:], kinds[pd.api.types.is_numeric_dtype(all_trials[c])], searched=True) for c in varied)
+    return html.document(
+        f"Sweep of {about.where or about.study_id}", _subtitle(about, all_trials), [p for p in body if p]
+    )
 
 
 def _subtitle(about: Study, all_trials: pd.DataFrame) -> str:
@@ -104,7 +96,7 @@ def _headline(all_trials: pd.DataFrame) -> str:
 
 
 def _average(row: pd.Series | None) -> str:
-    return mean_sd(value(row, AVERAGE), value(row, f"{AVERAGE}_sd"))
+    return mean_sd_of(row, AVERAGE)
 
 
 def recovered(naive: float | None, joint: float | None, best_value: float | None) -> float | None:
@@ -151,11 +143,11 @@ def _choice_section(
     tests = test_summary(root)
     rows = [
         [trial_name(trial), _average(row_of(all_trials, trial)), test_cell(tests, trial)]
-        for trial in dict.fromkeys([int(row["trial"]), DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL])
+        for trial in opened_by(int(row["trial"]))
     ]
     head = ["trial", "validation, average accuracy", "test, average accuracy"]
     how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
-    return html.section("choice", "The chosen trial", html.paragraph(f"{text} {how}"), html.html_table(head, rows))
+    return html.section("choice", "The chosen trial", html.paragraph(f"{text} {how}"), html.table(head, rows))
 
 
 def _matrix_section(root: Root, chosen: int | None, about: Study) -> str:
@@ -224,7 +216,7 @@ def _table_section(found: Front, settings: tuple[Setting, ...]) -> str:
         return ""
     head, cells = table_cells(found, rows, settings)
     text = "Highest average accuracy first; then the default, if it is not on the front, and the references."
-    return html.section("table", "Trials on the front", html.paragraph(text), html.html_table(head, cells))
+    return html.section("table", "Trials on the front", html.paragraph(text), html.table(head, cells))
 
 
 def _failed_section(all_trials: pd.DataFrame, settings: tuple[Setting, ...]) -> str:
@@ -235,4 +227,4 @@ def _failed_section(all_trials: pd.DataFrame, settings: tuple[Setting, ...]) -> 
     for _, row in failed.iterrows():
         reason = row["failure"] if not pd.isna(row["failure"]) else "no reason recorded"
         rows.append([trial_name(int(row["trial"])), one_line(str(reason)), settings_text(row, settings)])
-    return html.section("failed", "Failed trials", html.html_table(["trial", "reason", "settings"], rows))
+    return html.section("failed", "Failed trials", html.table(["trial", "reason", "settings"], rows))
