@@ -81,25 +81,17 @@ def front(
     columns = [column_of(name, list(trials.columns)) for name in objectives]
     done = finished(trials)
     points = np.column_stack([numbers(done[c]) for c in columns])
-    whole = ~np.isnan(points).any(axis=1)
-    table, points = done[whole].reset_index(drop=True), points[whole]
-    maximise = maximised(objectives)
-    rank = ranks(points, maximise)
-    scale = _scale(points, objectives)
-    chances, spread, n_seeds = None, None, int(table["n_seeds"].max()) if len(table) else 0
+    whole = np.flatnonzero(~np.isnan(points).any(axis=1))
+    table, points, dropped = done.iloc[whole].reset_index(drop=True), points[whole], len(done) - len(whole)
+    n_seeds = int(table["n_seeds"].max()) if len(table) else 0
+    maximise, scale = maximised(objectives), _scale(points, objectives)
+    chances, spread = None, None
     if runs is not None and n_seeds > 1:
         values = by_seed(runs, table["trial"].tolist(), columns)
         chances, spread = _uncertainty(values, maximise, scale, resamples)
-    table = table.assign(
-        rank=pd.array(rank, dtype="Int64"),
-        on_front=rank == 0,
-        p_on_front=pd.array(chances if chances is not None else [pd.NA] * len(table), dtype="Float64"),
-    )
-    order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
-    dropped = int((~whole).sum())
     return Front(
         objectives=tuple(objectives),
-        table=table.iloc[order].reset_index(drop=True),
+        table=_ranked(table, points, maximise, chances),
         references=references(trials),
         dropped=dropped,
         n_seeds=n_seeds,
@@ -109,6 +101,18 @@ def front(
         normalisation=_normalisation(objectives, scale),
         notes=_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
     )
+
+
+def _ranked(table: pd.DataFrame, points: Floats, maximise: Sequence[bool], chances: Floats | None) -> pd.DataFrame:
+    """`table` with the place of each trial relative to the front, best rank first, then by the first objective."""
+    rank = ranks(points, maximise)
+    table = table.assign(
+        rank=pd.array(rank, dtype="Int64"),
+        on_front=rank == 0,
+        p_on_front=pd.array(chances if chances is not None else [pd.NA] * len(table), dtype="Float64"),
+    )
+    order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
+    return table.iloc[order].reset_index(drop=True)
 
 
 def maximised(objectives: Sequence[str]) -> list[bool]:

@@ -19,7 +19,8 @@ from analysis.reporting import glossary, html
 from analysis.reporting.contours import MEANING
 from analysis.reporting.figures import front_figure, matrix_figure
 from analysis.reporting.importance import importance
-from analysis.reporting.progress_figures import curves_figure, importance_figure, parallel_figure, progress_figure
+from analysis.reporting.progress_figures import curves_figure, progress_figure
+from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL

@@ -11,11 +11,13 @@ import pytest
 import analysis
 from analysis.aggregate import finished
 from analysis.description import Setting, study
-from analysis.reporting.contours import contours, padded
+from analysis.reporting.contours import contours
 from analysis.reporting.figures import front_figure, matrix_figure
 from analysis.reporting.importance import importance
 from analysis.reporting.picture import picture
-from analysis.reporting.progress_figures import axis_of, curves_figure, parallel_figure, progress_figure
+from analysis.reporting.plane import padded
+from analysis.reporting.progress_figures import curves_figure, progress_figure
+from analysis.reporting.setting_figures import axis_of, parallel_figure
 from cfsweep.errors import InputError
 from cfsweep.metrics import average_accuracy, plasticity, stability
 from tests.analysis.folder import Folder, matrix_for
