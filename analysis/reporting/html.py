@@ -37,7 +37,7 @@ th { color: #52606d; font-weight: 600; border-bottom: 2px solid #d5dbe1; white-s
 footer { font-size: 13.5px; padding-bottom: 40px; }
 footer dl { display: grid; grid-template-columns: minmax(120px, 230px) 1fr; gap: 4px 18px; margin: 8px 0 22px; }
 footer dt { font-weight: 600; color: #1f2933; overflow-wrap: anywhere; }
-footer dd { margin: 0; overflow-wrap: anywhere; }
+footer dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
 code { font-size: 12.5px; overflow-wrap: anywhere; }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
