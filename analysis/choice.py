@@ -54,7 +54,7 @@ def select(
     """Chooses a trial by `rule` on validation data, writes `selection.json`, and returns what it holds.
 
     The same choice again changes nothing. Another choice than the one on record needs `replace`, and the record then
-    keeps the earlier ones under `replaces`: a choice made after the test numbers were seen must not look untouched.
+    keeps the earlier ones under `replaces`, because that choice was made when test numbers could be seen already.
 
     Raises:
         InputError: as `choose`; a remote folder; another choice is on record.
@@ -147,10 +147,6 @@ def test_accuracy(root: Root) -> pd.DataFrame:
     return rows[rows["trial"].isin(opened_by(record["trial"]))].sort_values(order, ignore_index=True)
 
 
-# pytest collects functions by this prefix; this one is not a test.
-test_accuracy.__test__ = False  # type: ignore[attr-defined]
-
-
 def test_summary(root: Root) -> pd.DataFrame:
     """Average test accuracy at the end, mean and sd over seeds: columns trial, mean, sd, n_seeds.
 
@@ -172,5 +168,7 @@ def test_cell(summary: pd.DataFrame, trial: int) -> str:
     return mean_sd_of(None if rows.empty else rows.iloc[0], "mean", "sd")
 
 
+# pytest collects functions by this prefix; these are not tests.
+test_accuracy.__test__ = False  # type: ignore[attr-defined]
 test_summary.__test__ = False  # type: ignore[attr-defined]
 test_cell.__test__ = False  # type: ignore[attr-defined]

@@ -171,7 +171,7 @@ def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
         ["" if int(r["trial"]) < 0 else plain(r.get(s.column), digits=3) for s in settings] for _, r in rows.iterrows()
     ]
     joined = _table([*heads, *names], [[*r, *v] for r, v in zip(results, values, strict=True)], members)
-    # Measured on an endless line: a table that is measured where it must fit says that it does.
+    # Measured at a width without a limit: at the console's own, rich would measure the table after shrinking it.
     if Measurement.get(console, console.options.update(max_width=10_000), joined).maximum <= console.width:
         console.print(joined)
         return
@@ -216,7 +216,7 @@ def _console() -> Console:
 
 
 def main() -> None:
-    """The entry point: what cfsweep raises on purpose becomes one line and an exit code."""
+    """The entry point: an error of `cfsweep.errors` becomes one line and an exit code."""
     try:
         app()
     except CfsweepError as error:

@@ -1,4 +1,4 @@
-"""Yes or no, better or worse: gates for continuous integration, and paired comparisons."""
+"""Paired comparisons of trials over their common seeds, and gates for continuous integration."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Difference:
 
 
 def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
-    """The trial that speaks for a study, and why: the selected one, else the highest average validation accuracy.
+    """The trial that stands for a study, and why: the selected one, else the highest average validation accuracy.
 
     Raises:
         NoAnswerError: no trial has finished.
@@ -58,8 +58,8 @@ def gate(
     """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
 
     Minima are in [0, 1], for the mean over seeds. `beats` (`default`, `naive`) asks for a higher average accuracy
-    over the same seeds; the line gives the interval. The best of many trials looks better than it is: gate on a
-    selection, and give it room.
+    over the same seeds; the line gives the interval. The highest of many validation accuracies is biased upwards, so
+    select a trial before, and set the minimum with a margin.
 
     Raises:
         InputError: nothing to check, or an unknown `beats`.

@@ -1,4 +1,4 @@
-"""What `study.yaml` says, in the shape that the analysis needs it."""
+"""What `study.yaml` says, as a `Study` and its `Setting`s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run table holds beyond what the runs wrote: intransigence, and a reason for every metric that is null."""
+"""Fills what the runs did not write into a run table: intransigence, and a reason for every metric that is null."""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ def load(root: Root) -> pd.DataFrame:
 
 
 def frame(rows: pa.Table) -> pd.DataFrame:
-    """`rows` with nullable dtypes; a NaN that slipped into a file becomes null here, once.
+    """`rows` with nullable dtypes, and null in place of NaN.
+
+    A missing value is null in the files of cfsweep. A NaN that another writer left there would count as a value, so it
+    is replaced here, where every table passes.
 
     >>> frame(pa.table({"x": [1.0, float("nan"), None]}))["x"].isna().tolist()
     [False, True, True]

@@ -1,4 +1,4 @@
-"""The stability-plasticity front: who is on it, how sure that is, and how much it covers."""
+"""The stability-plasticity front: which trials are on it, how certain that is, and its hypervolume."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from cfsweep.results.schema import METADATA
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
 
-# An accuracy is worth its height above 0. A cost is divided by the largest one among the trials, and 1.1 of that is
-# worth nothing: with 1.0 the dearest trial, or all of them when costs are equal, would cover no volume at all. Metrics
-# that are minimised lie in [-1, 1] as they are.
+# The reference point of the hypervolume. An accuracy counts from 0. A cost is divided by the largest one among the
+# trials and counts from 1.1: from 1.0 the most expensive trial, or every trial where all costs are equal, would add no
+# volume. Metrics that are minimised lie in [-1, 1] and are not divided.
 WORST_ACCURACY, WORST_COST = 0.0, 1.1
 
 
@@ -162,7 +162,8 @@ def _uncertainty(
     on_front = np.zeros(len(values))
     volumes = np.empty(resamples)
     for index, points in enumerate(resampled_means(values, resamples)):
-        # Sums in another order may differ in the last bit: rounding lets equal trials stay equal.
+        # The mean of equal values may differ in the last bit, for their sums go in another order: rounded, so that
+        # equal trials stay equal.
         points = np.round(points / scale, 12)
         on_front += moocore.is_nondominated(points, maximise=list(maximise), keep_weakly=True)
         volumes[index] = hypervolume(points, maximise)
