@@ -106,16 +106,16 @@ def select_command(
 ) -> None:
     """Choose a trial on validation data, put it on record, then open its test numbers."""
     record = select(root, rule, at_least, replace)
-    chosen, table_of_trials = int(record["trial"]), trials(load(root))
-    settings = shown_settings(study(root), table_of_trials)
+    chosen, all_trials = int(record["trial"]), trials(load(root))
+    settings = shown_settings(study(root), all_trials)
     typer.echo(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
-    typer.echo(_settings_of(table_of_trials, chosen, settings))
+    typer.echo(_settings_of(all_trials, chosen, settings))
     tests = test_summary(root)
     shown = Table(
         "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"
     )
     for trial in opened_by(chosen):
-        validation = mean_sd_of(row_of(table_of_trials, trial), "val_average_accuracy")
+        validation = mean_sd_of(row_of(all_trials, trial), "val_average_accuracy")
         shown.add_row(trial_name(trial), validation, test_cell(tests, trial))
     _console().print(shown)
 
@@ -140,11 +140,11 @@ def compare_command(
 
 def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:
     about, runs = study(root), load(root)
-    table_of_trials = trials(runs)
+    all_trials = trials(runs)
     wanted = tuple(name.strip() for name in objectives.split(",") if name.strip()) or about.front_objectives
     if len(wanted) not in (2, 3) or len(set(wanted)) != len(wanted):
         raise InputError(f"front: two or three different objectives must be given, but got {', '.join(wanted)}.")
-    return about, front(table_of_trials, wanted, runs), shown_settings(about, table_of_trials)
+    return about, front(all_trials, wanted, runs), shown_settings(about, all_trials)
 
 
 def _print_front(found: Front, settings: Sequence[Setting]) -> None:
@@ -205,8 +205,8 @@ def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[
     return cells + ([] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"])
 
 
-def _settings_of(table_of_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:
-    row = row_of(table_of_trials, trial)
+def _settings_of(all_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:
+    row = row_of(all_trials, trial)
     return "" if row is None else settings_text(row, settings)
 
 

@@ -15,6 +15,8 @@ from analysis.frames import numbers
 
 MIN_TRIALS = 20
 FOLDS = 5
+TREES = 100
+REPEATS = 10  # shuffles of each setting
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def _held_out(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[n
 
     drops, scores = [], []
     for fit, rest in KFold(FOLDS, shuffle=True, random_state=0).split(x):
-        forest = RandomForestRegressor(100, random_state=0, min_samples_leaf=2).fit(x[fit], y[fit])
-        found = permutation_importance(forest, x[rest], y[rest], n_repeats=10, random_state=0, scoring="r2")
+        forest = RandomForestRegressor(TREES, random_state=0, min_samples_leaf=2).fit(x[fit], y[fit])
+        found = permutation_importance(forest, x[rest], y[rest], n_repeats=REPEATS, random_state=0, scoring="r2")
         drops.append(found.importances_mean)
         scores.append(float(forest.score(x[rest], y[rest])))
     return np.array(drops), scores

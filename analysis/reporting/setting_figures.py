@@ -122,13 +122,19 @@ def _groups(n_trials: int) -> list[tuple[range, str]]:
 
 
 def _ticks(figure: go.Figure, axes: Sequence[Axis]) -> None:
-    for x, axis in enumerate(axes):
-        figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=1, line={"color": "#8a949e", "width": 1}, layer="below")
-        for y, text in zip(axis.ticks, axis.tick_texts, strict=True):
-            figure.add_annotation(
-                x=x, y=y, text=for_plotly(shortened(text, _LONGEST)), showarrow=False, xanchor="left", xshift=4,
-                font={"size": 10, "color": "#4a5560"}, bgcolor="rgba(255,255,255,0.75)", borderpad=0,
-            )  # fmt: skip
+    # Set all at once: plotly copies those that are there already with every one that is added.
+    figure.layout.shapes = [
+        {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": {"color": "#8a949e", "width": 1}, "layer": "below"}
+        for x in range(len(axes))
+    ]
+    figure.layout.annotations = [
+        {
+            "x": x, "y": y, "text": for_plotly(shortened(text, _LONGEST)), "showarrow": False, "xanchor": "left",
+            "xshift": 4, "font": {"size": 10, "color": "#4a5560"}, "bgcolor": "rgba(255,255,255,0.75)", "borderpad": 0,
+        }
+        for x, axis in enumerate(axes)
+        for y, text in zip(axis.ticks, axis.tick_texts, strict=True)
+    ]  # fmt: skip
 
 
 def _lines(figure: go.Figure, places: Floats, texts: Sequence[str], name: str, colour: str, weight: int) -> None:
