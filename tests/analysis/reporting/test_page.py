@@ -13,7 +13,6 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 import analysis
-from analysis.reporting.page import render
 from cfsweep.errors import InputError
 from tests.analysis.folder import HYPERS, Folder, lively, matrix_for
 
@@ -35,9 +34,9 @@ Show = Callable[[Path], Seen]
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """One page for all tests: a browser that has compiled plotly before loads a report five times as fast.
+    """One page for all tests here, since a new one would compile plotly anew, which takes a second.
 
-    Not for the whole session: until it is closed, playwright keeps an event loop running that other tests would meet.
+    Not for the whole session: until it is closed, playwright runs an event loop that other tests would meet.
     """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
@@ -48,8 +47,14 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every report is opened: the browser keeps compiled scripts by address."""
+    return tmp_path_factory.mktemp("shown") / "report.html"
+
+
 @pytest.fixture
-def show(page: Page) -> Iterator[Show]:
+def show(page: Page, address: Path) -> Iterator[Show]:
     """Opens a report, once in a test, and waits until its figures are drawn."""
     seen = Seen(page)
     watch: dict[Any, Callable[[Any], None]] = {
@@ -61,9 +66,10 @@ def show(page: Page) -> Iterator[Show]:
     for event, note in watch.items():
         page.on(event, note)
 
-    def opened(path: Path) -> Seen:
+    def opened(report: Path) -> Seen:
+        shutil.copyfile(report, address)
         page.mouse.move(0, 0)  # away from where the test before left it
-        page.goto(path.as_uri())
+        page.goto(address.as_uri())
         page.wait_for_function(
             "[...document.querySelectorAll('.plotly-graph-div')].every(div => div.querySelector('.main-svg'))"
         )
@@ -74,9 +80,18 @@ def show(page: Page) -> Iterator[Show]:
         page.remove_listener(event, note)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_forest() -> Iterator[None]:
+    """A small forest for the importance of settings, whose numbers no test here reads: the full one takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.reporting.importance.TREES", 10)
+        patch.setattr("analysis.reporting.importance.REPEATS", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
-def sweep_report(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of the sweep, written once: the importance of its settings takes a second."""
+def sweep_report(sweep: Path, small_forest: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the sweep, written once."""
     return analysis.report(sweep, tmp_path_factory.mktemp("report") / "report.html")
 
 
@@ -134,12 +149,12 @@ def hovered(seen: Seen, div: str, trace: str) -> str:
     }"""
     label = seen.page.locator(f"#{div} .hovertext").first
     # Plotly looks at the mouse at most every 50 ms and may still be settling its size: come back until it has seen us.
-    for _ in range(20):
+    for _ in range(40):
         x, y = seen.page.evaluate(where, [div, trace])
         seen.page.mouse.move(x - 40, y - 25)
-        seen.page.wait_for_timeout(120)
+        seen.page.wait_for_timeout(60)
         seen.page.mouse.move(x, y, steps=3)
-        seen.page.wait_for_timeout(200)
+        seen.page.wait_for_timeout(100)
         if label.count() and (text := label.text_content()):
             return text
     pytest.fail(f"no hover text appears over {trace}")
@@ -231,21 +246,10 @@ def test_one_task_has_no_stability_and_still_a_report(show: Show, tmp_path: Path
     assert points(seen, "progress-figure", "trace.name === 'trial'") == 3
 
 
-def test_test_numbers_appear_after_selection_only(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.run(0, 0, matrix_for(0.5, 0.8), test_shift=-0.123)
-    root = folder.write()
-    assert "test, average accuracy" not in render(root)
-    analysis.select(root)
-    text = render(root)
-    assert "test, average accuracy" in text
-    assert f"{0.6 - 0.123:.3f}" in text
-
-
 def test_the_page_replaces_the_old_one_whole(known: Path) -> None:
-    target = analysis.report(known)
+    target = known / "report.html"
     target.write_text("old")
-    analysis.report(known)
+    assert analysis.report(known) == target
     assert target.read_text().startswith("<!doctype html>")
     assert [p for p in known.iterdir() if p.suffix == ".tmp"] == []
     with pytest.raises(InputError, match="cannot be written"):
