@@ -1,4 +1,4 @@
-"""Yes or no, better or worse: gates for continuous integration, and paired comparisons."""
+"""Paired comparisons of trials over their common seeds, and gates for continuous integration."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.aggregate import NAMES, best, by_seed, column_of, row_of, trials, value
+from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
 from analysis.bootstrap import interval, resampled_means
-from analysis.choosing import selection
-from analysis.describing import Root, study
-from analysis.loading import load
-from analysis.texts import trial_name
+from analysis.choice import selection
+from analysis.description import Root, study
+from analysis.formatting import trial_name
+from analysis.frames import load
 from cfsweep.errors import InputError, NoAnswerError, unknown
+from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE_TRIAL
 
+OPPONENTS = {"default": DEFAULT_TRIAL, "naive": NAIVE_TRIAL}
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
 
 
@@ -32,7 +34,7 @@ class Difference:
 
 
 def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
-    """The trial that speaks for a study, and why: the selected one, else the highest average validation accuracy.
+    """The trial that stands for a study, and why: the selected one, else the highest average validation accuracy.
 
     Raises:
         NoAnswerError: no trial has finished.
@@ -56,8 +58,8 @@ def gate(
     """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
 
     Minima are in [0, 1], for the mean over seeds. `beats` (`default`, `naive`) asks for a higher average accuracy
-    over the same seeds; the line gives the interval. The best of many trials looks better than it is: gate on a
-    selection, and give it room.
+    over the same seeds; the line gives the interval. The highest of many validation accuracies is biased upwards, so
+    select a trial before, and set the minimum with a margin.
 
     Raises:
         InputError: nothing to check, or an unknown `beats`.
@@ -68,8 +70,8 @@ def gate(
         raise InputError(
             "gate: nothing to check. Give --min-average-accuracy, --min-stability, --min-plasticity, --beats."
         )
-    if beats is not None and beats not in ("default", "naive"):
-        raise unknown("gate", "opponent", beats, ("default", "naive"))
+    if beats is not None and beats not in OPPONENTS:
+        raise unknown("gate", "opponent", beats, OPPONENTS)
     runs = load(root)
     trial, why = chosen_trial(root, runs)
     row = row_of(trials(runs), trial)
@@ -91,9 +93,8 @@ def _minimum(row: pd.Series | None, name: str, limit: float) -> tuple[bool, str]
 
 
 def _beats(runs: pd.DataFrame, trial: int, opponent: str) -> tuple[bool, str]:
-    other = next(number for number, name in NAMES.items() if name == opponent)
     try:
-        (found,) = compare_runs(runs, other, runs, trial, ["average_accuracy"])
+        (found,) = compare_runs(runs, OPPONENTS[opponent], runs, trial, ["average_accuracy"])
     except InputError:
         return False, f"{opponent} has no finished run over the same seeds"
     spread = "" if found.interval is None else f", 95% interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
@@ -114,7 +115,7 @@ def compare(
     """
     runs = load(root)
     if other is None:
-        return compare_runs(runs, 0 if first is None else first, runs, _or_chosen(root, runs, second))
+        return compare_runs(runs, DEFAULT_TRIAL if first is None else first, runs, _or_chosen(root, runs, second))
     one, two = study(root), study(other)
     if (one.stream, one.scenario) != (two.stream, two.scenario):
         raise InputError(

@@ -23,7 +23,7 @@ def test_a_gate_that_fails_lists_every_reason(known: Path) -> None:
         analysis.gate(known, min_average_accuracy=0.9, min_stability=0.95, min_plasticity=0.1)
 
 
-def test_a_gate_judges_the_selection_when_there_is_one(known: Path) -> None:
+def test_a_gate_checks_the_selection_when_there_is_one(known: Path) -> None:
     analysis.select(known, "stability_at_least", at_least=0.4)
     with pytest.raises(NoAnswerError, match=r"trial 1 \(selected by stability_at_least\) fails: stability 0\.5"):
         analysis.gate(known, min_stability=0.6)

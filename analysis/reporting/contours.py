@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.reporting.plane import Box
+
 LABEL = "(T−1)/T · stability + 1/T · plasticity = c"
 MEANING = (
     f"Dashed lines: {LABEL}. That is the average accuracy at the end if the last task is learned as well as the "
     "average task (exactly, the last task's own accuracy stands in place of plasticity)."
 )
 
-Box = tuple[float, float, float, float]
 Segment = tuple[float, tuple[float, float], tuple[float, float]]
 
 
-def isolines(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
+def contours(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
     """Levels c with the two ends of their line inside `box` (x low, x high, y low, y high), c ascending.
 
-    >>> isolines(2, (0.0, 1.0, 0.0, 1.0), wanted=1)
+    >>> contours(2, (0.0, 1.0, 0.0, 1.0), wanted=1)
     [(0.5, (0.0, 1.0), (1.0, 0.0)), (1.0, (1.0, 1.0), (1.0, 1.0))]
     """
     if n_tasks < 2:
@@ -44,14 +45,3 @@ def isolines(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
 
 def _y(c: float, x: float, a: float, b: float) -> float:
     return round((c - a * x) / b, 9)
-
-
-def padded(values: list[float], share: float = 0.08, least: float = 0.02) -> tuple[float, float]:
-    """The range of `values`, widened by `share` of itself and at least by `least` on either side.
-
-    >>> padded([0.5, 0.5])
-    (0.48, 0.52)
-    """
-    low, high = min(values), max(values)
-    margin = max((high - low) * share, least)
-    return low - margin, high + margin

@@ -1,19 +1,18 @@
-"""The report in a real browser: drawn, offline, and deaf to what users named."""
+"""The report in a real browser: it is drawn, fetches nothing, and takes no user's name for markup or a program."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 import analysis
-from analysis.reporting import render
 from cfsweep.errors import InputError
 from tests.analysis.folder import HYPERS, Folder, lively, matrix_for
 
@@ -30,37 +29,70 @@ class Seen:
     requests: list[str] = field(default_factory=list)
 
 
+Show = Callable[[Path], Seen]
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def page() -> Iterator[Page]:
+    """One page for all tests here, since a new one would compile plotly anew, which takes a second.
+
+    Not for the whole session: until it is closed, playwright runs an event loop that other tests would meet.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.fail("no chromium on the PATH: install it (Debian: apt-get install chromium); the report is not tested")
     with sync_playwright() as tools:
-        opened = tools.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield opened
-        opened.close()
+        browser = tools.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every report is opened: the browser keeps compiled scripts by address."""
+    return tmp_path_factory.mktemp("shown") / "report.html"
 
 
 @pytest.fixture
-def show(browser: Browser, tmp_path: Path) -> Iterator[Any]:
-    """Opens a report and waits until its figures are drawn."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+def show(page: Page, address: Path) -> Iterator[Show]:
+    """Opens a report, once in a test, and waits until its figures are drawn."""
+    seen = Seen(page)
+    watch: dict[Any, Callable[[Any], None]] = {
+        "console": lambda message: seen.errors.append(f"{message.type}: {message.text}"),
+        "pageerror": lambda error: seen.errors.append(str(error)),
+        "dialog": lambda dialog: seen.errors.append(dialog.message) or dialog.dismiss(),
+        "request": lambda request: seen.requests.append(request.url),
+    }
+    for event, note in watch.items():
+        page.on(event, note)
 
-    def opened(root: Path) -> Seen:
-        path = analysis.report(root, tmp_path / "shown.html")
-        seen = Seen(context.new_page())
-        seen.page.on("console", lambda message: seen.errors.append(f"{message.type}: {message.text}"))
-        seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
-        seen.page.on("dialog", lambda dialog: seen.errors.append(dialog.message) or dialog.dismiss())
-        seen.page.on("request", lambda request: seen.requests.append(request.url))
-        seen.page.goto(path.as_uri())
-        seen.page.wait_for_function(
+    def opened(report: Path) -> Seen:
+        shutil.copyfile(report, address)
+        page.mouse.move(0, 0)  # away from where the test before left it
+        page.goto(address.as_uri())
+        page.wait_for_function(
             "[...document.querySelectorAll('.plotly-graph-div')].every(div => div.querySelector('.main-svg'))"
         )
         return seen
 
     yield opened
-    context.close()
+    for event, note in watch.items():
+        page.remove_listener(event, note)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_forest() -> Iterator[None]:
+    """A small forest for the importance of settings, whose numbers no test here reads: the full one takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.reporting.importance.TREES", 10)
+        patch.setattr("analysis.reporting.importance.REPEATS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def sweep_report(sweep: Path, small_forest: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the sweep, written once."""
+    return analysis.report(sweep, tmp_path_factory.mktemp("report") / "report.html")
 
 
 def check_quiet(seen: Seen) -> None:
@@ -82,8 +114,8 @@ def points(seen: Seen, div: str, wanted: str) -> int:
     return number
 
 
-def test_a_whole_sweep_is_drawn(show: Any, sweep: Path) -> None:
-    seen = show(sweep)
+def test_a_whole_sweep_is_drawn(show: Show, sweep_report: Path) -> None:
+    seen = show(sweep_report)
     check_quiet(seen)
     assert points(seen, "front-figure", "trace.meta === 'trials'") == 48
     assert points(seen, "front-figure", "['naive', 'joint', 'default', 'chosen'].includes(trace.name)") == 4
@@ -98,8 +130,8 @@ def test_a_whole_sweep_is_drawn(show: Any, sweep: Path) -> None:
     assert seen.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "no sideways scrolling"
 
 
-def test_hovering_a_point_shows_its_settings(show: Any, sweep: Path) -> None:
-    seen = show(sweep)
+def test_hovering_a_point_shows_its_settings(show: Show, sweep_report: Path) -> None:
+    seen = show(sweep_report)
     seen.page.locator("#front-figure").scroll_into_view_if_needed()
     text = hovered(seen, "front-figure", "chosen")
     for part in ("trial 46", "stability: 0.963", "ewc_lambda=6.552e+07", "replay_ratio=0.856", "buffer_size=1705"):
@@ -117,18 +149,18 @@ def hovered(seen: Seen, div: str, trace: str) -> str:
     }"""
     label = seen.page.locator(f"#{div} .hovertext").first
     # Plotly looks at the mouse at most every 50 ms and may still be settling its size: come back until it has seen us.
-    for _ in range(20):
+    for _ in range(40):
         x, y = seen.page.evaluate(where, [div, trace])
         seen.page.mouse.move(x - 40, y - 25)
-        seen.page.wait_for_timeout(120)
+        seen.page.wait_for_timeout(60)
         seen.page.mouse.move(x, y, steps=3)
-        seen.page.wait_for_timeout(200)
+        seen.page.wait_for_timeout(100)
         if label.count() and (text := label.text_content()):
             return text
     pytest.fail(f"no hover text appears over {trace}")
 
 
-def test_names_are_text_whatever_they_hold(show: Any, tmp_path: Path) -> None:
+def test_names_are_text_whatever_they_hold(show: Show, tmp_path: Path) -> None:
     hypers = {f"{name}{EVIL}": about for name, about in HYPERS.items()}
     hypers[f"kind{EVIL}"] = {"kind": "choice", "default": EVIL, "searched": True, "log": False}
     folder = Folder(
@@ -142,7 +174,7 @@ def test_names_are_text_whatever_they_hold(show: Any, tmp_path: Path) -> None:
     folder.curve(24, 0)
     root = folder.write()
     analysis.select(root)
-    seen = show(root)
+    seen = show(analysis.report(root))
     seen.page.hover("#progress-figure .nsewdrag")
     seen.page.wait_for_timeout(300)
     assert seen.page.evaluate("window.injected") is None
@@ -154,8 +186,8 @@ def test_names_are_text_whatever_they_hold(show: Any, tmp_path: Path) -> None:
     assert drawn == f"0{EVIL}"[:17] + "…"
 
 
-def test_nothing_is_fetched(sweep: Path) -> None:
-    text = render(sweep)
+def test_nothing_is_fetched(sweep_report: Path) -> None:
+    text = sweep_report.read_text()
     ours = text.replace(text[text.index("<script>") : text.index("</script>")], "")
     assert not re.search(r"""(src|href|action)\s*=\s*["']?\s*(https?:)?//""", ours)
     assert "@import" not in ours
@@ -163,73 +195,61 @@ def test_nothing_is_fetched(sweep: Path) -> None:
     assert "default-src 'none'" in text
 
 
-def test_an_empty_study_says_so(show: Any, tmp_path: Path) -> None:
-    seen = show(Folder(tmp_path / "empty").write())
+def test_an_empty_study_says_so(show: Show, tmp_path: Path) -> None:
+    seen = show(analysis.report(Folder(tmp_path / "empty").write()))
     check_quiet(seen)
     assert "No trial has finished yet: there is no front." in seen.page.inner_text(".note")
     assert "0 / 0 / 0" in seen.page.inner_text(".cards")
 
 
-def test_references_and_failures_alone(show: Any, tmp_path: Path) -> None:
+def test_references_and_failures_alone(show: Show, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "early")
     folder.run(-1, 0, matrix_for(0.4, 0.9))
     folder.run(0, 0, [], state="failed", failure="out of memory")
     folder.run(1, 0, matrix_for(0.4, 0.9)[:1], state="stopped")
-    seen = show(folder.write())
+    seen = show(analysis.report(folder.write()))
     check_quiet(seen)
     text = seen.page.inner_text("body")
     assert "out of memory" in text
     assert "0 / 1 / 1" in text
 
 
-def test_one_seed(show: Any, tmp_path: Path) -> None:
-    seen = show(lively(tmp_path / "one", n_trials=12, seeds=1).write())
+def test_one_seed(show: Show, tmp_path: Path) -> None:
+    seen = show(analysis.report(lively(tmp_path / "one", n_trials=12, seeds=1).write()))
     check_quiet(seen)
     assert "One seed only" in seen.page.inner_text("#front")
     assert "Too few trials: 12 finished, 20 needed." in seen.page.inner_text("#importance")
 
 
-def test_three_objectives(show: Any, tmp_path: Path) -> None:
+def test_three_objectives(show: Show, tmp_path: Path) -> None:
     folder = lively(tmp_path / "three", n_trials=15, seeds=2, objective={"name": "pareto", "third": "stored_bytes"})
-    seen = show(folder.write())
+    seen = show(analysis.report(folder.write()))
     check_quiet(seen)
     assert points(seen, "front-figure", "trace.meta === 'trials'") == 15
     assert "colour is stored_bytes, less is better" in seen.page.inner_text("#front")
 
 
-def test_the_mixed_objective(show: Any, tmp_path: Path) -> None:
-    seen = show(
-        lively(tmp_path / "mixed", n_trials=24, seeds=1, objective={"name": "mixed", "old_weight": 0.5}).write()
-    )
+def test_the_mixed_objective(show: Show, tmp_path: Path) -> None:
+    folder = lively(tmp_path / "mixed", n_trials=24, seeds=1, objective={"name": "mixed", "old_weight": 0.5})
+    seen = show(analysis.report(folder.write()))
     check_quiet(seen)
     assert "Which settings mattered for mixed" in seen.page.inner_text("#importance")
 
 
-def test_one_task_has_no_stability_and_still_a_report(show: Any, tmp_path: Path) -> None:
+def test_one_task_has_no_stability_and_still_a_report(show: Show, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "single", n_tasks=1)
     for trial in range(3):
         folder.run(trial, 0, [[0.8 + trial / 100]], settings={"ewc_lambda": float(trial)})
-    seen = show(folder.write())
+    seen = show(analysis.report(folder.write()))
     check_quiet(seen)
     assert "3 finished trial(s) left out, without a value in stability" in seen.page.inner_text("#front")
     assert points(seen, "progress-figure", "trace.name === 'trial'") == 3
 
 
-def test_test_numbers_appear_after_selection_only(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.run(0, 0, matrix_for(0.5, 0.8), test_shift=-0.123)
-    root = folder.write()
-    assert "test, average accuracy" not in render(root)
-    analysis.select(root)
-    text = render(root)
-    assert "test, average accuracy" in text
-    assert f"{0.6 - 0.123:.3f}" in text
-
-
 def test_the_page_replaces_the_old_one_whole(known: Path) -> None:
-    target = analysis.report(known)
+    target = known / "report.html"
     target.write_text("old")
-    analysis.report(known)
+    assert analysis.report(known) == target
     assert target.read_text().startswith("<!doctype html>")
     assert [p for p in known.iterdir() if p.suffix == ".tmp"] == []
     with pytest.raises(InputError, match="cannot be written"):

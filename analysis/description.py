@@ -1,4 +1,4 @@
-"""What `study.yaml` says, in the shape that the analysis needs it."""
+"""What `study.yaml` says, as a `Study` and its `Setting`s."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from cfsweep.results.reader import read_study
 
@@ -44,6 +46,11 @@ class Study:
     seeds: int | None = None
     old_weight: float = 0.5
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Its stream and scenario, such as `split-mnist, task-il`, as far as they are known."""
+        return ", ".join(part for part in (self.stream, self.scenario) if part)
 
     @property
     def searched(self) -> tuple[Setting, ...]:
@@ -99,3 +106,16 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
 def _setting(name: str, about: Mapping[str, Any]) -> Setting:
     known = ("kind", "default", "log", "searched", "low", "high")
     return Setting(name, **{key: about[key] for key in known if about.get(key) is not None})
+
+
+def shown_settings(about: Study, trials: pd.DataFrame) -> tuple[Setting, ...]:
+    """The settings that a table or figure of `trials` shows: the searched ones, or, where `study.yaml` names none,
+    those that vary."""
+    if about.searched:
+        return tuple(s for s in about.searched if s.column in trials.columns)
+    varied = [c for c in trials.columns if c.startswith("hp_") and trials[c].nunique() > 1]
+    return tuple(Setting(c.removeprefix("hp_"), _kind(trials[c]), searched=True) for c in varied)
+
+
+def _kind(column: pd.Series) -> str:
+    return "float" if pd.api.types.is_numeric_dtype(column) else "choice"

@@ -1,13 +1,13 @@
-"""The foot of the report: what every axis and metric is, and where the numbers come from."""
+"""The glossary at the end of the report: what every axis and metric is, and where the numbers come from."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 
-from analysis.describing import Study
+from analysis.description import Study
+from analysis.formatting import for_html
 from analysis.fronts import Front
-from analysis.texts import for_html
 from cfsweep.metrics import ALL_METRICS
 
 _OTHERS = (
@@ -30,22 +30,6 @@ _OTHERS = (
 )  # fmt: skip
 
 
-def footer(about: Study, found: Front) -> str:
-    """Definitions and origins as HTML."""
-    mixed = (
-        "mixed",
-        f"mean over t >= 1 of w mean_{{i<t}} R[t, i] + (1-w) R[t, t], w = {about.old_weight:g}",
-    )
-    definitions = [(m.name, f"{m.definition} ({m.source})") for m in ALL_METRICS]
-    origins = [(name, _flat(about.raw.get(key))) for name, key in _ORIGINS if about.raw.get(key)]
-    origins.append(("objectives of the front", ", ".join(found.objectives)))
-    origins.append(("normalisation of the hypervolume", found.normalisation))
-    return (
-        f"<footer><h2>What the words mean</h2>{_list([*_OTHERS[:1], *definitions, mixed, *_OTHERS[1:]])}"
-        f"<h2>Where the numbers come from</h2>{_list(origins)}</footer>"
-    )
-
-
 _ORIGINS = (
     ("study", "study_id"),
     ("created", "created_at"),
@@ -54,21 +38,61 @@ _ORIGINS = (
     ("SHA-256 of the data", "data_sha256"),
     ("versions", "versions"),
     ("git revision", "git_revision"),
-    ("conventions", "conventions"),
 )
 
 
-def _flat(content: object) -> str:
+def glossary(about: Study, found: Front) -> str:
+    """Definitions and origins as HTML."""
+    mixed = (
+        "mixed",
+        f"mean over t >= 1 of w mean_{{i<t}} R[t, i] + (1-w) R[t, t], w = {about.old_weight:g}",
+    )
+    definitions = [(m.name, f"{m.definition} ({m.source})") for m in ALL_METRICS]
+    origins = [(name, _one_text(about.raw[key])) for name, key in _ORIGINS if about.raw.get(key)]
+    origins += conventions(about.raw.get("conventions"))
+    origins.append(("objectives of the front", ", ".join(found.objectives)))
+    origins.append(("normalisation of the hypervolume", found.normalisation))
+    return (
+        f"<footer><h2>What the words mean</h2>{_list([*_OTHERS[:1], *definitions, mixed, *_OTHERS[1:]])}"
+        f"<h2>Where the numbers come from</h2>{_list(origins)}</footer>"
+    )
+
+
+def conventions(content: object) -> list[tuple[str, str]]:
+    """What `conventions` in `study.yaml` says, as one (name, plain text) per ingredient that it says something of.
+
+    For an ingredient it holds a mapping from a part, such as `penalty` or `fisher`, to a text, or to several where a
+    searched setting decides between them: one line per part. In older folders it holds one text.
+
+    >>> conventions({"ewc": {"penalty": ["separate", "online"]}, "si": "Omega >= 0"})
+    [('convention of ewc', 'penalty: separate; or online'), ('convention of si', 'Omega >= 0')]
+    """
+    if not isinstance(content, Mapping):
+        return [("conventions", _one_text(content))] if content else []
+    texts = {str(ingredient): _convention(said) for ingredient, said in content.items()}
+    return [(f"convention of {ingredient}", text) for ingredient, text in texts.items() if text]
+
+
+def _convention(said: object) -> str:
+    if isinstance(said, Mapping):
+        return "\n".join(f"{part}: {_alternatives(text)}" for part, text in said.items() if text)
+    return _alternatives(said)
+
+
+def _alternatives(said: object) -> str:
+    return "; or ".join(map(str, said)) if isinstance(said, list) else str(said or "")
+
+
+def _one_text(content: object) -> str:
     if isinstance(content, Mapping):
-        return "; ".join(f"{key}: {_short(inner)}" for key, inner in content.items())
+        return "; ".join(f"{key}: {_json_or_text(inner)}" for key, inner in content.items())
     if isinstance(content, list):
-        return "; ".join(_short(inner) for inner in content)
+        return "; ".join(_json_or_text(inner) for inner in content)
     return str(content)
 
 
-def _short(content: object) -> str:
-    plain = isinstance(content, str)
-    return str(content) if plain else json.dumps(content, ensure_ascii=False, default=str)
+def _json_or_text(content: object) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
 
 
 def _list(pairs: list[tuple[str, str]]) -> str:

@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.describing import parse_study
-from analysis.loading import file_in, local_folder
 from cfsweep.errors import InputError
 from cfsweep.results.schema import BUFFERS_SCHEMA
 from cfsweep.results.writer import write_part
@@ -61,8 +59,6 @@ def test_cells_of_a_stopped_run_are_nan_and_unknown_trials_are_refused(known: Pa
 
 def test_a_uri_is_read_like_a_folder(known: Path) -> None:
     pd.testing.assert_frame_equal(analysis.load(known.as_uri()), analysis.load(known))
-    assert file_in(known.as_uri(), "nothing") is None
-    assert local_folder(known.as_uri()) == known
 
 
 @pytest.mark.parametrize("root", ["foo://bar/x", "nowhere", "s3:///"])
@@ -70,11 +66,6 @@ def test_what_is_no_results_folder_is_refused_in_one_line(root: str) -> None:
     with pytest.raises(InputError) as caught:
         analysis.load(root)
     assert root in str(caught.value)
-
-
-def test_remote_folders_are_not_written_to() -> None:
-    with pytest.raises(InputError, match="writes local ones"):
-        local_folder("mock:///x")
 
 
 def test_curves(tmp_path: Path) -> None:
@@ -98,8 +89,3 @@ def test_buffers(tmp_path: Path) -> None:
     read = analysis.buffers(folder.root)
     assert list(read[columns].itertuples(index=False, name=None)) == rows
     assert set(read["attempt"]) == {1}
-
-
-def test_a_bare_study_takes_defaults() -> None:
-    about = parse_study({"study_id": 7})
-    assert (about.study_id, about.objectives, about.settings, about.third) == ("7", ("mixed",), (), None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from analysis.texts import for_html
+from analysis.formatting import for_html
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -37,14 +37,14 @@ th { color: #52606d; font-weight: 600; border-bottom: 2px solid #d5dbe1; white-s
 footer { font-size: 13.5px; padding-bottom: 40px; }
 footer dl { display: grid; grid-template-columns: minmax(120px, 230px) 1fr; gap: 4px 18px; margin: 8px 0 22px; }
 footer dt { font-weight: 600; color: #1f2933; overflow-wrap: anywhere; }
-footer dd { margin: 0; overflow-wrap: anywhere; }
+footer dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
 code { font-size: 12.5px; overflow-wrap: anywhere; }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
 _CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
-def page(title: str, subtitle: str, body: Sequence[str]) -> str:
+def document(title: str, subtitle: str, body: Sequence[str]) -> str:
     """The whole document. `title` and `subtitle` are plain text, `body` is HTML that is escaped already.
 
     The policy in the head forbids every request, whatever the page may hold by mistake.
@@ -90,7 +90,7 @@ def _number(text: str) -> str:
     return for_html(mean) + (f"<small>{for_html(plus + sd)}</small>" if plus else "")
 
 
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of plain texts."""
     top = "".join(f"<th>{for_html(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows)

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.aggregate import best, column_of, finished, trials, value
-from analysis.describing import Root, study
-from analysis.files import write_whole
-from analysis.loading import file_in, frame, load, local_folder, numbers
-from analysis.texts import mean_sd
+from analysis.description import Root, study
+from analysis.files import file_in, local_folder, write_whole
+from analysis.formatting import mean_sd_of
+from analysis.frames import frame, load, numbers
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
@@ -54,7 +54,7 @@ def select(
     """Chooses a trial by `rule` on validation data, writes `selection.json`, and returns what it holds.
 
     The same choice again changes nothing. Another choice than the one on record needs `replace`, and the record then
-    keeps the earlier ones under `replaces`: a choice made after the test numbers were seen must not look untouched.
+    keeps the earlier ones under `replaces`, because that choice was made when test numbers could be seen already.
 
     Raises:
         InputError: as `choose`; a remote folder; another choice is on record.
@@ -123,6 +123,15 @@ def selection(root: Root) -> dict[str, Any] | None:
     return dict(record)
 
 
+def opened_by(trial: int) -> list[int]:
+    """The trials whose test numbers a selection of `trial` opens, in the order in which they are shown.
+
+    >>> opened_by(7), opened_by(0)
+    ([7, 0, -1, -2], [0, -1, -2])
+    """
+    return list(dict.fromkeys([trial, DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL]))
+
+
 def test_accuracy(root: Root) -> pd.DataFrame:
     """Test accuracies, long (trial, seed, after_task, eval_task, accuracy, n_examples), of the selected trial, the
     default and the references. The other trials' test numbers stay sealed.
@@ -134,13 +143,8 @@ def test_accuracy(root: Root) -> pd.DataFrame:
     if record is None:
         raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `analysis select` first.")
     rows = frame(read_table(root, "test"))
-    opened = rows["trial"].isin([record["trial"], DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL])
     order = ["trial", "seed", "after_task", "eval_task"]
-    return rows[opened].sort_values(order, ignore_index=True)
-
-
-# pytest collects functions by this prefix; this one is not a test.
-test_accuracy.__test__ = False  # type: ignore[attr-defined]
+    return rows[rows["trial"].isin(opened_by(record["trial"]))].sort_values(order, ignore_index=True)
 
 
 def test_summary(root: Root) -> pd.DataFrame:
@@ -161,9 +165,10 @@ def test_summary(root: Root) -> pd.DataFrame:
 def test_cell(summary: pd.DataFrame, trial: int) -> str:
     """One trial's line of `test_summary` as mean ± sd."""
     rows = summary[summary["trial"] == trial]
-    row = None if rows.empty else rows.iloc[0]
-    return mean_sd(value(row, "mean"), value(row, "sd"))
+    return mean_sd_of(None if rows.empty else rows.iloc[0], "mean", "sd")
 
 
+# pytest collects functions by this prefix; these are not tests.
+test_accuracy.__test__ = False  # type: ignore[attr-defined]
 test_summary.__test__ = False  # type: ignore[attr-defined]
 test_cell.__test__ = False  # type: ignore[attr-defined]

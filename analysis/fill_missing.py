@@ -1,4 +1,4 @@
-"""What a run table holds beyond what the runs wrote: intransigence, and a reason for every metric that is null."""
+"""Fills what the runs did not write into a run table: intransigence, and a reason for every metric that is null."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_RECORDED = "not recorded when the run was written"
 _PLASTICITY, _INTRANSIGENCE = "val_plasticity", f"val_{INTRANSIGENCE.name}"
 
 
-def completed(runs: pd.DataFrame) -> pd.DataFrame:
+def fill_missing(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` with a column for every metric and, in `missing`, a reason for every metric without a value.
 
     Metrics that an older cfsweep did not know are null. `val_intransigence`, in [-1, 1], is that of each run against

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
-from analysis.completing import completed
-from analysis.describing import Root, study
+from analysis.description import Root, study
+from analysis.fill_missing import fill_missing
 from cfsweep.errors import InputError
 from cfsweep.metrics import METRICS
-from cfsweep.results.reader import filesystem, read_table
+from cfsweep.results.reader import read_table
 from cfsweep.results.schema import runs_schema
 
 _NULLABLE = {
@@ -40,11 +37,14 @@ def load(root: Root) -> pd.DataFrame:
     if not rows.num_columns:
         kinds = {setting.name: setting.kind for setting in about.settings}
         rows = runs_schema(kinds, about.objectives, [metric.name for metric in METRICS]).empty_table()
-    return completed(frame(rows.sort_by([("trial", "ascending"), ("seed", "ascending")])))
+    return fill_missing(frame(rows.sort_by([("trial", "ascending"), ("seed", "ascending")])))
 
 
 def frame(rows: pa.Table) -> pd.DataFrame:
-    """`rows` with nullable dtypes; a NaN that slipped into a file becomes null here, once.
+    """`rows` with nullable dtypes, and null in place of NaN.
+
+    A missing value is null in the files of cfsweep. A NaN that another writer left there would count as a value, so it
+    is replaced here, where every table passes.
 
     >>> frame(pa.table({"x": [1.0, float("nan"), None]}))["x"].isna().tolist()
     [False, True, True]
@@ -107,24 +107,3 @@ def buffers(root: Root) -> pd.DataFrame:
 def numbers(column: pd.Series) -> NDArray[np.float64]:
     """`column` as plain floats with NaN for null: for arithmetic inside a function, never for a result."""
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def file_in(root: Root, name: str) -> bytes | None:
-    """The content of one file of a results folder, or None where there is no such file."""
-    fs, path = filesystem(root)
-    if fs.get_file_info(f"{path}/{name}").type != pafs.FileType.File:
-        return None
-    with fs.open_input_stream(f"{path}/{name}") as file:
-        return bytes(file.read())
-
-
-def local_folder(root: Root) -> Path:
-    """`root` as a path to write to.
-
-    Raises:
-        InputError: `root` is remote; analysis only reads there.
-    """
-    fs, path = filesystem(root)
-    if not isinstance(fs, pafs.LocalFileSystem):
-        raise InputError(f"{root}: analysis reads remote folders but writes local ones. Give a local file, or copy it.")
-    return Path(path)

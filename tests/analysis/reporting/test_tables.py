@@ -9,22 +9,21 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis.describing import Setting, study
+from analysis.description import Setting, study
 from analysis.fronts import Front
-from analysis.texts import for_csv, for_latex, for_markdown, mean_sd, plain
 from cfsweep.errors import InputError
 from tests.analysis.folder import Folder, matrix_for
 
 
-@pytest.fixture
-def found(known: Path) -> Front:
-    runs = analysis.load(known)
+@pytest.fixture(scope="module")
+def found(known_once: Path) -> Front:
+    runs = analysis.load(known_once)
     return analysis.front(analysis.trials(runs), runs=runs)
 
 
-@pytest.fixture
-def settings(known: Path) -> tuple[Setting, ...]:
-    return study(known).searched
+@pytest.fixture(scope="module")
+def settings(known_once: Path) -> tuple[Setting, ...]:
+    return study(known_once).searched
 
 
 def test_markdown_is_best_first_with_the_references_last(found: Front, settings: tuple[Setting, ...]) -> None:
@@ -86,12 +85,3 @@ def test_an_empty_front_is_an_empty_table(tmp_path: Path) -> None:
     found = analysis.front(analysis.trials(analysis.load(Folder(tmp_path).write())))
     for format in ("markdown", "latex", "csv"):
         assert "stability" in analysis.table(found, (), format)
-
-
-def test_texts() -> None:
-    assert plain(1039.6, digits=3) == "1040"
-    assert plain(float("nan")) == "–"
-    assert mean_sd(2048.0, 12.0) == "2048 ± 12"
-    assert for_latex("a\n~^") == r"a \textasciitilde{}\textasciicircum{}"
-    assert for_markdown("`[x](y)`") == r"\`\[x\](y)\`"
-    assert for_csv("-1+cmd") == "'-1+cmd"

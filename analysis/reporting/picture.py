@@ -7,17 +7,16 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import palette
-from analysis.aggregate import row_of, value
 from analysis.files import write_whole
+from analysis.frames import numbers
 from analysis.fronts import Front
-from analysis.isolines import LABEL, isolines, padded
-from analysis.loading import numbers
+from analysis.reporting import palette
+from analysis.reporting.contours import LABEL, contours
+from analysis.reporting.plane import X, Y, box_of, marks
 from cfsweep.errors import InputError, unknown
-from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
 
 SUFFIXES = ("png", "svg", "pdf")
-X, Y = "val_stability", "val_plasticity"
+_SYMBOLS = {"naive": ("X", palette.NAIVE), "joint": ("D", palette.JOINT), "default": ("s", palette.DEFAULT)}
 
 
 def picture(found: Front, path: Path, n_tasks: int, title: str = "") -> Path:
@@ -37,7 +36,7 @@ def picture(found: Front, path: Path, n_tasks: int, title: str = "") -> Path:
     axes = figure.add_subplot()
     _points(axes, found)
     _marks(axes, found)
-    _lines(axes, found, n_tasks)
+    _contours(axes, found, n_tasks)
     axes.set_xlabel("stability: accuracy on the old tasks at the end")
     axes.set_ylabel("plasticity: accuracy on each task just learned")
     # A dollar sign in a user's name would start mathematics.
@@ -73,23 +72,23 @@ def _points(axes: Axes, found: Front) -> None:
 
 
 def _marks(axes: Axes, found: Front) -> None:
-    marks = [
-        (found.references, NAIVE_TRIAL, "naive", "X", palette.NAIVE),
-        (found.references, JOINT_TRIAL, "joint", "D", palette.JOINT),
-        (found.table, DEFAULT_TRIAL, "default", "s", palette.DEFAULT),
-    ]
-    for table, trial, name, marker, colour in marks:
-        row = row_of(table, trial) if len(table) else None
-        x, y = value(row, X), value(row, Y)
-        if x is None or y is None:
-            continue
+    for mark in marks(found):
+        symbol, colour = _SYMBOLS[mark.name]
         axes.scatter(
-            [x], [y], s=70, marker=marker, color=colour, edgecolor="white", linewidth=0.8, label=name, zorder=5
+            [mark.x],
+            [mark.y],
+            s=70,
+            marker=symbol,
+            color=colour,
+            edgecolor="white",
+            linewidth=0.8,
+            label=mark.name,
+            zorder=5,
         )
         axes.annotate(
-            name,
-            (x, y),
-            (-18, -15) if name == "default" else (7, 5),
+            mark.name,
+            (mark.x, mark.y),
+            (-18, -15) if mark.name == "default" else (7, 5),
             textcoords="offset points",
             fontsize=9,
             color=palette.TEXT,
@@ -97,15 +96,13 @@ def _marks(axes: Axes, found: Front) -> None:
         )
 
 
-def _lines(axes: Axes, found: Front, n_tasks: int) -> None:
-    both = [table for table in (found.table, found.references) if len(table)]
-    x_range = padded([v for t in both for v in numbers(t[X]) if v == v])
-    y_range = padded([v for t in both for v in numbers(t[Y]) if v == v])
+def _contours(axes: Axes, found: Front, n_tasks: int) -> None:
+    box = box_of(found)
     label: str | None = f"equal average accuracy c:\n{LABEL}"
-    for level, start, end in isolines(n_tasks, (*x_range, *y_range)):
+    for level, start, end in contours(n_tasks, box):
         ends = ([start[0], end[0]], [start[1], end[1]])
-        axes.plot(*ends, "--", color=palette.ISOLINE, linewidth=0.9, zorder=1, label=label)
+        axes.plot(*ends, "--", color=palette.CONTOUR, linewidth=0.9, zorder=1, label=label)
         axes.annotate(f"{level:g}", start, (2, -9), textcoords="offset points", fontsize=7, color="#6b7680", zorder=1)
-        label = None
-    axes.set_xlim(*x_range)
-    axes.set_ylim(*y_range)
+        label = None  # one entry in the legend for all of them
+    axes.set_xlim(*box[:2])
+    axes.set_ylim(*box[2:])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.aggregate import NAMES
-from analysis.describing import Setting
+from analysis.aggregate import NAMES, value
+from analysis.description import Setting
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -44,6 +44,15 @@ def mean_sd(mean: float | None, sd: float | None = None, digits: int = 3) -> str
     return f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}")
 
 
+def mean_sd_of(row: pd.Series | None, mean: str, sd: str = "") -> str:
+    """`mean_sd` of the column `mean` of a row; its deviation is in the column `sd`, by default `mean` with `_sd`.
+
+    >>> mean_sd_of(pd.Series({"val_stability": 0.8, "val_stability_sd": 0.014}), "val_stability"), mean_sd_of(None, "x")
+    ('0.800 ± 0.014', '–')
+    """
+    return mean_sd(value(row, mean), value(row, sd or f"{mean}_sd"))
+
+
 def trial_name(trial: int) -> str:
     """How a trial is called in every output.
 
@@ -67,8 +76,16 @@ def one_line(text: str, limit: int = 300) -> str:
     >>> one_line("a\\n  b"), one_line("abcdef", limit=4)
     ('a b', 'abc…')
     """
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+    return shortened(" ".join(text.split()), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, cut to `limit` characters, the last of which is then an ellipsis.
+
+    >>> shortened("abcd", 4), shortened("abcde", 4)
+    ('abcd', 'abc…')
+    """
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def for_html(text: Any) -> str:

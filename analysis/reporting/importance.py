@@ -10,11 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.aggregate import column_of, finished
-from analysis.describing import Setting
-from analysis.loading import numbers
+from analysis.description import Setting
+from analysis.frames import numbers
 
 MIN_TRIALS = 20
 FOLDS = 5
+TREES = 100
+REPEATS = 10  # shuffles of each setting
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Importance:
 def importance(trials: pd.DataFrame, settings: Sequence[Setting], target: str = "average_accuracy") -> Importance:
     """How much each setting tells about `target` over the finished trials of `trials` (from `analysis.trials`).
 
-    A forest is fitted on four fifths of the trials and judged on the rest, five times over, so that a setting that
-    says nothing comes out near zero. Trees see the order of values alone: scales, logarithmic or not, do not matter.
+    A forest is fitted on four fifths of the trials and scored on the rest, five times over, so that a setting without
+    influence comes out near zero. Trees use the order of the values alone, so logarithmic scales make no difference.
 
     References:
         Breiman 2001, "Random Forests", sec. 10.
@@ -71,9 +73,9 @@ def _held_out(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[n
     from sklearn.model_selection import KFold
 
     drops, scores = [], []
-    for fit, judge in KFold(FOLDS, shuffle=True, random_state=0).split(x):
-        forest = RandomForestRegressor(100, random_state=0, min_samples_leaf=2).fit(x[fit], y[fit])
-        found = permutation_importance(forest, x[judge], y[judge], n_repeats=10, random_state=0, scoring="r2")
+    for fit, rest in KFold(FOLDS, shuffle=True, random_state=0).split(x):
+        forest = RandomForestRegressor(TREES, random_state=0, min_samples_leaf=2).fit(x[fit], y[fit])
+        found = permutation_importance(forest, x[rest], y[rest], n_repeats=REPEATS, random_state=0, scoring="r2")
         drops.append(found.importances_mean)
-        scores.append(float(forest.score(x[judge], y[judge])))
+        scores.append(float(forest.score(x[rest], y[rest])))
     return np.array(drops), scores

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.aggregate import column_of, row_of, value
-from analysis.describing import Setting
+from analysis.description import Setting
+from analysis.formatting import for_csv, for_latex, for_markdown, mean_sd_of, plain, trial_name
+from analysis.frames import numbers
 from analysis.fronts import Front
-from analysis.loading import numbers
-from analysis.texts import for_csv, for_latex, for_markdown, mean_sd, plain, trial_name
 from cfsweep.errors import unknown
 from cfsweep.results.schema import DEFAULT_TRIAL
 
@@ -66,9 +66,7 @@ def listed(found: Front, which: Which = "front") -> pd.DataFrame:
 
 def _cells(row: pd.Series, metrics: Sequence[str], settings: Sequence[Setting], found: Front) -> list[str]:
     cells = [trial_name(int(row["trial"]))]
-    for metric in metrics:
-        column = column_of(metric, list(row.index))
-        cells.append(mean_sd(value(row, column), value(row, f"{column}_sd")))
+    cells += [mean_sd_of(row, column_of(metric, list(row.index))) for metric in metrics]
     if found.n_seeds > 1:
         cells.append(plain(_rounded(value(row, "p_on_front"))))
     blank = int(row["trial"]) < 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import analysis
-import analysis.choosing as choosing
+from analysis import choice
 from cfsweep.errors import InputError, NoAnswerError
 
 
@@ -19,10 +19,10 @@ def test_test_numbers_are_sealed_until_a_choice_is_on_record(known: Path) -> Non
     assert record["trial"] == 2
     rows = analysis.test_accuracy(known)
     assert set(rows["trial"]) == {2, 0, -1, -2}, "the other trials stay sealed"
-    summary = choosing.test_summary(known).set_index("trial")
+    summary = choice.test_summary(known).set_index("trial")
     assert summary.loc[2, "mean"] == pytest.approx((2 * 0.8 + 0.9) / 3 - 0.01)
-    assert choosing.test_cell(summary.reset_index(), 2) == "0.823 ± 0.014"
-    assert choosing.test_cell(summary.reset_index(), 99) == "–"
+    assert choice.test_cell(summary.reset_index(), 2) == "0.823 ± 0.014"
+    assert choice.test_cell(summary.reset_index(), 99) == "–"
 
 
 def test_select_never_opens_the_test_table(known: Path) -> None:
