@@ -160,10 +160,10 @@ def own_code(folder: Path) -> list[Path]:
     user's own, and what they need. Whatever is installed is left out, and so is cfsweep."""
     found = []
     for name, module in list(sys.modules.items()):
-        file = next(iter(getattr(module, "__path__", [])), None) or getattr(module, "__file__", None)
-        if file is None or "." in name or name in (*OURS, "__main__"):
+        spec = getattr(module, "__spec__", None)
+        if spec is None or "." in name or name in OURS:
             continue
-        place = Path(file)
+        place = Path(next(iter(spec.submodule_search_locations or ()), None) or spec.origin or "")
         if place.is_relative_to(folder) and "site-packages" not in place.parts:
             found.append(place)
     return sorted(found)
