@@ -1,18 +1,21 @@
 """Offline analysis of a results folder, local or remote, complete or still being written.
 
+`frames` reads a folder into data frames and `aggregate` takes means over seeds; `fronts`, `choice` and `comparison`
+answer questions about the trials; `reporting` draws and writes; `cli` is the command line.
+
 >>> import analysis
 >>> callable(analysis.load) and callable(analysis.front)
 True
 """
 
 from analysis.aggregate import trials
-from analysis.choosing import choose, select, selection, test_accuracy
-from analysis.describing import study
+from analysis.choice import choose, select, selection, test_accuracy
+from analysis.comparison import compare, gate
+from analysis.description import study
+from analysis.frames import accuracy_matrix, buffers, curves, load
 from analysis.fronts import Front, front, write_front
-from analysis.judging import compare, gate
-from analysis.loading import accuracy_matrix, buffers, curves, load
-from analysis.reporting import report
-from analysis.tables import table
+from analysis.reporting.page import report
+from analysis.reporting.tables import table
 
 __all__ = [
     "Front",

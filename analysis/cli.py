@@ -20,14 +20,15 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.aggregate import column_of, row_of, trials, value
-from analysis.choosing import select, test_cell, test_summary
-from analysis.describing import Setting, Study, study
+from analysis.choice import opened_by, select, test_cell, test_summary
+from analysis.comparison import compare, gate
+from analysis.description import Setting, Study, shown_settings, study
+from analysis.files import local_folder
+from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
+from analysis.frames import load
 from analysis.fronts import Front, front, write_front
-from analysis.judging import compare, gate
-from analysis.loading import load, local_folder
-from analysis.reporting import report, shown_settings
-from analysis.tables import listed, table
-from analysis.texts import mean_sd, one_line, plain, settings_text, trial_name
+from analysis.reporting.page import report
+from analysis.reporting.tables import listed, table
 from cfsweep.errors import CfsweepError, InputError
 from cfsweep.results.reader import filesystem
 
@@ -58,7 +59,7 @@ def front_command(
     objectives: Objectives = "",
 ) -> None:
     """Print the front and write front.parquet (in a local folder)."""
-    from analysis.picture import picture  # matplotlib takes half a second to import
+    from analysis.reporting.picture import picture  # matplotlib takes half a second to import
 
     about, found, settings = _front(root, objectives)
     _print_front(found, settings)
@@ -66,8 +67,7 @@ def front_command(
     if isinstance(fs, pafs.LocalFileSystem):
         write_front(found, local_folder(root) / "front.parquet")
     if image is not None:
-        named = ", ".join(part for part in (about.stream, about.scenario) if part)
-        typer.echo(picture(found, image, len(about.tasks), named))
+        typer.echo(picture(found, image, len(about.tasks), about.where))
 
 
 @app.command("table")
@@ -106,17 +106,16 @@ def select_command(
 ) -> None:
     """Choose a trial on validation data, put it on record, then open its test numbers."""
     record = select(root, rule, at_least, replace)
-    chosen, table_of_trials = int(record["trial"]), trials(load(root))
-    settings = shown_settings(study(root), table_of_trials)
+    chosen, all_trials = int(record["trial"]), trials(load(root))
+    settings = shown_settings(study(root), all_trials)
     typer.echo(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
-    typer.echo(_settings_of(table_of_trials, chosen, settings))
+    typer.echo(_settings_of(all_trials, chosen, settings))
     tests = test_summary(root)
     shown = Table(
         "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"
     )
-    for trial in dict.fromkeys([chosen, 0, -1, -2]):
-        row = row_of(table_of_trials, trial)
-        validation = mean_sd(value(row, "val_average_accuracy"), value(row, "val_average_accuracy_sd"))
+    for trial in opened_by(chosen):
+        validation = mean_sd_of(row_of(all_trials, trial), "val_average_accuracy")
         shown.add_row(trial_name(trial), validation, test_cell(tests, trial))
     _console().print(shown)
 
@@ -141,11 +140,11 @@ def compare_command(
 
 def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:
     about, runs = study(root), load(root)
-    table_of_trials = trials(runs)
+    all_trials = trials(runs)
     wanted = tuple(name.strip() for name in objectives.split(",") if name.strip()) or about.front_objectives
     if len(wanted) not in (2, 3) or len(set(wanted)) != len(wanted):
         raise InputError(f"front: two or three different objectives must be given, but got {', '.join(wanted)}.")
-    return about, front(table_of_trials, wanted, runs), shown_settings(about, table_of_trials)
+    return about, front(all_trials, wanted, runs), shown_settings(about, all_trials)
 
 
 def _print_front(found: Front, settings: Sequence[Setting]) -> None:
@@ -172,7 +171,7 @@ def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
         ["" if int(r["trial"]) < 0 else plain(r.get(s.column), digits=3) for s in settings] for _, r in rows.iterrows()
     ]
     joined = _table([*heads, *names], [[*r, *v] for r, v in zip(results, values, strict=True)], members)
-    # Measured on an endless line: a table that is measured where it must fit says that it does.
+    # Measured at a width without a limit: at the console's own, rich would measure the table after shrinking it.
     if Measurement.get(console, console.options.update(max_width=10_000), joined).maximum <= console.width:
         console.print(joined)
         return
@@ -201,15 +200,13 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], members: int) ->
 
 def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[str]:
     cells = [trial_name(int(row["trial"]))]
-    for name in metrics:
-        column = column_of(name, list(row.index))
-        cells.append(mean_sd(value(row, column), value(row, f"{column}_sd")))
+    cells += [mean_sd_of(row, column_of(name, list(row.index))) for name in metrics]
     chance = value(row, "p_on_front")
     return cells + ([] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"])
 
 
-def _settings_of(table_of_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:
-    row = row_of(table_of_trials, trial)
+def _settings_of(all_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:
+    row = row_of(all_trials, trial)
     return "" if row is None else settings_text(row, settings)
 
 
@@ -219,7 +216,7 @@ def _console() -> Console:
 
 
 def main() -> None:
-    """The entry point: what cfsweep raises on purpose becomes one line and an exit code."""
+    """The entry point: an error of `cfsweep.errors` becomes one line and an exit code."""
     try:
         app()
     except CfsweepError as error:

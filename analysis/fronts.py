@@ -1,4 +1,4 @@
-"""The stability-plasticity front: who is on it, how sure that is, and how much it covers."""
+"""The stability-plasticity front: which trials are on it, how certain that is, and its hypervolume."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from analysis.aggregate import COSTS, by_seed, column_of, finished, references
 from analysis.bootstrap import RESAMPLES, interval, resampled_means
 from analysis.files import write_whole
-from analysis.loading import numbers
+from analysis.frames import numbers
 from cfsweep.metrics import ALL_METRICS
 from cfsweep.results.schema import METADATA
 
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
 
-# An accuracy is worth its height above 0. A cost is divided by the largest one among the trials, and 1.1 of that is
-# worth nothing: with 1.0 the dearest trial, or all of them when costs are equal, would cover no volume at all. Metrics
-# that are minimised lie in [-1, 1] as they are.
+# The reference point of the hypervolume. An accuracy counts from 0. A cost is divided by the largest one among the
+# trials and counts from 1.1: from 1.0 the most expensive trial, or every trial where all costs are equal, would add no
+# volume. Metrics that are minimised lie in [-1, 1] and are not divided.
 WORST_ACCURACY, WORST_COST = 0.0, 1.1
 
 
@@ -81,25 +81,17 @@ def front(
     columns = [column_of(name, list(trials.columns)) for name in objectives]
     done = finished(trials)
     points = np.column_stack([numbers(done[c]) for c in columns])
-    whole = ~np.isnan(points).any(axis=1)
-    table, points = done[whole].reset_index(drop=True), points[whole]
-    maximise = maximised(objectives)
-    rank = ranks(points, maximise)
-    scale = _scale(points, objectives)
-    chances, spread, n_seeds = None, None, int(table["n_seeds"].max()) if len(table) else 0
+    whole = np.flatnonzero(~np.isnan(points).any(axis=1))
+    table, points, dropped = done.iloc[whole].reset_index(drop=True), points[whole], len(done) - len(whole)
+    n_seeds = int(table["n_seeds"].max()) if len(table) else 0
+    maximise, scale = maximised(objectives), _scale(points, objectives)
+    chances, spread = None, None
     if runs is not None and n_seeds > 1:
         values = by_seed(runs, table["trial"].tolist(), columns)
         chances, spread = _uncertainty(values, maximise, scale, resamples)
-    table = table.assign(
-        rank=pd.array(rank, dtype="Int64"),
-        on_front=rank == 0,
-        p_on_front=pd.array(chances if chances is not None else [pd.NA] * len(table), dtype="Float64"),
-    )
-    order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
-    dropped = int((~whole).sum())
     return Front(
         objectives=tuple(objectives),
-        table=table.iloc[order].reset_index(drop=True),
+        table=_ranked(table, points, maximise, chances),
         references=references(trials),
         dropped=dropped,
         n_seeds=n_seeds,
@@ -109,6 +101,18 @@ def front(
         normalisation=_normalisation(objectives, scale),
         notes=_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
     )
+
+
+def _ranked(table: pd.DataFrame, points: Floats, maximise: Sequence[bool], chances: Floats | None) -> pd.DataFrame:
+    """`table` with the place of each trial relative to the front, best rank first, then by the first objective."""
+    rank = ranks(points, maximise)
+    table = table.assign(
+        rank=pd.array(rank, dtype="Int64"),
+        on_front=rank == 0,
+        p_on_front=pd.array(chances if chances is not None else [pd.NA] * len(table), dtype="Float64"),
+    )
+    order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
+    return table.iloc[order].reset_index(drop=True)
 
 
 def maximised(objectives: Sequence[str]) -> list[bool]:
@@ -158,7 +162,8 @@ def _uncertainty(
     on_front = np.zeros(len(values))
     volumes = np.empty(resamples)
     for index, points in enumerate(resampled_means(values, resamples)):
-        # Sums in another order may differ in the last bit: rounding lets equal trials stay equal.
+        # The mean of equal values may differ in the last bit, for their sums go in another order: rounded, so that
+        # equal trials stay equal.
         points = np.round(points / scale, 12)
         on_front += moocore.is_nondominated(points, maximise=list(maximise), keep_weakly=True)
         volumes[index] = hypervolume(points, maximise)

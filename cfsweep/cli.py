@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cfsweep.sweep.study import Outcome, Prepared
 
 EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 3, 130
-LISTS = ("streams", "ingredients", "spaces", "networks")
+LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
 
 app = typer.Typer(
     help="Sweeps for the remedies against catastrophic forgetting.",
@@ -85,7 +85,8 @@ def run(
         prepared = prepare()
         _show_plan(prepared, folder_of(prepared))
         return
-    from cfsweep.sweep.scheduler import Workers, open_scheduler
+    from cfsweep.sweep.scheduler import Workers
+    from cfsweep.sweep.schedulers import open_scheduler
 
     where, console = Workers(workers, address, gpus_per_worker), Console()
     with open_scheduler(where, prepare) as (scheduler, prepared):
@@ -136,7 +137,7 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces or networks.")]) -> None:
+def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces, networks or targets.")]) -> None:
     """List what there is to choose from."""
     if what not in LISTS:
         raise unknown("cfsweep list", "list", what, LISTS)
@@ -193,17 +194,9 @@ def _listed(what: str) -> list[tuple[str, str]]:
         import search_spaces
 
         return [(name, search_spaces.description(name)) for name in search_spaces.names()]
-    if what == "ingredients":
-        from cfsweep.training import ingredients
+    from cfsweep.training.listing import listed
 
-        return [(n, f"{k.summary}; {', '.join(h.name for h in k.hypers)}") for n, k in ingredients.registry.items()]
-    if what == "streams":
-        from cfsweep.training import streams
-
-        return [(name, entry.doc) for name, entry in streams.registry.items()]
-    from cfsweep.training import networks
-
-    return [(name, entry.doc) for name, entry in networks.registry.items()]
+    return listed(what)
 
 
 def _file_name(name: str) -> str:

@@ -101,7 +101,7 @@ class StreamConfig(Frozen):
 
     `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task, or
     `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps
-    the data set's order, a whole number is the seed of a random order.
+    the data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels.
     """
 
     name: Name = "split-digits"
@@ -112,6 +112,7 @@ class StreamConfig(Frozen):
     n_tasks: PositiveInt | None = None
     validation_frac: float = Field(default=0.1, gt=0.0, lt=1.0)
     split_seed: int = 0
+    target: Name = "classification"
     args: dict[str, Any] = {}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import analysis
-from analysis.loading import matrix_of
+from analysis.frames import matrix_of
 from benchmarks.reproduction.model import Matrix, Quantity
 from benchmarks.reproduction.runner import Job, complete
 from cfsweep.errors import NoAnswerError

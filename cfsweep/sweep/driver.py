@@ -1,6 +1,6 @@
 """What drives a sweep: asks for trials, hands out packs, takes reports, stops losers, writes results.
 
-A scheduler calls `next_pack`, `take_report` and `on_pack_failure`, and `tick` between them. The driver is the only
+A scheduler calls `next_pack`, `take_result` and `on_pack_failure`, and `tick` between them. The driver is the only
 writer of the journal and of Parquet. The results of up to `COMMIT_EVERY_S` are written together: to Parquet first, to
 the journal then. What a kill leaves unwritten is trained again from the last checkpoint of its pack.
 """
@@ -27,6 +27,7 @@ from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
 from cfsweep.sweep.rows import PLANE, Ended, StudyTables, objective_values
 from cfsweep.sweep.stopping import Stopper, ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
+from cfsweep.sweep.worker import StepResult
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
 from cfsweep.training.targets import Target
 
@@ -142,6 +143,13 @@ class Driver:
     def ended_runs(self, job: PackJob) -> set[Key]:
         """The runs of a pack that is handed out again which are not to be trained on."""
         return {run.key for run in job.spec.runs if self.book.has_ended(run)}
+
+    def take_result(self, result: StepResult) -> None:
+        """Takes in what came of a task of a pack."""
+        if result.report is not None:
+            self.take_report(result.pack_id, result.report)
+        else:
+            self.on_pack_failure(result.pack_id, result.error, died=False, out_of_memory=result.out_of_memory)
 
     def take_report(self, pack_id: str, report: PackReport) -> None:
         """Takes in what a pack says. What is known already is passed over, so a report may come twice."""

@@ -18,7 +18,7 @@ from cfsweep.sweep.first_task_store import recur
 from cfsweep.sweep.interrupt import interruptible
 from cfsweep.sweep.pack_size import fits_on_gpu, most_runs, pack_size_beside_memory
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
-from cfsweep.sweep.worker import PackWorker, StepResult, hand_over
+from cfsweep.sweep.worker import PackWorker, StepResult
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class LocalScheduler:
             worker = active.popleft()
             result = self.step(worker, driver)
             if result is not None:
-                hand_over(driver, result)
+                driver.take_result(result)
                 print(result.trace, file=sys.stderr, end="")  # the whole of what the driver keeps in one line
                 if not result.done:
                     active.append(worker)

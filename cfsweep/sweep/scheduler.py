@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
-from cfsweep.config import StudyConfig
-from cfsweep.hypers import Hyper
-from cfsweep.sweep.driver import Driver
-from cfsweep.training.streams import Stream
-
-T = TypeVar("T")
+if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
+    from cfsweep.config import StudyConfig
+    from cfsweep.hypers import Hyper
+    from cfsweep.sweep.driver import Driver
+    from cfsweep.training.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -58,19 +56,3 @@ class Scheduler(Protocol):
 
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         """Trains until the driver has finished or the user interrupts it; `on_change` is called after each report."""
-
-
-def open_scheduler(workers: Workers, work: Callable[[], T]) -> AbstractContextManager[tuple[Scheduler, T]]:
-    """The scheduler for these workers, and what `work()` gives, which may be done while it starts.
-
-    Raises:
-        InputError: no cluster answers at the address, or a GPU is asked for that is not there.
-        KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
-    """
-    if workers.count == 0:
-        from cfsweep.sweep.local import local_scheduler
-
-        return local_scheduler(workers, work)
-    from cfsweep.sweep.ray_backend.scheduler import ray_scheduler  # loads Ray
-
-    return ray_scheduler(workers, work)

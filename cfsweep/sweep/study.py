@@ -15,7 +15,8 @@ from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.folder import Folder, check_data
 from cfsweep.sweep.notes import notes
 from cfsweep.sweep.progress import Display
-from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers, open_scheduler
+from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers
+from cfsweep.sweep.schedulers import open_scheduler
 from cfsweep.sweep.space import check_space, check_study, layers_named
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build, unliftable_reason
@@ -50,9 +51,10 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
         InputError: the stream cannot be loaded, the network cannot be built, or they do not fit the ingredients.
     """
     hypers = check_space(config.space, where)
+    target = target_of(config.stream.target)
     stream = load_stream(config.stream)
     check_study(config, stream, where)
-    n_outputs = target_of(stream.target).outputs(stream, config.stream.scenario).n_outputs
+    n_outputs = target.outputs(stream, config.stream.scenario).n_outputs
     network = build(config.space.network, stream.input_shape, n_outputs)
     for values in layers_named(config.space, hypers):
         check_layers(hypers, values, network, where)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from cfsweep.sweep.broker import BrokerClient
-from cfsweep.sweep.driver import Driver
 from cfsweep.training.engine.device_memory import is_out_of_memory, release
 from cfsweep.training.first_task_cache import FirstTaskCache
 from cfsweep.training.spec import PackReport, PackSpec
@@ -71,11 +70,3 @@ class PackWorker:
         return open_trainer(
             PackSpec.from_dict(spec), self.stream, self.device, self.share_first_task, self.first_tasks, checkpoint
         )
-
-
-def hand_over(driver: Driver, result: StepResult) -> None:
-    """Gives what a worker says to the driver."""
-    if result.report is not None:
-        driver.take_report(result.pack_id, result.report)
-    else:
-        driver.on_pack_failure(result.pack_id, result.error, died=False, out_of_memory=result.out_of_memory)

@@ -20,7 +20,7 @@ BLOCK_FLOATS = 2**19
 
 
 def blocks(n_rows: int, n_weights: int, device: torch.device) -> list[slice]:
-    """The rows that step together: all of them on a GPU, which lives on large products; what fits the cache on a CPU.
+    """The rows that step together: on a GPU all, because large products are fast there; on a CPU what fits its cache.
 
     >>> blocks(3, 2**18, torch.device("cpu"))
     [slice(0, 2, None), slice(2, 3, None)]

@@ -141,7 +141,7 @@ class TaskLoop:
     # ------------------------------------------------------------------ events within the task
 
     def _cut(self) -> None:
-        """Lets the ingredient cut that can; in task 0 the runs that differ in how begin to differ here."""
+        """Lets the ingredients cut. In task 0 rows are forked first, as hyperparameters of stage `cut` take effect."""
         stack = self.stack
         moved = stack.fork_rows("cut") if self.task == 0 else None
         if moved is not None:
@@ -192,7 +192,7 @@ class TaskLoop:
         return bool((self.finished_at >= 0).all())
 
     def _hold(self) -> None:
-        """Decides anew what may move, and stills the optimizer for the rest."""
+        """Decides anew which weights may move, and clears the optimizer's state of the others."""
         self.keep = self._keep()
         self.optimizer_state.hold(self.keep, self.finished_at >= 0, self.step)
 

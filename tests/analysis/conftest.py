@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ from tests.analysis.folder import Folder, lively, matrix_for
 KNOWN = ((0.60, 0.70), (0.50, 0.95), (0.80, 0.90), (0.70, 0.90), (0.80, 0.90))
 
 
-@pytest.fixture
-def known(tmp_path: Path) -> Path:
-    """Five finished trials, two seeds that differ by 0.02 in both directions, references, one stopped, one failed."""
-    folder = Folder(tmp_path / "known")
+@pytest.fixture(scope="session")
+def known_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five finished trials, two seeds that differ by 0.02 in both directions, references, one stopped, one failed.
+
+    Read only: the same folder for all tests.
+    """
+    folder = Folder(tmp_path_factory.mktemp("once") / "known")
     for seed in (0, 1):
         shift = 0.02 * seed - 0.01
         for trial, (stability, plasticity) in enumerate(KNOWN):
@@ -27,6 +31,12 @@ def known(tmp_path: Path) -> Path:
     folder.run(6, 0, matrix_for(0.99, 0.99))
     folder.run(6, 1, [], state="failed", failure="loss became NaN\nat step 17")
     return folder.write()
+
+
+@pytest.fixture
+def known(known_once: Path, tmp_path: Path) -> Path:
+    """A copy of `known_once`, to write to."""
+    return Path(shutil.copytree(known_once, tmp_path / "known"))
 
 
 @pytest.fixture(scope="session")

@@ -108,9 +108,12 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path: Path, command: st
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_unknown_command_is_exit_code_2(call) -> None:  # type: ignore[no-untyped-def]
+    assert call("fronds")[0] == 2
+
+
 def test_as_a_module(known: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "analysis", "table", known], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout.splitlines()[0][:8]) == (0, "| trial ")
-    assert subprocess.run([sys.executable, "-m", "analysis", "fronds"], capture_output=True, timeout=60).returncode == 2

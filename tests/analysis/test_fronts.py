@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.bootstrap import interval, resampled_means
 from analysis.fronts import hypervolume, maximised, ranks
 from cfsweep.errors import InputError
 from cfsweep.metrics import ALL_METRICS, METRICS
@@ -172,18 +171,6 @@ def test_the_front_as_parquet(known: Path, tmp_path: Path) -> None:
     rows = content.to_pandas().set_index("trial")
     assert rows["on_front"].to_dict() == {2: True, 4: True, 1: True, 3: False, 0: False, -2: None, -1: None}
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["front.parquet"]
-
-
-def test_resampled_means_pair_the_seeds() -> None:
-    values = np.array([[1.0, 2.0, 6.0], [11.0, 12.0, 16.0]])
-    means = resampled_means(values, resamples=500)
-    assert means.shape == (500, 2)
-    assert means[:, 1] - means[:, 0] == pytest.approx(np.full(500, 10.0))
-    assert means[:, 0].mean() == pytest.approx(3.0, abs=0.3)
-    assert set(np.round(means[:, 0] * 3).astype(int)) <= {
-        a + b + c for a in (1, 2, 6) for b in (1, 2, 6) for c in (1, 2, 6)
-    }
-    assert interval(means[:, 0])[0] >= 1.0
 
 
 def test_the_dtypes_stay_nullable(known: Path) -> None:

@@ -158,14 +158,14 @@ def _short(error: Exception) -> str:
 def own_code(folder: Path) -> list[Path]:
     """The packages and modules in `folder` that this process has imported: networks, streams and ingredients of the
     user's own, and what they need. Whatever is installed is left out, and so is cfsweep."""
-    found = set()
+    found = []
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        top = name.partition(".")[0]
-        if file and top not in OURS and Path(file).is_relative_to(folder):
-            place = folder / Path(file).relative_to(folder).parts[0]
-            if place.stem == top and "site-packages" not in Path(file).parts:
-                found.add(place)
+        spec = getattr(module, "__spec__", None)
+        if spec is None or "." in name or name in OURS:
+            continue
+        place = Path(next(iter(spec.submodule_search_locations or ()), None) or spec.origin or "")
+        if place.is_relative_to(folder) and "site-packages" not in place.parts:
+            found.append(place)
     return sorted(found)
 
 

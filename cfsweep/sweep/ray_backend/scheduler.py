@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import ray
 
-from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.first_task_store import recur
 from cfsweep.sweep.ray_backend.cluster import NAMESPACE, Up, connected_beside, worker_resources
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
+
+if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
+    from cfsweep.sweep.driver import Driver
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from ray.tune.search import Searcher
 
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.ray_backend.trainable import from_tune
-from cfsweep.sweep.worker import hand_over
 
 
 class _NotStored:
@@ -64,7 +63,7 @@ class PackSearcher(_NotStored, Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "result" in result:
-            hand_over(self.driver, from_tune(result))
+            self.driver.take_result(from_tune(result))
             self.on_change()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -121,9 +121,9 @@ def update(
 
 
 def _row_by_row(theta: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, rates: Rates, step: int) -> None:
-    """Adam without decay in one pass over memory, one call for each row: what a CPU's cache likes.
+    """Adam without decay in one pass over memory, one call for each row, so that a row stays in a CPU's cache.
 
-    Its last few numbers round in their own way, so it is to be called once for all neighbours that have one rate.
+    The last few weights of a call may round in another way, so one call is made for all neighbours that have one rate.
     """
     count = torch.tensor(float(step))
     for row, lr in enumerate(rates.lr.flatten().tolist()):

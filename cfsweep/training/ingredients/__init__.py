@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Iterable, Mapping
 from functools import cache
 
@@ -23,6 +25,7 @@ from cfsweep.training.ingredients._base import (
 )
 from cfsweep.training.ingredients._pieces import (
     EMPTY_BUFFER,
+    FAMILIES,
     ActiveClasses,
     Answers,
     Buffer,
@@ -48,31 +51,14 @@ from cfsweep.training.ingredients._pieces import (
     TaskStart,
     TaskWeights,
     Timeline,
+    family_of,
 )
-from cfsweep.training.ingredients.a_gem import AGem
-from cfsweep.training.ingredients.adapters import Adapters
-from cfsweep.training.ingredients.cosine import Cosine
-from cfsweep.training.ingredients.der import DerPlusPlus
-from cfsweep.training.ingredients.discriminative_lr import DiscriminativeLR
-from cfsweep.training.ingredients.early_stopping import EarlyStopping
-from cfsweep.training.ingredients.er_ace import ErAce
-from cfsweep.training.ingredients.ewc import EWC
-from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
-from cfsweep.training.ingredients.forgetting_limit import ForgettingLimit
-from cfsweep.training.ingredients.freeze import Freeze
-from cfsweep.training.ingredients.generative_replay import GenerativeReplay
-from cfsweep.training.ingredients.l2_sp import L2SP
-from cfsweep.training.ingredients.lwf import LwF
-from cfsweep.training.ingredients.mas import MAS
-from cfsweep.training.ingredients.packnet import PackNet
-from cfsweep.training.ingredients.replay import Replay
-from cfsweep.training.ingredients.si import SI
-from cfsweep.training.ingredients.warmup import Warmup
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
 from cfsweep.training.targets import target_of
 
 __all__ = [
     "EMPTY_BUFFER",
+    "FAMILIES",
     "ActiveClasses",
     "Answers",
     "Buffer",
@@ -106,36 +92,27 @@ __all__ = [
     "Timeline",
     "Values",
     "check_layers",
+    "family_of",
     "hypers_of",
     "ingredient_class",
     "refuse_misfits",
     "registry",
 ]
 
-registry: dict[str, type[Ingredient]] = {
-    kind.name: kind
-    for kind in (
-        EWC,
-        L2SP,
-        SI,
-        MAS,
-        Replay,
-        ErAce,
-        DerPlusPlus,
-        AGem,
-        GenerativeReplay,
-        LwF,
-        FeatureDistillation,
-        PackNet,
-        Adapters,
-        Freeze,
-        DiscriminativeLR,
-        Warmup,
-        Cosine,
-        EarlyStopping,
-        ForgettingLimit,
-    )
-}
+
+def _built_in() -> dict[str, type[Ingredient]]:
+    """By name, the ingredients that the modules of this folder define, a family after the other."""
+    found: list[type[Ingredient]] = []
+    for info in pkgutil.iter_modules(__path__):
+        if not info.name.startswith("_"):
+            module = importlib.import_module(f"{__name__}.{info.name}")
+            kinds = (kind for kind in vars(module).values() if inspect.isclass(kind) and issubclass(kind, Ingredient))
+            found += [kind for kind in kinds if kind.__module__ == module.__name__]
+    families = list(FAMILIES)
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: (families.index(family_of(kind)), kind.name))}
+
+
+registry: dict[str, type[Ingredient]] = _built_in()
 
 
 @cache

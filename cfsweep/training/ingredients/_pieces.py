@@ -302,6 +302,22 @@ class StopRule(Ingredient, piece=True):
         return {}
 
 
+FAMILIES: dict[str, tuple[type[Ingredient], ...]] = {
+    "penalty": (Penalty,),
+    "rehearsal": (Buffered, Generator),
+    "distillation": (Distillation,),
+    "partition": (Partition,),
+    "schedule": (RateByStep, RateByWeight),
+    "stop rule": (StopRule,),
+    "other": (Ingredient,),
+}
+
+
+def family_of(kind: type[Ingredient]) -> str:
+    """The first family with a piece that the ingredient inherits."""
+    return next(family for family, pieces in FAMILIES.items() if issubclass(kind, pieces))
+
+
 Piece = TypeVar("Piece", bound=Ingredient)
 
 

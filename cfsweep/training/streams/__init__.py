@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -59,6 +59,10 @@ def load_stream(config: StreamConfig) -> Stream:
     for key, seed in (("split_seed", config.split_seed), ("class_order", config.class_order)):
         if seed != "fixed" and seed < 0:
             raise InputError(f"{where}: `{key} >= 0` must hold, but got {key}={seed}. Take another seed.")
+    return replace(_load(config, where), target=config.target)
+
+
+def _load(config: StreamConfig, where: str) -> Stream:
     if config.name in registry:
         return registry[config.name].load(config)
     if Path(config.name).expanduser().is_dir():

@@ -57,13 +57,14 @@ class Outputs:
 
 
 class Target(ABC):
-    """One kind of thing to learn.
+    """One kind of thing to learn; `summary` is one line for the user.
 
     `has_classes`: a label is one of finitely many classes, and each output belongs to one of them; ingredients may need
     that. `scores` can be measured; the first one steers: it is what records, objectives and stop rules are about.
     """
 
     name: ClassVar[str]
+    summary: ClassVar[str]
     has_classes: ClassVar[bool]
     scores: ClassVar[tuple[Score, ...]]
 

@@ -42,6 +42,7 @@ class Classification(Target):
     """
 
     name = "classification"
+    summary = "one class per example, by a softmax over the outputs; scored by accuracy"
     has_classes = True
     scores = (Score("accuracy", accuracy, (0.0, 1.0), variance=accuracy_variance),)
 

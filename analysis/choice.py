@@ -1,0 +1,174 @@
+"""Choosing a trial by validation alone, on record before any test number is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.aggregate import best, column_of, finished, trials, value
+from analysis.description import Root, study
+from analysis.files import file_in, local_folder, write_whole
+from analysis.formatting import mean_sd_of
+from analysis.frames import frame, load, numbers
+from cfsweep.errors import InputError, NoAnswerError, unknown
+from cfsweep.results.reader import read_table
+from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+
+FILE = "selection.json"
+RULES = ("average_accuracy", "mixed", "stability_at_least")
+
+
+def choose(table: pd.DataFrame, rule: str = "average_accuracy", at_least: float | None = None) -> pd.Series:
+    """The row of `table` (from `analysis.trials`) that `rule` picks; the lowest trial number among equals.
+
+    `average_accuracy` and `mixed` pick the highest mean over seeds; `stability_at_least` picks the highest
+    plasticity among the trials whose stability is at least `at_least`, in [0, 1].
+
+    Raises:
+        InputError: unknown rule, or `at_least` missing or outside [0, 1].
+        NoAnswerError: no finished trial satisfies the rule.
+    """
+    if rule not in RULES:
+        raise unknown("select", "rule", rule, RULES)
+    if rule != "stability_at_least":
+        chosen = best(table, rule)
+    elif at_least is None or not 0 <= at_least <= 1:
+        raise InputError(f"select: `0 <= at_least <= 1` must hold for stability_at_least, but got {at_least}.")
+    else:
+        stable = numbers(table[column_of("stability", list(table.columns))]) >= at_least
+        chosen = best(table[stable], "plasticity")
+    if chosen is None:
+        limit = f" {at_least}" if rule == "stability_at_least" else ""
+        raise NoAnswerError(f"select: none of {len(finished(table))} finished trials satisfies {rule}{limit}.")
+    return chosen
+
+
+def select(
+    root: Root, rule: str = "average_accuracy", at_least: float | None = None, replace: bool = False
+) -> dict[str, Any]:
+    """Chooses a trial by `rule` on validation data, writes `selection.json`, and returns what it holds.
+
+    The same choice again changes nothing. Another choice than the one on record needs `replace`, and the record then
+    keeps the earlier ones under `replaces`, because that choice was made when test numbers could be seen already.
+
+    Raises:
+        InputError: as `choose`; a remote folder; another choice is on record.
+        NoAnswerError: no finished trial satisfies the rule.
+    """
+    runs = load(root)
+    chosen = choose(trials(runs), rule, at_least)
+    record = {**_record(runs, chosen), "study_id": study(root).study_id, "rule": rule, "at_least": at_least}
+    old = selection(root)
+    replaces: list[Any] = []
+    if old is not None:
+        if all(old.get(key) == record[key] for key in ("trial", "rule", "at_least")) and _agree(old, record):
+            return old
+        if not replace:
+            raise InputError(
+                f"{root}/{FILE}: trial {old.get('trial')} was chosen by {old.get('rule')} already, and now it would be "
+                f"trial {record['trial']} by {rule}. Give --replace; the record keeps both."
+            )
+        replaces = [*old.pop("replaces", []), old]
+    record |= {"selected_at": datetime.now(UTC).isoformat(timespec="seconds"), "replaces": replaces}
+    content = json.dumps(record, indent=2, allow_nan=False).encode() + b"\n"
+    write_whole(local_folder(root) / FILE, lambda file: file.write(content))
+    return record
+
+
+def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
+    trial = int(chosen["trial"])
+    metrics = [c for c in chosen.index if c.startswith(("val_", "objective_")) and not c.endswith("_sd")]
+    return {
+        "trial": trial,
+        "settings": {name[3:]: _json(chosen[name]) for name in chosen.index if name.startswith("hp_")},
+        "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
+        "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
+    }
+
+
+def _agree(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """No number on record has changed; metrics may have been added since."""
+    numbers_then = {name: found for name, found in old.get("validation", {}).items() if found["mean"] is not None}
+    return all(new["validation"].get(name) == found for name, found in numbers_then.items())
+
+
+def _json(cell: Any) -> Any:
+    if pd.isna(cell):
+        return None
+    return cell.item() if isinstance(cell, np.generic) else cell
+
+
+def selection(root: Root) -> dict[str, Any] | None:
+    """What `selection.json` holds, or None where nothing was selected yet.
+
+    Raises:
+        InputError: the file is damaged, or belongs to another study.
+    """
+    content = file_in(root, FILE)
+    if content is None:
+        return None
+    try:
+        record = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{root}/{FILE}: not valid JSON ({error}). Remove it and select anew.") from error
+    if not isinstance(record, Mapping) or not isinstance(record.get("trial"), int):
+        raise InputError(f"{root}/{FILE}: it names no trial. Remove it and select anew.")
+    if record.get("study_id") != (own := study(root).study_id):
+        raise InputError(f"{root}/{FILE}: it belongs to study {record.get('study_id')}, not {own}. Remove it.")
+    return dict(record)
+
+
+def opened_by(trial: int) -> list[int]:
+    """The trials whose test numbers a selection of `trial` opens, in the order in which they are shown.
+
+    >>> opened_by(7), opened_by(0)
+    ([7, 0, -1, -2], [0, -1, -2])
+    """
+    return list(dict.fromkeys([trial, DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL]))
+
+
+def test_accuracy(root: Root) -> pd.DataFrame:
+    """Test accuracies, long (trial, seed, after_task, eval_task, accuracy, n_examples), of the selected trial, the
+    default and the references. The other trials' test numbers stay sealed.
+
+    Raises:
+        InputError: nothing was selected yet.
+    """
+    record = selection(root)
+    if record is None:
+        raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `analysis select` first.")
+    rows = frame(read_table(root, "test"))
+    order = ["trial", "seed", "after_task", "eval_task"]
+    return rows[rows["trial"].isin(opened_by(record["trial"]))].sort_values(order, ignore_index=True)
+
+
+def test_summary(root: Root) -> pd.DataFrame:
+    """Average test accuracy at the end, mean and sd over seeds: columns trial, mean, sd, n_seeds.
+
+    Raises:
+        InputError: nothing was selected yet.
+    """
+    rows = test_accuracy(root)
+    n_tasks = rows["eval_task"].max() + 1 if len(rows) else 0
+    last = rows[rows["after_task"] == n_tasks - 1]
+    per_seed = last.groupby(["trial", "seed"])["accuracy"].mean()
+    groups = per_seed.groupby("trial")
+    summary = pd.DataFrame({"mean": groups.mean(), "sd": groups.std(ddof=1), "n_seeds": groups.size()})
+    return summary.astype({"mean": "Float64", "sd": "Float64"}).reset_index()
+
+
+def test_cell(summary: pd.DataFrame, trial: int) -> str:
+    """One trial's line of `test_summary` as mean ± sd."""
+    rows = summary[summary["trial"] == trial]
+    return mean_sd_of(None if rows.empty else rows.iloc[0], "mean", "sd")
+
+
+# pytest collects functions by this prefix; these are not tests.
+test_accuracy.__test__ = False  # type: ignore[attr-defined]
+test_summary.__test__ = False  # type: ignore[attr-defined]
+test_cell.__test__ = False  # type: ignore[attr-defined]

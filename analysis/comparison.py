@@ -1,0 +1,163 @@
+"""Paired comparisons of trials over their common seeds, and gates for continuous integration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
+from analysis.bootstrap import interval, resampled_means
+from analysis.choice import selection
+from analysis.description import Root, study
+from analysis.formatting import trial_name
+from analysis.frames import load
+from cfsweep.errors import InputError, NoAnswerError, unknown
+from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE_TRIAL
+
+OPPONENTS = {"default": DEFAULT_TRIAL, "naive": NAIVE_TRIAL}
+COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`second - first` in one metric over the seeds both have: mean, 95 % bootstrap interval (None with one seed)."""
+
+    metric: str
+    first: float
+    second: float
+    difference: float
+    interval: tuple[float, float] | None
+    n_seeds: int
+
+
+def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
+    """The trial that stands for a study, and why: the selected one, else the highest average validation accuracy.
+
+    Raises:
+        NoAnswerError: no trial has finished.
+    """
+    record = selection(root)
+    if record is not None:
+        return int(record["trial"]), f"selected by {record['rule']}"
+    found = best(trials(runs))
+    if found is None:
+        raise NoAnswerError(f"{root}: no trial has finished yet.")
+    return int(found["trial"]), "highest average validation accuracy"
+
+
+def gate(
+    root: Root,
+    min_average_accuracy: float | None = None,
+    min_stability: float | None = None,
+    min_plasticity: float | None = None,
+    beats: str | None = None,
+) -> list[str]:
+    """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
+
+    Minima are in [0, 1], for the mean over seeds. `beats` (`default`, `naive`) asks for a higher average accuracy
+    over the same seeds; the line gives the interval. The highest of many validation accuracies is biased upwards, so
+    select a trial before, and set the minimum with a margin.
+
+    Raises:
+        InputError: nothing to check, or an unknown `beats`.
+        NoAnswerError: a check fails; the message lists every failure.
+    """
+    minima = {"average_accuracy": min_average_accuracy, "stability": min_stability, "plasticity": min_plasticity}
+    if beats is None and all(limit is None for limit in minima.values()):
+        raise InputError(
+            "gate: nothing to check. Give --min-average-accuracy, --min-stability, --min-plasticity, --beats."
+        )
+    if beats is not None and beats not in OPPONENTS:
+        raise unknown("gate", "opponent", beats, OPPONENTS)
+    runs = load(root)
+    trial, why = chosen_trial(root, runs)
+    row = row_of(trials(runs), trial)
+    checks = [_minimum(row, name, limit) for name, limit in minima.items() if limit is not None]
+    if beats is not None:
+        checks.append(_beats(runs, trial, beats))
+    who = f"trial {trial_name(trial)} ({why})"
+    failures = [text for passed, text in checks if not passed]
+    if failures:
+        raise NoAnswerError(f"{root}: {who} fails: {'; '.join(failures)}.")
+    return [f"{who}: {text}" for _, text in checks]
+
+
+def _minimum(row: pd.Series | None, name: str, limit: float) -> tuple[bool, str]:
+    found = value(row, f"val_{name}")
+    if found is None:
+        return False, f"{name} has no value"
+    return found >= limit, f"{name} {found:.4f} {'>=' if found >= limit else '<'} {limit:g}"
+
+
+def _beats(runs: pd.DataFrame, trial: int, opponent: str) -> tuple[bool, str]:
+    try:
+        (found,) = compare_runs(runs, OPPONENTS[opponent], runs, trial, ["average_accuracy"])
+    except InputError:
+        return False, f"{opponent} has no finished run over the same seeds"
+    spread = "" if found.interval is None else f", 95% interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
+    verb = "beats" if found.difference > 0 else "does not beat"
+    return found.difference > 0, f"{verb} {opponent} in average_accuracy ({found.difference:+.4f}{spread})"
+
+
+def compare(
+    root: Root, other: Root | None = None, first: int | None = None, second: int | None = None
+) -> list[Difference]:
+    """Paired differences, second minus first, over the seeds that both have.
+
+    Two folders: the chosen trial of each unless given. One folder: `first` against `second`, which default to the
+    library's default settings and the chosen trial.
+
+    Raises:
+        InputError: a trial is not there or not finished, or no seed is common.
+    """
+    runs = load(root)
+    if other is None:
+        return compare_runs(runs, DEFAULT_TRIAL if first is None else first, runs, _or_chosen(root, runs, second))
+    one, two = study(root), study(other)
+    if (one.stream, one.scenario) != (two.stream, two.scenario):
+        raise InputError(
+            f"compare: {root} swept {one.stream} ({one.scenario}), {other} swept {two.stream} ({two.scenario}). Their "
+            "seeds are no pairs; compare studies of one stream."
+        )
+    others = load(other)
+    return compare_runs(runs, _or_chosen(root, runs, first), others, _or_chosen(other, others, second))
+
+
+def _or_chosen(root: Root, runs: pd.DataFrame, trial: int | None) -> int:
+    return chosen_trial(root, runs)[0] if trial is None else trial
+
+
+def compare_runs(
+    first_runs: pd.DataFrame, first: int, second_runs: pd.DataFrame, second: int, metrics: Sequence[str] = COMPARED
+) -> list[Difference]:
+    """`compare` on run tables; metrics without a value on either side are left out."""
+    one, two = _finished(first_runs, first), _finished(second_runs, second)
+    seeds = sorted(set(one["seed"]) & set(two["seed"]))
+    if not seeds:
+        raise InputError(f"compare: trials {first} and {second} share no seed. Sweep both with the same --seeds.")
+    columns = [column_of(m, list(first_runs.columns)) for m in metrics]
+    pair = [by_seed(rows[rows["seed"].isin(seeds)], [t], columns)[0] for rows, t in ((one, first), (two, second))]
+    differences = pair[1] - pair[0]
+    means = resampled_means(differences[None])[:, 0]
+    return [
+        Difference(
+            metric,
+            float(pair[0][:, i].mean()),
+            float(pair[1][:, i].mean()),
+            float(differences[:, i].mean()),
+            interval(means[:, i]) if len(seeds) > 1 else None,
+            len(seeds),
+        )
+        for i, metric in enumerate(metrics)
+        if not np.isnan(differences[:, i]).any()
+    ]
+
+
+def _finished(runs: pd.DataFrame, trial: int) -> pd.DataFrame:
+    rows = runs[(runs["trial"] == trial) & (runs["state"] == "done")]
+    if rows.empty:
+        raise InputError(f"compare: trial {trial_name(trial)} has no finished run. `analysis table --all` lists them.")
+    return rows

@@ -1,0 +1,133 @@
+"""Numbers and settings as short text, and the escapes of each output format."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from analysis.aggregate import NAMES, value
+from analysis.description import Setting
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "–": "--",
+}  # fmt: skip
+
+
+def plain(value: Any, missing: str = "–", digits: int = 4) -> str:
+    """One value in `digits` significant digits at most.
+
+    >>> plain(1000000.0), plain(0.30000000004), plain(64), plain("sgd"), plain(None)
+    ('1e+06', '0.3', '64', 'sgd', '–')
+    """
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return missing
+    # Rounded first: 1039.6 in three digits is then 1040, where the exponent form of `.3g` would say 1.04e+03.
+    return f"{float(f'{value:.{digits}g}'):g}" if isinstance(value, float) else str(value)
+
+
+def mean_sd(mean: float | None, sd: float | None = None, digits: int = 3) -> str:
+    """Mean and standard deviation, or the mean alone where there was one seed.
+
+    >>> mean_sd(0.9123, 0.0104), mean_sd(0.9123), mean_sd(None), mean_sd(123456.0)
+    ('0.912 ± 0.010', '0.912', '–', '1.235e+05')
+    """
+    if mean is None:
+        return "–"
+    if abs(mean) >= 10:
+        return f"{mean:.4g}" + ("" if sd is None else f" ± {sd:.2g}")
+    return f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}")
+
+
+def mean_sd_of(row: pd.Series | None, mean: str, sd: str = "") -> str:
+    """`mean_sd` of the column `mean` of a row; its deviation is in the column `sd`, by default `mean` with `_sd`.
+
+    >>> mean_sd_of(pd.Series({"val_stability": 0.8, "val_stability_sd": 0.014}), "val_stability"), mean_sd_of(None, "x")
+    ('0.800 ± 0.014', '–')
+    """
+    return mean_sd(value(row, mean), value(row, sd or f"{mean}_sd"))
+
+
+def trial_name(trial: int) -> str:
+    """How a trial is called in every output.
+
+    >>> trial_name(7), trial_name(0), trial_name(-1)
+    ('7', '0 (default)', 'naive')
+    """
+    name = NAMES.get(trial)
+    return name if name and trial < 0 else f"{trial} ({name})" if name else str(trial)
+
+
+def settings_text(row: pd.Series, settings: Iterable[Setting], separator: str = ", ") -> str:
+    """`name=value` of the given settings of a trial; a reference has none."""
+    if int(row["trial"]) < 0:
+        return "(reference)"
+    return separator.join(f"{s.name}={plain(row.get(s.column))}" for s in settings)
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """`text` without line breaks, cut to `limit` characters.
+
+    >>> one_line("a\\n  b"), one_line("abcdef", limit=4)
+    ('a b', 'abc…')
+    """
+    return shortened(" ".join(text.split()), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, cut to `limit` characters, the last of which is then an ellipsis.
+
+    >>> shortened("abcd", 4), shortened("abcde", 4)
+    ('abcd', 'abc…')
+    """
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def for_html(text: Any) -> str:
+    """`text` for HTML content and attribute values.
+
+    >>> for_html('<b>"')
+    '&lt;b&gt;&quot;'
+    """
+    return html.escape(str(text), quote=True)
+
+
+def for_plotly(text: Any) -> str:
+    """`text` for plotly, which draws a small HTML of its own: it knows `&lt;` but not `&quot;`.
+
+    >>> for_plotly('<b>"')
+    '&lt;b&gt;"'
+    """
+    return html.escape(str(text), quote=False)
+
+
+def for_markdown(text: Any) -> str:
+    """`text` for a cell of a Markdown table: nothing in it is markup.
+
+    >>> for_markdown("a|b_<i>")
+    'a\\\\|b\\\\_\\\\<i\\\\>'
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", one_line(str(text)))
+
+
+def for_latex(text: Any) -> str:
+    """`text` for LaTeX.
+
+    >>> print(for_latex("50%_a"))
+    50\\%\\_a
+    """
+    return "".join(_LATEX.get(letter, letter) for letter in one_line(str(text)))
+
+
+def for_csv(text: str) -> str:
+    """`text` for a CSV cell that a spreadsheet opens: it must not run as a formula.
+
+    >>> for_csv("=1+1"), for_csv("plain")
+    ("'=1+1", 'plain')
+    """
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,0 +1,172 @@
+"""The report's interactive figures of the front and of the accuracy matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from analysis.aggregate import column_of
+from analysis.description import Setting
+from analysis.formatting import for_plotly, shortened
+from analysis.frames import numbers
+from analysis.fronts import Front
+from analysis.reporting import palette
+from analysis.reporting.contours import contours
+from analysis.reporting.figure_style import hover, styled
+from analysis.reporting.plane import Box, X, Y, box_of, marks
+
+_SYMBOLS = {
+    "naive": ("x", palette.NAIVE, 13),
+    "joint": ("diamond", palette.JOINT, 13),
+    "default": ("square", palette.DEFAULT, 12),
+    "chosen": ("circle-open", palette.CHOSEN, 18),
+}
+
+
+def front_figure(found: Front, settings: Sequence[Setting], n_tasks: int, chosen: int | None = None) -> go.Figure:
+    """Stability against plasticity: every ranked trial, the front, references, default, lines of equal accuracy."""
+    figure = go.Figure()
+    box = box_of(found)
+    _contours(figure, n_tasks, box)
+    rest = found.table[~found.table["on_front"].astype(bool)]
+    _trials(figure, rest, "other trials", {"size": 7, "color": palette.OTHERS, "opacity": 0.8}, found, settings)
+    members = found.members
+    style = {"size": 10, "color": palette.FRONT, "line": {"color": "white", "width": 1}}
+    if len(found.objectives) == 2:
+        x, y = numbers(members[X]), numbers(members[Y])
+        line = {"color": palette.FRONT, "width": 2, "shape": "vh"}
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False, name="front line")
+    else:
+        third = numbers(members[column_of(found.objectives[2], list(members.columns))])
+        bar = {"title": {"text": found.objectives[2], "side": "right"}, "thickness": 12}
+        style |= {"color": third, "colorscale": "Viridis", "colorbar": bar, "showscale": True}
+    _trials(figure, members, "front", style, found, settings)
+    _marks(figure, found, settings, chosen)
+    styled(figure, 520)
+    figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, margin={"t": 64})
+    figure.update_xaxes(title="stability (accuracy on the old tasks at the end)", range=box[:2])
+    figure.update_yaxes(title="plasticity (accuracy on each task just learned)", range=box[2:])
+    return figure
+
+
+def _contours(figure: go.Figure, n_tasks: int, box: Box) -> None:
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for level, start, end in contours(n_tasks, box):
+        xs += [start[0], end[0], None]
+        ys += [start[1], end[1], None]
+        text = {"text": f"c = {level:g}", "showarrow": False, "font": {"size": 10, "color": "#66717c"}}
+        figure.add_annotation(x=start[0], y=start[1], xanchor="left", yanchor="top", xshift=2, **text)
+    line = {"color": palette.CONTOUR, "width": 1, "dash": "dash"}
+    figure.add_scatter(
+        x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name="equal average accuracy c (see below)"
+    )
+
+
+def _trials(
+    figure: go.Figure,
+    rows: pd.DataFrame,
+    name: str,
+    style: dict[str, object],
+    found: Front,
+    settings: Sequence[Setting],
+) -> None:
+    figure.add_scatter(
+        x=numbers(rows[X]),
+        y=numbers(rows[Y]),
+        mode="markers",
+        name=f"{name} ({len(rows)})",
+        marker=style,
+        hovertext=[hover(row, found.objectives, settings) for _, row in rows.iterrows()],
+        hoverinfo="text",
+        meta="trials",
+    )
+
+
+def _marks(figure: go.Figure, found: Front, settings: Sequence[Setting], chosen: int | None) -> None:
+    for mark in marks(found, chosen):
+        symbol, colour, size = _SYMBOLS[mark.name]
+        is_ring = mark.name == "chosen"
+        line = {"color": colour if is_ring else "white", "width": 2 if is_ring else 1}
+        figure.add_scatter(
+            x=[mark.x],
+            y=[mark.y],
+            mode="markers+text",
+            name=mark.name,
+            text=[mark.name],
+            textposition="bottom center" if mark.name in ("chosen", "default") else "top right",
+            marker={"symbol": symbol, "size": size, "color": colour, "line": line},
+            hovertext=[hover(mark.row, found.objectives, settings)],
+            hoverinfo="text",
+        )
+
+
+def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Sequence[str]) -> go.Figure:
+    """Accuracy matrices (T+1, T) side by side on one colour scale from 0 to 1, the numbers written in the cells."""
+    figure = go.Figure()
+    gap = 0.04
+    width = (1 - gap * (len(matrices) - 1)) / len(matrices)
+    for place, (title, matrix) in enumerate(matrices):
+        columns = [for_plotly(name) for name in _task_names(tasks, matrix.shape[1])]
+        left = place * (width + gap)
+        _heatmap(figure, matrix, columns, place)
+        _matrix_axes(figure, columns, place, (left, left + width))
+        figure.add_annotation(
+            text=for_plotly(title), x=left, xref="paper", xanchor="left", y=1.0, yref="paper",
+            yanchor="bottom", showarrow=False, yshift=6, font={"size": 14},
+        )  # fmt: skip
+    styled(figure, 150 + 44 * (matrices[0][1].shape[1] + 1))
+    figure.update_xaxes(showgrid=False, showline=False)
+    figure.update_yaxes(showgrid=False, showline=False)
+    return figure
+
+
+def _heatmap(figure: go.Figure, matrix: NDArray[np.float64], columns: Sequence[str], place: int) -> None:
+    n_tasks = len(columns)
+    text = [["" if np.isnan(a) else f"{a:.2f}" for a in row] for row in matrix]
+    figure.add_heatmap(
+        z=[[None if np.isnan(a) else float(a) for a in row] for row in matrix],
+        x=list(range(n_tasks)),
+        y=list(range(n_tasks + 1)),
+        text=text,
+        texttemplate="%{text}" if n_tasks <= 12 else None,
+        hovertext=[[f"{_after(t, columns)}, on {c}: {a or 'missing'}" for c, a in zip(columns, row, strict=True)]
+                   for t, row in enumerate(text)],
+        hoverinfo="text",
+        zmin=0, zmax=1, colorscale="Cividis", showscale=place == 0, xgap=2, ygap=2,
+        colorbar={"title": {"text": "accuracy", "side": "right"}, "thickness": 12},
+        xaxis=f"x{_suffix(place)}", yaxis=f"y{_suffix(place)}",
+    )  # fmt: skip
+
+
+def _matrix_axes(figure: go.Figure, columns: Sequence[str], place: int, domain: tuple[float, float]) -> None:
+    suffix, n_tasks = _suffix(place), len(columns)
+    figure.layout[f"xaxis{suffix}"] = {
+        "domain": list(domain), "anchor": f"y{suffix}",
+        "title": {"text": "evaluated on task", "standoff": 12}, "automargin": True,
+        "tickvals": list(range(n_tasks)), "ticktext": columns,
+    }  # fmt: skip
+    figure.layout[f"yaxis{suffix}"] = {
+        "anchor": f"x{suffix}", "autorange": "reversed", "automargin": True,
+        "showticklabels": place == 0, "tickvals": list(range(n_tasks + 1)),
+        "ticktext": [_after(t, columns) for t in range(n_tasks + 1)],
+    }  # fmt: skip
+
+
+def _suffix(place: int) -> str:
+    """What plotly appends to the names of the axes of the plot at `place`: nothing, 2, 3, ..."""
+    return "" if place == 0 else str(place + 1)
+
+
+def _task_names(tasks: Sequence[str], n_tasks: int) -> list[str]:
+    """Names short enough for an axis; a number where the study gives none."""
+    named = [tasks[i] if i < len(tasks) else str(i) for i in range(n_tasks)]
+    return [shortened(name, 18) for name in named]
+
+
+def _after(row: int, columns: Sequence[str]) -> str:
+    return "untrained" if row == 0 else f"after {columns[row - 1]}"

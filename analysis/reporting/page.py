@@ -1,0 +1,52 @@
+"""`report.html`: everything about a study on one page that works offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.description import Root
+from analysis.files import local_folder, write_whole
+from analysis.reporting import html, sections
+from analysis.reporting.glossary import glossary
+
+
+def report(root: Root, out: Path | None = None) -> Path:
+    """Writes the report of the study in `root` to `out` (`root/report.html`) and returns its path.
+
+    The study may be unfinished, or have no finished trial yet: the page says so.
+
+    Raises:
+        InputError: `root` holds no study; it is remote and `out` is not given.
+    """
+    target = out if out is not None else local_folder(root) / "report.html"
+    text = render(root).encode()
+    return write_whole(target, lambda file: file.write(text))
+
+
+def render(root: Root) -> str:
+    """The report as one HTML document."""
+    content = sections.content_of(root)
+    body = [
+        sections.headline(content),
+        sections.front_section(content),
+        sections.choice_section(content),
+        sections.matrix_section(content),
+        sections.parallel_section(content),
+        sections.importance_section(content),
+        sections.progress_section(content),
+        sections.curves_section(content),
+        sections.table_section(content),
+        sections.failed_section(content),
+        "</main>",
+        glossary(content.about, content.found),
+    ]
+    title = f"Sweep of {content.about.where or content.about.study_id}"
+    return html.document(title, _subtitle(content), [part for part in body if part])
+
+
+def _subtitle(content: sections.Content) -> str:
+    about = content.about
+    n_trials = int((content.trials["trial"] >= 0).sum())
+    planned = f" of {about.trials} planned" if about.trials else ""
+    seeds = f", {about.seeds} seed(s) each" if about.seeds else ""
+    return f"Study {about.study_id}: {n_trials}{planned} trials{seeds}. Every accuracy is on validation data."

@@ -1,0 +1,60 @@
+"""The plane of stability and plasticity, as the figure and the still picture of the front both draw it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.aggregate import row_of, value
+from analysis.frames import numbers
+from analysis.fronts import Front
+from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+
+X, Y = "val_stability", "val_plasticity"
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A row that stands out from the trials: what it is called, and where it lies, in [0, 1] each."""
+
+    name: str
+    row: pd.Series
+    x: float
+    y: float
+
+
+def marks(found: Front, chosen: int | None = None) -> list[Mark]:
+    """`naive`, `joint`, `default` and the trial `chosen`, as far as they have finished."""
+    rows = (
+        ("naive", found.references, NAIVE_TRIAL),
+        ("joint", found.references, JOINT_TRIAL),
+        ("default", found.table, DEFAULT_TRIAL),
+        ("chosen", found.table, chosen),
+    )
+    made = []
+    for name, table, trial in rows:
+        row = row_of(table, trial) if trial is not None and len(table) else None
+        x, y = value(row, X), value(row, Y)
+        if row is not None and x is not None and y is not None:
+            made.append(Mark(name, row, x, y))
+    return made
+
+
+def box_of(found: Front) -> Box:
+    """The part of the plane with all ranked trials and references, and a margin: x low, x high, y low, y high."""
+    tables = [table for table in (found.table, found.references) if len(table)]
+    x_range, y_range = (padded([v for t in tables for v in numbers(t[axis]) if v == v]) for axis in (X, Y))
+    return *x_range, *y_range
+
+
+def padded(values: list[float], share: float = 0.08, least: float = 0.02) -> tuple[float, float]:
+    """The range of `values`, widened by `share` of itself and at least by `least` on either side.
+
+    >>> padded([0.5, 0.5])
+    (0.48, 0.52)
+    """
+    low, high = min(values), max(values)
+    margin = max((high - low) * share, least)
+    return low - margin, high + margin

@@ -1,0 +1,247 @@
+"""The sections of the report, each as HTML, and empty where the study has nothing to show in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.aggregate import best, column_of, finished, row_of, trials, value
+from analysis.choice import opened_by, selection, test_cell, test_summary
+from analysis.description import Root, Setting, Study, shown_settings, study
+from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
+from analysis.frames import curves, frame, load, matrix_of
+from analysis.fronts import Front, front
+from analysis.reporting import html
+from analysis.reporting.contours import MEANING
+from analysis.reporting.figures import front_figure, matrix_figure
+from analysis.reporting.importance import importance
+from analysis.reporting.progress_figures import curves_figure, progress_figure
+from analysis.reporting.setting_figures import importance_figure, parallel_figure
+from analysis.reporting.tables import listed, table_cells
+from cfsweep.results.reader import read_table
+from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+
+AVERAGE = "val_average_accuracy"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the sections are about.
+
+    `trials` is `analysis.trials` of the study in `root`, `found` its front. `chosen` is the selected trial, or, where
+    none is (`selected` is false), the one with the highest average validation accuracy; None before any has finished.
+    """
+
+    root: Root
+    about: Study
+    trials: pd.DataFrame
+    found: Front
+    settings: tuple[Setting, ...]
+    chosen: int | None
+    selected: bool
+
+    @property
+    def objective(self) -> str:
+        """What a trial is measured by where one number must do: `mixed` if the sweep maximised it."""
+        mixed = self.about.objectives == ("mixed",) and "objective_mixed" in self.trials.columns
+        known = mixed and finished(self.trials)["objective_mixed"].notna().any()
+        return "mixed" if known else "average_accuracy"
+
+
+def content_of(root: Root) -> Content:
+    """The content of the report of the study in `root`.
+
+    Raises:
+        InputError: `root` holds no study.
+    """
+    about, runs = study(root), load(root)
+    all_trials = trials(runs)
+    record = selection(root)
+    row = best(all_trials) if record is None else record
+    return Content(
+        root=root,
+        about=about,
+        trials=all_trials,
+        found=front(all_trials, about.front_objectives, runs),
+        settings=shown_settings(about, all_trials),
+        chosen=None if row is None else int(row["trial"]),
+        selected=record is not None,
+    )
+
+
+def headline(content: Content) -> str:
+    """Average accuracies and counts of trials, as cards."""
+    naive, joint, default = (row_of(content.trials, trial) for trial in (NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL))
+    top = best(content.trials)
+    gap = recovered(value(naive, AVERAGE), value(joint, AVERAGE), value(top, AVERAGE))
+    cards = [
+        (mean_sd_of(naive, AVERAGE), "naive (no remedy)"),
+        (mean_sd_of(default, AVERAGE), "default settings (trial 0)"),
+        (mean_sd_of(top, AVERAGE), "best" if top is None else f"best, trial {trial_name(int(top['trial']))}"),
+        (mean_sd_of(joint, AVERAGE), "joint (all data so far)"),
+        ("–" if gap is None else f"{gap:.0%}", "of the gap naive–joint recovered by the best"),
+        _counts(content.trials),
+    ]
+    lead = '<p class="muted">Average accuracy over all tasks at the end (mean ± sd over seeds):</p>'
+    return lead + html.cards(cards)
+
+
+def _counts(all_trials: pd.DataFrame) -> tuple[str, str]:
+    """How many trials are in which state, and what the numbers are."""
+    states = all_trials.loc[all_trials["trial"] >= 0, "state"].tolist()
+    shown = ["done", "stopped", "failed", *(["incomplete"] if "incomplete" in states else [])]
+    return " / ".join(str(states.count(state)) for state in shown), f"trials {' / '.join(shown)}"
+
+
+def recovered(naive: float | None, joint: float | None, best_value: float | None) -> float | None:
+    """The share of the gap between naive and joint that the best trial closes; None without a gap.
+
+    >>> round(recovered(0.8, 0.9, 0.88), 12), recovered(0.9, 0.9, 0.9)
+    (0.8, None)
+    """
+    if naive is None or joint is None or best_value is None or joint <= naive:
+        return None
+    return (best_value - naive) / (joint - naive)
+
+
+def front_section(content: Content) -> str:
+    """The front: its size and hypervolume, what to beware of, the figure."""
+    found, n_tasks = content.found, len(content.about.tasks)
+    notes = [html.note(text) for text in found.notes]
+    if not len(found.table):
+        return html.section("front", "Stability and plasticity", *notes)
+    figure = html.chart(front_figure(found, content.settings, n_tasks, content.chosen), "front-figure")
+    lines = html.paragraph(MEANING) if n_tasks > 1 else ""
+    text = html.paragraph(_front_text(found))
+    return html.section("front", "Stability and plasticity", text, *notes, figure, lines)
+
+
+def _front_text(found: Front) -> str:
+    volume = f"Hypervolume {plain(found.hypervolume)}"
+    if found.hypervolume_interval:
+        low, high = found.hypervolume_interval
+        volume += f" (95% interval from resampled seeds: {low:.3f} to {high:.3f})"
+    point = ", ".join(f"{name} {p:g}" for name, p in zip(found.objectives, found.reference_point, strict=True))
+    text = (
+        f"{len(found.members)} of {len(found.table)} trials are on the front: no other trial is as good in "
+        f"{' and '.join(found.objectives)} and better in one of them. {volume}, above the reference point ({point})."
+    )
+    if len(found.objectives) == 3:
+        text += f" The figure is a projection; colour is {found.objectives[2]}, less is better."
+    return text
+
+
+def choice_section(content: Content) -> str:
+    """The chosen trial: its settings and, once it is selected, its test accuracy beside that of the references."""
+    row = row_of(content.trials, content.chosen) if content.chosen is not None else None
+    if row is None:
+        return ""
+    text = f"Trial {trial_name(int(row['trial']))}: {settings_text(row, content.settings)}."
+    if not content.selected:
+        how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected."
+        return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how))
+    tests = test_summary(content.root)
+    rows = [
+        [trial_name(trial), mean_sd_of(row_of(content.trials, trial), AVERAGE), test_cell(tests, trial)]
+        for trial in opened_by(int(row["trial"]))
+    ]
+    head = ["trial", "validation, average accuracy", "test, average accuracy"]
+    how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
+    return html.section("choice", "The chosen trial", html.paragraph(f"{text} {how}"), html.table(head, rows))
+
+
+def matrix_section(content: Content) -> str:
+    """The accuracy matrices of the chosen trial and of `naive`."""
+    rows = frame(read_table(content.root, "accuracy"))
+    matrices: list[tuple[str, NDArray[np.float64]]] = []
+    for trial, title in ((content.chosen, f"trial {content.chosen}"), (NAIVE_TRIAL, "naive")):
+        if trial is not None and (rows["trial"] == trial).any():
+            matrices.append((title, matrix_of(rows, trial)))
+    if not matrices:
+        return ""
+    text = (
+        "Row by row: the accuracy on every task after each task was learned, mean over seeds. Going down a column "
+        "below the diagonal shows a task being kept or forgotten; above it, a task not yet seen."
+    )
+    figure = html.chart(matrix_figure(matrices, content.about.tasks), "matrix-figure")
+    return html.section("matrix", "Accuracy matrix", html.paragraph(text), figure)
+
+
+def parallel_section(content: Content) -> str:
+    """The settings of every finished trial beside its results."""
+    if not len(finished(content.trials)) or not content.settings:
+        return ""
+    text = (
+        "Every line is a finished trial, darker is better; settings on a log scale have it here too, zeros at the "
+        "foot below a gap. Click a group below to hide it."
+    )
+    figure = parallel_figure(content.trials, content.settings, _known_objectives(content))
+    chart = html.chart(figure, "parallel-figure")
+    return html.section("parallel", "Settings and results", html.paragraph(text), chart)
+
+
+def _known_objectives(content: Content) -> list[str]:
+    """The objectives with a value in at least one finished trial."""
+    done = finished(content.trials)
+    names = dict.fromkeys((*content.about.front_objectives, content.objective))
+    return [name for name in names if done[column_of(name, list(done.columns))].notna().any()]
+
+
+def importance_section(content: Content) -> str:
+    """Which settings mattered, or why that cannot be said."""
+    if not len(finished(content.trials)) or not content.settings:
+        return ""
+    found = importance(content.trials, content.settings, content.objective)
+    nothing = all(drop is None for drop in found.values.values())
+    parts = [html.note(found.note) if nothing or (found.r2 or 0) <= 0 else html.paragraph(found.note)]
+    constant = [name for name, drop in found.values.items() if drop is None]
+    if not nothing:
+        parts.append(html.chart(importance_figure(found), "importance-figure"))
+    if not nothing and constant:
+        parts.append(html.paragraph(f"Without a number, since they do not vary: {', '.join(constant)}."))
+    heading = f"Which settings mattered for {content.objective.replace('_', ' ')}"
+    return html.section("importance", heading, *parts)
+
+
+def progress_section(content: Content) -> str:
+    """The objective of the trials in their order."""
+    if not len(finished(content.trials)):
+        return ""
+    figure = progress_figure(content.trials, content.settings, content.objective)
+    return html.section("progress", "Objective over trials", html.chart(figure, "progress-figure"))
+
+
+def curves_section(content: Content) -> str:
+    """The accuracy of the chosen trial during its training, where it was recorded."""
+    if not len(finished(content.trials)) or content.chosen is None:
+        return ""
+    figure = curves_figure(curves(content.root), content.chosen, content.about.tasks)
+    if figure is None:
+        return ""
+    heading = f"Accuracy during training, trial {content.chosen}"
+    return html.section("curves", heading, html.chart(figure, "curves-figure"))
+
+
+def table_section(content: Content) -> str:
+    """The trials on the front as a table."""
+    rows = listed(content.found)
+    if not len(rows):
+        return ""
+    head, cells = table_cells(content.found, rows, content.settings)
+    text = "Highest average accuracy first; then the default, if it is not on the front, and the references."
+    return html.section("table", "Trials on the front", html.paragraph(text), html.table(head, cells))
+
+
+def failed_section(content: Content) -> str:
+    """The trials that ended by an error, and why."""
+    failed = content.trials[content.trials["state"] == "failed"]
+    if failed.empty:
+        return ""
+    rows = []
+    for _, row in failed.iterrows():
+        reason = row["failure"] if not pd.isna(row["failure"]) else "no reason recorded"
+        rows.append([trial_name(int(row["trial"])), one_line(str(reason)), settings_text(row, content.settings)])
+    return html.section("failed", "Failed trials", html.table(["trial", "reason", "settings"], rows))

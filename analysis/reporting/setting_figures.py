@@ -1,0 +1,170 @@
+"""The report's interactive figures of the settings: beside the results of their trials, and by importance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from analysis.aggregate import column_of, finished
+from analysis.description import Setting
+from analysis.formatting import for_plotly, plain, shortened
+from analysis.frames import numbers
+from analysis.reporting import palette
+from analysis.reporting.figure_style import hover, styled
+from analysis.reporting.importance import Importance
+
+Floats = NDArray[np.float64]
+_LONGEST = 22  # letters of a name or value beside an axis
+# The trials by average accuracy, best first: each group's end as a share of all, and its name.
+_GROUPS = ((0.10, "best tenth"), (0.25, "next, to a quarter"), (0.50, "next, to a half"), (1.0, "lower half"))
+
+
+class Axis(NamedTuple):
+    """An upright axis from 0 to 1: where each value lies on it, NaN where it is missing, and the ticks."""
+
+    places: Floats
+    ticks: list[float]
+    tick_texts: list[str]
+
+
+def axis_of(column: pd.Series, setting: Setting | None) -> Axis:
+    """The axis for the values of `column`, which are of `setting`, or results where that is None.
+
+    A log axis has its zeros at the foot, below a gap and marked 0. A choice has one place per value.
+
+    >>> axis_of(pd.Series([0.0, 1.0, 100.0], dtype="Float64"), Setting("a", log=True)).places.round(2).tolist()
+    [0.0, 0.15, 1.0]
+    """
+    if setting is not None and setting.kind == "choice":
+        return _choice_axis(column)
+    if setting is not None and setting.log:
+        return _log_axis(numbers(column))
+    return _linear_axis(numbers(column))
+
+
+def _choice_axis(column: pd.Series) -> Axis:
+    names = sorted(column.dropna().unique().tolist())
+    ticks = [0.5] if len(names) == 1 else np.linspace(0, 1, len(names)).tolist()
+    at = dict(zip(names, ticks, strict=True))
+    places = [at.get(cell, np.nan) if isinstance(cell, str) else np.nan for cell in column]
+    return Axis(np.array(places), ticks, names)
+
+
+def _linear_axis(values: Floats) -> Axis:
+    known = values[~np.isnan(values)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    if low == high:
+        return Axis(np.where(np.isnan(values), np.nan, 0.5), [0.5], [plain(low)])
+    ticks = np.linspace(low, high, 5)
+    tick_texts = [plain(float(tick), digits=3) for tick in ticks]
+    return Axis((values - low) / (high - low), ((ticks - low) / (high - low)).tolist(), tick_texts)
+
+
+def _log_axis(values: Floats) -> Axis:
+    positive = values[values > 0]
+    if not len(positive):
+        return Axis(np.where(np.isnan(values), np.nan, 0.0), [0.0], ["0"])
+    foot = 0.15 if (values == 0).any() else 0.0
+    low, high = np.log10(positive.min()), np.log10(positive.max())
+    width = (high - low) or 1.0
+    logs = np.log10(np.where(values > 0, values, 1.0))
+    places = np.where(values > 0, foot + (1 - foot) * (logs - low) / width, 0.0)
+    places = np.where(np.isnan(values), np.nan, places)
+    # Ticks at powers of ten, and at either end where no power of ten lies near.
+    decades = list(range(int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9)) + 1))
+    decades = decades[:: max(1, len(decades) // 6)]
+    ticks = [foot + (1 - foot) * (d - low) / width for d in decades]
+    tick_texts = [f"{10.0**d:g}" for d in decades]
+    for end, level in ((foot, low), (1.0, high)):
+        if all(abs(end - tick) > 0.06 for tick in ticks):
+            ticks.append(end)
+            tick_texts.append(plain(float(10**level), digits=3))
+    return Axis(places, [0.0, *ticks], ["0", *tick_texts]) if foot else Axis(places, ticks, tick_texts)
+
+
+def parallel_figure(trials: pd.DataFrame, settings: Sequence[Setting], objectives: Sequence[str]) -> go.Figure:
+    """Parallel coordinates: one line per finished trial over its settings and results, grouped by average accuracy.
+
+    Drawn as plain lines: plotly's own parallel coordinates need WebGL, which not every browser or printer has.
+    """
+    done = finished(trials)
+    accuracy = numbers(done[column_of("average_accuracy", list(done.columns))])
+    done = done.iloc[np.argsort(-accuracy, kind="stable")].reset_index(drop=True)
+    results = dict.fromkeys([*objectives, "average_accuracy"])
+    names = [s.name for s in settings] + [name.replace("_", " ") for name in results]
+    axes = [axis_of(done[setting.column], setting) for setting in settings]
+    axes += [axis_of(done[column_of(name, list(done.columns))], None) for name in results]
+    places = np.column_stack([axis.places for axis in axes])
+    figure = go.Figure()
+    _ticks(figure, axes)
+    for rank, (members, name) in reversed(list(enumerate(_groups(len(done))))):
+        texts = [hover(done.iloc[i], objectives, settings) for i in members]
+        _lines(figure, places[list(members)], texts, f"{name} ({len(members)})", palette.GROUPS[rank], 4 - rank)
+    styled(figure, 440)
+    heads = [f"<b>{for_plotly(shortened(name, 120 // len(names)))}</b>" for name in names]
+    ticks = {"tickvals": list(range(len(names))), "ticktext": heads}
+    figure.update_xaxes(side="top", showgrid=False, showline=False, range=[-0.35, len(names) - 0.65], **ticks)
+    figure.update_yaxes(visible=False, range=[-0.05, 1.05])
+    legend = {"orientation": "h", "y": -0.02, "yanchor": "top", "traceorder": "reversed"}
+    figure.update_layout(legend=legend, margin={"l": 24, "r": 40, "t": 56, "b": 40}, hovermode="closest")
+    return figure
+
+
+def _groups(n_trials: int) -> list[tuple[range, str]]:
+    """The places of each group among `n_trials`, best first, and its name; a group may be empty."""
+    ends = [int(np.ceil(share * n_trials)) for share, _ in _GROUPS]
+    return [(range(start, end), name) for start, end, (_, name) in zip([0, *ends[:-1]], ends, _GROUPS, strict=True)]
+
+
+def _ticks(figure: go.Figure, axes: Sequence[Axis]) -> None:
+    # Set all at once: plotly copies those that are there already with every one that is added.
+    figure.layout.shapes = [
+        {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": {"color": "#8a949e", "width": 1}, "layer": "below"}
+        for x in range(len(axes))
+    ]
+    figure.layout.annotations = [
+        {
+            "x": x, "y": y, "text": for_plotly(shortened(text, _LONGEST)), "showarrow": False, "xanchor": "left",
+            "xshift": 4, "font": {"size": 10, "color": "#4a5560"}, "bgcolor": "rgba(255,255,255,0.75)", "borderpad": 0,
+        }
+        for x, axis in enumerate(axes)
+        for y, text in zip(axis.ticks, axis.tick_texts, strict=True)
+    ]  # fmt: skip
+
+
+def _lines(figure: go.Figure, places: Floats, texts: Sequence[str], name: str, colour: str, weight: int) -> None:
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    shown: list[str | None] = []
+    for row, text in zip(places, texts, strict=True):
+        xs += [*range(len(row)), None]
+        ys += [*(None if np.isnan(y) else float(y) for y in row), None]
+        shown += [text] * len(row) + [None]
+    figure.add_scatter(
+        x=xs, y=ys, mode="lines+markers", name=name, line={"color": colour, "width": 0.6 + 0.4 * weight},
+        marker={"size": 3, "color": colour}, hovertext=shown, hoverinfo="text", opacity=0.85,
+    )  # fmt: skip
+
+
+def importance_figure(found: Importance) -> go.Figure:
+    """Bars of the drop in held-out R² when a setting is shuffled, largest on top."""
+    bars = sorted(((n, v) for n, v in found.values.items() if v is not None), key=lambda item: item[1][0])
+    figure = go.Figure()
+    figure.add_bar(
+        y=[for_plotly(shortened(name, _LONGEST)) for name, _ in bars],
+        x=[drop for _, (drop, _) in bars],
+        error_x={"array": [sd for _, (_, sd) in bars], "color": "#66717c", "thickness": 1},
+        orientation="h",
+        marker={"color": palette.FRONT},
+        hovertext=[f"{for_plotly(name)}: {drop:.3f} ± {sd:.3f}" for name, (drop, sd) in bars],
+        hoverinfo="text",
+    )
+    styled(figure, 140 + 30 * len(bars))
+    figure.update_xaxes(title="drop in held-out R² when shuffled (mean ± sd over folds)")
+    figure.update_yaxes(automargin=True, showgrid=False)
+    return figure

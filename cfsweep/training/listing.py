@@ -1,0 +1,46 @@
+"""What there is to choose from, built in and installed, with a line about each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from cfsweep.errors import InputError
+from cfsweep.training import ingredients, networks, streams, targets
+from cfsweep.training.plugins import Group, current_folder_importable, imported, installed
+
+Lines = list[tuple[str, str]]
+
+
+def listed(group: str) -> Lines:
+    """(name, one line) of each of `group`: what is built in, then what installed packages bring.
+
+    An entry point that cannot be imported is listed with the reason; it stands in nobody's way.
+    """
+    known = cast(Group, group)
+    built_in: dict[Group, Callable[[], Lines]] = {
+        "ingredients": lambda: [(name, _about(kind)) for name, kind in ingredients.registry.items()],
+        "streams": lambda: [(name, entry.doc) for name, entry in streams.registry.items()],
+        "networks": lambda: [(name, entry.doc) for name, entry in networks.registry.items()],
+        "targets": lambda: [(name, kind.summary) for name, kind in targets.registry.items()],
+    }
+    entry_points = [(name, _of_entry_point(known, name, path)) for name, path in installed(known).items()]
+    return [*built_in[known](), *entry_points]
+
+
+def _of_entry_point(group: Group, name: str, path: str) -> str:
+    try:
+        if group == "ingredients":
+            return _about(ingredients.ingredient_class(name))
+        with current_folder_importable():
+            return f"{_first_line(imported(path, f'{group} `{name}`'))} ({path})"
+    except InputError as error:
+        return f"cannot be used: {error}"
+
+
+def _about(kind: type[ingredients.Ingredient]) -> str:
+    return f"{kind.summary}; {', '.join(hyper.name for hyper in kind.hypers)}"
+
+
+def _first_line(thing: object) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]

@@ -1,0 +1,41 @@
+"""What the figures of the front and of the accuracy matrices show, before a browser draws them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import analysis
+from analysis.aggregate import finished
+from analysis.description import study
+from analysis.reporting.figures import front_figure, matrix_figure
+
+
+def test_the_front_figure_has_every_trial_once(sweep: Path) -> None:
+    runs = analysis.load(sweep)
+    table = analysis.trials(runs)
+    figure = front_figure(analysis.front(table, runs=runs), study(sweep).searched, 5, chosen=46)
+    marked = [trace for trace in figure.data if trace.meta == "trials"]
+    assert sum(len(trace.x) for trace in marked) == len(finished(table)) == 48
+    names = [trace.name for trace in figure.data]
+    assert {"naive", "joint", "default", "chosen"} <= set(names)
+    shown = next(trace for trace in figure.data if trace.name == "chosen").hovertext[0]
+    assert "trial 46" in shown
+    assert "ewc_lambda=6.552e+07" in shown
+
+
+def test_three_objectives_colour_the_front_by_the_third(sweep: Path) -> None:
+    table = analysis.trials(analysis.load(sweep))
+    found = analysis.front(table, ("stability", "plasticity", "stored_bytes"))
+    figure = front_figure(found, (), 5)
+    member = [trace for trace in figure.data if trace.meta == "trials"][1]
+    assert member.marker.colorbar.title.text == "stored_bytes"
+    assert not any(trace.name == "front line" for trace in figure.data)
+
+
+def test_matrices_leave_missing_cells_blank() -> None:
+    figure = matrix_figure([("a", np.array([[0.5, 0.5], [0.9, np.nan], [0.25, 1.0]]))], ["first"])
+    assert list(figure.data[0].z[1]) == [0.9, None]
+    assert list(figure.data[0].text[1]) == ["0.90", ""]
+    assert figure.layout.xaxis.ticktext == ("first", "1")

@@ -1,0 +1,57 @@
+"""What the sections of the report say, as HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import analysis
+from analysis.reporting import sections
+from analysis.reporting.page import render
+from tests.analysis.folder import Folder, matrix_for
+
+
+def test_test_numbers_appear_after_selection_only(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.8), test_shift=-0.123)
+    root = folder.write()
+    assert "test, average accuracy" not in render(root)
+    analysis.select(root)
+    text = render(root)
+    assert "test, average accuracy" in text
+    assert f"{0.6 - 0.123:.3f}" in text
+
+
+def test_the_chosen_trial_is_the_selected_one_or_the_best(known: Path) -> None:
+    content = sections.content_of(known)
+    assert (content.chosen, content.selected) == (2, False)
+    analysis.select(known, "stability_at_least", at_least=0.4)
+    content = sections.content_of(known)
+    assert (content.chosen, content.selected) == (1, True)
+
+
+def test_a_study_without_trials_has_but_a_headline_and_the_notes_of_its_front(tmp_path: Path) -> None:
+    content = sections.content_of(Folder(tmp_path).write())
+    assert content.chosen is None
+    assert "No trial has finished yet" in sections.front_section(content)
+    assert sections.headline(content).count('class="card"') == 6
+    for section in (
+        sections.choice_section,
+        sections.matrix_section,
+        sections.parallel_section,
+        sections.importance_section,
+        sections.progress_section,
+        sections.curves_section,
+        sections.table_section,
+        sections.failed_section,
+    ):
+        assert section(content) == ""
+
+
+def test_incomplete_trials_are_counted_where_there_are_any(tmp_path: Path, known: Path) -> None:
+    assert "5 / 1 / 1" in sections.headline(sections.content_of(known))
+    folder = Folder(tmp_path / "incomplete")
+    for trial, seed in ((0, 0), (0, 1), (1, 1)):
+        folder.run(trial, seed, matrix_for(0.5, 0.6))
+    text = sections.headline(sections.content_of(folder.write()))
+    assert "1 / 0 / 0 / 1" in text
+    assert "trials done / stopped / failed / incomplete" in text

@@ -1,0 +1,95 @@
+"""Choosing on validation, and the seal on the test numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import analysis
+from analysis import choice
+from cfsweep.errors import InputError, NoAnswerError
+
+
+def test_test_numbers_are_sealed_until_a_choice_is_on_record(known: Path) -> None:
+    with pytest.raises(InputError, match="sealed until a trial is chosen"):
+        analysis.test_accuracy(known)
+    record = analysis.select(known)
+    assert record["trial"] == 2
+    rows = analysis.test_accuracy(known)
+    assert set(rows["trial"]) == {2, 0, -1, -2}, "the other trials stay sealed"
+    summary = choice.test_summary(known).set_index("trial")
+    assert summary.loc[2, "mean"] == pytest.approx((2 * 0.8 + 0.9) / 3 - 0.01)
+    assert choice.test_cell(summary.reset_index(), 2) == "0.823 ± 0.014"
+    assert choice.test_cell(summary.reset_index(), 99) == "–"
+
+
+def test_select_never_opens_the_test_table(known: Path) -> None:
+    (known / "test" / "part-0.parquet").write_bytes(b"broken")
+    assert analysis.select(known)["trial"] == 2
+
+
+def test_what_is_on_record(known: Path) -> None:
+    analysis.select(known)
+    record = json.loads((known / "selection.json").read_text())
+    assert record["study_id"] == "0123456789ab"
+    assert record["rule"] == "average_accuracy"
+    assert record["seeds"] == [0, 1]
+    assert record["settings"] == {"ewc_lambda": 100.0, "replay_ratio": 0.2, "buffer_size": 200, "lr": 0.001}
+    assert record["validation"]["val_stability"] == {"mean": pytest.approx(0.8), "sd": pytest.approx(0.0141421356)}
+    assert record["selected_at"].endswith("+00:00")
+    assert record["replaces"] == []
+
+
+def test_the_same_choice_again_changes_nothing(known: Path) -> None:
+    first = analysis.select(known)
+    content = (known / "selection.json").read_bytes()
+    assert analysis.select(known) == first
+    assert (known / "selection.json").read_bytes() == content
+
+
+def test_a_choice_made_before_a_metric_existed_is_the_same_choice(known: Path) -> None:
+    analysis.select(known)
+    record = json.loads((known / "selection.json").read_text())
+    del record["validation"]["val_intransigence"]
+    record["validation"]["val_retention_ratio"] = {"mean": None, "sd": None}
+    (known / "selection.json").write_text(json.dumps(record))
+    assert analysis.select(known) == record
+    record["validation"]["val_stability"]["mean"] += 0.1
+    (known / "selection.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="--replace"):
+        analysis.select(known)
+
+
+def test_another_choice_needs_replace_and_keeps_the_first(known: Path) -> None:
+    analysis.select(known)
+    with pytest.raises(InputError, match=r"trial 2 was chosen by average_accuracy already.*--replace"):
+        analysis.select(known, "stability_at_least", at_least=0.4)
+    record = analysis.select(known, "stability_at_least", at_least=0.4, replace=True)
+    assert record["trial"] == 1
+    assert [old["trial"] for old in record["replaces"]] == [2]
+    again = analysis.select(known, replace=True)
+    assert [old["trial"] for old in again["replaces"]] == [2, 1]
+
+
+def test_rules(known: Path) -> None:
+    table = analysis.trials(analysis.load(known))
+    assert analysis.choose(table, "stability_at_least", 0.5)["trial"] == 1
+    assert analysis.choose(table, "stability_at_least", 0.55)["trial"] == 2
+    with pytest.raises(NoAnswerError, match=r"none of 5 finished trials satisfies stability_at_least 0\.9"):
+        analysis.choose(table, "stability_at_least", 0.9)
+    with pytest.raises(InputError, match="`0 <= at_least <= 1` must hold"):
+        analysis.choose(table, "stability_at_least", 1.5)
+    with pytest.raises(InputError, match=r"unknown rule `avarage`\. Known, closest first: average_accuracy"):
+        analysis.choose(table, "avarage")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not valid JSON"), ("[]", "names no trial"), ('{"trial": 2, "study_id": "x"}', "belongs to study x")],
+)
+def test_a_damaged_or_foreign_record_is_refused(known: Path, content: str, message: str) -> None:
+    (known / "selection.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        analysis.test_accuracy(known)
