@@ -15,9 +15,11 @@ import os
 # As on a worker of a sweep, where a run gets the bits in a pack that it gets alone; before torch is loaded.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
-from cfsweep.testing.ingredients import CHECKS, check_ingredient, twins_agree
+from cfsweep.testing.ingredients import CHECKS, check_ingredient
 from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream, values_of
+from cfsweep.testing.pairs import compose_or_are_refused
 from cfsweep.testing.plain import PlainLoop
+from cfsweep.testing.twins import twins_agree
 
 __all__ = [
     "CHECKS",
@@ -25,6 +27,7 @@ __all__ = [
     "MLP",
     "PlainLoop",
     "check_ingredient",
+    "compose_or_are_refused",
     "finish",
     "make_pack",
     "small_stream",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
-from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.testing.packs import (
     CNN,
@@ -28,14 +26,16 @@ from cfsweep.testing.packs import (
     off_values,
     outcomes,
     path_to,
+    refusal,
     restored,
     small_stream,
-    values_of,
+    trained_once,
     variants,
     varied_runs,
     weights,
 )
 from cfsweep.testing.plain import PlainLoop
+from cfsweep.testing.twins import agrees_with_its_twin
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import (
     ActiveClasses,
@@ -63,11 +63,10 @@ from cfsweep.training.ingredients import (
     ingredient_class,
 )
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import RunSpec
-from cfsweep.training.streams import Stream
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-NETWORKS = (MLP, CNN)
+# A network that is a stack of products, and one that is called for one run after the other; it takes more time.
+SIZES: tuple[tuple[NetworkConfig, int, dict[str, Value]], ...] = ((MLP, 8, {}), (CNN, 3, {"epochs": 1}))
 
 
 def check_ingredient(kind: type[Ingredient] | str, twin: type[PlainLoop] | None = None, **given: Value) -> None:
@@ -77,7 +76,7 @@ def check_ingredient(kind: type[Ingredient] | str, twin: type[PlainLoop] | None 
     Raises:
         AssertionError: a check fails; the note tells which one.
     """
-    name = kind if isinstance(kind, str) else path_to(kind)
+    name = path_to(kind)
     for check in CHECKS:
         try:
             check(name)
@@ -91,9 +90,10 @@ def check_ingredient(kind: type[Ingredient] | str, twin: type[PlainLoop] | None 
 def knows_its_scenarios(name: str) -> None:
     """In a scenario that it does not know it is refused in one line."""
     kind = ingredient_class(name)
+    assert set(kind.scenarios) <= set(SCENARIOS), f"`scenarios` may name {', '.join(SCENARIOS)} alone"
     for scenario in SCENARIOS:
         if scenario not in kind.scenarios:
-            said = _refusal(name, scenario)
+            said = refusal((name,), scenario)
             assert said is not None, f"it was not refused in {scenario}"
             assert f"`{kind.name}` works in" in said
             assert f"scenario={scenario}" in said
@@ -101,10 +101,11 @@ def knows_its_scenarios(name: str) -> None:
 
 
 def same_seed_gives_the_same_bits(name: str) -> None:
-    """The same seed gives the same matrix and weights, in all scenarios, with all optimizers and choices."""
+    """The same seed gives the same matrix and weights. Scenarios, optimizers and choices take turns."""
     kind = ingredient_class(name)
-    for scenario, optimizer, variant in itertools.product(kind.scenarios, OPTIMIZERS, variants(kind)):
-        given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01, **variant}
+    turns = zip(itertools.cycle(kind.scenarios), itertools.cycle(OPTIMIZERS), strict=False)
+    for choice, (scenario, optimizer) in zip([{}, {}, *variants(kind)], turns, strict=False):
+        given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01, **choice}
         one, two = (finish(make_pack(small_stream(), (name,), scenario=scenario, curves=2, **given)) for _ in range(2))
         assert_same(one, two)
         record = one.records[0]
@@ -116,9 +117,9 @@ def same_seed_gives_the_same_bits(name: str) -> None:
 def a_restored_run_continues_bitwise(name: str) -> None:
     """A pack that is stored and restored before each task gives the bits of one that is not."""
     stream = small_stream()
-    for network in NETWORKS:
+    for network, n_runs, given in SIZES:
         for variant in variants(ingredient_class(name)) if network is MLP else [{}]:
-            runs = varied_runs((name,), 4, **variant)
+            runs = varied_runs((name,), max(2, n_runs // 2), **given, **variant)
             whole = finish(make_pack(stream, (name,), runs, network=network, curves=1))
             pack = make_pack(stream, (name,), runs, network=network, curves=1)
             for _ in stream.tasks:
@@ -134,7 +135,7 @@ def off_is_naive(name: str) -> None:
     assert offs, "some hyperparameter must have an `off`"
     for scenario, off, optimizer in itertools.product(kind.scenarios, offs, OPTIMIZERS):
         given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01}
-        naive = finish(make_pack(small_stream(), scenario=scenario, **given))
+        naive = trained_once((), scenario, **given)
         switched_off = finish(make_pack(small_stream(), (name,), scenario=scenario, **given, **off))
         assert_same(naive, switched_off)
         assert naive.records[0].stored_bytes == 0
@@ -144,22 +145,12 @@ def on_is_not_naive(name: str) -> None:
     """With its defaults it changes the weights; and it stores bytes if it keeps state or examples."""
     kind = ingredient_class(name)
     scenario = kind.scenarios[-1]  # of several that in which most is forgotten
-    naive = finish(make_pack(small_stream(), scenario=scenario))
+    naive = trained_once((), scenario)
     on = finish(make_pack(small_stream(), (name,), scenario=scenario))
     assert not torch.equal(weights(naive), weights(on))
     (ingredient,) = on.context.ingredients
     keeps = issubclass(kind, Buffered) or bool(ingredient.kept(_row(on.stack.states[kind.name])))
     assert (on.records[0].stored_bytes > 0) == keeps
-
-
-def alone_is_as_in_a_pack_of_8(name: str) -> None:
-    """A run comes to the same alone as among others."""
-    for network in NETWORKS:
-        runs = varied_runs((name,), 8)
-        together = finish(make_pack(small_stream(), (name,), runs, network=network))
-        for k, run in enumerate(runs):
-            alone = finish(make_pack(small_stream(), (name,), (run,), network=network))
-            _assert_nearly_the_same(alone, together, k)
 
 
 def sharing_the_first_task_changes_nothing(name: str) -> None:
@@ -168,6 +159,16 @@ def sharing_the_first_task_changes_nothing(name: str) -> None:
     shared, apart = (finish(make_pack(small_stream(), (name,), runs, share_first_task=s)) for s in (True, False))
     assert outcomes(shared) == outcomes(apart)
     torch.testing.assert_close(weights(shared), weights(apart), rtol=1e-3, atol=1e-4)
+
+
+def alone_is_as_in_a_pack(name: str) -> None:
+    """A run comes to the same alone as among others."""
+    for network, n_runs, given in SIZES:
+        runs = varied_runs((name,), n_runs, **given)
+        together = finish(make_pack(small_stream(), (name,), runs, network=network))
+        for k, run in enumerate(runs):
+            alone = finish(make_pack(small_stream(), (name,), (run,), network=network))
+            _assert_nearly_the_same(alone, together, k)
 
 
 def a_dropped_neighbour_changes_nothing(name: str) -> None:
@@ -266,55 +267,14 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     a_restored_run_continues_bitwise,
     off_is_naive,
     on_is_not_naive,
-    alone_is_as_in_a_pack_of_8,
     sharing_the_first_task_changes_nothing,
+    alone_is_as_in_a_pack,
     a_dropped_neighbour_changes_nothing,
     a_kept_optimizer_is_restored_and_knows_no_neighbour,
     state_moves_with_its_run,
     functions_of_tensors_are_pure,
     buffers_are_pure,
 )
-
-
-def agrees_with_its_twin(name: str, twin: type[PlainLoop], **given: Value) -> None:
-    """A pack and the plain loop end with the same weights and the same accuracies, in all scenarios that the ingredient
-    knows; and both with other weights than plain training.
-
-    Raises:
-        AssertionError: they do not.
-    """
-    for scenario in ingredient_class(name).scenarios:
-        run = RunSpec(0, 5, values_of((name,), **{"epochs": 2, **given}))
-        twins_agree((name,), twin, small_stream(n_train=40), run, scenario)
-
-
-def twins_agree(
-    names: tuple[str, ...],
-    twin: type[PlainLoop],
-    stream: Stream,
-    run: RunSpec,
-    scenario: Scenario,
-    network: NetworkConfig = MLP,
-    atol: float = 2e-5,
-) -> tuple[Pack, PlainLoop]:
-    """A pack with the ingredients `names` and the plain loop, both at the end of `run`: with the same weights (within
-    `atol`) and the same accuracies, and with other weights than plain training.
-
-    Raises:
-        AssertionError: they do not agree.
-    """
-    plain = twin(stream, run, scenario, network)
-    accuracies = plain.train()
-    pack = finish(make_pack(stream, names, (run,), scenario, network))
-    assert pack.records[0].failure is None, f"the pack failed in {scenario}: {pack.records[0].failure}"
-    apart = float((pack.stack.theta[0] - plain.theta()).abs().max())
-    assert apart <= atol, f"the weights differ by up to {apart:.2g} in {scenario}, where {atol:g} is allowed"
-    assert accuracies == pack.records[0].test, f"the accuracies differ in {scenario}"
-    base = {key: value for key, value in run.values.items() if key in values_of(())}
-    naive = finish(make_pack(stream, (), (replace(run, values=base),), scenario, network))
-    said = f"in {scenario} it has no say with these values: plain training ends with the same weights"
-    assert (plain.theta() - naive.stack.theta[0]).abs().max() > 1e-3, said
-    return pack, plain
 
 
 def some_examples(pack: Pack) -> Examples:
@@ -377,15 +337,6 @@ def _calls(
         Ingredient: lambda: (i.initial_state(theta), i.kept(state), i.is_on(values)),
     }
     return [call for piece, call in by_piece.items() if isinstance(ingredient, piece)]
-
-
-def _refusal(name: str, scenario: Scenario) -> str | None:
-    """Why a pack cannot be made in a scenario, or None if it can."""
-    try:
-        make_pack(small_stream(), (name,), scenario=scenario)
-    except InputError as error:
-        return str(error)
-    return None
 
 
 def _row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:

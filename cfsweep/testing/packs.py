@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,10 @@ def small_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: 
     return Stream("small", images, torch.from_numpy(np.concatenate(y)), tuple(tasks), shift=0.1, scale=0.9)
 
 
-def path_to(kind: type[Ingredient]) -> str:
+def path_to(kind: type[Ingredient] | str) -> str:
     """What a space calls an ingredient: its name if it is built in, else its import path."""
+    if isinstance(kind, str):
+        return kind
     try:
         if ingredient_class(kind.name) is kind:
             return kind.name
@@ -111,6 +114,22 @@ def finish(pack: Pack) -> Pack:
     while not pack.done:
         pack.train_next_task()
     return pack
+
+
+@cache
+def trained_once(names: tuple[str, ...], scenario: Scenario, **given: Any) -> Pack:
+    """The pack of one run of seed 0 with the values `given` at its end: to be looked at, and not to be changed, as
+    whoever asks for the same one gets this one."""
+    return finish(make_pack(small_stream(), names, scenario=scenario, **given))
+
+
+def refusal(names: tuple[str, ...], scenario: Scenario) -> str | None:
+    """Why a pack with these ingredients cannot be made in a scenario, or None if it can."""
+    try:
+        make_pack(small_stream(), names, scenario=scenario)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def restored(pack: Pack) -> Pack:

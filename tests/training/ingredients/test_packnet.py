@@ -43,16 +43,16 @@ def test_the_cut_is_a_sorted_list_per_layer(network: NetworkConfig, rate: float,
             if rate == 0 or not entry.prunable:
                 assert torch.equal(cut[entry.name], expected[entry.name])
                 continue
-            places = [tuple(place) for place in (expected[entry.name] == FREE).nonzero().tolist()]
-            sizes = sorted((abs(sized[entry.name][place].item()) for place in places), reverse=True)
+            sizes, before, after = (v[entry.name].flatten().tolist() for v in (sized, expected, cut))
+            places = [place for place, owner in enumerate(before) if owner == FREE]
+            largest_first = sorted((abs(sizes[place]) for place in places), reverse=True)
             kept_frac = 1 / (3 - task) if schedule == "equal" else 1 - float(np.float32(rate))
             n_kept = round(kept_frac * len(places))
-            mine = [place for place in places if cut[entry.name][place] == task]
+            mine = [place for place in places if after[place] == task]
             assert len(mine) == n_kept
-            assert sorted((abs(sized[entry.name][p].item()) for p in mine), reverse=True) == sizes[:n_kept]
-            assert all(cut[entry.name][place] in (task, FREE) for place in places)
-            elsewhere = expected[entry.name] != FREE
-            assert torch.equal(cut[entry.name][elsewhere], expected[entry.name][elsewhere])
+            assert sorted((abs(sizes[place]) for place in mine), reverse=True) == largest_first[:n_kept]
+            assert all(after[place] in (task, FREE) for place in places)
+            assert all(now == then for now, then in zip(after, before, strict=True) if then != FREE)
         free = state["owner"] == FREE
         assert torch.equal(new_theta, theta if rate == 0 else torch.where(free, 0.0, theta))
 
