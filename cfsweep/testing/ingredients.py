@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
+from cfsweep.config import SCENARIOS, NetworkConfig
 from cfsweep.hypers import Value
 from cfsweep.testing.packs import (
     CNN,
     MLP,
     assert_equal,
     assert_same,
+    assert_same_outcome,
     finish,
     make_pack,
     off_values,
@@ -147,17 +148,19 @@ def on_is_not_naive(name: str) -> None:
     scenario = kind.scenarios[-1]  # of several that in which most is forgotten
     naive = trained_once((), scenario)
     on = finish(make_pack(small_stream(), (name,), scenario=scenario))
-    assert not torch.equal(weights(naive), weights(on))
+    assert not torch.equal(weights(naive), weights(on)), f"in {scenario} its defaults are plain training"
     (ingredient,) = on.context.ingredients
     keeps = issubclass(kind, Buffered) or bool(ingredient.kept(_row(on.stack.states[kind.name])))
-    assert (on.records[0].stored_bytes > 0) == keeps
+    stored = on.records[0].stored_bytes
+    assert (stored > 0) == keeps, f"it stores {stored} bytes, though it keeps {'something' if keeps else 'nothing'}"
 
 
 def sharing_the_first_task_changes_nothing(name: str) -> None:
     """Runs that share the weights of the first task come to what they come to apart."""
     runs = varied_runs((name,), 6)
     shared, apart = (finish(make_pack(small_stream(), (name,), runs, share_first_task=s)) for s in (True, False))
-    assert outcomes(shared) == outcomes(apart)
+    for one, other in zip(outcomes(shared), outcomes(apart), strict=True):
+        assert_same_outcome(one, other, "does some hyperparameter act before its `takes_effect`? ")
     torch.testing.assert_close(weights(shared), weights(apart), rtol=1e-3, atol=1e-4)
 
 
@@ -183,7 +186,8 @@ def a_dropped_neighbour_changes_nothing(name: str) -> None:
         finish(pack)
         kept = [i for i in range(6) if i not in gone]
         assert pack.stack.alive == kept
-        assert [outcomes(pack)[i] for i in kept] == [outcomes(whole)[i] for i in kept]
+        for i in kept:
+            assert_same_outcome(outcomes(pack)[i], outcomes(whole)[i], "beside a run that was dropped ")
         assert_equal(weights(pack), weights(whole)[kept])
 
 
@@ -228,9 +232,10 @@ def functions_of_tensors_are_pure(name: str) -> None:
     pack = make_pack(small_stream(), (name,))
     pack.train_next_task()
     (ingredient,) = pack.context.ingredients
-    theta, state = pack.stack.theta[0].clone(), _row(pack.stack.states[ingredient.name])
+    noise, examples = torch.randn_like(pack.stack.theta[0]), some_examples(pack)
+    # Not the very weights that a state may hold: to write them over it would change nothing.
+    theta, state = pack.stack.theta[0] + 0.1 * noise, _row(pack.stack.states[ingredient.name])
     values = _row(pack.stack.values_of(ingredient))
-    noise, examples = torch.randn_like(theta), some_examples(pack)
     compared, drawn = some_answers(pack, examples)
     scores = torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64)
     masks = pack.context.outputs.masks[1]
@@ -346,5 +351,5 @@ def _row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _assert_nearly_the_same(alone: Pack, together: Pack, k: int) -> None:
     """For products as small as here torch has kernels of its own, and chooses by the size of the whole batch."""
-    assert outcomes(alone)[0] == outcomes(together)[k]
+    assert_same_outcome(outcomes(alone)[0], outcomes(together)[k], "alone and among others ")
     torch.testing.assert_close(weights(alone)[0], weights(together)[k], rtol=1e-3, atol=1e-4)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -144,29 +146,32 @@ def weights(pack: Pack) -> Tensor:
     return pack.stack.theta[torch.from_numpy(pack.stack.row_of)]
 
 
-def outcome(record: RunRecord) -> tuple[Any, ...]:
+def outcome(record: RunRecord) -> dict[str, Any]:
     """All that a run found out, its time aside."""
-    return (
-        record.key,
-        record.validation,
-        record.test,
-        record.curves,
-        record.buffers,
-        record.steps,
-        record.stored_bytes,
-        record.failure,
-    )
+    return {name: value for name, value in asdict(record).items() if name != "train_s"}
 
 
-def outcomes(pack: Pack) -> list[tuple[Any, ...]]:
+def outcomes(pack: Pack) -> list[dict[str, Any]]:
     """That of each run."""
     return [outcome(record) for record in pack.records]
 
 
+def assert_same_outcome(one: Mapping[str, Any], other: Mapping[str, Any], said: str = "") -> None:
+    """All that the two runs found out is equal; else the first thing that is not is named after `said`."""
+    for name, value in one.items():
+        assert value == other[name], f"{said}`{name}` of a run differs: {value} and {other[name]}"
+
+
 def assert_same(one: Pack, other: Pack) -> None:
     """Bitwise the same weights, and the same records."""
-    assert outcomes(one) == outcomes(other)
-    assert torch.equal(weights(one), weights(other))
+    for mine, theirs in zip(outcomes(one), outcomes(other), strict=True):
+        assert_same_outcome(mine, theirs)
+    assert torch.equal(weights(one), weights(other)), f"the weights differ by up to {apart(one, other):.2g}"
+
+
+def apart(one: Pack, other: Pack) -> float:
+    """How far their weights are from each other."""
+    return float((weights(one) - weights(other)).abs().max())
 
 
 def assert_equal(one: Tensor, other: Tensor) -> None:

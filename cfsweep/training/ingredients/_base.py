@@ -87,7 +87,9 @@ class Ingredient(ABC):
         super().__init_subclass__()
         cls._piece = piece
         if piece:
-            _PIECE_OF.update({name: cls for name in vars(cls) if name[0] != "_"})
+            for name in vars(cls):
+                if name[0] != "_" and not hasattr(Ingredient, name):
+                    _PIECE_OF.setdefault(name, cls)  # a later piece may implement it
         else:
             _refuse_strangers(cls)
 
@@ -134,10 +136,11 @@ def _refuse_strangers(cls: type[Ingredient]) -> None:
             kind = "method" if callable(getattr(cls, name)) or isinstance(value, property) else "attribute"
             pieces = ", ".join(piece.__name__ for piece in pieces_of(cls)) or "none"
             closest = closest_first(name, [*known, *_PIECE_OF])[0]
-            owner = _PIECE_OF.get(closest, Ingredient).__name__
+            owner = _PIECE_OF.get(closest, Ingredient)
+            inherit = "" if issubclass(cls, owner) else f", inherit {owner.__name__}"
             raise TypeError(
                 f"{cls.__module__}.{cls.__qualname__}: `{name}` is no {kind} of its pieces ({pieces}), so nobody would "
-                f"use it. The closest is `{closest}` of {owner}. Rename it, inherit {owner}, or begin it with an "
+                f"use it. The closest is `{closest}` of {owner.__name__}. Rename it{inherit}, or begin it with an "
                 "underscore."
             )
 

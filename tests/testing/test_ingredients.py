@@ -1,0 +1,132 @@
+"""The checks pass what is sound, and each of them finds what it is there for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from cfsweep.testing import CHECKS, PlainLoop, check_ingredient, compose_or_are_refused
+from cfsweep.testing import ingredients as checks
+from cfsweep.testing.packs import path_to
+from cfsweep.testing.plain import ByName
+from cfsweep.testing.twins import agrees_with_its_twin
+from cfsweep.training.ingredients import Ingredient
+from cfsweep.training.streams import Task
+from examples.own_remedy import EWCPlusPlus
+from tests.testing import broken
+
+# By check, what it finds. A wrong `takes_effect` shows wherever a run meets others that share its first task.
+BROKEN: dict[Callable[[str], None], type[Ingredient]] = {
+    checks.knows_its_scenarios: broken.TwoLines,
+    checks.same_seed_gives_the_same_bits: broken.Chance,
+    checks.a_restored_run_continues_bitwise: broken.Forgetful,
+    checks.off_is_naive: broken.NeverOff,
+    checks.on_is_not_naive: broken.OffByDefault,
+    checks.sharing_the_first_task_changes_nothing: broken.TooEarly,
+    checks.alone_is_as_in_a_pack: broken.Crowded,
+    checks.a_dropped_neighbour_changes_nothing: broken.NoticesTheDropped,
+    checks.a_kept_optimizer_is_restored_and_knows_no_neighbour: broken.CrowdedWhereKept,
+    checks.state_moves_with_its_run: broken.NoNumber,
+    checks.functions_of_tensors_are_pure: broken.Overwriting,
+    checks.buffers_are_pure: broken.Sorting,
+}
+ALSO: dict[type[Ingredient], set[Callable[[str], None]]] = {
+    broken.TooEarly: {
+        checks.alone_is_as_in_a_pack,
+        checks.a_kept_optimizer_is_restored_and_knows_no_neighbour,
+    }
+}
+
+
+class PlainEWCPlusPlus(PlainLoop):
+    """One model, one step after the other."""
+
+    def start(self) -> None:
+        self.average, self.fisher, self.centre = self.zeros(), self.zeros(), self.weights()
+
+    def note(self, gradients: ByName, before: ByName) -> None:
+        alpha = float(self.values["ewcpp_alpha"])
+        self.average = {name: alpha * g**2 + (1 - alpha) * self.average[name] for name, g in gradients.items()}
+
+    def penalty(self) -> Tensor:
+        return 0.5 * float(self.values["ewcpp_lambda"]) * self.quadratic(self.fisher, self.centre)
+
+    def end_task(self, number: int, task: Task) -> None:
+        self.fisher, self.centre = self.average, self.weights()
+
+
+class Stronger(PlainEWCPlusPlus):
+    """Not the same."""
+
+    def penalty(self) -> Tensor:
+        return 2 * super().penalty()
+
+
+class Idle(PlainLoop):
+    """Plain training."""
+
+
+def test_the_example_is_sound_and_agrees_with_its_twin() -> None:
+    check_ingredient(EWCPlusPlus, twin=PlainEWCPlusPlus, optimizer="sgd", ewcpp_alpha=0.5)
+
+
+@pytest.mark.parametrize("kind", [broken.Sound, broken.SoundBuffer], ids=lambda kind: kind.name)
+def test_what_is_sound_passes(kind: type[Ingredient]) -> None:
+    check_ingredient(kind)
+
+
+def test_each_check_has_something_that_it_finds() -> None:
+    assert BROKEN.keys() == set(CHECKS)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_check_finds_what_is_broken_and_says_which_it_is(
+    check: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = BROKEN[check]
+    monkeypatch.setattr(checks, "CHECKS", (check,))
+    with pytest.raises(AssertionError) as caught:
+        check_ingredient(kind)
+    (note,) = caught.value.__notes__
+    assert note == f"the ingredient `{path_to(kind)}` fails the check `{check.__name__}`: {check.__doc__}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_no_other_check_finds_it(check: Callable[[str], None]) -> None:
+    kind, failed = BROKEN[check], set()
+    for other in CHECKS:
+        try:
+            other(path_to(kind))
+        except AssertionError:
+            failed.add(other)
+    assert failed == {check} | ALSO.get(kind, set())
+
+
+@pytest.mark.parametrize(
+    ("twin", "said"), [(Stronger, "the weights differ by up to"), (Idle, "the weights differ by up to")]
+)
+def test_a_twin_that_does_something_else_disagrees(twin: type[PlainLoop], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        agrees_with_its_twin(path_to(EWCPlusPlus), twin, optimizer="sgd")
+
+
+def test_a_comparison_in_which_the_ingredient_has_no_say_is_none() -> None:
+    with pytest.raises(AssertionError, match="in task-il it has no say with these values"):
+        agrees_with_its_twin(path_to(EWCPlusPlus), PlainEWCPlusPlus, optimizer="sgd", ewcpp_lambda=0.0)
+
+
+def test_the_example_goes_with_others_and_a_pair_that_does_not_is_found() -> None:
+    compose_or_are_refused(EWCPlusPlus, "replay")
+    with pytest.raises(AssertionError):
+        compose_or_are_refused(broken.NeverOff, "replay")
+
+
+def test_checks_take_a_class_or_its_path() -> None:
+    assert path_to(EWCPlusPlus) == "examples.own_remedy:EWCPlusPlus"
+    assert path_to("examples.own_remedy:EWCPlusPlus") == path_to(EWCPlusPlus)
+    checks.functions_of_tensors_are_pure("examples.own_remedy:EWCPlusPlus")
+    assert torch.get_rng_state().shape

@@ -1,0 +1,286 @@
+"""What an ingredient may define, and what is refused: before anything is trained, in a text that names the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper
+from cfsweep.testing import finish, make_pack, small_stream, values_of
+from cfsweep.testing.packs import path_to
+from cfsweep.training.ingredients import (
+    Buffer,
+    Consolidation,
+    Cut,
+    Drawn,
+    Examples,
+    Indices,
+    Ingredient,
+    Penalty,
+    RateByStep,
+    ReplayLoss,
+    State,
+    Timeline,
+    Values,
+    hypers_of,
+    ingredient_class,
+    registry,
+)
+from cfsweep.training.ingredients._base import pieces_of
+
+STRENGTH = Hyper("pull", "float", 1.0, "strength", low=0.0, off=0.0, takes_effect="later")
+
+
+class Whole(Penalty):
+    """A penalty with everything that it needs."""
+
+    name, summary, paper, hypers = "whole", "pulls", "none", (STRENGTH,)
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        return values["pull"] * self._half(theta)
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
+        return state
+
+    @staticmethod
+    def _half(theta: Tensor) -> Tensor:
+        """A helper begins with an underscore, and may be called anything."""
+        return theta / 2
+
+
+def define(*bases: type[Ingredient], **content: Any) -> type[Ingredient]:
+    """A class as its author would write it."""
+    return type("Mine", bases, {"__module__": "my_package.remedies", "__qualname__": "Mine", **content})
+
+
+# ------------------------------------------------------------------------------------------------ misspelt
+
+
+def anything(*_: Any) -> Any:
+    raise AssertionError("never called")
+
+
+@pytest.mark.parametrize(
+    ("bases", "content", "said"),
+    [
+        (
+            (Penalty,),
+            {"consolidat": anything},
+            "`consolidat` is no method .* closest is `consolidate` of Consolidation",
+        ),
+        ((Penalty,), {"gradients": anything}, "`gradients` is no method .*`gradient` of Penalty. Rename it, or begin"),
+        (
+            (Penalty,),
+            {"observe_step": anything},
+            "Rename it, inherit StepObserver, or begin",
+        ),
+        ((Penalty,), {"update_buffer": anything}, r"pieces \(Penalty, Consolidation\).* of Buffered"),
+        ((Penalty,), {"senarios": ("task-il",)}, "`senarios` is no attribute .* closest is `scenarios` of Ingredient"),
+        ((Penalty,), {"stores_logits": True}, "`stores_logits` is no attribute .* of Buffered"),
+        ((Penalty,), {"n_exmples": property(anything)}, "`n_exmples` is no method .*`n_examples` of Consolidation"),
+        ((ReplayLoss,), {"n_draw": anything}, "closest is `n_draws` of ReplayLoss"),
+        ((Ingredient,), {"rate": anything}, r"pieces \(none\).* closest is `rate` of RateByStep"),
+        ((Whole,), {"gradiant": anything}, "closest is `gradient` of Penalty"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_nobody_would_call_is_refused_where_the_class_is_defined(
+    bases: tuple[type[Ingredient], ...], content: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError, match=said) as caught:
+        define(*bases, **content)
+    assert str(caught.value).startswith("my_package.remedies.Mine: ")
+    assert "Rename it" in str(caught.value)
+    assert "begin it with an underscore" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_piece_asks_for_and_what_begins_with_an_underscore_is_fine() -> None:
+    kind = define(Whole, _anything=1, n_examples=lambda self, n: n, excludes={"ewc": "they hold the same weights"})
+    assert pieces_of(kind) == [Penalty, Consolidation]
+    assert kind.n_examples is not Whole.n_examples
+
+
+# ------------------------------------------------------------------------------------------------ not whole
+
+
+class Unfinished(Penalty):
+    """It lacks a method."""
+
+    name, summary, paper, hypers = "unfinished", "", "", (STRENGTH,)
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        return theta
+
+
+class Nameless(Whole):
+    """It is called what its base is called, so nothing is wrong with it but its name."""
+
+    name = "ewc"
+
+
+class Anonymous(RateByStep):
+    """Nothing that a class says of itself."""
+
+    def rate(self, values: Values, step: int, n_steps: int) -> Tensor:
+        return values["lr"]
+
+
+class Sourceless(ReplayLoss):
+    """It draws from nothing."""
+
+    name, summary, paper, hypers = "sourceless", "", "", ()
+
+    def n_draws(self, batch_size: int) -> int:
+        return batch_size
+
+    def replay_loss(self, drawn: Drawn, values: Values) -> Tensor:
+        return drawn.logits.sum()
+
+
+class Nothing(Ingredient):
+    """It does nothing."""
+
+    name, summary, paper, hypers = "nothing", "", "", ()
+
+
+def function() -> None:
+    """No class."""
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (Unfinished, "Unfinished must have consolidate, but lacks it. Define it."),
+        (Anonymous, "Anonymous must have name, summary, paper, hypers, but lacks it. Define it."),
+        (Sourceless, "Sourceless has a ReplayLoss, but no source. Inherit Buffered or Generator too."),
+        (Nothing, "Nothing must inherit a piece, but has none, so it would do nothing."),
+        (Nameless, "`ewc` is the name of a built-in ingredient. Choose another `name`."),
+        (function, "must be a subclass of Ingredient, but got <function function at .*Inherit a piece, as Penalty."),
+        (Tensor, "must be a subclass of Ingredient, but got <class 'torch.Tensor'>. Inherit a piece, as Penalty."),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_class_that_is_not_whole_is_refused_in_one_line(thing: Any, said: str) -> None:
+    path = f"{__name__}:{thing.__name__}" if thing.__module__ == __name__ else "torch:Tensor"
+    with pytest.raises(InputError, match=f"^space.yaml: ingredient `{path}`: .*{said}") as caught:
+        ingredient_class(path, "space.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_refused_in_one_line() -> None:
+    for name, said in (
+        ("ewx", "space.yaml: unknown ingredient `ewx`. Known, closest first: ewc"),
+        (f"{__name__}:Whoel", f"unknown class in module `{__name__}` `Whoel`. Known, closest first: Whole"),
+        ("no_such_package:Mine", "there is no module `no_such_package` in the current folder"),
+    ):
+        with pytest.raises(InputError, match=said) as caught:
+            ingredient_class(name, "space.yaml")
+        assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ one beside another
+
+
+class Halfway(Cut):
+    """It cuts, as packnet does."""
+
+    name, summary, paper, hypers = "halfway", "", "", ()
+
+    def cut_frac(self) -> float:
+        return 0.5
+
+    def cut(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
+        return theta, state
+
+
+class SameKnob(Whole):
+    """Its hyperparameter is called what one of `Whole` is called."""
+
+    name = "same-knob"
+
+
+class Jealous(Whole):
+    """It excludes another one."""
+
+    name = "jealous"
+    hypers = (Hyper("jealousy", "float", 1.0, "", off=0.0),)
+    excludes: ClassVar[Mapping[str, str]] = {"si": "both note every step"}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ("packnet", Halfway),
+            "one ingredient can cut within a task, but `packnet` and `halfway` do. Remove one of them",
+        ),
+        ((Whole, SameKnob), "belongs to one ingredient, but `pull` of `same-knob` is there already. Rename it"),
+        ((Whole, Whole), "each ingredient appears once, but `whole` is listed twice. Remove one"),
+        (("si", Jealous), "`jealous` and `si` do not go together: both note every step. Remove one of them"),
+    ],
+    ids=["cuts", "hyperparameter", "twice", "excluded"],
+)
+def test_two_that_do_not_go_together_are_refused_in_one_line(names: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(InputError, match=f"^space.yaml: .*{said}") as caught:
+        hypers_of([path_to(name) for name in names], "space.yaml")
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ built in
+
+
+def test_the_timeline_names_each_built_in_ingredient_where_its_pieces_say() -> None:
+    by_name = {
+        name: make_pack(small_stream(), (name,), scenario=kind.scenarios[0]).context.ingredients[0]
+        for name, kind in registry.items()
+    }
+    timeline = Timeline(list(by_name.values()))
+    found = {attribute: {i.name for i in those} for attribute, those in vars(timeline).items()}
+    assert found.pop("all") == registry.keys()
+    assert set().union(*found.values()) == registry.keys()
+    assert found["cuts"] == {"packnet"}
+    assert found["projections"] == {"a-gem"}
+    assert found["replay_losses"] == {"a-gem", "er-ace", "der++", "generative-replay"}
+    assert found["buffered"] == {"a-gem", "er-ace", "der++", "replay"}
+    assert found["mixed_replays"] == {"replay"}
+    assert found["penalties"] == {"ewc", "l2-sp", "mas", "si"}
+    assert found["step_observers"] == {"si"}
+    assert found["task_starts"] == {"adapters", "si"}
+
+
+def test_values_are_its_own_numbers_and_the_learning_rate() -> None:
+    pack = make_pack(small_stream(), ("ewc", "replay"))
+    ewc, replay = pack.context.ingredients
+    assert set(pack.stack.values_of(ewc)) == {"ewc_lambda", "ewc_gamma", "lr"}
+    assert set(pack.stack.values_of(replay)) == {"replay_ratio", "replay_buffer", "lr"}
+
+
+def test_is_on_is_the_contrary_of_is_off() -> None:
+    for name, kind in registry.items():
+        values = values_of((name,))
+        (ingredient,) = make_pack(small_stream(), (name,)).context.ingredients
+        for hyper in kind.hypers:
+            off = [] if hyper.off is None or hyper.static else [hyper.off]
+            for value in (hyper.default, *off):
+                given = {**values, hyper.name: value}
+                numbers = {k: torch.tensor(float(v)) for k, v in given.items() if not isinstance(v, str)}
+                assert bool(ingredient.is_on(numbers)) != kind.is_off(given), (name, hyper.name, value)
+
+
+def test_a_buffer_counts_examples_and_logits() -> None:
+    indices: Indices = torch.arange(5).numpy()
+    assert Buffer(indices, 9).n_bytes(10) == 50
+    assert Buffer(indices, 9, logits=torch.zeros(5, 3).numpy()).n_bytes(10) == 50 + 5 * 3 * 4
+
+
+def test_an_ingredient_of_ones_own_trains() -> None:
+    pack = finish(make_pack(small_stream(), (path_to(Whole),), pull=0.1))
+    assert pack.spec.method == "whole"
+    assert pack.records[0].failure is None
+    assert pack.report().records[0].stored_bytes == 0
