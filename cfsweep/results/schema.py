@@ -17,7 +17,6 @@ METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
 # The references are runs without an Optuna trial; they carry these numbers in the `trial` column.
 NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL = -1, -2, 0
 
-RUN_STATES = ("done", "stopped", "failed")
 TABLES = ("runs", "accuracy", "test", "curves", "buffers")
 
 _HYPER_TYPES = {"float": pa.float64(), "int": pa.int64(), "choice": pa.string()}

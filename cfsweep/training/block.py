@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cfsweep.training.engine import optimizers
 from cfsweep.training.engine.optimizer_state import OptimizerState
-from cfsweep.training.ingredients import Projection, State
+from cfsweep.training.ingredients import State
 from cfsweep.training.losses import FlatGradient, Losses
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.stack import Stack, over_one_row, over_rows
@@ -110,11 +110,11 @@ class Block:
         observed = (gradient.clone(), theta.clone()) if observers else ()
         for penalty in self.penalties:
             gradient.add_(self.over_rows(penalty.gradient, theta, *self.own[penalty.name]))
-        for name, reference in self.replayed.items():
-            ingredient = self.losses.replays[name][0]
-            if isinstance(ingredient, Projection):
-                seen = optimizers.hold(reference.whole, self.keep)  # what is held still can neither help nor harm
-                gradient = self.over_rows(ingredient.project, gradient, seen, self.own[name][1])
+        for projection in self.steps.context.timeline.projections:
+            if projection.name in self.replayed:
+                # A weight that is held still can neither help nor harm.
+                reference = optimizers.hold(self.replayed[projection.name].whole, self.keep)
+                gradient = self.over_rows(projection.project, gradient, reference, self.own[projection.name][1])
         if self.finished is not None:  # 0 * NaN would move a run that has finished
             gradient.masked_fill_(self.finished, 0.0)
         n = self.steps.optimizer_state.steps_before + step

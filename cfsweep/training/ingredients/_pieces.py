@@ -324,20 +324,17 @@ Piece = TypeVar("Piece", bound=Ingredient)
 class Timeline:
     """The ingredients of a trial by what they do, in the order in which a task meets them (* from the second one on).
 
-    `extensions` come when the network is built. Then, for each task:
+    Before all of it, when the network is built, comes `Extension`.
     """
 
     def __init__(self, ingredients: Sequence[Ingredient]) -> None:
         def those(piece: type[Piece]) -> tuple[Piece, ...]:
             return tuple(ingredient for ingredient in ingredients if isinstance(ingredient, piece))
 
-        self.all = tuple(ingredients)
-        self.extensions = those(Extension)
         # Before the first step.
         self.task_starts = those(TaskStart)  # *
         self.mixed_replays = those(MixedReplay)
-        self.active_classes = those(ActiveClasses)  # *
-        self.generators = those(Generator)  # *
+        self.active_classes = those(ActiveClasses)  # *; then the `Generator` among the replay losses
         self.rates_by_weight = those(RateByWeight)
         self.partitions = those(Partition)
         # Each step: the loss, its gradient, the update.
