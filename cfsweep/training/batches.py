@@ -44,14 +44,14 @@ def orders(
 
 
 def examples_to_consolidate(
-    runs: Sequence[RunSpec], examples: Indices, task: int, size: int, n_noise: int
+    runs: Sequence[RunSpec], examples: Indices, task: int, size: int, n_noise: int, label_shape: tuple[int, ...] = ()
 ) -> tuple[Indices, NDArray[np.float32], NDArray[np.float32]]:
-    """For each run `size` distinct examples, (runs, size), and for each of them a uniform number in [0, 1) and
-    standard normal noise (runs, size, n_noise)."""
+    """For each run `size` distinct examples, (runs, size), and for each of them uniform numbers in [0, 1), (runs, size,
+    *label_shape), and standard normal noise (runs, size, n_noise)."""
     chosen, uniform, noise = [], [], []
     for run in runs:
         picked = generator(run.seed, "examples", task).choice(len(examples), size, replace=False)
         chosen.append(examples[np.sort(picked)])
-        uniform.append(generator(run.seed, "label", task).random(size, np.float32))
+        uniform.append(generator(run.seed, "label", task).random((size, *label_shape), np.float32))
         noise.append(generator(run.seed, "noise", task).standard_normal((size, n_noise), np.float32))
     return np.stack(chosen), np.stack(uniform), np.stack(noise)

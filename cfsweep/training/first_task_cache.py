@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 
 from cfsweep import hypers
-from cfsweep.training.ingredients import Ingredient, registry
+from cfsweep.training import ingredients, targets
+from cfsweep.training.ingredients import Ingredient
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunRecord
 from cfsweep.training.stack import RowContent
+from cfsweep.training.targets import Target
 
 PROBED = 4  # examples that a network is shown, so that one whose code has changed is told apart
 
@@ -82,7 +84,9 @@ def first_task_keys(context: PackContext, theta: Tensor) -> list[str]:
     The first task of `joint` is that of `naive`.
     """
     spec = {name: value for name, value in context.spec.to_dict().items() if name not in ("runs", "joint")}
-    own_code = [source_digest(kind) for kind in context.kinds if registry.get(kind.name) is not kind]
+    own_code = [source_digest(kind) for kind in context.kinds if ingredients.registry.get(kind.name) is not kind]
+    if targets.registry.get(context.target.name) is not type(context.target):
+        own_code.append(source_digest(type(context.target)))
     stream = [context.stream.target, context.stream.digest]
     common = [made_by(), own_code, _device_kind(context.device), stream, repr(context.lifted.module), spec]
     begins: dict[int, str] = {}
@@ -105,8 +109,8 @@ def made_by() -> str:
     return _hash([sources, torch.__version__, np.__version__])
 
 
-def source_digest(kind: type[Ingredient]) -> str:
-    """The SHA-256 of the module that defines an ingredient of one's own."""
+def source_digest(kind: type[Ingredient] | type[Target]) -> str:
+    """The SHA-256 of the module that defines an ingredient or a target of one's own."""
     return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
 
 

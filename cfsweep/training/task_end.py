@@ -31,7 +31,9 @@ def consolidated_state(
     for at in range(0, len(stack), at_once):
         rows = slice(at, at + at_once)
         runs = stack.representatives[rows]
-        chosen, uniform, noise = batches.examples_to_consolidate(runs, examples, task, size, ingredient.n_noise())
+        chosen, uniform, noise = batches.examples_to_consolidate(
+            runs, examples, task, size, ingredient.n_noise(), context.outputs.labels.shape[1:]
+        )
         indices = torch.from_numpy(chosen).to(context.device)
         pieces.append(
             stack.over_rows(

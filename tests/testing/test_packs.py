@@ -38,7 +38,7 @@ def test_what_is_trained_once_is_what_is_trained_anew() -> None:
 
 
 def test_packs_that_differ_are_told_apart() -> None:
-    with pytest.raises(AssertionError, match="`steps` of a run differs: 60 and 45|of a run differs"):
+    with pytest.raises(AssertionError, match="of a run differs: "):
         assert_same(finish(make_pack(small_stream(), epochs=4)), trained_once((), "task-il"))
 
 

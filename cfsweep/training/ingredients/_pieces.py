@@ -31,8 +31,8 @@ from cfsweep.training.ingredients._base import Indices, Ingredient, Settings, St
 
 class Examples(NamedTuple):
     """Training examples of the task that has just ended: x (n, *input_shape) float32, labels (n, ...), mask (n,
-    n_outputs) bool of the active outputs; for what is drawn at random, one uniform number in [0, 1) for each, (n,), and
-    standard normal noise (n, n_noise)."""
+    n_outputs) bool of the active outputs; for what is drawn at random, one uniform number in [0, 1) for each number of
+    the labels, (n, ...), and standard normal noise (n, n_noise)."""
 
     x: Tensor
     labels: Tensor

@@ -63,6 +63,7 @@ class ForgettingLimit(StopRule):
         mean = scores[:task].mean()
         start = mean if number == 0 else state["start"]
         # In the precision of the limit, so that a fall of just 0.01 is not more than 0.01.
-        broken = (start - mean).to(torch.float32) > values["forgetting_limit"]
+        limit = values["forgetting_limit"]
+        broken = ((start - mean).to(torch.float32) > limit) & (limit < 1)  # 1 is off, also for scores that fall further
         weights = torch.where(broken, state["weights"], theta)
         return weights, {"start": start, "weights": weights}, broken

@@ -103,4 +103,5 @@ class Target(ABC):
 
     @abstractmethod
     def sample(self, outputs: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
-        """A label for each example, drawn as the outputs say, from one uniform number in [0, 1) each, (..., n)."""
+        """A label for each example, drawn as the outputs say, from one uniform number in [0, 1) for each number of the
+        label, (..., n, *label_shape)."""

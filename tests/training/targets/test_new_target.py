@@ -1,0 +1,301 @@
+"""A target of another kind, defined here alone: numbers instead of classes. It trains without a change of the loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cfsweep.config import Scenario
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.testing import CNN, MLP, finish, make_pack, values_of
+from cfsweep.testing.packs import assert_same, off_values, outcomes, restored, varied_runs, weights
+from cfsweep.training import batches, targets
+from cfsweep.training.engine.layout import Layout
+from cfsweep.training.first_task_cache import first_task_keys
+from cfsweep.training.ingredients import registry
+from cfsweep.training.pack import Pack
+from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import Indices, Stream, Task
+from cfsweep.training.targets import Outputs, Score, Target, target_of
+
+
+def mean_squared_error(predictions: Tensor, labels: Tensor) -> Tensor:
+    """(rows,) float64, from (rows, n, k) and (n, k)."""
+    return (predictions.double() - labels).square().mean((1, 2))
+
+
+class Regression(Target):
+    """Labels are (n, k) numbers; the loss is their mean squared error, the likelihood a Gaussian of variance 1."""
+
+    name = "regression"
+    summary = "numbers, by their squared error"
+    has_classes = False
+    scores = (Score("mse", mean_squared_error, (0.0, np.inf), higher_is_better=False),)
+
+    def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
+        n_tasks, n_outputs = len(stream.tasks), stream.y.shape[1]
+        task_of = torch.full((len(stream.y),), -1, dtype=torch.int64)
+        for number, task in enumerate(stream.tasks):
+            for part in (task.train, task.validation, task.test):
+                task_of[torch.from_numpy(part)] = number
+        masks = torch.ones(n_tasks + 1, n_tasks, n_outputs, dtype=torch.bool)
+        return Outputs(n_outputs, stream.y.float(), task_of, masks)
+
+    def classes(self, stream: Stream) -> Indices:
+        return np.zeros(len(stream.y), np.int64)
+
+    def losses(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        return (outputs - labels).square().mean(-1)
+
+    def loss_and_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        n, k = outputs.shape[-2:]
+        return self.losses(outputs, labels, mask).mean(-1), 2 * (outputs - labels) / (n * k)
+
+    def log_likelihood(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        return -0.5 * (outputs - labels).square().sum(-1)
+
+    def log_likelihood_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        return labels - outputs
+
+    def predict(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        return outputs
+
+    def sample(self, outputs: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
+        return outputs + torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(targets.registry, "regression", Regression)
+
+
+def numbers_stream(shape: tuple[int, ...] = (6,), n_train: int = 22) -> Stream:
+    """Three tasks, each with a linear map of its own from x (n, *shape) to y (n, 2)."""
+    rng, tasks, at = np.random.default_rng(0), [], 0
+    n = n_train + 14
+    x = rng.normal(size=(3 * n, *shape)).astype(np.float32)
+    y = np.empty((3 * n, 2))
+    for number in range(3):
+        own = slice(at, at + n)
+        flat = x[own].reshape(n, -1)
+        y[own] = flat @ rng.normal(size=(flat.shape[1], 2)) / flat.shape[1] ** 0.5 + number
+        train, validation, test = np.split(np.arange(at, at + n), [n_train, n_train + 6])
+        tasks.append(Task(str(number), (), train, validation, test))
+        at += n
+    return Stream("numbers", torch.from_numpy(x), torch.from_numpy(y), tuple(tasks), target="regression")
+
+
+def errors(pack: Pack, part: str) -> list[float]:
+    """By hand, the mean squared error on each task."""
+    found = []
+    for number, task in enumerate(pack.stream.tasks):
+        predicted = pack.predictions(number, part)[0].double()
+        wrong = predicted - pack.stream.y[torch.from_numpy(getattr(task, part))].float().double()
+        found.append(sum(v**2 for v in wrong.flatten().tolist()) / wrong.numel())
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ what trains
+
+FITTING = sorted(name for name, kind in registry.items() if not kind.needs_classes)
+CASES: list[tuple[tuple[str, ...], dict[str, Value]]] = [
+    ((), {}),
+    *(((name,), {}) for name in FITTING if name != "ewc"),
+    *((("ewc",), {"ewc_fisher": fisher}) for fisher in ("true", "predicted", "empirical")),
+    (("replay",), {"replay_mode": "class-balanced"}),
+    (("replay", "ewc", "early-stopping"), {}),
+]
+
+
+def test_most_ingredients_fit() -> None:
+    wanted = {
+        "a-gem",
+        "der++",
+        "early-stopping",
+        "ewc",
+        "feature-distillation",
+        "generative-replay",
+        "mas",
+        "replay",
+        "si",
+    }
+    assert wanted <= set(FITTING)
+
+
+@pytest.mark.parametrize(("names", "given"), CASES, ids=lambda v: "+".join(v) if isinstance(v, tuple) else "")
+def test_it_trains_and_its_matrix_is_that_of_the_predictions(names: tuple[str, ...], given: dict[str, Value]) -> None:
+    stream = numbers_stream()
+    pack = make_pack(stream, names, scenario="domain-il", lr=0.02, **given)
+    by_hand = {part: [errors(pack, part)] for part in ("validation", "test")}
+    while not pack.done:
+        pack = restored(pack)
+        pack.train_next_task()
+        for part, rows in by_hand.items():
+            rows.append(errors(pack, part))
+    record = pack.records[0]
+    assert record.failure is None
+    for part, rows in by_hand.items():
+        np.testing.assert_allclose(getattr(record, part), rows, rtol=1e-6)
+    fell = [record.test[task + 1][task] < 0.8 * record.test[task][task] for task in range(3)]
+    assert fell[0], "the error on a task falls when its turn comes"
+    assert all(fell) or names, "naive has nothing to hold on to"
+    assert_same(pack, finish(make_pack(stream, names, scenario="domain-il", lr=0.02, **given)))
+
+
+LOOKING = ("a-gem", "der++", "early-stopping", "ewc", "forgetting-limit", "generative-replay", "mas", "replay")
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_off_is_naive_and_alone_is_as_in_a_pack_for_what_looks_at_labels_or_scores(name: str) -> None:
+    stream = numbers_stream()
+    naive = finish(make_pack(stream, scenario="domain-il"))
+    for off in off_values(registry[name]):
+        assert_same(finish(make_pack(stream, (name,), scenario="domain-il", **off)), naive)
+    runs = varied_runs((name,), 3)
+    together = finish(make_pack(stream, (name,), runs, "domain-il"))
+    for k, run in enumerate(runs):
+        alone = finish(make_pack(stream, (name,), (run,), "domain-il"))
+        torch.testing.assert_close(weights(alone)[0], weights(together)[k], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_it_is_a_plain_loop(optimizer: str) -> None:
+    stream = numbers_stream()
+    run = RunSpec(0, 3, values_of((), optimizer=optimizer))
+    pack = make_pack(stream, (), (run,), "class-il")
+    module = pack.context.lifted.module
+    with torch.no_grad():
+        for name, value in pack.context.layout.unflatten(pack.stack.theta[0]).items():
+            module.get_parameter(name).copy_(value)
+    for task in range(3):
+        kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+        extra = {"momentum": 0.9} if optimizer == "sgd" else {}
+        own = kinds[optimizer](module.parameters(), lr=0.01, **extra)
+        for order in batches.orders([run], stream.tasks[task].train, task, 3, 5, [], {})[0]:
+            for at in range(0, len(order), 5):
+                chosen = torch.from_numpy(order[at : at + 5])
+                own.zero_grad()
+                nn.functional.mse_loss(module(stream.x[chosen]), stream.y[chosen].float()).backward()
+                own.step()
+    expected = pack.context.layout.flatten({name: p.detach().clone() for name, p in module.named_parameters()})
+    torch.testing.assert_close(finish(pack).stack.theta[0], expected, rtol=1e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ importances
+
+
+def fisher_by_hand(
+    module: nn.Module, layout: Layout, theta: Tensor, x: Tensor, labels: Tensor, uniform: NDArray[Any], kind: str
+) -> Tensor:
+    """The mean over examples of the squared gradient of -½‖y - f(x)‖², one example at a time."""
+    with torch.no_grad():
+        for name, piece in layout.unflatten(theta).items():
+            module.get_parameter(name).copy_(piece)
+    total = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
+    for one, label, u in zip(x, labels, uniform, strict=True):
+        module.zero_grad()
+        found = module(one.unsqueeze(0))[0]
+        normal = torch.distributions.Normal(found.detach(), 1.0)
+        y = {"empirical": label, "predicted": found.detach(), "true": normal.icdf(torch.from_numpy(u))}[kind]
+        torch.distributions.Normal(found, 1.0).log_prob(y).sum().backward()
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None
+            total[name] += parameter.grad.square() / len(x)
+    return layout.flatten(total)
+
+
+@pytest.mark.parametrize("kind", ["true", "predicted", "empirical"])
+@pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
+def test_the_fisher_of_ewc_is_that_of_the_likelihood(network: Any, kind: str) -> None:
+    """Of the predicted label it is zero: the mode of a Gaussian has no slope."""
+    stream = numbers_stream((1, 6, 6))
+    pack = make_pack(stream, ("ewc",), scenario="domain-il", network=network, ewc_fisher=kind, ewc_examples=9)
+    pack.train_next_task()
+    context = pack.context
+    chosen, uniform, _ = batches.examples_to_consolidate(
+        pack.spec.runs, stream.tasks[0].train, 0, 9, 0, label_shape=(2,)
+    )
+    x, labels = stream.x[chosen[0]], stream.y[chosen[0]].float()
+    expected = fisher_by_hand(context.lifted.module, context.layout, pack.stack.theta[0], x, labels, uniform[0], kind)
+    found = pack.stack.states["ewc"]["curvature"][0]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    assert bool(found.any()) == (kind != "predicted")
+    assert uniform.shape == (1, 9, 2)
+    assert len(np.unique(uniform)) == 18, "each number of a label is drawn by itself"
+
+
+# ------------------------------------------------------------------------------------------------ the lower the better
+
+
+def test_early_stopping_goes_back_to_the_lowest_error() -> None:
+    names = ("early-stopping",)
+    pack = finish(make_pack(numbers_stream(), names, scenario="domain-il", lr=0.1, patience=1, epochs=8, curves=7))
+    record = pack.records[0]
+    for task in range(3):
+        along = [value for t, _, seen, value in record.curves if t == seen == task]
+        assert record.validation[task + 1][task] <= min(along)
+    assert record.steps < 3 * 8 * 5, "some task ends early"
+
+
+def test_the_limit_on_forgetting_holds_for_errors() -> None:
+    pack = finish(make_pack(numbers_stream(), ("forgetting-limit",), scenario="domain-il", forgetting_limit=0.1))
+    matrix = np.array(pack.records[0].validation)
+    rises = [(matrix[t + 1, :t] - matrix[t, :t]).mean() for t in (1, 2)]
+    assert max(rises) <= 0.1 + 1e-6
+    naive = np.array(finish(make_pack(numbers_stream(), scenario="domain-il")).records[0].validation)
+    assert max((naive[t + 1, :t] - naive[t, :t]).mean() for t in (1, 2)) > 0.1
+
+
+# ------------------------------------------------------------------------------------------------ what does not fit
+
+
+@pytest.mark.parametrize("name", sorted(set(registry) - set(FITTING)))
+def test_what_needs_classes_is_refused_in_one_line(name: str) -> None:
+    said = f"`{name}` needs classes, but this stream's target is regression. Remove `{name}` from the ingredients."
+    with pytest.raises(InputError, match=said) as caught:
+        make_pack(numbers_stream(), (name,))
+    assert "\n" not in str(caught.value)
+    assert {"packnet", "lwf"} <= set(registry) - set(FITTING)
+
+
+def test_unknown_and_odd_targets_are_refused_in_one_line() -> None:
+    for name, said in (
+        ("regresion", "stream: unknown target `regresion`. Known, closest first: regression"),
+        ("torch.nn:ReLU", "target `torch.nn:ReLU`: it must be a subclass of Target, but is ReLU. Inherit it"),
+        ("no_such_package:Numbers", "there is no module `no_such_package`"),
+    ):
+        with pytest.raises(InputError, match=said) as caught:
+            make_pack(replace(numbers_stream(), target=name))
+        assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ by its path
+
+
+def test_by_its_path_it_is_the_same_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    built_in = finish(make_pack(numbers_stream(), ("ewc",), scenario="domain-il"))
+    monkeypatch.delitem(targets.registry, "regression")
+    stream = replace(numbers_stream(), target=f"{__name__}:Regression")
+    assert isinstance(target_of(stream.target), Regression)
+    assert outcomes(finish(make_pack(stream, ("ewc",), scenario="domain-il"))) == outcomes(built_in)
+
+
+def test_another_target_and_other_code_of_it_have_another_first_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(stream: Stream) -> str:
+        pack = make_pack(stream, scenario="domain-il")
+        return first_task_keys(pack.context, pack.stack.theta)[0]
+
+    stream = numbers_stream()
+    by_path = replace(stream, target=f"{__name__}:Regression")
+    assert key(stream) == key(numbers_stream()) != key(by_path)
+    monkeypatch.delitem(targets.registry, "regression")
+    before = key(by_path)
+    monkeypatch.setattr("cfsweep.training.first_task_cache.source_digest", lambda kind: "changed")
+    assert key(by_path) != before
