@@ -46,7 +46,7 @@ def anatomy(pack: Pack) -> Anatomy:
 
     The profiler counts a part of its own cost to each operation.
     """
-    pack.step()
+    pack.train_next_task()
     original, seen = TaskLoop.run, []
 
     def watched(loop: TaskLoop) -> None:
@@ -54,7 +54,7 @@ def anatomy(pack: Pack) -> Anatomy:
             started = time.perf_counter()
             original(loop)
             elapsed = time.perf_counter() - started
-        per_step = 1e3 / loop.total / len(loop.stack)
+        per_step = 1e3 / loop.n_steps / len(loop.stack)
         spent = dict.fromkeys(("products", "optimizer", "indexing", "other"), 0.0)
         for event in profiler.key_averages():
             if event.key.startswith("aten::") or "Backward" in event.key:
@@ -68,7 +68,7 @@ def anatomy(pack: Pack) -> Anatomy:
 
     TaskLoop.run = watched  # type: ignore[method-assign]
     try:
-        pack.step()
+        pack.train_next_task()
     finally:
         TaskLoop.run = original  # type: ignore[method-assign]
     return seen[0]
@@ -76,7 +76,7 @@ def anatomy(pack: Pack) -> Anatomy:
 
 def beside(pack: Pack) -> Beside:
     """Trains the pack to its end."""
-    spent = {"run": 0.0, "_record_accuracies": 0.0}
+    spent = {"run": 0.0, "_record_scores": 0.0}
 
     def timed(owner: type, name: str) -> Callable[..., object]:
         original: Callable[..., object] = getattr(owner, name)
@@ -91,15 +91,15 @@ def beside(pack: Pack) -> Beside:
         setattr(owner, name, wrapper)
         return original
 
-    kept = [(owner, name, timed(owner, name)) for owner, name in ((TaskLoop, "run"), (Pack, "_record_accuracies"))]
+    kept = [(owner, name, timed(owner, name)) for owner, name in ((TaskLoop, "run"), (Pack, "_record_scores"))]
     started = time.perf_counter()
     try:
         while not pack.done:
-            pack.step()
+            pack.train_next_task()
     finally:
         for owner, name, original in kept:
             setattr(owner, name, original)
-    return Beside(spent["run"], spent["_record_accuracies"], time.perf_counter() - started)
+    return Beside(spent["run"], spent["_record_scores"], time.perf_counter() - started)
 
 
 def evaluation_products_frac(stream: Stream, hidden: tuple[int, ...], epochs: int) -> float:
@@ -117,11 +117,11 @@ def evaluation_products_frac(stream: Stream, hidden: tuple[int, ...], epochs: in
 
 def fisher_s(pack: Pack, repeats: int) -> float:
     """Median seconds of the Fisher diagonal of one run on as many examples as its `ewc` takes."""
-    (ewc,) = (ingredient for ingredient in pack.ingredients if isinstance(ingredient, EWC))
+    (ewc,) = (ingredient for ingredient in pack.context.ingredients if isinstance(ingredient, EWC))
     examples = torch.from_numpy(pack.stream.tasks[0].train)
-    chosen = examples[: ewc.sample_size(len(examples))]
-    x, labels = pack.store[chosen], pack.outputs.labels[chosen]
-    mask = pack.outputs.masks[0][pack.outputs.task_of[chosen]]
+    chosen = examples[: ewc.n_examples(len(examples))]
+    outputs = pack.context.outputs
+    x, labels, mask = pack.context.store[chosen], outputs.labels[chosen], outputs.masks[0][outputs.task_of[chosen]]
     times = []
     for _ in range(repeats):
         started = time.perf_counter()

@@ -20,10 +20,10 @@ from cfsweep.config import NetworkConfig
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy
 from cfsweep.training.engine import optimizers
-from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.engine.device_memory import peak_bytes, release
+from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows
+from cfsweep.training.spec import PackSpec, RunSpec, score_rows
 from cfsweep.training.streams import Stream, Task
 
 START_TIMEOUT_S = 300.0
@@ -107,12 +107,11 @@ def train_packs(case: Case, n_runs: int, size: int, device: str, method: str = "
     for first in range(0, n_runs, size):
         pack = pack_of(case, range(first, min(first + size, n_runs)), device, method)
         while not pack.done:
-            report = pack.step()
+            report = pack.train_next_task()
         records += report.records
         n_steps += report.records[0].steps
-        n_test = report.counts["test"]
     whole_s = time.perf_counter() - started
-    accuracies = tuple(average_accuracy(accuracy_rows(record.test, n_test)[1:]) for record in records)
+    accuracies = tuple(average_accuracy(score_rows(record.test, len(case.stream.tasks))[1:]) for record in records)
     train_s = sum(record.train_s for record in records)
     peak = peak_bytes(torch.device(device)) if device == "cuda" else 0
     return Timed(n_runs, train_s, whole_s, n_steps, accuracies, peak)
@@ -171,7 +170,7 @@ def per_step(case: Case, size: int, device: str) -> PerStep:
 
     def task_of(n_steps: int) -> Callable[[], object]:
         stream = shortened(case.stream, len(case.stream.tasks), n_steps * case.batch_size, 16)
-        return pack_of(replace(case, stream=stream, epochs=1), range(size), device).step
+        return pack_of(replace(case, stream=stream, epochs=1), range(size), device).train_next_task
 
     two, four = count(task_of(2)), count(task_of(4))
     counts = Counts(*((getattr(four, f) - getattr(two, f)) // 2 for f in ("flops", "bytes", "ops")))

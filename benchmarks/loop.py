@@ -31,7 +31,7 @@ from cfsweep.metrics import average_accuracy, backward_transfer
 from cfsweep.training.engine import optimizers
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows
+from cfsweep.training.spec import PackSpec, RunSpec, score_rows
 from cfsweep.training.streams import Stream, load_stream
 
 METHODS = ("naive", "ewc", "replay", "packnet")
@@ -46,7 +46,14 @@ SETTINGS = Settings("naive", 5, 64, (256, 256), 1e-3, 1000.0, 200, 0.5, 500)
 
 @dataclass
 class Timing:
-    """Milliseconds per step of one run, one value per round, and every accuracy matrix seen."""
+    """Milliseconds per step of one run, one value per round, and every accuracy matrix seen.
+
+    >>> timing = Timing()
+    >>> for seconds in (1.0, 5.0, 2.0):
+    ...     timing.add([Outcome([[1.0, 0.5], [0.5, 1.0]], seconds, steps=1000)])
+    >>> timing.ms, timing.mean(average_accuracy)
+    (2.0, 0.75)
+    """
 
     ms_per_step: list[float] = field(default_factory=list)
     matrices: list[np.ndarray] = field(default_factory=list)
@@ -90,9 +97,9 @@ def packed(stream: Stream, settings: Settings, seeds: Sequence[int]) -> list[Out
     """One outcome per seed; a pack's time is shared evenly among its runs."""
     pack = make_pack(stream, settings, seeds)
     while not pack.done:
-        report = pack.step()
-    n_test = report.counts["test"]
-    return [Outcome(accuracy_rows(r.test, n_test)[1:].tolist(), r.train_s, r.steps) for r in report.records]
+        report = pack.train_next_task()
+    n_tasks = len(stream.tasks)
+    return [Outcome(score_rows(r.test, n_tasks)[1:].tolist(), r.train_s, r.steps) for r in report.records]
 
 
 def products_ms(stream: Stream, settings: Settings, repeats: int) -> float:

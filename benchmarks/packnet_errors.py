@@ -28,7 +28,7 @@ from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.training.ingredients import State, Values, hypers_of, registry
 from cfsweep.training.ingredients.packnet import FREE, PackNet
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows
+from cfsweep.training.spec import PackSpec, RunSpec, score_rows
 from cfsweep.training.streams import Stream, load_stream
 
 
@@ -53,14 +53,14 @@ class AllWeights(PackNet):
 class OldWeightsMove(PackNet):
     """Nothing is frozen; weights that were cut stay zero while their task is retrained."""
 
-    def trainable(self, state: State, values: Values, task: int, after_mid: bool) -> Tensor:
-        return (state["owner"] <= task) | ((state["owner"] == FREE) & (not after_mid))
+    def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:
+        return (state["owner"] <= task) | ((state["owner"] == FREE) & (not after_cut))
 
 
 class CutWeightsMove(PackNet):
     """The weights that were cut move on during retraining."""
 
-    def trainable(self, state: State, values: Values, task: int, after_mid: bool) -> Tensor:
+    def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:
         return (state["owner"] == task) | (state["owner"] == FREE)
 
 
@@ -84,10 +84,10 @@ def measure(
         frozen: list[Tensor] = []
         changed = 0
         while not pack.done:
-            report = pack.step()
+            report = pack.train_next_task()
             changed += sum(int((pack.predictions(task) != was).sum()) for task, was in enumerate(frozen))
             frozen = [pack.predictions(task) for task in range(report.task + 1)]
-    finals = [accuracy_rows(record.test, report.counts["test"])[-1].mean() for record in report.records]
+    finals = [score_rows(record.test, len(stream.tasks))[-1].mean() for record in report.records]
     return float(np.mean(finals)), float(np.std(finals)), changed
 
 

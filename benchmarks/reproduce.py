@@ -22,7 +22,7 @@ from benchmarks.reproduction.report import report
 from benchmarks.reproduction.runner import Job, jobs_of, run
 from cfsweep.errors import CfsweepError, InputError
 from cfsweep.files import write_atomically
-from cfsweep.sweep.cluster import Workers
+from cfsweep.sweep.scheduler import Workers
 
 TABLES = (split_mnist.TABLE, head_to_head.TABLE, mnist_fashion.TABLE, mnist_halves.TABLE, remedies.TABLE)
 PAGE = Path(__file__).parent.parent / "docs" / "reproduction.md"
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--page", type=Path, default=PAGE, help="where the report is written")
     made.add_argument("--only", action="append", default=[], metavar="TABLE[/ROW]", help="train these; may be repeated")
     made.add_argument("--seeds", type=int, default=5)
-    made.add_argument("--workers", type=int, default=None, help="processes (default: one per processor)")
+    made.add_argument("--workers", type=int, default=None, help="processes; 0: this one (default: one per processor)")
     made.add_argument("--report-only", action="store_true", help="train nothing")
     return made
 

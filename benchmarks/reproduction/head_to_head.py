@@ -41,7 +41,7 @@ def _row(
         stream=StreamConfig(name="split-mnist", scenario="task-il", validation_frac=0.02),
         trials=1,
         references=False,
-        early_stopping=False,
+        stop_trials=False,
     )
     quantities = (Quantity("average at the end", final_average, claim), *more)
     return Row(name, method, setting, study, quantities, trace=True)

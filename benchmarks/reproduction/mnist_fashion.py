@@ -56,7 +56,7 @@ def _row(
         stream=StreamConfig(name="mnist-fashion", scenario=scenario, validation_frac=held_out),
         trials=1,
         references=joint,
-        early_stopping=False,
+        stop_trials=False,
     )
     quantities = tuple(
         Quantity(name, of, Claim(value) if claimed else None, LESS_DATA if claimed else None)

@@ -32,8 +32,14 @@ class Claim:
 
         >>> Claim(90.0).holds(93.0), Claim(90.0).holds(93.1), Claim(90.0, sd=2.0).holds(93.1)
         (True, False, True)
+        >>> Claim(60.0, sd=0.5).holds(62.9), Claim(60.0, sd=2.0).holds(64.1)  # 3 points or 2 sd, whichever is more
+        (True, False)
+        >>> Claim(98.15).holds(95.15)  # 3.0000000000000142 in floats
+        True
         >>> Claim(50.0, sense="below").holds(50.0), Claim(88.0, sense="above").holds(88.1)
         (False, True)
+        >>> Claim(0.0, sense="exactly").holds(0.0), Claim(0.0, sense="exactly").holds(0.01)
+        (True, False)
         """
         if self.sense == "about":
             return round(abs(mean - self.value), 9) <= max(TOLERANCE, SDS * (self.sd or 0.0))
@@ -80,7 +86,14 @@ class Row:
     front: bool = False
 
     def study_for(self, seeds: int) -> StudyConfig:
-        """The study with so many seeds, in two packs where nothing is searched, so that two processors share it."""
+        """The study with so many seeds, in two packs where nothing is searched, so that two processors share it.
+
+        >>> from cfsweep.config import Space
+        >>> row = Row("naive", "naive", "", StudyConfig(space=Space()), ())
+        >>> study = row.study_for(5)
+        >>> study.seeds, study.pack_runs
+        (5, 3)
+        """
         packs = self.study.pack_runs if self.study.space.search else -(-seeds // 2)
         return self.study.model_copy(update={"seeds": seeds, "pack_runs": packs})
 
@@ -108,7 +121,7 @@ def verdict(claim: Claim | None, mean: float, why: str | None) -> str:
 
     >>> verdict(Claim(90.0), 92.0, None), verdict(Claim(90.0), 80.0, None), verdict(Claim(90.0), 80.0, "less data")
     ('within', 'differs: not explained', 'differs: less data')
-    >>> verdict(None, 80.0, None)
+    >>> verdict(None, 80.0, "less data")
     'no claim'
     """
     if claim is None:
@@ -150,5 +163,7 @@ def largest_change(matrix: Matrix) -> float:
 
     >>> largest_change(np.array([[1.0, 0.5], [0.75, 0.75]]))
     25.0
+    >>> largest_change(np.array([[0.9, 0.5], [0.9, 0.8]]))  # above the diagonal nothing has ended
+    0.0
     """
     return 100 * float(np.abs(np.tril(matrix - np.diag(matrix))).max())

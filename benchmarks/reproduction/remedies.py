@@ -43,7 +43,7 @@ class _Remedy:
             stream=StreamConfig(name="split-mnist", scenario=scenario, validation_frac=0.02),
             trials=1,
             references=joint,
-            early_stopping=False,
+            stop_trials=False,
         )
         name = self.title.replace(" ", "-").replace(",", "")
         quantities = (Quantity(scenario, final_average),)

@@ -14,13 +14,13 @@ from benchmarks.reproduction.model import Row, Table
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.status import status
-from cfsweep.sweep import launch, study
-from cfsweep.sweep.cluster import Workers, connected
-from cfsweep.sweep.folder import Folder, check_data
+from cfsweep.sweep import study
+from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.progress import Display
-from cfsweep.sweep.space import check_study
-
-AT_LEAST_TASKS = 2  # of every stream here; how many more there are is known once it is loaded
+from cfsweep.sweep.scheduler import Workers
+from cfsweep.sweep.schedulers import open_scheduler
+from cfsweep.sweep.space import check_space
+from cfsweep.training.ingredients import ingredient_class, refuse_misfits
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ def complete(job: Job) -> bool:
     if not folder.exists():
         return False
     there, _ = folder.read()
-    if there.study_id != job.config.study_id:
+    now = job.config.model_copy(update={"identity_version": there.identity_version}).study_id
+    if there.study_id != now:
         raise InputError(
-            f"{job.folder}: it holds study {there.study_id}, but {job.key} is now {job.config.study_id}: the row or "
-            "the number of seeds has changed. Remove the folder, or choose another with --out."
+            f"{job.folder}: it holds study {there.study_id}, but {job.key} is now {now}: the row or the number of "
+            "seeds has changed. Remove the folder, or choose another with --out."
         )
     return status(job.folder).complete
 
@@ -72,13 +73,15 @@ def check(jobs: Sequence[Job]) -> None:
             ingredient does not know.
     """
     for job in jobs:
-        check_study(job.config, AT_LEAST_TASKS, job.key)
+        check_space(job.config.space, job.key)
+        kinds = [ingredient_class(name, job.key) for name in job.config.space.ingredients]
+        refuse_misfits(kinds, job.config.stream.scenario, job.config.stream.target, job.key)
 
 
 def run(jobs: Sequence[Job], workers: Workers, console: Console) -> bool:
     """Trains the jobs that are not complete, one after the other; returns False if it was interrupted.
 
-    Ray is started once for all of them, and not at all where nothing is left.
+    The workers are started once for all of them, and not at all where nothing is left.
 
     Raises:
         InputError: a job's folder or its study is wrong, or the data has changed.
@@ -88,21 +91,14 @@ def run(jobs: Sequence[Job], workers: Workers, console: Console) -> bool:
     console.print(f"{len(jobs) - len(left)} of {len(jobs)} rows are complete", highlight=False)
     if not left:
         return True
-    with connected(workers) as up:
+    with open_scheduler(workers, lambda: None) as (scheduler, _):
         for number, job in enumerate(left, 1):
             console.print(f"{number} of {len(left)}: {job.key}", highlight=False)
             started = time.monotonic()
             prepared = study.prepare(job.config, job.key)
-            folder = Folder(job.folder)
-            with folder.locked():
-                if folder.exists():
-                    check_data(prepared.stream, folder.read()[1], folder.study_file)
-                else:
-                    folder.refuse_other_content()
-                    folder.create(job.config, prepared.hypers, prepared.stream)
-                sweep = (folder, job.config, prepared.hypers, prepared.stream, workers, Display(console), up)
-                if launch.sweep(*sweep):
-                    return False
+            if study.begin(prepared, job.folder, scheduler, Display(console, live=workers.count != 0)).interrupted:
+                return False
+            del prepared
             gc.collect()  # lets go of the study's stream
             console.print(f"   {time.monotonic() - started:.0f} s", highlight=False)
     return True

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from benchmarks import loop
 from benchmarks.anatomy import evaluation_products_frac
-from benchmarks.plain import Outcome
-from tests.training.conformance import tiny_stream
+from cfsweep.testing import small_stream
 
 
 def test_quick_prints_a_table_with_plausible_answers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,15 +38,7 @@ def test_quick_prints_a_table_with_plausible_answers(capsys: pytest.CaptureFixtu
 
 
 def test_the_floor_of_evaluation_by_hand() -> None:
-    stream = tiny_stream(n_tasks=2, n_train=20)  # 2 tasks of 20 train, 6 validation, 8 test; images of 36
+    stream = small_stream(n_tasks=2, n_train=20)  # 2 tasks of 20 train, 6 validation, 8 test; images of 36
     # 36 x 5 and 5 x 4 weights: 200. Evaluated: 3 times 28 examples. Trained: 2 epochs of 40, 3 x 200 less 180 each.
     expected = 3 * 28 * 200 / (80 * 420)
     assert evaluation_products_frac(stream, (5,), 2) == pytest.approx(expected)
-
-
-def test_the_median_of_the_rounds_counts() -> None:
-    timing = loop.Timing()
-    for seconds in (1.0, 5.0, 2.0):
-        timing.add([Outcome([[1.0, 0.5], [0.5, 1.0]], seconds, 1000)])
-    assert timing.ms == 2.0
-    assert timing.mean(lambda matrix: float(np.min(matrix))) == 0.5

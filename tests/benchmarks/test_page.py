@@ -33,5 +33,5 @@ def test_the_foot_names_the_command_and_the_machine() -> None:
 
 def test_the_page_has_a_place_for_each_benchmark() -> None:
     text = PERFORMANCE.read_text()
-    for name in ("peers", "loop", "prefix", "startup", "driver", "stopping", "gpu"):
+    for name in ("peers", "loop", "first-task", "startup", "driver", "stopping", "gpu"):
         assert text.count(f"<!-- begin {name} -->") == text.count(f"<!-- end {name} -->") == 1

@@ -1,43 +1,34 @@
-"""The reproduction of published tables: its data, its verdicts, its page, and a real run that is interrupted."""
+"""The reproduction of published tables: its data, its page, and its command, interrupted too."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from benchmarks import reproduce
-from benchmarks.reproduction.model import (
-    Claim,
-    Quantity,
-    Row,
-    Table,
-    Why,
-    accuracy,
-    final_average,
-    largest_change,
-    transfer,
-    verdict,
-)
+from benchmarks.reproduction.model import Claim, Quantity, Row, Table, Why, final_average
 from benchmarks.reproduction.report import report
-from benchmarks.reproduction.runner import Job, check, complete, jobs_of
+from benchmarks.reproduction.runner import Job, check, jobs_of, run
 from cfsweep.config import NetworkConfig, Space, StreamConfig, StudyConfig
-from cfsweep.errors import InputError
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import JOINT_TRIAL
-from cfsweep.training.ingredients import registry
+from cfsweep.sweep.scheduler import Workers
+from cfsweep.training.ingredients import family_of, registry
 from cfsweep.training.networks import build, unliftable_reason
-from cfsweep.training.streams import Stream, load_stream
-from tests.sweep.in_process import Sweep
+from cfsweep.training.streams import load_stream
 
 ROWS = {f"{table.name}/{row.name}": row for table in reproduce.TABLES for row in table.rows}
 # Hsu et al. 2018, table 2, and the strengths of the scripts beside it: task-il, domain-il, class-il.
@@ -62,92 +53,52 @@ STRENGTHS = {  # there, and what one unit there is here
 SCENARIOS = ("task-il", "domain-il", "class-il")
 
 
-def tiny(name: str, claim: Claim | None = None, why: Why | None = None, **changes: object) -> Row:
-    """A row that trains in a moment; `search` turns it into a sweep."""
-    search = changes.pop("search", {})
-    references = changes.pop("references", False)
+def tiny(name: str, claim: Claim | None = None, why: Why | None = None, **changes: Any) -> Row:
+    """A row that trains in a moment; `search` turns it into a sweep, `space` is added to what it fixes."""
+    search, space = changes.pop("search", {}), changes.pop("space", {})
+    fixed = {"epochs": 1} if search else {"epochs": 1, "batch_size": 128, "lr": 0.01}
+    content = {"network": NetworkConfig(args={"hidden": [8]}), "fixed": fixed, "search": search}
     study = StudyConfig(
-        space=Space.model_validate(
-            {
-                "network": NetworkConfig(args={"hidden": [8]}),
-                "fixed": {"epochs": 1, "batch_size": 128, "lr": 0.01} if not search else {"epochs": 1},
-                "search": search,
-            }
-        ),
-        stream=StreamConfig(),
+        space=Space.model_validate({**content, **space}),
+        stream=StreamConfig(n_tasks=2),
         objective={"name": "pareto"} if search else {},  # type: ignore[arg-type]
         trials=3 if search else 1,
-        references=bool(references),
-        early_stopping=False,
+        references=bool(changes.pop("references", False)),
+        stop_trials=False,
     )
     quantities = (Quantity("average at the end", final_average, claim, why),)
-    return replace(Row(name, name, "plain", study, quantities), **changes)  # type: ignore[arg-type]
+    return replace(Row(name, name, "plain", study, quantities), **changes)
 
 
-def table_of(*rows: Row) -> Table:
-    return Table("digits", "Digits", "nobody", 1797, ("It is small.",), rows)
+def table_of(*rows: Row, **changes: Any) -> Table:
+    return replace(Table("digits", "Digits", "nobody", 1797, ("It is small.",), rows), **changes)
 
 
-@pytest.fixture(scope="module")
-def stream() -> Stream:
-    return load_stream(StreamConfig())
+def train(*jobs: Job) -> None:
+    """Trains them in this process; rows of the same study once."""
+    trained: dict[str, Path] = {}
+    for job in jobs:
+        study = job.config.study_id
+        if study in trained:
+            shutil.copytree(trained[study], job.folder)
+        else:
+            assert run([job], Workers(0), Console(quiet=True))
+        trained.setdefault(study, job.folder)
 
 
-def train(job: Job, stream: Stream) -> Sweep:
-    """Trains the job in this process, as the sweep's driver would have it."""
-    sweep = Sweep(job.folder, stream)
-    job.folder.mkdir(parents=True)
-    sweep.train(sweep.open(job.config))
-    return sweep
+def finals(job: Job, trial: int = 0) -> list[float]:
+    """The test accuracies after the last task, in percent, mean over tasks, one for each seed."""
+    rows = read_table(job.folder, "test").to_pandas().query(f"trial == {trial} and after_task == 1")
+    return [100 * float(mean) for mean in rows.groupby("seed")["accuracy"].mean()]
 
 
 def lines_of(page: str, row: str) -> list[list[str]]:
     """The cells of the lines that begin with the row's name."""
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in page.splitlines()
-        if line.startswith(f"| `{row}` |")
-    ]
+    begins = f"| `{row}` |", f"| {row} |"
+    return [[c.strip() for c in line.strip("|").split("|")] for line in page.splitlines() if line.startswith(begins)]
 
 
-# ---------------------------------------------------------------------- verdicts
-
-
-@pytest.mark.parametrize(
-    ("claim", "mean", "why", "expected"),
-    [
-        (Claim(97.70), 100.70, None, "within"),
-        (Claim(98.15), 95.15, None, "within"),  # 3.0000000000000142 in floats
-        (Claim(97.75), 100.75, None, "within"),
-        (Claim(97.75), 94.75, None, "within"),
-        (Claim(97.75), 94.70, "x", "differs: x"),
-        (Claim(60.0, sd=0.5), 63.5, None, "differs: not explained"),  # 2 sd are 1 point, but 3 points decide
-        (Claim(60.0, sd=2.0), 63.5, None, "within"),
-        (Claim(60.0, sd=2.0), 64.5, "x", "differs: x"),
-        (Claim(50.0, sense="below"), 49.9, None, "within"),
-        (Claim(50.0, sense="below"), 51.0, None, "differs: not explained"),
-        (Claim(88.0, sense="above"), 88.0, "x", "differs: x"),
-        (Claim(0.0, sense="exactly"), 0.0, None, "within"),
-        (Claim(0.0, sense="exactly"), 0.01, None, "differs: not explained"),
-        (None, 12.0, "x", "no claim"),
-    ],
-)
-def test_verdicts_by_hand(claim: Claim | None, mean: float, why: str | None, expected: str) -> None:
-    assert verdict(claim, mean, why) == expected
-
-
-def test_quantities_by_hand() -> None:
-    matrix = np.array([[0.9, 0.5, 0.1], [0.6, 0.8, 0.2], [0.3, 0.7, 0.5]])
-    assert final_average(matrix) == pytest.approx(50.0)
-    assert accuracy(after=0, of=0)(matrix) == pytest.approx(90.0)
-    assert accuracy(after=-1, of=1)(matrix) == pytest.approx(70.0)
-    assert transfer(matrix) == pytest.approx((-60.0 - 10.0) / 2)
-    assert largest_change(matrix) == pytest.approx(60.0)
-    frozen = np.array([[0.9, 0.5, 0.1], [0.9, 0.8, 0.2], [0.9, 0.8, 0.5]])  # above the diagonal nothing is frozen yet
-    assert largest_change(frozen) == 0.0
-
-
-# ---------------------------------------------------------------------- the tables
+# ------------------------------------------------------------------------------------------------ the tables
 
 
 def test_split_mnist_holds_the_published_numbers_and_strengths() -> None:
@@ -175,55 +126,33 @@ def test_the_other_tables_hold_the_published_numbers() -> None:
     assert claims("mnist-halves/ewc-domain-il")[0] == (88.0, "above")
 
 
-def test_every_row_is_a_study_that_can_run() -> None:
+def test_every_row_is_a_study_that_can_run_with_a_name_of_its_own() -> None:
     check(jobs_of(reproduce.TABLES, Path("out"), 5, None))
-
-
-def test_a_row_that_cannot_run_is_named_before_anything_is_trained() -> None:
-    job = jobs_of(reproduce.TABLES, Path("out"), 5, None)[0]
-    space = job.config.space.model_copy(update={"ingredients": ("ewk",)})
-    broken = replace(job, config=job.config.model_copy(update={"space": space}))
-    with pytest.raises(InputError, match=rf"{re.escape(job.key)}: unknown ingredient `ewk`"):
-        check([broken])
+    assert len(ROWS) == sum(len(table.rows) for table in reproduce.TABLES)
+    network = build(ROWS["mnist-fashion/naive"].study.space.network, (1, 28, 28), 10)
+    assert network(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+    assert unliftable_reason(network, (1, 28, 28)) is None
 
 
 def test_every_remedy_is_measured_on_split_mnist() -> None:
     measured = {
         row.study.space.ingredients for key, row in ROWS.items() if key.startswith(("split-mnist/", "remedies/"))
     }
-    remedies = [name for name, kind in registry.items() if kind.family != "schedule" or "check" in vars(kind)]
-    assert {(name,) for name in remedies} <= measured
+    assert {(name,) for name, kind in registry.items() if family_of(kind) != "schedule"} <= measured
 
 
-def test_names_are_unique_and_reasons_point_at_experiments_without_numbers_of_their_own() -> None:
-    assert len(ROWS) == sum(len(table.rows) for table in reproduce.TABLES)
-    for row in ROWS.values():
-        for quantity in row.quantities:
-            if quantity.why:
-                assert not re.search(r"\d", quantity.why.text)
-                assert quantity.why.see
-                assert all(ROWS[key].experiment for key in quantity.why.see)
+def test_reasons_point_at_experiments_and_have_no_numbers_of_their_own() -> None:
+    for why in (quantity.why for row in ROWS.values() for quantity in row.quantities if quantity.why):
+        assert not re.search(r"\d", why.text)
+        assert why.see
+        assert all(ROWS[key].experiment for key in why.see)
 
 
-def test_the_small_network_takes_images_and_can_be_stacked() -> None:
-    network = build(ROWS["mnist-fashion/naive"].study.space.network, (1, 28, 28), 10)
-    assert network(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
-    assert unliftable_reason(network, (1, 28, 28)) is None
-
-
-def test_seeds_are_shared_by_two_packs_and_a_sweep_keeps_its_own() -> None:
-    row = ROWS["split-mnist/naive-task-il"]
-    assert (row.study_for(5).seeds, row.study_for(5).pack_runs) == (5, 3)
-    assert row.study_for(1).pack_runs == 1
-    assert ROWS["mnist-halves/ewc-domain-il"].study_for(5).pack_runs == row.study.pack_runs
-
-
-# ---------------------------------------------------------------------- the page
+# ------------------------------------------------------------------------------------------------ the page
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
-    jobs = jobs_of(reproduce.TABLES, tmp_path, 5, None)
-    page = report(reproduce.TABLES, jobs, "the command")
+    page = report(reproduce.TABLES, jobs_of(reproduce.TABLES, tmp_path, 5, None), "the command")
     assert "Nothing was measured yet" in page
     for table in reproduce.TABLES:
         assert f"## {table.title}" in page
@@ -233,24 +162,21 @@ def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
     assert "| Split-MNIST, three scenarios | 27 | 0 | 0 | 0 | 27 |" in page
 
 
-def test_a_partial_folder_shows_what_there_is_and_hides_no_difference(tmp_path: Path, stream: Stream) -> None:
-    why = Why("the network is small", ("digits/small",))
-    far = Claim(-1000.0)
-    rows = (
+def test_a_partial_folder_shows_what_there_is_and_hides_no_difference(tmp_path: Path) -> None:
+    far, small = Claim(-1000.0), "the network is small"
+    table = table_of(
         tiny("close", Claim(50.0, sd=50.0)),
         tiny("far", far),
-        tiny("explained", far, why),
-        tiny("elsewhere", far, Why("the network is small", ("digits/absent",))),
+        tiny("explained", far, Why(small, ("digits/small",))),
+        tiny("elsewhere", far, Why(small, ("digits/absent",))),
         tiny("small", experiment=True),
         tiny("other", far, experiment=True),
         tiny("absent", Claim(50.0), experiment=True),
     )
-    table = table_of(*rows)
-    jobs = jobs_of([table], tmp_path, 2, None)
-    sweeps = {job.row.name: train(job, stream) for job in jobs if job.row.name != "absent"}
-    page = report([table], jobs, "the command")
-    verdicts = {row.name: lines_of(page, row.name)[0][-1] for row in rows}
-    assert verdicts == {
+    *jobs, _ = all_jobs = jobs_of([table], tmp_path, 2, None)
+    train(*jobs)
+    page = report([table], all_jobs, "the command")
+    assert {row.name: lines_of(page, row.name)[0][-1] for row in table.rows} == {
         "close": "within",
         "far": "differs: not explained",
         "explained": "differs: the network is small (see `digits/small`)",
@@ -260,86 +186,63 @@ def test_a_partial_folder_shows_what_there_is_and_hides_no_difference(tmp_path: 
         "absent": "not measured yet",
     }
     assert "| Digits | 4 | 1 | 1 | 2 | 0 |" in page
-    finals = [
-        [row["accuracy"] for row in sweeps["far"].rows("test") if row["seed"] == seed and row["after_task"] == 4]
-        for seed in (0, 1)
-    ]
-    means = 100 * np.mean(finals, axis=1)
-    cells = lines_of(page, "far")[0]
-    assert cells[4:7] == [
-        "-1000.00",
-        f"{means.mean():.2f} ± {means.std(ddof=1):.2f}",
-        f"{means.mean() + 1000:+.2f}",
-    ]
+    means = np.array(finals(jobs[1]))
+    cells = ["-1000.00", f"{means.mean():.2f} ± {means.std(ddof=1):.2f}", f"{means.mean() + 1000:+.2f}"]
+    assert lines_of(page, "far")[0][4:7] == cells
     assert "`the command`" in page
     assert "2 seeds" in page
-    sizes = [[len(part) for part in (task.train, task.validation, task.test)] for task in stream.tasks]
-    train_, held_out, test = np.sum(sizes, axis=0)
-    assert f"Data: {train_ + held_out:,} of the 1,797 published training images ({held_out} of them held out" in page
-    assert f"{test} test images" in page
+    tasks = load_stream(StreamConfig(n_tasks=2)).tasks
+    n_train, held_out, n_test = np.sum([[len(t.train), len(t.validation), len(t.test)] for t in tasks], axis=0)
+    assert f"Data: {n_train + held_out:,} of the 1,797 published training images ({held_out} of them held out" in page
+    assert f"{n_test} test images" in page
 
 
-def test_a_complete_folder_with_references_trace_and_front(tmp_path: Path, stream: Stream) -> None:
+def test_a_complete_folder_with_references_trace_and_front_and_side_by_side(tmp_path: Path) -> None:
     search = {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}
-    rows = (
-        tiny("all", trial=JOINT_TRIAL, references=True),
-        tiny("traced", trace=True),
-        tiny("swept", search=search, front=True),
-    )
-    table = table_of(*rows)
-    jobs = jobs_of([table], tmp_path, 2, None)
-    sweeps = {job.row.name: train(job, stream) for job in jobs}
-    page = report([table], jobs, "the command")
-    joint = [r["accuracy"] for r in sweeps["all"].rows("test") if r["trial"] == JOINT_TRIAL and r["after_task"] == 4]
-    assert lines_of(page, "all")[0][5].startswith(f"{100 * np.mean(joint):.2f} ± ")
-    first = [r["accuracy"] for r in sweeps["traced"].rows("test") if r["after_task"] == r["eval_task"] == 0]
+    rows = tiny("all", trial=JOINT_TRIAL, references=True), tiny("swept", search=search, front=True)
+    replay = {"ingredients": ("replay",), "fixed": {"epochs": 1, "batch_size": 128, "lr": 0.01, "replay_buffer": 10}}
+    traced, kept = tiny("traced", trace=True), tiny("kept", space=replay, setting="a buffer of 10")
+    tables = [table_of(*rows), table_of(traced, kept, name="beside", title="Beside", side_by_side=True)]
+    jobs = {job.row.name: job for job in jobs_of(tables, tmp_path, 2, None)}
+    train(*jobs.values())
+    page = report(tables, list(jobs.values()), "the command")
+    assert lines_of(page, "all")[0][5].startswith(f"{np.mean(finals(jobs['all'], JOINT_TRIAL)):.2f} ± ")
     assert "### Trace of `traced`\n\n| after | task 0 |" in page
-    assert f"| task 0 | {100 * np.mean(first):.2f} |  |" in page
-    validation = read_table(jobs[2].folder, "runs").to_pandas().groupby("trial")["val_average_accuracy"].mean()
-    front = page.split("### Front of `swept`")[1]
-    chosen = read_table(jobs[2].folder, "runs").to_pandas().query(f"trial == {validation.idxmax()}")["hp_lr"].iloc[0]
-    assert f"measured on test data above: lr {chosen:.3g}." in front
-    assert front.count("\n| ") >= 2
-
-
-def test_side_by_side_shows_accuracy_and_stored_bytes_per_method(tmp_path: Path, stream: Stream) -> None:
-    plain = tiny("plain")
-    kept = tiny("kept")
-    space = kept.study.space.model_copy(
-        update={"ingredients": ("replay",), "fixed": {"epochs": 1, "replay_buffer": 10}}
+    first = (
+        read_table(jobs["traced"].folder, "test").to_pandas().query("after_task == 0 and eval_task == 0")["accuracy"]
     )
-    kept = replace(kept, setting="a buffer of 10", study=kept.study.model_copy(update={"space": space}))
-    table = replace(table_of(plain, kept), side_by_side=True)
-    jobs = jobs_of([table], tmp_path, 2, None)
-    sweeps = {job.row.name: train(job, stream) for job in jobs}
-    page = report([table], jobs, "the command")
-    for name, setting in (("plain", "plain"), ("kept", "a buffer of 10")):
-        finals = [r["accuracy"] for r in sweeps[name].rows("test") if r["after_task"] == 4]
-        (cells,) = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith(f"| {name} |")]
+    assert f"| task 0 | {100 * first.mean():.2f} |  |" in page
+    runs = read_table(jobs["swept"].folder, "runs").to_pandas()
+    best = runs.groupby("trial")["val_average_accuracy"].mean().idxmax()
+    front = page.split("### Front of `swept`")[1]
+    assert f"measured on test data above: lr {runs.query(f'trial == {best}')['hp_lr'].iloc[0]:.3g}." in front
+    assert front.count("\n| ") >= 2
+    for name, setting, kilobytes in (("traced", "plain", "0"), ("kept", "a buffer of 10", "1")):
+        (cells,) = lines_of(page, name)  # 10 images of 8 x 8 bytes are 640 bytes
         assert cells[1] == setting
-        assert cells[2].startswith(f"{100 * np.mean(finals):.2f} ± ")
-        assert cells[3:5] == ["–", "–"]
-        assert cells[5] == {"plain": "0", "kept": "1"}[name]  # 10 images of 8 x 8 bytes are 640 bytes
+        assert cells[2].startswith(f"{np.mean(finals(jobs[name])):.2f} ± ")
+        assert cells[3:] == ["–", "–", kilobytes]
 
 
-def test_a_folder_of_another_study_is_refused(tmp_path: Path, stream: Stream) -> None:
-    table = table_of(tiny("one"))
-    train(jobs_of([table], tmp_path, 1, None)[0], stream)
-    (other,) = jobs_of([table], tmp_path, 2, None)
-    with pytest.raises(InputError, match=r"digits/one is now .* Remove the folder, or choose another with --out"):
-        complete(other)
+# ------------------------------------------------------------------------------------------------ the command
 
 
-# ---------------------------------------------------------------------- the command
+def test_it_trains_what_is_missing_and_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    given = ["--workers", "0", "--seeds", "1", "--out", str(tmp_path / "out"), "--page", str(page)]
+    for before in (0, 1):
+        assert reproduce.main(given, (table_of(tiny("one")),)) == 0
+        assert f"{before} of 1 rows are complete" in capsys.readouterr().out
+        assert lines_of(page.read_text(), "one")[0][-1] == "no claim"
+    assert reproduce.main([*given, "--seeds", "2"], (table_of(tiny("one")),)) == 2
+    error = capsys.readouterr().err
+    assert re.search("digits/one is now .* Remove the folder, or choose another with --out", error)
+    assert error.count("\n") == 1
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begin = ["--out", str(tmp_path / "out"), "--page", str(tmp_path / "page.md")]
-    strange = (
-        table_of(
-            replace(tiny("one"), study=tiny("one").study.model_copy(update={"space": Space(ingredients=("ewx",))}))
-        ),
-    )
+    strange = (table_of(tiny("one", space={"ingredients": ("ewx",)})),)
     for arguments, tables, message in (
         (["--only", "nonsense"], reproduce.TABLES, "--only nonsense: no row is called so. Give one of split-mnist, "),
         (["--seeds", "0"], reproduce.TABLES, "--seeds 0: `1 <= seeds` must hold."),
@@ -355,7 +258,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 SCRIPT = """
 import sys
 from benchmarks import reproduce
-from tests.test_benchmarks_reproduce import table_of, tiny
+from tests.benchmarks.test_reproduce import table_of, tiny
 if __name__ == "__main__":
     sys.exit(reproduce.main(sys.argv[1:], (table_of(tiny("one"), tiny("two", references=True, trial=-2)),)))
 """

@@ -1,10 +1,10 @@
 """What sharing the first task saves: the same search over EWC's strength at a fixed learning rate, three times over.
 
-`python -m benchmarks.prefix --data DIR` trains it on a few images of permuted-mnist, for 2, 5 and 10 tasks: every run
-by itself, with the first task shared within each pack, and shared across packs too (kept in files and in memory as in
-a sweep). The three take turns in one process with one thread; the table shows medians. It stops if a single number
-right or a single bit of the weights differs, so set `MKL_CBWR=AUTO,STRICT`, as the workers of a sweep do. `--quick`
-takes the embedded digits; `--write` puts the table into docs/performance.md.
+`python -m benchmarks.first_task --data DIR` trains it on a few images of permuted-mnist, for 2, 5 and 10 tasks: every
+run by itself, with the first task shared within each pack, and shared across packs too (kept in files and in memory as
+in a sweep). The three take turns in one process with one thread; the table shows medians. It stops if a single accuracy
+or a single bit of the weights differs, so set `MKL_CBWR=AUTO,STRICT`, as the workers of a sweep do. `--quick` takes the
+embedded digits; `--write` puts the table into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_sectio
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy
-from cfsweep.sweep.prefixes import PrefixFolder, WorkerPrefixes
+from cfsweep.sweep.first_task_store import FirstTaskFolder, WorkerFirstTasks
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackSpec, RunRecord, RunSpec, accuracy_rows
+from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
 from cfsweep.training.streams import Stream, load_stream
 
 VARIANTS = ("nothing", "within packs", "across packs")
@@ -75,10 +75,9 @@ class Trained:
     wall_s: float
     records: tuple[RunRecord, ...]
     weights: Tensor
-    n_test: list[int]
 
     def differs_from(self, other: Trained) -> int:
-        """How many numbers of right answers and weights are not the same to the last bit."""
+        """How many accuracies and weights are not the same to the last bit."""
         pairs = [
             (np.asarray(getattr(mine, part)), np.asarray(getattr(theirs, part)))
             for mine, theirs in zip(self.records, other.records, strict=True)
@@ -87,14 +86,15 @@ class Trained:
         return sum(int((a != b).sum()) for a, b in pairs) + int((self.weights != other.weights).sum())
 
     def numbers(self) -> int:
-        """How many numbers of right answers and weights there are."""
+        """How many accuracies and weights there are."""
         cells = [np.size(getattr(record, part)) for record in self.records for part in ("validation", "test")]
         return sum(cells) + self.weights.numel()
 
     @property
     def accuracy(self) -> float:
         """Mean over the runs of the average test accuracy after the last task."""
-        return float(np.mean([average_accuracy(accuracy_rows(r.test, self.n_test)[1:]) for r in self.records]))
+        matrices = [np.array(record.test)[1:] for record in self.records]
+        return float(np.mean([average_accuracy(matrix) for matrix in matrices]))
 
 
 def train(search: Search, stream: Stream, variant: str) -> Trained:
@@ -103,18 +103,18 @@ def train(search: Search, stream: Stream, variant: str) -> Trained:
     weights: list[Tensor] = []
     with tempfile.TemporaryDirectory() as folder:
         cpu, wall = time.process_time(), time.perf_counter()
-        desk = PrefixFolder(Path(folder))
-        options: dict[str, Any] = {"share_prefix": variant != "nothing"}
+        kept = FirstTaskFolder(Path(folder))
+        options: dict[str, Any] = {"share_first_task": variant != "nothing"}
         if variant == "across packs":
-            options["prefixes"] = WorkerPrefixes(desk.get, desk.put)
+            options["first_tasks"] = WorkerFirstTasks(kept.get, kept.put)
         for spec in search.packs():
             pack = Pack(spec, stream, **options)
             while not pack.done:
-                report = pack.step()
+                report = pack.train_next_task()
             records += report.records
             weights.append(pack.stack.theta[torch.from_numpy(pack.stack.row_of)])
         cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
-    return Trained(cpu_s, wall_s, tuple(records), torch.cat(weights), report.counts["test"])
+    return Trained(cpu_s, wall_s, tuple(records), torch.cat(weights))
 
 
 def cut(stream: Stream, n_tasks: int, n_train: int, n_other: int) -> Stream:
@@ -192,7 +192,7 @@ HEADINGS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.prefix", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_task", description=__doc__)
     parser.add_argument("--data", default=os.environ.get("CFSWEEP_DATA"), help="folder with MNIST/raw ($CFSWEEP_DATA)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="the embedded digits, 4 runs in packs of 2, one round")
@@ -216,13 +216,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{streams[0].name}, domain-il, {len(task.train)} training images in the first task; EWC, {search.trials} "
         f"strengths x {search.seeds} seeds at one learning rate in packs of {search.pack_runs}; mlp {search.hidden}, "
         f"batch {search.batch_size}, {search.epochs} epoch, one thread; medians of {rounds} rounds, with the range of "
-        "what was saved. All numbers of right answers and all weights are compared, to the last bit."
+        "what was saved. All accuracies and all weights are compared, to the last bit."
     )
     text = f"{about}\n\n{markdown_table(HEADINGS, rows)}"
     print(text)
     if given.write:
-        foot = measured_on("MKL_CBWR=AUTO,STRICT python -m benchmarks.prefix --write")
-        put_section(PERFORMANCE, "prefix", f"{text}\n\n{foot}")
+        foot = measured_on("MKL_CBWR=AUTO,STRICT python -m benchmarks.first_task --write")
+        put_section(PERFORMANCE, "first-task", f"{text}\n\n{foot}")
 
 
 if __name__ == "__main__":
