@@ -1,4 +1,4 @@
-"""The examples in the benchmarks' docstrings. (Not all of their modules can be collected: some need other libraries.)"""
+"""The examples in the benchmarks' docstrings. (Not all modules there can be collected: some need other libraries.)"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.testing import finish, make_pack, small_stream
-from cfsweep.training.ingredients import hypers_of, ingredient_class
+from cfsweep.training.ingredients import _own_class, hypers_of, ingredient_class
 from cfsweep.training.listing import listed
 from cfsweep.training.networks import build
 from cfsweep.training.plugins import installed, path_of
@@ -67,10 +67,10 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setattr(
         "cfsweep.training.plugins.metadata.entry_points", lambda group: [p for p in points if p.group == group]
     )
-    for cached in (installed, ingredient_class):
+    for cached in (installed, _own_class):
         cached.cache_clear()
     yield
-    for cached in (installed, ingredient_class):
+    for cached in (installed, _own_class):
         cached.cache_clear()
     for module in ("cfsweep_fake_package", "cfsweep_fake_broken"):
         sys.modules.pop(module, None)

@@ -115,15 +115,18 @@ def _built_in() -> dict[str, type[Ingredient]]:
 registry: dict[str, type[Ingredient]] = _built_in()
 
 
-@cache
 def ingredient_class(name: str, where: str = "ingredients") -> type[Ingredient]:
     """The ingredient called `name`: a built-in one, the entry point of an installed package, or `package.module:Class`.
 
     Raises:
         InputError: there is none, it cannot be imported, or it is not whole.
     """
-    if name in registry:
-        return registry[name]
+    return registry[name] if name in registry else _own_class(name, where)
+
+
+@cache
+def _own_class(name: str, where: str) -> type[Ingredient]:
+    """That of one's own, looked for once. (What is built in is looked up each time, so that it can be replaced.)"""
     path = path_of("ingredients", name)
     if path is None:
         raise unknown(where, "ingredient", name, [*registry, *installed("ingredients")])
