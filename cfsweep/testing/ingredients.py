@@ -6,7 +6,8 @@ An ingredient is given by its class, or by the name or import path that a space 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from cfsweep.config import SCENARIOS, NetworkConfig
+from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.hypers import Value
 from cfsweep.testing.packs import (
     CNN,
@@ -66,8 +67,7 @@ from cfsweep.training.ingredients import (
 from cfsweep.training.pack import Pack
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-# A network that is a stack of products, and one that is called for one run after the other; it takes more time.
-SIZES: tuple[tuple[NetworkConfig, int, dict[str, Value]], ...] = ((MLP, 8, {}), (CNN, 3, {"epochs": 1}))
+SIX = 6  # runs of a pack, so that all that `varied_runs` varies is in it
 
 
 def check_ingredient(kind: type[Ingredient] | str, twin: type[PlainLoop] | None = None, **given: Value) -> None:
@@ -104,8 +104,7 @@ def knows_its_scenarios(name: str) -> None:
 def same_seed_gives_the_same_bits(name: str) -> None:
     """The same seed gives the same matrix and weights. Scenarios, optimizers and choices take turns."""
     kind = ingredient_class(name)
-    turns = zip(itertools.cycle(kind.scenarios), itertools.cycle(OPTIMIZERS), strict=False)
-    for choice, (scenario, optimizer) in zip([{}, {}, *variants(kind)], turns, strict=False):
+    for choice, (scenario, optimizer) in zip([{}, {}, *variants(kind)], _turns(kind), strict=False):
         given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01, **choice}
         one, two = (finish(make_pack(small_stream(), (name,), scenario=scenario, curves=2, **given)) for _ in range(2))
         assert_same(one, two)
@@ -118,23 +117,23 @@ def same_seed_gives_the_same_bits(name: str) -> None:
 def a_restored_run_continues_bitwise(name: str) -> None:
     """A pack that is stored and restored before each task gives the bits of one that is not."""
     stream = small_stream()
-    for network, n_runs, given in SIZES:
-        for variant in variants(ingredient_class(name)) if network is MLP else [{}]:
-            runs = varied_runs((name,), max(2, n_runs // 2), **given, **variant)
-            whole = finish(make_pack(stream, (name,), runs, network=network, curves=1))
-            pack = make_pack(stream, (name,), runs, network=network, curves=1)
-            for _ in stream.tasks:
-                pack = restored(pack)
-                pack.train_next_task()
-            assert_same(restored(pack), whole)
+    chosen = [varied_runs((name,), 4, **choice) for choice in variants(ingredient_class(name))[1:]]
+    wholes = [finish(make_pack(stream, (name,), runs, curves=1)) for runs in chosen]
+    for whole in (_stack_of_six(name), _two_convolutions(name), *wholes):
+        pack = make_pack(stream, (name,), whole.spec.runs, network=whole.spec.network, curves=1)
+        for _ in stream.tasks:
+            pack = restored(pack)
+            pack.train_next_task()
+        assert_same(restored(pack), whole)
 
 
 def off_is_naive(name: str) -> None:
-    """At each value that switches it off, it is plain training, to the last bit, and stores nothing."""
+    """At each value that switches it off, it is plain training, to the last bit, and stores nothing. Scenarios and
+    optimizers take turns."""
     kind = ingredient_class(name)
     offs = off_values(kind)
     assert offs, "some hyperparameter must have an `off`"
-    for scenario, off, optimizer in itertools.product(kind.scenarios, offs, OPTIMIZERS):
+    for off, (scenario, optimizer) in itertools.product(offs, itertools.islice(_turns(kind), 3)):
         given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01}
         naive = trained_once((), scenario, **given)
         switched_off = finish(make_pack(small_stream(), (name,), scenario=scenario, **given, **off))
@@ -157,8 +156,8 @@ def on_is_not_naive(name: str) -> None:
 
 def sharing_the_first_task_changes_nothing(name: str) -> None:
     """Runs that share the weights of the first task come to what they come to apart."""
-    runs = varied_runs((name,), 6)
-    shared, apart = (finish(make_pack(small_stream(), (name,), runs, share_first_task=s)) for s in (True, False))
+    shared = _stack_of_six(name)
+    apart = finish(make_pack(small_stream(), (name,), shared.spec.runs, share_first_task=False, curves=1))
     for one, other in zip(outcomes(shared), outcomes(apart), strict=True):
         assert_same_outcome(one, other, "does some hyperparameter act before its `takes_effect`? ")
     torch.testing.assert_close(weights(shared), weights(apart), rtol=1e-3, atol=1e-4)
@@ -166,25 +165,23 @@ def sharing_the_first_task_changes_nothing(name: str) -> None:
 
 def alone_is_as_in_a_pack(name: str) -> None:
     """A run comes to the same alone as among others."""
-    for network, n_runs, given in SIZES:
-        runs = varied_runs((name,), n_runs, **given)
-        together = finish(make_pack(small_stream(), (name,), runs, network=network))
-        for k, run in enumerate(runs):
-            alone = finish(make_pack(small_stream(), (name,), (run,), network=network))
+    for together in (_stack_of_six(name), _two_convolutions(name)):
+        for k, run in enumerate(together.spec.runs):
+            alone = finish(make_pack(small_stream(), (name,), (run,), network=together.spec.network, curves=1))
             _assert_nearly_the_same(alone, together, k)
 
 
 def a_dropped_neighbour_changes_nothing(name: str) -> None:
     """The others go on as if a run that is dropped had never been there."""
-    stream, runs = small_stream(), varied_runs((name,), 6)
-    whole = finish(make_pack(stream, (name,), runs))
+    stream, whole = small_stream(), _stack_of_six(name)
+    runs = whole.spec.runs
     for gone, after in (({0}, 1), ({1, 4}, 1), ({2, 3}, 2), ({5}, 0)):
-        pack = make_pack(stream, (name,), runs)
+        pack = make_pack(stream, (name,), runs, curves=1)
         for _ in range(after):
             pack.train_next_task()
         pack.drop(runs[i].key for i in gone)
         finish(pack)
-        kept = [i for i in range(6) if i not in gone]
+        kept = [i for i in range(SIX) if i not in gone]
         assert pack.stack.alive == kept
         for i in kept:
             assert_same_outcome(outcomes(pack)[i], outcomes(whole)[i], "beside a run that was dropped ")
@@ -193,7 +190,7 @@ def a_dropped_neighbour_changes_nothing(name: str) -> None:
 
 def a_kept_optimizer_is_restored_and_knows_no_neighbour(name: str) -> None:
     """The same holds where the optimizer goes on from task to task."""
-    stream, runs = small_stream(), varied_runs((name,), 4, optimizer_state="kept")
+    stream, runs = small_stream(), varied_runs((name,), 3, optimizer_state="kept")
     together, broken = finish(make_pack(stream, (name,), runs)), make_pack(stream, (name,), runs)
     while not broken.done:
         broken.train_next_task()
@@ -205,7 +202,7 @@ def a_kept_optimizer_is_restored_and_knows_no_neighbour(name: str) -> None:
 
 def state_moves_with_its_run(name: str) -> None:
     """Weights, state and buffers stay with their run when rows are forked or dropped."""
-    kind, runs = ingredient_class(name).name, varied_runs((name,), 6)
+    kind, runs = ingredient_class(name).name, varied_runs((name,), SIX)
     pack = make_pack(small_stream(), (name,), runs)
     pack.train_next_task()
     theta = weights(pack)
@@ -342,6 +339,23 @@ def _calls(
         Ingredient: lambda: (i.initial_state(theta), i.kept(state), i.is_on(values)),
     }
     return [call for piece, call in by_piece.items() if isinstance(ingredient, piece)]
+
+
+def _turns(kind: type[Ingredient]) -> Iterator[tuple[Scenario, str]]:
+    """(scenario, optimizer) without an end: all of those that the ingredient knows, and all of these."""
+    return zip(itertools.cycle(kind.scenarios), itertools.cycle(OPTIMIZERS), strict=False)
+
+
+@cache
+def _stack_of_six(name: str) -> Pack:
+    """A pack of different runs at their end, whose network is a stack of products; to be looked at."""
+    return finish(make_pack(small_stream(), (name,), varied_runs((name,), SIX), network=MLP, curves=1))
+
+
+@cache
+def _two_convolutions(name: str) -> Pack:
+    """The same of a network that is called for one run after the other, which takes more time."""
+    return finish(make_pack(small_stream(), (name,), varied_runs((name,), 2, epochs=1), network=CNN, curves=1))
 
 
 def _row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:

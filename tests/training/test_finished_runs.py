@@ -100,7 +100,7 @@ def test_alone_and_beside_others_all_is_the_same_curves_and_steps_too(name: str,
     assert_equal(weights(finish(pack_of((), (naive,))))[0], weights(together)[OFF])
 
 
-@optimizers
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @stopping
 def test_so_it_is_with_an_optimizer_that_goes_on(name: str, optimizer: str) -> None:
     runs = runs_of((name,), optimizer=optimizer, optimizer_state="kept")

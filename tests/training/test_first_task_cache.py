@@ -107,23 +107,25 @@ def check(names: tuple[str, ...], trained: list[tuple[int, int]], **options: Any
     stream, given = small_stream(), options.pop("given", {})
     shelf = Shelf()
     first, second, third = (runs_of(names, numbers, 3, **given) for numbers in ((0, 3), (4, 6, 5), (10, 9, 8)))
+    plain = finish(pack_on(None, stream, names, (*first, *second, *third), **options))
     for runs, rows in ((first, 1), (second, 2), (third, 0)):
-        plain = finish(pack_on(None, stream, names, runs, **options))
+        own = [k for k, run in enumerate(plain.spec.runs) if run in runs]
+        expected, theta = [outcomes(plain)[k] for k in own], weights(plain)[own]
         trained.clear()
         pack = pack_on(shelf, stream, names, runs, **options)
         pack.train_next_task()
         assert [n for task, n in trained if task == 0] == ([rows] if rows else []), "only what nobody has trained"
         again = finish(restored(pack)) if runs is second else None
         finish(pack)
-        assert outcomes(pack) == outcomes(plain)
-        assert again is None or outcomes(again) == outcomes(plain)
-        torch.testing.assert_close(weights(pack), weights(plain), rtol=1e-3, atol=1e-4)
+        assert outcomes(pack) == expected
+        assert again is None or outcomes(again) == expected
+        torch.testing.assert_close(weights(pack), theta, rtol=1e-3, atol=1e-4)
     assert len(shelf.contents) == 3, "one for each seed"
 
 
 @pytest.mark.parametrize("kind", sorted(registry))
 def test_every_ingredient_goes_on_from_it(kind: str, trained: list[tuple[int, int]]) -> None:
-    check((kind,), trained)
+    check((kind,), trained, given={"epochs": 2})
 
 
 @pytest.mark.parametrize("kind", ["ewc", "packnet", "si", "replay"])

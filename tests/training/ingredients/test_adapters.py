@@ -147,8 +147,11 @@ def test_every_hidden_layer_has_one_and_the_output_layer_none() -> None:
 
 
 @pytest.mark.parametrize("names", COMPOSED, ids="+".join)
-@pytest.mark.parametrize("network", [MLP, CNN, OWN], ids=["mlp", "cnn", "own"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("optimizer", "network"),
+    [("sgd", MLP), ("adamw", MLP), ("adamw", CNN), ("adamw", OWN)],
+    ids=["sgd-mlp", "adamw-mlp", "adamw-cnn", "adamw-own"],
+)
 def test_a_finished_task_is_answered_the_same_for_ever(
     optimizer: str, network: NetworkConfig, names: tuple[str, ...]
 ) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from cfsweep.config import SCENARIOS
-from cfsweep.testing import CHECKS, compose_or_are_refused
+from cfsweep.testing import CHECKS, compose_or_are_refused, finish, make_pack, small_stream
+from cfsweep.testing.ingredients import OPTIMIZERS
+from cfsweep.testing.packs import assert_same, off_values, trained_once, variants
 from cfsweep.training.ingredients import family_of, registry
 from cfsweep.training.ingredients._base import pieces_of
 
@@ -63,6 +66,21 @@ SAMPLE = {
 @pytest.mark.parametrize("name", sorted(registry))
 def test_every_ingredient_conforms(name: str, check: Callable[[str], None]) -> None:
     check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(registry))
+def test_in_every_scenario_with_every_optimizer_off_is_naive_and_a_seed_says_all(name: str) -> None:
+    kind = registry[name]
+    for scenario, optimizer in itertools.product(kind.scenarios, OPTIMIZERS):
+        given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01}
+        for off in off_values(kind):
+            switched_off = finish(make_pack(small_stream(), (name,), scenario=scenario, **given, **off))
+            assert_same(switched_off, trained_once((), scenario, **given))
+        for choice in variants(kind):
+            one, two = (finish(make_pack(small_stream(), (name,), scenario=scenario, **given, **choice)) for _ in "12")
+            assert_same(one, two)
+            assert one.records[0].failure is None
 
 
 def number_and_pair(number: int, pair: tuple[str, str]) -> object:

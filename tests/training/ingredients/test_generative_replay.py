@@ -248,11 +248,11 @@ def test_a_task_with_made_up_examples_against_a_loop(monkeypatch: pytest.MonkeyP
 def test_a_network_that_cannot_be_lifted(scenario: Scenario) -> None:
     stream = small_stream()
     whole = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY))
-    for tasks_before in (1, 2):
-        pack = make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY)
-        for _ in range(tasks_before):
-            pack.train_next_task()
-        assert_same(finish(restored(pack)), whole)
+    pack = make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY)
+    while not pack.done:
+        pack.train_next_task()
+        pack = restored(pack)
+    assert_same(pack, whole)
     off = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY, generative_weight=0.0))
     assert_same(off, finish(make_pack(stream, scenario=scenario, network=MOODY)))
 

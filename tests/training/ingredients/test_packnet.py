@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -106,9 +107,14 @@ def test_shares_are_what_is_left_of_what_is_left(n_tasks: int, schedule: str) ->
 
 
 @pytest.mark.parametrize(
-    ("schedule", "rate"), [("constant", 0.3), ("constant", 0.5), ("constant", 0.9), ("equal", 0.3), ("equal", 0.9)]
+    ("network", "schedule", "rate"),
+    [
+        *((MLP, schedule, rate) for schedule, rate in itertools.product(SCHEDULES, (0.3, 0.5, 0.9))),
+        (CNN, "constant", 0.5),
+        (CNN, "equal", 0.3),
+    ],
+    ids=lambda value: value.name if isinstance(value, NetworkConfig) else value,
 )
-@pytest.mark.parametrize("network", [MLP, CNN], ids=lambda network: network.name)
 def test_a_trained_network_is_shared_as_planned(network: NetworkConfig, schedule: str, rate: float) -> None:
     n_tasks = 5
     stream = small_stream(n_tasks=n_tasks)
