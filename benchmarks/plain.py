@@ -68,11 +68,11 @@ class PlainRun:
             self.network = build(network, stream.input_shape, stream.n_classes).to(self.device)
         else:
             self.network = self._linear_layers().to(self.device)
-        closed = torch.ones(len(stream.x), stream.n_classes, dtype=torch.bool)
+        inactive = torch.ones(len(stream.x), stream.n_classes, dtype=torch.bool)
         for task in stream.tasks:
             for part in (task.train, task.validation, task.test):
-                closed[torch.from_numpy(part)[:, None], torch.tensor(task.classes)] = False
-        self.closed = closed.to(self.device)
+                inactive[torch.from_numpy(part)[:, None], torch.tensor(task.classes)] = False
+        self.inactive = inactive.to(self.device)
         self.fisher: list[Tensor] = []
         self.centre: list[Tensor] = []
         self.buffer = torch.empty(0, dtype=torch.int64, device=self.device)
@@ -135,7 +135,7 @@ class PlainRun:
         return torch.cat([old, batch[n_old:]])
 
     def _masked_loss(self, batch: Tensor) -> Tensor:
-        logits = self.network(self.x[batch]).masked_fill(self.closed[batch], -torch.inf)
+        logits = self.network(self.x[batch]).masked_fill(self.inactive[batch], -torch.inf)
         return cross_entropy(logits, self.y[batch])
 
     def _penalty(self) -> Tensor:
@@ -178,6 +178,6 @@ class PlainRun:
         with torch.no_grad():
             for task in self.stream.tasks:
                 test = torch.from_numpy(task.test).to(self.device)
-                logits = self.network(self.x[test]).masked_fill(self.closed[test], -torch.inf)
+                logits = self.network(self.x[test]).masked_fill(self.inactive[test], -torch.inf)
                 row.append(float((logits.argmax(1) == self.y[test]).float().mean()))
         return row
