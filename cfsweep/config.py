@@ -33,7 +33,7 @@ Name = Annotated[str, StringConstraints(min_length=1)]
 class Frozen(BaseModel):
     """Base of every description: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # not as null
 
 
 class Range(Frozen):
@@ -172,6 +172,9 @@ class StudyConfig(Frozen):
     def _by_their_names_of_today(cls, content: Any) -> Any:
         if not isinstance(content, Mapping):
             return content
+        for then, now in RENAMED.items():
+            if then in content and now in content:
+                raise ValueError(f"`{then}` is the old name of `{now}`, but got both. Remove `{then}`.")
         return {RENAMED.get(key, key): value for key, value in content.items()}
 
     @property

@@ -9,64 +9,74 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 VERSION = 1  # of studies that begin now; those of version 0 have all their settings in their hash
 
 # By version, model and field, the defaults that are others today.
 EARLIER_DEFAULTS: dict[int, dict[tuple[str, str], Any]] = {1: {}}
 
-# What version 0 hashed, by the names that it had.
+# What version 0 hashed of each model: a setting that came later has no part in it.
 _FIELDS_0: dict[str, tuple[str, ...]] = {
-    "space": ("description", "scenario", "network", "ingredients", "fixed", "search"),
-    "stream": ("name", "scenario", "class_order", "n_tasks", "validation_frac", "split_seed", "args"),
-    "objective": ("name", "old_weight", "third"),
+    "StudyConfig": (
+        *("space", "stream", "objective", "seeds", "sampler_seed", "stop_trials", "references"),
+        "curve_points_per_task",
+    ),
+    "Space": ("description", "scenario", "network", "ingredients", "fixed", "search"),
+    "NetworkConfig": ("name", "args"),
+    "Range": ("low", "high", "log", "zero"),
+    "Choices": ("choices",),
+    "StreamConfig": ("name", "scenario", "class_order", "n_tasks", "validation_frac", "split_seed", "args"),
+    "ObjectiveConfig": ("name", "old_weight", "third"),
 }
-_NAMES_0 = {
-    "seeds": "seeds",
-    "sampler_seed": "sampler_seed",
-    "stop_trials": "early_stopping",
-    "references": "references",
-    "curve_points_per_task": "curve_points_per_task",
-}
+_NAMES_0 = {"stop_trials": "early_stopping"}  # as they were then
 
 
 def study_id(config: BaseModel, version: int, no_part: Mapping[str, Any]) -> str:
     """12 hexadecimal digits; equal for studies that differ in `no_part` alone, given as for `model_dump(exclude=)`."""
     if version == 0:
-        return content_hash(_all_settings(config))
+        return content_hash({**_all_settings(config), "pack_runs": 8})  # it had a part once: ids with its default stay
     return content_hash(differing(config, version, no_part))
 
 
 def differing(model: BaseModel, version: int, no_part: Mapping[str, Any]) -> dict[str, Any]:
-    """What `model` says beyond the defaults of an identity version, as plain containers."""
+    """What `model` says beyond the defaults of an identity version, as plain containers.
+
+    A model inside counts by what it says beyond its own defaults, which are one model's wherever it stands.
+    """
     earlier, found = EARLIER_DEFAULTS[version], {}
     for name, field in type(model).model_fields.items():
         left_out, value = no_part.get(name, {}), getattr(model, name)
         default = earlier.get((type(model).__name__, name), field.get_default(call_default_factory=True))
-        if left_out is not True and value != default:
-            found[name] = _plain(value, version, left_out)
+        if left_out is True:
+            continue
+        if isinstance(value, BaseModel):
+            inside = differing(value, version, left_out)
+            if inside or not isinstance(default, BaseModel):
+                found[name] = inside
+        elif value != default:
+            found[name] = _plain(value, lambda one: differing(one, version, {}))
     return found
 
 
-def _plain(value: Any, version: int, no_part: Mapping[str, Any]) -> Any:
+def _all_settings(model: BaseModel) -> dict[str, Any]:
+    settings = {_NAMES_0.get(name, name): getattr(model, name) for name in _FIELDS_0[type(model).__name__]}
+    return {name: _plain(value, _all_settings) for name, value in settings.items()}
+
+
+def _plain(value: Any, of_model: Callable[[BaseModel], dict[str, Any]]) -> Any:
+    """`value` as JSON has it, models in it as `of_model` says."""
     if isinstance(value, BaseModel):
-        return differing(value, version, no_part)
+        return of_model(value)
     if isinstance(value, Mapping):
-        return {key: _plain(each, version, {}) for key, each in value.items()}
+        return {str(key): _plain(each, of_model) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each, version, {}) for each in value]
-    return value
-
-
-def _all_settings(config: BaseModel) -> dict[str, Any]:
-    content = config.model_dump(mode="json")
-    settings = {name: {field: content[name][field] for field in fields} for name, fields in _FIELDS_0.items()}
-    plain = {then: content[now] for now, then in _NAMES_0.items()}
-    return {**settings, **plain, "pack_runs": 8}  # it had a part once: ids with what was the default stay
+        return [_plain(each, of_model) for each in value]
+    return to_jsonable_python(value)
 
 
 def content_hash(content: Mapping[str, Any]) -> str:
@@ -75,5 +85,5 @@ def content_hash(content: Mapping[str, Any]) -> str:
     >>> content_hash({"a": 1, "b": 2.0}) == content_hash({"b": 2.0, "a": 1})
     True
     """
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

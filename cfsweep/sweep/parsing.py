@@ -83,9 +83,9 @@ def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iter
         if not equals or not key:
             raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
         origins[_set(content, key, parse_yaml(text, f"--set {key}"))] = "--set"
-    stream = content.setdefault("stream", {})
-    if isinstance(stream, dict) and content["space"].get("scenario") is not None:
-        stream.setdefault("scenario", content["space"]["scenario"])
+    stream, space = content.setdefault("stream", {}), content["space"]
+    if isinstance(stream, dict) and isinstance(space, dict) and space.get("scenario") is not None:
+        stream.setdefault("scenario", space["scenario"])
 
     def origin(place: str) -> str:
         given = [by for key, by in origins.items() if f"{place}.".startswith(f"{key}.") or key.startswith(f"{place}.")]
@@ -140,7 +140,8 @@ def _as_one_line(
         return InputError(f"{origin(path)}: `{name}`: {first['msg']}, but got {got}.")
     # A wrong value of a union reports once per member.
     rules = [str(e["msg"]).removeprefix("Input should be ") for e in errors if _place(content, e["loc"]) == path]
-    rule = " or ".join(dict.fromkeys(rules)).replace("dictionary", "mapping of keys to values")
+    rule = re.sub(r" or instance of \w+", "", " or ".join(dict.fromkeys(rules)))
+    rule = rule.replace("dictionary", "mapping of keys to values")
     return InputError(f"{origin(path)}: `{name}` should be {rule}, but got {got}.")
 
 
@@ -168,7 +169,7 @@ def _keys_at(model: type[BaseModel], path: list[str], loc: tuple[int | str, ...]
 def _set(content: dict[str, Any], key: str, value: Any) -> str:
     """Sets a value at its place, which is returned: `lr=0.01` fixes a hyperparameter, `stream.n_tasks=2` and
     `network.args.hidden=[64]` name theirs."""
-    space = content["space"]
+    space = content["space"] if isinstance(content["space"], dict) else {}
     first, *rest = key.split(".")
     known = _hyper_names(space)
     if key in known:
@@ -178,7 +179,9 @@ def _set(content: dict[str, Any], key: str, value: Any) -> str:
         if first == "search" and rest:
             _forget(space, "fixed", rest[0])
         key = f"space.{key}"
-    elif first not in StudyConfig.model_fields and first not in RENAMED:
+    elif first in RENAMED:
+        key = ".".join([RENAMED[first], *rest])
+    elif first not in StudyConfig.model_fields:
         raise unknown("--set", "key", key, [*StudyConfig.model_fields, *Space.model_fields, *known])
     if key == "space.network.name":
         space["network"] = {}  # the arguments of one factory are not those of another
