@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -161,6 +162,8 @@ def _options(
 def main() -> None:
     """Runs the command line; errors of the user's become one line and an exit code."""
     atexit.register(_leave_garbage)
+    # As on a worker, so that a run gets the same bits in this process; MKL looks at it once, so before torch is loaded.
+    os.environ["MKL_CBWR"] = "AUTO,STRICT"
     try:
         sys.exit(app(standalone_mode=False))
     except CfsweepError as error:

@@ -89,7 +89,7 @@ class FirstTaskFolder:
 
     def clear(self) -> None:
         """The sweep is over: everything goes, and nothing is taken any more."""
-        self.closed = True
+        self.closed, self.recent = True, Recent(0)
         for path in self.folder.glob("prefix-*.pt"):
             path.unlink()
 

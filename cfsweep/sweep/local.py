@@ -68,6 +68,8 @@ class LocalScheduler:
             while len(active) < self.at_once and (job := driver.next_pack()):
                 active.append(self.worker_for(plan, driver, job))
             on_change()
+            if not active:  # the time ran out between the two questions
+                break
             worker = active.popleft()
             result = self.step(worker, driver)
             if result is not None:

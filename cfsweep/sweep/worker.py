@@ -47,7 +47,7 @@ class PackWorker:
     def step(self) -> StepResult:
         """Trains the next task. Whatever an ingredient or a network raises is in the result: it ends the pack alone."""
         try:
-            trainer = self.trainer = self.trainer or self._open()
+            trainer = self.trainer = self.trainer or self.open_trainer()
             trainer.drop(self.broker.dropped_from(self.pack_id))
             report = trainer.report() if trainer.done else trainer.train_next_task()
             if not report.done:
@@ -64,7 +64,8 @@ class PackWorker:
                 trace=traceback.format_exc(),
             )
 
-    def _open(self) -> Trainer:
+    def open_trainer(self) -> Trainer:
+        """The pack's trainer, as it was when the last checkpoint was left."""
         spec, checkpoint = self.broker.fetch(self.pack_id)
         release(self.device)  # of the pack before, which may have filled it
         return open_trainer(
