@@ -1,25 +1,25 @@
-"""A tiny study, and a scheduler that runs its packs in this process: the driver's other side without Ray."""
+"""A tiny study, and the sweep's own local scheduler with faults on demand: the driver's other side without Ray."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cfsweep.config import StudyConfig
 from cfsweep.results.reader import read_table
-from cfsweep.sweep.desk import DeskState
-from cfsweep.sweep.driver import Driver
+from cfsweep.sweep.driver import Driver, PackJob
 from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.journal import open_study
-from cfsweep.sweep.prefixes import recur
-from cfsweep.sweep.space import check_study
+from cfsweep.sweep.local import LocalScheduler
+from cfsweep.sweep.scheduler import SweepPlan
+from cfsweep.sweep.search.asker import open_asker
+from cfsweep.sweep.space import check_space, check_study
+from cfsweep.sweep.worker import PackWorker, StepResult
 from cfsweep.training.ingredients import registry
-from cfsweep.training.engine.device_memory import is_out_of_memory
 from cfsweep.training.pack import Pack, example_counts
-from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream
+from cfsweep.training.targets import target_of
 
 Fault = Callable[[str, Pack, Driver], None]
 
@@ -30,11 +30,11 @@ SEARCH: dict[str, Any] = {
 FIXED: dict[str, Any] = {"epochs": 1, "batch_size": 128, "lr": 0.01, "replay_buffer": 20, "ewc_examples": 10}
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The driver's process is gone."""
 
 
-class WorkerDied(Exception):
+class WorkerDied(BaseException):
     """The process that trains a pack is gone."""
 
 
@@ -55,7 +55,7 @@ def tiny(
         if name not in search and name.partition("_")[0] not in absent
     }
     space = {"network": {"args": {"hidden": [8]}}, "ingredients": ingredients, "fixed": held, "search": search}
-    study = {"trials": 6, "references": False, "early_stopping": False, "pack_runs": 4, **changes}
+    study = {"trials": 6, "references": False, "stop_trials": False, "pack_runs": 4, **changes}
     return StudyConfig.model_validate(
         {"space": space, "objective": {"name": objective, "third": third}, **study},
     )
@@ -65,63 +65,73 @@ def nothing(pack_id: str, pack: Pack, driver: Driver) -> None:
     """No fault."""
 
 
+class FaultyTrainer:
+    """A pack before whose every step something may happen."""
+
+    def __init__(self, pack: Pack, happens: Callable[[], None]) -> None:
+        self.pack, self.happens = pack, happens
+        self.train_next_task, self.report, self.checkpoint = pack.train_next_task, pack.report, pack.checkpoint
+
+    @property
+    def done(self) -> bool:
+        return self.pack.done
+
+    def drop(self, keys: Iterable[tuple[int, int]]) -> None:
+        """What a worker asks for first in each step."""
+        self.happens()
+        self.pack.drop(keys)
+
+
+class FaultyScheduler(LocalScheduler):
+    """The local scheduler, with a `fault` before each step of a pack.
+
+    `Killed` ends everything, `WorkerDied` the pack's worker; whatever else it raises is an error of the pack's code.
+    """
+
+    def __init__(self, interrupt: threading.Event, at_once: int, fault: Fault) -> None:
+        super().__init__(interrupt, gpu=False, at_once=at_once)
+        self.fault = fault
+
+    def worker_for(self, plan: SweepPlan, driver: Driver, job: PackJob) -> PackWorker:
+        worker = super().worker_for(plan, driver, job)
+        open_pack = worker.open_trainer
+
+        def open_trainer() -> FaultyTrainer:
+            pack = open_pack()
+            return FaultyTrainer(pack, lambda: self.fault(job.pack_id, pack, driver))
+
+        worker.open_trainer = open_trainer
+        return worker
+
+    def step(self, worker: PackWorker, driver: Driver) -> StepResult | None:
+        try:
+            return super().step(worker, driver)
+        except WorkerDied:
+            driver.on_pack_failure(worker.pack_id, "the worker died", died=True)
+            return None
+
+
 class Sweep:
     """The study in `root`: `open` gives a new driver, as a sweep that begins or goes on does."""
 
     def __init__(self, root: Path, stream: Stream) -> None:
-        self.folder, self.stream = Folder(root), stream
+        self.folder, self.stream, self.interrupt = Folder(root), stream, threading.Event()
 
     def open(self, config: StudyConfig, workers: int = 2, **options: Any) -> Driver:
-        folder, hypers = self.folder, check_study(config, len(self.stream.tasks), "test")
+        folder, hypers = self.folder, check_space(config.space, "test")
+        check_study(config, self.stream, "test")
         if not folder.exists():
             folder.create(config, hypers, self.stream)
         folder.checkpoints.mkdir(exist_ok=True)
-        study, size = open_study(folder.journal, config), 8 if config.pack_runs == "auto" else config.pack_runs
-        return Driver(folder, config, hypers, study, example_counts(self.stream), workers, size, **options)
+        asker, size = open_asker(folder.journal, config, hypers), 8 if config.pack_runs == "auto" else config.pack_runs
+        target, counts = target_of(self.stream.target), example_counts(self.stream)
+        return Driver(folder, config, hypers, asker, target, counts, workers, size, **options)
 
     def train(self, driver: Driver, fault: Fault = nothing) -> Driver:
-        """Advances the packs in turn, one task each, until the driver has finished.
-
-        `fault` comes before each step: `Killed` ends everything, `WorkerDied` the pack's worker; whatever else it
-        raises is an error of the pack's code.
-        """
-        desk = DeskState()
-        desk.open(str(self.folder.checkpoints), None)
-        driver.drop, driver.close = desk.drop, desk.close
-        config = driver.config
-        prefixes = desk.prefixes if recur(config.space, driver.hypers, config.trials) else None
-        active: dict[str, Pack] = {}
-        while True:
-            while len(active) < driver.workers and (issued := driver.next_pack()):
-                desk.put(issued.pack_id, issued.spec.to_dict())
-                desk.drop(issued.pack_id, driver.ended_runs(issued))
-                spec, saved, _ = desk.fetch(issued.pack_id)
-                sharing = (config.share_prefix, prefixes)
-                fresh = Pack(PackSpec.from_dict(spec), self.stream, "cpu", *sharing)
-                active[issued.pack_id] = Pack.restore(saved, self.stream) if saved else fresh
-            if not active:
-                assert driver.finished
-                if driver.complete:
-                    desk.clear_prefixes()
-                return driver
-            for pack_id, pack in list(active.items()):
-                try:
-                    fault(pack_id, pack, driver)
-                    pack.drop(desk.dropped_from(pack_id))
-                    report = pack.report() if pack.done else pack.step()
-                except Killed:
-                    raise
-                except Exception as error:
-                    del active[pack_id]
-                    reason = f"{type(error).__name__}: {error}"
-                    driver.lose(pack_id, reason, isinstance(error, WorkerDied), is_out_of_memory(error))
-                    continue
-                if not report.done:
-                    desk.save(pack_id, pack.checkpoint())
-                driver.take_report(pack_id, pickle.loads(pickle.dumps(report)))
-                if report.done:
-                    del active[pack_id]
-                driver.tick()
+        """Trains until the driver has finished, or `interrupt` is set."""
+        plan = SweepPlan(driver.config, driver.hypers, self.stream, self.folder.checkpoints)
+        FaultyScheduler(self.interrupt, driver.workers, fault).run(plan, driver, lambda: None)
+        return driver
 
     def rows(self, table: str = "runs") -> list[dict[str, Any]]:
         """The rows of a table, in a fixed order."""

@@ -16,7 +16,7 @@ import analysis
 from cfsweep.metrics import METRICS, mixed
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.storage import GroupedFile
+from cfsweep.sweep.search.storage import GroupedFile
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackReport
 from tests.sweep.in_process import Sweep, tiny
@@ -29,7 +29,7 @@ def test_a_whole_sweep(sweep: Sweep) -> None:
     assert [(r["trial"], r["seed"]) for r in runs] == [(t, s) for t in range(-2, 6) for s in (0, 1)]
     assert {r["state"] for r in runs} == {"done"}
     assert [r["method"] for r in runs[::2]] == ["joint", "naive"] + ["ewc+replay"] * 6
-    told = driver.book.study.trials
+    told = driver.asker.study.trials
     assert [t.state for t in told] == [TrialState.COMPLETE] * 6
     for trial in told:
         mine = [r["objective_mixed"] for r in runs if r["trial"] == trial.number]
@@ -53,7 +53,7 @@ def test_each_part_carries_the_schema_version(sweep: Sweep) -> None:
     assert {p.parent.name for p in parts} == {"runs", "accuracy", "test", "buffers"}
     for part in parts:
         schema = pq.read_schema(part)
-        assert schema.equals(driver.schemas[part.parent.name], check_metadata=False)
+        assert schema.equals(driver.tables.schemas[part.parent.name], check_metadata=False)
         assert schema.metadata[b"cfsweep_schema_version"] == b"1"
 
 
@@ -114,11 +114,11 @@ def ended_in(journal: Path) -> set[int]:
     return {t.number for t in storage.get_all_trials(study._study_id) if t.state.is_finished()}
 
 
-@pytest.mark.parametrize(("seconds_per_step", "n_parts"), [(0.0, 3), (10.0, 5)])
+@pytest.mark.parametrize(("seconds_per_step", "n_parts"), [(0.0, 1), (0.11, 3), (10.0, 5)])
 def test_parquet_comes_before_the_journal(
     sweep: Sweep, seconds_per_step: float, n_parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five packs, two workers whose packs end side by side: slow ones are written one by one, quick ones together."""
+    """Five packs, two workers: slow ones are written one by one, quick ones together."""
     clock, found = [0.0], list[int]()
     write = GroupedFile._write
 
@@ -143,7 +143,7 @@ def test_what_waits_counts_for_the_next_answer(sweep: Sweep) -> None:
 
     def look(pack_id: str, pack: Pack, driver: Driver) -> None:
         if pack.spec.runs[0].trial == 4:
-            assert driver.book.study.trials[0].state == TrialState.COMPLETE
+            assert driver.asker.study.trials[0].state == TrialState.COMPLETE
             assert sweep.rows() == []
 
     sweep.train(driver, look)
@@ -157,7 +157,7 @@ def test_packs_are_asked_for_while_the_workers_train_their_last_task(sweep: Swee
     ahead: list[tuple[int, int]] = []
 
     def watch() -> None:
-        if driver.book.n_asked < 12:
+        if driver.asker.n_asked < 12:
             asked_while_waiting.append(len(driver.in_flight) < driver.workers)
         ask()
         assert len(driver.queue) <= driver.workers
@@ -181,16 +181,16 @@ def test_the_first_trial_is_the_default(sweep: Sweep) -> None:
 
 
 def test_a_report_that_comes_twice_changes_nothing(sweep: Sweep) -> None:
-    driver = sweep.open(tiny(trials=3, early_stopping=True))
+    driver = sweep.open(tiny(trials=3, stop_trials=True))
     take = driver.take_report
 
     def twice(pack_id: str, report: object) -> None:
         take(pack_id, report)  # type: ignore[arg-type]
         before = {p: p.read_bytes() for p in sweep.folder.root.glob("*/*.parquet")}
-        trials = driver.book.study.trials
+        trials = driver.asker.study.trials
         take(pack_id, report)  # type: ignore[arg-type]
         assert {p: p.read_bytes() for p in sweep.folder.root.glob("*/*.parquet")} == before
-        assert driver.book.study.trials == trials
+        assert driver.asker.study.trials == trials
 
     driver.take_report = twice  # type: ignore[method-assign, assignment]
     sweep.train(driver)
@@ -198,7 +198,7 @@ def test_a_report_that_comes_twice_changes_nothing(sweep: Sweep) -> None:
     driver.take_report("pack999999", None)  # type: ignore[arg-type]  # a pack that nobody knows
 
 
-def test_structural_settings_split_packs(sweep: Sweep) -> None:
+def test_static_settings_split_packs(sweep: Sweep) -> None:
     search = {"epochs": {"choices": [1, 2]}, "lr": {"low": 1e-3, "high": 1e-2, "log": True}}
     seen: set[tuple[int, ...]] = set()
 
@@ -219,17 +219,17 @@ def test_more_seeds_than_a_pack_has_runs(sweep: Sweep) -> None:
     sweep.train(driver, lambda pack_id, pack, driver: sizes.add(len(pack.spec.runs)))
     assert len(sweep.rows()) == 4 * 5
     assert sizes == {1, 2}
-    assert all(t.state == TrialState.COMPLETE for t in driver.book.study.trials)
+    assert all(t.state == TrialState.COMPLETE for t in driver.asker.study.trials)
 
 
 @pytest.mark.parametrize("third", [None, "stored_bytes", "n_parameters", "train_s"])
 def test_several_objectives(sweep: Sweep, third: str | None) -> None:
     driver = sweep.train(sweep.open(tiny(objective="pareto", third=third, trials=4)))
     names = ["stability", "plasticity", *([third] if third else [])]
-    for trial in driver.book.study.trials:
+    for trial in driver.asker.study.trials:
         row = next(r for r in sweep.rows() if r["trial"] == trial.number)
         assert trial.values == pytest.approx([row[f"objective_{name}"] for name in names])
-    assert [d.name for d in driver.book.study.directions] == ["MAXIMIZE", "MAXIMIZE", "MINIMIZE"][: len(names)]
+    assert [d.name for d in driver.asker.study.directions] == ["MAXIMIZE", "MAXIMIZE", "MINIMIZE"][: len(names)]
     assert driver.book.summary().best is None
     assert driver.book.summary().front >= 1
 
@@ -238,7 +238,7 @@ def test_several_objectives(sweep: Sweep, third: str | None) -> None:
 def test_losers_are_stopped_and_the_default_never(sweep: Sweep, objective: str) -> None:
     # A learning rate that ranges from nothing to good makes losers; the default, 0.001, loses too.
     search = {"lr": {"low": 1e-5, "high": 3e-2, "log": True}}
-    config = tiny(search, ingredients=(), objective=objective, trials=30, early_stopping=True, pack_runs=2)
+    config = tiny(search, ingredients=(), objective=objective, trials=30, stop_trials=True, pack_runs=2)
     driver = sweep.train(sweep.open(config))
     runs = sweep.rows()
     stopped = [row for row in runs if row["state"] == "stopped"]
@@ -249,7 +249,7 @@ def test_losers_are_stopped_and_the_default_never(sweep: Sweep, objective: str) 
         assert row[f"objective_{driver.config.objective.names[0]}"] is None
         assert "the run stopped" in row["missing"]
         assert len(sweep.matrices()[row["trial"], 0]) == 5 * (row["tasks_done"] + 1)
-        assert driver.book.study.trials[row["trial"]].state == TrialState.PRUNED
+        assert driver.asker.study.trials[row["trial"]].state == TrialState.PRUNED
     assert status(sweep.folder.root).stopped == len(stopped) == driver.book.summary().stopped
     assert status(sweep.folder.root).complete
 
@@ -265,7 +265,7 @@ def test_a_run_that_fails_leaves_the_rest_alone(sweep: Sweep) -> None:
             assert "not finite at task 0" in row["failure"]
             assert "lr=1e+30" in row["failure"]
             assert row["objective_mixed"] is None
-    states = {t.params["lr"]: t.state for t in driver.book.study.trials}
+    states = {t.params["lr"]: t.state for t in driver.asker.study.trials}
     assert states == {0.01: TrialState.COMPLETE, 1e30: TrialState.FAIL}
     now = status(sweep.folder.root)
     assert now.complete
@@ -286,9 +286,9 @@ def test_a_time_budget_ends_the_sweep_and_the_next_session_goes_on(sweep: Sweep)
     done = len(sweep.rows())
     assert 0 < done < 40
     # What was on its way was finished; what was asked ahead is for the next session.
-    states = [t.state for t in first.book.study.trials]
+    states = [t.state for t in first.asker.study.trials]
     assert states.count(TrialState.COMPLETE) == done
-    assert states.count(TrialState.RUNNING) == sum(len(issued.spec.runs) for issued in first.queue)
+    assert states.count(TrialState.RUNNING) == sum(len(job.spec.runs) for job in first.queue)
     second = sweep.train(sweep.open(config, now=lambda: clock[0]), tick)
     assert not second.complete
     assert len(sweep.rows()) > done

@@ -67,7 +67,7 @@ def test_killed_between_parquet_and_optuna(sweep: Sweep) -> None:
     def dies(*args: object, **options: object) -> None:
         raise Killed
 
-    first.book.journal.release = dies  # type: ignore[method-assign]
+    first.asker.release = dies  # type: ignore[method-assign]
     with pytest.raises(Killed):
         sweep.train(first)
     written = {row["trial"] for row in sweep.rows()}
@@ -75,13 +75,13 @@ def test_killed_between_parquet_and_optuna(sweep: Sweep) -> None:
     assert not ended_in(sweep.folder.journal)
     trained: set[int] = set()
     second = sweep.open(tiny(trials=4, pack_runs=2))
-    assert {t.number for t in second.book.study.trials if t.state == TrialState.COMPLETE} == written
+    assert {t.number for t in second.asker.study.trials if t.state == TrialState.COMPLETE} == written
     sweep.train(second, lambda pack_id, pack, driver: trained.update(run.trial for run in pack.spec.runs))
     assert not trained & written
     assert [row["trial"] for row in sweep.rows()] == [0, 1, 2, 3]
     assert len(sweep.rows("accuracy")) == 4 * 6 * 5
     values = {row["trial"]: row["objective_mixed"] for row in sweep.rows()}
-    assert {t.number: t.value for t in second.book.study.trials} == pytest.approx(values)
+    assert {t.number: t.value for t in second.asker.study.trials} == pytest.approx(values)
 
 
 @pytest.mark.parametrize("table", ["accuracy", "test", "runs"])
@@ -106,7 +106,7 @@ def test_killed_between_two_tables(sweep: Sweep, table: str, monkeypatch: pytest
 
 def test_a_run_that_was_dropped_by_a_killed_driver_ends(sweep: Sweep) -> None:
     """The stop was not written, but the pack's checkpoint knows of it: nobody will train the run again."""
-    config = tiny(trials=2, pack_runs=2, early_stopping=True)
+    config = tiny(trials=2, pack_runs=2, stop_trials=True)
 
     def drops_then_dies(pack_id: str, pack: Pack, driver: Driver) -> None:
         if pack.next_task == 2:
@@ -126,13 +126,16 @@ def test_an_interrupted_sweep_issues_no_pack_and_picks_up_those_on_their_way(swe
     config = tiny(trials=8, pack_runs=2)
 
     def interrupt(pack_id: str, pack: Pack, driver: Driver) -> None:
-        driver.interrupted = True
-        raise WorkerDied  # Tune ends the workers
+        sweep.interrupt.set()
 
     first = sweep.train(sweep.open(config), interrupt)
-    assert first.finished
     assert sweep.rows() == []
+    for pack_id in list(first.in_flight):
+        first.on_pack_failure(pack_id, "the worker died", died=True)  # Tune ends its workers
+    assert first.finished
+    assert first.next_pack() is None
     assert len(list(sweep.folder.checkpoints.glob("*.json"))) == 2
+    sweep.interrupt.clear()
     sweep.train(sweep.open(config))
     assert [row["trial"] for row in sweep.rows()] == list(range(8))
 
@@ -182,8 +185,8 @@ def test_a_pack_under_which_workers_keep_dying_is_tried_run_by_run(sweep: Sweep)
     driver = sweep.train(sweep.open(tiny(trials=3, pack_runs=3), workers=1), dies_of_trial_1)
     assert sizes == [3, 1, 1, 1]  # the others went on from a checkpoint
     assert [row["state"] for row in sweep.rows()] == ["done", "failed", "done"]
-    assert "WorkerDied" in sweep.rows()[1]["failure"]
-    assert [t.state.name for t in driver.book.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert sweep.rows()[1]["failure"] == "the worker died"
+    assert [t.state.name for t in driver.asker.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert list(sweep.folder.checkpoints.iterdir()) == []
 
 

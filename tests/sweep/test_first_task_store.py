@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from cfsweep.hypers import Hyper
-from cfsweep.sweep import prefixes as prefixes_module
-from cfsweep.sweep.desk import DeskState
 from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.prefixes import PrefixFolder, WorkerPrefixes, recur
+from cfsweep.sweep.first_task_store import FirstTaskFolder, WorkerFirstTasks, recur
 from cfsweep.sweep.space import check_space
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
@@ -33,7 +31,7 @@ CHOICES = {"choices": [0.01, 0.02]}
         ({"lr": {"low": 1e-2, "high": 1e-2}}, ("ewc",), 2, True),
         ({"lr": CHOICES, "momentum": {"choices": [0.0, 0.5, 0.9]}}, ("ewc",), 7, True),
         ({"lr": CHOICES, "momentum": {"choices": [0.0, 0.5, 0.9]}}, ("ewc",), 6, False),
-        ({"epochs": {"low": 1, "high": 4}}, ("ewc",), 5, True),  # structural
+        ({"epochs": {"low": 1, "high": 4}}, ("ewc",), 5, True),  # static
         ({"epochs": {"low": 1, "high": 4}}, ("ewc",), 4, False),
         ({"patience": {"low": 1, "high": 3, "zero": True}}, ("early-stopping",), 5, True),
         ({"patience": {"low": 1, "high": 3, "zero": True}}, ("early-stopping",), 4, False),
@@ -61,7 +59,7 @@ def test_a_value_of_every_kind_counts() -> None:
 
 
 def test_the_folder_keeps_what_was_asked_for_last(tmp_path: Path) -> None:
-    folder = PrefixFolder(tmp_path, most_bytes=10)
+    folder = FirstTaskFolder(tmp_path, most_bytes=10)
     folder.put({"a": b"1111", "b": b"2222"})
     assert folder.get(["a", "x"]) == {"a": b"1111"}
     folder.put({"c": b"3333"})
@@ -74,36 +72,36 @@ def test_the_folder_keeps_what_was_asked_for_last(tmp_path: Path) -> None:
 
 
 def test_another_session_finds_what_was_kept_and_nothing_else(tmp_path: Path) -> None:
-    PrefixFolder(tmp_path).put({"a": b"1111", "b": b"2222", "c": b"3333"})
+    FirstTaskFolder(tmp_path).put({"a": b"1111", "b": b"2222", "c": b"3333"})
     for second, key in enumerate("bca"):
         os.utime(tmp_path / f"prefix-{key}.pt", (second, second))
     (tmp_path / ".prefix-d.pt.x7.tmp").write_bytes(b"half of one, from a driver that was killed")
     (tmp_path / "pack000001.pt").write_bytes(b"a checkpoint")
-    folder = PrefixFolder(tmp_path, most_bytes=9)
+    folder = FirstTaskFolder(tmp_path, most_bytes=9)
     assert folder.get("abcd") == {"a": b"1111", "c": b"3333"}
     folder.clear()
     folder.put({"e": b"5"})  # from a worker that was late
     assert sorted(path.name for path in tmp_path.iterdir()) == [".prefix-d.pt.x7.tmp", "pack000001.pt"]
 
 
-def test_a_worker_asks_the_desk_once(tmp_path: Path) -> None:
-    desk, asked = PrefixFolder(tmp_path), list[list[str]]()
+def test_a_worker_asks_the_broker_once(tmp_path: Path) -> None:
+    broker, asked = FirstTaskFolder(tmp_path), list[list[str]]()
 
     def ask(keys: list[str]) -> dict[str, bytes]:
         asked.append(keys)
-        return desk.get(keys)
+        return broker.get(keys)
 
-    desk.put({"a": b"1111"})
-    worker = WorkerPrefixes(ask, desk.put, most_bytes=9)
+    broker.put({"a": b"1111"})
+    worker = WorkerFirstTasks(ask, broker.put, most_bytes=9)
     worker.put({"b": b"2222"})
-    assert desk.get(["b"]) == {"b": b"2222"}
+    assert broker.get(["b"]) == {"b": b"2222"}
     for _ in range(2):
         assert worker.get(["a", "b"]) == {"a": b"1111", "b": b"2222"}
     assert asked == [["a"]]
     assert worker.get(["x"]) == {}
-    desk.put({"c": b"3333"})
+    broker.put({"c": b"3333"})
     assert worker.get(["c"]) == {"c": b"3333"}
-    assert worker.get(["b", "a"]) == {"b": b"2222", "a": b"1111"}  # `a` had to go, and comes from the desk again
+    assert worker.get(["b", "a"]) == {"b": b"2222", "a": b"1111"}  # `a` had to go, and comes from the broker again
     assert asked[1:] == [["x"], ["c"], ["a"]]
     assert sum(map(len, worker.contents.values())) <= 9
 
@@ -175,15 +173,6 @@ def test_first_tasks_outlive_the_driver(sweep: Sweep, tmp_path: Path, first_task
 
 
 def test_nothing_is_kept_where_nothing_recurs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefixes_module.PrefixFolder, "put", lambda *args: pytest.fail("it will never be asked for"))
+    monkeypatch.setattr(FirstTaskFolder, "put", lambda *args: pytest.fail("it will never be asked for"))
     search = {"lr": {"low": 0.01, "high": 0.1}, **SEARCHES[0]}
     assert sweep.train(sweep.open(tiny(search, trials=3))).complete
-
-
-def test_a_desk_carries_them(tmp_path: Path) -> None:
-    desk = DeskState()
-    desk.open(str(tmp_path), None)
-    desk.put_prefixes({"a": b"1"})
-    assert desk.get_prefixes(["a", "b"]) == {"a": b"1"}
-    desk.clear_prefixes()
-    assert list(tmp_path.iterdir()) == []

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
-from cfsweep.sweep.remarks import (
+from cfsweep.sweep.notes import (
     LEAST_SHARE,
     capacities,
-    capacity_remark,
-    history_remark,
+    capacity_note,
+    history_note,
     percent,
-    rehearsal_remark,
-    remarks,
+    rehearsal_note,
+    notes,
     sufficient_rates,
 )
 from cfsweep.training.ingredients import hypers_of, registry
@@ -85,21 +85,21 @@ def test_the_rates_between_the_two_are_enough_and_no_others(n_tasks: int) -> Non
     assert len(enough) == round(1000 * (enough[-1] - enough[0])) + 1  # no gap between them
 
 
-def remark(n_tasks: int, **fixed: Any) -> str | None:
+def note(n_tasks: int, **fixed: Any) -> str | None:
     space = Space.model_validate({"ingredients": ("packnet",), "fixed": fixed})
-    return capacity_remark(capacities(space, hypers_of(("packnet",)), n_tasks), n_tasks)
+    return capacity_note(capacities(space, hypers_of(("packnet",)), n_tasks), n_tasks)
 
 
-def test_the_remark_names_rate_share_and_remedy() -> None:
-    assert remark(5, packnet_rate=0.2) == (
+def test_the_note_names_rate_share_and_remedy() -> None:
+    assert note(5, packnet_rate=0.2) == (
         "packnet: of the prunable weights, the last of 5 tasks gets 0.128 % at rate 0.2. `packnet_rate` from 0.6 to "
         "0.93 leaves it 5 % or more; `packnet_schedule: equal` gives each task 20 %."
     )
-    assert remark(10, packnet_rate=0.1) == (
+    assert note(10, packnet_rate=0.1) == (
         "packnet: of the prunable weights, the last of 10 tasks gets under 0.01 % at rate 0.1. No `packnet_rate` "
         "leaves it 5 % on so many tasks; `packnet_schedule: equal` gives each task 10 %."
     )
-    assert remark(25, packnet_schedule="equal") == (
+    assert note(25, packnet_schedule="equal") == (
         "packnet: of the prunable weights, the last of 25 tasks gets 4 % at schedule equal. No `packnet_rate` leaves "
         "it 5 % on so many tasks; `packnet_schedule: equal` gives each task 4 %. If that is too few weights, take a "
         "larger network."
@@ -107,15 +107,15 @@ def test_the_remark_names_rate_share_and_remedy() -> None:
 
 
 @pytest.mark.parametrize(("n_tasks", "rate"), [(5, 0.6), (5, 0.93), (2, 0.06), (4, 0.5)])
-def test_enough_is_not_remarked_upon(n_tasks: int, rate: float) -> None:
-    assert remark(n_tasks, packnet_rate=rate) is None
-    assert remark(20, packnet_schedule="equal") is None  # 5 % each
+def test_enough_is_not_noted(n_tasks: int, rate: float) -> None:
+    assert note(n_tasks, packnet_rate=rate) is None
+    assert note(20, packnet_schedule="equal") is None  # 5 % each
 
 
 @pytest.mark.parametrize(("n_tasks", "rate"), [(5, 0.59), (5, 0.94), (2, 0.05), (2, 0.95)])
 def test_just_too_little_is(n_tasks: int, rate: float) -> None:
     assert capacity_shares(rate, n_tasks)[n_tasks - 1] < LEAST_SHARE
-    said = remark(n_tasks, packnet_rate=rate)
+    said = note(n_tasks, packnet_rate=rate)
     assert said is not None
     assert percent(capacity_shares(rate, n_tasks)[n_tasks - 1]) in said
     assert "\n" not in said
@@ -125,13 +125,13 @@ def study_of(scenario: Scenario, *ingredients: str) -> StudyConfig:
     return StudyConfig(space=Space(ingredients=ingredients), stream=StreamConfig(scenario=scenario))
 
 
-def test_a_penalty_alone_in_class_il_is_remarked_upon() -> None:
-    said = rehearsal_remark(study_of("class-il", "ewc"))
+def test_a_penalty_alone_in_class_il_is_noted() -> None:
+    said = rehearsal_note(study_of("class-il", "ewc"))
     assert said is not None
     assert said.startswith("class-il with `ewc` and no rehearsal: ")
     assert "near what learning the last task alone gives. Add `replay`" in said
     assert "\n" not in said
-    assert remarks(study_of("class-il", "ewc"), hypers_of(("ewc",)), 5) == (said,)
+    assert notes(study_of("class-il", "ewc"), hypers_of(("ewc",)), 5) == (said,)
 
 
 @pytest.mark.parametrize(
@@ -146,37 +146,32 @@ def test_a_penalty_alone_in_class_il_is_remarked_upon() -> None:
     ],
 )
 def test_rehearsal_and_other_scenarios_are_not(scenario: Scenario, ingredients: tuple[str, ...]) -> None:
-    assert rehearsal_remark(study_of(scenario, *ingredients)) is None
+    assert rehearsal_note(study_of(scenario, *ingredients)) is None
 
 
-def test_families_decide_not_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each set of up to three families, against the rule in words."""
+OWN = "examples.own_remedy:EWCPlusPlus"  # a penalty
+PENALTIES = {"ewc", "l2-sp", "si", "mas", OWN}
+REHEARSALS = {"replay", "er-ace", "der++", "a-gem", "generative-replay"}
 
-    def stand_in(family: str) -> type:
-        return type(family, (registry["ewc"],), {"name": family, "family": family})
 
-    kinds = ("penalty", "rehearsal", "distillation", "partition", "schedule")
-    for family in kinds:
-        monkeypatch.setitem(registry, family, stand_in(family))
+def test_what_an_ingredient_is_made_of_decides() -> None:
+    """Each set of up to three ingredients, one's own among them, against the rule in words."""
     for size in range(4):
-        for chosen in itertools.combinations(kinds, size):
-            said = rehearsal_remark(study_of("class-il", *chosen))
-            assert (said is not None) == ("penalty" in chosen and "rehearsal" not in chosen), chosen
-    said = rehearsal_remark(study_of("class-il", "penalty", "ewc"))
+        for chosen in itertools.combinations((*registry, OWN), size):
+            said = rehearsal_note(study_of("class-il", *chosen))
+            assert (said is not None) == (bool(PENALTIES & {*chosen}) and not REHEARSALS & {*chosen}), chosen
+    said = rehearsal_note(study_of("class-il", OWN, "ewc"))
     assert said is not None
-    assert said.startswith("class-il with `penalty` and `ewc` and no rehearsal: ")
-    monkeypatch.setitem(registry, "er-ace", stand_in("rehearsal"))
-    said = rehearsal_remark(study_of("class-il", "ewc"))
-    assert said is not None
+    assert said.startswith("class-il with `ewc++` and `ewc` and no rehearsal: ")
     assert said.endswith("Add `replay` or `er-ace` to the ingredients.")
 
 
-def test_a_study_of_which_the_sampler_sees_a_part_is_remarked_upon() -> None:
-    assert history_remark(300) is None
-    assert history_remark(1000) == (
+def test_a_study_of_which_the_sampler_sees_a_part_is_noted() -> None:
+    assert history_note(300) is None
+    assert history_note(1000) == (
         "1000 trials: once more than 300 have ended, TPE looks at the best 50 and the latest of the others alone, so "
         "that its answers take no longer than before."
     )
     short, long = (study_of("task-il", "ewc").model_copy(update={"trials": n}) for n in (300, 301))
-    assert remarks(short, hypers_of(("ewc",)), 5) == ()
-    assert remarks(long, hypers_of(("ewc",)), 5) == (history_remark(301),)
+    assert notes(short, hypers_of(("ewc",)), 5) == ()
+    assert notes(long, hypers_of(("ewc",)), 5) == (history_note(301),)

@@ -1,17 +1,13 @@
-"""Packs that are too large for a worker's memory. Without Ray: see `in_process`; the worker's side, without a GPU."""
+"""Packs that are too large for a worker's memory, which is made to run out: see `in_process`."""
 
 from __future__ import annotations
 
-import pickle
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from cfsweep.sweep import trainable
 from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.trainable import PackTrainable
 from cfsweep.training.engine.device_memory import is_out_of_memory
 from cfsweep.training.pack import Pack
 from tests.sweep.in_process import Fault, Sweep, tiny
@@ -88,20 +84,3 @@ def test_a_cpu_without_memory_says_so_in_words_that_are_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**62 // 8, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("no")])
-def test_the_worker_lets_go_of_the_pack_and_says_what_it_was(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def raises() -> None:
-        raise error
-
-    worker = PackTrainable.__new__(PackTrainable)
-    worker.pack_id = "pack000000"
-    worker.pack = SimpleNamespace(done=False, drop=lambda keys: None, step=raises)  # type: ignore[assignment]
-    worker.desk = SimpleNamespace(dropped_from=SimpleNamespace(remote=lambda pack_id: set()))
-    monkeypatch.setattr(trainable.ray, "get", lambda asked: asked)
-    result = pickle.loads(pickle.dumps(worker.step()))
-    assert result["out_of_memory"] is isinstance(error, torch.OutOfMemoryError)
-    assert result["error"] == f"{type(error).__name__}: {error}"
-    assert result["done"]
-    assert worker.pack is None

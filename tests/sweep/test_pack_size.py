@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,18 @@ import pytest
 import torch
 
 from benchmarks.counting import count
-from cfsweep.config import StudyConfig
+from cfsweep.config import NetworkConfig
 from cfsweep.sweep import pack_size
-from cfsweep.sweep.pack_size import ON_CPU, chosen, fitting_runs, most_runs, pack_peak, probe
-from cfsweep.sweep.space import check_study
+from cfsweep.sweep.pack_size import (
+    ON_CPU,
+    fits_on_gpu,
+    fitting_runs,
+    most_runs,
+    pack_peak,
+    pack_size_beside_memory,
+    probe,
+)
+from cfsweep.sweep.space import check_space
 from cfsweep.training.streams import Stream
 from tests.sweep.in_process import tiny
 
@@ -79,7 +86,7 @@ def test_the_probe_has_what_takes_most_memory(stream: Stream) -> None:
         "optimizer": {"choices": ["sgd", "adam"]},
     }
     config = tiny(search, ingredients=("ewc",))
-    hypers = check_study(config, len(stream.tasks), "test")
+    hypers = check_space(config.space, "test")
     spec = probe(config, hypers, 3)
     assert [run.seed for run in spec.runs] == [0, 1, 2]
     (values,) = {tuple(run.values.items()) for run in spec.runs}
@@ -91,7 +98,7 @@ def test_the_probe_has_what_takes_most_memory(stream: Stream) -> None:
 
 def test_a_pack_is_tried_in_both_kinds_of_task_and_its_orders_are_added(stream: Stream) -> None:
     config = tiny({}, fixed={"epochs": 3}, ingredients=("ewc", "replay"))
-    hypers = check_study(config, len(stream.tasks), "test")
+    hypers = check_space(config.space, "test")
     moved: list[int] = []
 
     def meter(act: Callable[[], None]) -> int:
@@ -105,43 +112,24 @@ def test_a_pack_is_tried_in_both_kinds_of_task_and_its_orders_are_added(stream: 
     assert moved[2] > 1.5 * moved[1]
 
 
-def on(resources: dict[str, float], config: StudyConfig, stream: Stream, stream_ref: Any = None) -> int:
-    hypers = check_study(config, len(stream.tasks), "test")
-    return chosen(config, hypers, stream, stream_ref, 1, resources, threading.Event())
-
-
-def test_on_a_cpu_and_where_it_is_said(stream: Stream) -> None:
-    assert on({"CPU": 1}, tiny(pack_runs="auto"), stream) == ON_CPU
-    assert on({"CPU": 1}, tiny(pack_runs=5), stream) == 5
-    assert on({"CPU": 1, "GPU": 1.0}, tiny(pack_runs=500), stream) == 500
-
-
-def test_a_worker_is_asked_what_fits(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray is told of a GPU that is not there: the question reaches a worker, which finds that it has none."""
-    import ray
-
-    from cfsweep.sweep.trainable import pack_stream
-
-    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        reference = ray.put(pack_stream(stream))
-        fits = on({"CPU": 1, "GPU": 1.0}, tiny(pack_runs="auto"), stream, reference)
-        assert fits == ON_CPU or torch.cuda.is_available()
-    finally:
-        ray.shutdown()
+def test_where_no_memory_decides(stream: Stream) -> None:
+    assert pack_size_beside_memory(tiny(pack_runs="auto"), stream, on_gpu=False) == ON_CPU
+    assert pack_size_beside_memory(tiny(pack_runs="auto"), stream, on_gpu=True) is None
+    for on_gpu in (False, True):
+        assert pack_size_beside_memory(tiny(pack_runs=500), stream, on_gpu) == 500
+    config = tiny(pack_runs="auto")
+    moody = NetworkConfig(name="tests.sweep.networks:moody")
+    config = config.model_copy(update={"space": config.space.model_copy(update={"network": moody})})
+    assert pack_size_beside_memory(config, stream, on_gpu=True) == 1, "it cannot be lifted over runs"
 
 
 def test_a_gpu_is_measured_and_shared(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker's side with a GPU of 1 GiB that is made up: a run takes 1 MiB."""
+    """A GPU of 1 GiB that is made up: a run takes 1 MiB."""
     config = tiny(pack_runs="auto", trials=10**6)
-    hypers = check_study(config, len(stream.tasks), "test")
-    monkeypatch.setattr(pack_size.ray, "get_gpu_ids", lambda: [0])
-    monkeypatch.setattr(pack_size.ray, "get", lambda reference: reference)
-    monkeypatch.setattr(pack_size, "unpack_stream", lambda content: content)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    hypers = check_space(config.space, "test")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**30))
     monkeypatch.setattr(pack_size, "pack_peak", lambda *args: memory(2**30, (0, 2**20)))
-    fits = {each: pack_size.fit_here(config, hypers, [stream], each, 10**6) for each in (1.0, 0.5, 2.0)}
+    fits = {share: fits_on_gpu(config, hypers, stream, share, 10**6) for share in (1.0, 0.5, 2.0)}
     assert fits == {1.0: 819, 0.5: 409, 2.0: 819}
     monkeypatch.setattr(pack_size, "pack_peak", lambda *args: memory(2**30, (2**31, 0)))
-    assert pack_size.fit_here(config, hypers, [stream], 1.0, 10**6) == 1
+    assert fits_on_gpu(config, hypers, stream, 1.0, 10**6) == 1

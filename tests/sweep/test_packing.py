@@ -27,8 +27,8 @@ def test_numbers_never_split_a_pack() -> None:
     assert sizes(pack_runs(tiny(), HYPERS, different, 8)) == [6]
 
 
-@pytest.mark.parametrize("name", [name for name, hyper in HYPERS.items() if hyper.structural])
-def test_each_structural_setting_does(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, hyper in HYPERS.items() if hyper.static])
+def test_each_static_setting_does(name: str) -> None:
     hyper = HYPERS[name]
     values: list[object] = list(hyper.choices[:2]) if hyper.choices else [1, 2]
     packs = pack_runs(tiny(), HYPERS, runs(6, **{name: values}), 8)

@@ -1,13 +1,20 @@
-"""Who is stopped: Optuna's median rule, and non-dominated sorting beyond chance against a slow obvious twin."""
+"""Who is stopped: the asker's median rule, and non-dominated sorting beyond chance against a slow obvious twin."""
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
-import optuna
 import pytest
 
 from cfsweep.config import ObjectiveConfig
 from cfsweep.metrics import mixed, plasticity, stability
+from cfsweep.sweep.search.asker import open_asker
+from cfsweep.sweep.space import check_space
 from cfsweep.sweep.stopping import (
     RUNG_TRIALS,
     STARTUP_TRIALS,
@@ -17,25 +24,20 @@ from cfsweep.sweep.stopping import (
     Rung,
     ended_matrices,
     intermediate,
-    loses,
+    is_clearly_beaten,
     standard_errors,
     stopper_for,
 )
+from cfsweep.training.targets import target_of
 from tests.sweep.in_process import Killed, Sweep, tiny
 
 PARETO = ObjectiveConfig(name="pareto")
 COUNTS = [50] * 5
-
-
-class Numbered:
-    """As much of an Optuna trial as `RankStopper` looks at."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+ACCURACY = target_of("classification").score
 
 
 def judged(stopper: RankStopper, number: int, matrix: Matrix, rung: int = 1) -> bool:
-    return stopper.stops(Numbered(number), rung, matrix[: rung + 1])  # type: ignore[arg-type]
+    return stopper.loses(number, rung, matrix[: rung + 1])
 
 
 def two_tasks(stability: float, plasticity: float) -> Matrix:
@@ -43,22 +45,19 @@ def two_tasks(stability: float, plasticity: float) -> Matrix:
     return np.array([[plasticity, 0, 0, 0, 0], [stability, plasticity, 0, 0, 0]], dtype=np.float64)
 
 
-def study() -> optuna.Study:
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
-    return optuna.create_study(direction="maximize", pruner=pruner)
-
-
-def test_the_median_of_those_that_came_as_far_decides() -> None:
-    stopper, sweep = MedianStopper(ObjectiveConfig(old_weight=1.0)), study()
+def test_the_median_of_those_that_came_as_far_decides(tmp_path: Path) -> None:
+    config = tiny(trials=100)
+    asker = open_asker(tmp_path / "journal.log", config, check_space(config.space, "test"))
+    stopper = MedianStopper(ObjectiveConfig(old_weight=1.0), asker)
     for i in range(STARTUP_TRIALS):
-        trial = sweep.ask()
-        assert not stopper.stops(trial, 1, two_tasks(i / 10, 0.5))  # too few to judge by
-        sweep.tell(trial, i / 10)
+        (trial,) = asker.ask(1)
+        assert not stopper.loses(trial.number, 1, two_tasks(i / 10, 0.5))  # too few to judge by
+        asker.tell(trial.number, "done", [i / 10])
     median = float(np.median([i / 10 for i in range(STARTUP_TRIALS)]))
-    assert not stopper.stops(sweep.ask(), 1, two_tasks(median + 0.01, 0.5))
-    loser = sweep.ask()
-    assert stopper.stops(loser, 1, two_tasks(median - 0.01, 0.5))
-    assert sweep.trials[loser.number].intermediate_values == {1: median - 0.01}
+    winner, loser = asker.ask(2)
+    assert not stopper.loses(winner.number, 1, two_tasks(median + 0.01, 0.5))
+    assert stopper.loses(loser.number, 1, two_tasks(median - 0.01, 0.5))
+    assert asker.study.trials[loser.number].intermediate_values == {1: median - 0.01}
 
 
 def slow_ranks(points: list[tuple[float, ...]]) -> list[int]:
@@ -79,12 +78,12 @@ def slow_verdict(value: tuple[float, ...], errors: tuple[float, ...], others: li
 
 @pytest.mark.parametrize("seed", range(5))
 def test_verdicts_agree_with_the_twin_also_with_ties(seed: int) -> None:
-    rng, stopper = np.random.default_rng(seed), RankStopper(COUNTS)
+    rng, stopper = np.random.default_rng(seed), RankStopper(COUNTS, ACCURACY)
     seen: list[tuple[float, ...]] = []
     verdicts = []
     for number in range(60):
         matrix = two_tasks(float(rng.integers(6)) / 5, float(rng.integers(6)) / 5)
-        value, errors = intermediate(matrix, PARETO), standard_errors(matrix, COUNTS)
+        value, errors = intermediate(matrix, PARETO), standard_errors(matrix, COUNTS, ACCURACY)
         expected = len(seen) >= STARTUP_TRIALS and slow_verdict(value, errors, seen)
         verdicts.append(judged(stopper, number, matrix))
         assert verdicts[-1] == expected
@@ -94,10 +93,10 @@ def test_verdicts_agree_with_the_twin_also_with_ties(seed: int) -> None:
 
 def test_both_the_rank_and_the_margin_must_speak_against_a_trial() -> None:
     others = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
-    assert loses((0.75, 0.75), (0.07, 0.07), others)
-    assert not loses((0.75, 0.75), (0.08, 0.07), others)  # chance may have put it so far behind in one of them
-    assert not loses((0.85, 0.85), (0.0, 0.0), others)  # beaten, but of the better half
-    assert not loses((0.89, 0.95), (0.0, 0.0), others)  # on the front
+    assert is_clearly_beaten((0.75, 0.75), (0.07, 0.07), others)
+    assert not is_clearly_beaten((0.75, 0.75), (0.08, 0.07), others)  # chance may have put it so far behind in one of them
+    assert not is_clearly_beaten((0.85, 0.85), (0.0, 0.0), others)  # beaten, but of the better half
+    assert not is_clearly_beaten((0.89, 0.95), (0.0, 0.0), others)  # on the front
 
 
 def test_the_standard_errors_are_those_of_drawn_examples() -> None:
@@ -105,11 +104,11 @@ def test_the_standard_errors_are_those_of_drawn_examples() -> None:
     rng, chances = np.random.default_rng(0), np.array([[0.9, 0.5, 0.5], [0.8, 0.7, 0.5], [0.6, 0.75, 0.95]])
     n = np.array([40, 80, 20])
     drawn = [intermediate(rng.binomial(n, chances) / n, PARETO) for _ in range(4000)]
-    assert standard_errors(chances, n.tolist()) == pytest.approx(np.std(drawn, axis=0), rel=0.05)
+    assert standard_errors(chances, n.tolist(), ACCURACY) == pytest.approx(np.std(drawn, axis=0), rel=0.05)
 
 
 def test_rungs_are_judged_apart() -> None:
-    stopper = RankStopper(COUNTS)
+    stopper = RankStopper(COUNTS, ACCURACY)
     for i in range(2 * STARTUP_TRIALS):
         judged(stopper, i, two_tasks(0.5 + i / 100, 0.5 + i / 100))
     poor = np.zeros((3, 5))
@@ -119,7 +118,7 @@ def test_rungs_are_judged_apart() -> None:
 
 def test_a_trial_is_not_its_own_rival() -> None:
     """A pack that was begun again reports what it had reported."""
-    stopper = RankStopper(COUNTS)
+    stopper = RankStopper(COUNTS, ACCURACY)
     for i in range(STARTUP_TRIALS):
         judged(stopper, i, two_tasks(0.9, 0.9))
     verdicts = [judged(stopper, 50, two_tasks(0.1, 0.1)) for _ in range(3)]
@@ -143,9 +142,16 @@ def test_a_rung_remembers_a_sample_that_no_order_changes() -> None:
 
 
 def test_a_cost_among_the_objectives_stops_nobody() -> None:
-    assert stopper_for(ObjectiveConfig(name="pareto", third="stored_bytes"), COUNTS) is None
-    assert isinstance(stopper_for(PARETO, COUNTS), RankStopper)
-    assert isinstance(stopper_for(ObjectiveConfig(), COUNTS), MedianStopper)
+    asker: Any = SimpleNamespace()
+    assert stopper_for(ObjectiveConfig(name="pareto", third="stored_bytes"), COUNTS, ACCURACY, asker) is None
+    assert isinstance(stopper_for(PARETO, COUNTS, ACCURACY, asker), RankStopper)
+    assert isinstance(stopper_for(ObjectiveConfig(), COUNTS, ACCURACY, asker), MedianStopper)
+
+
+def test_a_score_whose_chance_nobody_knows_lets_nobody_be_beaten_beyond_it() -> None:
+    asker, unknown = SimpleNamespace(), replace(ACCURACY, variance=None)
+    assert stopper_for(PARETO, COUNTS, unknown, asker) is None
+    assert isinstance(stopper_for(ObjectiveConfig(), COUNTS, unknown, asker), MedianStopper)  # which needs none
 
 
 def test_after_the_last_task_the_intermediate_objective_is_the_objective() -> None:
@@ -162,7 +168,7 @@ def test_in_between_it_sees_only_the_tasks_done() -> None:
     for name in ("mixed", "pareto"):
         objective = ObjectiveConfig.model_validate({"name": name})
         assert intermediate(blind, objective) == intermediate(matrix, objective)
-    assert standard_errors(blind, COUNTS) == standard_errors(matrix, COUNTS)
+    assert standard_errors(blind, COUNTS, ACCURACY) == standard_errors(matrix, COUNTS, ACCURACY)
 
 
 # -------------------------------------------------------------------------------------------- a sweep that goes on
@@ -178,7 +184,7 @@ def values(stopper: object) -> dict[int, dict[int, tuple[float, ...]]]:
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_resumed_sweep_judges_as_the_one_that_it_goes_on_with(sweep: Sweep, seeds: int) -> None:
     settings = {"ingredients": (), "objective": "pareto", "trials": 16, "seeds": seeds}
-    config = tiny(LR, **settings, early_stopping=True, pack_runs=2)  # type: ignore[arg-type]
+    config = tiny(LR, **settings, stop_trials=True, pack_runs=2)  # type: ignore[arg-type]
     before = sweep.train(sweep.open(config)).stopper
     after = sweep.open(config).stopper
     assert values(before) == values(after)
@@ -194,7 +200,7 @@ def test_a_resumed_sweep_judges_as_the_one_that_it_goes_on_with(sweep: Sweep, se
 
 
 def test_what_was_on_its_way_joins_the_rungs_when_it_reports_again(sweep: Sweep) -> None:
-    config = tiny(LR, ingredients=(), objective="pareto", trials=16, early_stopping=True, pack_runs=2)
+    config = tiny(LR, ingredients=(), objective="pareto", trials=16, stop_trials=True, pack_runs=2)
     steps = iter(range(1000))
 
     def fault(pack_id: str, pack: object, driver: object) -> None:
@@ -202,7 +208,7 @@ def test_what_was_on_its_way_joins_the_rungs_when_it_reports_again(sweep: Sweep)
             raise Killed
 
     with pytest.raises(Killed):
-        sweep.train(sweep.open(config), fault)
+        sweep.train(sweep.open(config, now=itertools.count().__next__), fault)  # what ends is written at once
     left = sweep.open(config)
     known = {row["trial"] for row in sweep.rows()} - {0}
     assert set(values(left.stopper)[1]) == known
@@ -217,11 +223,11 @@ def test_what_is_read_back_are_the_matrices_of_the_judged(sweep: Sweep) -> None:
     )  # 1e30 fails at once
     sweep.train(sweep.open(config))
     assert {row["state"] for row in sweep.rows()} == {"done", "failed"}
-    read = dict(ended_matrices(sweep.folder.root, seeds=2))
+    read = dict(ended_matrices(sweep.folder.root, seeds=2, score="accuracy"))
     cells = sweep.matrices()
     assert set(read) == {row["trial"] for row in sweep.rows() if row["state"] == "done"} - {-2, -1, 0}
     for trial, matrix in read.items():
         expected = [np.reshape(cells[trial, seed], (-1, 5))[1:] for seed in (0, 1)]
         assert matrix.tolist() == np.mean(expected, axis=0).tolist()
-    assert list(ended_matrices(sweep.folder.root, seeds=3)) == []
-    assert list(ended_matrices(sweep.folder.root / "nothing", seeds=1)) == []
+    assert list(ended_matrices(sweep.folder.root, seeds=3, score="accuracy")) == []
+    assert list(ended_matrices(sweep.folder.root / "nothing", seeds=1, score="accuracy")) == []

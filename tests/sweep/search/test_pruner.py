@@ -10,8 +10,8 @@ import pytest
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
-from cfsweep.sweep.median import RunningMedian
-from cfsweep.sweep.storage import Journal
+from cfsweep.sweep.search.pruner import RunningMedian
+from cfsweep.sweep.search.storage import Journal
 
 
 @pytest.mark.parametrize("digits", [1, 12])  # one digit: many ties

@@ -11,9 +11,9 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
-from cfsweep.sweep import sampler as sampler_module
-from cfsweep.sweep.sampler import BoundedTPE, telling
-from cfsweep.sweep.storage import Journal
+from cfsweep.sweep.search import sampler as sampler_module
+from cfsweep.sweep.search.sampler import BoundedTPE, telling
+from cfsweep.sweep.search.storage import Journal
 
 
 def study_with(path: Path, sampler: TPESampler, n_objectives: int) -> optuna.Study:
@@ -64,14 +64,14 @@ def test_beyond_the_bound_it_sees_no_more_and_still_finds_the_good(
     for name, value in {"MOST_ENDED": 40, "MOST_RUNNING": 10, "SLACK": 10, "BEST": 10}.items():
         monkeypatch.setattr(sampler_module, name, value)
     seen: list[int] = []
-    part = BoundedTPE._part
+    study_seen = BoundedTPE.study_seen
 
     def watch(self: BoundedTPE, study: optuna.Study, trial: Any) -> optuna.Study:
-        found = part(self, study, trial)
-        seen.append(len(found._get_trials()))
+        found = study_seen(self, study, trial)
+        seen.append(len(found.get_trials()))
         return found
 
-    monkeypatch.setattr(BoundedTPE, "_part", watch)
+    monkeypatch.setattr(BoundedTPE, "study_seen", watch)
     studies = [study_with(tmp_path / name, BoundedTPE(3, 10), n_objectives) for name in "ab"]
     asked, again = (run(study, 240, at_once=12) for study in studies)
     assert asked == again

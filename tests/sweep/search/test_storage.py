@@ -10,7 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from cfsweep.sweep.storage import Journal
+from cfsweep.sweep.search.storage import Journal
 
 
 def begin(path: Path) -> tuple[optuna.Study, Journal]:

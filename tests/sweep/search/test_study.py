@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from cfsweep.config import StudyConfig
-from cfsweep.sweep.journal import open_study, repair
-from cfsweep.sweep.space import suggest
+from cfsweep.sweep.search.study import open_study, repair
+from cfsweep.sweep.search.suggest import suggest
 from cfsweep.training.ingredients import hypers_of
 from tests.sweep.in_process import tiny
 
@@ -75,7 +75,7 @@ def test_without_the_repair_a_torn_line_breaks_the_next_opening(
     journal, config = tmp_path / "journal.log", tiny()
     ask(open_study(journal, config), config)
     journal.write_bytes(journal.read_bytes()[:-5])
-    monkeypatch.setattr("cfsweep.sweep.journal.repair", lambda journal: None)
+    monkeypatch.setattr("cfsweep.sweep.search.study.repair", lambda journal: None)
     with pytest.raises(ValueError, match="its last line is torn"):
         open_study(journal, config).ask()
 
