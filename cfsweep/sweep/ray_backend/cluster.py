@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -156,15 +157,16 @@ def _short(error: Exception) -> str:
 
 
 def own_code(folder: Path) -> list[Path]:
-    """The packages and modules in `folder` that this process has imported: networks, streams and ingredients of the
-    user's own, and what they need. Whatever is installed is left out, and so is cfsweep."""
-    found = []
+    """The packages and modules below `folder` that this process has imported: networks, streams and ingredients of the
+    user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and cfsweep."""
+    found, pythons_own = [], sysconfig.get_path("stdlib")  # which may lie below the user's home
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
-        if spec is None or "." in name or name in OURS:
+        if spec is None or "." in name or name in (*OURS, "__main__"):
             continue
         place = Path(next(iter(spec.submodule_search_locations or ()), None) or spec.origin or "")
-        if place.is_relative_to(folder) and "site-packages" not in place.parts:
+        installed = place.is_relative_to(pythons_own) or {"site-packages", "dist-packages"} & {*place.parts}
+        if place.is_relative_to(folder) and not installed:
             found.append(place)
     return sorted(found)
 
