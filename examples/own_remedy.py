@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients import Examples, Penalty, State, StepObserver, Values
+from cfsweep.training.ingredients import Conventions, Examples, Penalty, Settings, State, StepObserver, Values
 
 
 class EWCPlusPlus(Penalty, StepObserver):
@@ -31,6 +31,10 @@ class EWCPlusPlus(Penalty, StepObserver):
         Hyper("ewcpp_lambda", "float", 1000.0, "strength of the penalty", low=0.0, off=0.0, takes_effect="later"),
         Hyper("ewcpp_alpha", "float", 0.9, "share of the latest step in the average", low=0.0, low_open=True, high=1.0),
     )
+
+    @staticmethod
+    def conventions(settings: Settings) -> Conventions:  # what λ multiplies; it stands beside each result
+        return Conventions("0.5 * lambda * sum F (theta - theta*)^2, latest weights", "moving average over the steps")
 
     def initial_state(self, theta: Tensor) -> State:
         return {"average": torch.zeros_like(theta), "fisher": torch.zeros_like(theta), "anchor": theta.clone()}

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-# As on a worker of a sweep (cfsweep/sweep/cluster.py); it must stand before torch is imported.
+# As on a worker of a sweep (cfsweep/sweep/ray_backend/cluster.py); it must stand before torch is imported.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Calls the command line in this process, in an empty folder; gives (exit code, output, complaints)."""
+    from cfsweep import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("CFSWEEP_DATA", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def call(*args: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cfsweep", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def smoke(project_root: Path) -> Path:
+    """A search space that trains in a moment."""
+    return project_root / "search_spaces" / "smoke.yaml"
 
 
 @pytest.fixture(scope="session")

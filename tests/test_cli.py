@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from cfsweep import cli
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Calls the command line in this process, in an empty folder; gives (exit code, output, complaints)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("CFSWEEP_DATA", raising=False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-    def call(*args: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cfsweep", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
-
-
-@pytest.fixture
-def smoke(project_root: Path) -> Path:
-    return project_root / "search_spaces" / "smoke.yaml"
-
+from tests.conftest import Run
 
 # Arguments after `run smoke.yaml`, and what the one line must say.
 BAD: dict[str, tuple[tuple[str, ...], str]] = {

@@ -1,9 +1,10 @@
-"""How many runs go into a pack on Ray. (That a worker is asked, and answers: see `test_cluster`.)"""
+"""How many runs go into a pack on Ray: a worker with a GPU is asked."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,3 +47,9 @@ def test_a_worker_measures_its_share_of_its_gpu(stream: Stream, monkeypatch: pyt
     assert asked[-1] == (config, hypers, stream, 0.5, 99)
     monkeypatch.setattr(pack_size.ray, "get_gpu_ids", list)
     assert pack_size.fit_here(config, hypers, [stream], 0.5, 99) == ON_CPU
+
+
+def test_a_worker_is_asked_what_fits(ray_facts: dict[str, Any]) -> None:
+    """Ray is told of a GPU that is not there: the question reaches a worker, which finds that it has none."""
+    assert ray_facts["resources"]["GPU"] == 1
+    assert ray_facts["fits"] == ON_CPU or torch.cuda.is_available()

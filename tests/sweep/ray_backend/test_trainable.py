@@ -1,41 +1,106 @@
-"""What a worker makes of what it is told, without a cluster: the desk is in this process."""
+"""What a worker of Ray's makes of what it is told, without a cluster: the broker is in this process."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from cfsweep.sweep import trainable
-from cfsweep.sweep.packing import pack_runs
-from cfsweep.sweep.space import check_study
-from cfsweep.sweep.trainable import PackTrainable, pack_stream
-from cfsweep.training.spec import RunSpec
+from cfsweep.sweep.broker import Broker
+from cfsweep.sweep.first_task_store import WorkerFirstTasks
+from cfsweep.sweep.ray_backend import trainable
+from cfsweep.sweep.ray_backend.trainable import PackTrainable, from_tune, pack_stream, to_tune, unpack_stream
+from cfsweep.sweep.worker import StepResult
 from cfsweep.training.streams import Stream
-from tests.sweep.in_process import tiny
+from tests.sweep.test_worker import SPEC
 
 
-@pytest.mark.parametrize("share_prefix", [True, False])
-def test_runs_share_a_prefix_if_the_study_says_so(
-    share_prefix: bool, stream: Stream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny({"ewc_lambda": {"choices": [1.0, 2.0]}}, ingredients=("ewc",), share_prefix=share_prefix)
-    hypers = check_study(config, len(stream.tasks), "test")
-    fixed = {name: config.space.fixed.get(name, hyper.default) for name, hyper in hypers.items()}
-    runs = [RunSpec(trial, 0, {**fixed, "ewc_lambda": float(trial + 1)}) for trial in range(2)]
-    (spec,) = pack_runs(config, hypers, runs, config.pack_runs)
-    fetched = (spec.to_dict(), None, ("the stream's reference",))
-    desk = SimpleNamespace(fetch=SimpleNamespace(remote=lambda pack_id: fetched))
-    monkeypatch.setattr(trainable.ray, "get_actor", lambda *address: desk)
-    monkeypatch.setattr(trainable.ray, "get", lambda asked: asked if asked is fetched else pack_stream(stream))
-    threads = torch.get_num_threads()
-    try:
-        worker = PackTrainable.__new__(PackTrainable)
-        address = {"pack_id": "p", "desk": "d", "namespace": "n"}
-        worker.setup({**address, "share_prefix": config.share_prefix, "prefixes_recur": False})
-        pack = worker._open()
-    finally:
-        torch.set_num_threads(threads)
-    assert len(pack.stack.alive) == 2
-    assert len(pack.stack) == (1 if share_prefix else 2)
+def test_workers_share_the_streams_memory(stream: Stream) -> None:
+    content = {**pack_stream(stream), "x": stream.x.numpy().copy(), "y": stream.y.numpy().copy()}
+    for array in (content["x"], content["y"]):
+        array.flags.writeable = False  # as they come from Ray's object store
+    shared = unpack_stream(content)
+    assert np.shares_memory(shared.x.numpy(), content["x"])
+    assert np.shares_memory(shared.y.numpy(), content["y"])
+    assert shared.tasks[3].name == stream.tasks[3].name
+    np.testing.assert_array_equal(shared.tasks[3].validation, stream.tasks[3].validation)
+    assert (shared.digest, shared.target) == (stream.digest, stream.target)
+
+
+def test_a_result_travels_as_plain_values() -> None:
+    result = StepResult("p", done=True, error="ValueError: no", trace="all of it")
+    carried = to_tune(result)
+    assert from_tune(carried) == result
+    assert {type(value) for value in carried.values()} == {str, bool, bytes}
+
+
+@pytest.fixture
+def worker(tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> PackTrainable:
+    """A worker beside a broker that holds the packs `p` and `q`."""
+    broker: Any = Broker()
+    broker.open(str(tmp_path))
+    broker.stream_reference = lambda: "where the stream lies"
+    for pack_id in ("p", "q"):
+        broker.put(pack_id, SPEC.to_dict(), set())
+    monkeypatch.setattr(trainable, "RemoteBroker", lambda name, namespace: broker)
+    monkeypatch.setattr(trainable.ray, "get", lambda reference: pack_stream(stream))
+    monkeypatch.setattr(trainable.ray, "get_gpu_ids", list)
+    monkeypatch.setattr(trainable, "_STREAMS", {})
+    monkeypatch.setattr(trainable, "_FIRST_TASKS", {})
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    worker = PackTrainable.__new__(PackTrainable)
+    worker.setup(settings())
+    return worker
+
+
+def settings(pack_id: str = "p", **more: Any) -> dict[str, Any]:
+    address = {"broker": "b", "namespace": "n", "share_first_task": True, "first_tasks_recur": False}
+    return {"pack_id": pack_id, **address, **more}
+
+
+def test_a_step_is_a_task_and_another_pack_another_beginning(worker: PackTrainable) -> None:
+    told = [from_tune(worker.step()) for _ in range(5)]
+    assert [(result.pack_id, result.done, result.error) for result in told] == [("p", False, "")] * 4 + [("p", True, "")]
+    assert worker.reset_config(settings("q"))
+    again = from_tune(worker.step())
+    assert again.report is not None
+    assert told[0].report is not None
+    assert (again.pack_id, again.report.task) == ("q", 0)
+    assert [r.validation for r in again.report.records] == [r.validation for r in told[0].report.records]
+    worker.cleanup()
+    assert worker.worker is None
+
+
+@pytest.mark.parametrize("share_first_task", [True, False])
+def test_runs_share_a_first_task_if_the_study_says_so(worker: PackTrainable, share_first_task: bool) -> None:
+    worker.reset_config(settings(share_first_task=share_first_task))
+    worker.step()
+    assert worker.worker is not None
+    trainer: Any = worker.worker.trainer
+    assert trainer.stack.share_first_task is share_first_task
+
+
+def test_first_tasks_that_recur_are_kept_from_pack_to_pack(worker: PackTrainable) -> None:
+    worker.step()
+    assert worker.worker is not None
+    assert worker.worker.first_tasks is None
+    kept: list[Any] = []
+    for pack_id, broker in (("p", "b1"), ("q", "b1"), ("p", "b2")):
+        worker.reset_config(settings(pack_id, broker=broker, first_tasks_recur=True))
+        worker.step()
+        kept.append(worker.worker.first_tasks)
+    assert isinstance(kept[0], WorkerFirstTasks)
+    assert kept[0] is kept[1]
+    assert kept[1] is not kept[2], "another sweep's are no use"
+
+
+def test_what_fails_before_the_pack_is_there_is_told(worker: PackTrainable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(reference: Any) -> Any:
+        raise OSError("the stream is lost")
+
+    monkeypatch.setattr(trainable, "fetch_stream", lost)
+    result = from_tune(worker.step())
+    assert (result.pack_id, result.done, result.error) == ("p", True, "OSError: the stream is lost")

@@ -1,0 +1,41 @@
+"""Ingredients of the user's own that do nothing to the weights, but show something."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients import Context, Penalty, Settings, State, Values
+
+
+class Halting(Penalty):
+    """Its code stops at a breakpoint in each step from the second task on."""
+
+    name = "halting"
+    summary = "a breakpoint"
+    paper = "none"
+    hypers = (Hyper("halting_strength", "float", 1.0, "nothing", low=0.0, off=0.0, takes_effect="later"),)
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        breakpoint()
+        return torch.zeros_like(theta)
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: object) -> State:
+        return state
+
+
+class Fragile(Halting):
+    """It raises where `fragile` says so."""
+
+    name = "fragile"
+    hypers = (Hyper("fragile", "choice", "whole", "whether it raises", choices=("whole", "broken"), static=True),)
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        super().__init__(context, settings)
+        self._broken = settings["fragile"] == "broken"
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        if self._broken:
+            raise RuntimeError("it is broken")
+        return torch.zeros_like(theta)

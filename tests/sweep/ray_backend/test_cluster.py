@@ -1,0 +1,85 @@
+"""How many workers there are, and what a cluster is told of the user's code. (Ray that is up: `test_sweeps`.)"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cfsweep.errors import InputError
+from cfsweep.sweep.ray_backend import cluster
+from cfsweep.sweep.ray_backend.cluster import own_code, refuse_missing_gpus, worker_resources, workers_here
+from cfsweep.sweep.scheduler import Workers
+
+
+def test_gpus_that_are_not_there() -> None:
+    with pytest.raises(InputError, match="--gpus-per-worker 1: this machine has 0 GPUs"):
+        refuse_missing_gpus(Workers(gpus_each=1.0), {"CPU": 2.0})
+    refuse_missing_gpus(Workers(gpus_each=1.0, address="auto"), {"CPU": 2.0})  # the cluster may bring them up
+    refuse_missing_gpus(Workers(), {"CPU": 2.0})
+
+
+def test_as_many_workers_as_fit_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_resources(Workers(gpus_each=0.5), {"CPU": 3.0, "GPU": 4.0}) == (3, {"CPU": 1, "GPU": 0.5})
+    assert worker_resources(Workers(5), {"CPU": 2.0}) == (5, {"CPU": 1})
+    assert worker_resources(Workers(), {}) == (1, {"CPU": 1}), "a cluster whose workers are still to come"
+    monkeypatch.setattr(cluster.os, "cpu_count", lambda: 6)
+    for gpus, workers in ((0, 6), (2, 2)):
+        monkeypatch.setattr(cluster, "gpus_here", lambda gpus=gpus: gpus)
+        assert workers_here(Workers()) == workers
+
+
+# ------------------------------------------------------------------------------------------------ own code
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Imports modules that lie under a folder; afterwards nobody knows of them."""
+
+    def act(folder: Path, *names: str) -> None:
+        monkeypatch.syspath_prepend(folder)
+        for name in names:
+            importlib.import_module(name)
+
+    yield act
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        del sys.modules[name]
+
+
+def write(folder: Path, *files: str) -> None:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("")
+
+
+def test_what_was_imported_from_the_folder_is_sent_whole(tmp_path: Path, imports: Callable[..., None]) -> None:
+    write(tmp_path, "own_net.py", "own_pkg/__init__.py", "own_pkg/deep/__init__.py", "own_pkg/deep/er.py")
+    write(tmp_path, "own_spaced/remedy.py", "never_imported.py", "notes.txt")
+    imports(tmp_path, "own_net", "own_pkg.deep.er", "own_spaced.remedy")
+    assert own_code(tmp_path) == [tmp_path / "own_net.py", tmp_path / "own_pkg", tmp_path / "own_spaced"]
+
+
+def test_code_elsewhere_is_not(tmp_path: Path, imports: Callable[..., None]) -> None:
+    write(tmp_path, "here/own_a.py", "there/own_b.py")
+    imports(tmp_path / "here", "own_a")
+    imports(tmp_path / "there", "own_b")
+    assert own_code(tmp_path / "here") == [tmp_path / "here" / "own_a.py"]
+    assert own_code(tmp_path) == [], "it is on the path by another folder, and would not be found by its name"
+
+
+@pytest.mark.parametrize("place", [".venv/lib/site-packages", "own_c"], ids=["installed", "a checkout of its own"])
+def test_what_is_installed_below_the_folder_is_not(tmp_path: Path, imports: Callable[..., None], place: str) -> None:
+    write(tmp_path, f"{place}/own_c/__init__.py")
+    imports(tmp_path / place, "own_c")
+    assert own_code(tmp_path) == []
+    assert own_code(tmp_path / place) == ([] if "site" in place else [tmp_path / place / "own_c"])
+
+
+def test_cfsweep_is_not_and_its_checkout_can_hold_own_code(project_root: Path, imports: Callable[..., None]) -> None:
+    imports(project_root, "examples.own_remedy", "search_spaces", "analysis")
+    names = {path.name for path in own_code(project_root)}
+    assert "examples" in names
+    assert not names & {"cfsweep", "analysis", "search_spaces"}

@@ -1,0 +1,322 @@
+"""Real sweeps by the real command line, on real Ray: begin, go on, interrupt, kill, and a cluster of two nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from cfsweep.results.reader import read_table
+from cfsweep.results.schema import ACCURACY_SCHEMA
+from cfsweep.results.status import Status, status
+from cfsweep.sweep.folder import Folder
+from cfsweep.training.streams import Stream
+from tests.conftest import Run
+from tests.sweep.in_process import Sweep
+
+Start = Callable[..., subprocess.Popen[str]]
+
+# Half a second or so for a task of a pack: long enough to be interrupted in the middle.
+SLOW = ("--set", "epochs=40", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error)."""
+    out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out, err
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 60) -> None:
+    """Waits for the condition while the process lives."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def new_checkpoints(folder: Path) -> Callable[[], bool]:
+    """Whether a pack has finished a task since this was called."""
+    began = time.time_ns()
+
+    def any_new() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("pack*.pt"))
+        return False
+
+    return any_new
+
+
+def workers() -> dict[int, int]:
+    """Process id of each worker that trains or has trained a pack, and that of its parent, the node's raylet."""
+    found = {}
+    titles = ("ray::PackTrainable", "ray::ResourceTrainable")  # between two tasks, and while it trains
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            if (process / "cmdline").read_text().startswith(titles):
+                found[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+def check_complete(folder: Path, trials: int) -> Status:
+    """That the study is whole: each trial and reference once, in Parquet and in Optuna alike."""
+    now = status(folder)
+    assert now.complete
+    runs = read_table(folder, "runs").to_pylist()
+    assert sorted(row["trial"] for row in runs) == list(range(-2, trials))
+    accuracy = read_table(folder, "accuracy")
+    assert accuracy.schema.equals(ACCURACY_SCHEMA)
+    assert accuracy.num_rows == sum((row["tasks_done"] + 1) * 5 for row in runs)  # the untrained network, and T tasks
+    config, _ = Folder(folder).read()
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
+    study = optuna.load_study(study_name=config.study_id, storage=optuna.storages.JournalStorage(backend))
+    states = {"done": "COMPLETE", "stopped": "PRUNED", "failed": "FAIL"}
+    told = {trial.number: trial.state.name for trial in study.trials}
+    assert told == {row["trial"]: states[row["state"]] for row in runs if row["trial"] >= 0}
+    assert list((folder / "checkpoints").iterdir()) == []
+    return now
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_sweep_from_begin_to_end(start: Start, run: Run, smoke: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    study = ("run", smoke, "--set", "optimizer=sgd", "--set", "search.lr={choices: [0.01, 1e30]}", "--trials", "8")
+    code, printed, complaints = finish(start(*study, "--out", out))
+    assert (code, complaints) == (3, "")  # some trials have failed, the others are there
+    now = check_complete(out, 8)
+    assert now.failed
+    assert now.done
+    assert f"8/8 trials: {now.done} done, {now.stopped} stopped, {now.failed} failed" in printed
+    assert "failed: the loss was not finite at task 0" in printed
+    assert f"python -m analysis report {out}" in printed
+    for part in out.glob("*/*.parquet"):
+        assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"1"
+
+    before = files_in(out)
+    code, printed, complaints = run(*study, "--out", out, "--workers", "0")
+    assert (code, complaints) == (3, "")
+    assert "the study is complete: 8 trials ended" in printed
+    assert files_in(out) == before
+
+
+def test_on_ray_a_study_gives_what_it_gives_in_this_process(
+    start: Start, run: Run, tmp_path: Path, stream: Stream
+) -> None:
+    """With an ingredient and a network of one's own; and a worker has trained the first task of all runs once."""
+    log, on_ray, here = tmp_path / "steps", tmp_path / "on ray", tmp_path / "here"
+    space = {
+        "network": {"name": "tests.sweep.networks:counted", "args": {"log": str(log)}},
+        "ingredients": ["examples.own_remedy:EWCPlusPlus", "replay"],
+        "fixed": {"epochs": 1, "batch_size": 64, "lr": 0.01, "replay_buffer": 50, "replay_ratio": 0.25},
+        "search": {"ewcpp_lambda": {"low": 1.0, "high": 1e6, "log": True}},
+    }
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    sets = [f"--set={each}" for each in ("stop_trials=false", "references=false", "curve_points_per_task=1")]
+    study = ("run", tmp_path / "space.yaml", *sets, "--pack", "2", "--trials", "4")
+    code, _, complaints = finish(start(*study, "--workers", "1", "--out", on_ray))
+    assert (code, complaints) == (0, "")
+    assert list((on_ray / "checkpoints").iterdir()) == []
+    steps = [len(log.read_text())]
+    assert run(*study, "--workers", "0", "--out", here)[0] == 0
+    steps.append(len(log.read_text()))
+    assert rows_of(on_ray) == rows_of(here)
+    runs = rows_of(here)["runs"]
+    assert {row["method"] for row in runs} == {"ewc+++replay"}
+    assert len({row["hp_ewcpp_lambda"] for row in runs}) == 4
+
+    config, _ = Folder(here).read()
+    apart = Sweep(tmp_path / "apart", stream)
+    apart.train(apart.open(config.model_copy(update={"share_prefix": False}), workers=1))
+    steps.append(len(log.read_text()))
+    assert apart.matrices() == Sweep(on_ray, stream).matrices()
+    assert apart.matrices("test") == Sweep(on_ray, stream).matrices("test")
+    assert [row["steps"] for row in apart.rows()] == [row["steps"] for row in runs]
+    steps_of_first_task = len(stream.tasks[0].train) // 64
+    assert steps[1] == 2 * steps[0]
+    # Of four runs in two packs, one has trained the first task.
+    assert steps[2] - steps[1] - steps[0] == 3 * steps_of_first_task
+
+
+def rows_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """All that a study has found, in a fixed order, but times and what else its processes held in memory."""
+    found, chance = {}, ("train_s", "started_at", "peak_bytes")
+    for table in ("runs", "accuracy", "test", "curves", "buffers"):
+        rows = read_table(folder, table).to_pylist()
+        kept = [{k: v for k, v in row.items() if k not in chance} for row in rows]
+        assert kept, table
+        found[table] = sorted(kept, key=lambda row: json.dumps(row, sort_keys=True))
+    return found
+
+
+def interrupt(process: subprocess.Popen[str], number: int, out: Path) -> None:
+    """Sends the signal in the middle of a pack, and checks that the sweep ends at once, cleanly, and unfinished."""
+    until(new_checkpoints(out), process)
+    process.send_signal(number)
+    sent = time.monotonic()
+    code, printed, complaints = finish(process, 30)
+    assert time.monotonic() - sent < 15
+    assert (code, complaints) == (130, "")
+    assert f"interrupted. `cfsweep resume {out}` goes on." in printed
+    assert not status(out).complete
+
+
+def test_terminated_then_killed_then_completed(start: Start, run: Run, smoke: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    interrupt(start("run", smoke, *SLOW, "--out", out), signal.SIGTERM, out)
+    with Folder(out).locked():
+        code, _, complaints = run("resume", out)
+    assert code == 2
+    assert complaints == f"cfsweep: {out}: another cfsweep is writing to this study. Wait for it, or stop it.\n"
+    second = start("resume", out)
+    until(new_checkpoints(out), second)
+    second.kill()
+    second.communicate()
+    assert not status(out).complete
+    code, _, complaints = run("resume", out, "--workers", "0")  # what workers of Ray left, this process goes on with
+    assert (code, complaints) == (0, "")
+    assert check_complete(out, 4).done == 4
+
+
+@pytest.mark.slow
+def test_interrupted_then_completed(start: Start, smoke: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    interrupt(start("run", smoke, *SLOW, "--out", out), signal.SIGINT, out)
+    code, _, complaints = finish(start("resume", out))
+    assert (code, complaints) == (0, "")
+    assert check_complete(out, 4).done == 4
+
+
+def test_the_stream_is_in_memory_once_for_all_workers_of_a_machine(ray_facts: dict[str, Any]) -> None:
+    first, second = ray_facts["places"]
+    assert first == second  # the same bytes of the same file of memory, under two processes
+    for name, total in zip(("x", "y"), ray_facts["sums"], strict=True):
+        path, inode, _, content = first[name]
+        assert "plasma" in path[0]
+        assert inode != "0"
+        assert content == total
+
+
+# ------------------------------------------------------------------------------------------------ a cluster
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+node = {"num_cpus": 1, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=node)
+cluster.add_node(num_cpus=1)
+raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
+print(cluster.address, *raylets, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+# What the user's folder holds: an ingredient whose convention says, wherever it is asked, where the code lies.
+INGREDIENT = '''
+import json, os, sys
+import torch
+from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients import Conventions, Penalty
+from mynets import small
+
+class Placed(Penalty):
+    name, summary, paper = "placed", "says where it is", "none"
+    hypers = (Hyper("placed_strength", "float", 1.0, "nothing", low=0.0, off=0.0, takes_effect="later"),)
+
+    @staticmethod
+    def conventions(settings):
+        return Conventions(json.dumps({"ingredient": __file__, "network": small.__file__, "pid": os.getpid()}))
+
+    def gradient(self, theta, state, values):
+        return torch.zeros_like(theta)
+
+    def consolidate(self, theta, state, values, task, examples):
+        return state
+'''
+NETWORK = '''
+import math
+from torch import nn
+
+def build(input_shape, n_outputs, hidden):
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), hidden), nn.ReLU(), nn.Linear(hidden, n_outputs))
+'''
+SPACE = """
+network: {name: "mynets.small:build", args: {hidden: 16}}
+ingredients: ["mine:Placed"]
+fixed: {batch_size: 64, lr: 0.01}
+search: {placed_strength: {low: 1.0, high: 9.0}}
+"""
+
+
+@pytest.fixture
+def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
+    """A Ray cluster of two nodes with one processor each: (address, process ids of the nodes' raylets)."""
+    command, elsewhere = [sys.executable, "-c", CLUSTER], tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment, cwd=elsewhere, **pipes, text=True) as process:
+        assert process.stdout is not None
+        address, *raylets = process.stdout.readline().split()
+        yield address, [int(pid) for pid in raylets]
+        process.communicate("", timeout=60)
+
+
+def test_a_cluster_of_two_nodes_a_killed_worker_and_code_of_ones_own(
+    start: Start, cluster: tuple[str, list[int]], tmp_path: Path
+) -> None:
+    address, raylets = cluster
+    assert len(set(raylets)) == 2
+    own, out = tmp_path / "own", tmp_path / "study"
+    (own / "mynets").mkdir(parents=True)
+    for name, content in {"mine.py": INGREDIENT, "mynets/small.py": NETWORK, "space.yaml": SPACE}.items():
+        (own / name).write_text(content)
+    process = start("run", "space.yaml", *SLOW, "--address", address, "--out", out, cwd=own)
+    until((out / "study.yaml").exists, process)
+    # Ray puts the folder that a driver began in on the path of workers of the same machine: they shall not find it.
+    own = own.rename(tmp_path / "moved")
+    any_new, seen, killed = new_checkpoints(out), set[int](), 0
+    while process.poll() is None:
+        mine = {pid: raylet for pid, raylet in workers().items() if raylet in raylets}
+        seen |= set(mine.values())
+        if not killed and mine and any_new():
+            killed = next(iter(mine))
+            os.kill(killed, signal.SIGKILL)
+        time.sleep(0.1)
+    code, _, complaints = finish(process)
+    assert (code, complaints) == (0, "")
+    assert seen == set(raylets)  # packs were trained under the raylets of both nodes
+    assert killed
+    assert check_complete(out, 4).done == 4
+    runs = read_table(out, "runs").to_pylist()
+    assert {row["attempt"] for row in runs} == {1, 2}
+
+    # The user's modules came to the workers, who would not have found them in any folder of their own.
+    places = [json.loads(row["penalty_convention"]) for row in runs if row["method"] == "placed"]
+    assert len(places) == 4
+    for place in places:
+        assert place["pid"] != process.pid
+        for file, its_name in ((place["ingredient"], "mine.py"), (place["network"], "small.py")):
+            assert "py_modules_files" in Path(file).parts
+            assert Path(file).name == its_name
+    assert sorted(path.name for path in own.iterdir() if path.name != "__pycache__") == ["mine.py", "mynets", "space.yaml"]
+
+    before = {path: path.read_bytes() for path in out.glob("*/*.parquet")}
+    process = start("resume", out, "--trials", "+1", "--address", "auto", cwd=own, RAY_ADDRESS=address)
+    code, _, complaints = finish(process)
+    assert (code, complaints) == (0, "")
+    check_complete(out, 5)
+    assert {path: path.read_bytes() for path in before} == before

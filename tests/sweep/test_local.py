@@ -1,0 +1,190 @@
+"""A sweep in this process. (It gives what a sweep on Ray gives: `ray_backend/test_sweeps`.)"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import analysis
+from cfsweep.results.reader import read_table
+from cfsweep.results.status import status
+from cfsweep.sweep.driver import Driver
+from cfsweep.sweep.folder import Folder
+from cfsweep.sweep.local import LocalScheduler, local_scheduler
+from cfsweep.sweep.pack_size import ON_CPU
+from cfsweep.sweep.scheduler import Capacity, SweepPlan, Workers
+from cfsweep.sweep.space import check_space
+from cfsweep.training.pack import Pack
+from cfsweep.training.streams import Stream
+from tests.conftest import Run
+from tests.sweep.in_process import Sweep, tiny
+
+SPACE = """
+network: {name: mlp, args: {hidden: [8]}}
+fixed: {epochs: 1, batch_size: 128, lr: 0.01}
+"""
+FEW = ("--workers", "0", "--set", "references=false", "--out", "study")
+
+
+# ------------------------------------------------------------------------------------------------ the scheduler
+
+
+def test_one_thread_while_it_trains_as_on_a_worker() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with local_scheduler(Workers(0), torch.get_num_threads) as (_, at_work):
+            assert at_work == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_it_can_train_at_a_time(stream: Stream, tmp_path: Path) -> None:
+    def capacity(pack_runs: int | str, at_once: int = 1) -> Capacity:
+        config = tiny(pack_runs=pack_runs)
+        plan = SweepPlan(config, check_space(config.space, "test"), stream, tmp_path)
+        return LocalScheduler(threading.Event(), gpu=False, at_once=at_once).capacity(plan)
+
+    assert capacity("auto") == Capacity(1, ON_CPU)
+    assert capacity(5, at_once=3) == Capacity(3, 5)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_packs_take_turns(sweep: Sweep, at_once: int) -> None:
+    turns: list[str] = []
+    driver = sweep.open(tiny(trials=3, pack_runs=1), workers=at_once)
+    sweep.train(driver, lambda pack_id, pack, driver: turns.append(pack_id[-1]))
+    assert "".join(turns) == ("000001111122222" if at_once == 1 else "012" * 5)
+    assert driver.complete
+
+
+def test_a_time_that_runs_out_between_two_questions_ends_it(sweep: Sweep) -> None:
+    """The driver has not finished when it is asked, and has no pack a moment later."""
+    moments = iter([0.0, 0.0, 0.0])  # when it begins, and whether it has finished
+    driver = sweep.open(tiny(trials=3, time_budget_s=1.0), now=lambda: next(moments, 9.0))
+    sweep.train(driver)
+    assert sweep.rows() == []
+    assert not driver.complete
+
+
+def test_interrupted_it_ends_the_task_and_goes_on_from_there(sweep: Sweep) -> None:
+    config, seen = tiny(trials=2, pack_runs=2), list[int]()
+
+    def interrupt(pack_id: str, pack: Pack, driver: Driver) -> None:
+        seen.append(pack.next_task)
+        if pack.next_task == 2:
+            sweep.interrupt.set()
+
+    driver = sweep.train(sweep.open(config, workers=1), interrupt)
+    assert (seen, driver.interrupted, driver.complete) == ([0, 1, 2], True, False)
+    assert sweep.rows() == []
+    sweep.interrupt.clear()
+    assert sweep.train(sweep.open(config, workers=1), interrupt).complete
+    assert seen == [0, 1, 2, 3, 4]
+
+
+# ------------------------------------------------------------------------------------------------ by the command
+
+
+def test_a_breakpoint_works(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of an ingredient runs in the process and thread of whoever has called the command."""
+    places: set[tuple[int, int]] = set()
+    monkeypatch.setattr(sys, "breakpointhook", lambda: places.add((os.getpid(), threading.get_ident())))
+    (tmp_path / "space.yaml").write_text(SPACE + 'ingredients: ["tests.sweep.ingredients:Halting"]')
+    code, out, complaints = run("run", "space.yaml", *FEW, "--trials", "1")
+    assert (code, complaints) == (0, "")
+    assert places == {(os.getpid(), threading.get_ident())}
+    assert "1/1 trials: 1 done, 0 stopped, 0 failed" in out
+    assert "look at it: python -m analysis report study" in out
+
+
+def test_a_failing_ingredient_is_shown_whole_and_its_run_alone_fails(run: Run, tmp_path: Path) -> None:
+    own = 'ingredients: ["tests.sweep.ingredients:Fragile"]\nsearch: {fragile: {choices: [whole, broken]}}'
+    (tmp_path / "space.yaml").write_text(SPACE + own)
+    code, out, complaints = run("run", "space.yaml", *FEW, "--trials", "6")
+    assert code == 3
+    assert complaints.startswith("Traceback (most recent call last):\n")
+    assert 'raise RuntimeError("it is broken")\nRuntimeError: it is broken\n' in complaints
+    rows = read_table("study", "runs").to_pylist()
+    failures = {(row["hp_fragile"], row["state"], row["failure"]) for row in rows}
+    assert failures == {("whole", "done", None), ("broken", "failed", "RuntimeError: it is broken")}
+    assert f"trial {next(r['trial'] for r in rows if r['failure'])}, seed 0 failed: RuntimeError: it is broken" in out
+
+
+def test_an_ingredient_of_ones_own_goes_through_like_a_built_in_one(run: Run, tmp_path: Path) -> None:
+    """Searched, packed, stopped, reported."""
+    own = """
+ingredients: ["examples.own_remedy:EWCPlusPlus"]
+search:
+  lr: {low: 1.0e-5, high: 3.0e-2, log: true}
+  ewcpp_lambda: {low: 1.0, high: 1.0e+6, log: true, zero: true}
+"""
+    (tmp_path / "space.yaml").write_text(SPACE.replace(", lr: 0.01", "") + own)
+    code, out, complaints = run("run", "space.yaml", "--workers", "0", "--trials", "24", "--pack", "3", "--out", "study")
+    assert (code, complaints) == (0, "")
+    rows = {row["trial"]: row for row in read_table("study", "runs").to_pylist()}
+    assert {row["method"] for trial, row in rows.items() if trial >= 0} == {"ewc++"}
+    assert (rows[-1]["method"], rows[-2]["method"]) == ("naive", "joint")
+    strengths = [row["hp_ewcpp_lambda"] for trial, row in rows.items() if trial >= 0]
+    assert len(set(strengths)) > 15
+    assert all(strength == 0 or 1 <= strength <= 1e6 for strength in strengths)
+    assert {row["hp_ewcpp_alpha"] for trial, row in rows.items() if trial >= 0} == {0.9}
+    assert rows[0]["hp_ewcpp_lambda"] == 1000.0, "the default is the first trial"
+    assert {row["state"] for row in rows.values()} == {"done", "stopped"}
+    penalty = "0.5 * lambda * sum F (theta - theta*)^2, latest weights"
+    assert {row["penalty_convention"] for trial, row in rows.items() if trial >= 0} == {penalty}
+    study = yaml.safe_load(Path("study/study.yaml").read_text())
+    assert study["conventions"] == {"ewc++": {"penalty": penalty, "fisher": "moving average over the steps"}}
+    assert study["hypers"]["ewcpp_lambda"]["searched"]
+    page = analysis.report("study").read_text()
+    assert "ewc++" in page
+    assert "ewcpp_lambda" in page
+
+
+LOADED = """
+import sys
+from cfsweep import cli
+try:
+    cli.main()
+finally:
+    print("loaded:", *sorted({name.partition(".")[0] for name in sys.modules} & {"ray", "optuna", "torch"}))
+"""
+
+
+def test_ctrl_c_ends_it_and_resume_completes_it_all_without_ray(
+    start: Callable[..., subprocess.Popen[str]], run: Run, smoke: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    slow = ("--set", "epochs=40", "--set", "pack_runs=2", "--trials", "2")
+    process = start("run", smoke, *slow, "--workers", "0", "--out", out, program=("-c", LOADED))
+    deadline = time.monotonic() + 60
+    while not list(out.glob("checkpoints/pack*.pt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, complaints = process.communicate(timeout=30)
+    assert (process.returncode, complaints) == (130, "")
+    assert f"interrupted. `cfsweep resume {out}` goes on.\nloaded: optuna torch\n" in printed
+    assert not status(out).complete
+    assert list(out.glob("checkpoints/pack*.pt"))
+    code, printed, complaints = run("resume", out, "--workers", "0")
+    assert (code, complaints) == (0, "")
+    now = status(out)
+    assert (now.complete, now.done) == (True, 2)
+    assert list(Folder(out).checkpoints.iterdir()) == []
+    code, printed, _ = run("resume", out, "--workers", "0")
+    assert code == 0
+    assert "the study is complete: 2 trials ended" in printed
