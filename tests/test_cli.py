@@ -81,8 +81,8 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no YAML": (("--set", "lr=["), "--set lr: `[` is not valid YAML"),
     "text for a number": (("--set", "lr=fast"), "`0 < lr` must hold, but got lr='fast'."),
     "not a number": (("--set", "lr=.nan"), "`0 < lr` must hold, but got lr=nan."),
-    "a list for a number": (("--set", "lr=[1, 2]"), "--set: `space.fixed.lr` should be a valid number or "),
-    "a bare true": (("--set", "ewc_fisher=true"), "--set: `space.fixed.ewc_fisher` should be "),
+    "a list for a number": (("--set", "lr=[1, 2]"), "--set: `fixed.lr` should be a valid number or "),
+    "a bare true": (("--set", "ewc_fisher=true"), "--set: `fixed.ewc_fisher` should be "),
     "below a value": (("--set", "fixed.lr.x=3"), "`lr` holds a single value, so nothing lies below it."),
     "the seeds' type": (("--set", "seeds=x"), "--set: `seeds` should be a valid integer"),
     "the sampler's seed": (("--set", "sampler_seed=-1"), "`sampler_seed` should be greater than or equal to 0"),
@@ -91,23 +91,38 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "an unequal cut": (("--set", "stream.n_tasks=3"), "`n_tasks` must divide the number of classes (10)"),
     "an unknown option": (("--trial", "3"), "No such option: --trial"),
     "an option's type": (("--trials", "x"), "Invalid value for '--trials': "),
-    "no workers": (("--workers", "0"), "Invalid value for '--workers': "),
+    "fewer than no workers": (("--workers", "-1"), "Invalid value for '--workers': "),
+    "this process at an address": (
+        ("--workers", "0", "--address", "auto"),
+        "--workers 0 trains in this process, but got --address auto. Leave one out.",
+    ),
     "nobody listens": (("--address", "127.0.0.1:1"), "--address 127.0.0.1:1: no Ray cluster answers there "),
     "an address that is none": (("--address", "here"), "--address here: no Ray cluster answers there "),
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(case: str, run: Run, smoke: Path, tmp_path: Path) -> None:
-    args, message = BAD[case]
-    started = time.monotonic()
-    code, _, complaints = run("run", smoke, *args, "--out", tmp_path / "out")
-    assert time.monotonic() - started < 30
+def refuses(run: Run, smoke: Path, out: Path, args: tuple[str, ...], message: str) -> None:
+    """That these arguments are answered with one line that says so, and with nothing else."""
+    code, _, complaints = run("run", smoke, *args, "--out", out)
     assert code == 2
     assert complaints.startswith("cfsweep: ")
     assert complaints.count("\n") == 1
     assert message in complaints
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(case: str, run: Run, smoke: Path, tmp_path: Path) -> None:
+    args, message = BAD[case]
+    elsewhere = {"--workers", "--address"} & {*args}
+    refuses(run, smoke, tmp_path / "out", args if elsewhere else (*args, "--workers", "0"), message)
+
+
+@pytest.mark.parametrize("case", ["stream", "key", "an option's type"])
+def test_it_is_one_line_before_workers_are_there(case: str, run: Run, smoke: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    refuses(run, smoke, tmp_path / "out", *BAD[case])
+    assert time.monotonic() - started < 30
 
 
 LAYERS = """
@@ -133,7 +148,7 @@ def test_a_layer_that_the_network_lacks(
 ) -> None:
     (tmp_path / "mine.yaml").write_text(LAYERS + line)
     sets = [part for assignment in assigned for part in ("--set", assignment)]
-    code, out, complaints = run("run", "mine.yaml", *sets, *(["--dry-run"] if dry else []))
+    code, out, complaints = run("run", "mine.yaml", *sets, "--dry-run" if dry else "--workers=0")
     assert (code, out) == (2, "")
     where = "mine.yaml with --set" if assigned else "mine.yaml"
     assert complaints.startswith(f"cfsweep: {where}: `feature_layers`: unknown layer `body.9`. Known, closest first: ")
@@ -169,7 +184,7 @@ def test_a_pack_size_that_is_none(run: Run, smoke: Path, tmp_path: Path) -> None
 
 
 def test_the_pack_size_is_taken_over_and_no_part_of_the_identity(run: Run, smoke: Path) -> None:
-    from cfsweep.sweep.study import make_config
+    from cfsweep.sweep.parsing import make_config
 
     asked = {pack: make_config(smoke, {"pack_runs": pack}, []) for pack in ("12", "auto", None)}
     assert [config.pack_runs for config in asked.values()] == [12, "auto", "auto"]
@@ -182,23 +197,23 @@ def test_a_truncated_data_file(run: Run, smoke: Path, tmp_path: Path) -> None:
     for part in ("train", "t10k"):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\x0a\0\0\0\x1c\0\0\0\x1c" + b"\0" * 100)
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x0a" + b"\0" * 10)
-    args = ("run", smoke, "--stream", "split-mnist", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    args = ("run", smoke, "--stream", "split-mnist", "--data", tmp_path / "data", "--workers", "0")
     code, _, complaints = run(*args)
     assert code == 2
     assert complaints.startswith("cfsweep: ")
     assert complaints.count("\n") == 1
     assert "idx3-ubyte" in complaints
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_folder_with_something_else_in_it(run: Run, smoke: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")
-    code, _, complaints = run("run", smoke, "--out", tmp_path)
+    code, _, complaints = run("run", smoke, "--workers", "0", "--out", tmp_path)
     assert (code, complaints) == (
         2,
         f"cfsweep: --out {tmp_path}: it exists and is no study of cfsweep. Choose another folder.\n",
     )
-    code, _, complaints = run("run", smoke, "--out", tmp_path / "photo.jpg")
+    code, _, complaints = run("run", smoke, "--workers", "0", "--out", tmp_path / "photo.jpg")
     assert code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
@@ -206,7 +221,8 @@ def test_a_folder_with_something_else_in_it(run: Run, smoke: Path, tmp_path: Pat
 def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
     """Writes the study.yaml that `run smoke.yaml` writes, with other settings."""
     from cfsweep.sweep.folder import Folder
-    from cfsweep.sweep.study import make_config, prepare
+    from cfsweep.sweep.parsing import make_config
+    from cfsweep.sweep.study import prepare
 
     prepared = prepare(make_config(smoke, changes, []), "test")
     folder.mkdir()
@@ -218,7 +234,7 @@ def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
 def test_a_folder_that_is_another_study(run: Run, smoke: Path, tmp_path: Path) -> None:
     there = freeze(tmp_path / "out", smoke, seeds=2)["study_id"]
     before = (tmp_path / "out" / "study.yaml").read_bytes()
-    code, _, complaints = run("run", smoke, "--out", tmp_path / "out")
+    code, _, complaints = run("run", smoke, "--workers", "0", "--out", tmp_path / "out")
     assert code == 2
     assert f"--out {tmp_path / 'out'}: it holds another study ({there}, not " in complaints
     assert (tmp_path / "out" / "study.yaml").read_bytes() == before
@@ -234,12 +250,30 @@ def test_a_study_that_was_edited(run: Run, smoke: Path, tmp_path: Path) -> None:
     assert complaints.count("\n") == 1
 
 
+def test_a_study_with_a_setting_by_its_old_name(run: Run, smoke: Path, tmp_path: Path) -> None:
+    study = freeze(tmp_path / "out", smoke, stop_trials=False)
+    study["config"]["early_stopping"] = study["config"].pop("stop_trials")
+    (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump(study))
+    assert run("status", tmp_path / "out")[0] == 0
+    code, _, complaints = run("run", smoke, "--set", "stop_trials=true", "--workers", "0", "--out", tmp_path / "out")
+    assert code == 2
+    assert "it holds another study" in complaints, "it is the one that stops nobody"
+    study["config"]["stop_trials"] = False
+    (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump(study))
+    code, _, complaints = run("resume", tmp_path / "out", "--workers", "0")
+    assert (code, complaints) == (
+        2,
+        f"cfsweep: {tmp_path / 'out' / 'study.yaml'}: `early_stopping` is the old name of `stop_trials`, but got both. "
+        "Remove `early_stopping`.\n",
+    )
+
+
 def test_data_that_has_changed_since(run: Run, smoke: Path, tmp_path: Path) -> None:
     study = freeze(tmp_path / "out", smoke)
     name = next(iter(study["data_sha256"]))
     study["data_sha256"][name] = "0" * 64
     (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump(study))
-    code, _, complaints = run("resume", tmp_path / "out")
+    code, _, complaints = run("resume", tmp_path / "out", "--workers", "0")
     assert code == 2
     assert f"the study began with {name} of SHA-256 000000000000" in complaints
 
@@ -259,16 +293,6 @@ def test_a_folder_without_a_study(run: Run, command: str, tmp_path: Path) -> Non
         "cfsweep: nowhere: no study.yaml there. Give the folder that `cfsweep run --out` wrote.\n",
     )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_gpus_that_are_not_there() -> None:
-    from cfsweep.errors import InputError
-    from cfsweep.sweep.cluster import Workers, refuse_missing_gpus
-
-    with pytest.raises(InputError, match="--gpus-per-worker 1: this machine has 0 GPUs"):
-        refuse_missing_gpus(Workers(gpus_each=1.0), {"CPU": 2.0})
-    refuse_missing_gpus(Workers(gpus_each=1.0, address="auto"), {"CPU": 2.0})  # the cluster may bring them up
-    refuse_missing_gpus(Workers(), {"CPU": 2.0})
 
 
 def test_a_dry_run_says_everything_and_writes_nothing(run: Run, smoke: Path, tmp_path: Path) -> None:
@@ -337,10 +361,10 @@ def test_a_dry_run_is_silent_about_enough_and_about_no_packnet(run: Run, smoke: 
 
 
 def test_a_dry_run_says_that_a_network_cannot_be_stacked(run: Run, smoke: Path) -> None:
-    args = ("--dry-run", "--set", "network.name=tests.training.conformance:moody")
+    args = ("--dry-run", "--set", "network.name=tests.sweep.networks:moody")
     code, out, _ = run("run", smoke, *args)
     assert code == 0
-    assert "note: network `tests.training.conformance:moody`: " in out
+    assert "note: network `tests.sweep.networks:moody`: " in out
     assert out.endswith("its runs are trained one at a time\n")
 
 
@@ -359,7 +383,7 @@ def test_a_dry_run_says_what_a_penalty_alone_does_in_class_il(run: Run, smoke: P
 
 def test_a_sweep_begins_with_the_same_note(run: Run, smoke: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"mine")  # so that it ends where it would begin to train
-    code, out, _ = run("run", smoke.parent / "mixed.yaml", "--out", tmp_path)
+    code, out, _ = run("run", smoke.parent / "mixed.yaml", "--workers", "0", "--out", tmp_path)
     assert code == 2
     assert out.endswith(MIXED_NOTE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from cfsweep.config import Choices, ObjectiveConfig, Range, Space, StreamConfig, StudyConfig
+from cfsweep.config import RENAMED, Choices, ObjectiveConfig, Range, Space, StreamConfig, StudyConfig
 
 PLAIN = StudyConfig(space=Space())
 
@@ -34,7 +34,7 @@ def test_what_changes_no_result_is_no_part_of_the_identity(change: dict[str, obj
         {"objective": ObjectiveConfig(name="pareto")},
         {"space": Space(fixed={"lr": 0.1})},
         {"sampler_seed": 1},
-        {"early_stopping": False},
+        {"stop_trials": False},
     ],
 )
 def test_all_else_is(change: dict[str, object]) -> None:
@@ -64,6 +64,18 @@ def test_it_is_frozen_and_strict() -> None:
         StudyConfig.model_validate({"space": {}, "seed": 3})
     with pytest.raises(ValidationError):
         Space.model_validate({"fixed": {"lr": True}})
+
+
+def test_the_old_name_of_a_setting_still_reads() -> None:
+    assert not StudyConfig.model_validate({"space": {}, "early_stopping": False}).stop_trials
+    assert set(RENAMED.values()) <= set(StudyConfig.model_fields)
+    with pytest.raises(ValidationError, match="`early_stopping` is the old name of `stop_trials`, but got both"):
+        StudyConfig.model_validate({"space": {}, "early_stopping": False, "stop_trials": False})
+
+
+def test_an_infinite_number_is_written_as_it_is() -> None:
+    written = StudyConfig.model_validate({"space": {"network": {"args": {"bound": float("inf")}}}})
+    assert written.model_dump(mode="json")["space"]["network"]["args"] == {"bound": float("inf")}
 
 
 def test_objectives_and_their_directions() -> None:

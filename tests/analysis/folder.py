@@ -71,9 +71,10 @@ class Folder:
             "tasks_done": len(cells), "train_s": 2.0 + trial / 10, "steps": 100, "peak_bytes": 1000,
             "stored_bytes": 64 * (trial + 3), "n_parameters": 5000, "host": "h", "device": "cpu", "failure": failure,
             "missing": json.dumps(missing) if missing else None, "started_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "fisher_convention": None, "penalty_convention": None,
         }  # fmt: skip
         defaults = {name: about["default"] for name, about in self.hypers.items()}
-        row |= {f"hp_{name}": v for name, v in (defaults | dict(settings or {})).items() if trial >= 0}
+        row |= {f"hp_{name}": v if trial >= 0 else None for name, v in (defaults | dict(settings or {})).items()}
         row |= {f"val_{name}": v for name, v in values.items()}
         row |= {f"objective_{name}": values.get(name, row.get(name)) for name in self.objectives}
         if "mixed" in self.objectives and len(cells) == self.n_tasks > 1:

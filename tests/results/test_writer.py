@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfsweep.metrics import METRICS
-from cfsweep.results.schema import ACCURACY_SCHEMA, SCHEMA_VERSION, runs_schema
-from cfsweep.results.writer import write_part
+from cfsweep.results import writer
+from cfsweep.results.schema import ACCURACY_SCHEMA, SCHEMA_VERSION, curves_schema, runs_schema, scores_schema
+from cfsweep.results.writer import PendingRows, write_part
 
 
 def cell(trial: int, accuracy: float, attempt: int = 0, after: int = 0) -> dict[str, object]:
@@ -44,6 +45,69 @@ def test_a_value_of_the_wrong_type_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
         write_part(tmp_path, "accuracy", "t1", [cell(1, "high")], ACCURACY_SCHEMA)  # type: ignore[arg-type]
     assert not (tmp_path / "accuracy").exists() or list((tmp_path / "accuracy").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_example": 5}, r"^accuracy/: .* but lacks \[\] and has besides \['n_example'\]$"),
+        ({"n_examples": None, "accuracy": None}, None),
+        ("n_examples", r"^accuracy/: .* but lacks \['n_examples'\] and has besides \[\]$"),
+    ],
+    ids=["unknown", "null", "missing"],
+)
+def test_a_row_has_exactly_the_columns_of_its_table(
+    tmp_path: Path, change: dict[str, object] | str, message: str | None
+) -> None:
+    """A value that is passed over silently would be lost; one that is forgotten would be null without a reason."""
+    odd = cell(2, 0.5)
+    if isinstance(change, str):
+        del odd[change]
+    else:
+        odd |= change
+    if message is None:
+        assert write_part(tmp_path, "accuracy", "t1", [cell(1, 0.5), odd], ACCURACY_SCHEMA)
+        return
+    with pytest.raises(ValueError, match=message):
+        write_part(tmp_path, "accuracy", "t1", [cell(1, 0.5), odd], ACCURACY_SCHEMA)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_wait_are_one_part_named_like_the_first(tmp_path: Path) -> None:
+    pending = PendingRows(tmp_path, {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA})
+    pending.write()
+    assert (pending.part, list(tmp_path.iterdir())) == (None, [])
+    pending.add("one", {"test": [], "accuracy": [cell(1, 0.5)]})
+    pending.add("two", {"test": [cell(2, 0.25)], "accuracy": [cell(2, 0.75)]})
+    assert (pending.part, list(tmp_path.iterdir())) == ("one", [])
+    for _ in range(2):  # nothing is written twice
+        pending.write()
+    pending.add("three", {"accuracy": [cell(3, 1.0)]})
+    pending.write()
+    found = {str(p.relative_to(tmp_path)): pq.read_table(p)["trial"].to_pylist() for p in tmp_path.glob("*/*")}
+    assert found == {"accuracy/one.parquet": [1, 2], "test/one.parquet": [2], "accuracy/three.parquet": [3]}
+
+
+def test_the_tables_are_written_in_the_order_of_the_first_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`runs` comes last there, so that what belongs to a run is there once its row is."""
+    written: list[str] = []
+    monkeypatch.setattr(writer, "write_part", lambda root, table, *args: written.append(table))
+    pending = PendingRows(tmp_path, dict.fromkeys(("a", "b", "runs"), ACCURACY_SCHEMA))
+    pending.add("one", {"b": [], "a": [], "runs": [cell(1, 0.5)]})
+    pending.add("two", {"runs": [], "b": [cell(1, 0.5)], "a": []})
+    pending.write()
+    assert written == ["b", "a", "runs"]
+
+
+def test_a_target_of_another_kind_has_other_columns() -> None:
+    for schema, names in (
+        (scores_schema(("r2", "rmse")), ["eval_task", "r2", "rmse", "n_examples"]),
+        (curves_schema(("r2", "rmse")), ["eval_task", "r2", "rmse"]),
+    ):
+        assert schema.names[-len(names) :] == names
+        assert "accuracy" not in schema.names
 
 
 def test_the_runs_table_is_typed_by_kind() -> None:
