@@ -95,7 +95,8 @@ def run(
         from cfsweep.sweep.progress import Display
 
         folder = folder_of(prepared)
-        console.print(f"study {prepared.config.study_id} in {folder}", highlight=False, soft_wrap=True)
+        study_id = study.by_its_id_in(folder, prepared).config.study_id
+        console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
         _show_notes(prepared, console)
         outcome = study.begin(prepared, folder, scheduler, Display(console, live=workers != 0))
     _close(outcome, folder, console)

@@ -61,7 +61,9 @@ def extended(name: str, /, **fields: Any) -> type[BaseModel]:
     if name == "StudyConfig":
         return models[name]
     inside: dict[str, Any] = {"space": (models["Space"], ...)}
-    inside |= {key: (models[m], models[m]()) for key, m in (("stream", "StreamConfig"), ("objective", "ObjectiveConfig"))}
+    inside |= {
+        key: (models[m], models[m]()) for key, m in (("stream", "StreamConfig"), ("objective", "ObjectiveConfig"))
+    }
     return made(StudyConfig, inside)
 
 
@@ -173,7 +175,9 @@ CHANGED: list[tuple[str, str, Any, Any, tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize("study", [STUDY, {"space": {"search": {"ewc_lambda": {"low": 1, "high": 9}}}}], ids=["", "plain"])
+@pytest.mark.parametrize(
+    "study", [STUDY, {"space": {"search": {"ewc_lambda": {"low": 1, "high": 9}}}}], ids=["", "plain"]
+)
 @pytest.mark.parametrize(("name", "setting", "then", "now", "path"), CHANGED, ids=lambda value: str(value))
 def test_a_changed_default_leaves_the_ids_of_earlier_versions(
     name: str,
@@ -257,15 +261,17 @@ def test_the_defaults_are_those_of_this_version() -> None:
             if not isinstance(value, BaseModel)
         }
     assert found == DEFAULTS, (
-        "A default has changed, or a setting came or went. A new setting whose default means what was before: add it to "
-        "`DEFAULTS` here. A changed default: raise `VERSION` in cfsweep/identity.py, and note the default that earlier "
-        "versions had in `EARLIER_DEFAULTS` there, for each of them; then change it here. A setting that went or was "
+        "A default has changed, or a setting came or went. A new setting whose default means what was before: add it "
+        "to `DEFAULTS` here. A changed default: raise `VERSION` in cfsweep/identity.py, and note the default that "
+        "earlier versions had in `EARLIER_DEFAULTS` there, for each of them; then change it here. A setting that went or was "
         "renamed: studies that say it must still read (see `RENAMED` in cfsweep/config.py) and keep their ids."
     )
 
 
 def test_every_model_of_a_study_is_looked_after_here() -> None:
-    frozen = {name for name, kind in vars(config_module).items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+    frozen = {
+        name for name, kind in vars(config_module).items() if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
     assert frozen - {"BaseModel", "Frozen"} == set(MODELS)
 
 

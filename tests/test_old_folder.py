@@ -6,13 +6,18 @@ that this revision gave the runs of those packs when it went on.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import analysis
+from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
+from tests.conftest import Run
 
 OLD = Path(__file__).parent / "fixtures" / "old_folder"
 
@@ -36,3 +41,50 @@ def test_it_is_reported(folder: Path) -> None:
     page = analysis.report(folder).read_text()
     assert "cfcce349289c" in page
     assert analysis.select(folder)["trial"] in (0, 1)
+
+
+def cells(folder: Path, table: str = "accuracy") -> dict[str, list[float]]:
+    """The accuracies of each `trial,seed`, row after row."""
+    found: dict[str, list[float]] = {}
+    order = ("trial", "seed", "after_task", "eval_task")
+    for row in sorted(read_table(folder, table).to_pylist(), key=lambda row: [row[name] for name in order]):
+        found.setdefault(f"{row['trial']},{row['seed']}", []).append(row["accuracy"])
+    return found
+
+
+def test_it_is_resumed_to_its_end(folder: Path, run: Run, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.glob("*/*.parquet")}
+    config: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text())["config"]
+    assert sorted(path.name for path in (folder / "checkpoints").glob("pack*.pt")) == ["pack000003.pt", "pack000004.pt"]
+    code, printed, complaints = run("resume", folder, "--workers", "0")
+    assert (code, complaints) == (0, "")
+    assert "14/14 trials: " in printed
+
+    now = status(folder)
+    assert (now.study_id, now.complete, now.failed) == ("cfcce349289c", True, 0)
+    runs = read_table(folder, "runs").to_pylist()
+    assert sorted((row["trial"], row["seed"]) for row in runs) == [(t, s) for t in range(-2, 14) for s in (0, 1)]
+    assert {row["study_id"] for row in runs} == {"cfcce349289c"}
+    expected = json.loads((OLD / "accuracies_of_the_packs_on_their_way.json").read_text())
+    assert set(expected) == {"2,0", "2,1", "3,0", "3,1"}
+    found = cells(folder)
+    assert {key: found[key] for key in expected} == expected
+    assert {path: path.read_bytes() for path in before} == before
+    assert list((folder / "checkpoints").iterdir()) == []
+
+    page = analysis.report(folder).read_text()
+    assert "cfcce349289c" in page
+    assert analysis.select(folder)["trial"] in range(14)
+
+    # The same settings, given anew, are this study; the names of today are what it is written in from now on.
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(config["space"]))
+    rest = {key: config[key] for key in ("stream", "objective", "seeds", "curve_points_per_task", "pack_runs")}
+    sets = [f"--set={key}={json.dumps(value)}" for key, value in rest.items()]
+    code, printed, complaints = run("run", "space.yaml", *sets, "--workers", "0", "--trials", "14", "--out", folder)
+    assert (code, complaints) == (0, "")
+    assert "study cfcce349289c in " in printed
+    assert "the study is complete: 14 trials ended" in printed
+    written = yaml.safe_load((folder / "study.yaml").read_text())
+    assert (written["study_id"], written["config"]["identity_version"]) == ("cfcce349289c", 0)
+    assert written["config"]["stop_trials"] is True
+    assert "early_stopping" not in written["config"]

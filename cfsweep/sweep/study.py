@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -64,16 +64,25 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *about_ingredients))
 
 
+def by_its_id_in(out: Path, prepared: Prepared) -> Prepared:
+    """The study by the id that it has in the folder `out`, if one is there: a study keeps the identity version that it
+    began with."""
+    folder = Folder(out)
+    if not folder.exists():
+        return prepared
+    version = folder.read()[0].identity_version
+    return replace(prepared, config=prepared.config.model_copy(update={"identity_version": version}))
+
+
 def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display) -> Outcome:
     """Sweeps into the folder `out`; goes on with the study that is there, if it is this one.
 
     Raises:
         InputError: `out` is something else.
     """
-    folder, config = Folder(out), prepared.config
+    folder, config = Folder(out), by_its_id_in(out, prepared).config
     if folder.exists():
         there, study = folder.read()
-        config = config.model_copy(update={"identity_version": there.identity_version})
         if there.study_id != config.study_id:
             raise InputError(
                 f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}). Choose another "

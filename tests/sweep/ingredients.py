@@ -18,7 +18,7 @@ class Halting(Penalty):
     hypers = (Hyper("halting_strength", "float", 1.0, "nothing", low=0.0, off=0.0, takes_effect="later"),)
 
     def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
-        breakpoint()
+        breakpoint()  # noqa: T100
         return torch.zeros_like(theta)
 
     def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: object) -> State:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -132,7 +131,8 @@ search:
   ewcpp_lambda: {low: 1.0, high: 1.0e+6, log: true, zero: true}
 """
     (tmp_path / "space.yaml").write_text(SPACE.replace(", lr: 0.01", "") + own)
-    code, out, complaints = run("run", "space.yaml", "--workers", "0", "--trials", "24", "--pack", "3", "--out", "study")
+    study = ("--trials", "24", "--pack", "3", "--out", "study")
+    code, _, complaints = run("run", "space.yaml", "--workers", "0", *study)
     assert (code, complaints) == (0, "")
     rows = {row["trial"]: row for row in read_table("study", "runs").to_pylist()}
     assert {row["method"] for trial, row in rows.items() if trial >= 0} == {"ewc++"}
@@ -145,9 +145,9 @@ search:
     assert {row["state"] for row in rows.values()} == {"done", "stopped"}
     penalty = "0.5 * lambda * sum F (theta - theta*)^2, latest weights"
     assert {row["penalty_convention"] for trial, row in rows.items() if trial >= 0} == {penalty}
-    study = yaml.safe_load(Path("study/study.yaml").read_text())
-    assert study["conventions"] == {"ewc++": {"penalty": penalty, "fisher": "moving average over the steps"}}
-    assert study["hypers"]["ewcpp_lambda"]["searched"]
+    frozen = yaml.safe_load(Path("study/study.yaml").read_text())
+    assert frozen["conventions"] == {"ewc++": {"penalty": penalty, "fisher": "moving average over the steps"}}
+    assert frozen["hypers"]["ewcpp_lambda"]["searched"]
     page = analysis.report("study").read_text()
     assert "ewc++" in page
     assert "ewcpp_lambda" in page

@@ -14,9 +14,9 @@ from cfsweep.sweep.notes import (
     capacities,
     capacity_note,
     history_note,
+    notes,
     percent,
     rehearsal_note,
-    notes,
     sufficient_rates,
 )
 from cfsweep.training.ingredients import hypers_of, registry

@@ -124,8 +124,8 @@ def test_the_scenario_is_the_options_else_that_of_the_space(space: Path) -> None
 
 
 def test_a_bad_option_is_named_as_it_was_given(space: Path) -> None:
-    assert refusal(space, **{"trials": 0}).startswith("--trials: `trials` should be greater than 0")
-    assert refusal(space, **{"pack_runs": 0}).startswith("--pack: `pack_runs` should be greater than 0")
+    assert refusal(space, trials=0).startswith("--trials: `trials` should be greater than 0")
+    assert refusal(space, pack_runs=0).startswith("--pack: `pack_runs` should be greater than 0")
     assert refusal(space, **{"objective.name": "best"}).startswith("--objective: `objective.name` should be ")
     assert refusal(space, **{"stream.scenario": "x"}).startswith("--scenario: `stream.scenario` should be ")
 

@@ -19,7 +19,9 @@ def test_no_workers_are_this_process() -> None:
 
 def test_this_process_has_no_address() -> None:
     with (
-        pytest.raises(InputError, match=r"^--workers 0 trains in this process, but got --address auto\. Leave one out\.$"),
+        pytest.raises(
+            InputError, match=r"^--workers 0 trains in this process, but got --address auto\. Leave one out\.$"
+        ),
         open_scheduler(Workers(0, "auto"), lambda: pytest.fail("nothing is to be done for it")),
     ):
         pass

@@ -94,7 +94,9 @@ def test_verdicts_agree_with_the_twin_also_with_ties(seed: int) -> None:
 def test_both_the_rank_and_the_margin_must_speak_against_a_trial() -> None:
     others = np.array([[0.9, 0.9], [0.8, 0.8], [0.7, 0.7]])
     assert is_clearly_beaten((0.75, 0.75), (0.07, 0.07), others)
-    assert not is_clearly_beaten((0.75, 0.75), (0.08, 0.07), others)  # chance may have put it so far behind in one of them
+    assert not is_clearly_beaten(
+        (0.75, 0.75), (0.08, 0.07), others
+    )  # chance may have put it so far behind in one of them
     assert not is_clearly_beaten((0.85, 0.85), (0.0, 0.0), others)  # beaten, but of the better half
     assert not is_clearly_beaten((0.89, 0.95), (0.0, 0.0), others)  # on the front
 

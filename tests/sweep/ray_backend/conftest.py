@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from tests.sweep.in_process import tiny
 @ray.remote(num_cpus=1)
 def at_its_beginning():
     import os, sys
-    return "cfsweep.sweep.ray_backend.trainable" in sys.modules, dict(os.environ)
+    return sorted({"cfsweep.sweep.ray_backend.trainable", "optuna"} & set(sys.modules)), dict(os.environ)
 
 @ray.remote(num_cpus=1)
 class Worker:

@@ -226,7 +226,7 @@ cluster.shutdown()
 """
 
 # What the user's folder holds: an ingredient whose convention says, wherever it is asked, where the code lies.
-INGREDIENT = '''
+INGREDIENT = """
 import json, os, sys
 import torch
 from cfsweep.hypers import Hyper
@@ -246,14 +246,15 @@ class Placed(Penalty):
 
     def consolidate(self, theta, state, values, task, examples):
         return state
-'''
-NETWORK = '''
+"""
+NETWORK = """
 import math
 from torch import nn
 
 def build(input_shape, n_outputs, hidden):
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), hidden), nn.ReLU(), nn.Linear(hidden, n_outputs))
-'''
+    layers = [nn.Linear(math.prod(input_shape), hidden), nn.ReLU(), nn.Linear(hidden, n_outputs)]
+    return nn.Sequential(nn.Flatten(), *layers)
+"""
 SPACE = """
 network: {name: "mynets.small:build", args: {hidden: 16}}
 ingredients: ["mine:Placed"]
@@ -312,7 +313,11 @@ def test_a_cluster_of_two_nodes_a_killed_worker_and_code_of_ones_own(
         for file, its_name in ((place["ingredient"], "mine.py"), (place["network"], "small.py")):
             assert "py_modules_files" in Path(file).parts
             assert Path(file).name == its_name
-    assert sorted(path.name for path in own.iterdir() if path.name != "__pycache__") == ["mine.py", "mynets", "space.yaml"]
+    assert sorted(path.name for path in own.iterdir() if path.name != "__pycache__") == [
+        "mine.py",
+        "mynets",
+        "space.yaml",
+    ]
 
     before = {path: path.read_bytes() for path in out.glob("*/*.parquet")}
     process = start("resume", out, "--trials", "+1", "--address", "auto", cwd=own, RAY_ADDRESS=address)

@@ -63,7 +63,9 @@ def settings(pack_id: str = "p", **more: Any) -> dict[str, Any]:
 
 def test_a_step_is_a_task_and_another_pack_another_beginning(worker: PackTrainable) -> None:
     told = [from_tune(worker.step()) for _ in range(5)]
-    assert [(result.pack_id, result.done, result.error) for result in told] == [("p", False, "")] * 4 + [("p", True, "")]
+    assert [(result.pack_id, result.done, result.error) for result in told] == [("p", False, "")] * 4 + [
+        ("p", True, "")
+    ]
     assert worker.reset_config(settings("q"))
     again = from_tune(worker.step())
     assert again.report is not None

@@ -1,0 +1,85 @@
+"""What `study.yaml` says, and what is refused of a folder. (What a user reads of it: `test_cli`.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.sweep.folder import Folder, check_data, describe
+from cfsweep.sweep.space import check_space
+from cfsweep.training.streams import Stream
+from tests.sweep.in_process import tiny
+
+
+def described(stream: Stream, config: StudyConfig) -> dict[str, Any]:
+    return describe(config, check_space(config.space, "test"), stream)
+
+
+def test_it_says_what_was_decided_and_reads_back(stream: Stream, tmp_path: Path) -> None:
+    config, folder = tiny(seeds=3), Folder(tmp_path)
+    assert not folder.exists()
+    folder.create(config, check_space(config.space, "test"), stream)
+    assert folder.exists()
+    read, study = folder.read()
+    assert read == config
+    assert study == {**described(stream, config), "created_at": study["created_at"]}
+    assert study["study_id"] == config.study_id
+    assert study["tasks"][1] == {"name": "2, 3", "classes": [2, 3], "n_train": 259, "n_validation": 29, "n_test": 72}
+    assert study["data_sha256"] == dict(stream.files)
+    assert {"cfsweep", "torch", "ray", "optuna"} <= set(study["versions"])
+    assert study["hypers"]["ewc_lambda"] == {
+        "kind": "float", "default": 100.0, "searched": True, "low": 1.0, "high": 1e6, "log": True, "zero": True,
+    }  # fmt: skip
+    assert study["hypers"]["lr"] == {"kind": "float", "default": 0.001, "searched": False, "value": 0.01}
+
+
+def test_it_says_what_each_strength_means(stream: Stream) -> None:
+    """One text where the study has decided, a list where a searched setting does."""
+    found = described(stream, tiny({}, ingredients=("ewc", "si", "replay")))["conventions"]
+    assert set(found) == {"ewc", "si"}, "a buffer has no strength"
+    assert found["ewc"] == {
+        "penalty": "0.5 * lambda * sum F (theta - theta*)^2, separate",
+        "fisher": "true label, mean over examples of squared per-example gradients",
+    }
+    searched = {"ewc_mode": {"choices": ["separate", "online"]}, "ewc_fisher": {"choices": ["empirical", "true"]}}
+    assert described(stream, tiny(searched, ingredients=("ewc",)))["conventions"]["ewc"] == {
+        "penalty": [f"0.5 * lambda * sum F (theta - theta*)^2, {mode}" for mode in ("separate", "online")],
+        "fisher": [
+            f"{label} label, mean over examples of squared per-example gradients" for label in ("empirical", "true")
+        ],
+    }
+    assert described(stream, tiny({}, ingredients=()))["conventions"] == {}
+
+
+def test_the_budget_alone_can_change(stream: Stream, tmp_path: Path) -> None:
+    config, folder = tiny(trials=4), Folder(tmp_path)
+    folder.create(config, check_space(config.space, "test"), stream)
+    before = yaml.safe_load(folder.study_file.read_text())
+    changed = folder.set_budget(9, 60.0)
+    assert changed == config.model_copy(update={"trials": 9, "time_budget_s": 60.0})
+    assert folder.read()[0] == changed
+    after = yaml.safe_load(folder.study_file.read_text())
+    assert {key for key in after if after[key] != before[key]} == {"config"}
+    assert after["study_id"] == before["study_id"]
+
+
+def test_one_driver_at_a_time(tmp_path: Path) -> None:
+    with Folder(tmp_path / "study").locked():
+        with pytest.raises(InputError, match="another cfsweep is writing"), Folder(tmp_path / "study").locked():
+            pass
+    with Folder(tmp_path / "study").locked():
+        Folder(tmp_path / "study").refuse_other_content()  # the lock is nobody's content
+
+
+def test_data_is_held_against_its_hashes(stream: Stream, tmp_path: Path) -> None:
+    (name,) = stream.files
+    check_data(stream, {"data_sha256": dict(stream.files)}, tmp_path)
+    check_data(stream, {}, tmp_path)
+    for files in ({name: "0" * 64}, {"another.csv": "0" * 64}):
+        with pytest.raises(InputError, match="the study began with"):
+            check_data(stream, {"data_sha256": files}, tmp_path)
