@@ -262,9 +262,10 @@ def test_the_defaults_are_those_of_this_version() -> None:
         }
     assert found == DEFAULTS, (
         "A default has changed, or a setting came or went. A new setting whose default means what was before: add it "
-        "to `DEFAULTS` here. A changed default: raise `VERSION` in cfsweep/identity.py, and note the default that "
-        "earlier versions had in `EARLIER_DEFAULTS` there, for each of them; then change it here. A setting that went or was "
-        "renamed: studies that say it must still read (see `RENAMED` in cfsweep/config.py) and keep their ids."
+        "to `DEFAULTS` here. A changed default: raise `VERSION` in cfsweep/identity.py, note there in "
+        "`EARLIER_DEFAULTS` the default that earlier versions had, for each of them, and change it here. A setting "
+        "that went or was renamed: studies that say it must still read (`RENAMED` in cfsweep/config.py) and keep "
+        "their ids."
     )
 
 

@@ -69,9 +69,9 @@ def test_the_budget_alone_can_change(stream: Stream, tmp_path: Path) -> None:
 
 
 def test_one_driver_at_a_time(tmp_path: Path) -> None:
-    with Folder(tmp_path / "study").locked():
-        with pytest.raises(InputError, match="another cfsweep is writing"), Folder(tmp_path / "study").locked():
-            pass
+    refused = pytest.raises(InputError, match="another cfsweep is writing")
+    with Folder(tmp_path / "study").locked(), refused, Folder(tmp_path / "study").locked():
+        pass
     with Folder(tmp_path / "study").locked():
         Folder(tmp_path / "study").refuse_other_content()  # the lock is nobody's content
 
