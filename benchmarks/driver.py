@@ -1,4 +1,4 @@
-"""What a sweep costs its driver, with all of it real but the training: Optuna, the journal, Parquet, early stopping.
+"""What a sweep costs its driver, with all of it real but the training: Optuna, the journal, Parquet, stopping.
 
 `python -m benchmarks.driver` sweeps the space `mixed` with a trainer that answers at once with made-up accuracies, for
 10, 100 and 1,000 workers and 100 trials for each of them, prints a table, and takes up the finished study once more.
@@ -29,11 +29,12 @@ from rich.table import Table
 
 from benchmarks.made_up import COUNTS, MadeUpPack
 from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_section
-from cfsweep.config import Space, StudyConfig
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.journal import open_study
-from cfsweep.sweep.space import check_space, load_space
+from cfsweep.sweep.parsing import make_config
+from cfsweep.sweep.search.asker import open_asker
+from cfsweep.sweep.space import check_space
+from cfsweep.training.targets import target_of
 
 SPACE = Path(__file__).parent.parent / "search_spaces" / "mixed.yaml"
 TRIALS = (1_000, 10_000, 100_000)
@@ -79,19 +80,12 @@ class Cost:
 
 def new_driver(root: Path, case: Case) -> Driver:
     """A driver over `root`, which may hold a study already."""
-    space: Space = load_space(SPACE)
-    config = StudyConfig.model_validate(
-        {
-            "space": space.model_dump(mode="json", exclude_unset=True),
-            "objective": {"name": case.objective},
-            "trials": case.trials,
-            "references": False,
-        }
-    )
+    config = make_config(SPACE, {"objective.name": case.objective, "trials": case.trials}, ["references=false"])
+    hypers, target = check_space(config.space, "mixed"), target_of("classification")
     folder = Folder(root)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
-    study = open_study(folder.journal, config)
-    return Driver(folder, config, check_space(space, "mixed"), study, COUNTS, case.workers, PACK_RUNS)
+    asker = open_asker(folder.journal, config, hypers)
+    return Driver(folder, config, hypers, asker, target, COUNTS, case.workers, PACK_RUNS)
 
 
 @contextmanager
@@ -113,13 +107,17 @@ def watched(cost: Cost, name: str, act: Callable[..., Any]) -> Callable[..., Any
 
 def watch(driver: Driver, cost: Cost) -> None:
     """Counts the seconds of the driver's parts."""
-    driver.book.ask = watched(cost, "ask", driver.book.ask)  # type: ignore[method-assign]
-    driver.book.tell = watched(cost, "journal", driver.book.tell)  # type: ignore[method-assign]
-    driver.book.journal.flush = watched(cost, "journal", driver.book.journal.flush)  # type: ignore[method-assign]
-    driver.batch.write = watched(cost, "Parquet", driver.batch.write)  # type: ignore[method-assign]
-    driver.batch.add = watched(cost, "Parquet", driver.batch.add)  # type: ignore[method-assign]
-    driver.stopper.stops = watched(cost, "stopping", driver.stopper.stops)  # type: ignore[method-assign]
-    driver.book.summary = watched(cost, "display", driver.book.summary)  # type: ignore[method-assign]
+    for owner, method, part in (
+        (driver.book, "ask", "ask"),
+        (driver.book, "report_end", "journal"),
+        (driver.asker, "flush", "journal"),
+        (driver.asker, "release", "journal"),
+        (driver.rows, "write", "Parquet"),
+        (driver.rows, "add", "Parquet"),
+        (driver.stopper, "loses", "stopping"),
+        (driver.book, "summary", "display"),
+    ):
+        setattr(owner, method, watched(cost, part, getattr(owner, method)))
 
 
 class Simulation:
@@ -140,7 +138,7 @@ class Simulation:
         took = time.perf_counter() - started
         self.now += took
         self.cost.total_s += took
-        if self.driver.book.n_ended > 0.9 * self.cost.case.trials:
+        if sum(self.driver.asker.n_ended.values()) > 0.9 * self.cost.case.trials:
             self.cost.last_tenth_s += took
         return answer
 
@@ -153,7 +151,7 @@ class Simulation:
                 break
             at, pack_id = heapq.heappop(self.events)
             self.now = max(self.now, at)
-            report = self.active[pack_id].step()
+            report = self.active[pack_id].train_next_task()
             self.serve(self.driver.take_report, pack_id, report)
             self.serve(self.driver.book.summary)
             if report.done:
@@ -164,12 +162,12 @@ class Simulation:
         assert self.driver.complete
 
     def hand_out(self) -> None:
-        while self.waiting and (issued := self.serve(self.driver.next_pack)):
+        while self.waiting and (job := self.serve(self.driver.next_pack)):
             since = self.waiting.pop(0)
             if since > 0:  # all workers begin at once, and nobody can have asked ahead of that
                 self.cost.waits_s.append(self.now - since)
-            self.active[issued.pack_id] = MadeUpPack(self.driver.config.space, issued.spec)
-            self.train(issued.pack_id)
+            self.active[job.pack_id] = MadeUpPack(self.driver.config.space, job.spec)
+            self.train(job.pack_id)
 
     def train(self, pack_id: str) -> None:
         heapq.heappush(self.events, (self.now + self.rng.uniform(0.5, 1.5) * TASK_S, pack_id))
@@ -237,7 +235,11 @@ def row(cost: Cost) -> list[str]:
 
 
 def ratios(costs: Sequence[Cost]) -> str:
-    """One line: the cost per trial of the largest sweep over that of the smallest, by objective."""
+    """One line: the cost per trial of the largest sweep over that of the smallest, by objective.
+
+    >>> ratios([Cost(Case("mixed", 100), total_s=1.0), Cost(Case("mixed", 1000), total_s=15.0)])
+    'Cost per trial, over that of the smallest sweep: mixed 1.50 at 1,000 trials.'
+    """
     found = []
     for objective in dict.fromkeys(cost.case.objective for cost in costs):
         mine = sorted((c for c in costs if c.case.objective == objective and c.case.ahead), key=lambda c: c.case.trials)
@@ -247,8 +249,14 @@ def ratios(costs: Sequence[Cost]) -> str:
 
 
 def cases(objective: Objective | None, trials: int | None, quick: bool) -> list[Case]:
-    """What to measure; by default all sizes but the largest of `pareto`."""
-    sizes = [trials] if trials else [100, 200] if quick else list(TRIALS)
+    """What to measure; by default all sizes but the largest of `pareto`.
+
+    >>> [(case.objective, case.trials, case.ahead) for case in cases(None, None, quick=False)]  # doctest: +ELLIPSIS
+    [('mixed', 1000, True), ('mixed', 10000, True), ('mixed', 100000, True), ('pareto', 1000, True), ('pareto', ...]
+    >>> [case.trials for case in cases("pareto", 100_000, quick=False) if case.ahead]
+    [100000]
+    """
+    sizes = [trials] if trials else [40, 80] if quick else list(TRIALS)
     chosen: list[Objective] = [objective] if objective else ["mixed", "pareto"]
     found = [Case(o, n) for o in chosen for n in sizes if trials or o == "mixed" or n < TRIALS[-1]]
     middle = sizes[len(sizes) // 2]
@@ -259,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.driver", description=__doc__)
     parser.add_argument("--objective", choices=["mixed", "pareto"], help="one alone")
     parser.add_argument("--trials", type=int, help="one size alone")
-    parser.add_argument("--quick", action="store_true", help="100 and 200 trials")
+    parser.add_argument("--quick", action="store_true", help="40 and 80 trials")
     parser.add_argument("--write", action="store_true", help="puts the table into docs/performance.md")
     given = parser.parse_args(arguments)
     spawn = multiprocessing.get_context("spawn")
@@ -275,9 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(ratios(costs))
     if given.write:
         text = (
-            f"Trials in packs of {PACK_RUNS}, one seed, early stopping on. `ms per trial` is all of the driver's work; "
-            "`journal` is telling Optuna and writing its file. A worker's wait for its next pack is simulated with "
-            f"tasks of {TASK_S:g} s; it includes the calls of others that the driver serves first.\n\n"
+            f"Trials in packs of {PACK_RUNS}, one seed, trials that lose are stopped. `ms per trial` is all of the "
+            "driver's work; `journal` is telling Optuna and writing its file. A worker's wait for its next pack is "
+            f"simulated with tasks of {TASK_S:g} s; it includes the calls of others that the driver serves first.\n\n"
         )
         text += f"{markdown_table(HEADINGS, rows)}\n\n{ratios(costs)}\n\n{measured_on('python -m benchmarks.driver')}"
         put_section(PERFORMANCE, "driver", text)

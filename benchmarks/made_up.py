@@ -28,8 +28,9 @@ def place(space: Space, values: Mapping[str, Value]) -> NDArray[np.float64]:
     return np.asarray(found)
 
 
-def right_answers(space: Space, run: RunSpec) -> list[list[int]]:
-    """(tasks + 1, tasks): what keeps more learns less, and far from the middle both are worse; 1 % is noise."""
+def accuracies(space: Space, run: RunSpec) -> list[list[float]]:
+    """(tasks + 1, tasks): what keeps more learns less, and far from the middle both are worse; 1 % is noise. Each is a
+    share of `N_EXAMPLES`."""
     at = place(space, run.values)
     good = float(np.exp(-2 * np.sum((at - 0.6) ** 2)))
     kept = 0.5 + 0.5 * at[0] ** 0.5 * good
@@ -40,8 +41,8 @@ def right_answers(space: Space, run: RunSpec) -> list[list[int]]:
         rows[task + 1, :task] = 0.5 + (rows[task, :task] - 0.5) * kept
         rows[task + 1, task] = learned
     noise = np.random.default_rng((run.trial, run.seed)).normal(0, 0.01, rows.shape)
-    answers: list[list[int]] = (np.clip(rows + noise, 0, 1) * N_EXAMPLES).astype(int).tolist()
-    return answers
+    shares: list[list[float]] = (np.floor(np.clip(rows + noise, 0, 1) * N_EXAMPLES) / N_EXAMPLES).tolist()
+    return shares
 
 
 class MadeUpPack:
@@ -50,20 +51,20 @@ class MadeUpPack:
     def __init__(self, space: Space, spec: PackSpec) -> None:
         self.spec = spec
         self.tasks_done = 0
-        self.answers = {run.key: right_answers(space, run) for run in spec.runs}
+        self.accuracies = {run.key: accuracies(space, run) for run in spec.runs}
         self.dropped_at: dict[tuple[int, int], int] = {}
 
     def drop(self, keys: set[tuple[int, int]]) -> None:
-        self.dropped_at.update(dict.fromkeys(keys & set(self.answers), self.tasks_done))
+        self.dropped_at.update(dict.fromkeys(keys & set(self.accuracies), self.tasks_done))
 
-    def step(self) -> PackReport:
+    def train_next_task(self) -> PackReport:
         self.tasks_done += 1
-        over = self.tasks_done == N_TASKS or len(self.dropped_at) == len(self.answers)
+        over = self.tasks_done == N_TASKS or len(self.dropped_at) == len(self.accuracies)
         records = tuple(self.record(run) for run in self.spec.runs)
         return PackReport(self.tasks_done - 1, over, records, COUNTS, 50_000, 10**6, "nowhere", "cpu")
 
     def record(self, run: RunSpec) -> RunRecord:
         done = self.dropped_at.get(run.key, self.tasks_done)
-        rows = self.answers[run.key][: done + 1]
+        rows = self.accuracies[run.key][: done + 1]
         kept = [("replay", a, t, 2 * t + c, 10) for a in range(done) for t in range(a + 1) for c in (0, 1)]
         return RunRecord(run.trial, run.seed, rows, rows, buffers=kept, train_s=0.1 * done, steps=100 * done)

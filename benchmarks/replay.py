@@ -17,11 +17,13 @@ from scipy.stats import kendalltau
 
 from cfsweep.config import ObjectiveConfig
 from cfsweep.sweep.stopping import STARTUP_TRIALS, intermediate, standard_errors
+from cfsweep.training.targets import target_of
 
 Floats = NDArray[np.float64]
 Loses = Callable[[tuple[float, ...], tuple[float, ...], Floats], bool]
 SHARES = (0.25, 0.5, 0.75)  # of the whole training, where hypervolumes are compared
 PARETO = ObjectiveConfig(name="pareto")
+ACCURACY = target_of("classification").score
 REFERENCE = (0.5, 0.5)  # of every hypervolume: what guessing between two classes gets
 
 
@@ -71,7 +73,8 @@ class ByRank:
         so_far = {t: recording.matrices[:, : t + 1] for t in rungs}
         self.by = by
         self.values = {t: [intermediate(matrix, PARETO) for matrix in so_far[t]] for t in rungs}
-        self.errors = {t: [standard_errors(matrix, recording.n_examples) for matrix in so_far[t]] for t in rungs}
+        n = recording.n_examples
+        self.errors = {t: [standard_errors(matrix, n, ACCURACY) for matrix in so_far[t]] for t in rungs}
         self.came: dict[int, list[int]] = {t: [] for t in rungs}
 
     def loses(self, trial: int, rung: int) -> bool:
@@ -142,7 +145,14 @@ def hypervolume(points: Floats) -> float:
 
 
 def growth(points: Floats, done: NDArray[np.int64], n_tasks: int, order: Sequence[int], budgets: Floats) -> Floats:
-    """The hypervolume of what has gone all the way once so many tasks were trained, for each of `budgets`."""
+    """The hypervolume of what has gone all the way once so many tasks were trained, for each of `budgets`.
+
+    >>> points, budgets = np.array([[0.6, 0.6], [0.7, 0.9], [0.9, 0.7]]), np.array([3.0, 4.0, 9.0, 10.0])
+    >>> growth(points, np.array([4, 2, 4]), 4, [0, 1, 2], budgets).round(12).tolist()
+    [0.0, 0.01, 0.01, 0.08]
+    >>> growth(points, np.full(3, 4), 4, [1, 2, 0], budgets).round(12).tolist()
+    [0.0, 0.08, 0.12, 0.12]
+    """
     spent, whole = np.cumsum(done[order]), done[order] == n_tasks
     counts = np.searchsorted(spent, budgets, side="right")
     arrived = [np.asarray(order)[:count][whole[:count]] for count in counts]
@@ -166,7 +176,12 @@ def compute_for_equal(target: float, curve: Floats, budgets: Floats) -> float | 
 
 
 def agreement(recording: Recording, rung: int) -> float:
-    """Kendall's tau-b between the ranks after task `rung` and those at the end."""
+    """Kendall's tau-b between the ranks after task `rung` and those at the end.
+
+    >>> recording = Recording(np.random.default_rng(0).random((30, 4, 4)), (100,) * 4, at_once=1)
+    >>> round(agreement(recording, 3), 12), agreement(recording, 1) < 0.9
+    (1.0, True)
+    """
     early = np.array([intermediate(matrix[: rung + 1], PARETO) for matrix in recording.matrices])
     ranks = [moocore.pareto_rank(points, maximise=True) for points in (early, recording.points)]
     return float(kendalltau(*ranks).statistic)
@@ -213,7 +228,13 @@ def replayed(recordings: Sequence[Recording], rule: RankRule, n_orders: int) -> 
 
 def ratio(curve: Floats, without: Floats, grid: Floats, share: float) -> float | None:
     """The training by which `curve` comes to where `without` is after this share of it, by the training by which
-    `without` itself first does; None if never."""
+    `without` itself first does; None if never.
+
+    >>> grid, without = np.array([0.25, 0.5, 0.75, 1.0]), np.array([0.1, 0.2, 0.3, 0.4])
+    >>> curves = without, np.array([0.2, 0.3, 0.3, 0.3]), np.array([0.0, 0.1, 0.3, 0.3]), without / 4
+    >>> [ratio(curve, without, grid, 0.5) for curve in curves]
+    [1.0, 0.5, 1.25, None]
+    """
     target = float(np.interp(share, grid, without))
     needed, plain = compute_for_equal(target, curve, grid), compute_for_equal(target, without, grid)
     return None if needed is None or plain is None else needed / plain

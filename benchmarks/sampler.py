@@ -21,8 +21,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from rich.console import Console
 from rich.table import Table
 
-from cfsweep.sweep.sampler import BoundedTPE
-from cfsweep.sweep.storage import Journal
+from cfsweep.sweep.search.sampler import BoundedTPE
+from cfsweep.sweep.search.storage import Journal
 
 AT_ONCE = 8
 REFERENCE = (0.3, 0.3)
@@ -35,7 +35,11 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 
 def rugged(x: Point) -> list[float]:
-    """0 at the optimum, less elsewhere."""
+    """0 at the optimum, less elsewhere.
+
+    >>> rugged(np.array([0.62, 0.31, 0.8, 0.15])), rugged(np.zeros(4))[0] < -2
+    ([0.0], True)
+    """
     away = (x - np.array([0.62, 0.31, 0.8, 0.15])) * np.array([1, 1, 2, 3])
     return [float(-np.sum(away**2) - 0.05 * np.sum(1 - np.cos(12 * away)))]
 
@@ -66,7 +70,11 @@ def search(objective: Callable[[Point], list[float]], sampler: BaseSampler, n: i
 
 
 def quality(found: list[list[float]]) -> float:
-    """One objective: the best value; two: the hypervolume."""
+    """One objective: the best value; two: the hypervolume.
+
+    >>> quality([[-0.5], [-0.1]]), round(quality([[0.4, 0.5], [0.3, 0.9]]), 12)
+    (-0.1, 0.02)
+    """
     values = np.asarray(found)
     return float(values.max() if values.shape[1] == 1 else moocore.hypervolume(values, ref=REFERENCE, maximise=True))
 

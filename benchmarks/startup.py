@@ -3,7 +3,7 @@
 `python -m benchmarks.startup` runs the real command on a sweep of small packs, again and again, with stamps taken from
 outside (benchmarks/timeline.py), and prints medians. `--before DIR` names a checkout of an earlier revision that takes
 turns with this one. Seconds of processor time stand beside those of the clock: on a busy machine, look at them.
-`--quick` runs once, on the embedded digits; `--write` puts the table into docs/performance.md.
+`--quick` runs a shorter sweep once, on the embedded digits; `--write` puts the table into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from benchmarks import timeline
 from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_section
 
 HERE = Path(__file__).parent.parent
-SWEEP = (
-    *("run", "search_spaces/smoke.yaml", "--trials", "16", "--workers", "2"),
+SWEEP = (  # by the names that earlier revisions know, too
+    *("run", "search_spaces/smoke.yaml", "--workers", "2"),
     *("--set", "pack_runs=2", "--set", "early_stopping=false", "--set", "network.args.hidden=[256,256]"),
 )
+TRIALS, QUICK_TRIALS = ("--trials", "16"), ("--trials", "6")
 STAGES = (
     "study read, data loaded",
     "Ray is up",
@@ -81,7 +82,7 @@ def stages(stamps: Sequence[Stamp], began: float, ended: float) -> dict[str, flo
     driver = next(stamp.pid for stamp in stamps if stamp.what == "prepare ends")
     workers = {stamp.pid for stamp in stamps if stamp.what == "PackTrainable.step begins"}
     firsts = [next(s for s in stamps if s.pid == pid and s.what == "TaskLoop.run begins") for pid in workers]
-    loaded = [s.at for s in stamps if s.pid in workers and s.what == "cfsweep.sweep.trainable imported"]
+    loaded = [s.at for s in stamps if s.pid in workers and s.what.endswith(".trainable imported")]
     last_report = max(stamp.at for stamp in stamps if stamp.what == "PackTrainable.step ends")
     first = min(stamp.at for stamp in firsts)
     of_driver = [stamp for stamp in stamps if stamp.pid == driver]
@@ -115,12 +116,12 @@ def gaps(stamps: Sequence[Stamp]) -> dict[str, list[float]]:
     return found
 
 
-def measure(roots: Sequence[Path], repeats: int, data: Sequence[str]) -> list[Medians]:
+def measure(roots: Sequence[Path], repeats: int, more: Sequence[str]) -> list[Medians]:
     """The medians of each checkout; the checkouts take turns."""
     runs: list[list[tuple[dict[str, float], dict[str, list[float]]]]] = [[] for _ in roots]
     for _ in range(repeats):
         for root, seen in zip(roots, runs, strict=True):
-            stamps, began, ended = run(root, [*SWEEP, *data])
+            stamps, began, ended = run(root, [*SWEEP, *more])
             seen.append((stages(stamps, began, ended), gaps(stamps)))
     return [
         (
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     data = ["--stream", "split-mnist", "--data", str(Path(given.data).absolute())] if given.data else []
     roots = [*([given.before.absolute()] if given.before else []), HERE]
-    text = table(measure(roots, 1 if given.quick else given.repeats, [] if given.quick else data))
+    text = table(measure(roots, 1, QUICK_TRIALS) if given.quick else measure(roots, given.repeats, [*TRIALS, *data]))
     print(text)
     if given.write:
         command = " ".join(

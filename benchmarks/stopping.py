@@ -38,8 +38,9 @@ from benchmarks.replay import (
 from cfsweep.config import StudyConfig
 from cfsweep.errors import CfsweepError
 from cfsweep.results.reader import read_table
-from cfsweep.sweep.cluster import Up, Workers, connected
-from cfsweep.sweep.stopping import STARTUP_TRIALS, ended_matrices, loses
+from cfsweep.sweep.progress import Display
+from cfsweep.sweep.scheduler import Scheduler, Workers, open_scheduler
+from cfsweep.sweep.stopping import STARTUP_TRIALS, ended_matrices, is_clearly_beaten
 from cfsweep.sweep.study import begin, prepare
 from cfsweep.training.pack import example_counts
 
@@ -69,7 +70,7 @@ def both(first: Loses, second: Loses) -> Loses:
 
 
 MEDIAN = "behind the median rank"
-SHIPPED = RankRule(f"{MEDIAN}, and beaten by two standard errors (shipped)", loses)
+SHIPPED = RankRule(f"{MEDIAN}, and beaten by two standard errors (shipped)", is_clearly_beaten)
 RULES = (
     RankRule("none", lambda value, errors, others: False),
     RankRule(MEDIAN, ranked_behind(0.5)),
@@ -116,7 +117,7 @@ class Setting:
                 "seeds": self.seeds,
                 "trials": self.trials,
                 "sampler_seed": sampler_seed,
-                "early_stopping": stopping,
+                "stop_trials": stopping,
                 "references": False,
             }
         )
@@ -162,7 +163,12 @@ class Swept:
 
 
 def sweep(
-    setting: Setting, sampler_seed: int, stopping: bool, given: argparse.Namespace, up: Up, console: Console
+    setting: Setting,
+    sampler_seed: int,
+    stopping: bool,
+    given: argparse.Namespace,
+    scheduler: Scheduler,
+    console: Console,
 ) -> Swept:
     """Sweeps, or reads the sweep that is there.
 
@@ -171,11 +177,11 @@ def sweep(
     """
     prepared = prepare(setting.config(sampler_seed, stopping, given.data), "benchmarks.stopping")
     out = given.out / f"{setting.name.replace(', ', '-')}-{sampler_seed}-{'on' if stopping else 'off'}"
-    if begin(prepared, out, Workers(given.workers), up, console).interrupted:
+    if begin(prepared, out, scheduler, Display(console)).interrupted:
         raise KeyboardInterrupt
     runs = read_table(out, "runs").to_pandas()
     counts = example_counts(prepared.stream)["validation"]
-    return Swept(dict(ended_matrices(out, setting.seeds)), tuple(counts), float(runs["train_s"].sum()))
+    return Swept(dict(ended_matrices(out, setting.seeds, "accuracy")), tuple(counts), float(runs["train_s"].sum()))
 
 
 def report(setting: Setting, pairs: Sequence[tuple[Swept, Swept]], at_once: int, n_orders: int) -> str:
@@ -224,22 +230,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stopping", description=__doc__)
     parser.add_argument("--data", default=os.environ.get("CFSWEEP_DATA"), help="folder with MNIST/raw ($CFSWEEP_DATA)")
     parser.add_argument("--out", type=Path, default=Path("runs/stopping"), help="one folder per sweep goes here")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes that train; 0 trains in this one")
     parser.add_argument("--sampler-seeds", type=int, default=2)
     parser.add_argument("--orders", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="the embedded digits, one pair of sweeps, 14 trials")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     given, console = parser.parse_args(arguments), Console(width=160)
-    settings, pack_runs = ((QUICK,) if given.quick else (DIGITS, MNIST)), 8
+    settings, pack_runs, workers = ((QUICK,) if given.quick else (DIGITS, MNIST)), 8, Workers(given.workers)
     try:
-        with tempfile.TemporaryDirectory() as scratch, connected(Workers(given.workers)) as up:
+        with tempfile.TemporaryDirectory() as scratch, open_scheduler(workers, lambda: None) as (scheduler, _):
             if given.quick:
                 given.out, given.sampler_seeds, given.orders = Path(scratch), 1, 3
             sections = [INTRODUCTION]
             for setting in settings:
                 seeds = range(given.sampler_seeds)
-                pairs = [tuple(sweep(setting, n, on, given, up, console) for on in (False, True)) for n in seeds]
-                at_once = given.workers * max(1, pack_runs // setting.seeds)
+                pairs = [tuple(sweep(setting, n, on, given, scheduler, console) for on in (False, True)) for n in seeds]
+                at_once = max(1, given.workers) * max(1, pack_runs // setting.seeds)
                 sections.append(report(setting, pairs, at_once, given.orders))  # type: ignore[arg-type]
     except CfsweepError as error:
         print(f"benchmarks.stopping: {error}", file=sys.stderr)

@@ -20,16 +20,19 @@ from types import ModuleType
 from typing import Any
 
 STAMPS = Path(__file__).with_name("stamps")
-IMPORTS = ("torch", "ray", "ray.tune", "optuna", "cfsweep.sweep.study", "cfsweep.sweep.trainable")
+TRAINABLE = ("PackTrainable.setup", "PackTrainable.step", "unpack_stream")
 CALLS = {  # by module: the function, or the method of a class
-    "cfsweep.sweep.study": ("make_config", "prepare", "begin"),
-    "cfsweep.sweep.launch": ("sweep",),
-    "cfsweep.sweep.searcher": ("PackSearcher.suggest", "PackSearcher.on_trial_complete"),
-    "cfsweep.sweep.trainable": ("PackTrainable.setup", "PackTrainable.step", "unpack_stream"),
+    "cfsweep.sweep.parsing": ("make_config",),
+    "cfsweep.sweep.study": ("prepare", "begin"),
+    "cfsweep.sweep.ray_backend.scheduler": ("RayScheduler.run",),
+    "cfsweep.sweep.ray_backend.searcher": ("PackSearcher.suggest", "PackSearcher.on_trial_complete"),
+    "cfsweep.sweep.ray_backend.trainable": TRAINABLE,
     "cfsweep.training.loop": ("TaskLoop.run",),
     "ray._private.worker": ("init", "shutdown"),
     "ray.tune.tuner": ("Tuner.fit",),
 }
+EARLIER = {"cfsweep.sweep.trainable": TRAINABLE}  # of revisions up to 36b1147
+IMPORTS = ("torch", "ray", "ray.tune", "optuna", "cfsweep.sweep.ray_backend.trainable", "cfsweep.sweep.trainable")
 
 
 def stamp(what: str) -> None:
@@ -45,7 +48,7 @@ class Watcher(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name not in CALLS and name not in IMPORTS:
+        if name not in CALLS and name not in EARLIER and name not in IMPORTS:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -56,10 +59,11 @@ class Watcher(importlib.abc.MetaPathFinder):
 def _watched(name: str, execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     def execute_and_stamp(module: ModuleType) -> None:
         execute(module)
-        for function in CALLS.get(name, ()):
+        for function in CALLS.get(name) or EARLIER.get(name, ()):
             *classes, last = function.split(".")
             owner: Any = getattr(module, classes[0]) if classes else module
-            setattr(owner, last, _stamped(function, getattr(owner, last)))
+            if hasattr(owner, last):  # not in every revision
+                setattr(owner, last, _stamped(function, getattr(owner, last)))
         if name in IMPORTS:
             stamp(f"{name} imported")
 

@@ -38,6 +38,7 @@ class Job:
     classes_per_task: int = 2
 
     def write(self, path: Path) -> None:
+        """For `read`."""
         path.write_text(json.dumps(asdict(self)))
 
     @staticmethod

@@ -17,10 +17,10 @@ from cfsweep.config import NetworkConfig
 from cfsweep.results.reader import read_table
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackSpec, RunSpec, accuracy_rows
+from cfsweep.training.spec import PackSpec, RunSpec, score_rows
 from cfsweep.training.streams import Stream
 
-WITHOUT = ("--set", "early_stopping=false", "--set", "share_prefix=false")
+WITHOUT = ("--set", "stop_trials=false", "--set", "share_prefix=false")
 
 
 def tasks_of(stream: Stream) -> list[TaskData]:
@@ -99,14 +99,14 @@ def given(stream: Stream, job: Job, seeds: Sequence[int]) -> list[Record]:
     network, began = NetworkConfig(name="mlp", args={"hidden": list(job.hidden)}), time.time()
     pack = Pack(PackSpec(network, "task-il", ("ewc",), runs), stream)
     while not pack.done:
-        report = pack.step()
-    n = report.counts
+        report = pack.train_next_task()
+    n_tasks = len(stream.tasks)
     return [
         Record(
             float(run.values["ewc_lambda"]),
             run.seed,
-            mixed(accuracy_rows(each.validation, n["validation"])[1:].tolist()),
-            accuracy_rows(each.test, n["test"])[1:].tolist(),
+            mixed(score_rows(each.validation, n_tasks)[1:].tolist()),
+            score_rows(each.test, n_tasks)[1:].tolist(),
             each.train_s,
             0.0,  # not told apart
             began,

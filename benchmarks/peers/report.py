@@ -16,13 +16,13 @@ PEERS = {
     "a": "Ray Tune + OptunaSearch, textbook PyTorch",
     "b": "Ray Tune + OptunaSearch, Avalanche",
     "c": "Optuna in two processes, textbook PyTorch",
-    "d": "cfsweep, no shared prefix, no early stopping",
+    "d": "cfsweep, no shared first task, no trial stopped",
     "e": "cfsweep as shipped",
 }
 RATE_HEADINGS = ("sweep", "trials/hour", "× (a)", "× (b)", "× (c)", "trials run", "CPU s/trial", "peak memory, GiB")
 TIME_HEADINGS = (
     *("sweep", "start, s", "end, s", "s/trial", "worker-s/trial", "training", "of it Fisher", "of it references"),
-    *("the rest", "processors idle", "stopped early"),
+    *("the rest", "processors idle", "stopped"),
 )
 AGREEMENT_HEADINGS = ("sweep", "λ", "metric", "its mean", "cfsweep's", "difference", "p", "agrees")
 
@@ -144,7 +144,7 @@ HOW_RATES = """
 Trials per hour are those of a sweep of {trials} trials from the command to its end: start and end are counted for all
 alike, and the time per trial of those that ran fewer is taken to stay what it was. A ratio is that of one repeat. The
 two references that cfsweep trains beside the trials (naive and joint) are in its time, and count as no trial; trials
-that (e) stops early do count. (a) to (c) measure accuracy on tasks already seen, cfsweep on all of them. Memory is the
+that (e) stops do count. (a) to (c) measure accuracy on tasks already seen, cfsweep on all of them. Memory is the
 sum over processes, in which pages that they share count more than once.
 """
 HOW_TIMES = """

@@ -2,82 +2,94 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import driver, sampler
-from benchmarks.driver import HEADINGS, Case, Cost, cases, measure, ratios, row
-from benchmarks.made_up import N_TASKS, MadeUpPack, right_answers
+from benchmarks.driver import Case, Cost, measure
+from benchmarks.made_up import N_TASKS, MadeUpPack, accuracies
 from cfsweep.hypers import Value
-from cfsweep.sweep.space import check_space, load_space
+from cfsweep.sweep.parsing import make_config
+from cfsweep.sweep.space import check_space
 from cfsweep.training.spec import PackSpec, RunSpec
 
-SPACE = load_space(driver.SPACE)
+SPACE = make_config(driver.SPACE, {}, []).space
 VALUES: dict[str, Value] = {name: hyper.default for name, hyper in check_space(SPACE, "mixed").items()}
 
 
-def spec(n: int) -> PackSpec:
-    return PackSpec(SPACE.network, "task-il", SPACE.ingredients, tuple(RunSpec(t, 0, VALUES) for t in range(n)))
+class Here:
+    """What stands for a pool of processes: this one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None: ...
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def map(self, act: Callable[[Case], Cost], cases: Iterable[Case]) -> list[Cost]:
+        return [act(case) for case in cases]
 
 
-def test_a_sweep_is_measured_and_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_prints_and_writes_a_plausible_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("<!-- begin driver -->\nold\n<!-- end driver -->\n")
+    monkeypatch.setattr(driver, "PERFORMANCE", page)
+    monkeypatch.setattr(driver, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(driver, "TRIALS_PER_WORKER", 10)
+    driver.main(["--quick", "--write"])
+    assert "Cost per trial, over that of the smallest sweep: mixed " in capsys.readouterr().out
+    rows = re.findall(r"^\| (mixed|pareto)(.*?) \| (40|80) \| (4|8) \| (.*) \|$", page.read_text(), re.MULTILINE)
+    assert [(objective, ahead, trials) for objective, ahead, trials, *_ in rows] == [
+        ("mixed", "", "40"),
+        ("mixed", "", "80"),
+        ("pareto", "", "40"),
+        ("pareto", "", "80"),
+        ("mixed", ", not ahead", "80"),
+    ]
+    for *_, cells in rows:
+        stopped, per_trial, *parts = cells.split(" | ")
+        assert 0 <= float(stopped.rstrip("%")) < 80
+        assert float(per_trial) > sum(float(part) for part in parts[: len(driver.PARTS)]) > 0
+
+
+def test_a_sweep_is_measured_and_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "TRIALS_PER_WORKER", 10)
     cost = measure(Case("mixed", 40))
-    assert cost.case.workers == 4
-    assert cost.total_s > sum(cost.parts_s[part] for part in ("ask", "Parquet")) > 0
     assert cost.total_s > cost.last_tenth_s > 0
+    assert set(cost.parts_s) == set(driver.PARTS)
     assert cost.journal_bytes > 40 * 500
     assert cost.n_files >= 3
     assert min(cost.waits_s) > 0
-    assert len(row(cost)) == len(HEADINGS)
-    assert set(cost.parts_s) == set(driver.PARTS)
-
-
-def test_the_ratio_is_that_of_the_largest_to_the_smallest() -> None:
-    costs = [Cost(Case("mixed", 100), total_s=1.0), Cost(Case("mixed", 1000), total_s=15.0)]
-    assert ratios(costs) == "Cost per trial, over that of the smallest sweep: mixed 1.50 at 1,000 trials."
-
-
-def test_which_sweeps_are_measured() -> None:
-    assert [(c.objective, c.trials, c.ahead) for c in cases(None, None, quick=False)] == [
-        ("mixed", 1_000, True),
-        ("mixed", 10_000, True),
-        ("mixed", 100_000, True),
-        ("pareto", 1_000, True),
-        ("pareto", 10_000, True),
-        ("mixed", 10_000, False),
-    ]
-    assert [c.trials for c in cases("pareto", 100_000, quick=False) if c.ahead] == [100_000]
 
 
 def test_made_up_runs_report_as_a_pack_does() -> None:
-    pack = MadeUpPack(SPACE, spec(3))
-    first = pack.step()
-    assert [record.tasks_done for record in first.records] == [1, 1, 1]
-    pack.drop({(1, 0)})
-    reports = [pack.step() for _ in range(N_TASKS - 1)]
-    assert [report.done for report in reports] == [False] * (N_TASKS - 2) + [True]
-    assert [record.tasks_done for record in reports[-1].records] == [N_TASKS, 1, N_TASKS]
-    assert reports[-1].records[0].validation[:2] == first.records[0].validation
-    pack.drop({(0, 0), (2, 0)})
-    assert pack.step().done
-
-
-def test_made_up_accuracies_depend_on_the_values_and_the_trial_alone() -> None:
-    weak, strong = (RunSpec(1, 0, {**VALUES, "ewc_lambda": value}) for value in (0.1, 1e4))
-    assert right_answers(SPACE, weak) == right_answers(SPACE, weak)
-    last = [np.asarray(right_answers(SPACE, run))[-1] for run in (weak, strong)]
+    """And their accuracies depend on the values and the trial alone."""
+    weak, strong, other = (
+        RunSpec(trial, 0, {**VALUES, "ewc_lambda": value}) for trial, value in ((0, 0.1), (0, 1e4), (1, 0.1))
+    )
+    last = [np.asarray(accuracies(SPACE, run))[-1] for run in (weak, strong)]
     assert last[1][:-1].mean() > last[0][:-1].mean()  # keeps more
     assert last[1][-1] < last[0][-1]  # learns less
-    assert right_answers(SPACE, RunSpec(2, 0, weak.values)) != right_answers(SPACE, weak)
+    assert accuracies(SPACE, weak) != accuracies(SPACE, other)
+    pack = MadeUpPack(SPACE, PackSpec(SPACE.network, "task-il", SPACE.ingredients, (weak, other)))
+    first = pack.train_next_task()
+    pack.drop({(1, 0)})
+    reports = [pack.train_next_task() for _ in range(N_TASKS - 1)]
+    assert [report.done for report in reports] == [False] * (N_TASKS - 2) + [True]
+    assert [record.tasks_done for record in reports[-1].records] == [N_TASKS, 1]
+    assert reports[-1].records[0].validation == accuracies(SPACE, weak)
+    assert reports[-1].records[0].validation[:2] == first.records[0].validation
 
 
-def test_the_samplers_are_compared_on_functions_with_a_known_best(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_samplers_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     sampler.main(["--quick"])
     printed = capsys.readouterr().out
     assert [printed.count(name) for name in ("rugged", "trade_off", "bounded", "random")] == [3, 3, 2, 2]
-    assert sampler.rugged(np.array([0.62, 0.31, 0.8, 0.15])) == [0.0]
-    assert sampler.quality([[-0.5], [-0.1]]) == -0.1
-    assert sampler.quality([[0.4, 0.5], [0.3, 0.9]]) == pytest.approx(0.02)

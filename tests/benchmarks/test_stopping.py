@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
-import ray
 
 from benchmarks import stopping
-from benchmarks.replay import (
-    MedianRule,
-    RankRule,
-    Recording,
-    agreement,
-    growth,
-    hypervolume,
-    mixed_replayed,
-    ratio,
-    replay,
-    replayed,
-)
+from benchmarks.replay import ACCURACY, MedianRule, RankRule, Recording, mixed_replayed, replay, replayed
 from cfsweep.config import ObjectiveConfig
-from cfsweep.sweep.stopping import MedianStopper, RankStopper, intermediate
-from tests.sweep.test_stopping import Numbered
+from cfsweep.sweep.stopping import RankStopper, intermediate
 
 
 def flat(*accuracies: float, n_tasks: int = 4) -> np.ndarray:
@@ -61,22 +47,6 @@ def test_trials_at_once_come_to_a_rung_together() -> None:
     assert replay(together, [2, 0, 1], PLAIN.judge(together)).tolist() == [2, 4, 4]
 
 
-def test_hypervolume_grows_with_what_has_gone_all_the_way() -> None:
-    points = np.array([[0.6, 0.6], [0.7, 0.9], [0.9, 0.7]])
-    done, budgets = np.array([4, 2, 4]), np.array([3.0, 4.0, 9.0, 10.0])
-    assert growth(points, done, 4, [0, 1, 2], budgets) == pytest.approx([0, 0.01, 0.01, 0.08])
-    assert growth(points, np.full(3, 4), 4, [1, 2, 0], budgets) == pytest.approx([0, 0.08, 0.12, 0.12])
-
-
-def test_the_training_for_equal_hypervolume() -> None:
-    grid = np.array([0.25, 0.5, 0.75, 1.0])
-    without = np.array([0.1, 0.2, 0.3, 0.4])
-    assert ratio(without, without, grid, 0.5) == 1.0
-    assert ratio(np.array([0.2, 0.3, 0.3, 0.3]), without, grid, 0.5) == 0.5
-    assert ratio(np.array([0.0, 0.1, 0.3, 0.3]), without, grid, 0.5) == pytest.approx(1.25)
-    assert ratio(np.array([0.1, 0.15, 0.15, 0.15]), without, grid, 0.5) is None
-
-
 def test_what_a_rule_saves_and_loses() -> None:
     """Two trials, flat at 0.6 and 0.8: half of the orders stop the worse one, after two of four tasks."""
     found = replayed([recording(flat(0.6, 0.8))], PLAIN, n_orders=100)
@@ -97,12 +67,12 @@ def test_the_shipped_rule_is_replayed_as_a_sweep_applies_it() -> None:
     rng = np.random.default_rng(0)
     trials = recording(np.round(rng.random((40, 1, 1)) * rng.random((40, 5, 5)), 2), at_once=6)
     order = rng.permutation(40).tolist()
-    done, stopper = np.full(40, 5), RankStopper(trials.n_examples)
+    done, stopper = np.full(40, 5), RankStopper(trials.n_examples, ACCURACY)
     for begin in range(0, 40, 6):
         for rung in (1, 2, 3):
             for number in order[begin : begin + 6]:
                 so_far = trials.matrices[number, : rung + 1]
-                if done[number] == 5 and stopper.stops(Numbered(number), rung, so_far):  # type: ignore[arg-type]
+                if done[number] == 5 and stopper.loses(number, rung, so_far):
                     done[number] = rung + 1
     assert replay(trials, order, stopping.SHIPPED.judge(trials)).tolist() == done.tolist()
     assert set(done.tolist()) > {2, 5}
@@ -115,12 +85,15 @@ def test_the_median_rule_is_replayed_as_optuna_applies_it(keeps: float, seed: in
     order, rule = rng.permutation(40).tolist(), MedianRule("", keeps)
     pruner = optuna.pruners.PercentilePruner(keeps, n_startup_trials=rule.startup)
     study = optuna.create_study(direction="maximize", pruner=pruner)
-    stopper, done = MedianStopper(ObjectiveConfig()), np.full(40, 5)
+    done = np.full(40, 5)
     for begin in range(0, 40, 6):
         asked = {number: study.ask() for number in order[begin : begin + 6]}
         for rung in (1, 2, 3):
             for number, trial in asked.items():
-                if done[number] == 5 and stopper.stops(trial, rung, trials.matrices[number, : rung + 1]):
+                if done[number] < 5:
+                    continue
+                trial.report(intermediate(trials.matrices[number, : rung + 1], ObjectiveConfig())[0], rung)
+                if trial.should_prune():
                     done[number] = rung + 1
                     study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         for number, trial in asked.items():
@@ -142,28 +115,11 @@ def test_the_best_by_mixed_is_kept_or_its_loss_is_told() -> None:
     assert 20 < float(best.split()[0]) < 70
 
 
-def test_ranks_agree_with_themselves() -> None:
-    rng = np.random.default_rng(0)
-    trials = recording(rng.random((30, 4, 4)))
-    assert agreement(trials, 3) == pytest.approx(1.0)
-    assert agreement(trials, 1) < 0.9
-    assert hypervolume(np.empty((0, 2))) == 0.0
-
-
-@pytest.fixture
-def no_ray() -> Iterator[None]:
-    """A test before this one may have left Ray up in this process: any call to it starts it."""
-    ray.shutdown()
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.usefixtures("no_ray")
 def test_quick_sweeps_and_writes_its_section(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     performance = tmp_path / "performance.md"
     performance.write_text("before\n<!-- begin stopping -->\nold\n<!-- end stopping -->\nafter\n")
     monkeypatch.setattr(stopping, "PERFORMANCE", performance)
-    assert stopping.main(["--quick", "--write"]) == 0
+    assert stopping.main(["--quick", "--write", "--workers", "0"]) == 0
     written = performance.read_text()
     assert "old" not in written
     for rule in (*stopping.RULES, *stopping.MIXED_RULES):
@@ -174,10 +130,11 @@ def test_quick_sweeps_and_writes_its_section(monkeypatch: pytest.MonkeyPatch, tm
     assert 0 < float(sweeps[2]) < 0.25
 
 
-@pytest.mark.usefixtures("no_ray")
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     other = tmp_path / "split-digits-task-il-0-off"
     other.mkdir()
     (other / "notes.txt").write_text("something else")
-    assert stopping.main(["--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("benchmarks.stopping: ")
+    assert stopping.main(["--out", str(tmp_path), "--workers", "0"]) == 2
+    complaints = capsys.readouterr().err
+    assert complaints.startswith(f"benchmarks.stopping: --out {other}: it exists and is no study of cfsweep.")
+    assert complaints.count("\n") == 1
