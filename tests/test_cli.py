@@ -403,6 +403,7 @@ def test_set_moves_a_hyperparameter_between_fixed_and_searched(run: Run, smoke: 
         ("ingredients", ["ewc", "replay", "packnet", "ewc_lambda"]),
         ("spaces", ["mixed", "ewc", "replay", "packnet", "smoke"]),
         ("networks", ["mlp", "cnn", "resnet18-slim"]),
+        ("targets", ["classification"]),
     ],
 )
 def test_list(run: Run, what: str, names: list[str]) -> None:
@@ -417,7 +418,8 @@ def test_list_of_what(run: Run) -> None:
     code, _, complaints = run("list", "stream")
     assert code == 2
     assert complaints == (
-        "cfsweep: cfsweep list: unknown list `stream`. Known, closest first: streams, spaces, ingredients, networks.\n"
+        "cfsweep: cfsweep list: unknown list `stream`. Known, closest first: streams, spaces, ingredients, targets, "
+        "networks.\n"
     )
 
 

@@ -117,6 +117,8 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("space", "search", "ewc_lambda", "zero"), True),
         (("space", "search", "ewc_mode", "choices"), ["separate"]),
     ]
+    if version > 0:  # there was one target alone
+        changes.append((("stream", "target"), "package.module:Regression"))
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
         content = yaml.safe_load(yaml.safe_dump(STUDY))
@@ -245,6 +247,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "n_tasks": None,
         "validation_frac": 0.1,
         "split_seed": 0,
+        "target": "classification",
         "args": {},
     },
     "ObjectiveConfig": {"name": "mixed", "old_weight": 0.5, "third": None},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.search.storage import GroupedFile
+from cfsweep.sweep.worker import StepResult
 from cfsweep.training.pack import Pack
 from tests.sweep.in_process import Sweep, tiny
 
@@ -123,6 +125,16 @@ def test_a_report_that_comes_twice_changes_nothing(sweep: Sweep) -> None:
     sweep.train(driver)
     assert len(sweep.rows()) == 3
     driver.take_report("pack999999", None)  # type: ignore[arg-type]  # a pack that nobody knows
+
+
+def test_what_came_of_a_task_is_a_report_or_an_error(sweep: Sweep) -> None:
+    driver, told = sweep.open(tiny()), list[tuple[Any, ...]]()
+    driver.take_report = lambda *args: told.append(args)  # type: ignore[method-assign]
+    driver.on_pack_failure = lambda *args, **more: told.append((*args, more))  # type: ignore[method-assign]
+    report: Any = object()
+    driver.take_result(StepResult("p", done=False, report=report))
+    driver.take_result(StepResult("q", done=True, error="MemoryError: ", out_of_memory=True))
+    assert told == [("p", report), ("q", "MemoryError: ", {"died": False, "out_of_memory": True})]
 
 
 def test_static_settings_split_packs(sweep: Sweep) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from cfsweep.config import StudyConfig
 from cfsweep.sweep.broker import Broker, checkpoint_path
 from cfsweep.sweep.packing import pack_runs
 from cfsweep.sweep.space import check_space
-from cfsweep.sweep.worker import PackWorker, StepResult, hand_over
+from cfsweep.sweep.worker import PackWorker, StepResult
 from cfsweep.training.first_task_cache import FirstTaskCache
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec
@@ -144,14 +143,3 @@ def test_ctrl_c_is_no_error_of_the_pack(broker: Broker, stream: Stream, monkeypa
     monkeypatch.setattr(Pack, "train_next_task", interrupted)
     with pytest.raises(KeyboardInterrupt):
         worker_on(broker, stream).step()
-
-
-def test_what_is_handed_over() -> None:
-    told: list[tuple[Any, ...]] = []
-    driver: Any = SimpleNamespace(
-        take_report=lambda *args: told.append(args), on_pack_failure=lambda *args, **more: told.append((*args, more))
-    )
-    report: Any = object()
-    hand_over(driver, StepResult("p", done=False, report=report))
-    hand_over(driver, StepResult("q", done=True, error="MemoryError: ", out_of_memory=True))
-    assert told == [("p", report), ("q", "MemoryError: ", {"died": False, "out_of_memory": True})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,19 +64,25 @@ def test_what_was_imported_from_the_folder_is_sent_whole(tmp_path: Path, imports
 
 
 def test_code_elsewhere_is_not(tmp_path: Path, imports: Callable[..., None]) -> None:
-    write(tmp_path, "here/own_a.py", "there/own_b.py")
+    write(tmp_path, "here/own_a.py", "here/src/own_c/own_c/__init__.py", "there/own_b.py")
     imports(tmp_path / "here", "own_a")
+    imports(tmp_path / "here" / "src" / "own_c", "own_c")  # on the path by a folder further down
     imports(tmp_path / "there", "own_b")
-    assert own_code(tmp_path / "here") == [tmp_path / "here" / "own_a.py"]
-    assert own_code(tmp_path) == [], "it is on the path by another folder, and would not be found by its name"
+    assert own_code(tmp_path / "here") == [tmp_path / "here" / file for file in ("own_a.py", "src/own_c/own_c")]
 
 
-@pytest.mark.parametrize("place", [".venv/lib/site-packages", "own_c"], ids=["installed", "a checkout of its own"])
-def test_what_is_installed_below_the_folder_is_not(tmp_path: Path, imports: Callable[..., None], place: str) -> None:
-    write(tmp_path, f"{place}/own_c/__init__.py")
-    imports(tmp_path / place, "own_c")
+def test_what_is_installed_below_the_folder_is_not(tmp_path: Path, imports: Callable[..., None]) -> None:
+    write(tmp_path, ".venv/lib/site-packages/own_c/__init__.py", "dist-packages/own_d.py")
+    imports(tmp_path / ".venv" / "lib" / "site-packages", "own_c")
+    imports(tmp_path / "dist-packages", "own_d")
     assert own_code(tmp_path) == []
-    assert own_code(tmp_path / place) == ([] if "site" in place else [tmp_path / place / "own_c"])
+
+
+def test_python_itself_may_lie_below_the_folder(imports: Callable[..., None]) -> None:
+    """As in a home that holds an installation of Python: hundreds of modules that nobody wants to send."""
+    home = Path(json.__file__).parents[3]
+    assert json.__name__ not in {path.stem for path in own_code(home)}
+    assert not {path.stem for path in own_code(home)} & sys.stdlib_module_names
 
 
 def test_cfsweep_is_not_and_its_checkout_can_hold_own_code(project_root: Path, imports: Callable[..., None]) -> None:

@@ -43,8 +43,8 @@ class Driver:
     def ended_runs(self, job: Any) -> set[tuple[int, int]]:
         return {(0, 1)}
 
-    def take_report(self, *args: Any) -> None:
-        self.told.append(args)
+    def take_result(self, result: StepResult) -> None:
+        self.told.append((result.pack_id, result.report or result.error))
 
     def on_pack_failure(self, *args: Any, **more: Any) -> None:
         self.told.append((*args, more))
@@ -95,7 +95,7 @@ def test_what_the_code_raised_is_no_dead_worker(parts: Any) -> None:
     driver, _, searcher, _ = parts
     searcher.suggest("t1")
     searcher.on_trial_complete("t1", told(done=True, error="ValueError: no"))
-    assert driver.told == [("p", "ValueError: no", {"died": False, "out_of_memory": False})]
+    assert driver.told == [("p", "ValueError: no")]
 
 
 def test_a_dead_worker_is_told_once(parts: Any) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from cfsweep.errors import InputError
 from cfsweep.sweep.local import LocalScheduler
-from cfsweep.sweep.scheduler import Scheduler, Workers, open_scheduler
+from cfsweep.sweep.scheduler import Scheduler, Workers
+from cfsweep.sweep.schedulers import open_scheduler
 
 
 def test_no_workers_are_this_process() -> None:
