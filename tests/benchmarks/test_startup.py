@@ -36,7 +36,7 @@ def test_quick_prints_every_stage_of_a_real_sweep(capsys: pytest.CaptureFixture[
 
 def stamps_of(pid: int, at: float) -> list[Stamp]:
     """A pack on a worker: it is told of it, takes its first step a second later, and reports."""
-    names = (
+    acts = (
         "PackTrainable.setup begins",
         "PackTrainable.step begins",
         "TaskLoop.run begins",
