@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from cfsweep.results import writer
 from cfsweep.sweep.driver import Driver
 from cfsweep.training.pack import Pack
+from cfsweep.training.streams import Stream
 from tests.sweep.in_process import Fault, Killed, Sweep, WorkerDied, tiny
 from tests.sweep.test_driver import ended_in
 
@@ -31,11 +32,17 @@ def without_chance(row: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in row.items() if k not in ("train_s", "started_at", "peak_bytes", "attempt")}
 
 
+@pytest.fixture(scope="module")
+def whole(stream: Stream, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep from its begin to its end."""
+    whole = Sweep(tmp_path_factory.mktemp("whole") / "study", stream)
+    whole.train(whole.open(tiny(trials=6, references=True, seeds=1), workers=4))
+    return whole
+
+
 @pytest.mark.parametrize("step", [1, 2, 5, 6, 9, 13])
-def test_a_killed_driver_goes_on_with_the_same_results(sweep: Sweep, tmp_path: Any, step: int) -> None:
-    config = tiny(trials=6, references=True, seeds=1)
-    whole = Sweep(tmp_path / "whole", sweep.stream)
-    whole.train(whole.open(config, workers=4))
+def test_a_killed_driver_goes_on_with_the_same_results(sweep: Sweep, whole: Sweep, step: int) -> None:
+    config, _ = whole.folder.read()
     first = sweep.open(config, workers=4)
     with pytest.raises(Killed):
         sweep.train(first, killed_at(step))

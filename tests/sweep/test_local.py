@@ -122,6 +122,21 @@ def test_a_failing_ingredient_is_shown_whole_and_its_run_alone_fails(run: Run, t
     assert f"trial {next(r['trial'] for r in rows if r['failure'])}, seed 0 failed: RuntimeError: it is broken" in out
 
 
+def test_trials_that_fail_are_told_and_the_others_are_there(run: Run, smoke: Path) -> None:
+    sets = ("--set", "optimizer=sgd", "--set", "search.lr={choices: [0.01, 1e30]}")
+    code, printed, complaints = run("run", smoke, *sets, "--workers", "0", "--trials", "8", "--out", "study")
+    assert (code, complaints) == (3, "")
+    now = status("study")
+    assert now.complete
+    assert now.failed
+    assert now.done
+    assert f"8/8 trials: {now.done} done, {now.stopped} stopped, {now.failed} failed" in printed
+    assert "failed: the loss was not finite at task 0" in printed
+    code, printed, _ = run("status", "study")
+    assert code == 0
+    assert printed.count(", seed 0: the loss was not finite at task ") == now.failed
+
+
 def test_an_ingredient_of_ones_own_goes_through_like_a_built_in_one(run: Run, tmp_path: Path) -> None:
     """Searched, packed, stopped, reported."""
     own = """

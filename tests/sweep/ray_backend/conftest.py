@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ASKED = """
-import functools, json, os, threading
+import functools, json, os, threading, time
 from pathlib import Path
 
 import ray
@@ -32,20 +32,20 @@ def at_its_beginning():
     return sorted({"cfsweep.sweep.ray_backend.trainable", "optuna"} & set(sys.modules)), dict(os.environ)
 
 @ray.remote(num_cpus=1)
-class Worker:
-    def where(self, references):
-        # The place in which file of memory the tensors lie, and what they hold; twice, as for two packs.
-        stream, again = fetch_stream(references[0]), fetch_stream(references[0])
-        assert again is stream
-        places = {}
-        for name in ("x", "y"):
-            at = getattr(stream, name).data_ptr()
-            for line in open("/proc/self/maps"):
-                ends, _, offset, _, inode, *path = line.split()
-                begin, end = (int(address, 16) for address in ends.split("-"))
-                if begin <= at < end:
-                    places[name] = (path, inode, int(offset, 16) + at - begin, int(getattr(stream, name).sum()))
-        return places
+def where(references):
+    # The place in which file of memory the tensors lie, and what they hold; twice, as for two packs.
+    time.sleep(1)  # so that both workers are asked
+    stream, again = fetch_stream(references[0]), fetch_stream(references[0])
+    assert again is stream
+    places = {}
+    for name in ("x", "y"):
+        at = getattr(stream, name).data_ptr()
+        for line in open("/proc/self/maps"):
+            ends, _, offset, _, inode, *path = line.split()
+            begin, end = (int(address, 16) for address in ends.split("-"))
+            if begin <= at < end:
+                places[name] = (path, inode, int(offset, 16) + at - begin, int(getattr(stream, name).sum()))
+    return os.getpid(), places
 
 def children():
     # The command lines of what this process has started.
@@ -58,17 +58,14 @@ plan = SweepPlan(config, check_space(config.space, "test"), stream, Path("nowher
 with connected(Workers(count=2)) as up:
     beginnings = ray.get([at_its_beginning.remote() for _ in range(2)])
     reference = ray.put(pack_stream(stream))
-    workers = [Worker.remote() for _ in range(2)]
     facts = {
         "sums": [int(stream.x.sum()), int(stream.y.sum())],
-        "places": ray.get([worker.where.remote([reference]) for worker in workers]),
+        "places": ray.get([where.remote([reference]) for _ in range(2)]),
         "loaded": [loaded for loaded, _ in beginnings],
         "environment": beginnings[0][1],
         "children": list(children()),
         "resources": ray.cluster_resources(),
     }
-    for worker in workers:
-        ray.kill(worker)
     facts["fits"] = chosen(plan, reference, 1, {"CPU": 1, "GPU": 1.0}, threading.Event())
 print(json.dumps(facts), flush=True)
 """

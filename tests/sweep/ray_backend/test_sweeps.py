@@ -28,8 +28,8 @@ from tests.sweep.in_process import Sweep
 
 Start = Callable[..., subprocess.Popen[str]]
 
-# Half a second or so for a task of a pack: long enough to be interrupted in the middle.
-SLOW = ("--set", "epochs=40", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
+# A quarter of a second or more for a task of a pack: long enough to be interrupted in the middle.
+SLOW = ("--set", "epochs=25", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
@@ -70,12 +70,12 @@ def workers() -> dict[int, int]:
     return found
 
 
-def check_complete(folder: Path, trials: int) -> Status:
+def check_complete(folder: Path, trials: int, first: int = -2) -> Status:
     """That the study is whole: each trial and reference once, in Parquet and in Optuna alike."""
     now = status(folder)
     assert now.complete
     runs = read_table(folder, "runs").to_pylist()
-    assert sorted(row["trial"] for row in runs) == list(range(-2, trials))
+    assert sorted(row["trial"] for row in runs) == list(range(first, trials))
     accuracy = read_table(folder, "accuracy")
     assert accuracy.schema.equals(ACCURACY_SCHEMA)
     assert accuracy.num_rows == sum((row["tasks_done"] + 1) * 5 for row in runs)  # the untrained network, and T tasks
@@ -93,28 +93,7 @@ def files_in(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_sweep_from_begin_to_end(start: Start, run: Run, smoke: Path, tmp_path: Path) -> None:
-    out = tmp_path / "study"
-    study = ("run", smoke, "--set", "optimizer=sgd", "--set", "search.lr={choices: [0.01, 1e30]}", "--trials", "8")
-    code, printed, complaints = finish(start(*study, "--out", out))
-    assert (code, complaints) == (3, "")  # some trials have failed, the others are there
-    now = check_complete(out, 8)
-    assert now.failed
-    assert now.done
-    assert f"8/8 trials: {now.done} done, {now.stopped} stopped, {now.failed} failed" in printed
-    assert "failed: the loss was not finite at task 0" in printed
-    assert f"python -m analysis report {out}" in printed
-    for part in out.glob("*/*.parquet"):
-        assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"1"
-
-    before = files_in(out)
-    code, printed, complaints = run(*study, "--out", out, "--workers", "0")
-    assert (code, complaints) == (3, "")
-    assert "the study is complete: 8 trials ended" in printed
-    assert files_in(out) == before
-
-
-def test_on_ray_a_study_gives_what_it_gives_in_this_process(
+def test_a_sweep_from_begin_to_end_gives_what_it_gives_in_this_process(
     start: Start, run: Run, tmp_path: Path, stream: Stream
 ) -> None:
     """With an ingredient and a network of one's own; and a worker has trained the first task of all runs once."""
@@ -126,18 +105,29 @@ def test_on_ray_a_study_gives_what_it_gives_in_this_process(
         "search": {"ewcpp_lambda": {"low": 1.0, "high": 1e6, "log": True}},
     }
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
-    sets = [f"--set={each}" for each in ("stop_trials=false", "references=false", "curve_points_per_task=1")]
+    sets = ("--set", "stop_trials=false", "--set", "curve_points_per_task=1")
     study = ("run", tmp_path / "space.yaml", *sets, "--pack", "2", "--trials", "4")
-    code, _, complaints = finish(start(*study, "--workers", "1", "--out", on_ray))
+    code, printed, complaints = finish(start(*study, "--workers", "1", "--out", on_ray))
     assert (code, complaints) == (0, "")
-    assert list((on_ray / "checkpoints").iterdir()) == []
+    assert check_complete(on_ray, 4).done == 4
+    assert "4/4 trials: 4 done, 0 stopped, 0 failed, best mixed 0." in printed
+    assert f"python -m analysis report {on_ray}" in printed
+    for part in on_ray.glob("*/*.parquet"):
+        assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"1"
     steps = [len(log.read_text())]
+
+    before = files_in(on_ray)
+    code, printed, complaints = run(*study, "--out", on_ray, "--workers", "0")
+    assert (code, complaints) == (0, "")
+    assert "the study is complete: 4 trials ended" in printed
+    assert files_in(on_ray) == before
+
     assert run(*study, "--workers", "0", "--out", here)[0] == 0
     steps.append(len(log.read_text()))
     assert rows_of(on_ray) == rows_of(here)
     runs = rows_of(here)["runs"]
-    assert {row["method"] for row in runs} == {"ewc+++replay"}
-    assert len({row["hp_ewcpp_lambda"] for row in runs}) == 4
+    assert {row["method"] for row in runs} == {"ewc+++replay", "naive", "joint"}
+    assert len({row["hp_ewcpp_lambda"] for row in runs}) == 4 + 1
 
     config, _ = Folder(here).read()
     apart = Sweep(tmp_path / "apart", stream)
@@ -145,11 +135,11 @@ def test_on_ray_a_study_gives_what_it_gives_in_this_process(
     steps.append(len(log.read_text()))
     assert apart.matrices() == Sweep(on_ray, stream).matrices()
     assert apart.matrices("test") == Sweep(on_ray, stream).matrices("test")
-    assert [row["steps"] for row in apart.rows()] == [row["steps"] for row in runs]
+    assert [row["steps"] for row in apart.rows()] == [row["steps"] for row in Sweep(on_ray, stream).rows()]
     steps_of_first_task = len(stream.tasks[0].train) // 64
     assert steps[1] == 2 * steps[0]
-    # Of four runs in two packs, one has trained the first task.
-    assert steps[2] - steps[1] - steps[0] == 3 * steps_of_first_task
+    # Of four runs in two packs, one has trained the first task; and of the two references, one.
+    assert steps[2] - steps[1] - steps[0] == (3 + 1) * steps_of_first_task
 
 
 def rows_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -202,7 +192,8 @@ def test_interrupted_then_completed(start: Start, smoke: Path, tmp_path: Path) -
 
 
 def test_the_stream_is_in_memory_once_for_all_workers_of_a_machine(ray_facts: dict[str, Any]) -> None:
-    first, second = ray_facts["places"]
+    (one, first), (other, second) = ray_facts["places"]
+    assert one != other
     assert first == second  # the same bytes of the same file of memory, under two processes
     for name, total in zip(("x", "y"), ray_facts["sums"], strict=True):
         path, inode, _, content = first[name]
@@ -277,7 +268,7 @@ def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[str, 
 
 
 def test_a_cluster_of_two_nodes_a_killed_worker_and_code_of_ones_own(
-    start: Start, cluster: tuple[str, list[int]], tmp_path: Path
+    start: Start, run: Run, cluster: tuple[str, list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, raylets = cluster
     assert len(set(raylets)) == 2
@@ -285,7 +276,8 @@ def test_a_cluster_of_two_nodes_a_killed_worker_and_code_of_ones_own(
     (own / "mynets").mkdir(parents=True)
     for name, content in {"mine.py": INGREDIENT, "mynets/small.py": NETWORK, "space.yaml": SPACE}.items():
         (own / name).write_text(content)
-    process = start("run", "space.yaml", *SLOW, "--address", address, "--out", out, cwd=own)
+    study = ("run", "space.yaml", *SLOW, "--set", "references=false", "--out", out)
+    process = start(*study, "--address", "auto", cwd=own, RAY_ADDRESS=address)
     until((out / "study.yaml").exists, process)
     # Ray puts the folder that a driver began in on the path of workers of the same machine: they shall not find it.
     own = own.rename(tmp_path / "moved")
@@ -301,13 +293,13 @@ def test_a_cluster_of_two_nodes_a_killed_worker_and_code_of_ones_own(
     assert (code, complaints) == (0, "")
     assert seen == set(raylets)  # packs were trained under the raylets of both nodes
     assert killed
-    assert check_complete(out, 4).done == 4
+    assert check_complete(out, 4, first=0).done == 4
     runs = read_table(out, "runs").to_pylist()
     assert {row["attempt"] for row in runs} == {1, 2}
 
     # The user's modules came to the workers, who would not have found them in any folder of their own.
-    places = [json.loads(row["penalty_convention"]) for row in runs if row["method"] == "placed"]
-    assert len(places) == 4
+    assert {row["method"] for row in runs} == {"placed"}
+    places = [json.loads(row["penalty_convention"]) for row in runs]
     for place in places:
         assert place["pid"] != process.pid
         for file, its_name in ((place["ingredient"], "mine.py"), (place["network"], "small.py")):
@@ -320,8 +312,8 @@ def test_a_cluster_of_two_nodes_a_killed_worker_and_code_of_ones_own(
     ]
 
     before = {path: path.read_bytes() for path in out.glob("*/*.parquet")}
-    process = start("resume", out, "--trials", "+1", "--address", "auto", cwd=own, RAY_ADDRESS=address)
-    code, _, complaints = finish(process)
+    monkeypatch.chdir(own)
+    code, _, complaints = run("resume", out, "--trials", "+1", "--workers", "0")
     assert (code, complaints) == (0, "")
-    check_complete(out, 5)
+    check_complete(out, 5, first=0)
     assert {path: path.read_bytes() for path in before} == before
