@@ -35,7 +35,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def smoke(project_root: Path) -> Path:
     """A search space that trains in a moment."""
     return project_root / "search_spaces" / "smoke.yaml"

@@ -34,7 +34,7 @@ def environment(project_root: Path) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(project_root), "COLUMNS": "200"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def start(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., subprocess.Popen[str]]]:

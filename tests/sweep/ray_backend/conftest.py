@@ -1,87 +1,82 @@
-"""One Ray on this machine, started as a sweep starts it, of which several tests ask something."""
+"""A sweep on Ray that is terminated in the middle, of which several tests look at something."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
-import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-ASKED = """
-import functools, json, os, threading, time
-from pathlib import Path
+# A quarter of a second or more for a task of a pack: long enough to be interrupted in the middle.
+SLOW = ("--set", "epochs=25", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
 
-import ray
+Start = Callable[..., "subprocess.Popen[str]"]
 
-ray.init = functools.partial(ray.init, num_gpus=1)  # a GPU that is not there
 
-from cfsweep.config import StreamConfig
-from cfsweep.sweep.ray_backend.cluster import connected
-from cfsweep.sweep.ray_backend.pack_size import chosen
-from cfsweep.sweep.ray_backend.trainable import fetch_stream, pack_stream
-from cfsweep.sweep.scheduler import SweepPlan, Workers
-from cfsweep.sweep.space import check_space
-from cfsweep.training.streams import load_stream
-from tests.sweep.in_process import tiny
+def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error)."""
+    out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out, err
 
-@ray.remote(num_cpus=1)
-def at_its_beginning():
-    import os, sys
-    return sorted({"cfsweep.sweep.ray_backend.trainable", "optuna"} & set(sys.modules)), dict(os.environ)
 
-@ray.remote(num_cpus=1)
-def where(references):
-    # The place in which file of memory the tensors lie, and what they hold; twice, as for two packs.
-    time.sleep(1)  # so that both workers are asked
-    stream, again = fetch_stream(references[0]), fetch_stream(references[0])
-    assert again is stream
-    places = {}
-    for name in ("x", "y"):
-        at = getattr(stream, name).data_ptr()
-        for line in open("/proc/self/maps"):
-            ends, _, offset, _, inode, *path = line.split()
-            begin, end = (int(address, 16) for address in ends.split("-"))
-            if begin <= at < end:
-                places[name] = (path, inode, int(offset, 16) + at - begin, int(getattr(stream, name).sum()))
-    return os.getpid(), places
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 60) -> None:
+    """Waits for the condition while the process lives."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
-def children():
-    # The command lines of what this process has started.
-    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        yield Path(f"/proc/{child}/cmdline").read_text().replace("\\0", " ")
 
-stream = load_stream(StreamConfig(name="split-digits"))
-config = tiny(pack_runs="auto")
-plan = SweepPlan(config, check_space(config.space, "test"), stream, Path("nowhere"))
-with connected(Workers(count=2)) as up:
-    beginnings = ray.get([at_its_beginning.remote() for _ in range(2)])
-    reference = ray.put(pack_stream(stream))
-    facts = {
-        "sums": [int(stream.x.sum()), int(stream.y.sum())],
-        "places": ray.get([where.remote([reference]) for _ in range(2)]),
-        "loaded": [loaded for loaded, _ in beginnings],
-        "environment": beginnings[0][1],
-        "children": list(children()),
-        "resources": ray.cluster_resources(),
-    }
-    facts["fits"] = chosen(plan, reference, 1, {"CPU": 1, "GPU": 1.0}, threading.Event())
-print(json.dumps(facts), flush=True)
-"""
+def new_checkpoints(folder: Path) -> Callable[[], bool]:
+    """Whether a pack has finished a task since this was called."""
+    began = time.time_ns()
+
+    def any_new() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("pack*.pt"))
+        return False
+
+    return any_new
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """How the sweep in `out` ended after SIGTERM; which processes its driver had started; and what each of its two
+    workers tells (see `tests.sweep.networks.telling`)."""
+
+    out: Path
+    code: int
+    printed: str
+    complaints: str
+    seconds_to_end: float
+    children: list[str]
+    workers: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def ray_facts(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What is found on Ray as a sweep starts it for two workers, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", ASKED],
-        env=environment,
-        cwd=tmp_path_factory.mktemp("asked"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    facts: dict[str, Any] = json.loads(done.stdout)
-    return facts
+def terminated(start: Start, smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Terminated:
+    out = tmp_path_factory.mktemp("terminated") / "study"
+    log = out.with_name("told")
+    network = ("--set", "network.name=tests.sweep.networks:telling", "--set", f"network.args.log={log}")
+    process = start("run", smoke, *SLOW, *network, "--workers", "2", "--out", out)
+
+    def told() -> dict[int, dict[str, Any]]:
+        tellings = map(json.loads, log.read_text().splitlines() if log.exists() else ())
+        return {telling["pid"]: telling for telling in tellings if telling["pid"] != process.pid}
+
+    any_new = new_checkpoints(out)
+    until(lambda: any_new() and len(told()) == 2, process)
+    begun = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in begun]
+    process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    ended = finish(process, 30)
+    return Terminated(out, *ended, time.monotonic() - sent, children, list(told().values()))

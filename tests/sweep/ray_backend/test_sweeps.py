@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +26,7 @@ from cfsweep.sweep.folder import Folder
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
 from tests.sweep.in_process import Sweep
-
-Start = Callable[..., subprocess.Popen[str]]
-
-# A quarter of a second or more for a task of a pack: long enough to be interrupted in the middle.
-SLOW = ("--set", "epochs=25", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
-
-
-def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)."""
-    out, err = process.communicate(timeout=timeout_s)
-    return process.returncode, out, err
-
-
-def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 60) -> None:
-    """Waits for the condition while the process lives."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def new_checkpoints(folder: Path) -> Callable[[], bool]:
-    """Whether a pack has finished a task since this was called."""
-    began = time.time_ns()
-
-    def any_new() -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("pack*.pt"))
-        return False
-
-    return any_new
+from tests.sweep.ray_backend.conftest import SLOW, Start, Terminated, finish, new_checkpoints, until
 
 
 def workers() -> dict[int, int]:
@@ -153,26 +123,18 @@ def rows_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def interrupt(process: subprocess.Popen[str], number: int, out: Path) -> None:
-    """Sends the signal in the middle of a pack, and checks that the sweep ends at once, cleanly, and unfinished."""
-    until(new_checkpoints(out), process)
-    process.send_signal(number)
-    sent = time.monotonic()
-    code, printed, complaints = finish(process, 30)
-    assert time.monotonic() - sent < 15
-    assert (code, complaints) == (130, "")
-    assert f"interrupted. `cfsweep resume {out}` goes on." in printed
-    assert not status(out).complete
+def test_terminated_then_killed_then_completed(terminated: Terminated, start: Start, run: Run, tmp_path: Path) -> None:
+    assert (terminated.code, terminated.complaints) == (130, "")
+    assert terminated.seconds_to_end < 15
+    assert f"interrupted. `cfsweep resume {terminated.out}` goes on." in terminated.printed
+    assert not status(terminated.out).complete
 
-
-def test_terminated_then_killed_then_completed(start: Start, run: Run, smoke: Path, tmp_path: Path) -> None:
-    out = tmp_path / "study"
-    interrupt(start("run", smoke, *SLOW, "--out", out), signal.SIGTERM, out)
+    out = Path(shutil.copytree(terminated.out, tmp_path / "study"))
     with Folder(out).locked():
         code, _, complaints = run("resume", out)
     assert code == 2
     assert complaints == f"cfsweep: {out}: another cfsweep is writing to this study. Wait for it, or stop it.\n"
-    second = start("resume", out)
+    second = start("resume", out, "--workers", "1")
     until(new_checkpoints(out), second)
     second.kill()
     second.communicate()
@@ -185,21 +147,28 @@ def test_terminated_then_killed_then_completed(start: Start, run: Run, smoke: Pa
 @pytest.mark.slow
 def test_interrupted_then_completed(start: Start, smoke: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
-    interrupt(start("run", smoke, *SLOW, "--out", out), signal.SIGINT, out)
+    process = start("run", smoke, *SLOW, "--out", out)
+    until(new_checkpoints(out), process)
+    process.send_signal(signal.SIGINT)
+    code, printed, complaints = finish(process, 30)
+    assert (code, complaints) == (130, "")
+    assert f"interrupted. `cfsweep resume {out}` goes on." in printed
+    assert not status(out).complete
     code, _, complaints = finish(start("resume", out))
     assert (code, complaints) == (0, "")
     assert check_complete(out, 4).done == 4
 
 
-def test_the_stream_is_in_memory_once_for_all_workers_of_a_machine(ray_facts: dict[str, Any]) -> None:
-    (one, first), (other, second) = ray_facts["places"]
-    assert one != other
-    assert first == second  # the same bytes of the same file of memory, under two processes
-    for name, total in zip(("x", "y"), ray_facts["sums"], strict=True):
-        path, inode, _, content = first[name]
+def test_the_stream_is_in_memory_once_for_all_workers_of_a_machine(terminated: Terminated, stream: Stream) -> None:
+    one, other = terminated.workers
+    assert one["pid"] != other["pid"]
+    assert one["streams"] == other["streams"]  # the same bytes of the same file of memory, under two processes
+    (places,) = one["streams"]
+    for name, total in (("x", stream.x.sum()), ("y", stream.y.sum())):
+        path, inode, _, content = places[name]
         assert "plasma" in path[0]
         assert inode != "0"
-        assert content == total
+        assert content == int(total)
 
 
 # ------------------------------------------------------------------------------------------------ a cluster
