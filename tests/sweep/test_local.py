@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,6 +24,7 @@ from cfsweep.sweep.space import check_space
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
+from tests.sweep.command import Processes, finish, new_checkpoints, until
 from tests.sweep.in_process import Sweep, tiny
 
 SPACE = """
@@ -179,19 +177,15 @@ finally:
 
 
 def test_ctrl_c_ends_it_and_resume_completes_it_all_without_ray(
-    start: Callable[..., subprocess.Popen[str]], run: Run, smoke: Path, tmp_path: Path
+    processes: Processes, run: Run, smoke: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "study"
     slow = ("--set", "epochs=40", "--set", "pack_runs=2", "--trials", "2")
-    process = start("run", smoke, *slow, "--workers", "0", "--out", out, program=("-c", LOADED))
-    deadline = time.monotonic() + 60
-    while not list(out.glob("checkpoints/pack*.pt")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process = processes.start("run", smoke, *slow, "--workers", "0", "--out", out, program=("-c", LOADED))
+    until(new_checkpoints(out), process)
     process.send_signal(signal.SIGINT)
-    printed, complaints = process.communicate(timeout=30)
-    assert (process.returncode, complaints) == (130, "")
+    code, printed, complaints = finish(process, 30)
+    assert (code, complaints) == (130, "")
     assert f"interrupted. `cfsweep resume {out}` goes on.\nloaded: optuna torch\n" in printed
     assert not status(out).complete
     assert list(out.glob("checkpoints/pack*.pt"))

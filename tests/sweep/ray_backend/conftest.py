@@ -1,82 +1,99 @@
-"""A sweep on Ray that is terminated in the middle, of which several tests look at something."""
+"""Plays the scenarios that tests ask for in a thread, one after another, while the other tests run: those that look at
+them come last."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import signal
-import subprocess
-import time
+import tempfile
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# A quarter of a second or more for a task of a pack: long enough to be interrupted in the middle.
-SLOW = ("--set", "epochs=25", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
+from tests.sweep.command import Processes
+from tests.sweep.ray_backend.scenarios import (
+    OnCluster,
+    Terminated,
+    Whole,
+    on_a_cluster,
+    terminated_then_killed,
+    whole_sweep,
+)
 
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)."""
-    out, err = process.communicate(timeout=timeout_s)
-    return process.returncode, out, err
-
-
-def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 60) -> None:
-    """Waits for the condition while the process lives."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+SCENARIOS: dict[str, Callable[[Processes, Path], Any]] = {
+    "on_cluster": on_a_cluster,
+    "terminated": terminated_then_killed,
+    "whole": whole_sweep,
+}
 
 
-def new_checkpoints(folder: Path) -> Callable[[], bool]:
-    """Whether a pack has finished a task since this was called."""
-    began = time.time_ns()
+class Stage:
+    """Where the scenarios are played."""
 
-    def any_new() -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("pack*.pt"))
-        return False
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="cfsweep-scenarios-")
+        self.processes = Processes(Path(self.folder.name))
+        self.outcomes: dict[str, Future[Any]] = {}
 
-    return any_new
+    def begin(self, names: list[str]) -> None:
+        self.outcomes = {name: Future() for name in names}
+        threading.Thread(target=self._play, daemon=True).start()
+
+    def _play(self) -> None:
+        for name, outcome in self.outcomes.items():
+            folder = Path(self.folder.name) / name
+            folder.mkdir()
+            try:
+                outcome.set_result(SCENARIOS[name](self.processes, folder))
+            except BaseException as error:  # raised in the test that looks at it
+                outcome.set_exception(error)
+
+    def end(self) -> None:
+        self.processes.end()
+        self.folder.cleanup()
 
 
-@dataclass(frozen=True)
-class Terminated:
-    """How the sweep in `out` ended after SIGTERM; which processes its driver had started; and what each of its two
-    workers tells (see `tests.sweep.networks.telling`)."""
+STAGE = Stage()
 
-    out: Path
-    code: int
-    printed: str
-    complaints: str
-    seconds_to_end: float
-    children: list[str]
-    workers: list[dict[str, Any]]
+
+def asked_for(item: pytest.Item) -> set[str]:
+    """The scenarios that a test looks at."""
+    return SCENARIOS.keys() & set(getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = list(SCENARIOS)
+    items.sort(key=lambda item: max((order.index(name) + 1 for name in asked_for(item)), default=0))
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    wanted = set[str]().union(*map(asked_for, session.items))
+    if wanted and not session.config.option.collectonly:
+        STAGE.begin([name for name in SCENARIOS if name in wanted])
+
+
+def pytest_sessionfinish() -> None:
+    STAGE.end()
 
 
 @pytest.fixture(scope="session")
-def terminated(start: Start, smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Terminated:
-    out = tmp_path_factory.mktemp("terminated") / "study"
-    log = out.with_name("told")
-    network = ("--set", "network.name=tests.sweep.networks:telling", "--set", f"network.args.log={log}")
-    process = start("run", smoke, *SLOW, *network, "--workers", "2", "--out", out)
+def whole() -> Whole:
+    """A whole sweep on Ray."""
+    found: Whole = STAGE.outcomes["whole"].result()
+    return found
 
-    def told() -> dict[int, dict[str, Any]]:
-        tellings = map(json.loads, log.read_text().splitlines() if log.exists() else ())
-        return {telling["pid"]: telling for telling in tellings if telling["pid"] != process.pid}
 
-    any_new = new_checkpoints(out)
-    until(lambda: any_new() and len(told()) == 2, process)
-    begun = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    children = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in begun]
-    process.send_signal(signal.SIGTERM)
-    sent = time.monotonic()
-    ended = finish(process, 30)
-    return Terminated(out, *ended, time.monotonic() - sent, children, list(told().values()))
+@pytest.fixture(scope="session")
+def terminated() -> Terminated:
+    """A sweep on Ray that was terminated, and killed when it went on."""
+    found: Terminated = STAGE.outcomes["terminated"].result()
+    return found
+
+
+@pytest.fixture(scope="session")
+def on_cluster() -> OnCluster:
+    """A sweep on a cluster of two nodes, of which a worker was killed."""
+    found: OnCluster = STAGE.outcomes["on_cluster"].result()
+    return found

@@ -24,7 +24,7 @@ from cfsweep.sweep.ray_backend.ray_internals import (
     refuse_silence,
     workers_that_load,
 )
-from tests.sweep.ray_backend.conftest import Terminated
+from tests.sweep.ray_backend.scenarios import Terminated
 
 
 def moved(name: str, owner: object, needed_by: str) -> str:

@@ -1,0 +1,75 @@
+"""The command line in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment() -> dict[str, str]:
+    """That of a user, as far as it matters: no cluster, no data, no rounding but the sweep's own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "MKL_")) and k != "CFSWEEP_DATA"}
+    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+class Processes:
+    """Starts processes; what is still alive of them at the `end` is killed."""
+
+    def __init__(self, cwd: Path) -> None:
+        self.cwd, self.environment = cwd, environment()
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(
+        self, *args: str | Path, cwd: Path | None = None, program: tuple[str, ...] = ("-m", "cfsweep.cli"), **more: str
+    ) -> subprocess.Popen[str]:
+        """The command line (or another `program`) with these arguments, and `more` in its environment."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, *program, *map(str, args)],
+            cwd=cwd or self.cwd,
+            env={**self.environment, **more},
+            text=True,
+            **pipes,  # type: ignore[call-overload]
+        )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error)."""
+    out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out, err
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 60) -> None:
+    """Waits for the condition while the process lives."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def new_checkpoints(folder: Path) -> Callable[[], bool]:
+    """Whether a pack has finished a task since this was called."""
+    began = time.time_ns()
+
+    def any_new() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return any(path.stat().st_mtime_ns > began for path in (folder / "checkpoints").glob("pack*.pt"))
+        return False
+
+    return any_new
