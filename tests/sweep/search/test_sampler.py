@@ -73,10 +73,10 @@ def test_beyond_the_bound_it_sees_no_more_and_still_finds_the_good(
 
     monkeypatch.setattr(BoundedTPE, "study_seen", watch)
     studies = [study_with(tmp_path / name, BoundedTPE(3, 10), n_objectives) for name in "ab"]
-    asked, again = (run(study, 240, at_once=12) for study in studies)
+    asked, again = (run(study, 168, at_once=12) for study in studies)
     assert asked == again
     assert max(seen) <= 50
-    assert len({tuple(params.values()) for params in asked}) == 240
+    assert len({tuple(params.values()) for params in asked}) == 168
     for params in asked:
         assert type(params["k"]) is int
         assert 2 <= params["k"] <= 40
