@@ -143,8 +143,9 @@ def connect(workers: Workers) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({_short(error)}). {remedy}") from error
     code = [str(path) for path in own_code(Path.cwd())]
+    for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
-        ray.init(address=address, runtime_env={"env_vars": _WORKER_SETTINGS, "py_modules": code}, **options)
+        ray.init(address=address, runtime_env=for_workers, **options)
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
         raise InputError(

@@ -30,15 +30,12 @@ SCENARIOS: dict[str, Callable[[Processes, Path], Any]] = {
 
 
 class Stage:
-    """Where the scenarios are played."""
+    """Where the scenarios of these `names` are played."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: list[str]) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="cfsweep-scenarios-")
         self.processes = Processes(Path(self.folder.name))
-        self.outcomes: dict[str, Future[Any]] = {}
-
-    def begin(self, names: list[str]) -> None:
-        self.outcomes = {name: Future() for name in names}
+        self.outcomes: dict[str, Future[Any]] = {name: Future() for name in names}
         threading.Thread(target=self._play, daemon=True).start()
 
     def _play(self) -> None:
@@ -55,7 +52,7 @@ class Stage:
         self.folder.cleanup()
 
 
-STAGE = Stage()
+STAGE: list[Stage] = []  # one, if a test asks for a scenario
 
 
 def asked_for(item: pytest.Item) -> set[str]:
@@ -71,29 +68,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtestloop(session: pytest.Session) -> None:
     wanted = set[str]().union(*map(asked_for, session.items))
     if wanted and not session.config.option.collectonly:
-        STAGE.begin([name for name in SCENARIOS if name in wanted])
+        STAGE.append(Stage([name for name in SCENARIOS if name in wanted]))
 
 
 def pytest_sessionfinish() -> None:
-    STAGE.end()
+    while STAGE:
+        STAGE.pop().end()
+
+
+def outcome(name: str) -> Any:
+    """What came of a scenario, once it is over."""
+    return STAGE[0].outcomes[name].result()
 
 
 @pytest.fixture(scope="session")
 def whole() -> Whole:
     """A whole sweep on Ray."""
-    found: Whole = STAGE.outcomes["whole"].result()
+    found: Whole = outcome("whole")
     return found
 
 
 @pytest.fixture(scope="session")
 def terminated() -> Terminated:
     """A sweep on Ray that was terminated, and killed when it went on."""
-    found: Terminated = STAGE.outcomes["terminated"].result()
+    found: Terminated = outcome("terminated")
     return found
 
 
 @pytest.fixture(scope="session")
 def on_cluster() -> OnCluster:
     """A sweep on a cluster of two nodes, of which a worker was killed."""
-    found: OnCluster = STAGE.outcomes["on_cluster"].result()
+    found: OnCluster = outcome("on_cluster")
     return found

@@ -157,13 +157,15 @@ search: {placed_strength: {low: 1.0, high: 9.0}}
 @dataclass(frozen=True)
 class OnCluster(Ended):
     """`raylets` are the process ids of the cluster's two nodes, `seen` those under which packs were trained; `killed`
-    is the worker that was killed, `driver` the command; its `folder` with the user's own code was moved meanwhile."""
+    is the worker that was killed, `driver` the command; its `folder` with the user's own code was moved meanwhile.
+    `plain` is another sweep, without code of one's own."""
 
     raylets: set[int]
     seen: set[int]
     killed: int
     driver: int
     folder: Path
+    plain: Ended
 
 
 def on_a_cluster(processes: Processes, folder: Path) -> OnCluster:
@@ -190,8 +192,11 @@ def on_a_cluster(processes: Processes, folder: Path) -> OnCluster:
             os.kill(killed, signal.SIGKILL)
         time.sleep(0.1)
     ended = finish(process)
+    few = ("--set", "references=false", "--trials", "1", "--workers", "1")
+    plain = processes.start("run", SMOKE, *few, "--address", address, "--out", folder / "plain")
+    plainly = Ended(folder / "plain", *finish(plain))
     cluster.communicate("", timeout=60)
-    return OnCluster(out, *ended, nodes, seen, killed, process.pid, own)
+    return OnCluster(out, *ended, nodes, seen, killed, process.pid, own, plainly)
 
 
 def training() -> dict[int, int]:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,30 @@ def test_as_many_workers_as_fit_unless_it_is_said(monkeypatch: pytest.MonkeyPatc
     for gpus, workers in ((0, 6), (2, 2)):
         monkeypatch.setattr(cluster, "gpus_here", lambda gpus=gpus: gpus)
         assert workers_here(Workers()) == workers
+
+
+@pytest.mark.parametrize("code", [[], ["own_net.py"]])
+def test_a_cluster_is_told_of_own_code_if_there_is_any(code: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes an empty list of modules, and then starts no worker."""
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(cluster, "refuse_silence", lambda address: None)
+    monkeypatch.setattr(cluster, "own_code", lambda folder: [Path(file) for file in code])
+    monkeypatch.setattr("ray.init", lambda **options: told.update(options))
+    cluster.connect(Workers(address="host:1"))
+    assert told["address"] == "host:1"
+    assert told["runtime_env"].get("py_modules") == (code or None)
+    assert told["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1"
+
+
+def test_own_code_that_cannot_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**options: Any) -> None:
+        raise RuntimeError("too large")
+
+    monkeypatch.setattr(cluster, "refuse_silence", lambda address: None)
+    monkeypatch.setattr(cluster, "own_code", lambda folder: [Path("mine")])
+    monkeypatch.setattr("ray.init", fails)
+    with pytest.raises(InputError, match=r"^--address host:1: .* your code \(mine\) could not be sent \(too large\)"):
+        cluster.connect(Workers(address="host:1"))
 
 
 # ------------------------------------------------------------------------------------------------ own code

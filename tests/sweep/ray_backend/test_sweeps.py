@@ -158,6 +158,11 @@ def test_a_cluster_of_two_nodes_and_a_killed_worker(
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_cluster_without_code_of_ones_own(on_cluster: OnCluster) -> None:
+    assert (on_cluster.plain.code, on_cluster.plain.complaints) == (0, "")
+    assert check_complete(on_cluster.plain.out, 1, first=0).done == 1
+
+
 def test_a_clusters_workers_are_sent_the_users_own_code(on_cluster: OnCluster) -> None:
     """Who would not have found it in any folder of theirs."""
     rows = read_table(on_cluster.out, "runs").to_pylist()
