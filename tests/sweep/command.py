@@ -20,16 +20,18 @@ def environment() -> dict[str, str]:
 
 
 class Processes:
-    """Starts processes; what is still alive of them at the `end` is killed."""
+    """Starts processes, until it is `closed`: then those that are still alive are killed."""
 
     def __init__(self, cwd: Path) -> None:
-        self.cwd, self.environment = cwd, environment()
+        self.cwd, self.environment, self.closed = cwd, environment(), False
         self.started: list[subprocess.Popen[str]] = []
 
     def start(
         self, *args: str | Path, cwd: Path | None = None, program: tuple[str, ...] = ("-m", "cfsweep.cli"), **more: str
     ) -> subprocess.Popen[str]:
         """The command line (or another `program`) with these arguments, and `more` in its environment."""
+        if self.closed:
+            raise RuntimeError("no more processes are started")
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         process = subprocess.Popen(
             [sys.executable, *program, *map(str, args)],
@@ -41,20 +43,29 @@ class Processes:
         self.started.append(process)
         return process
 
-    def end(self) -> None:
+    def close(self) -> None:
+        self.closed = True
         for process in self.started:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+
+    def end(self) -> None:
+        """Closes it, and the pipes; nobody else may be reading them."""
+        self.close()
+        for process in self.started:
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], timeout_s: float = 180) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
     out, err = process.communicate(timeout=timeout_s)
     return process.returncode, out, err
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 60) -> None:
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 120) -> None:
     """Waits for the condition while the process lives."""
     deadline = time.monotonic() + timeout_s
     while not condition():

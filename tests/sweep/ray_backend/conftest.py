@@ -36,7 +36,8 @@ class Stage:
         self.folder = tempfile.TemporaryDirectory(prefix="cfsweep-scenarios-")
         self.processes = Processes(Path(self.folder.name))
         self.outcomes: dict[str, Future[Any]] = {name: Future() for name in names}
-        threading.Thread(target=self._play, daemon=True).start()
+        self.thread = threading.Thread(target=self._play, daemon=True)
+        self.thread.start()
 
     def _play(self) -> None:
         for name, outcome in self.outcomes.items():
@@ -48,6 +49,8 @@ class Stage:
                 outcome.set_exception(error)
 
     def end(self) -> None:
+        self.processes.close()
+        self.thread.join()
         self.processes.end()
         self.folder.cleanup()
 

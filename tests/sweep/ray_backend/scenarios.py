@@ -20,8 +20,8 @@ import yaml
 from tests.sweep.command import ROOT, Processes, finish, new_checkpoints, until
 
 SMOKE = ROOT / "search_spaces" / "smoke.yaml"
-# A quarter of a second or more for a task of a pack: long enough to be interrupted in the middle.
-SLOW = ("--set", "epochs=25", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
+# Near half a second for a task of a pack: long enough to be interrupted in the middle.
+SLOW = ("--set", "epochs=40", "--set", "stop_trials=false", "--set", "pack_runs=2", "--trials", "4")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
 # ------------------------------------------------------------------------------------------------ a cluster
 
 CLUSTER = """
-import sys
+import os, sys
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 from ray.cluster_utils import Cluster
 node = {"num_cpus": 1, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=node)
