@@ -27,7 +27,7 @@ from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
 from cfsweep.sweep.rows import PLANE, Ended, StudyTables, objective_values
 from cfsweep.sweep.stopping import Stopper, ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
-from cfsweep.sweep.worker import StepResult
+from cfsweep.sweep.worker import TaskResult
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
 from cfsweep.training.targets import Target
 
@@ -144,7 +144,7 @@ class Driver:
         """The runs of a pack that is handed out again which are not to be trained on."""
         return {run.key for run in job.spec.runs if self.book.has_ended(run)}
 
-    def take_result(self, result: StepResult) -> None:
+    def take_result(self, result: TaskResult) -> None:
         """Takes in what came of a task of a pack."""
         if result.report is not None:
             self.take_report(result.pack_id, result.report)

@@ -18,7 +18,7 @@ from cfsweep.sweep.first_task_store import recur
 from cfsweep.sweep.interrupt import interruptible
 from cfsweep.sweep.pack_size import fits_on_gpu, most_runs, pack_size_beside_memory
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
-from cfsweep.sweep.worker import PackWorker, StepResult
+from cfsweep.sweep.worker import PackWorker, TaskResult
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class LocalScheduler:
             if not active:  # the time ran out between the two questions
                 break
             worker = active.popleft()
-            result = self.step(worker, driver)
+            result = self.advance(worker, driver)
             if result is not None:
                 driver.take_result(result)
                 print(result.trace, file=sys.stderr, end="")  # the whole of what the driver keeps in one line
@@ -90,6 +90,6 @@ class LocalScheduler:
         first_tasks = self.broker.first_tasks if recur(plan.config.space, plan.hypers, plan.config.trials) else None
         return PackWorker(job.pack_id, self.broker, plan.stream, self.device, plan.config.share_prefix, first_tasks)
 
-    def step(self, worker: PackWorker, driver: Driver) -> StepResult | None:
+    def advance(self, worker: PackWorker, driver: Driver) -> TaskResult | None:
         """Trains the next task of a pack; None if the driver has been told already how that ended."""
-        return worker.step()
+        return worker.advance()

@@ -16,7 +16,7 @@ from cfsweep.training.trainer import Trainer, open_trainer
 
 
 @dataclass(frozen=True)
-class StepResult:
+class TaskResult:
     """What came of a task: the report of the pack, or (`error`) why there is none. `done`: the pack is over."""
 
     pack_id: str
@@ -44,7 +44,7 @@ class PackWorker:
         self.pack_id, self.broker, self.stream, self.device = pack_id, broker, stream, device
         self.share_first_task, self.first_tasks = share_first_task, first_tasks
 
-    def step(self) -> StepResult:
+    def advance(self) -> TaskResult:
         """Trains the next task. Whatever an ingredient or a network raises is in the result: it ends the pack alone."""
         try:
             trainer = self.trainer = self.trainer or self.open_trainer()
@@ -52,11 +52,11 @@ class PackWorker:
             report = trainer.report() if trainer.done else trainer.train_next_task()
             if not report.done:
                 self.broker.save(self.pack_id, trainer.checkpoint())
-            return StepResult(self.pack_id, report.done, report)
+            return TaskResult(self.pack_id, report.done, report)
         except Exception as error:
             # The driver decides what becomes of the pack; raised here, the error would reach nobody.
             self.trainer = None
-            return StepResult(
+            return TaskResult(
                 self.pack_id,
                 done=True,
                 error=f"{type(error).__name__}: {error}",

@@ -15,7 +15,7 @@ from cfsweep.sweep.local import LocalScheduler
 from cfsweep.sweep.scheduler import SweepPlan
 from cfsweep.sweep.search.asker import open_asker
 from cfsweep.sweep.space import check_space, check_study
-from cfsweep.sweep.worker import PackWorker, StepResult
+from cfsweep.sweep.worker import PackWorker, TaskResult
 from cfsweep.training.ingredients import registry
 from cfsweep.training.pack import Pack, example_counts
 from cfsweep.training.streams import Stream
@@ -103,9 +103,9 @@ class FaultyScheduler(LocalScheduler):
         worker.open_trainer = open_trainer
         return worker
 
-    def step(self, worker: PackWorker, driver: Driver) -> StepResult | None:
+    def advance(self, worker: PackWorker, driver: Driver) -> TaskResult | None:
         try:
-            return super().step(worker, driver)
+            return super().advance(worker, driver)
         except WorkerDied:
             driver.on_pack_failure(worker.pack_id, "the worker died", died=True)
             return None

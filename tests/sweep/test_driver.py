@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.search.storage import GroupedFile
-from cfsweep.sweep.worker import StepResult
+from cfsweep.sweep.worker import TaskResult
 from cfsweep.training.pack import Pack
 from tests.sweep.in_process import Sweep, tiny
 
@@ -132,8 +132,8 @@ def test_what_came_of_a_task_is_a_report_or_an_error(sweep: Sweep) -> None:
     driver.take_report = lambda *args: told.append(args)  # type: ignore[method-assign]
     driver.on_pack_failure = lambda *args, **more: told.append((*args, more))  # type: ignore[method-assign]
     report: Any = object()
-    driver.take_result(StepResult("p", done=False, report=report))
-    driver.take_result(StepResult("q", done=True, error="MemoryError: ", out_of_memory=True))
+    driver.take_result(TaskResult("p", done=False, report=report))
+    driver.take_result(TaskResult("q", done=True, error="MemoryError: ", out_of_memory=True))
     assert told == [("p", report), ("q", "MemoryError: ", {"died": False, "out_of_memory": True})]
 
 

@@ -13,7 +13,7 @@ from cfsweep.config import StudyConfig
 from cfsweep.sweep.broker import Broker, checkpoint_path
 from cfsweep.sweep.packing import pack_runs
 from cfsweep.sweep.space import check_space
-from cfsweep.sweep.worker import PackWorker, StepResult
+from cfsweep.sweep.worker import PackWorker, TaskResult
 from cfsweep.training.first_task_cache import FirstTaskCache
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec
@@ -48,7 +48,7 @@ def worker_on(
     return PackWorker("p", broker, stream, torch.device("cpu"), share_first_task, first_tasks)
 
 
-def accuracies(result: StepResult) -> list[list[list[float]]]:
+def accuracies(result: TaskResult) -> list[list[list[float]]]:
     assert result.report is not None
     return [record.validation for record in result.report.records]
 
@@ -57,7 +57,7 @@ def test_each_step_is_a_task_and_leaves_a_checkpoint_until_the_last(broker: Brok
     worker, path = worker_on(broker, stream), checkpoint_path(broker.checkpoints, "p")
     results, left = [], []
     for _ in stream.tasks:
-        results.append(worker.step())
+        results.append(worker.advance())
         left.append(path.read_bytes() if path.exists() else b"")
     assert [(result.pack_id, result.done, result.error) for result in results] == [("p", False, "")] * 4 + [
         ("p", True, "")
@@ -73,24 +73,24 @@ def test_each_step_is_a_task_and_leaves_a_checkpoint_until_the_last(broker: Brok
 
 def test_another_worker_goes_on_from_the_checkpoint(broker: Broker, stream: Stream) -> None:
     first = worker_on(broker, stream)
-    told = [first.step() for _ in stream.tasks]
+    told = [first.advance() for _ in stream.tasks]
     broker.put("again", SPEC.to_dict(), set())
     path = checkpoint_path(broker.checkpoints, "p")
     checkpoint_path(broker.checkpoints, "again").write_bytes(path.read_bytes())
     second = PackWorker("again", broker, stream, torch.device("cpu"))
-    result = second.step()
+    result = second.advance()
     assert (result.report.task if result.report else None, result.done) == (4, True)
     assert accuracies(result) == accuracies(told[-1])
 
 
 def test_runs_that_were_dropped_are_trained_no_further(broker: Broker, stream: Stream) -> None:
     worker = worker_on(broker, stream)
-    worker.step()
+    worker.advance()
     broker.drop("p", {(1, 0)})
-    result = worker.step()
+    result = worker.advance()
     assert [len(rows) - 1 for rows in accuracies(result)] == [2, 1]
     broker.drop("p", {(0, 0)})
-    result = worker.step()
+    result = worker.advance()
     assert result.done
     assert [len(rows) - 1 for rows in accuracies(result)] == [2, 1]
 
@@ -103,10 +103,10 @@ def test_runs_share_a_first_task_if_the_study_says_so(broker: Broker, stream: St
 
 
 def test_a_first_task_that_is_known_is_not_trained(broker: Broker, stream: Stream) -> None:
-    first = worker_on(broker, stream, first_tasks=broker.first_tasks).step()
+    first = worker_on(broker, stream, first_tasks=broker.first_tasks).advance()
     again = worker_on(broker, stream, first_tasks=broker.first_tasks)
     checkpoint_path(broker.checkpoints, "p").unlink()
-    second = again.step()
+    second = again.advance()
     assert accuracies(second) == accuracies(first)
     assert first.report is not None
     assert second.report is not None
@@ -122,17 +122,17 @@ def test_what_the_code_of_a_pack_raises_is_told_and_the_pack_let_go(
 
     worker = worker_on(broker, stream)
     monkeypatch.setattr(Pack, "train_next_task", fails)
-    result = pickle.loads(pickle.dumps(worker.step()))
+    result = pickle.loads(pickle.dumps(worker.advance()))
     assert result.out_of_memory is isinstance(error, torch.OutOfMemoryError)
     assert result.error == f"{type(error).__name__}: {error}"
     assert "in fails\n" in result.trace
     assert result.done
     assert worker.trainer is None
-    assert worker.step().done, "and it can be asked again"
+    assert worker.advance().done, "and it can be asked again"
 
 
 def test_a_pack_that_nobody_knows_is_told_too(stream: Stream, broker: Broker) -> None:
-    result = PackWorker("q", broker, stream, torch.device("cpu")).step()
+    result = PackWorker("q", broker, stream, torch.device("cpu")).advance()
     assert (result.done, result.error) == (True, "KeyError: 'q'")
 
 
@@ -142,4 +142,4 @@ def test_ctrl_c_is_no_error_of_the_pack(broker: Broker, stream: Stream, monkeypa
 
     monkeypatch.setattr(Pack, "train_next_task", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        worker_on(broker, stream).step()
+        worker_on(broker, stream).advance()

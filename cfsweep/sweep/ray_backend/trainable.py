@@ -13,7 +13,7 @@ from ray import tune
 
 from cfsweep.sweep.first_task_store import WorkerFirstTasks
 from cfsweep.sweep.ray_backend.broker_actor import RemoteBroker
-from cfsweep.sweep.worker import PackWorker, StepResult
+from cfsweep.sweep.worker import PackWorker, TaskResult
 from cfsweep.training.streams import Stream, Task
 
 _STREAMS: dict[Any, Stream] = {}  # by reference: a warm worker unpacks a stream once
@@ -42,14 +42,14 @@ def fetch_stream(reference: Any) -> Stream:
     return _STREAMS[reference]
 
 
-def to_tune(result: StepResult) -> dict[str, Any]:
+def to_tune(result: TaskResult) -> dict[str, Any]:
     """A result as Tune may carry it: it walks through whatever is no plain value."""
     return {"pack_id": result.pack_id, "done": result.done, "result": pickle.dumps(result)}
 
 
-def from_tune(content: dict[str, Any]) -> StepResult:
+def from_tune(content: dict[str, Any]) -> TaskResult:
     """Inverse of `to_tune`."""
-    result: StepResult = pickle.loads(content["result"])
+    result: TaskResult = pickle.loads(content["result"])
     return result
 
 
@@ -72,9 +72,9 @@ class PackTrainable(tune.Trainable):
         try:
             self.worker = self.worker or self._worker()
         except Exception as error:  # raised here, it would only reach Tune's log
-            failure = StepResult(self.settings["pack_id"], done=True, error=f"{type(error).__name__}: {error}")
+            failure = TaskResult(self.settings["pack_id"], done=True, error=f"{type(error).__name__}: {error}")
             return to_tune(failure)
-        return to_tune(self.worker.step())
+        return to_tune(self.worker.advance())
 
     def cleanup(self) -> None:
         self.worker = None

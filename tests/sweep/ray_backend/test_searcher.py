@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from cfsweep.sweep.ray_backend import searcher as searcher_module
 from cfsweep.sweep.ray_backend.searcher import PackSearcher, StopOnInterrupt
 from cfsweep.sweep.ray_backend.trainable import to_tune
-from cfsweep.sweep.worker import StepResult
+from cfsweep.sweep.worker import TaskResult
 
 
 class Remote:
@@ -43,7 +43,7 @@ class Driver:
     def ended_runs(self, job: Any) -> set[tuple[int, int]]:
         return {(0, 1)}
 
-    def take_result(self, result: StepResult) -> None:
+    def take_result(self, result: TaskResult) -> None:
         self.told.append((result.pack_id, result.report or result.error))
 
     def on_pack_failure(self, *args: Any, **more: Any) -> None:
@@ -62,7 +62,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Remote, PackSearcher, l
 
 
 def told(**content: Any) -> dict[str, Any]:
-    return to_tune(StepResult("p", **content))
+    return to_tune(TaskResult("p", **content))
 
 
 def test_a_pack_is_put_at_the_broker_and_its_worker_told_its_name(parts: Any) -> None:

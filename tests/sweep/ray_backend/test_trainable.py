@@ -13,7 +13,7 @@ from cfsweep.sweep.broker import Broker
 from cfsweep.sweep.first_task_store import WorkerFirstTasks
 from cfsweep.sweep.ray_backend import trainable
 from cfsweep.sweep.ray_backend.trainable import PackTrainable, from_tune, pack_stream, to_tune, unpack_stream
-from cfsweep.sweep.worker import StepResult
+from cfsweep.sweep.worker import TaskResult
 from cfsweep.training.streams import Stream
 from tests.sweep.test_worker import SPEC
 
@@ -31,7 +31,7 @@ def test_workers_share_the_streams_memory(stream: Stream) -> None:
 
 
 def test_a_result_travels_as_plain_values() -> None:
-    result = StepResult("p", done=True, error="ValueError: no", trace="all of it")
+    result = TaskResult("p", done=True, error="ValueError: no", trace="all of it")
     carried = to_tune(result)
     assert from_tune(carried) == result
     assert {type(value) for value in carried.values()} == {str, bool, bytes}
