@@ -95,7 +95,7 @@ def run(
         from cfsweep.sweep.progress import Display
 
         folder = folder_of(prepared)
-        study_id = study.by_its_id_in(folder, prepared).config.study_id
+        study_id = study.with_identity_version_of(folder, prepared).config.study_id
         console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
         _show_notes(prepared, console)
         outcome = study.begin(prepared, folder, scheduler, Display(console, live=workers != 0))
@@ -183,8 +183,8 @@ def main() -> None:
 
 
 def _leave_garbage() -> None:
-    """Or, at the end, Python looks for it in all that torch and Ray have loaded. But torch's compiler, which comes with
-    vmap over gradients, complains of what is left."""
+    """Skips the collection at exit, which would search all that torch and Ray have loaded; not where torch's compiler
+    is loaded (vmap over gradients brings it), which complains of what is left."""
     if "triton" not in sys.modules:
         gc.freeze()
 

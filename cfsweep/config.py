@@ -169,7 +169,7 @@ class StudyConfig(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _by_their_names_of_today(cls, content: Any) -> Any:
+    def _rename_old_keys(cls, content: Any) -> Any:
         if not isinstance(content, Mapping):
             return content
         for then, now in RENAMED.items():

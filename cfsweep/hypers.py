@@ -21,7 +21,7 @@ class Hyper:
     from the cut within task 0 (`cut`, see `Cut`), or not before task 0 has ended (`later`). Runs that agree on all that
     can have taken effect so far share their computation.
     `off` is the value that makes the ingredient plain training, its other hyperparameters being at their defaults; None
-    where no value does. `layers`: the value is a list of names of layers.
+    where no value does. `layers`: the value names layers, separated by commas.
     """
 
     name: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,7 +21,7 @@ VERSION = 1  # of studies that begin now; those of version 0 have all their sett
 # By version, model and field, the defaults that are others today.
 EARLIER_DEFAULTS: dict[int, dict[tuple[str, str], Any]] = {1: {}}
 
-# What version 0 hashed of each model: a setting that came later has no part in it.
+# What version 0 hashed of each model, at its default too.
 _FIELDS_0: dict[str, tuple[str, ...]] = {
     "StudyConfig": (
         *("space", "stream", "objective", "seeds", "sampler_seed", "stop_trials", "references"),
@@ -39,7 +40,8 @@ _NAMES_0 = {"stop_trials": "early_stopping"}  # as they were then
 def study_id(config: BaseModel, version: int, no_part: Mapping[str, Any]) -> str:
     """12 hexadecimal digits; equal for studies that differ in `no_part` alone, given as for `model_dump(exclude=)`."""
     if version == 0:
-        return content_hash({**_all_settings(config), "pack_runs": 8})  # it had a part once: ids with its default stay
+        # The size of packs had a part once: ids with its default stay.
+        return content_hash({**_settings_of_0(config, no_part), "pack_runs": 8})
     return content_hash(differing(config, version, no_part))
 
 
@@ -63,9 +65,15 @@ def differing(model: BaseModel, version: int, no_part: Mapping[str, Any]) -> dic
     return found
 
 
-def _all_settings(model: BaseModel) -> dict[str, Any]:
-    settings = {_NAMES_0.get(name, name): getattr(model, name) for name in _FIELDS_0[type(model).__name__]}
-    return {name: _plain(value, _all_settings) for name, value in settings.items()}
+def _settings_of_0(model: BaseModel, no_part: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings that there were, and those that came later where they are not at their default."""
+    then, found = _FIELDS_0[type(model).__name__], {}
+    for name, field in type(model).model_fields.items():
+        value, default = getattr(model, name), field.get_default(call_default_factory=True)
+        if name in then or (no_part.get(name) is not True and value != default):
+            inside = no_part.get(name, {})
+            found[_NAMES_0.get(name, name)] = _plain(value, partial(_settings_of_0, no_part=inside))
+    return found
 
 
 def _plain(value: Any, of_model: Callable[[BaseModel], dict[str, Any]]) -> Any:

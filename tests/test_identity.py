@@ -116,9 +116,8 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("space", "fixed", "lr"), 0.2),
         (("space", "search", "ewc_lambda", "zero"), True),
         (("space", "search", "ewc_mode", "choices"), ["separate"]),
+        (("stream", "target"), "package.module:Regression"),
     ]
-    if version > 0:  # there was one target alone
-        changes.append((("stream", "target"), "package.module:Regression"))
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
         content = yaml.safe_load(yaml.safe_dump(STUDY))

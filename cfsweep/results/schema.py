@@ -103,7 +103,7 @@ def curves_schema(scores: Iterable[str]) -> pa.Schema:
     )
 
 
-# Where a label is a class.
+# Of the target `classification`.
 ACCURACY_SCHEMA, CURVES_SCHEMA = scores_schema(("accuracy",)), curves_schema(("accuracy",))
 
 # `buffers/`: how many examples of `task` that are of `class` the ingredient keeps after `after_task`; none, no row.

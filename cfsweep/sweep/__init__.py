@@ -1,1 +1,1 @@
-"""The sweep: Optuna asks, Ray Tune schedules packs, the driver writes."""
+"""The sweep: an asker proposes trials, a scheduler trains packs, the driver writes."""

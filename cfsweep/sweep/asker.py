@@ -20,7 +20,7 @@ class Proposal(NamedTuple):
 class Asker(Protocol):
     """Proposes trials, and learns how they end.
 
-    It counts what it is told at once. What it keeps of that in files it writes with `flush`, or, of the ends of trials,
+    What is told counts at once. What it keeps of that in files it writes with `flush`, or, of the ends of trials,
     with `release`, so that a trial has ended there only after its results are written.
     """
 

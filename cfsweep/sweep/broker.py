@@ -26,8 +26,8 @@ class BrokerClient(Protocol):
     def fetch(self, pack_id: str) -> Fetched:
         """A pack, whole or from its checkpoint."""
 
-    def dropped_from(self, pack_id: str) -> set[Key]:
-        """The runs of a pack that are not to be trained on."""
+    def dropped_from(self, pack_id: str) -> set[Key] | None:
+        """The runs of a pack that are not to be trained on; None: the pack is closed, none of them is."""
 
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         """Leaves a checkpoint."""
@@ -63,8 +63,8 @@ class Broker:
         """These runs of a pack are not to be trained on."""
         self.dropped.setdefault(pack_id, set()).update(keys)
 
-    def dropped_from(self, pack_id: str) -> set[Key]:
-        return self.dropped.get(pack_id, set())
+    def dropped_from(self, pack_id: str) -> set[Key] | None:
+        return self.dropped.get(pack_id)
 
     def save(self, pack_id: str, checkpoint: bytes) -> None:
         """Replaces the pack's checkpoint, unless the pack is closed."""

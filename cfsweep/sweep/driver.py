@@ -24,8 +24,8 @@ from cfsweep.sweep.asker import Asker
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.pack_files import PackFiles
 from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
-from cfsweep.sweep.rows import PLANE, Ended, StudyTables, objective_values
-from cfsweep.sweep.stopping import Stopper, ended_matrices, stopper_for
+from cfsweep.sweep.rows import FRONT_AXES, Ended, StudyTables, objective_values
+from cfsweep.sweep.stopping import ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
 from cfsweep.sweep.worker import TaskResult
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
@@ -76,14 +76,12 @@ class Driver:
         self.committed_at = now()
         self.tables, self.files = StudyTables(config, hypers, target.score.name), PackFiles(folder)
         self.rows = PendingRows(folder.root, self.tables.schemas)
-        self.stopper: Stopper | None = None
-        if config.stop_trials:
-            self.stopper = stopper_for(config.objective, n_examples["validation"], target.score, asker)
+        self.stopper = stopper_for(config, n_examples["validation"], target.score, asker)
         self.book = TrialBook(config, asker)
         self.queue: list[PackJob] = []
         self.in_flight: dict[str, PackJob] = {}
         self.pack_of: dict[Key, str] = {}  # of the runs in flight
-        self.last_task: set[str] = set()  # the packs in flight that train it
+        self.last_task: set[str] = set()  # ids of the packs in flight that are training their last task
         self.over: list[str] = []  # packs to forget once their results are written
         self.n_packs = self.files.first_free()
         self.interrupted = False
@@ -103,8 +101,8 @@ class Driver:
 
     @property
     def finished(self) -> bool:
-        """Nothing is on its way, and nothing more is to be handed out."""
-        return not self.in_flight and (self.interrupted or self.out_of_time or self.complete)
+        """The user has interrupted it; or nothing is on its way, and nothing more is to be handed out."""
+        return self.interrupted or (not self.in_flight and (self.out_of_time or self.complete))
 
     def next_pack(self) -> PackJob | None:
         """The next pack to train, or None if there is none now."""
@@ -183,15 +181,17 @@ class Driver:
             self.commit()
 
     def on_pack_failure(self, pack_id: str, reason: str, died: bool, out_of_memory: bool = False) -> None:
-        """A pack came to grief: its worker `died`, or its code raised, perhaps because it was `out_of_memory`.
+        """A pack failed: its worker `died`, or its code raised, perhaps because it was `out_of_memory`.
 
         A dead worker's pack goes on from its last checkpoint, until it has died `MAX_DEATHS` times. A pack that raises,
         or dies too often, is split into packs of one run, so that one bad run cannot take its neighbours with it; a
-        run alone fails with the reason. A pack that was too large for its worker's memory is halved, and no later one
-        is larger than its halves.
+        run alone fails with the reason. A pack that was too large for its worker's memory is halved, and none that is
+        made later is larger than its halves.
         """
+        if self.interrupted:  # it stays on its way: a resumed sweep goes on with it
+            return
         job = self._pop(pack_id)
-        if job is None or self.interrupted:
+        if job is None:
             return
         deaths = job.deaths + died
         if died and deaths < MAX_DEATHS:
@@ -216,9 +216,8 @@ class Driver:
             trial = self.book[run.trial]
             record = replace(trial.records.get(run.seed) or RunRecord(run.trial, run.seed), failure=reason)
             part = f"{pack_id}-a{job.attempt}-failed"
-            self._take_in(
-                part, PackReport.of_failure(record, self.n_examples), [self._end(trial, record, "failed", job)]
-            )
+            report = PackReport.of_failure(record, self.n_examples)
+            self._take_in(part, report, [self._end(trial, record, "failed", job)])
         self.over.append(pack_id)
         if not self.in_flight:
             self.commit()
@@ -249,7 +248,8 @@ class Driver:
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)
-        names = ["state", *(f"val_{name}" for name in PLANE), *(f"objective_{n}" for n in self.config.objective.names)]
+        objectives = [f"objective_{name}" for name in self.config.objective.names]
+        names = ["state", *(f"val_{name}" for name in FRONT_AXES), *objectives]
         for row in read_table(self.folder.root, "runs", names).to_pylist():
             self.book.load(row)
         if self.stopper is not None:
@@ -304,8 +304,9 @@ class Driver:
         return report.done and any(record.key in here for record in trial.running)
 
     def _drop(self, keys: set[Key]) -> None:
+        """Has these runs trained no further. Those that are queued are left out when their pack is handed out."""
         by_pack: dict[str, set[Key]] = {}
-        for key in keys:
+        for key in keys & self.pack_of.keys():
             by_pack.setdefault(self.pack_of[key], set()).add(key)
         for pack_id, here in by_pack.items():
             self.drop(pack_id, here)

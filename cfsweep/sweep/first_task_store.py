@@ -20,14 +20,14 @@ MOST_BYTES_AT_BROKER = 2**30
 MOST_BYTES_IN_WORKER = 2**28
 
 
-def recur(space: Space, hypers: Mapping[str, Hyper], trials: int) -> bool:
+def first_tasks_recur(space: Space, hypers: Mapping[str, Hyper], trials: int) -> bool:
     """Whether trials will have their first task in common: there are fewer of them that differ in it than trials.
 
     >>> from cfsweep.hypers import BASE_HYPERS
     >>> hypers = {hyper.name: hyper for hyper in BASE_HYPERS}
-    >>> recur(Space(search={"lr": Choices(choices=(0.1, 0.01))}), hypers, trials=48)
+    >>> first_tasks_recur(Space(search={"lr": Choices(choices=(0.1, 0.01))}), hypers, trials=48)
     True
-    >>> recur(Space(search={"lr": Range(low=0.01, high=0.1)}), hypers, trials=48)
+    >>> first_tasks_recur(Space(search={"lr": Range(low=0.01, high=0.1)}), hypers, trials=48)
     False
     """
     early = [name for name in space.search if hypers[name].static or hypers[name].takes_effect != "later"]

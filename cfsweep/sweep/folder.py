@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import product
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,8 @@ class Folder:
         return self.study_file.exists()
 
     def refuse_other_content(self) -> None:
-        """
+        """Makes sure that a study can begin here.
+
         Raises:
             InputError: the folder holds files of something else.
         """
@@ -128,10 +128,14 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
 def _conventions(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, dict[str, str | list[str]]]:
     """By ingredient, what its strength means: one text, or a list where a searched setting decides."""
     found: dict[str, dict[str, str | list[str]]] = {}
+    static = {name: _values(hyper, config) for name, hyper in hypers.items() if hyper.static}
+    settings = [dict(zip(static, chosen, strict=True)) for chosen in product(*static.values())]
     for kind in map(ingredient_class, config.space.ingredients):
-        own = {hyper.name: _values(hyper, config) for hyper in kind.hypers if hyper.static}
-        said = [kind.conventions(dict(zip(own, chosen, strict=True))) for chosen in product(*own.values())]
-        texts = {key: list(dict.fromkeys(filter(None, map(attrgetter(key), said)))) for key in Conventions._fields}
+        said = map(kind.conventions, settings)
+        texts = {
+            key: list(dict.fromkeys(filter(None, of)))
+            for key, of in zip(Conventions._fields, zip(*said, strict=True), strict=True)
+        }
         found[kind.name] = {key: of[0] if len(of) == 1 else of for key, of in texts.items() if of}
     return {name: of for name, of in found.items() if of}
 

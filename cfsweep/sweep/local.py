@@ -14,9 +14,9 @@ import torch
 from cfsweep.errors import InputError
 from cfsweep.sweep.broker import Broker
 from cfsweep.sweep.driver import Driver, PackJob
-from cfsweep.sweep.first_task_store import recur
+from cfsweep.sweep.first_task_store import first_tasks_recur
 from cfsweep.sweep.interrupt import interruptible
-from cfsweep.sweep.pack_size import fits_on_gpu, most_runs, pack_size_beside_memory
+from cfsweep.sweep.pack_size import most_runs, pack_size_beside_memory, runs_that_fit
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
 from cfsweep.sweep.worker import PackWorker, TaskResult
 
@@ -28,25 +28,33 @@ def local_scheduler(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[S
     """The scheduler of this process, and what `work()` gives.
 
     Raises:
-        InputError: an address is given.
+        InputError: an address is given, or a GPU is asked for that is not there.
+        KeyboardInterrupt: Ctrl-C came before all this was there.
     """
     if workers.address is not None:
         raise InputError(f"--workers 0 trains in this process, but got --address {workers.address}. Leave one out.")
+    if workers.gpus_each and not torch.cuda.is_available():
+        raise InputError(
+            f"--gpus-per-worker {workers.gpus_each:g}: this process has no GPU that torch can see. Leave it out."
+        )
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a worker: a run gets the same bits in both, and two teams of threads are slower
+    torch.set_num_threads(1)  # as a worker's: two teams of threads are slower, and round in another order
     try:
+        done = work()
         with interruptible() as interrupt:
-            yield LocalScheduler(interrupt, gpu=workers.gpus_each != 0), work()
+            yield LocalScheduler(interrupt, workers.gpus_each), done
     finally:
         torch.set_num_threads(threads)
 
 
 class LocalScheduler:
-    """Trains `at_once` packs in turns, a task each, in this process."""
+    """Trains `at_once` packs in turns, a task each, in this process: one, but where a test plays several workers."""
 
-    def __init__(self, interrupt: threading.Event, gpu: bool = True, at_once: int = 1) -> None:
+    def __init__(self, interrupt: threading.Event, gpus: float | None = None, at_once: int = 1) -> None:
+        """`gpus` is what it takes of a GPU; None: a whole one if there is any."""
         self.interrupt, self.at_once = interrupt, at_once
-        self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        self.gpu_share = 1.0 if gpus is None else gpus
+        self.device = torch.device("cuda" if self.gpu_share and torch.cuda.is_available() else "cpu")
         self.broker = Broker()
 
     @property
@@ -57,7 +65,7 @@ class LocalScheduler:
         size = pack_size_beside_memory(plan.config, plan.stream, on_gpu=self.device.type == "cuda")
         if size is None:
             most = most_runs(plan.config, self.at_once)
-            size = fits_on_gpu(plan.config, plan.hypers, plan.stream, share=1.0, most=most)
+            size = runs_that_fit(plan.config, plan.hypers, plan.stream, self.gpu_share, most)
         return Capacity(self.at_once, size)
 
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
@@ -87,9 +95,11 @@ class LocalScheduler:
     def worker_for(self, plan: SweepPlan, driver: Driver, job: PackJob) -> PackWorker:
         """What is to train a pack."""
         self.broker.put(job.pack_id, job.spec.to_dict(), driver.ended_runs(job))
-        first_tasks = self.broker.first_tasks if recur(plan.config.space, plan.hypers, plan.config.trials) else None
+        shared = first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials)
+        first_tasks = self.broker.first_tasks if shared else None
         return PackWorker(job.pack_id, self.broker, plan.stream, self.device, plan.config.share_prefix, first_tasks)
 
     def advance(self, worker: PackWorker, driver: Driver) -> TaskResult | None:
-        """Trains the next task of a pack; None if the driver has been told already how that ended."""
+        """Trains the next task of a pack; None if the driver has been told already how that ended (as where a test has
+        a worker die)."""
         return worker.advance()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from cfsweep.config import Choices, Space, StudyConfig
 from cfsweep.hypers import Hyper
-from cfsweep.sweep.search.limits import BEST, MOST_ENDED
 from cfsweep.sweep.space import default_within
 from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
@@ -31,18 +30,8 @@ class Capacity:
 def notes(config: StudyConfig, hypers: Mapping[str, Hyper], n_tasks: int) -> tuple[str, ...]:
     """One line for each thing about the study that its user should know."""
     short_of_weights = capacity_note(capacities(config.space, hypers, n_tasks), n_tasks)
-    found = (rehearsal_note(config), short_of_weights, history_note(config.trials))
+    found = (rehearsal_note(config), short_of_weights)
     return tuple(note for note in found if note)
-
-
-def history_note(trials: int) -> str | None:
-    """Says that the sampler will not look at all trials; None for a study so short that it will."""
-    if trials <= MOST_ENDED:
-        return None
-    return (
-        f"{trials} trials: once more than {MOST_ENDED} have ended, TPE looks at the best {BEST} and the latest of the "
-        "others alone, so that its answers take no longer than before."
-    )
 
 
 def rehearsal_note(config: StudyConfig) -> str | None:

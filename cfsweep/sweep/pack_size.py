@@ -78,7 +78,7 @@ def _heaviest(config: StudyConfig, name: str, hyper: Hyper) -> Value:
 
 
 def pack_peak(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, device: str, meter: Meter) -> Peak:
-    """Measures packs on a few batches of the first two tasks, with penalties, recall and all; the order of the
+    """Measures packs on a few batches of the first two tasks, with penalties, replay and all; the order of the
     examples and their labels, which lie on the device for a whole task, are added as they will be."""
     n_examples = 4 * int(_heaviest(config, "batch_size", hypers["batch_size"]))
     short = replace(stream, tasks=tuple(_first(task, n_examples) for task in stream.tasks[:2]))
@@ -116,7 +116,7 @@ def pack_size_beside_memory(config: StudyConfig, stream: Stream, on_gpu: bool) -
     return None if on_gpu else ON_CPU
 
 
-def fits_on_gpu(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, share: float, most: int) -> int:
+def runs_that_fit(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, share: float, most: int) -> int:
     """The most runs, up to `most`, whose pack fits on the GPU of this process, of which it may take a `share`."""
     free, total = torch.cuda.mem_get_info()
     budget = int(USABLE * min(free, total * min(1.0, share)))

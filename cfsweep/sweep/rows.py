@@ -18,7 +18,7 @@ from cfsweep.metrics import METRICS, mixed, plasticity, stability, summarise
 from cfsweep.results.schema import BUFFERS_SCHEMA, TABLES, curves_schema, runs_schema, scores_schema
 from cfsweep.training.spec import PackReport, RunRecord, score_rows
 
-PLANE = ("stability", "plasticity")
+FRONT_AXES = ("stability", "plasticity")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def objective_values(record: RunRecord, report: PackReport, objective: Objective
         "stored_bytes": float(record.stored_bytes),
         "n_parameters": float(report.n_parameters or 0),
     }
-    return {name: known[name] for name in dict.fromkeys((*objective.names, *PLANE))}
+    return {name: known[name] for name in dict.fromkeys((*objective.names, *FRONT_AXES))}
 
 
 @dataclass(frozen=True)

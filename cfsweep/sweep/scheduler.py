@@ -52,7 +52,7 @@ class Scheduler(Protocol):
         """Whether the user has asked to end the sweep."""
 
     def capacity(self, plan: SweepPlan) -> Capacity:
-        """What it can train at a time; to be asked before `run`."""
+        """What it can train at a time; has to be called before `run`."""
 
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         """Trains until the driver has finished or the user interrupts it; `on_change` is called after each report."""

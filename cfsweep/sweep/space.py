@@ -9,6 +9,7 @@ from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients import hypers_of, ingredient_class, refuse_misfits, registry
 from cfsweep.training.streams import Stream
+from cfsweep.training.targets import target_of
 
 
 def check_space(space: Space, where: str) -> dict[str, Hyper]:
@@ -50,11 +51,18 @@ def _stranger(name: str, hypers: Mapping[str, Hyper], where: str) -> InputError:
 
 
 def check_study(config: StudyConfig, stream: Stream, where: str) -> None:
-    """
+    """Holds the study against its stream.
+
     Raises:
-        InputError: an ingredient does not fit the scenario or what is learned of the stream, or the objective needs
-            more tasks.
+        InputError: an ingredient does not fit the scenario or what is learned of the stream, this is not scored by
+            accuracy, or the objective needs more tasks.
     """
+    score = target_of(stream.target, where).score
+    if score.name != "accuracy" or not score.higher_is_better:
+        raise InputError(
+            f"{where}: a sweep maximises `accuracy`, but the target `{stream.target}` is scored by `{score.name}`. "
+            "Name a target whose first score is `accuracy`, the higher the better."
+        )
     kinds = [ingredient_class(name, where) for name in config.space.ingredients]
     refuse_misfits(kinds, config.stream.scenario, stream.target, where)
     if len(stream.tasks) < 2:

@@ -18,7 +18,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from cfsweep.config import ObjectiveConfig
+from cfsweep.config import ObjectiveConfig, StudyConfig
 from cfsweep.metrics import mixed_after
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
@@ -27,7 +27,7 @@ from cfsweep.training.targets import Score
 
 STARTUP_TRIALS = 8  # rungs with fewer trials stop nobody
 MARGIN = 2.0  # standard errors by which a trial must be beaten
-RUNG_TRIALS = 256  # that a rung remembers: the cost of a judgement stays the same, whatever the length of the sweep
+RUNG_TRIALS = 256  # kept of each rung, so that a decision costs the same however long the sweep is
 
 Matrix = NDArray[np.float64]
 
@@ -42,9 +42,10 @@ class Stopper(Protocol):
         """Takes in trials, by number, that an earlier session has judged."""
 
 
-def stopper_for(objective: ObjectiveConfig, n_examples: Sequence[int], score: Score, asker: Asker) -> Stopper | None:
-    """Who judges trials by this objective, a `score` measured on so many examples of each task; None: nobody can."""
-    if objective.third is not None:
+def stopper_for(config: StudyConfig, n_examples: Sequence[int], score: Score, asker: Asker) -> Stopper | None:
+    """The stopper for this study, given the target's `score` and the examples per task; None: nobody is stopped."""
+    objective = config.objective
+    if not config.stop_trials or objective.third is not None:
         return None
     if objective.name == "mixed":
         return MedianStopper(objective, asker)
@@ -94,7 +95,7 @@ class MedianStopper:
         return self.asker.is_below_median(number, rung, intermediate(matrix, self.objective)[0])
 
     def take_in(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
-        """Nothing: the asker remembers what it was told."""
+        """Nothing: the asker's journal has the intermediate values."""
 
 
 def is_clearly_beaten(value: tuple[float, ...], errors: tuple[float, ...], others: NDArray[np.float64]) -> bool:

@@ -17,6 +17,7 @@ from cfsweep.sweep.notes import notes
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers
 from cfsweep.sweep.schedulers import open_scheduler
+from cfsweep.sweep.search.limits import history_note
 from cfsweep.sweep.space import check_space, check_study, layers_named
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build, unliftable_reason
@@ -51,7 +52,7 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
         InputError: the stream cannot be loaded, the network cannot be built, or they do not fit the ingredients.
     """
     hypers = check_space(config.space, where)
-    target = target_of(config.stream.target)
+    target = target_of(config.stream.target, where)
     stream = load_stream(config.stream)
     check_study(config, stream, where)
     n_outputs = target.outputs(stream, config.stream.scenario).n_outputs
@@ -60,11 +61,11 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
         check_layers(hypers, values, network, where)
     reason = unliftable_reason(network, stream.input_shape)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
-    about_ingredients = notes(config, hypers, len(stream.tasks))
-    return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *about_ingredients))
+    said = [*notes(config, hypers, len(stream.tasks)), history_note(config.trials)]
+    return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *filter(None, said)))
 
 
-def by_its_id_in(out: Path, prepared: Prepared) -> Prepared:
+def with_identity_version_of(out: Path, prepared: Prepared) -> Prepared:
     """The study by the id that it has in the folder `out`, if one is there: a study keeps the identity version that it
     began with."""
     folder = Folder(out)
@@ -80,7 +81,7 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
     Raises:
         InputError: `out` is something else.
     """
-    folder, config = Folder(out), by_its_id_in(out, prepared).config
+    folder, config = Folder(out), with_identity_version_of(out, prepared).config
     if folder.exists():
         there, study = folder.read()
         if there.study_id != config.study_id:

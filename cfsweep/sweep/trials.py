@@ -11,7 +11,7 @@ import numpy as np
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Value
 from cfsweep.sweep.asker import Asker, Proposal
-from cfsweep.sweep.rows import PLANE
+from cfsweep.sweep.rows import FRONT_AXES
 from cfsweep.sweep.running_front import RunningFront
 from cfsweep.training.spec import RunRecord, RunSpec
 
@@ -85,7 +85,7 @@ class TrialBook:
     def load(self, row: dict[str, Any]) -> None:
         """Takes in a run that an earlier driver wrote to Parquet."""
         if row["state"] == "done":
-            self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in PLANE})
+            self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in FRONT_AXES})
         trial = self.trials.get(row["trial"])
         if trial is not None:
             trial.states[row["seed"]] = row["state"]
@@ -126,7 +126,7 @@ class TrialBook:
         if number < 0:
             return
         seeds = self.plane.setdefault(number, {})
-        seeds[seed] = tuple(values[name] for name in PLANE)
+        seeds[seed] = tuple(values[name] for name in FRONT_AXES)
         if len(seeds) == self.config.seeds:
             first, second = np.mean(list(self.plane.pop(number).values()), axis=0)
             self.front.add((float(first), float(second)))

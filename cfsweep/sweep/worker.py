@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cfsweep.sweep.broker import BrokerClient
+from cfsweep.sweep.broker import BrokerClient, Fetched, Key
 from cfsweep.training.engine.device_memory import is_out_of_memory, release
 from cfsweep.training.first_task_cache import FirstTaskCache
 from cfsweep.training.spec import PackReport, PackSpec
@@ -25,6 +25,17 @@ class TaskResult:
     error: str = ""
     out_of_memory: bool = False
     trace: str = ""
+
+    @staticmethod
+    def of_error(pack_id: str, error: Exception) -> TaskResult:
+        """That the pack came to an end with this error, which is being handled."""
+        return TaskResult(
+            pack_id,
+            done=True,
+            error=f"{type(error).__name__}: {error}",
+            out_of_memory=is_out_of_memory(error),
+            trace=traceback.format_exc(),
+        )
 
 
 class PackWorker:
@@ -45,29 +56,40 @@ class PackWorker:
         self.share_first_task, self.first_tasks = share_first_task, first_tasks
 
     def advance(self) -> TaskResult:
-        """Trains the next task. Whatever an ingredient or a network raises is in the result: it ends the pack alone."""
+        """Trains the next task. Whatever an ingredient or a network raises is in the result: it ends the pack alone.
+        What the broker raises is no fault of the pack, and is raised here."""
+        dropped = self.broker.dropped_from(self.pack_id)
+        if dropped is None:
+            self.trainer = None
+            return TaskResult(self.pack_id, done=True, error="the driver has closed the pack")
+        fetched = self.broker.fetch(self.pack_id) if self.trainer is None else None
         try:
-            trainer = self.trainer = self.trainer or self.open_trainer()
-            trainer.drop(self.broker.dropped_from(self.pack_id))
-            report = trainer.report() if trainer.done else trainer.train_next_task()
-            if not report.done:
-                self.broker.save(self.pack_id, trainer.checkpoint())
-            return TaskResult(self.pack_id, report.done, report)
+            if fetched is not None:
+                self.trainer = self.open_trainer(fetched)
+            report, checkpoint = self._next_task(dropped)
         except Exception as error:
             # The driver decides what becomes of the pack; raised here, the error would reach nobody.
             self.trainer = None
-            return TaskResult(
-                self.pack_id,
-                done=True,
-                error=f"{type(error).__name__}: {error}",
-                out_of_memory=is_out_of_memory(error),
-                trace=traceback.format_exc(),
-            )
+            return TaskResult.of_error(self.pack_id, error)
+        if checkpoint is not None:
+            self.broker.save(self.pack_id, checkpoint)
+        return TaskResult(self.pack_id, report.done, report)
 
-    def open_trainer(self) -> Trainer:
+    def open_trainer(self, fetched: Fetched) -> Trainer:
         """The pack's trainer, as it was when the last checkpoint was left."""
-        spec, checkpoint = self.broker.fetch(self.pack_id)
         release(self.device)  # of the pack before, which may have filled it
         return open_trainer(
-            PackSpec.from_dict(spec), self.stream, self.device, self.share_first_task, self.first_tasks, checkpoint
+            PackSpec.from_dict(fetched.spec),
+            self.stream,
+            self.device,
+            self.share_first_task,
+            self.first_tasks,
+            fetched.checkpoint,
         )
+
+    def _next_task(self, dropped: set[Key]) -> tuple[PackReport, bytes | None]:
+        """The report after the next task, and the checkpoint, if there is more to train."""
+        assert self.trainer is not None
+        self.trainer.drop(dropped)
+        report = self.trainer.report() if self.trainer.done else self.trainer.train_next_task()
+        return report, None if report.done else self.trainer.checkpoint()

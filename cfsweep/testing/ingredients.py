@@ -6,8 +6,7 @@ An ingredient is given by its class, or by the name or import path that a space 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from torch.utils import _pytree as pytree
 from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.hypers import Value
 from cfsweep.testing.packs import (
-    CNN,
-    MLP,
+    SIX,
     assert_equal,
     assert_same,
     assert_same_outcome,
+    defaults_instead,
     finish,
     make_pack,
     off_values,
@@ -31,7 +30,10 @@ from cfsweep.testing.packs import (
     refusal,
     restored,
     small_stream,
+    stack_of_six,
     trained_once,
+    two_convolutions,
+    unlifted,
     variants,
     varied_runs,
     weights,
@@ -67,25 +69,26 @@ from cfsweep.training.ingredients import (
 from cfsweep.training.pack import Pack
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-SIX = 6  # runs of a pack, so that all that `varied_runs` varies is in it
 
 
 def check_ingredient(kind: type[Ingredient] | str, twin: type[PlainLoop] | None = None, **given: Value) -> None:
     """Makes every check of `CHECKS`, and with a `twin`, which does the same to one model in the most obvious way, that
-    the two agree. `given` are hyperparameters for the comparison with the twin.
+    the two agree. `given` are hyperparameters for all of them, where the defaults are made for real streams.
 
     Raises:
         AssertionError: a check fails; the note tells which one.
+        InputError: `given` has an unknown hyperparameter, or a value that it cannot have.
     """
     name = path_to(kind)
-    for check in CHECKS:
-        try:
-            check(name)
-        except Exception as error:
-            error.add_note(f"the ingredient `{name}` fails the check `{check.__name__}`: {check.__doc__}")
-            raise
-    if twin is not None:
-        agrees_with_its_twin(name, twin, **given)
+    with defaults_instead(name, given):
+        for check in CHECKS:
+            try:
+                check(name)
+            except Exception as error:
+                error.add_note(f"the ingredient `{name}` fails the check `{check.__name__}`: {check.__doc__}")
+                raise
+        if twin is not None:
+            agrees_with_its_twin(name, twin)
 
 
 def knows_its_scenarios(name: str) -> None:
@@ -119,7 +122,7 @@ def a_restored_run_continues_bitwise(name: str) -> None:
     stream = small_stream()
     chosen = [varied_runs((name,), 4, **choice) for choice in variants(ingredient_class(name))[1:]]
     wholes = [finish(make_pack(stream, (name,), runs, curves=1)) for runs in chosen]
-    for whole in (_stack_of_six(name), _two_convolutions(name), *wholes):
+    for whole in (stack_of_six(name), two_convolutions(name), unlifted(name), *wholes):
         pack = make_pack(stream, (name,), whole.spec.runs, network=whole.spec.network, curves=1)
         for _ in stream.tasks:
             pack = restored(pack)
@@ -156,7 +159,7 @@ def on_is_not_naive(name: str) -> None:
 
 def sharing_the_first_task_changes_nothing(name: str) -> None:
     """Runs that share the weights of the first task come to what they come to apart."""
-    shared = _stack_of_six(name)
+    shared = stack_of_six(name)
     apart = finish(make_pack(small_stream(), (name,), shared.spec.runs, share_first_task=False, curves=1))
     for one, other in zip(outcomes(shared), outcomes(apart), strict=True):
         assert_same_outcome(one, other, "does some hyperparameter act before its `takes_effect`? ")
@@ -165,7 +168,7 @@ def sharing_the_first_task_changes_nothing(name: str) -> None:
 
 def alone_is_as_in_a_pack(name: str) -> None:
     """A run comes to the same alone as among others."""
-    for together in (_stack_of_six(name), _two_convolutions(name)):
+    for together in (stack_of_six(name), two_convolutions(name)):
         for k, run in enumerate(together.spec.runs):
             alone = finish(make_pack(small_stream(), (name,), (run,), network=together.spec.network, curves=1))
             _assert_nearly_the_same(alone, together, k)
@@ -173,7 +176,7 @@ def alone_is_as_in_a_pack(name: str) -> None:
 
 def a_dropped_neighbour_changes_nothing(name: str) -> None:
     """The others go on as if a run that is dropped had never been there."""
-    stream, whole = small_stream(), _stack_of_six(name)
+    stream, whole = small_stream(), stack_of_six(name)
     runs = whole.spec.runs
     for gone, after in (({0}, 1), ({1, 4}, 1), ({2, 3}, 2), ({5}, 0)):
         pack = make_pack(stream, (name,), runs, curves=1)
@@ -229,7 +232,9 @@ def functions_of_tensors_are_pure(name: str) -> None:
     pack = make_pack(small_stream(), (name,))
     pack.train_next_task()
     (ingredient,) = pack.context.ingredients
-    noise, examples = torch.randn_like(pack.stack.theta[0]), some_examples(pack)
+    drawing = torch.Generator().manual_seed(0)
+    examples = some_examples(pack, drawing)
+    noise = torch.randn(pack.stack.theta[0].shape, generator=drawing)
     # Not the very weights that a state may hold: to write them over it would change nothing.
     theta, state = pack.stack.theta[0] + 0.1 * noise, _row(pack.stack.states[ingredient.name])
     values = _row(pack.stack.values_of(ingredient))
@@ -238,7 +243,8 @@ def functions_of_tensors_are_pure(name: str) -> None:
     masks = pack.context.outputs.masks[1]
     tensors: tuple[Any, ...] = (theta, state, values, noise, examples, compared, drawn, scores, masks)
     before = pytree.tree_map(torch.clone, tensors)
-    for call in _calls(ingredient, theta, state, values, noise, examples, compared, drawn, scores, masks):
+    calls = calls_by_piece(ingredient, theta, state, values, noise, examples, compared, drawn, scores, masks)
+    for call in (call for piece, call in calls.items() if isinstance(ingredient, piece)):
         with torch.no_grad():
             once, again = call(), call()
         assert all(map(torch.equal, pytree.tree_leaves(once), pytree.tree_leaves(again)))
@@ -279,14 +285,15 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 )
 
 
-def some_examples(pack: Pack) -> Examples:
+def some_examples(pack: Pack, drawing: torch.Generator) -> Examples:
     """Seven examples of the second task, as `consolidate` sees them."""
     context = pack.context
     indices = torch.from_numpy(pack.stream.tasks[1].train[:7])
     mask = context.outputs.masks[1][context.outputs.task_of[indices]]
     n_noise = max((i.n_noise() for i in context.timeline.consolidations), default=0)
     uniform = torch.linspace(0, 0.99, 7)
-    return Examples(context.store[indices], context.outputs.labels[indices], mask, uniform, torch.randn(7, n_noise))
+    noise = torch.randn(7, n_noise, generator=drawing)
+    return Examples(context.store[indices], context.outputs.labels[indices], mask, uniform, noise)
 
 
 def some_answers(pack: Pack, examples: Examples) -> tuple[Comparison, Drawn]:
@@ -306,8 +313,8 @@ def some_answers(pack: Pack, examples: Examples) -> tuple[Comparison, Drawn]:
     )
 
 
-def _calls(
-    ingredient: Ingredient,
+def calls_by_piece(
+    ingredient: Any,
     theta: Tensor,
     state: dict[str, Tensor],
     values: dict[str, Tensor],
@@ -317,10 +324,10 @@ def _calls(
     drawn: Drawn,
     scores: Tensor,
     masks: Tensor,
-) -> Iterable[Callable[[], Any]]:
-    """Each method of the ingredient's pieces that takes tensors, with arguments."""
-    i: Any = ingredient
-    by_piece: dict[type[Ingredient], Callable[[], Any]] = {
+) -> dict[type[Ingredient], Callable[[], Any]]:
+    """By piece, its method that takes tensors, with arguments."""
+    i = ingredient
+    return {
         TaskStart: lambda: i.start_task(theta, state, values, 1),
         Consolidation: lambda: i.consolidate(theta, state, values, 1, examples),
         Penalty: lambda: i.gradient(theta, state, values),
@@ -338,24 +345,11 @@ def _calls(
         StopRule: lambda: i.check(theta, state, values, scores, 1, 1),
         Ingredient: lambda: (i.initial_state(theta), i.kept(state), i.is_on(values)),
     }
-    return [call for piece, call in by_piece.items() if isinstance(ingredient, piece)]
 
 
 def _turns(kind: type[Ingredient]) -> Iterator[tuple[Scenario, str]]:
     """(scenario, optimizer) without an end: all of those that the ingredient knows, and all of these."""
     return zip(itertools.cycle(kind.scenarios), itertools.cycle(OPTIMIZERS), strict=False)
-
-
-@cache
-def _stack_of_six(name: str) -> Pack:
-    """A pack of different runs at their end, whose network is a stack of products; to be looked at."""
-    return finish(make_pack(small_stream(), (name,), varied_runs((name,), SIX), network=MLP, curves=1))
-
-
-@cache
-def _two_convolutions(name: str) -> Pack:
-    """The same of a network that is called for one run after the other, which takes more time."""
-    return finish(make_pack(small_stream(), (name,), varied_runs((name,), 2, epochs=1), network=CNN, curves=1))
 
 
 def _row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper, Value
 from cfsweep.training.ingredients import Ingredient, hypers_of, ingredient_class
 from cfsweep.training.pack import Pack
@@ -23,6 +24,7 @@ from cfsweep.training.streams import Stream, Task
 SHAPE = (1, 6, 6)
 MLP = NetworkConfig(name="mlp", args={"hidden": [12, 9]})
 CNN = NetworkConfig(name="cnn", args={"hidden": 8})
+UNLIFTABLE = NetworkConfig(name="cfsweep.testing.packs:unliftable")
 
 _HAS_MKL: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
 # Whether matrix products round alike wherever their operands lie in memory, as they do on a sweep's workers.
@@ -45,6 +47,17 @@ SMALL: dict[str, Value] = {
     "adapter_width": 3,
     "patience": 1,
 }
+# What an author gives instead, while the checks of one ingredient run.
+_given: dict[str, Value] = {}
+
+SIX = 6  # runs of a pack, so that all that `varied_runs` varies is in it
+
+
+def unliftable(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    """A network that vmap cannot lift: batch statistics and dropout."""
+    n = int(np.prod(input_shape))
+    layers = [nn.Linear(n, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, n_outputs)]
+    return nn.Sequential(nn.Flatten(), *layers)
 
 
 def small_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: int = 0) -> Stream:
@@ -78,11 +91,37 @@ def path_to(kind: type[Ingredient] | str) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+@contextmanager
+def defaults_instead(name: str, given: Mapping[str, Value]) -> Iterator[None]:
+    """Where all packs have other defaults for hyperparameters of the ingredient `name`, or of any trial.
+
+    Raises:
+        InputError: there is no such hyperparameter, or it cannot have this value.
+    """
+    hypers = hypers_of((name,))
+    for key, value in given.items():
+        if key not in hypers:
+            raise unknown("check_ingredient", "hyperparameter", key, hypers)
+        hypers[key].check(value, f"check_ingredient: `{key}`")
+    try:
+        _given.update(given)
+        _forget_packs()
+        yield
+    finally:
+        _given.clear()
+        _forget_packs()
+
+
+def _forget_packs() -> None:
+    for kept in (trained_once, stack_of_six, two_convolutions, unlifted):
+        kept.cache_clear()
+
+
 def values_of(ingredients: tuple[str, ...], **given: Value) -> dict[str, Value]:
     """All hyperparameters of a trial: small defaults, then `given`."""
     hypers = hypers_of(ingredients)
-    defaults = {name: hyper.default for name, hyper in hypers.items()}
-    return {**defaults, **{k: v for k, v in SMALL.items() if k in hypers}, **given}
+    small = {name: value for name, value in {**SMALL, **_given}.items() if name in hypers}
+    return {**{name: hyper.default for name, hyper in hypers.items()}, **small, **given}
 
 
 def make_pack(
@@ -123,6 +162,25 @@ def trained_once(names: tuple[str, ...], scenario: Scenario, **given: Any) -> Pa
     """The pack of one run of seed 0 with the values `given` at its end: to be looked at, and not to be changed, as
     whoever asks for the same one gets this one."""
     return finish(make_pack(small_stream(), names, scenario=scenario, **given))
+
+
+@cache
+def stack_of_six(name: str) -> Pack:
+    """A pack of different runs at their end, whose network is a stack of products; to be looked at as well."""
+    return finish(make_pack(small_stream(), (name,), varied_runs((name,), SIX), network=MLP, curves=1))
+
+
+@cache
+def two_convolutions(name: str) -> Pack:
+    """The same of a network that is called for one run after the other, which takes more time."""
+    return finish(make_pack(small_stream(), (name,), varied_runs((name,), 2, epochs=1), network=CNN, curves=1))
+
+
+@cache
+def unlifted(name: str) -> Pack:
+    """That of one run whose network answers otherwise while it trains; no batch is a lone example."""
+    run = varied_runs((name,), 1, epochs=1, batch_size=6)
+    return finish(make_pack(small_stream(), (name,), run, network=UNLIFTABLE, curves=1))
 
 
 def refusal(names: tuple[str, ...], scenario: Scenario) -> str | None:
@@ -197,10 +255,11 @@ def varied_runs(names: tuple[str, ...], n: int, **given: Value) -> tuple[RunSpec
     """`n` runs of two seeds that differ in learning rate and in every number of their ingredients; some are off."""
 
     def value(hyper: Hyper, k: int) -> Value:
-        assert isinstance(hyper.default, int | float)
+        default = _given.get(hyper.name, hyper.default)
+        assert isinstance(default, int | float)
         lowest = None if hyper.low_open else hyper.low
-        chosen = (hyper.default, lowest, hyper.default / 2)[k % 3]
-        return _as(hyper, hyper.default if chosen is None else chosen)
+        chosen = (default, lowest, default / 2)[k % 3]
+        return _as(hyper, default if chosen is None else chosen)
 
     runs = []
     for k in range(n):

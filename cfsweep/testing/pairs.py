@@ -19,7 +19,7 @@ from cfsweep.testing.packs import (
     varied_runs,
     weights,
 )
-from cfsweep.training.ingredients import Ingredient, hypers_of, ingredient_class
+from cfsweep.training.ingredients import Cut, Ingredient, StopRule, hypers_of, ingredient_class
 
 
 def compose_or_are_refused(
@@ -28,7 +28,7 @@ def compose_or_are_refused(
     optimizer: str = "adam",
     scenario: Scenario | None = None,
 ) -> None:
-    """Two that exclude each other, or share no scenario, are refused in one line. Any others go together, in `scenario`
+    """Two that cannot be combined, or share no scenario, are refused in one line. Any others go together, in `scenario`
     or the first that they share: switched off they are plain training, with one of them off the other one is what it is
     alone, to the last bit, and with both on a pack of different runs trains to its end.
 
@@ -37,7 +37,7 @@ def compose_or_are_refused(
     """
     one, other = path_to(first), path_to(second)
     kinds = {name: ingredient_class(name) for name in (one, other)}
-    if kinds[other].name in kinds[one].excludes or kinds[one].name in kinds[other].excludes:
+    if exclude_each_other(kinds[one], kinds[other]):
         _assert_excluded(one, other)
         return
     shared = [s for s in SCENARIOS if all(s in kind.scenarios for kind in kinds.values())]
@@ -62,6 +62,12 @@ def compose_or_are_refused(
     assert torch.isfinite(weights(pack)).all()
 
 
+def exclude_each_other(one: type[Ingredient], other: type[Ingredient]) -> bool:
+    """Whether one names the other as excluded, both cut, or one cuts and the other one stops."""
+    cut, stop = ([issubclass(kind, piece) for kind in (one, other)] for piece in (Cut, StopRule))
+    return other.name in one.excludes or one.name in other.excludes or all(cut) or (any(cut) and any(stop))
+
+
 def _assert_excluded(one: str, other: str) -> None:
     try:
         hypers_of((one, other))
@@ -69,6 +75,5 @@ def _assert_excluded(one: str, other: str) -> None:
         said = str(error)
     else:
         raise AssertionError(f"`{one}` and `{other}` exclude each other, but were not refused")
-    assert "do not go together: " in said
     assert said.endswith(". Remove one of them.")
     assert "\n" not in said

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cfsweep.config import NetworkConfig, Scenario
-from cfsweep.hypers import Value
 from cfsweep.testing.packs import MLP, finish, make_pack, small_stream, values_of
 from cfsweep.testing.plain import PlainLoop
 from cfsweep.training.ingredients import ingredient_class
@@ -14,7 +13,7 @@ from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream
 
 
-def agrees_with_its_twin(name: str, twin: type[PlainLoop], **given: Value) -> None:
+def agrees_with_its_twin(name: str, twin: type[PlainLoop]) -> None:
     """A pack and the plain loop end with the same weights and the same accuracies, in all scenarios that the ingredient
     knows; and both with other weights than plain training.
 
@@ -22,7 +21,7 @@ def agrees_with_its_twin(name: str, twin: type[PlainLoop], **given: Value) -> No
         AssertionError: they do not.
     """
     for scenario in ingredient_class(name).scenarios:
-        run = RunSpec(0, 5, values_of((name,), **{"epochs": 2, **given}))
+        run = RunSpec(0, 5, values_of((name,)))
         twins_agree((name,), twin, small_stream(n_train=40), run, scenario)
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from cfsweep.training.engine import optimizers
 from cfsweep.training.engine.optimizer_state import OptimizerState
-from cfsweep.training.ingredients import State
+from cfsweep.training.ingredients import State, StepObserver
 from cfsweep.training.losses import FlatGradient, Losses
 from cfsweep.training.pack_context import PackContext
-from cfsweep.training.stack import Stack, over_one_row, over_rows
+from cfsweep.training.stack import Stack, declared_only, over_one_row, over_rows
 
 # Floats of weights that are updated together on a CPU: with their gradients and moments as many as its cache holds.
 # A network of more goes row by row, and ingredients are then called as they are, without the cost of vmap.
@@ -59,7 +59,7 @@ class Block:
         steps: TaskSteps,
         rows: slice,
         rates: optimizers.Rates,
-        keep: optimizers.Keep,
+        keep: optimizers.UpdateMask,
         finished: Tensor | None,
     ) -> None:
         context, stack = steps.context, steps.stack
@@ -69,7 +69,7 @@ class Block:
         self.theta, self.orders, self.loss_by_step = stack.theta[rows], steps.orders[rows], steps.loss_by_step[rows]
         self.labels = context.outputs.labels[self.orders]
         self.optimizer_state = steps.optimizer_state.rows(rows)
-        self.rates, self.keep = rates.rows(rows), optimizers.keep_rows(keep, rows)
+        self.rates, self.keep = rates.rows(rows), optimizers.mask_rows(keep, rows)
         self.finished = None if finished is None else finished[rows].unsqueeze(1)
         self.own = {
             i.name: (
@@ -82,8 +82,8 @@ class Block:
         by_row = context.device.type == "cpu" and context.layout.size > BLOCK_FLOATS // 2
         self.over_rows = over_rows if stack.vmappable and not by_row else over_one_row
         self.weights = context.lifted.weights(context.layout.unflatten(self.theta))
-        self.gradient = _room(context, self.theta)
-        self.replayed = {name: _room(context, self.theta) for name in self.losses.replays}
+        self.gradient = _empty_gradient(context, self.theta)
+        self.replayed = {name: _empty_gradient(context, self.theta) for name in self.losses.replays}
 
     def run(self, first: int, last: int) -> None:
         """Takes the steps from `first` to before `last`, counted from 0 over the task."""
@@ -113,7 +113,7 @@ class Block:
         for projection in self.steps.context.timeline.projections:
             if projection.name in self.replayed:
                 # A weight that is held still can neither help nor harm.
-                reference = optimizers.hold(self.replayed[projection.name].whole, self.keep)
+                reference = optimizers.apply_mask(self.replayed[projection.name].whole, self.keep)
                 gradient = self.over_rows(projection.project, gradient, reference, self.own[projection.name][1])
         if self.finished is not None:  # 0 * NaN would move a run that has finished
             gradient.masked_fill_(self.finished, 0.0)
@@ -121,11 +121,13 @@ class Block:
         optimizers.update(self.optimizer, theta, gradient, self.optimizer_state, self._rates(step), n, self.keep)
         for observer in observers:
             changed = self.over_rows(observer.observe_step, *observed, theta, *self.own[observer.name])
-            self._write_state(observer.name, changed)
+            self._write_state(observer, changed)
 
-    def _write_state(self, ingredient: str, changed: State) -> None:
+    def _write_state(self, observer: StepObserver, changed: State) -> None:
+        states = self.own[observer.name][0]
+        declared_only(observer, states, changed)
         for name, value in changed.items():
-            state = self.own[ingredient][0][name]
+            state = states[name]
             if self.finished is not None:
                 value = torch.where(self.finished.reshape(-1, *(1 for _ in value.shape[1:])), state, value)
             state.copy_(value)
@@ -139,6 +141,6 @@ class Block:
         return rates
 
 
-def _room(context: PackContext, like: Tensor) -> FlatGradient:
+def _empty_gradient(context: PackContext, like: Tensor) -> FlatGradient:
     whole = torch.empty_like(like)
     return FlatGradient(whole, context.lifted.weights(context.layout.unflatten(whole)))

@@ -11,6 +11,9 @@ import hashlib
 import inspect
 import io
 import json
+import os
+import sys
+import uuid
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -24,12 +27,11 @@ from torch import Tensor
 
 from cfsweep import hypers
 from cfsweep.training import ingredients, targets
-from cfsweep.training.ingredients import Ingredient
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunRecord
 from cfsweep.training.stack import RowContent
-from cfsweep.training.targets import Target
 
+_ONLY_HERE = uuid.uuid4().hex
 PROBED = 4  # examples that a network is shown, so that one whose code has changed is told apart
 
 
@@ -84,9 +86,7 @@ def first_task_keys(context: PackContext, theta: Tensor) -> list[str]:
     The first task of `joint` is that of `naive`.
     """
     spec = {name: value for name, value in context.spec.to_dict().items() if name not in ("runs", "joint")}
-    own_code = [source_digest(kind) for kind in context.kinds if ingredients.registry.get(kind.name) is not kind]
-    if targets.registry.get(context.target.name) is not type(context.target):
-        own_code.append(source_digest(type(context.target)))
+    own_code = [sources(kind) for kind in (*context.kinds, type(context.target)) if not _built_in(kind)]
     stream = [context.stream.target, context.stream.digest]
     common = [made_by(), own_code, _device_kind(context.device), stream, repr(context.lifted.module), spec]
     begins: dict[int, str] = {}
@@ -109,9 +109,33 @@ def made_by() -> str:
     return _hash([sources, torch.__version__, np.__version__])
 
 
-def source_digest(kind: type[Ingredient] | type[Target]) -> str:
-    """The SHA-256 of the module that defines an ingredient or a target of one's own."""
-    return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+def _built_in(kind: type) -> bool:
+    return kind in ingredients.registry.values() or kind in targets.registry.values()
+
+
+@cache
+def sources(kind: type) -> dict[str, str]:
+    """The SHA-256 of each file of Python that an ingredient or a target of one's own may use: of its package and of
+    those of its bases, or, where a module belongs to no package, of all modules beside it.
+
+    What was typed in has no file: then what no other process knows is in its place.
+    """
+    found: dict[str, str] = {}
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in ("builtins", "abc", "typing", "cfsweep", "torch"):
+            continue
+        try:
+            file = Path(inspect.getfile(base))
+        except (TypeError, OSError):
+            found[base.__module__] = _ONLY_HERE
+            continue
+        spec = getattr(sys.modules.get(package), "__spec__", None)
+        folders = [Path(folder) for folder in getattr(spec, "submodule_search_locations", None) or ()]
+        paths = [path for folder in folders for path in folder.rglob("*.py")] or [*file.parent.glob("*.py"), file]
+        root = folders[0].parent if folders else file.parent  # which may be elsewhere on another machine
+        found.update({os.path.relpath(path, root): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
+    return found
 
 
 def _behaviour(context: PackContext, weights: Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import cast
 
 from cfsweep.errors import InputError
@@ -15,7 +16,7 @@ Lines = list[tuple[str, str]]
 def listed(group: str) -> Lines:
     """(name, one line) of each of `group`: what is built in, then what installed packages bring.
 
-    An entry point that cannot be imported is listed with the reason; it stands in nobody's way.
+    An entry point that cannot be imported is listed with the reason; the others are listed all the same.
     """
     known = cast(Group, group)
     built_in: dict[Group, Callable[[], Lines]] = {
@@ -24,11 +25,14 @@ def listed(group: str) -> Lines:
         "networks": lambda: [(name, entry.doc) for name, entry in networks.registry.items()],
         "targets": lambda: [(name, kind.summary) for name, kind in targets.registry.items()],
     }
-    entry_points = [(name, _of_entry_point(known, name, path)) for name, path in installed(known).items()]
-    return [*built_in[known](), *entry_points]
+    lines = built_in[known]()
+    taken = {name for name, _ in lines}
+    return [*lines, *((name, _of_entry_point(known, name, path, taken)) for name, path in installed(known).items())]
 
 
-def _of_entry_point(group: Group, name: str, path: str) -> str:
+def _of_entry_point(group: Group, name: str, path: str, taken: AbstractSet[str]) -> str:
+    if name in taken:
+        return f"cannot be used: `{name}` is built in. Give the entry point {path} another name."
     try:
         if group == "ingredients":
             return _about(ingredients.ingredient_class(name))

@@ -18,7 +18,7 @@ from cfsweep.training.engine.precision import matmul_precision
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.losses import Losses
 from cfsweep.training.pack_context import PackContext
-from cfsweep.training.stack import Stack
+from cfsweep.training.stack import Stack, declared_only
 
 
 class TaskLoop:
@@ -87,7 +87,7 @@ class TaskLoop:
         events = {cut_step, self.n_steps, *curve_steps, *check_steps}
         context.lifted.module.train()
         self._check()
-        self._hold()
+        self._renew_mask()
         # Only a network that is called as it is may draw random numbers of torch's own (dropout).
         with torch.random.fork_rng(devices=[], enabled=not context.lifted.liftable):
             if not context.lifted.liftable:
@@ -155,14 +155,15 @@ class TaskLoop:
             self.rate_by_weight = self._rate_by_weight()
         with torch.no_grad():
             for ingredient in self.context.timeline.cuts:
-                stack.theta, stack.states[ingredient.name] = stack.over_rows(
+                stack.theta, state = stack.over_rows(
                     lambda t, s, v, i=ingredient: i.cut(t, s, v, self.task),
                     stack.theta,
                     stack.states[ingredient.name],
                     stack.values_of(ingredient),
                 )
+                stack.set_state(ingredient, state)
             self.after_cut = True
-            self._hold()
+            self._renew_mask()
 
     def _check(self) -> bool:
         """Shows the stop rules how the tasks stand, where that is due; returns whether every row has finished."""
@@ -182,21 +183,22 @@ class TaskLoop:
                     stack.values_of(rule),
                     scores,
                 )
+                declared_only(rule, stack.states[rule.name], state)
                 for name, value in state.items():
                     kept = stack.states[rule.name][name]
                     kept.copy_(torch.where(self._finished(value), kept, value))
                 stack.theta.copy_(torch.where(self._finished(theta), stack.theta, theta))
                 self.finished_at.masked_fill_((self.finished_at < 0) & finished, self.step)
             if self.step > 0:
-                self._hold()
+                self._renew_mask()
         return bool((self.finished_at >= 0).all())
 
-    def _hold(self) -> None:
+    def _renew_mask(self) -> None:
         """Decides anew which weights may move, and clears the optimizer's state of the others."""
-        self.keep = self._keep()
+        self.keep = self._update_mask()
         self.optimizer_state.hold(self.keep, self.finished_at >= 0, self.step)
 
-    def _keep(self) -> optimizers.Keep:
+    def _update_mask(self) -> optimizers.UpdateMask:
         """What may move: outputs that learn from some example of this task, less what partitions hold, and nothing at
         all of a row that has finished the task."""
         trained = self.losses.trained_outputs(self.stack, self.present)
@@ -212,7 +214,7 @@ class TaskLoop:
                 self.stack.values_of(ingredient),
             )
             moves.mul_(allowed)
-        return [(slice(None), optimizers.hold(moves, head))]
+        return [(slice(None), optimizers.apply_mask(moves, head))]
 
     def _present(self, order: NDArray[np.int64]) -> Tensor:
         tasks = np.arange(len(self.context.stream.tasks))

@@ -60,7 +60,7 @@ class Losses:
             timeline.distillations,
             tuple(dict.fromkeys(name for i in timeline.distillations for name in i.layers)),
             {
-                i.name: context.layout.unflatten(stack.states[i.name]["old"]) | _statistics(context)
+                i.name: context.layout.unflatten(i.old_weights(stack.states[i.name])) | _statistics(context)
                 for i in timeline.distillations
             },
             {name: pair for name, pair in draws.items() if bool(pair[1].rows.any())},

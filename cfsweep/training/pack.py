@@ -211,12 +211,13 @@ class Pack:
 
     def _start_task(self, task: int) -> None:
         for ingredient in self.context.timeline.task_starts:
-            self.stack.theta, self.stack.states[ingredient.name] = self.stack.over_rows(
+            self.stack.theta, state = self.stack.over_rows(
                 lambda t, s, v, i=ingredient: i.start_task(t, s, v, task),
                 self.stack.theta,
                 self.stack.states[ingredient.name],
                 self.stack.values_of(ingredient),
             )
+            self.stack.set_state(ingredient, state)
 
     def _end_bad_runs(self, task: int, first_bad: Sequence[int]) -> None:
         """Fails the runs whose loss was not finite (`first_bad`: at which step, by row, or -1)."""
@@ -237,7 +238,7 @@ class Pack:
         with torch.no_grad():
             for ingredient in self.context.timeline.consolidations:
                 state = consolidated_state(self.context, self.stack, ingredient, task, examples)
-                self.stack.states[ingredient.name] = state
+                self.stack.set_state(ingredient, state)
 
     def _update_buffers(self, task: int) -> None:
         """Renews what is kept of the examples so far. It may depend on values that take effect later."""

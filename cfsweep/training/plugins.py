@@ -46,7 +46,7 @@ def current_folder_importable() -> Iterator[None]:
 
 
 def imported(path: str, where: str, kind: str = "function") -> Callable[..., Any]:
-    """What `package.module:name` names, which can be called; call it within `current_folder_importable`, too.
+    """The callable that `package.module:name` names; call it within `current_folder_importable`, too.
 
     Raises:
         InputError: there is no such module or `kind` of thing, or importing it fails; `where` opens the line.
@@ -54,6 +54,8 @@ def imported(path: str, where: str, kind: str = "function") -> Callable[..., Any
     module_name, _, name = path.partition(":")
     if not module_name or not name:
         raise InputError(f"{where}: a {kind} is named `package.module:{kind}`, but got `{path}`. Give both parts.")
+    if "<locals>" in name:
+        raise InputError(f"{where}: `{name}` is defined within a function. Define it at the top of its module.")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

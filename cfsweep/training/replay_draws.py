@@ -48,6 +48,7 @@ class ReplayDraws:
     def of(context: PackContext, stack: Stack, ingredient: ReplayLoss, task: int, n_steps: int) -> ReplayDraws:
         """The draws of `ingredient` in the `n_steps` steps of `task`."""
         size = ingredient.n_draws(int(context.settings["batch_size"]))
+        context.lifted.module.eval()  # a source may ask it, and a restored pack's is not yet
         pool, indices, stored = None, None, None
         if isinstance(ingredient, Generator):
             pool = _generated(context, stack, ingredient, task)
@@ -55,7 +56,7 @@ class ReplayDraws:
             # One that is switched off must not even see the network with its examples.
             rows = stack.over_rows(ingredient.is_on, stack.values_of(ingredient))
         else:
-            assert isinstance(ingredient, Buffered)
+            assert isinstance(ingredient, Buffered)  # `checked_class` saw to it
             buffers = _buffers(context, stack, ingredient, task)
             lengths = [len(buffer.indices) for buffer in buffers]
             rows = torch.tensor([length > 0 for length in lengths], device=context.device)
@@ -108,7 +109,6 @@ def _generated(context: PackContext, stack: Stack, ingredient: Generator, task: 
     noise = [
         generator(run.seed, "noise", task, epoch=1).standard_normal(shape, np.float32) for run in stack.representatives
     ]
-    context.lifted.module.eval()  # a restored pack's is not yet
     with torch.no_grad():
         generated: Generated = stack.over_rows(
             lambda t, s, v, n: ingredient.generate(t, s, v, task, n),

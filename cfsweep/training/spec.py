@@ -101,7 +101,8 @@ class RunRecord:
 class PackReport:
     """What a pack says after each task: the records of all its runs, dropped ones included, and where it ran.
 
-    `task` is the last one trained. `n_examples` are the numbers of validation and of test examples per task.
+    `task` is the last one trained, -1 before the first. `n_examples` are the numbers of validation and of test examples
+    per task.
     """
 
     task: int
@@ -118,7 +119,7 @@ class PackReport:
     @staticmethod
     def of_failure(record: RunRecord, n_examples: dict[str, list[int]]) -> PackReport:
         """The report of a run whose pack never came to report."""
-        return PackReport(task=record.tasks_done, done=True, records=(record,), n_examples=n_examples)
+        return PackReport(task=record.tasks_done - 1, done=True, records=(record,), n_examples=n_examples)
 
 
 def score_rows(rows: list[list[float]], n_tasks: int) -> NDArray[np.float64]:

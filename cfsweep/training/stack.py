@@ -7,7 +7,7 @@ is forked when they begin to differ.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -89,6 +89,21 @@ class Stack:
         self.row_of = np.asarray([distinct.index(row) for row in rows_kept], np.int64)
         self.alive = alive
         self._describe([self.runs[alive[rows_kept.index(row)]] for row in distinct])
+
+    def set_state(self, ingredient: Ingredient, state: State) -> None:
+        """Replaces the ingredient's state of every row.
+
+        Raises:
+            ValueError: it has not the entries that `initial_state` gave.
+        """
+        old = self.states[ingredient.name]
+        declared_only(ingredient, old, state)
+        if missing := old.keys() - state.keys():
+            raise ValueError(
+                f"{type(ingredient).__qualname__}: its state begins with {_listed(old)}, but a method that returns it "
+                f"left out {_listed(missing)}. Return every entry, unchanged ones too."
+            )
+        self.states[ingredient.name] = state
 
     def values_of(self, ingredient: Ingredient) -> dict[str, Tensor]:
         """What the ingredient's methods get as `values`: its own numeric hyperparameters and `lr`, (rows,) each."""
@@ -196,6 +211,23 @@ class Stack:
     def _column(self, name: str) -> Tensor:
         values = [float(run.values[name]) for run in self.representatives]
         return torch.tensor(values, dtype=torch.float32, device=self.theta.device)
+
+
+def declared_only(ingredient: Ingredient, state: State, changed: State) -> None:
+    """Looks whether all that is `changed` is in the ingredient's `state`: elsewhere it would be lost.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if strange := changed.keys() - state.keys():
+        raise ValueError(
+            f"{type(ingredient).__qualname__}: its state begins with {_listed(state)}, but a method returned "
+            f"{_listed(strange)} beside it. Give every entry its first value in `initial_state`."
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names)) or "nothing"
 
 
 def over_rows(function: Callable[..., Any], *stacked: Any) -> Any:

@@ -48,7 +48,7 @@ def consolidated_state(
                 torch.from_numpy(noise).to(context.device),
             )
         )
-    return {k: torch.cat([piece[k] for piece in pieces]) for k in old}
+    return {k: torch.cat([piece[k] for piece in pieces]) for k in pieces[0]}
 
 
 def renewed_buffers(
@@ -91,7 +91,7 @@ def buffer_rows(
 
 def stored_bytes(context: PackContext, stack: Stack, run: RunSpec, row: int, task: int) -> int:
     """What one run must keep after `task` beside its network: the state and the buffers of the ingredients that are on,
-    and what the optimizer remembers."""
+    and what the optimizer keeps from task to task."""
     total = sum(value[0].numel() * value.element_size() for value in stack.optimizer.values())
     if context.spec.joint:  # it needs the data of all tasks so far again
         n_examples = len(batches.training_examples(context.stream, task, joint=True))

@@ -118,8 +118,9 @@ class Folder:
         (self.root / "study.yaml").write_text(yaml.safe_dump(study, allow_unicode=True))
         kinds = {name: about["kind"] for name, about in self.hypers.items()}
         schema = runs_schema(kinds, self.objectives, [metric.name for metric in METRICS])
+        filled = [{field.name: row.get(field.name) for field in schema} | row for row in self.runs]
         for table, rows, columns in (
-            ("runs", self.runs, schema),
+            ("runs", filled, schema),
             ("accuracy", self.accuracy, ACCURACY_SCHEMA),
             ("test", self.test, ACCURACY_SCHEMA),
             ("curves", self.curves, CURVES_SCHEMA),

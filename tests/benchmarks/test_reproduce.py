@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import reproduce
-from benchmarks.reproduction.model import Claim, Quantity, Row, Table, Why, final_average
+from benchmarks.reproduction.model import Claim, Quantity, Row, Table, Why, final_average, verdict
 from benchmarks.reproduction.report import report
 from benchmarks.reproduction.runner import Job, check, jobs_of, run
 from cfsweep.config import NetworkConfig, Space, StreamConfig, StudyConfig
@@ -99,6 +99,29 @@ def lines_of(page: str, row: str) -> list[list[str]]:
 
 
 # ------------------------------------------------------------------------------------------------ the tables
+
+
+@pytest.mark.parametrize(
+    ("claim", "mean", "why", "expected"),
+    [
+        (Claim(97.70), 100.70, None, "within"),
+        (Claim(98.15), 95.15, None, "within"),  # 3.0000000000000142 in floats
+        (Claim(97.75), 100.75, None, "within"),
+        (Claim(97.75), 94.75, None, "within"),
+        (Claim(97.75), 94.70, "x", "differs: x"),
+        (Claim(60.0, sd=0.5), 63.5, None, "differs: not explained"),  # 2 sd are 1 point, but 3 points decide
+        (Claim(60.0, sd=2.0), 63.5, None, "within"),
+        (Claim(60.0, sd=2.0), 64.5, "x", "differs: x"),
+        (Claim(50.0, sense="below"), 49.9, None, "within"),
+        (Claim(50.0, sense="below"), 51.0, None, "differs: not explained"),
+        (Claim(88.0, sense="above"), 88.0, "x", "differs: x"),
+        (Claim(0.0, sense="exactly"), 0.0, None, "within"),
+        (Claim(0.0, sense="exactly"), 0.01, None, "differs: not explained"),
+        (None, 12.0, "x", "no claim"),
+    ],
+)
+def test_verdicts_by_hand(claim: Claim | None, mean: float, why: str | None, expected: str) -> None:
+    assert verdict(claim, mean, why) == expected
 
 
 def test_split_mnist_holds_the_published_numbers_and_strengths() -> None:

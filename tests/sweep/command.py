@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,27 +25,30 @@ class Processes:
 
     def __init__(self, cwd: Path) -> None:
         self.cwd, self.environment, self.closed = cwd, environment(), False
+        self.lock = threading.Lock()  # closed by one thread while another one starts a process
         self.started: list[subprocess.Popen[str]] = []
 
     def start(
         self, *args: str | Path, cwd: Path | None = None, program: tuple[str, ...] = ("-m", "cfsweep.cli"), **more: str
     ) -> subprocess.Popen[str]:
         """The command line (or another `program`) with these arguments, and `more` in its environment."""
-        if self.closed:
-            raise RuntimeError("no more processes are started")
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        process = subprocess.Popen(
-            [sys.executable, *program, *map(str, args)],
-            cwd=cwd or self.cwd,
-            env={**self.environment, **more},
-            text=True,
-            **pipes,  # type: ignore[call-overload]
-        )
-        self.started.append(process)
+        with self.lock:
+            if self.closed:
+                raise RuntimeError("no more processes are started")
+            process: subprocess.Popen[str] = subprocess.Popen(
+                [sys.executable, *program, *map(str, args)],
+                cwd=cwd or self.cwd,
+                env={**self.environment, **more},
+                text=True,
+                **pipes,  # type: ignore[call-overload]
+            )
+            self.started.append(process)
         return process
 
     def close(self) -> None:
-        self.closed = True
+        with self.lock:
+            self.closed = True
         for process in self.started:
             if process.poll() is None:
                 process.kill()

@@ -9,6 +9,7 @@ from typing import Any
 
 from cfsweep.config import StudyConfig
 from cfsweep.results.reader import read_table
+from cfsweep.sweep.broker import Fetched
 from cfsweep.sweep.driver import Driver, PackJob
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.local import LocalScheduler
@@ -89,15 +90,15 @@ class FaultyScheduler(LocalScheduler):
     """
 
     def __init__(self, interrupt: threading.Event, at_once: int, fault: Fault) -> None:
-        super().__init__(interrupt, gpu=False, at_once=at_once)
+        super().__init__(interrupt, gpus=0, at_once=at_once)
         self.fault = fault
 
     def worker_for(self, plan: SweepPlan, driver: Driver, job: PackJob) -> PackWorker:
         worker = super().worker_for(plan, driver, job)
         open_pack = worker.open_trainer
 
-        def open_trainer() -> FaultyTrainer:
-            pack = open_pack()
+        def open_trainer(fetched: Fetched) -> FaultyTrainer:
+            pack = open_pack(fetched)
             return FaultyTrainer(pack, lambda: self.fault(job.pack_id, pack, driver))
 
         worker.open_trainer = open_trainer

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients import Context, Penalty, Settings, State, Values
+from cfsweep.training.ingredients import Context, Conventions, Penalty, Settings, State, Values
 
 
 class Halting(Penalty):
@@ -23,6 +23,16 @@ class Halting(Penalty):
 
     def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: object) -> State:
         return state
+
+
+class Scaled(Halting):
+    """What its strength means depends on the optimizer."""
+
+    name = "scaled"
+
+    @staticmethod
+    def conventions(settings: Settings) -> Conventions:
+        return Conventions(penalty=f"nothing, with {settings['optimizer']}")
 
 
 class Fragile(Halting):

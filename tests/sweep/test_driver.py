@@ -193,6 +193,19 @@ def test_losers_are_stopped_and_the_default_never(sweep: Sweep, objective: str) 
     assert status(sweep.folder.root).complete
 
 
+def test_a_stopped_trial_whose_other_seed_is_queued_still_is_never_trained_on(sweep: Sweep) -> None:
+    """Its pack is handed out without the run that has ended."""
+    config = tiny({"lr": {"low": 1e-5, "high": 3e-2, "log": True}}, ingredients=(), trials=2, seeds=2, pack_runs=1)
+    driver = sweep.open(config, workers=1)
+    first = driver.next_pack()
+    assert first is not None
+    dropped: list[tuple[str, set[tuple[int, int]]]] = []
+    driver.drop = lambda pack_id, keys: dropped.append((pack_id, set(keys)))
+    (run,) = first.spec.runs
+    driver._drop({run.key, (run.trial, 1 - run.seed)})
+    assert dropped == [(first.pack_id, {run.key})], "what is queued has no pack yet that could be asked"
+
+
 def test_a_run_that_fails_leaves_the_rest_alone(sweep: Sweep) -> None:
     search = {"lr": {"choices": [0.01, 1e30]}}
     driver = sweep.train(sweep.open(tiny(search, {"optimizer": "sgd"}, ingredients=(), trials=6, seeds=2)))

@@ -140,6 +140,7 @@ def test_an_interrupted_sweep_issues_no_pack_and_picks_up_those_on_their_way(swe
     for pack_id in list(first.in_flight):
         first.on_pack_failure(pack_id, "the worker died", died=True)  # Tune ends its workers
     assert first.finished
+    assert not first.complete, "two packs are on their way"
     assert first.next_pack() is None
     assert len(list(sweep.folder.checkpoints.glob("*.json"))) == 2
     sweep.interrupt.clear()

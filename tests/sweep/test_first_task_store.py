@@ -10,7 +10,7 @@ import pytest
 
 from cfsweep.hypers import Hyper
 from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.first_task_store import FirstTaskFolder, WorkerFirstTasks, recur
+from cfsweep.sweep.first_task_store import FirstTaskFolder, WorkerFirstTasks, first_tasks_recur
 from cfsweep.sweep.space import check_space
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
@@ -44,7 +44,7 @@ def test_first_tasks_recur_if_there_are_fewer_than_trials(
     search: dict[str, Any], ingredients: tuple[str, ...], trials: int, expected: bool
 ) -> None:
     space = tiny(search, ingredients=ingredients).space
-    assert recur(space, check_space(space, "test"), trials) is expected
+    assert first_tasks_recur(space, check_space(space, "test"), trials) is expected
 
 
 def test_a_value_of_every_kind_counts() -> None:
@@ -52,7 +52,7 @@ def test_a_value_of_every_kind_counts() -> None:
     space = tiny(ingredients=()).space
     search = {name: {"choices": ["a", "b", "c"]} for name in hypers}
     space = type(space).model_validate({"search": search})
-    assert [recur(space, hypers, trials) for trials in (9, 10)] == [False, True]
+    assert [first_tasks_recur(space, hypers, trials) for trials in (9, 10)] == [False, True]
 
 
 # ------------------------------------------------------------------------------------------------ what is kept

@@ -54,6 +54,10 @@ def test_it_says_what_each_strength_means(stream: Stream) -> None:
         ],
     }
     assert described(stream, tiny({}, ingredients=()))["conventions"] == {}
+    by_rule = tiny({"optimizer": {"choices": ["sgd", "adam"]}}, ingredients=())
+    space = by_rule.space.model_copy(update={"ingredients": ("tests.sweep.ingredients:Scaled",)})
+    said = described(stream, by_rule.model_copy(update={"space": space}))["conventions"]
+    assert said == {"scaled": {"penalty": ["nothing, with sgd", "nothing, with adam"]}}, "settings of any trial count"
 
 
 def test_the_budget_alone_can_change(stream: Stream, tmp_path: Path) -> None:

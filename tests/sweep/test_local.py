@@ -13,6 +13,7 @@ import torch
 import yaml
 
 import analysis
+from cfsweep.errors import InputError
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
@@ -52,7 +53,7 @@ def test_what_it_can_train_at_a_time(stream: Stream, tmp_path: Path) -> None:
     def capacity(pack_runs: int | str, at_once: int = 1) -> Capacity:
         config = tiny(pack_runs=pack_runs)
         plan = SweepPlan(config, check_space(config.space, "test"), stream, tmp_path)
-        return LocalScheduler(threading.Event(), gpu=False, at_once=at_once).capacity(plan)
+        return LocalScheduler(threading.Event(), gpus=0, at_once=at_once).capacity(plan)
 
     assert capacity("auto") == Capacity(1, ON_CPU)
     assert capacity(5, at_once=3) == Capacity(3, 5)
@@ -90,6 +91,52 @@ def test_interrupted_it_ends_the_task_and_goes_on_from_there(sweep: Sweep) -> No
     sweep.interrupt.clear()
     assert sweep.train(sweep.open(config, workers=1), interrupt).complete
     assert seen == [0, 1, 2, 3, 4]
+
+
+def test_interrupted_in_its_last_task_it_is_complete(sweep: Sweep) -> None:
+    """What was trained to its end is written, and there is nothing to go on with."""
+
+    def interrupt(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.next_task == 4:
+            sweep.interrupt.set()
+
+    driver = sweep.train(sweep.open(tiny(trials=2, pack_runs=2), workers=1), interrupt)
+    assert (driver.interrupted, driver.complete) == (True, True)
+    assert len(sweep.rows()) == 2
+    assert list(sweep.folder.checkpoints.iterdir()) == []
+
+
+def test_what_fails_while_it_is_interrupted_stays_on_its_way(sweep: Sweep) -> None:
+    def fails(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if pack.next_task == 2:
+            sweep.interrupt.set()
+            driver.interrupted = True
+            raise RuntimeError("torn down")
+
+    first = sweep.train(sweep.open(tiny(trials=2, pack_runs=2), workers=1), fails)
+    assert (first.interrupted, first.complete, sweep.rows()) == (True, False, [])
+    sweep.interrupt.clear()
+    second = sweep.train(sweep.open(tiny(trials=2, pack_runs=2), workers=1))
+    assert second.complete
+    assert [row["state"] for row in sweep.rows()] == ["done", "done"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it has a GPU to give")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    said = r"^--gpus-per-worker 0.5: this process has no GPU that torch can see\. Leave it out\.$"
+    with pytest.raises(InputError, match=said), local_scheduler(Workers(0, gpus_each=0.5), lambda: None):
+        pass
+
+
+def test_ctrl_c_while_it_loads_is_heeded_at_once() -> None:
+    """Not noted for later: nothing looks at it before the data is there."""
+
+    def load() -> None:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it went on loading")
+
+    with pytest.raises(KeyboardInterrupt), local_scheduler(Workers(0), load):
+        pass
 
 
 # ------------------------------------------------------------------------------------------------ by the command
@@ -164,6 +211,17 @@ search:
     page = analysis.report("study").read_text()
     assert "ewc++" in page
     assert "ewcpp_lambda" in page
+
+
+def test_a_target_of_ones_own_goes_through_like_the_built_in_one(run: Run, smoke: Path) -> None:
+    few = ("--workers", "0", "--trials", "3", "--set", "references=false")
+    own = ("--set", "stream.target=tests.sweep.targets:OwnLabels")
+    for out, more in (("built-in", ()), ("own", own)):
+        code, _, complaints = run("run", smoke, *few, *more, "--out", out)
+        assert (code, complaints) == (0, "")
+    found = [read_table(out, "accuracy").drop_columns("study_id").to_pylist() for out in ("built-in", "own")]
+    assert sorted(map(str, found[0])) == sorted(map(str, found[1]))
+    assert {status(out).study_id for out in ("built-in", "own")} | {""} != {status("own").study_id, ""}
 
 
 LOADED = """

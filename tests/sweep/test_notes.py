@@ -13,7 +13,6 @@ from cfsweep.sweep.notes import (
     LEAST_SHARE,
     capacities,
     capacity_note,
-    history_note,
     notes,
     percent,
     rehearsal_note,
@@ -164,14 +163,3 @@ def test_what_an_ingredient_is_made_of_decides() -> None:
     assert said is not None
     assert said.startswith("class-il with `ewc++` and `ewc` and no rehearsal: ")
     assert said.endswith("Add `replay` or `er-ace` to the ingredients.")
-
-
-def test_a_study_of_which_the_sampler_sees_a_part_is_noted() -> None:
-    assert history_note(300) is None
-    assert history_note(1000) == (
-        "1000 trials: once more than 300 have ended, TPE looks at the best 50 and the latest of the others alone, so "
-        "that its answers take no longer than before."
-    )
-    short, long = (study_of("task-il", "ewc").model_copy(update={"trials": n}) for n in (300, 301))
-    assert notes(short, hypers_of(("ewc",)), 5) == ()
-    assert notes(long, hypers_of(("ewc",)), 5) == (history_note(301),)

@@ -13,12 +13,12 @@ from cfsweep.config import NetworkConfig
 from cfsweep.sweep import pack_size
 from cfsweep.sweep.pack_size import (
     ON_CPU,
-    fits_on_gpu,
     fitting_runs,
     most_runs,
     pack_peak,
     pack_size_beside_memory,
     probe,
+    runs_that_fit,
 )
 from cfsweep.sweep.space import check_space
 from cfsweep.training.streams import Stream
@@ -129,7 +129,7 @@ def test_a_gpu_is_measured_and_shared(stream: Stream, monkeypatch: pytest.Monkey
     hypers = check_space(config.space, "test")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**30))
     monkeypatch.setattr(pack_size, "pack_peak", lambda *args: memory(2**30, (0, 2**20)))
-    fits = {share: fits_on_gpu(config, hypers, stream, share, 10**6) for share in (1.0, 0.5, 2.0)}
+    fits = {share: runs_that_fit(config, hypers, stream, share, 10**6) for share in (1.0, 0.5, 2.0)}
     assert fits == {1.0: 819, 0.5: 409, 2.0: 819}
     monkeypatch.setattr(pack_size, "pack_peak", lambda *args: memory(2**30, (2**31, 0)))
-    assert fits_on_gpu(config, hypers, stream, 1.0, 10**6) == 1
+    assert runs_that_fit(config, hypers, stream, 1.0, 10**6) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,16 @@ def test_packnet_needs_task_il(stream: Stream) -> None:
     assert str(caught.value) == (
         "space.yaml: `packnet` works in task-il, but got scenario=class-il. Remove `packnet` from the ingredients, or "
         "change `--scenario`."
+    )
+
+
+def test_a_sweep_maximises_accuracy_and_nothing_else(stream: Stream) -> None:
+    target = "tests.sweep.targets:Backwards"
+    with pytest.raises(InputError) as caught:
+        check_study(StudyConfig(space=Space()), replace(stream, target=target), "space.yaml")
+    assert str(caught.value) == (
+        f"space.yaml: a sweep maximises `accuracy`, but the target `{target}` is scored by `hits`. Name a target whose "
+        "first score is `accuracy`, the higher the better."
     )
 
 

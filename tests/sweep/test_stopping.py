@@ -32,6 +32,7 @@ from cfsweep.training.targets import target_of
 from tests.sweep.in_process import Killed, Sweep, tiny
 
 PARETO = ObjectiveConfig(name="pareto")
+OBJECTIVES = (("pareto", "stored_bytes"), ("pareto", None), ("mixed", None))
 COUNTS = [50] * 5
 ACCURACY = target_of("classification").score
 
@@ -145,15 +146,19 @@ def test_a_rung_remembers_a_sample_that_no_order_changes() -> None:
 
 def test_a_cost_among_the_objectives_stops_nobody() -> None:
     asker: Any = SimpleNamespace()
-    assert stopper_for(ObjectiveConfig(name="pareto", third="stored_bytes"), COUNTS, ACCURACY, asker) is None
-    assert isinstance(stopper_for(PARETO, COUNTS, ACCURACY, asker), RankStopper)
-    assert isinstance(stopper_for(ObjectiveConfig(), COUNTS, ACCURACY, asker), MedianStopper)
+    cost, pareto, mixed = (tiny(objective=name, third=third, stop_trials=True) for name, third in OBJECTIVES)
+    assert stopper_for(cost, COUNTS, ACCURACY, asker) is None
+    assert isinstance(stopper_for(pareto, COUNTS, ACCURACY, asker), RankStopper)
+    assert isinstance(stopper_for(mixed, COUNTS, ACCURACY, asker), MedianStopper)
+    for config in (pareto, mixed):
+        assert stopper_for(config.model_copy(update={"stop_trials": False}), COUNTS, ACCURACY, asker) is None
 
 
 def test_a_score_whose_chance_nobody_knows_lets_nobody_be_beaten_beyond_it() -> None:
     asker, unknown = SimpleNamespace(), replace(ACCURACY, variance=None)
-    assert stopper_for(PARETO, COUNTS, unknown, asker) is None
-    assert isinstance(stopper_for(ObjectiveConfig(), COUNTS, unknown, asker), MedianStopper)  # which needs none
+    _, pareto, mixed = (tiny(objective=name, third=third, stop_trials=True) for name, third in OBJECTIVES)
+    assert stopper_for(pareto, COUNTS, unknown, asker) is None
+    assert isinstance(stopper_for(mixed, COUNTS, unknown, asker), MedianStopper)  # which needs none
 
 
 def test_after_the_last_task_the_intermediate_objective_is_the_objective() -> None:

@@ -93,11 +93,13 @@ def test_runs_that_were_dropped_are_trained_no_further(broker: Broker, stream: S
     result = worker.advance()
     assert result.done
     assert [len(rows) - 1 for rows in accuracies(result)] == [2, 1]
+    assert result.report is not None
+    assert result.report.task == 1, "a pack of which nothing is left trains no further task"
 
 
 @pytest.mark.parametrize("share_first_task", [True, False])
 def test_runs_share_a_first_task_if_the_study_says_so(broker: Broker, stream: Stream, share_first_task: bool) -> None:
-    pack: Any = worker_on(broker, stream, share_first_task).open_trainer()
+    pack: Any = worker_on(broker, stream, share_first_task).open_trainer(broker.fetch("p"))
     assert len(pack.stack.alive) == 2
     assert len(pack.stack) == (1 if share_first_task else 2)
 
@@ -131,9 +133,24 @@ def test_what_the_code_of_a_pack_raises_is_told_and_the_pack_let_go(
     assert worker.advance().done, "and it can be asked again"
 
 
-def test_a_pack_that_nobody_knows_is_told_too(stream: Stream, broker: Broker) -> None:
-    result = PackWorker("q", broker, stream, torch.device("cpu")).advance()
-    assert (result.done, result.error) == (True, "KeyError: 'q'")
+def test_a_pack_that_is_closed_is_trained_no_further(stream: Stream, broker: Broker) -> None:
+    worker = worker_on(broker, stream)
+    assert not worker.advance().done
+    broker.close("p")
+    result = worker.advance()
+    assert (result.done, result.report, result.error) == (True, None, "the driver has closed the pack")
+    assert worker.trainer is None, "its memory is free"
+
+
+def test_what_the_broker_raises_is_no_error_of_the_pack(
+    stream: Stream, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(pack_id: str, checkpoint: bytes) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(broker, "save", full)
+    with pytest.raises(OSError, match="no space left"):
+        worker_on(broker, stream).advance()
 
 
 def test_ctrl_c_is_no_error_of_the_pack(broker: Broker, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from cfsweep.testing import CHECKS, PlainLoop, check_ingredient, compose_or_are_refused
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.testing import CHECKS, PlainLoop, check_ingredient, compose_or_are_refused, values_of
 from cfsweep.testing import ingredients as checks
-from cfsweep.testing.packs import path_to
+from cfsweep.testing.packs import defaults_instead, path_to
 from cfsweep.testing.plain import ByName
 from cfsweep.testing.twins import agrees_with_its_twin
-from cfsweep.training.ingredients import Ingredient
+from cfsweep.training import ingredients
+from cfsweep.training.ingredients import Buffered, Extension, Ingredient, MixedReplay
 from cfsweep.training.streams import Task
 from examples.own_remedy import EWCPlusPlus
 from tests.testing import broken
@@ -111,12 +116,46 @@ def test_no_other_check_finds_it(check: Callable[[str], None]) -> None:
 )
 def test_a_twin_that_does_something_else_disagrees(twin: type[PlainLoop], said: str) -> None:
     with pytest.raises(AssertionError, match=said):
-        agrees_with_its_twin(path_to(EWCPlusPlus), twin, optimizer="sgd")
+        agrees_with_its_twin(path_to(EWCPlusPlus), twin)
 
 
 def test_a_comparison_in_which_the_ingredient_has_no_say_is_none() -> None:
-    with pytest.raises(AssertionError, match="in task-il it has no say with these values"):
-        agrees_with_its_twin(path_to(EWCPlusPlus), PlainEWCPlusPlus, optimizer="sgd", ewcpp_lambda=0.0)
+    weak = {"ewcpp_lambda": 1e-9}
+    with (
+        pytest.raises(AssertionError, match="in task-il it has no say with these values"),
+        defaults_instead(path_to(EWCPlusPlus), weak),
+    ):
+        agrees_with_its_twin(path_to(EWCPlusPlus), PlainEWCPlusPlus)
+
+
+def test_an_authors_values_hold_in_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`OffByDefault` changes nothing, and a check finds that; not so where its author switches it on."""
+    monkeypatch.setattr(checks, "CHECKS", (checks.on_is_not_naive, checks.alone_is_as_in_a_pack))
+    for _ in range(2):
+        with pytest.raises(AssertionError, match="its defaults are plain training"):
+            check_ingredient(broken.OffByDefault)
+        check_ingredient(broken.OffByDefault, pull=0.5)
+    assert values_of((path_to(broken.OffByDefault),))["pull"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"pul": 0.5}, "check_ingredient: unknown hyperparameter `pul`. Known, closest first: pull"),
+        ({"pull": -1.0}, "check_ingredient: `pull`: `0 <= pull` must hold, but got pull=-1.0"),
+    ],
+    ids=["unknown", "illegal"],
+)
+def test_a_value_that_cannot_be_is_refused(given: dict[str, Value], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        check_ingredient(broken.Sound, **given)
+
+
+def test_each_piece_with_a_function_of_tensors_is_called() -> None:
+    nothing: Any = None
+    called = checks.calls_by_piece(*[nothing] * 10)
+    pieces = {kind for kind in vars(ingredients).values() if isinstance(kind, type) and issubclass(kind, Ingredient)}
+    assert pieces - called.keys() == {Buffered, MixedReplay, Extension}, "those work on indices, and on a module"
 
 
 def test_the_example_goes_with_others_and_a_pair_that_does_not_is_found() -> None:

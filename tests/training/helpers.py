@@ -21,14 +21,6 @@ from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, Task, load_stream
 
 NETWORK = NetworkConfig(name="mlp", args={"hidden": [32, 32]})
-MOODY = NetworkConfig(name="tests.training.helpers:moody")
-
-
-def moody(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-    """A network of one's own that vmap cannot lift: batch statistics and dropout."""
-    n = int(np.prod(input_shape))
-    layers = [nn.Linear(n, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, n_outputs)]
-    return nn.Sequential(nn.Flatten(), *layers)
 
 
 # ------------------------------------------------------------------------------------------------ real digits

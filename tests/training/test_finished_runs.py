@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cfsweep.hypers import Value
 from cfsweep.testing.packs import (
+    UNLIFTABLE,
     assert_equal,
     assert_same,
     finish,
@@ -26,7 +27,6 @@ from cfsweep.training.ingredients import State, StepObserver, Values, registry
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
-from tests.training.helpers import MOODY
 
 KNOBS: dict[str, list[Mapping[str, Value]]] = {
     "early-stopping": [{"patience": p} for p in (1, 0, 2, 1)],
@@ -214,7 +214,8 @@ def test_a_network_that_cannot_be_lifted_stops_too(name: str) -> None:
     stream, knob = small_stream(), KNOBS[name][0]
     values = values_of((name,), epochs=6, lr=0.02, batch_size=11, **knob)
     first, second = (
-        finish(make_pack(stream, (name,), (RunSpec(0, 0, values),), "domain-il", MOODY, curves=2)) for _ in range(2)
+        finish(make_pack(stream, (name,), (RunSpec(0, 0, values),), "domain-il", UNLIFTABLE, curves=2))
+        for _ in range(2)
     )
     assert_same(first, second)
     assert first.records[0].steps < 3 * 12

@@ -14,9 +14,11 @@ import torch
 
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
 from cfsweep.hypers import Value
+from cfsweep.testing import packs
 from cfsweep.testing.packs import (
     CNN,
     MLP,
+    UNLIFTABLE,
     assert_equal,
     assert_same,
     finish,
@@ -30,13 +32,11 @@ from cfsweep.testing.packs import (
 )
 from cfsweep.training import first_task_cache
 from cfsweep.training.first_task_cache import FirstTask
-from cfsweep.training.ingredients import registry
+from cfsweep.training.ingredients import ingredient_class, registry
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream, load_stream
-from tests.training import helpers
-from tests.training.helpers import MOODY
 
 
 class Shelf:
@@ -146,7 +146,7 @@ def test_a_network_that_cannot_be_lifted_takes_its_statistics_along() -> None:
     stream, shelf = small_stream(), Shelf()
     for number in (0, 2):
         runs = runs_of(("ewc",), [number], batch_size=6)
-        plain, pack = (finish(pack_on(s, stream, ("ewc",), runs, network=MOODY)) for s in (None, shelf))
+        plain, pack = (finish(pack_on(s, stream, ("ewc",), runs, network=UNLIFTABLE)) for s in (None, shelf))
         assert_same(pack, plain)
         for name, statistic in plain.context.lifted.module.named_buffers():
             assert torch.equal(pack.context.lifted.module.get_buffer(name), statistic)
@@ -324,8 +324,8 @@ def test_the_rate_of_packnet_takes_effect_in_the_middle_of_the_first_task() -> N
 
 
 def test_a_network_of_ones_own_that_computes_something_else_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream, before = small_stream(), keys(small_stream(), network=MOODY)
-    made = helpers.moody
+    stream, before = small_stream(), keys(small_stream(), network=UNLIFTABLE)
+    made = packs.unliftable
 
     def doubled(input_shape: tuple[int, ...], n_outputs: int) -> torch.nn.Module:
         module = made(input_shape, n_outputs)
@@ -333,9 +333,9 @@ def test_a_network_of_ones_own_that_computes_something_else_has_another_key(monk
         module.forward = lambda x: 2 * forward(x)  # type: ignore[method-assign]
         return module
 
-    assert keys(stream, network=MOODY) == before
-    monkeypatch.setattr(helpers, "moody", doubled)
-    assert keys(stream, network=MOODY) != before
+    assert keys(stream, network=UNLIFTABLE) == before
+    monkeypatch.setattr(packs, "unliftable", doubled)
+    assert keys(stream, network=UNLIFTABLE) != before
 
 
 def test_other_code_and_another_device_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,3 +390,42 @@ def test_a_first_task_travels_whole() -> None:
     assert replace(record, trial=0, stored_bytes=pack.records[0].stored_bytes) == pack.records[0]
     numbers = sum(np.prod(t.shape) for t in [kept.row["theta"], *kept.row["optimizer"].values()])
     assert len(content) < 4 * numbers * 4, "a row, not the whole stack"
+
+
+def test_the_sources_of_ones_own_ingredient_are_all_of_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it imports from beside itself may be what has changed."""
+    (tmp_path / "remedies_of_mine").mkdir()
+    files = {
+        "remedies_of_mine/__init__.py": "",
+        "remedies_of_mine/helper.py": "FACTOR = 2.0\n",
+        "remedies_of_mine/pull.py": PULL,
+        "lonely_pull.py": PULL.replace("remedies_of_mine.helper", "lonely_helper"),
+        "lonely_helper.py": "FACTOR = 2.0\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, helper in (
+        ("remedies_of_mine.pull", "remedies_of_mine/helper.py"),
+        ("lonely_pull", "lonely_helper.py"),
+    ):
+        kind = ingredient_class(f"{module}:Pull")
+        before = first_task_cache.sources(kind)
+        first_task_cache.sources.cache_clear()
+        assert first_task_cache.sources(kind) == before
+        (tmp_path / helper).write_text("FACTOR = 3.0\n")
+        first_task_cache.sources.cache_clear()
+        after = first_task_cache.sources(kind)
+        assert before.keys() == after.keys() >= {helper, f"{module.replace('.', '/')}.py"}
+        assert {name for name in before if before[name] != after[name]} == {helper}
+
+
+PULL = """
+from cfsweep.training.ingredients.l2_sp import L2SP
+from remedies_of_mine.helper import FACTOR
+
+class Pull(L2SP):
+    name = "pull-of-mine"
+"""

@@ -16,6 +16,7 @@ from cfsweep.errors import InputError
 from cfsweep.testing.packs import (
     CNN,
     MLP,
+    UNLIFTABLE,
     assert_same,
     finish,
     make_pack,
@@ -28,9 +29,10 @@ from cfsweep.testing.packs import (
 )
 from cfsweep.training import batches
 from cfsweep.training.engine.randomness import _PURPOSES, generator, torch_seed
+from cfsweep.training.ingredients.der import DerPlusPlus
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
-from tests.training.helpers import MOODY, rights
+from tests.training.helpers import rights
 
 # ------------------------------------------------------------------------------------------------ runs that fail
 
@@ -155,7 +157,7 @@ def test_report_says_where_and_what() -> None:
     assert record.tasks_done == 1
     lost = PackReport.of_failure(RunRecord(1, 2, failure="the worker died"), report.n_examples)
     assert lost.done
-    assert lost.task == 0
+    assert lost.task == -1, "it has trained none"
     rows = score_rows(record.test, n_tasks=3)
     assert rows.shape == (2, 3)
     assert (rows == np.array(record.test)).all()
@@ -235,8 +237,8 @@ def test_spec_travels_as_plain_data(network: NetworkConfig) -> None:
 
 
 def test_a_network_that_cannot_be_lifted_is_refused_in_packs_of_several() -> None:
-    with pytest.raises(InputError, match=r"helpers:moody`: .*Train it in packs of one run") as caught:
-        make_pack(small_stream(), runs=varied_runs((), 2), network=MOODY)
+    with pytest.raises(InputError, match=r"packs:unliftable`: .*Train it in packs of one run") as caught:
+        make_pack(small_stream(), runs=varied_runs((), 2), network=UNLIFTABLE)
     assert "\n" not in str(caught.value)
 
 
@@ -245,7 +247,7 @@ def test_such_a_network_runs_alone_the_same_each_time_and_after_restoring(names:
     stream = small_stream()
 
     def fresh() -> Pack:
-        return make_pack(stream, names, network=MOODY, batch_size=6, curves=1)
+        return make_pack(stream, names, network=UNLIFTABLE, batch_size=6, curves=1)
 
     whole = finish(fresh())
     assert all(whole.records[0].test[t + 1][t] >= 5 / 8 for t in range(3))
@@ -260,6 +262,23 @@ def test_such_a_network_runs_alone_the_same_each_time_and_after_restoring(names:
     assert_same(pack, whole)
     statistics = (dict(p.context.lifted.module.named_buffers()) for p in (pack, whole))
     assert all(map(torch.equal, *(named.values() for named in statistics)))
+
+
+class Current(DerPlusPlus):
+    """Its buffer holds examples of the task in training, with the logits that the network has as the task begins."""
+
+    name = "current"
+    holds_current_task = True
+
+
+def test_the_logits_that_a_source_asks_for_are_those_of_evaluation_also_when_restored() -> None:
+    stream, name = small_stream(), f"{__name__}:Current"
+    whole = finish(make_pack(stream, (name,), network=UNLIFTABLE, batch_size=6))
+    pack = make_pack(stream, (name,), network=UNLIFTABLE, batch_size=6)
+    while not pack.done:
+        pack = restored(pack)
+        pack.train_next_task()
+    assert_same(pack, whole)
 
 
 def refusals() -> list[tuple[Callable[[], object], str]]:

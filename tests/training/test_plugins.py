@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -12,12 +13,13 @@ import pytest
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.testing import finish, make_pack, small_stream
-from cfsweep.training.ingredients import _own_class, hypers_of, ingredient_class
+from cfsweep.training.ingredients import _own_class, hypers_of, ingredient_class, registry
 from cfsweep.training.listing import listed
 from cfsweep.training.networks import build
 from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams import load_stream
-from cfsweep.training.targets import target_of
+from cfsweep.training.targets import Target, checked_target, target_of
+from cfsweep.training.targets.classification import Classification
 
 PACKAGE = """
 import numpy as np
@@ -116,6 +118,32 @@ def test_one_that_cannot_be_imported_is_named_when_it_is_used() -> None:
         ) as caught:
             use()
         assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_built_in_stays_the_built_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = metadata.EntryPoint("ewc", "cfsweep_fake_package:Pull", "cfsweep.ingredients")
+    monkeypatch.setattr("cfsweep.training.plugins.metadata.entry_points", lambda group: [point])
+    assert ingredient_class("ewc") is registry["ewc"]
+    said = "cannot be used: `ewc` is built in. Give the entry point cfsweep_fake_package:Pull another name."
+    assert [line for name, line in listed("ingredients") if name == "ewc"][1:] == [said]
+
+
+def test_what_is_defined_within_a_function_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`f\.<locals>\.Mine` is defined within a function. Define it at the top of"):
+        ingredient_class("my_package.mine:f.<locals>.Mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("Partial", {"predict": Target.predict}, "Partial must have predict, but lacks it. Define it."),
+        ("Scoreless", {"scores": ()}, "Scoreless must have a score, but `scores` is empty. Give it one."),
+    ],
+)
+def test_a_target_that_is_not_whole_is_refused_in_one_line(name: str, content: dict[str, object], said: str) -> None:
+    kind = type(name, (Classification,), content)
+    with pytest.raises(InputError, match=f"^stream: target `x`: {re.escape(said)}$"):
+        checked_target(kind, "stream: target `x`")
 
 
 def test_an_unknown_name_lists_the_installed_ones_too() -> None:

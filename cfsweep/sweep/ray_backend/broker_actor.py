@@ -35,8 +35,8 @@ class RemoteBroker:
     def fetch(self, pack_id: str) -> Fetched:
         return Fetched(*ray.get(self.actor.fetch.remote(pack_id)))
 
-    def dropped_from(self, pack_id: str) -> set[Key]:
-        dropped: set[Key] = ray.get(self.actor.dropped_from.remote(pack_id))
+    def dropped_from(self, pack_id: str) -> set[Key] | None:
+        dropped: set[Key] | None = ray.get(self.actor.dropped_from.remote(pack_id))
         return dropped
 
     def save(self, pack_id: str, checkpoint: bytes) -> object:

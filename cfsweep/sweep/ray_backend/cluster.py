@@ -20,7 +20,7 @@ from cfsweep.sweep.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
     gpus_here,
-    refuse_silence,
+    require_listener,
     workers_that_load,
 )
 from cfsweep.sweep.scheduler import Workers
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Up:
+class RunningRay:
     """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name."""
 
     interrupt: threading.Event
@@ -65,7 +65,7 @@ class Up:
 
 
 @contextmanager
-def connected(workers: Workers) -> Iterator[Up]:
+def connected(workers: Workers) -> Iterator[RunningRay]:
     """Ray is up within it, with an empty broker; on this machine the workers are loading what a pack needs.
 
     Raises:
@@ -76,7 +76,7 @@ def connected(workers: Workers) -> Iterator[Up]:
 
 
 @contextmanager
-def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[Up, T]]:
+def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[RunningRay, T]]:
     """`connected`, and what `work()` gives, which is done in a thread while Ray starts here; or before a cluster is
     joined, which has to be told of the code that it has loaded.
 
@@ -100,7 +100,7 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
             refuse_missing_gpus(workers, available)
             # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
             with interruptible(interrupt):
-                up = Up(interrupt, *_start_broker())
+                up = RunningRay(interrupt, *_start_broker())
                 if workers.address is None:
                     drop_environments_of_trials()
                 done = doing.result()
@@ -139,7 +139,7 @@ def connect(workers: Workers) -> None:
         return
     remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
     try:
-        refuse_silence(address)
+        require_listener(address)
     except (OSError, ValueError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({_short(error)}). {remedy}") from error
     code = [str(path) for path in own_code(Path.cwd())]

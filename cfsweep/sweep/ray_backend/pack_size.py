@@ -11,7 +11,7 @@ import torch
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper
-from cfsweep.sweep.pack_size import ON_CPU, fits_on_gpu, most_runs, pack_size_beside_memory
+from cfsweep.sweep.pack_size import ON_CPU, most_runs, pack_size_beside_memory, runs_that_fit
 from cfsweep.sweep.ray_backend.trainable import unpack_stream
 from cfsweep.sweep.scheduler import SweepPlan
 
@@ -22,10 +22,10 @@ def fit_here(
     """The most runs that fit on the GPU of the Ray worker that this is called in. `stream_ref` holds one reference."""
     if not ray.get_gpu_ids() or not torch.cuda.is_available():
         return ON_CPU
-    return fits_on_gpu(config, hypers, unpack_stream(ray.get(stream_ref[0])), gpus_each, most)
+    return runs_that_fit(config, hypers, unpack_stream(ray.get(stream_ref[0])), gpus_each, most)
 
 
-def chosen(
+def pack_size_on_ray(
     plan: SweepPlan, stream_ref: Any, workers: int, resources: Mapping[str, float], interrupt: threading.Event
 ) -> int:
     """The most runs in a pack: as the study says, or, where it leaves it open, what suits the workers' `resources`.

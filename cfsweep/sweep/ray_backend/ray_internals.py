@@ -62,8 +62,8 @@ def gpus_here() -> int:
     return int(manager.get_current_node_num_accelerators() if visible is None else len(visible))
 
 
-def refuse_silence(address: str) -> None:
-    """Ray itself would knock for a quarter of an hour, and log each try.
+def require_listener(address: str) -> None:
+    """Refuses an address at which nothing listens: Ray itself would retry for 15 minutes and log each attempt.
 
     Raises:
         OSError: nothing listens at the address.

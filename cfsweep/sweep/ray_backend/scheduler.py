@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import ray
 
-from cfsweep.sweep.first_task_store import recur
-from cfsweep.sweep.ray_backend.cluster import NAMESPACE, Up, connected_beside, worker_resources
+from cfsweep.sweep.first_task_store import first_tasks_recur
+from cfsweep.sweep.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
 
 if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
@@ -34,7 +34,7 @@ def ray_scheduler(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[Sch
 class RayScheduler:
     """Trains each pack on a worker of Ray's."""
 
-    def __init__(self, workers: Workers, up: Up) -> None:
+    def __init__(self, workers: Workers, up: RunningRay) -> None:
         self.up = up
         available = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.count, self.resources = worker_resources(workers, available)
@@ -44,12 +44,13 @@ class RayScheduler:
         return self.up.interrupt.is_set()
 
     def capacity(self, plan: SweepPlan) -> Capacity:
-        from cfsweep.sweep.ray_backend.pack_size import chosen
+        from cfsweep.sweep.ray_backend.pack_size import pack_size_on_ray
         from cfsweep.sweep.ray_backend.trainable import pack_stream
 
         self.stream_ref = ray.put(pack_stream(plan.stream))  # which lives as long as this reference
         self.up.broker.open_with_stream.remote(str(plan.checkpoints.absolute()), [self.stream_ref])
-        return Capacity(self.count, chosen(plan, self.stream_ref, self.count, self.resources, self.up.interrupt))
+        size = pack_size_on_ray(plan, self.stream_ref, self.count, self.resources, self.up.interrupt)
+        return Capacity(self.count, size)
 
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         from ray import tune  # slow to load, and not needed for a study that turns out to be complete
@@ -63,7 +64,7 @@ class RayScheduler:
             "broker": self.up.broker_name,
             "namespace": NAMESPACE,
             "share_first_task": plan.config.share_prefix,
-            "first_tasks_recur": recur(plan.config.space, plan.hypers, plan.config.trials),
+            "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }
         searcher = PackSearcher(driver, self.up.broker, for_workers, on_change)
         with tempfile.TemporaryDirectory(prefix="cfsweep-tune-") as scratch:

@@ -72,8 +72,7 @@ class PackTrainable(tune.Trainable):
         try:
             self.worker = self.worker or self._worker()
         except Exception as error:  # raised here, it would only reach Tune's log
-            failure = TaskResult(self.settings["pack_id"], done=True, error=f"{type(error).__name__}: {error}")
-            return to_tune(failure)
+            return to_tune(TaskResult.of_error(self.settings["pack_id"], error))
         return to_tune(self.worker.advance())
 
     def cleanup(self) -> None:

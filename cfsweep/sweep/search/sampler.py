@@ -75,12 +75,12 @@ class BoundedTPE(OpenTPE):
             if ended.state != TrialState.FAIL:
                 self._ended.append(ended)
             if len(self._ended) > MOST_ENDED:
-                self._ended = telling(study, self._ended, MOST_ENDED - SLACK)
+                self._ended = kept_trials(study, self._ended, MOST_ENDED - SLACK)
                 self._bounded = True
         self._n_known = len(storage.ended)
 
 
-def telling(study: optuna.Study, trials: list[FrozenTrial], n: int) -> list[FrozenTrial]:
+def kept_trials(study: optuna.Study, trials: list[FrozenTrial], n: int) -> list[FrozenTrial]:
     """`n` of `trials`: the `BEST` ones by TPE's own order, and the latest of the others."""
     best, others = best_by_tpe(study, trials, BEST)
     numbers = {trial.number for trial in [*best, *others[len(best) - n :]]}

@@ -1,4 +1,4 @@
-"""What an optimizer remembers of the steps so far, within a task and, where it is kept, from task to task."""
+"""What an optimizer keeps of the steps so far, within a task and, where it is kept, from task to task."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class OptimizerState:
         self.state = {name: value[index] for name, value in self.state.items()}
         self.aside = {name: value[index] for name, value in self.aside.items()}
 
-    def hold(self, keep: optimizers.Keep, finished: Tensor, step: int) -> None:
+    def hold(self, keep: optimizers.UpdateMask, finished: Tensor, step: int) -> None:
         """After `step` steps of the task, clears the state of every weight that may no longer move in it, and that of
         the rows (rows,) bool that have finished it. If the state is to be kept, this part is set aside, as an estimate
         without bias: Adam would step far too wide from moments that are zero after many steps."""
         for name, value in self.state.items():
             whole = value.clone() if self.kept else value
-            optimizers.hold(value.masked_fill_(finished.unsqueeze(1), 0.0), keep)
+            optimizers.apply_mask(value.masked_fill_(finished.unsqueeze(1), 0.0), keep)
             if self.kept:
                 n_steps = max(1, self.steps_before + step)
-                self.aside[name] += torch.where(value == whole, 0.0, whole) / optimizers.fullness(name, n_steps)
+                self.aside[name] += torch.where(value == whole, 0.0, whole) / optimizers.bias_correction(name, n_steps)
 
     def after(self, n_steps: int) -> tuple[ByName, int]:
         """The state for the next task after the `n_steps` steps of this one, and after how many steps in all that is;
@@ -52,4 +52,4 @@ class OptimizerState:
         if not self.kept:
             return {}, 0
         n = self.steps_before + n_steps
-        return {k: v + self.aside[k] * optimizers.fullness(k, n) for k, v in self.state.items()}, n
+        return {k: v + self.aside[k] * optimizers.bias_correction(k, n) for k, v in self.state.items()}, n

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Keep = Sequence[tuple[slice, Tensor]]
+UpdateMask = Sequence[tuple[slice, Tensor]]
 """Pairs of (slice of the vector, factor (R, length)); factor 0 holds a weight still, 1 lets it move."""
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -63,24 +63,24 @@ class Rates:
         return [(slice(None), 1.0)] if self.by_weight is None else self.by_weight.stretches[row]
 
 
-def keep_rows(keep: Keep, rows: slice) -> Keep:
+def mask_rows(keep: UpdateMask, rows: slice) -> UpdateMask:
     return [(where, factor[rows]) for where, factor in keep]
 
 
-def hold(values: Tensor, keep: Keep) -> Tensor:
+def apply_mask(values: Tensor, keep: UpdateMask) -> Tensor:
     """`values` (rows, P), in place, times the factors of `keep`."""
     for where, factor in keep:
         values[:, where].mul_(factor)
     return values
 
 
-def fullness(name: str, n_steps: int) -> float:
+def bias_correction(name: str, n_steps: int) -> float:
     """What share of its expected value the state `name` has after `n_steps` steps from zero, in (0, 1].
 
     References:
         Kingma & Ba 2015, section 3: what the moments are divided by. The momentum of sgd is not corrected.
 
-    >>> fullness("mean", 2), fullness("momentum", 2)
+    >>> bias_correction("mean", 2), bias_correction("momentum", 2)
     (0.18999999999999995, 1.0)
     """
     beta = {"mean": BETA1, "square": BETA2}.get(name)
@@ -94,7 +94,7 @@ def update(
     state: Mapping[str, Tensor],
     rates: Rates,
     step: int,
-    keep: Keep,
+    keep: UpdateMask,
 ) -> None:
     """One step of optimizer `name` on `theta` (rows, P), in place; `gradient` is used as scratch.
 
@@ -106,12 +106,12 @@ def update(
         in the form of `torch.optim.SGD` (momentum without dampening).
     """
     if rates.decays:
-        decay = hold(theta * rates.weight_decay, keep)
+        decay = apply_mask(theta * rates.weight_decay, keep)
         if name == "adamw":
             theta.sub_(decay.mul_(rates.lr_of_weights))
         else:
             gradient.add_(decay)
-    hold(gradient, keep)
+    apply_mask(gradient, keep)
     if name == "sgd":
         momentum = state["momentum"].mul_(rates.momentum).add_(gradient)
         theta.sub_(torch.mul(momentum, rates.lr_of_weights, out=gradient))

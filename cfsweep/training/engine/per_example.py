@@ -14,7 +14,7 @@ from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.targets import Target
 
 PerExample = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-Size = Callable[[Tensor], Tensor]  # elementwise, and that of a product is the product of those of its factors
+Size = Callable[[Tensor], Tensor]  # elementwise and multiplicative: size(a * b) == size(a) * size(b)
 CHUNK_BYTES = 64 * 2**20
 
 

@@ -47,6 +47,6 @@ def store_on(device: torch.device, stream: Stream) -> Store:
     """`Store(stream, device)`; the same one for the packs that a process trains one after the other."""
     global _latest
     if _latest is None or _latest[0]() is not stream or _latest[1].device != device:
-        _latest = None  # its memory first
+        _latest = None  # frees the old store before the new one is built
         _latest = weakref.ref(stream), Store(stream, device)
     return _latest[1]

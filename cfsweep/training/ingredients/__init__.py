@@ -191,11 +191,18 @@ def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyp
     if len(cutting) > 1:
         listed = "` and `".join(cutting)
         raise InputError(f"{where}: one ingredient can cut within a task, but `{listed}` do. Remove one of them.")
+    stopping = [name for name, kind in kinds.items() if issubclass(kind, StopRule)]
+    if cutting and stopping:
+        raise InputError(
+            f"{where}: `{stopping[0]}` and `{cutting[0]}` do not go together: the one ends a task early, the other "
+            "cuts late within it, which a run that has ended never reaches. Remove one of them."
+        )
     return hypers
 
 
 def refuse_misfits(kinds: Iterable[type[Ingredient]], scenario: Scenario, target: str, where: str) -> None:
-    """
+    """Whether the ingredients can do with this scenario and target.
+
     Raises:
         InputError: one of them does not know the scenario, or needs classes where the target has none.
     """

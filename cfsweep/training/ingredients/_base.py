@@ -95,7 +95,7 @@ class Ingredient(ABC):
 
     def __init__(self, context: Context, settings: Settings) -> None:
         """`settings` holds the static hyperparameters of the trial; the numeric ones come as `values`, one per run."""
-        self.context = context
+        self.context, self.settings = context, settings
 
     @staticmethod
     def conventions(settings: Settings) -> Conventions:
@@ -116,11 +116,11 @@ class Ingredient(ABC):
         return any(hyper.off is not None and values[hyper.name] == hyper.off for hyper in cls.hypers)
 
     def is_on(self, values: Values) -> Tensor:
-        """The contrary for one model's numeric values, a bool scalar."""
+        """The contrary for one model, whose numeric values are `values`, a bool scalar."""
         on = torch.ones_like(values["lr"], dtype=torch.bool)
         for hyper in self.hypers:
-            if hyper.off is not None and not hyper.static:
-                on = on & (values[hyper.name] != hyper.off)
+            if hyper.off is not None:
+                on = on & ((self.settings if hyper.static else values)[hyper.name] != hyper.off)
         return on
 
 

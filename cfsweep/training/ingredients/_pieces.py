@@ -1,4 +1,4 @@
-"""The pieces that ingredients are made of, and the one list of the moments at which the loop turns to them.
+"""The pieces that ingredients are made of, and the one list of the moments at which the loop calls them.
 
 An ingredient inherits one or several pieces and implements their abstract methods:
 
@@ -42,7 +42,7 @@ class Examples(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a network says to n examples: logits (n, n_outputs), and by layer the features (n, ...) asked for."""
+    """A network's outputs for n examples: logits (n, n_outputs), and by layer the features (n, ...) asked for."""
 
     logits: Tensor
     features: dict[str, Tensor]
@@ -187,7 +187,7 @@ class ReplayLoss(Ingredient, piece=True):
 
 
 class Projection(ReplayLoss, piece=True):
-    """The drawn examples add nothing to the loss: they show where it would rise, and the step is turned aside."""
+    """The drawn examples add nothing to the loss: their gradient is what the step's gradient is projected on."""
 
     @abstractmethod
     def project(self, gradient: Tensor, reference: Tensor, values: Values) -> Tensor:
@@ -224,6 +224,19 @@ class Distillation(Consolidation, piece=True):
 
     def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
         return {"old": theta.clone()}
+
+    def old_weights(self, state: State) -> Tensor:
+        """The weights at the end of the last task, of which the answers `before` are.
+
+        Raises:
+            ValueError: a state of one's own has no entry `old`.
+        """
+        if "old" not in state:
+            raise ValueError(
+                f"{type(self).__qualname__}: its state must hold the old weights as `old`. In `initial_state` and "
+                "`consolidate` return `super()`'s entries beside your own."
+            )
+        return state["old"]
 
 
 class RateByStep(Ingredient, piece=True):
@@ -334,19 +347,19 @@ class Timeline:
         # Before the first step.
         self.task_starts = those(TaskStart)  # *
         self.mixed_replays = those(MixedReplay)
-        self.active_classes = those(ActiveClasses)  # *; then the `Generator` among the replay losses
+        self.replay_losses = those(ReplayLoss)  # *; each with its source, a `Generator` or a buffer
+        self.active_classes = those(ActiveClasses)  # *
         self.rates_by_weight = those(RateByWeight)
-        self.partitions = those(Partition)
-        # Each step: the loss, its gradient, the update.
+        self.stop_rules = those(StopRule)  # check number 0
+        self.partitions = those(Partition)  # again whenever a run has finished the task, and after a cut
+        # Each step: the loss (distillations, then replay losses), its gradient, the update.
         self.distillations = those(Distillation)  # *
-        self.replay_losses = those(ReplayLoss)  # *
         self.penalties = those(Penalty)  # *
         self.projections = those(Projection)  # *
         self.rates_by_step = those(RateByStep)
         self.step_observers = those(StepObserver)
-        # Between steps.
+        # Between steps: the stop rules, then a cut.
         self.cuts = those(Cut)
-        self.stop_rules = those(StopRule)
         # After the last step.
         self.consolidations = those(Consolidation)
         self.task_weights = those(TaskWeights)  # when a finished task is evaluated

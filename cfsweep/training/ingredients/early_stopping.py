@@ -9,8 +9,6 @@ from cfsweep.hypers import Hyper
 from cfsweep.training.ingredients._base import Context, Settings, State, Values
 from cfsweep.training.ingredients._pieces import StopRule
 
-REASON = "packnet cuts and retrains at the end of a task, which a run that has stopped never reaches"
-
 
 class EarlyStopping(StopRule):
     """After each epoch the validation accuracy on the current task is compared with the best so far in this task. A
@@ -31,7 +29,6 @@ class EarlyStopping(StopRule):
     summary = "a task ends when its validation accuracy no longer rises, with the best epoch's weights"
     paper = "Goodfellow et al. 2016, Deep Learning, algorithm 7.1; Prechelt 1998"
     hypers = (Hyper("patience", "int", 3, "epochs without a new best score that end the task", low=0, off=0),)
-    excludes = {"packnet": REASON}
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)

@@ -8,7 +8,6 @@ from torch import Tensor
 from cfsweep.hypers import Hyper
 from cfsweep.training.ingredients._base import State, Values
 from cfsweep.training.ingredients._pieces import StopRule
-from cfsweep.training.ingredients.early_stopping import REASON
 
 # The finer, the less is lost by going back one; but each look passes over the validation data of every task seen: with
 # a tenth of the data held back, twenty of them in task t (from 0) over as many examples as 2·(t + 1) tasks have.
@@ -25,7 +24,7 @@ class ForgettingLimit(StopRule):
     outputs that a task opens draw answers away even while the weights stay: such a run learns nothing of the task. The
     limit is on the mean over old tasks (each weighs the same), not on each of them, and on the validation data, which
     are thereby chosen by. As in `early-stopping`, the weights alone go back. With both, the one that first ends the
-    task has its way, of two at once the one listed first; the limit is not looked at in the best epoch that
+    task decides, of two at once the one listed first; the limit is not looked at in the best epoch that
     `early-stopping` goes back to, unless that ends at one of the 20 moments.
 
     References:
@@ -47,7 +46,6 @@ class ForgettingLimit(StopRule):
             takes_effect="later",
         ),
     )
-    excludes = {"packnet": REASON}
 
     def initial_state(self, theta: Tensor) -> State:
         return {"start": torch.zeros((), dtype=torch.float64, device=theta.device), "weights": theta.clone()}

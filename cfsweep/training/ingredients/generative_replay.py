@@ -21,7 +21,7 @@ class GenerativeReplay(Generator, ReplayLoss):
     the previous task left it, among the outputs active for that old task, is their label. No old data is kept.
 
     Departures: the paper has a generative adversarial network for all old tasks together, which learns each task from
-    new and made-up examples and so wears off; a decoder per task does not, but the memory grows with the tasks. The
+    new and made-up examples and so degrades; a decoder per task does not, but the memory grows with the tasks. The
     losses are added with a weight, where the paper mixes them by shares (eq. 1). All autoencoders begin with the same
     weights; a seed decides the order of the examples and the noise. Beside `adapters` the network is asked as the new
     task finds it, with its bottlenecks at the identity, and beside `packnet` with the weights of all tasks at once.

@@ -1,4 +1,4 @@
-"""Memory aware synapses: a weight matters as much as the outputs feel it, whatever the labels."""
+"""Memory aware synapses: a weight matters as much as the outputs are sensitive to it, whatever the labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MAS(Penalty):
     """
 
     name = "mas"
-    summary = "quadratic penalty toward old weights, weighted by how the outputs feel each"
+    summary = "quadratic penalty toward old weights, weighted by how sensitive the outputs are to each"
     paper = "Aljundi et al. 2018, ECCV, arXiv 1711.09601"
     hypers = (
         Hyper("mas_lambda", "float", 1.0, "strength of the penalty", low=0.0, off=0.0, takes_effect="later"),

@@ -78,7 +78,7 @@ class PackNet(Partition, Cut, TaskWeights):
             "choice",
             "constant",
             "how much of the free weights a task keeps: constant 1 - packnet_rate, equal 1/(number of tasks from this "
-            "one on), so that all end with the same share; equal heeds packnet_rate only to be off at 0",
+            "one on), so that all end with the same share; with equal, packnet_rate matters only in that 0 is off",
             choices=SCHEDULES,
             static=True,
         ),

@@ -29,7 +29,7 @@ class SI(Penalty, StepObserver, TaskStart):
     """
 
     name = "si"
-    summary = "quadratic penalty toward old weights, weighted by what each did for the loss on its path"
+    summary = "quadratic penalty toward old weights, weighted by how much each lowered the loss along its path"
     paper = "Zenke, Poole & Ganguli 2017, ICML, arXiv 1703.04200"
     hypers = (
         Hyper("si_c", "float", 1.0, "strength of the penalty", low=0.0, off=0.0, takes_effect="later"),

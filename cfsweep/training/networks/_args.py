@@ -7,7 +7,7 @@ from typing import Any
 from cfsweep.errors import InputError
 
 
-def whole(network: str, name: str, value: Any) -> int:
+def positive_int(network: str, name: str, value: Any) -> int:
     """`value` as a whole number >= 1.
 
     Raises:
@@ -18,11 +18,11 @@ def whole(network: str, name: str, value: Any) -> int:
     return value
 
 
-def wholes(network: str, name: str, value: Any) -> list[int]:
-    """`value` as a list of whole numbers >= 1. Raises as `whole`."""
+def positive_ints(network: str, name: str, value: Any) -> list[int]:
+    """`value` as a list of whole numbers >= 1. Raises as `positive_int`."""
     if not isinstance(value, list | tuple):
         raise InputError(f"network `{network}`: `{name}` must be a list, but got {value!r}. Write `[{value}]`.")
-    return [whole(network, f"{name}[{i}]", each) for i, each in enumerate(value)]
+    return [positive_int(network, f"{name}[{i}]", each) for i, each in enumerate(value)]
 
 
 def image_shape(network: str, input_shape: tuple[int, ...], smallest: int = 1) -> tuple[int, int, int]:

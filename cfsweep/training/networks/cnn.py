@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cfsweep.training.networks._args import image_shape, whole
+from cfsweep.training.networks._args import image_shape, positive_int
 
 
 class Cnn(nn.Module):
@@ -28,7 +28,7 @@ class Cnn(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(n_features, whole("cnn", "hidden", hidden)),
+            nn.Linear(n_features, positive_int("cnn", "hidden", hidden)),
             nn.ReLU(),
         )
         self.head = nn.Linear(hidden, n_outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cfsweep.errors import InputError
-from cfsweep.training.networks._args import image_shape, whole
+from cfsweep.training.networks._args import image_shape, positive_int
 
 
 class Block(nn.Module):
@@ -44,7 +44,7 @@ class ResNet18Slim(nn.Module):
     def __init__(self, input_shape: tuple[int, ...], n_outputs: int, width: int = 20, groups: int = 4) -> None:
         super().__init__()
         channels, _, _ = image_shape("resnet18-slim", input_shape)
-        if whole("resnet18-slim", "width", width) % whole("resnet18-slim", "groups", groups):
+        if positive_int("resnet18-slim", "width", width) % positive_int("resnet18-slim", "groups", groups):
             raise InputError(
                 f"network `resnet18-slim`: `groups` must divide `width`, but got groups={groups}, width={width}. "
                 "Change one of them."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
 from cfsweep.training.targets._base import Floats, Outputs, Score, Target
@@ -12,21 +14,35 @@ __all__ = ["Floats", "Outputs", "Score", "Target", "registry", "target_of"]
 registry: dict[str, type[Target]] = {target.name: target for target in (Classification,)}
 
 
-def target_of(name: str) -> Target:
+def target_of(name: str, where: str = "stream") -> Target:
     """The target called `name`: a built-in one, the entry point of an installed package, or `package.module:Class`.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, it cannot be imported, or it is not whole.
     """
     if name in registry:
         return registry[name]()
     path = path_of("targets", name)
     if path is None:
-        raise unknown("stream", "target", name, [*registry, *installed("targets")])
+        raise unknown(where, "target", name, [*registry, *installed("targets")])
+    place = f"{where}: target `{name}`"
     with current_folder_importable():
-        found = imported(path, f"target `{name}`", "class")()
-    if not isinstance(found, Target):
-        raise InputError(
-            f"target `{name}`: it must be a subclass of Target, but is {type(found).__name__}. Inherit it."
-        )
+        found = imported(path, place, "class")
+    return checked_target(found, place)()
+
+
+def checked_target(found: object, where: str) -> type[Target]:
+    """`found` as a class that a pack can use.
+
+    Raises:
+        InputError: it is no target, or lacks something.
+    """
+    if not (inspect.isclass(found) and issubclass(found, Target)):
+        raise InputError(f"{where}: it must be a subclass of Target, but got {found!r}. Inherit Target.")
+    lacking = [name for name in ("name", "summary", "has_classes", "scores") if not hasattr(found, name)]
+    lacking += sorted(found.__abstractmethods__)
+    if lacking:
+        raise InputError(f"{where}: {found.__name__} must have {', '.join(lacking)}, but lacks it. Define it.")
+    if not found.scores:
+        raise InputError(f"{where}: {found.__name__} must have a score, but `scores` is empty. Give it one.")
     return found

@@ -1,4 +1,4 @@
-"""What a target is: what is learned from outputs and labels. One file per kind; nothing else looks into a label.
+"""What a target is: what is learned from outputs and labels. One file per kind; only `er-ace` looks into labels, too.
 
 `outputs` are those of the network for n examples, (..., n, n_outputs); `labels` (..., n, *label_shape) belong to them;
 `mask` (..., n, n_outputs) bool tells the active outputs, those that an example may be answered with. Every function of

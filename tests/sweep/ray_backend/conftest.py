@@ -29,6 +29,9 @@ SCENARIOS: dict[str, Callable[[Processes, Path], Any]] = {
 }
 
 
+LONGEST_S = 900  # of all scenarios together; then something hangs
+
+
 class Stage:
     """Where the scenarios of these `names` are played."""
 
@@ -50,7 +53,7 @@ class Stage:
 
     def end(self) -> None:
         self.processes.close()
-        self.thread.join()
+        self.thread.join(timeout=LONGEST_S)
         self.processes.end()
         self.folder.cleanup()
 
@@ -59,8 +62,9 @@ STAGE: list[Stage] = []  # one, if a test asks for a scenario
 
 
 def asked_for(item: pytest.Item) -> set[str]:
-    """The scenarios that a test looks at."""
-    return SCENARIOS.keys() & set(getattr(item, "fixturenames", ()))
+    """The scenarios that a test looks at. (Elsewhere a fixture may be called the same.)"""
+    here = item.path.is_relative_to(Path(__file__).parent)
+    return SCENARIOS.keys() & set(getattr(item, "fixturenames", ())) if here else set()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,7 +85,7 @@ def pytest_sessionfinish() -> None:
 
 def outcome(name: str) -> Any:
     """What came of a scenario, once it is over."""
-    return STAGE[0].outcomes[name].result()
+    return STAGE[0].outcomes[name].result(timeout=LONGEST_S)
 
 
 @pytest.fixture(scope="session")

@@ -185,7 +185,9 @@ def on_a_cluster(processes: Processes, folder: Path) -> OnCluster:
     # Ray puts the folder that a driver began in on the path of workers of the same machine: they shall not find it.
     own = own.rename(folder / "moved")
     any_new, seen, killed, nodes = new_checkpoints(out), set[int](), 0, set(map(int, raylets))
+    deadline = time.monotonic() + 300
     while process.poll() is None:
+        assert time.monotonic() < deadline
         mine = {pid: raylet for pid, raylet in training().items() if raylet in nodes}
         seen |= set(mine.values())
         if not killed and mine and any_new():

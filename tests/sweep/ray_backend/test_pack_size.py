@@ -13,6 +13,7 @@ import torch
 
 from cfsweep.sweep.pack_size import ON_CPU, most_runs
 from cfsweep.sweep.ray_backend import pack_size
+from cfsweep.sweep.ray_backend.pack_size import pack_size_on_ray
 from cfsweep.sweep.ray_backend.trainable import pack_stream
 from cfsweep.sweep.scheduler import SweepPlan
 from cfsweep.sweep.space import check_space
@@ -29,7 +30,7 @@ def test_on_a_cpu_and_where_it_is_said_nobody_is_asked(
 ) -> None:
     config = tiny(pack_runs=pack_runs)
     plan = SweepPlan(config, check_space(config.space, "test"), stream, tmp_path)
-    assert pack_size.chosen(plan, None, 1, resources, threading.Event()) == expected
+    assert pack_size_on_ray(plan, None, 1, resources, threading.Event()) == expected
 
 
 def test_a_worker_measures_its_share_of_its_gpu(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +44,7 @@ def test_a_worker_measures_its_share_of_its_gpu(stream: Stream, monkeypatch: pyt
     monkeypatch.setattr(pack_size.ray, "get_gpu_ids", lambda: [0])
     monkeypatch.setattr(pack_size.ray, "get", lambda reference: reference)
     monkeypatch.setattr(pack_size, "unpack_stream", lambda content: content)
-    monkeypatch.setattr(pack_size, "fits_on_gpu", fits)
+    monkeypatch.setattr(pack_size, "runs_that_fit", fits)
     assert pack_size.fit_here(config, hypers, [stream], 0.5, 99) == (7 if torch.cuda.is_available() else ON_CPU)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pack_size.fit_here(config, hypers, [stream], 0.5, 99) == 7
@@ -76,14 +77,14 @@ def test_a_worker_is_asked_with_a_reference_that_stays_one(
 
     monkeypatch.setattr(pack_size, "ray", Ray)
     plan = SweepPlan(config, check_space(config.space, "test"), stream, tmp_path)
-    assert pack_size.chosen(plan, "reference", 2, {"CPU": 1, "GPU": 0.5}, threading.Event()) == 7
+    assert pack_size_on_ray(plan, "reference", 2, {"CPU": 1, "GPU": 0.5}, threading.Event()) == 7
     resources, act = asked[0]
     assert (resources, act) == ({"num_gpus": 0.5, "num_cpus": 1, "max_calls": 1}, pack_size.fit_here)
     assert asked[1:] == [(config, plan.hypers, ["reference"], 0.5, most_runs(config, 2)), "waited"]
     asked.clear()
     interrupted = threading.Event()
     interrupted.set()
-    assert pack_size.chosen(plan, "reference", 2, {"CPU": 1, "GPU": 0.5}, interrupted) == ON_CPU, "nobody waits"
+    assert pack_size_on_ray(plan, "reference", 2, {"CPU": 1, "GPU": 0.5}, interrupted) == ON_CPU, "nobody waits"
 
 
 @pytest.mark.slow
@@ -93,7 +94,7 @@ def test_the_question_reaches_a_worker(stream: Stream, tmp_path: Path) -> None:
     plan = SweepPlan(config, check_space(config.space, "test"), stream, tmp_path)
     ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
-        fits = pack_size.chosen(plan, ray.put(pack_stream(stream)), 1, {"CPU": 1, "GPU": 1.0}, threading.Event())
+        fits = pack_size_on_ray(plan, ray.put(pack_stream(stream)), 1, {"CPU": 1, "GPU": 1.0}, threading.Event())
         assert fits == ON_CPU or torch.cuda.is_available()
     finally:
         ray.shutdown()

@@ -21,7 +21,7 @@ from cfsweep.sweep.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
     gpus_here,
-    refuse_silence,
+    require_listener,
     workers_that_load,
 )
 from tests.sweep.ray_backend.scenarios import Terminated
@@ -102,18 +102,18 @@ def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_address_is_knocked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    what = moved("canonicalize_bootstrap_address", services, "refuse_silence")
+    what = moved("canonicalize_bootstrap_address", services, "require_listener")
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
         for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", f"localhost:{port}"):
-            refuse_silence(address)
+            require_listener(address)
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-        refuse_silence("auto")
+        require_listener("auto")
     with pytest.raises(OSError, match="refused"):
-        refuse_silence(f"127.0.0.1:{port}")
+        require_listener(f"127.0.0.1:{port}")
     with pytest.raises(ValueError, match="Invalid address"):
-        refuse_silence("here")
+        require_listener("here")
     monkeypatch.setattr(services, "get_ray_address_from_environment", lambda *args: None)
     with pytest.raises(ValueError, match="no cluster was started on this machine"):
-        refuse_silence("auto")
+        require_listener("auto")
     assert services.canonicalize_bootstrap_address("auto") is None, what

@@ -12,7 +12,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from cfsweep.sweep.search import sampler as sampler_module
-from cfsweep.sweep.search.sampler import BoundedTPE, telling
+from cfsweep.sweep.search.sampler import BoundedTPE, kept_trials
 from cfsweep.sweep.search.storage import Journal
 
 
@@ -90,7 +90,7 @@ def test_the_best_and_the_latest_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
     values = np.random.default_rng(0).permutation(60)
     for value in values:
         study.tell(study.ask(), float(value))
-    kept = {trial.number for trial in telling(study, study.trials, 20)}
+    kept = {trial.number for trial in kept_trials(study, study.trials, 20)}
     best = set(np.argsort(-values)[:5].tolist())
     assert best <= kept
     assert kept - best == set(sorted(set(range(60)) - best)[-15:])

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
-from cfsweep.testing.packs import CNN, MLP, SHAPE
+from cfsweep.testing.packs import CNN, MLP, SHAPE, UNLIFTABLE
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.networks import build
-from tests.training.helpers import MOODY
 
 LINEAR = NetworkConfig(name="mlp", args={"hidden": []})
 WAYS = {
@@ -109,7 +108,7 @@ def test_the_way_fits_the_network_and_the_layers(
 
 def test_a_network_that_cannot_be_lifted_answers_for_its_one_run() -> None:
     torch.manual_seed(0)
-    module = build(MOODY, SHAPE, 6).eval()
+    module = build(UNLIFTABLE, SHAPE, 6).eval()
     lifted = Lifted(module, False, Layout(module, 6).head)
     x = torch.randn(1, 5, *SHAPE)
     logits, features = lifted.answers({k: p.unsqueeze(0) for k, p in module.named_parameters()}, x, ("", "1", "2"))

@@ -11,7 +11,7 @@ from cfsweep.testing import PlainLoop, make_pack, small_stream, values_of
 from cfsweep.testing.packs import restored
 from cfsweep.training.batches import orders
 from cfsweep.training.engine.optimizer_state import OptimizerState
-from cfsweep.training.engine.optimizers import fullness
+from cfsweep.training.engine.optimizers import bias_correction
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
@@ -117,7 +117,7 @@ def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkey
     def spy(loop: TaskLoop) -> None:
         if loop.task == 0:
             rows = loop.stack.row_of.copy()
-            state = {k: v[rows] / fullness(k, loop.step) for k, v in loop.optimizer_state.state.items()}
+            state = {k: v[rows] / bias_correction(k, loop.step) for k, v in loop.optimizer_state.state.items()}
             at_the_cut.append((state, loop.n_steps))
         cut(loop)
 
@@ -126,7 +126,7 @@ def test_weights_that_rest_for_a_while_keep_their_moments(optimizer: str, monkey
     (state, n_steps), free = at_the_cut[0], pack.stack.states["packnet"]["owner"] > 0
     assert [len(pack.stack), len(free)] == [4, 4]
     for name, expected in state.items():
-        found = pack.stack.optimizer[name] / fullness(name, n_steps)
+        found = pack.stack.optimizer[name] / bias_correction(name, n_steps)
         prunable = [entry.where for entry in pack.context.layout.entries if entry.prunable]
         for where in prunable:
             at = free[:, where]
@@ -152,9 +152,9 @@ def test_what_is_set_aside_at_different_moments_of_a_task_all_comes_back(optimiz
     state = OptimizerState(optimizer, True, stack.theta, stack.optimizer, stack.optimizer_steps)
     for step, finished in ((3, [True, False]), (4, [True, True])):
         for name, value in state.state.items():
-            value[torch.tensor([step == 3, True])] = fullness(name, step)  # as after so many gradients of 1
+            value[torch.tensor([step == 3, True])] = bias_correction(name, step)  # as after so many gradients of 1
         state.hold([], torch.tensor(finished), step)
     kept, n_steps = state.after(9)
     assert n_steps == 9
     for name, value in kept.items():
-        torch.testing.assert_close(value, torch.full_like(value, fullness(name, 9)))
+        torch.testing.assert_close(value, torch.full_like(value, bias_correction(name, 9)))

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
-from cfsweep.testing.packs import CNN, MLP, assert_same, finish, make_pack, small_stream, weights
+from cfsweep.testing.packs import CNN, MLP, UNLIFTABLE, assert_same, finish, make_pack, small_stream, weights
 from cfsweep.training.engine.linear_stack import LinearStack
 from cfsweep.training.engine.precision import matmul_precision
 from cfsweep.training.pack import Pack
-from tests.training.helpers import MOODY
 
 
 def bf16(value: Tensor) -> Tensor:
@@ -66,7 +65,7 @@ def test_gradients_of_bf16_products_are_near_those_of_float32(network: NetworkCo
 
 
 @pytest.mark.parametrize("ingredients", [(), ("ewc", "lwf"), ("der++",)])
-@pytest.mark.parametrize("network", [MLP, CNN, MOODY], ids=["mlp", "cnn", "moody"])
+@pytest.mark.parametrize("network", [MLP, CNN, UNLIFTABLE], ids=["mlp", "cnn", "unliftable"])
 def test_a_run_with_bf16_products_keeps_float32_weights(network: NetworkConfig, ingredients: tuple[str, ...]) -> None:
     exact, rounded = (
         finish(make_pack(small_stream(), ingredients, network=network, precision=precision, epochs=1))

@@ -94,7 +94,7 @@ def test_a_task_ends_with_the_best_accuracy_that_was_seen() -> None:
 
 def test_it_does_not_go_with_packnet() -> None:
     for names in (("packnet", "early-stopping"), ("forgetting-limit", "packnet")):
-        with pytest.raises(InputError, match="do not go together: packnet cuts and retrains at the end of a task"):
+        with pytest.raises(InputError, match="`packnet` do not go together: the one ends a task early"):
             hypers_of(names)
 
 

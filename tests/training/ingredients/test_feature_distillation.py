@@ -15,12 +15,12 @@ from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.testing import CNN, PlainLoop, finish, make_pack, small_stream, twins_agree, values_of
-from cfsweep.testing.packs import assert_same, weights
+from cfsweep.testing.packs import UNLIFTABLE, assert_same, weights
 from cfsweep.training.ingredients import Answers, Comparison
 from cfsweep.training.ingredients.feature_distillation import FeatureDistillation
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
-from tests.training.helpers import MOODY, NETWORK, few_digits
+from tests.training.helpers import NETWORK, few_digits
 
 KIND = "feature-distillation"
 
@@ -199,7 +199,7 @@ def test_what_it_keeps_is_counted(weight: float) -> None:
 
 def test_an_idle_old_network_leaves_no_trace_in_batch_statistics() -> None:
     def trained(*names: str, **given: Value) -> Pack:
-        return finish(make_pack(small_stream(), names, network=MOODY, batch_size=6, **given))
+        return finish(make_pack(small_stream(), names, network=UNLIFTABLE, batch_size=6, **given))
 
     naive = trained()
     for layers in ("", "2,4"):

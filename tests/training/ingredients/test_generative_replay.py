@@ -20,6 +20,7 @@ from cfsweep.testing.packs import (
     CNN,
     MLP,
     SHAPE,
+    UNLIFTABLE,
     assert_same,
     finish,
     make_pack,
@@ -36,7 +37,6 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.replay_draws import ReplayDraws
 from cfsweep.training.spec import score_rows
 from cfsweep.training.streams import load_stream
-from tests.training.helpers import MOODY
 
 
 class Twin(nn.Module):
@@ -162,7 +162,7 @@ def noise_of(pack: Pack, run: int, task: int, epoch: int) -> Tensor:
     return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
 
-@pytest.mark.parametrize("network", [MLP, CNN, MOODY], ids=["mlp", "cnn", "moody"])
+@pytest.mark.parametrize("network", [MLP, CNN, UNLIFTABLE], ids=["mlp", "cnn", "unliftable"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_what_is_made_up_and_how_it_is_labelled(scenario: Scenario, network: NetworkConfig) -> None:
     pack = make_pack(small_stream(), ("generative-replay",), scenario=scenario, network=network)
@@ -247,14 +247,16 @@ def test_a_task_with_made_up_examples_against_a_loop(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_network_that_cannot_be_lifted(scenario: Scenario) -> None:
     stream = small_stream()
-    whole = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY))
-    pack = make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY)
+    whole = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=UNLIFTABLE))
+    pack = make_pack(stream, ("generative-replay",), scenario=scenario, network=UNLIFTABLE)
     while not pack.done:
         pack.train_next_task()
         pack = restored(pack)
     assert_same(pack, whole)
-    off = finish(make_pack(stream, ("generative-replay",), scenario=scenario, network=MOODY, generative_weight=0.0))
-    assert_same(off, finish(make_pack(stream, scenario=scenario, network=MOODY)))
+    off = finish(
+        make_pack(stream, ("generative-replay",), scenario=scenario, network=UNLIFTABLE, generative_weight=0.0)
+    )
+    assert_same(off, finish(make_pack(stream, scenario=scenario, network=UNLIFTABLE)))
 
 
 def test_off_stays_off_when_the_autoencoder_breaks_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +281,7 @@ def test_it_never_sees_old_data(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(self, *given)
 
     monkeypatch.setattr(GenerativeReplay, "consolidate", spy)
-    pack = make_pack(stream, ("generative-replay",), network=MOODY)  # called as it is, so that tensors can be kept
+    pack = make_pack(stream, ("generative-replay",), network=UNLIFTABLE)  # called as it is, so that tensors can be kept
     finish(pack)
     for task, x in enumerate(shown):
         assert torch.equal(x, pack.context.store[torch.from_numpy(stream.tasks[task].train)])

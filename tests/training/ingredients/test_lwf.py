@@ -15,13 +15,13 @@ from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.testing import PlainLoop, finish, make_pack, small_stream, twins_agree, values_of
-from cfsweep.testing.packs import assert_same, restored, weights
+from cfsweep.testing.packs import UNLIFTABLE, assert_same, restored, weights
 from cfsweep.training.ingredients import Answers, Comparison
 from cfsweep.training.ingredients.lwf import LwF
 from cfsweep.training.losses import Losses
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
-from tests.training.helpers import MOODY, NETWORK, few_digits
+from tests.training.helpers import NETWORK, few_digits
 
 
 def lwf_of(scenario: Scenario = "task-il") -> LwF:
@@ -249,14 +249,16 @@ def noisy(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "network", [MOODY, NetworkConfig(name="tests.training.ingredients.test_lwf:noisy")], ids=["moody", "noisy"]
+    "network",
+    [UNLIFTABLE, NetworkConfig(name="tests.training.ingredients.test_lwf:noisy")],
+    ids=["unliftable", "noisy"],
 )
 def test_an_idle_old_network_leaves_no_trace(network: NetworkConfig) -> None:
     def trained(*names: str, **given: Value) -> Pack:
         return finish(make_pack(small_stream(), names, network=network, batch_size=6, scenario="class-il", **given))
 
     naive, off, on = trained(), trained("lwf", lwf_alpha=0.0), trained("lwf", lwf_alpha=1.0)
-    if network is MOODY:
+    if network is UNLIFTABLE:
         assert_same(naive, off)
     else:  # evaluation draws too, so only the weights are comparable
         assert torch.equal(weights(naive), weights(off))
@@ -266,7 +268,7 @@ def test_an_idle_old_network_leaves_no_trace(network: NetworkConfig) -> None:
 
 
 def test_the_old_network_answers_as_it_did_statistics_included() -> None:
-    pack = make_pack(small_stream(), ("lwf",), network=MOODY, batch_size=6)
+    pack = make_pack(small_stream(), ("lwf",), network=UNLIFTABLE, batch_size=6)
     pack.train_next_task()
     module = pack.context.lifted.module
     x = pack.context.store[torch.from_numpy(pack.stream.tasks[1].train[:9])].unsqueeze(0)
@@ -288,7 +290,7 @@ def test_the_old_network_answers_as_it_did_statistics_included() -> None:
 
 def test_the_statistics_are_kept_when_a_run_is_restored() -> None:
     stream = small_stream()
-    whole = finish(make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0))
-    pack = make_pack(stream, ("lwf",), network=MOODY, batch_size=6, lwf_alpha=1.0)
+    whole = finish(make_pack(stream, ("lwf",), network=UNLIFTABLE, batch_size=6, lwf_alpha=1.0))
+    pack = make_pack(stream, ("lwf",), network=UNLIFTABLE, batch_size=6, lwf_alpha=1.0)
     pack.train_next_task()
     assert_same(finish(restored(pack)), whole)

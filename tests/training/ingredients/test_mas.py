@@ -12,12 +12,12 @@ from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.testing import PlainLoop
-from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream
+from cfsweep.testing.packs import CNN, MLP, UNLIFTABLE, finish, make_pack, small_stream
 from cfsweep.training import batches
 from cfsweep.training.ingredients.mas import MAS
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Task
-from tests.training.helpers import MOODY, assert_agrees, random_examples, sensitivity_by_hand
+from tests.training.helpers import assert_agrees, random_examples, sensitivity_by_hand
 
 VALUES = {"mas_lambda": torch.tensor(0.5)}
 
@@ -55,7 +55,7 @@ def test_gradient_is_that_of_the_penalty(seed: int) -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("network", [MLP, CNN, MOODY], ids=lambda network: network.name)
+@pytest.mark.parametrize("network", [MLP, CNN, UNLIFTABLE], ids=lambda network: network.name)
 def test_importance_is_the_mean_of_absolute_per_example_gradients(network: NetworkConfig) -> None:
     mas, pack = mas_of(network)
     module = pack.context.lifted.module.eval()

@@ -12,19 +12,27 @@ from torch import Tensor
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
 from cfsweep.testing import finish, make_pack, small_stream, values_of
-from cfsweep.testing.packs import path_to
+from cfsweep.testing.packs import off_values, path_to
 from cfsweep.training.ingredients import (
     Buffer,
+    Buffered,
+    Comparison,
     Consolidation,
     Cut,
+    Distillation,
     Drawn,
     Examples,
     Indices,
     Ingredient,
+    MixedReplay,
     Penalty,
+    Projection,
     RateByStep,
     ReplayLoss,
     State,
+    StepObserver,
+    StopRule,
+    TaskStart,
     Timeline,
     Values,
     hypers_of,
@@ -199,6 +207,20 @@ class Halfway(Cut):
         return theta, state
 
 
+class Hasty(StopRule):
+    """It ends tasks early."""
+
+    name, summary, paper, hypers = "hasty", "", "", ()
+
+    def n_checks(self, epochs: int) -> int:
+        return epochs
+
+    def check(
+        self, theta: Tensor, state: State, values: Values, scores: Tensor, task: int, number: int
+    ) -> tuple[Tensor, State, Tensor]:
+        return theta, state, torch.tensor(True)
+
+
 class SameKnob(Whole):
     """Its hyperparameter is called what one of `Whole` is called."""
 
@@ -220,15 +242,81 @@ class Jealous(Whole):
             ("packnet", Halfway),
             "one ingredient can cut within a task, but `packnet` and `halfway` do. Remove one of them",
         ),
+        (("packnet", Hasty), "`hasty` and `packnet` do not go together: the one ends a task early, the other cuts"),
+        (("early-stopping", Halfway), "`early-stopping` and `halfway` do not go together: the one ends a task early"),
         ((Whole, SameKnob), "belongs to one ingredient, but `pull` of `same-knob` is there already. Rename it"),
         ((Whole, Whole), "each ingredient appears once, but `whole` is listed twice. Remove one"),
         (("si", Jealous), "`jealous` and `si` do not go together: both note every step. Remove one of them"),
     ],
-    ids=["cuts", "hyperparameter", "twice", "excluded"],
+    ids=["cuts", "own stop rule", "own cut", "hyperparameter", "twice", "excluded"],
 )
 def test_two_that_do_not_go_together_are_refused_in_one_line(names: tuple[Any, ...], said: str) -> None:
     with pytest.raises(InputError, match=f"^space.yaml: .*{said}") as caught:
         hypers_of([path_to(name) for name in names], "space.yaml")
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ state
+
+
+class Secretive(Whole):
+    """It keeps what it did not declare, or leaves out what it declared."""
+
+    name = "secretive"
+    hypers = (Hyper("secrecy", "choice", "more", "", choices=("more", "less"), static=True),)
+
+    def initial_state(self, theta: Tensor) -> State:
+        return {"anchor": theta.clone()}
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        return torch.zeros_like(theta)
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
+        return {**state, "hidden": theta.clone()} if self.settings["secrecy"] == "more" else {}
+
+
+class Restless(Secretive, StepObserver):
+    """It does so in each step."""
+
+    name = "restless"
+    hypers = (Hyper("restlessness", "float", 1.0, "", off=0.0),)
+
+    def observe_step(self, gradient: Tensor, before: Tensor, after: Tensor, state: State, values: Values) -> State:
+        return {"speed": (after - before).abs()}
+
+
+class Amnesic(Distillation):
+    """It keeps no old weights."""
+
+    name, summary, paper, hypers = "amnesic", "", "", (Hyper("amnesia", "float", 1.0, "", off=0.0),)
+
+    def initial_state(self, theta: Tensor) -> State:
+        return {}
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
+        return {}
+
+    def distillation_loss(self, answers: Comparison, values: Values, task: int) -> Tensor:
+        return answers.now.logits.sum()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (Secretive, {"secrecy": "more"}, "Secretive: its state begins with `anchor`, but a method returned `hidden`"),
+        (
+            Secretive,
+            {"secrecy": "less"},
+            "Secretive: .* a method that returns it left out `anchor`. Return every",
+        ),
+        (Restless, {}, "Restless: its state begins with `anchor`, but a method returned `speed` beside it. Give every"),
+        (Amnesic, {}, "Amnesic: its state must hold the old weights as `old`. In `initial_state` and `consolidate`"),
+    ],
+    ids=["more", "less", "step", "old weights"],
+)
+def test_a_state_that_changes_its_entries_is_named(kind: type[Ingredient], given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        finish(make_pack(small_stream(), (path_to(kind),), **given))
     assert "\n" not in str(caught.value)
 
 
@@ -243,14 +331,19 @@ def test_the_timeline_names_each_built_in_ingredient_where_its_pieces_say() -> N
     timeline = Timeline(list(by_name.values()))
     found = {attribute: {i.name for i in those} for attribute, those in vars(timeline).items()}
     assert set().union(*found.values()) == registry.keys()
-    assert found["cuts"] == {"packnet"}
-    assert found["projections"] == {"a-gem"}
-    assert found["replay_losses"] == {"a-gem", "er-ace", "der++", "generative-replay"}
-    assert found["buffered"] == {"a-gem", "er-ace", "der++", "replay"}
-    assert found["mixed_replays"] == {"replay"}
-    assert found["penalties"] == {"ewc", "l2-sp", "mas", "si"}
-    assert found["step_observers"] == {"si"}
-    assert found["task_starts"] == {"adapters", "si"}
+    expected = {
+        "cuts": (Cut, {"packnet"}),
+        "projections": (Projection, {"a-gem"}),
+        "replay_losses": (ReplayLoss, {"a-gem", "er-ace", "der++", "generative-replay"}),
+        "buffered": (Buffered, {"a-gem", "er-ace", "der++", "replay"}),
+        "mixed_replays": (MixedReplay, {"replay"}),
+        "penalties": (Penalty, {"ewc", "l2-sp", "mas", "si"}),
+        "step_observers": (StepObserver, {"si"}),
+        "task_starts": (TaskStart, {"adapters", "si"}),
+    }
+    for attribute, (piece, some) in expected.items():
+        assert found[attribute] == {name for name, kind in registry.items() if issubclass(kind, piece)}
+        assert found[attribute] >= some
 
 
 def test_values_are_its_own_numbers_and_the_learning_rate() -> None:
@@ -262,14 +355,12 @@ def test_values_are_its_own_numbers_and_the_learning_rate() -> None:
 
 def test_is_on_is_the_contrary_of_is_off() -> None:
     for name, kind in registry.items():
-        values = values_of((name,))
-        (ingredient,) = make_pack(small_stream(), (name,)).context.ingredients
-        for hyper in kind.hypers:
-            off = [] if hyper.off is None or hyper.static else [hyper.off]
-            for value in (hyper.default, *off):
-                given = {**values, hyper.name: value}
-                numbers = {k: torch.tensor(float(v)) for k, v in given.items() if not isinstance(v, str)}
-                assert bool(ingredient.is_on(numbers)) != kind.is_off(given), (name, hyper.name, value)
+        for chosen in ({}, *off_values(kind)):
+            given = values_of((name,), **chosen)
+            (ingredient,) = make_pack(small_stream(), (name,), **chosen).context.ingredients
+            own = [hyper.name for hyper in kind.hypers if not hyper.static]
+            numbers = {key: torch.tensor(float(given[key])) for key in ("lr", *own)}
+            assert bool(ingredient.is_on(numbers)) != kind.is_off(given), (name, chosen)
 
 
 def test_a_buffer_counts_examples_and_logits() -> None:
