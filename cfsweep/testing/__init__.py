@@ -7,7 +7,8 @@
         check_ingredient(MyPenalty)
 
 A failing check says which of them. With `twin=MyPlainLoop`, a `PlainLoop` that does the same to one model in the most
-obvious way, its weights and answers are compared too. `compose_or_are_refused(MyPenalty, "replay")` tells whether it
+obvious way, its weights and answers are compared too. The streams are small: `check_ingredient(MyReplay, my_buffer=9)`
+gives another default for all checks. `compose_or_are_refused(MyPenalty, "replay")` tells whether it
 goes together with another ingredient.
 """
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.hypers import Value
+from cfsweep.testing.calls import arguments_for, calls_by_piece, first_row
 from cfsweep.testing.packs import (
     SIX,
     assert_equal,
@@ -42,28 +42,9 @@ from cfsweep.testing.plain import PlainLoop
 from cfsweep.testing.twins import agrees_with_its_twin
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import (
-    ActiveClasses,
-    Answers,
     Buffered,
-    Comparison,
-    Consolidation,
-    Cut,
-    Distillation,
-    Drawn,
-    Examples,
-    Generator,
     Ingredient,
     MixedReplay,
-    Partition,
-    Penalty,
-    Projection,
-    RateByStep,
-    RateByWeight,
-    ReplayLoss,
-    StepObserver,
-    StopRule,
-    TaskStart,
-    TaskWeights,
     ingredient_class,
 )
 from cfsweep.training.pack import Pack
@@ -152,7 +133,7 @@ def on_is_not_naive(name: str) -> None:
     on = finish(make_pack(small_stream(), (name,), scenario=scenario))
     assert not torch.equal(weights(naive), weights(on)), f"in {scenario} its defaults are plain training"
     (ingredient,) = on.context.ingredients
-    keeps = issubclass(kind, Buffered) or bool(ingredient.kept(_row(on.stack.states[kind.name])))
+    keeps = issubclass(kind, Buffered) or bool(ingredient.kept(first_row(on.stack.states[kind.name])))
     stored = on.records[0].stored_bytes
     assert (stored > 0) == keeps, f"it stores {stored} bytes, though it keeps {'something' if keeps else 'nothing'}"
 
@@ -232,23 +213,13 @@ def functions_of_tensors_are_pure(name: str) -> None:
     pack = make_pack(small_stream(), (name,))
     pack.train_next_task()
     (ingredient,) = pack.context.ingredients
-    drawing = torch.Generator().manual_seed(0)
-    examples = some_examples(pack, drawing)
-    noise = torch.randn(pack.stack.theta[0].shape, generator=drawing)
-    # Not the very weights that a state may hold: to write them over it would change nothing.
-    theta, state = pack.stack.theta[0] + 0.1 * noise, _row(pack.stack.states[ingredient.name])
-    values = _row(pack.stack.values_of(ingredient))
-    compared, drawn = some_answers(pack, examples)
-    scores = torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64)
-    masks = pack.context.outputs.masks[1]
-    tensors: tuple[Any, ...] = (theta, state, values, noise, examples, compared, drawn, scores, masks)
-    before = pytree.tree_map(torch.clone, tensors)
-    calls = calls_by_piece(ingredient, theta, state, values, noise, examples, compared, drawn, scores, masks)
-    for call in (call for piece, call in calls.items() if isinstance(ingredient, piece)):
+    given = arguments_for(pack, ingredient)
+    before = pytree.tree_map(torch.clone, given)
+    for call in (call for piece, call in calls_by_piece(ingredient, given).items() if isinstance(ingredient, piece)):
         with torch.no_grad():
             once, again = call(), call()
         assert all(map(torch.equal, pytree.tree_leaves(once), pytree.tree_leaves(again)))
-        unchanged = map(torch.equal, pytree.tree_leaves(tensors), pytree.tree_leaves(before))
+        unchanged = map(torch.equal, pytree.tree_leaves(given), pytree.tree_leaves(before))
         assert all(unchanged), "a method modified one of its arguments"
 
 
@@ -285,76 +256,9 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 )
 
 
-def some_examples(pack: Pack, drawing: torch.Generator) -> Examples:
-    """Seven examples of the second task, as `consolidate` sees them."""
-    context = pack.context
-    indices = torch.from_numpy(pack.stream.tasks[1].train[:7])
-    mask = context.outputs.masks[1][context.outputs.task_of[indices]]
-    n_noise = max((i.n_noise() for i in context.timeline.consolidations), default=0)
-    uniform = torch.linspace(0, 0.99, 7)
-    noise = torch.randn(7, n_noise, generator=drawing)
-    return Examples(context.store[indices], context.outputs.labels[indices], mask, uniform, noise)
-
-
-def some_answers(pack: Pack, examples: Examples) -> tuple[Comparison, Drawn]:
-    """Answers of the network to these examples, and of another one."""
-    context = pack.context
-    layers = [name for i in context.timeline.distillations for name in i.layers]
-
-    def answers(theta: Tensor) -> Answers:
-        parameters = context.layout.unflatten(theta[:1])
-        logits, features = context.lifted.answers(parameters, examples.x.unsqueeze(0), layers)
-        return Answers(logits[0], {name: feature[0] for name, feature in features.items()})
-
-    now, before = answers(pack.stack.theta), answers(pack.stack.theta + 0.1)
-    return (
-        Comparison(examples.labels, examples.mask, now, before),
-        Drawn(examples.labels, examples.mask, now.logits, before.logits),
-    )
-
-
-def calls_by_piece(
-    ingredient: Any,
-    theta: Tensor,
-    state: dict[str, Tensor],
-    values: dict[str, Tensor],
-    noise: Tensor,
-    examples: Examples,
-    compared: Comparison,
-    drawn: Drawn,
-    scores: Tensor,
-    masks: Tensor,
-) -> dict[type[Ingredient], Callable[[], Any]]:
-    """By piece, its method that takes tensors, with arguments."""
-    i = ingredient
-    return {
-        TaskStart: lambda: i.start_task(theta, state, values, 1),
-        Consolidation: lambda: i.consolidate(theta, state, values, 1, examples),
-        Penalty: lambda: i.gradient(theta, state, values),
-        StepObserver: lambda: i.observe_step(noise, theta, theta + noise, state, values),
-        Generator: lambda: i.generate(theta, state, values, 1, examples.noise),
-        ReplayLoss: lambda: i.replay_loss(drawn, values),
-        Projection: lambda: i.project(noise, theta, values),
-        ActiveClasses: lambda: i.active_classes(masks, values, 1),
-        Distillation: lambda: i.distillation_loss(compared, values, 1),
-        RateByStep: lambda: i.rate(values, 2, 9),
-        RateByWeight: lambda: i.weight_rates(values),
-        Partition: lambda: i.trainable(state, values, 1, False),
-        Cut: lambda: i.cut(theta, state, values, 1),
-        TaskWeights: lambda: i.weights_for(theta, state, values, 0),
-        StopRule: lambda: i.check(theta, state, values, scores, 1, 1),
-        Ingredient: lambda: (i.initial_state(theta), i.kept(state), i.is_on(values)),
-    }
-
-
 def _turns(kind: type[Ingredient]) -> Iterator[tuple[Scenario, str]]:
     """(scenario, optimizer) without an end: all of those that the ingredient knows, and all of these."""
     return zip(itertools.cycle(kind.scenarios), itertools.cycle(OPTIMIZERS), strict=False)
-
-
-def _row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The first of several rows."""
-    return {name: value[0].clone() for name, value in stacked.items()}
 
 
 def _assert_nearly_the_same(alone: Pack, together: Pack, k: int) -> None:

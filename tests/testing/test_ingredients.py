@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.testing import CHECKS, PlainLoop, check_ingredient, compose_or_are_refused, values_of
 from cfsweep.testing import ingredients as checks
+from cfsweep.testing.calls import Arguments, calls_by_piece
 from cfsweep.testing.packs import defaults_instead, path_to
 from cfsweep.testing.plain import ByName
 from cfsweep.testing.twins import agrees_with_its_twin
@@ -152,8 +152,7 @@ def test_a_value_that_cannot_be_is_refused(given: dict[str, Value], said: str) -
 
 
 def test_each_piece_with_a_function_of_tensors_is_called() -> None:
-    nothing: Any = None
-    called = checks.calls_by_piece(*[nothing] * 10)
+    called = calls_by_piece(None, Arguments(*[None] * 9))  # type: ignore[arg-type]
     pieces = {kind for kind in vars(ingredients).values() if isinstance(kind, type) and issubclass(kind, Ingredient)}
     assert pieces - called.keys() == {Buffered, MixedReplay, Extension}, "those work on indices, and on a module"
 

@@ -1,0 +1,126 @@
+"""Each method of a piece that takes tensors, and arguments to call it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cfsweep.training.ingredients import (
+    ActiveClasses,
+    Answers,
+    Comparison,
+    Consolidation,
+    Cut,
+    Distillation,
+    Drawn,
+    Examples,
+    Generator,
+    Ingredient,
+    Partition,
+    Penalty,
+    Projection,
+    RateByStep,
+    RateByWeight,
+    ReplayLoss,
+    State,
+    StepObserver,
+    StopRule,
+    TaskStart,
+    TaskWeights,
+    Values,
+)
+from cfsweep.training.pack import Pack
+
+
+class Arguments(NamedTuple):
+    """For one model, as the second task finds it; `noise` (P,) stands for gradients and steps."""
+
+    theta: Tensor
+    state: State
+    values: Values
+    noise: Tensor
+    examples: Examples
+    compared: Comparison
+    drawn: Drawn
+    scores: Tensor
+    masks: Tensor
+
+
+def arguments_for(pack: Pack, ingredient: Ingredient) -> Arguments:
+    """Those of the first row of a pack that has trained one task; the same each time."""
+    stack, drawing = pack.stack, torch.Generator().manual_seed(0)
+    noise = torch.randn(stack.theta[0].shape, generator=drawing)
+    examples = _examples(pack, drawing)
+    compared, drawn = _answers(pack, examples)
+    return Arguments(
+        # Not the very weights that a state may hold: to write them over it would change nothing.
+        theta=stack.theta[0] + 0.1 * noise,
+        state=first_row(stack.states[ingredient.name]),
+        values=first_row(stack.values_of(ingredient)),
+        noise=noise,
+        examples=examples,
+        compared=compared,
+        drawn=drawn,
+        scores=torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64),
+        masks=pack.context.outputs.masks[1],
+    )
+
+
+def calls_by_piece(ingredient: Any, given: Arguments) -> dict[type[Ingredient], Callable[[], Any]]:
+    """By piece, its method that takes tensors, to be called without arguments. (`Buffered` and `MixedReplay` work on
+    indices, `Extension` on a module.)"""
+    i = ingredient
+    theta, state, values, noise, examples, compared, drawn, scores, masks = given
+    return {
+        TaskStart: lambda: i.start_task(theta, state, values, 1),
+        Consolidation: lambda: i.consolidate(theta, state, values, 1, examples),
+        Penalty: lambda: i.gradient(theta, state, values),
+        StepObserver: lambda: i.observe_step(noise, theta, theta + noise, state, values),
+        Generator: lambda: i.generate(theta, state, values, 1, examples.noise),
+        ReplayLoss: lambda: i.replay_loss(drawn, values),
+        Projection: lambda: i.project(noise, theta, values),
+        ActiveClasses: lambda: i.active_classes(masks, values, 1),
+        Distillation: lambda: i.distillation_loss(compared, values, 1),
+        RateByStep: lambda: i.rate(values, 2, 9),
+        RateByWeight: lambda: i.weight_rates(values),
+        Partition: lambda: i.trainable(state, values, 1, False),
+        Cut: lambda: i.cut(theta, state, values, 1),
+        TaskWeights: lambda: i.weights_for(theta, state, values, 0),
+        StopRule: lambda: i.check(theta, state, values, scores, 1, 1),
+        Ingredient: lambda: (i.initial_state(theta), i.kept(state), i.is_on(values)),
+    }
+
+
+def first_row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of the first of several rows."""
+    return {name: value[0].clone() for name, value in stacked.items()}
+
+
+def _examples(pack: Pack, drawing: torch.Generator) -> Examples:
+    """Seven examples of the second task, as `consolidate` sees them."""
+    context = pack.context
+    indices = torch.from_numpy(pack.stream.tasks[1].train[:7])
+    mask = context.outputs.masks[1][context.outputs.task_of[indices]]
+    n_noise = max((i.n_noise() for i in context.timeline.consolidations), default=0)
+    uniform, noise = torch.linspace(0, 0.99, 7), torch.randn(7, n_noise, generator=drawing)
+    return Examples(context.store[indices], context.outputs.labels[indices], mask, uniform, noise)
+
+
+def _answers(pack: Pack, examples: Examples) -> tuple[Comparison, Drawn]:
+    """Answers of the network to these examples, and of another one."""
+    context = pack.context
+    layers = [name for i in context.timeline.distillations for name in i.layers]
+
+    def answers(theta: Tensor) -> Answers:
+        parameters = context.layout.unflatten(theta[:1])
+        logits, features = context.lifted.answers(parameters, examples.x.unsqueeze(0), layers)
+        return Answers(logits[0], {name: feature[0] for name, feature in features.items()})
+
+    now, before = answers(pack.stack.theta), answers(pack.stack.theta + 0.1)
+    return (
+        Comparison(examples.labels, examples.mask, now, before),
+        Drawn(examples.labels, examples.mask, now.logits, before.logits),
+    )
