@@ -78,7 +78,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "no equals sign": (("--set", "lr"), "--set lr: `key=value` is needed, such as `--set lr=0.001`."),
     "no key": (("--set", "=3"), "--set =3: `key=value` is needed"),
-    "no YAML": (("--set", "lr=["), "--set lr: `[` is not valid YAML"),
+    "no YAML": (("--set", "lr=["), "--set lr: not valid YAML (line 1, column 2: "),
     "text for a number": (("--set", "lr=fast"), "`0 < lr` must hold, but got lr='fast'."),
     "not a number": (("--set", "lr=.nan"), "`0 < lr` must hold, but got lr=nan."),
     "a list for a number": (("--set", "lr=[1, 2]"), "--set: `fixed.lr` should be a valid number or "),

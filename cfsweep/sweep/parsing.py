@@ -7,60 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from cfsweep.config import RENAMED, Choices, Range, Space, StudyConfig
 from cfsweep.errors import InputError, unknown
+from cfsweep.sweep.yaml_text import parse_yaml, read_yaml
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
 
 Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but `1e-3` is a number as it is everywhere else."""
-
-
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def parse_yaml(text: str, where: str = "YAML") -> Any:
-    """The value of a YAML text.
-
-    >>> parse_yaml("1e-3"), parse_yaml("[64, 64]"), parse_yaml("sgd")
-    (0.001, [64, 64], 'sgd')
-
-    Raises:
-        InputError: it is not YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{where}: `{text}` is not valid YAML ({getattr(error, 'problem', error)}). Quote or close it."
-        ) from error
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        InputError: the file is missing, not YAML, or no mapping.
-    """
-    try:
-        content = yaml.load(path.read_text(), Loader=_Loader)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a mapping of keys to values is needed, but got {type(content).__name__}.")
-    return content
 
 
 def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:
