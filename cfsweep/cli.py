@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cfsweep
-from cfsweep.errors import CfsweepError, InputError, unknown
+from cfsweep.errors import CfsweepError, InputError, few, unknown
 
 if TYPE_CHECKING:
     from cfsweep.config import Choices, Range
@@ -217,6 +217,9 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
         table.add_row(
             "", f"{task.name}: {len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
         )
+    table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
+    if prepared.stream.class_ids:
+        table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")
     table.add_row("network", f"{config.space.network.name} {config.space.network.args or ''}")
     table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
     for name, hyper in prepared.hypers.items():

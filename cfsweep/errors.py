@@ -36,13 +36,23 @@ def closest_first(name: str, known: Iterable[str]) -> list[str]:
 
 
 def unknown(where: str, kind: str, name: str, known: Iterable[str]) -> InputError:
-    """An `InputError` that names the known ones, closest first.
+    """An `InputError` that names the known ones, the five closest first.
 
     >>> print(unknown("space.yaml", "ingredient", "ewx", ["replay", "ewc"]))
     space.yaml: unknown ingredient `ewx`. Known, closest first: ewc, replay.
     """
-    listed = ", ".join(closest_first(name, known)) or "(none)"
+    listed = few(closest_first(name, known)) or "(none)"
     return InputError(f"{where}: unknown {kind} `{name}`. Known, closest first: {listed}.")
+
+
+def few(values: Iterable[object]) -> str:
+    """The first five, and how many more there are.
+
+    >>> few([3, 4]), few(range(9))
+    ('3, 4', '0, 1, 2, 3, 4 and 4 more')
+    """
+    listed = [str(value) for value in values]
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 def first_line(error: BaseException) -> str:

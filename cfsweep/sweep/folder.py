@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 import cfsweep
@@ -22,6 +23,7 @@ from cfsweep.results.reader import read_study
 from cfsweep.sweep.parsing import parse
 from cfsweep.training.ingredients import Conventions, ingredient_class
 from cfsweep.training.streams import Stream
+from cfsweep.training.targets import target_of
 
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
 
@@ -106,6 +108,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         "config": config.model_dump(mode="json"),
         "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
         "conventions": _conventions(config, hypers),
+        "outputs": _outputs(config, stream),
         "tasks": [
             {
                 "name": task.name,
@@ -123,6 +126,13 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         },
         "git_revision": git_revision(Path(__file__).parent),
     }
+
+
+def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
+    """How many outputs the network has, what one means, and the user's labels of the classes where they are others."""
+    found = target_of(stream.target).outputs(stream, config.stream.scenario)
+    own = {"class_ids": list(stream.class_ids)} if stream.class_ids else {}
+    return {"number": found.n_outputs, "meaning": found.meaning, **own}
 
 
 def _conventions(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, dict[str, str | list[str]]]:
@@ -158,15 +168,32 @@ def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
     return {**described, **searched.model_dump(mode="json")}
 
 
-def check_data(stream: Stream, study: Mapping[str, Any], where: Path) -> None:
-    """Holds the stream's files against the hashes in `study.yaml`.
+def check_stream(config: StudyConfig, stream: Stream, study: Mapping[str, Any], where: Path) -> None:
+    """Holds the stream against what `study.yaml` says of it: the hashes of its files, and what the outputs mean.
 
     Raises:
-        InputError: a file is not the one that the study began with.
+        InputError: a file is not the one that the study began with, or cfsweep numbered the outputs otherwise then.
     """
+    now = _outputs(config, stream)
+    if now != study.get("outputs", now) or not ("outputs" in study or _numbered_as_before(config, stream, study)):
+        raise InputError(
+            f"{where}: the study began with other outputs than this version of cfsweep would give it now "
+            f"({now['number']}: {now['meaning']}). Start a new study."
+        )
     for name, digest in study.get("data_sha256", {}).items():
         if stream.files.get(name) != digest:
             raise InputError(
                 f"{where}: the study began with {name} of SHA-256 {digest[:12]}..., but got "
                 f"{stream.files.get(name, '(none)')[:12]}. Bring the file back, or start a new study."
             )
+
+
+def _numbered_as_before(config: StudyConfig, stream: Stream, study: Mapping[str, Any]) -> bool:
+    """Whether a study that says nothing of its outputs, as older ones did, had those of today: an output was a label,
+    and in domain-il a class's place within its task."""
+    if [list(task.classes) for task in stream.tasks] != [task["classes"] for task in study["tasks"]]:
+        return False
+    labels, y = target_of(stream.target).outputs(stream, config.stream.scenario).labels.numpy(), stream.y.numpy()
+    return config.stream.scenario != "domain-il" or all(
+        np.array_equal(labels[task.train], np.searchsorted(task.classes, y[task.train])) for task in stream.tasks
+    )

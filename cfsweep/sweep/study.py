@@ -12,7 +12,7 @@ from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
 from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.folder import Folder, check_data
+from cfsweep.sweep.folder import Folder, check_stream
 from cfsweep.sweep.notes import notes
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers
@@ -23,7 +23,7 @@ from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.pack import example_counts
 from cfsweep.training.streams import Stream, load_stream
-from cfsweep.training.targets import target_of
+from cfsweep.training.targets import Outputs, target_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Prepared:
     config: StudyConfig
     stream: Stream
     hypers: dict[str, Hyper]
+    outputs: Outputs
     notes: tuple[str, ...] = ()  # what the user should know, though it is no error
 
 
@@ -55,14 +56,14 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     target = target_of(config.stream.target, where)
     stream = load_stream(config.stream)
     check_study(config, stream, where)
-    n_outputs = target.outputs(stream, config.stream.scenario).n_outputs
-    network = build(config.space.network, stream.input_shape, n_outputs)
+    outputs = target.outputs(stream, config.stream.scenario)
+    network = build(config.space.network, stream.input_shape, outputs.n_outputs)
     for values in layers_named(config.space, hypers):
         check_layers(hypers, values, network, where)
     reason = unliftable_reason(network, stream.input_shape)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
     said = [*notes(config, hypers, len(stream.tasks)), history_note(config.trials)]
-    return Prepared(config, stream, hypers, (*(unliftable if reason else ()), *filter(None, said)))
+    return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, said)))
 
 
 def with_identity_version_of(out: Path, prepared: Prepared) -> Prepared:
@@ -89,7 +90,7 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
                 f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}). Choose another "
                 "folder, or run with the settings in its study.yaml."
             )
-        check_data(prepared.stream, study, folder.study_file)
+        check_stream(config, prepared.stream, study, folder.study_file)
         trials = max(config.trials, there.trials)
         now = status(out)
         if now.complete and trials <= now.trials:
@@ -118,7 +119,7 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
 
     def prepare_again() -> Prepared:
         prepared = prepare(config, str(folder.study_file))
-        check_data(prepared.stream, study, folder.study_file)
+        check_stream(config, prepared.stream, study, folder.study_file)
         return prepared
 
     with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from cfsweep.config import StudyConfig
+from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
-from cfsweep.sweep.folder import Folder, check_data, describe
+from cfsweep.sweep.folder import Folder, check_stream, describe
 from cfsweep.sweep.space import check_space
 from cfsweep.training.streams import Stream
+from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, own_stream
 from tests.sweep.in_process import tiny
 
 
@@ -80,10 +82,47 @@ def test_one_driver_at_a_time(tmp_path: Path) -> None:
         Folder(tmp_path / "study").refuse_other_content()  # the lock is nobody's content
 
 
-def test_data_is_held_against_its_hashes(stream: Stream, tmp_path: Path) -> None:
+def test_data_is_held_against_its_hashes(stream: Stream) -> None:
+    config = tiny()
+    study = described(stream, config)
+    check_stream(config, stream, study, Path("study.yaml"))
     (name,) = stream.files
-    check_data(stream, {"data_sha256": dict(stream.files)}, tmp_path)
-    check_data(stream, {}, tmp_path)
     for files in ({name: "0" * 64}, {"another.csv": "0" * 64}):
-        with pytest.raises(InputError, match="the study began with"):
-            check_data(stream, {"data_sha256": files}, tmp_path)
+        with pytest.raises(InputError, match=r"^study.yaml: the study began with .* of SHA-256 0000"):
+            check_stream(config, stream, {**study, "data_sha256": files}, Path("study.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "scenario", "before"),
+    [
+        ([(0, 1), (2, 3)], "domain-il", True),  # by place, then and now
+        ([(0, 1), (0, 1)], "domain-il", True),  # the label is the place
+        ([(0, 1, 2), (1, 2)], "domain-il", False),  # class 1 was output 0 of the second task
+        ([(0, 1, 2), (1, 2)], "class-il", True),
+        ([(3, 7), (5, 9)], "task-il", False),  # there were ten outputs
+    ],
+)
+def test_outputs_are_those_that_the_study_began_with(
+    classes: list[tuple[int, ...]], scenario: Scenario, before: bool
+) -> None:
+    """Also where `study.yaml` says nothing of them, as it did not once."""
+    rng = np.random.default_rng(0)
+
+    def part(of: tuple[int, ...]) -> OwnExamples:
+        return checked_examples(rng.normal(size=(40, 3)), np.resize(of, 40), "here")
+
+    config = StudyConfig(space=Space(), stream=StreamConfig(name="own", scenario=scenario))
+    stream = own_stream(config.stream, [OwnTask(str(i), part(of), part(of)) for i, of in enumerate(classes)], {})
+    study = described(stream, config)
+    check_stream(config, stream, study, Path("study.yaml"))
+    assert study["outputs"].pop("class_ids", None) == ([3, 5, 7, 9] if classes[0] == (3, 7) else None)
+    changed = {**study, "outputs": {**study["outputs"], "number": 17}}
+    older = {key: value for key, value in study.items() if key != "outputs"}
+    older["tasks"] = [{"classes": list(of)} for of in classes]
+    for said, fine in ((changed, False), (older, before)):
+        if fine:
+            check_stream(config, stream, said, Path("study.yaml"))
+        else:
+            with pytest.raises(InputError, match="the study began with other outputs than this version") as caught:
+                check_stream(config, stream, said, Path("study.yaml"))
+            assert "\n" not in str(caught.value)

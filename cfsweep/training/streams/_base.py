@@ -29,8 +29,9 @@ class Stream:
     """An ordered list of tasks over one store.
 
     `x` is (n_examples, *input_shape), uint8 or float32; the network sees `(x - shift) * scale` in float32.
-    `y` is (n_examples,) int64: the class's number in the whole stream. `files` maps each data file to its SHA-256.
-    `target` names what is to be learned of `y`, see `training.targets`.
+    `y` is (n_examples,) int64: the class's number in the whole stream; `class_ids` are the labels that the user gave
+    the classes, where those are others. `files` maps each data file to its SHA-256. `target` names what is to be
+    learned of `y`, see `training.targets`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stream:
     scale: float = 1.0
     files: dict[str, str] = field(default_factory=dict)
     target: str = "classification"
+    class_ids: tuple[int, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

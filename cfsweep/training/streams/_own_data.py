@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.config import StreamConfig
-from cfsweep.errors import InputError, first_line
+from cfsweep.errors import InputError, few, first_line
 from cfsweep.training.streams._assemble import (
     Draft,
     Examples,
@@ -25,16 +26,28 @@ from cfsweep.training.streams._base import Stream
 
 
 @dataclass(frozen=True)
+class OwnExamples:
+    """Examples as the user gave them: `x` is (n, *input_shape), uint8 or float32; `ids` (n,) names each one's class."""
+
+    x: Tensor
+    ids: NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
 class OwnTask:
     """A task as the user gave it; without `test`, a fixed, stratified fifth of `train` is cut off as test data."""
 
     name: str
-    train: Examples
-    test: Examples | None
+    train: OwnExamples
+    test: OwnExamples | None
+
+    @property
+    def parts(self) -> list[OwnExamples]:
+        return [self.train] if self.test is None else [self.train, self.test]
 
 
-def checked_examples(x: Any, y: Any, where: str) -> Examples:
-    """Two arrays as examples: uint8 stays uint8, all other numbers become float32; labels become int64.
+def checked_examples(x: Any, y: Any, where: str) -> OwnExamples:
+    """Two arrays as examples: uint8 stays uint8, all other numbers become float32; labels (n,) or (n, 1).
 
     Raises:
         InputError: they are not numbers, not finite, of different lengths, empty, or the labels are no whole numbers
@@ -43,6 +56,8 @@ def checked_examples(x: Any, y: Any, where: str) -> Examples:
     values, labels = _array(x, f"{where}, x"), _array(y, f"{where}, y")
     if values.ndim < 2:
         raise InputError(f"{where}: x must have the shape (n, features ...), but has {values.shape}. Add a dimension.")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != len(values) or not len(labels):
         raise InputError(
             f"{where}: x and y must hold the same number (1 or more) of examples, y in one dimension, but their shapes "
@@ -60,13 +75,14 @@ def checked_examples(x: Any, y: Any, where: str) -> Examples:
             raise InputError(
                 f"{where}: x must be finite in float32, but x{list(place)} is {values[place]}. Fill or drop it."
             )
-    return Examples(_tensor(values), _tensor(labels.astype(np.int64)))
+    return OwnExamples(_tensor(values), labels.astype(np.uint64))
 
 
 def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, str]) -> Stream:
     """The stream of the user's tasks, in their order.
 
-    Labels are class numbers over the whole stream: tasks that use the same number share that class and its output.
+    Labels name classes over the whole stream: tasks that use the same label share that class and its output. Classes
+    are numbered from 0 up in the order of their labels.
 
     Raises:
         InputError: shapes or types differ between tasks, a test label never occurs in its task's training data, a
@@ -74,18 +90,20 @@ def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, 
     """
     refuse_class_order(config, "the tasks name their own classes")
     require_n_tasks(config, len(given))
+    ids = np.unique(np.concatenate([part.ids for task in given for part in task.parts]))
     store: list[Examples] = []
     drafts: list[Draft] = []
     start = 0
     for task in given:
         where = f"stream `{config.name}`, task `{task.name}`"
-        train, test = (task.train, task.test) if task.test else with_test(task.train, where)
-        classes = tuple(sorted(set(task.train.y.tolist())))
+        parts = [Examples(part.x, torch.from_numpy(np.searchsorted(ids, part.ids))) for part in task.parts]
+        train, test = parts if len(parts) == 2 else with_test(parts[0], where)
+        classes = tuple(sorted(set(parts[0].y.tolist())))
         stray = sorted(set(test.y.tolist()) - set(classes))
         if stray:
             raise InputError(
-                f"{where}: test labels must occur in the task's training data, but {stray} do not. "
-                f"Its training classes are {list(classes)}."
+                f"{where}: test labels must occur in the task's training data, but {few(ids[stray])} do not. "
+                f"Its training classes are {few(ids[list(classes)])}."
             )
         for part in (train, test):
             _require_like(part.x, (store or [train])[0].x, where)
@@ -94,22 +112,25 @@ def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, 
         drafts.append(Draft(task.name, classes, np.arange(start, middle), np.arange(middle, end)))
         start = end
     x, y = torch.cat([part.x for part in store]), torch.cat([part.y for part in store])
-    return assemble(config, x, y, drafts, files)
+    numbered = np.array_equal(ids, np.arange(len(ids)))
+    return replace(assemble(config, x, y, drafts, files), class_ids=() if numbered else tuple(ids.tolist()))
 
 
-def digest(parts: Sequence[OwnTask]) -> str:
+def digest(given: Sequence[OwnTask]) -> str:
     """SHA-256 over all arrays: tells whether data that came from code is still the same."""
     total = hashlib.sha256()
-    for task in parts:
-        for part in (task.train, task.test):
-            for tensor in (part.x, part.y) if part else ():
-                total.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                total.update(tensor.numpy().data)
+    for part in (part for task in given for part in task.parts):
+        fits = int(part.ids.max()) < 2**63
+        for array in (part.x.numpy(), part.ids.astype(np.int64) if fits else part.ids):
+            total.update(f"torch.{array.dtype}{array.shape}".encode())
+            total.update(array.data)
     return total.hexdigest()
 
 
 def _array(given: Any, where: str) -> np.ndarray[Any, Any]:
     try:
+        if isinstance(given, list) and given and all(isinstance(one, Tensor) for one in given):
+            given = torch.stack(given)
         array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     except Exception as error:  # ragged lists, sparse tensors, objects with a broken __array__
         raise InputError(f"{where}: it must be a tensor or an array ({first_line(error)}). Convert it.") from error

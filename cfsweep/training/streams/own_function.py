@@ -14,10 +14,9 @@ from torch.utils.data import Dataset, TensorDataset
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, first_line, unknown
 from cfsweep.training.plugins import current_folder_importable, imported
-from cfsweep.training.streams._assemble import Examples
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._files import sha256
-from cfsweep.training.streams._own_data import OwnTask, checked_examples, digest, own_stream
+from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, digest, own_stream
 
 
 def from_function(config: StreamConfig, path: str) -> Stream:
@@ -79,7 +78,7 @@ def _task(item: Any, name: str, stream: str) -> OwnTask:
     return OwnTask(name, _part(train, f"{where}, train"), None if test is None else _part(test, f"{where}, test"))
 
 
-def _part(part: Any, where: str) -> Examples:
+def _part(part: Any, where: str) -> OwnExamples:
     if isinstance(part, TensorDataset) and len(part.tensors) == 2:
         return checked_examples(*part.tensors, where)
     if isinstance(part, Dataset):
@@ -92,12 +91,12 @@ def _part(part: Any, where: str) -> Examples:
     )
 
 
-def _read(dataset: Dataset[Any], where: str) -> Examples:
+def _read(dataset: Dataset[Any], where: str) -> OwnExamples:
     if not hasattr(dataset, "__len__"):
         raise InputError(f"{where}: a dataset must have a length, but {type(dataset).__name__} has none. Add __len__.")
     try:
         items = [dataset[i] for i in range(len(dataset))]
-        xs, ys = [item[0] for item in items], [int(item[1]) for item in items]
+        xs, ys = [item[0] for item in items], [item[1] for item in items]
     except Exception as error:  # the user's dataset may raise anything
         raise InputError(
             f"{where}: reading the dataset failed ({first_line(error)}). Its items must be pairs (x, label)."
@@ -108,5 +107,4 @@ def _read(dataset: Dataset[Any], where: str) -> Examples:
                 f"{where}: a dataset's x must be a tensor or an array, but got {type(x).__name__}. "
                 "Give the dataset a transform such as torchvision's PILToTensor."
             )
-    arrays = [x.detach().cpu().numpy() if isinstance(x, Tensor) else x for x in xs]
-    return checked_examples(arrays, ys, where)
+    return checked_examples(xs, ys, where)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -44,16 +44,18 @@ class Outputs:
 
     `labels` (n_examples, ...) are in terms of the outputs. `task_of` (n_examples,) int64 is each example's task, -1
     without one. `masks` (T + 1, T, n_outputs) bool: `masks[t, i]` are the outputs active for an example of task i while
-    task t is trained and after it, until task t + 1 starts; `masks[-1]` is for the untrained network.
+    task t is trained and after it, until task t + 1 starts; `masks[-1]` is for the untrained network. `meaning` says
+    in a line what an output is.
     """
 
     n_outputs: int
     labels: Tensor
     task_of: Tensor
     masks: Tensor
+    meaning: str = ""
 
     def to(self, place: device) -> Outputs:
-        return Outputs(self.n_outputs, self.labels.to(place), self.task_of.to(place), self.masks.to(place))
+        return replace(self, labels=self.labels.to(place), task_of=self.task_of.to(place), masks=self.masks.to(place))
 
 
 class Target(ABC):

@@ -6,12 +6,17 @@ three.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import Tensor
 
 from cfsweep.config import Scenario
+from cfsweep.errors import InputError
 from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets._base import Floats, Outputs, Score, Target
+
+PLACES = "an output is a class's place within its task, as no two tasks share a class"
 
 
 def accuracy(predictions: Tensor, labels: Tensor) -> Tensor:
@@ -37,8 +42,8 @@ class Classification(Target):
     """Labels are (n,) int64, the output that is right; the loss is the cross-entropy among the active outputs.
 
     task-il: an example chooses among the classes of its own task. class-il: among all classes of the tasks trained so
-    far (the untrained network: among all). domain-il: the label is the class's place within its task, and every output
-    is active.
+    far (the untrained network: among all). domain-il: every output is active; tasks that share classes have an output
+    for each class, and where no two tasks do (van de Ven & Tolias 2019), an output is a class's place within its task.
     """
 
     name = "classification"
@@ -54,13 +59,15 @@ class Classification(Target):
             for part in (task.train, task.validation, task.test):
                 task_of[torch.from_numpy(part)] = number
         if scenario == "domain-il":
-            n_outputs = max(len(task.classes) for task in stream.tasks)
-            for number, task in enumerate(stream.tasks):
-                inside = task_of == number
-                for place, label in enumerate(task.classes):
-                    labels[inside & (stream.y == label)] = place
+            n_outputs, meaning = stream.n_classes, "an output is a class, which tasks share"
+            if not _tasks_share_classes(stream):
+                n_outputs, meaning = max(len(task.classes) for task in stream.tasks), PLACES
+                for number, task in enumerate(stream.tasks):
+                    inside = task_of == number
+                    for place, label in enumerate(task.classes):
+                        labels[inside & (stream.y == label)] = place
             masks = torch.ones(n_tasks + 1, n_tasks, n_outputs, dtype=torch.bool)
-            return Outputs(n_outputs, labels, task_of, masks)
+            return Outputs(n_outputs, labels, task_of, masks, meaning)
         own = torch.zeros(n_tasks, stream.n_classes, dtype=torch.bool)
         for number, task in enumerate(stream.tasks):
             own[number, list(task.classes)] = True
@@ -70,7 +77,7 @@ class Classification(Target):
             seen = own.cumsum(0).bool()
             seen = torch.cat([seen, torch.ones(1, stream.n_classes, dtype=torch.bool)])
             masks = seen[:, None, :].expand(-1, n_tasks, -1).clone()
-        return Outputs(stream.n_classes, labels, task_of, masks)
+        return Outputs(stream.n_classes, labels, task_of, masks, "an output is a class")
 
     def classes(self, stream: Stream) -> Indices:
         found: Indices = stream.y.numpy()
@@ -107,6 +114,32 @@ class Classification(Target):
         log_p = masked_log_softmax(outputs, mask)
         beyond = log_p.exp().cumsum(-1) > uniform.unsqueeze(-1)
         return torch.where(beyond.any(-1), beyond.to(torch.int8).argmax(-1), log_p.argmax(-1))
+
+
+def _tasks_share_classes(stream: Stream) -> bool:
+    """Whether the tasks are about the same classes: each is tied to each other one by classes that they share, perhaps
+    with tasks between them. False: no two share one.
+
+    Raises:
+        InputError: some do, and others stand apart, so that nobody can say what an output means.
+    """
+    first, *others = stream.tasks
+    tied, left = set(first.classes), {number: set(task.classes) for number, task in enumerate(others, start=1)}
+    while near := [number for number, classes in left.items() if tied & classes]:
+        tied.update(*(left.pop(number) for number in near))
+    if not left:
+        return len(stream.tasks) > 1
+    counts = Counter(label for task in stream.tasks for label in task.classes)
+    shared = [label for label, n in counts.items() if n > 1]
+    if not shared:
+        return False
+    label, names = shared[0], stream.class_ids
+    raise InputError(
+        f"stream `{stream.name}`: in domain-il either all tasks share classes or no two do, but some share class "
+        f"{names[label] if names else label}, and task `{stream.tasks[min(left)].name}` has none of the classes of "
+        f"task `{first.name}`. Give the classes of each task the same labels if they mean the same, or labels of "
+        "their own."
+    )
 
 
 def _gradient(log_p: Tensor, labels: Tensor, weight: float) -> Tensor:

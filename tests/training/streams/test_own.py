@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset, TensorDataset
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Stream, load_stream
+from cfsweep.training.streams._own_data import OwnTask, checked_examples, digest, own_stream
+from cfsweep.training.streams.own_function import _part
 
 Pair = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -96,7 +100,7 @@ def any_value(which):
         "key": [{"train": pair(0), "tset": 1}],
         "part": [(3, 4)], "endless": [(Endless(),)], "wrong": [(Wrong(0),)],
         "text": [((np.array(["a"] * 20), y),)], "ragged": [(([[1], [1, 2]], [0, 1]),)],
-        "flat": [((x[:, 0], y),)], "lengths": [((x, y[:-1]),)], "two_d": [((x, y[:, None]),)],
+        "flat": [((x[:, 0], y),)], "lengths": [((x, y[:-1]),)], "two_d": [((x, np.stack([y, y], 1)),)],
         "void": [((x[:0], y[:0]),)],
         "float_y": [((x, y.astype(float)),)], "negative": [((x, y - 1),)],
         "nan": [((np.where(np.arange(60).reshape(20, 3) == 7, np.nan, x), y),)], "big": [((x * 1e300, y),)],
@@ -177,7 +181,7 @@ def test_args_names_and_shared_classes() -> None:
         ("ragged", r"train, x: it must be a tensor or an array \(ValueError"),
         ("flat", r"x must have the shape \(n, features ...\), but has \(20,\)"),
         ("lengths", r"same number .* but their shapes are \(20, 3\) and \(19,\)"),
-        ("two_d", r"their shapes are \(20, 3\) and \(20, 1\)"),
+        ("two_d", r"their shapes are \(20, 3\) and \(20, 2\)"),
         ("void", r"\(0, 3\) and \(0,\)"),
         ("float_y", "labels must be whole numbers >= 0, of an integer type, but got float64"),
         ("negative", "labels must be whole numbers >= 0, of an integer type, but got -1"),
@@ -185,7 +189,10 @@ def test_args_names_and_shared_classes() -> None:
         ("big", r"x must be finite in float32, but x\[0, 0\] is -?inf"),
         ("shapes", r"task `task 1`: all examples .* have \(4,\) float32 where the first have \(3,\) float32"),
         ("types", r"task `task 0`: all examples .* have \(3,\) uint8 where the first have \(3,\) float32"),
-        ("stray", r"test labels must occur in the task's training data, but \[5, 6\] do not"),
+        (
+            "stray",
+            r"test labels must occur in the task's training data, but 5, 6 do not. Its training classes are 0, 1",
+        ),
         ("few", "validation_frac=0.1: too few examples of class 0: a share of 0.1 of its 2 "),
         ("no_test_share", "test share: too few examples of class 0: a share of 0.2 of its 2"),
     ],
@@ -293,9 +300,9 @@ def test_without_test_data_a_fixed_fifth_of_each_class_becomes_it(tmp_path: Path
     table = pa.table({"x": pair(2, shape=())[0], "y": pair(2)[1]})
     (tmp_path / "other").mkdir()
     pq.write_table(table, tmp_path / "other" / "b.parquet")
-    for folder, classes in ((tmp_path, [0, 0, 1, 1]), (tmp_path / "other", [2, 2, 3, 3])):
+    for folder in (tmp_path, tmp_path / "other"):
         stream, other = load(str(folder)), load(str(folder), split_seed=4)
-        assert sorted(stream.y[stream.tasks[0].test].tolist()) == classes
+        assert sorted(stream.y[stream.tasks[0].test].tolist()) == [0, 0, 1, 1]
         assert torch.equal(stream.x[stream.tasks[0].test], other.x[other.tasks[0].test])
 
 
@@ -315,7 +322,7 @@ def test_damaged_or_odd_npz_files_are_named(tmp_path: Path) -> None:
     np.savez(path, x_train=x, y_train=y, x_tset=x)
     refused("unknown array `x_tset`. Known, closest first: x_test", folder)
     np.savez(path, x_train=np.array([{}], dtype=object), y_train=y)
-    refused("task.npz: the file is truncated or not what its name says .ValueError: Object arrays", folder)
+    refused("task.npz, x_train: it must hold real numbers, but its type is object. Convert it.", folder)
     write_npz(path, (np.where(x > 100, np.inf, x), y))
     refused(r"task.npz, train: x must be finite in float32, but x\[\d+, \d\] is inf", folder)
     write_npz(path, pair())
@@ -328,13 +335,19 @@ def test_damaged_or_odd_parquet_files_are_named(tmp_path: Path) -> None:
     refused("task.parquet: the file is truncated or not what its name says", folder)
     y = [0, 1] * 10
     odd: list[tuple[dict[str, Any], str]] = [
-        ({"x": y}, "the columns `y` and `x` .or features. are needed"),
-        ({"y": y, "split": ["train"] * 20}, "the columns `y` and `x`"),
+        ({"x": y}, "columns `y` and `x` .or features. are needed, but it has x. Add them."),
+        ({"y": y, "split": ["train"] * 20}, "columns `y` and `x`.*but it has y, split"),
         ({"x": y, "z": y, "y": y}, "beside `x`, only `y` and `split` may stand"),
-        ({"x": [[1.0, 2.0]] * 19 + [[1.0]], "y": y}, r"column `x`: all lists must have one length, but .* \[1, 2\]"),
+        (
+            {"x": [[1.0, 2.0]] * 19 + [[1.0]], "y": y},
+            r"column `x`: all lists must have one length, but they have 1, 2. Pad",
+        ),
         ({"a": [1.0] * 19 + [None], "y": y}, "column `a`: no value may be missing, but 1 are"),
         ({"x": [[1.0, None]] * 20, "y": y}, "column `x`: no value may be missing, but 20 are"),
-        ({"a": ["text"] * 20, "y": y}, "it must hold real numbers"),
+        (
+            {"a": ["text"] * 20, "y": y},
+            "task.parquet, column `a`: it must hold numbers, but its type is string. Convert",
+        ),
         ({"a": y, "y": y, "split": ["train"] * 19 + ["valid"]}, "column `split`: unknown value `valid`"),
         ({"a": y, "y": [0.5] * 20}, "labels must be whole numbers"),
         ({"a": y, "y": y, "split": ["test"] * 20}, r"train: x and y must hold the same number \(1 or more\)"),
@@ -342,3 +355,109 @@ def test_damaged_or_odd_parquet_files_are_named(tmp_path: Path) -> None:
     for columns, line in odd:
         pq.write_table(pa.table(columns), path)
         refused(line, folder)
+
+
+# --------------------------------------------------------------------------------------------------------- labels
+
+LABELS: dict[str, tuple[Any, str]] = {
+    "floats": (np.array([0.2, 0.8] * 10), "of an integer type, but got float64"),
+    "whole floats": (np.array([0.0, 1.0] * 10, np.float32), "of an integer type, but got float32"),
+    "booleans": (np.array([True, False] * 10), "of an integer type, but got bool"),
+    "texts": (np.array(["a", "b"] * 10), "train, y: it must hold real numbers, but its type is <U1. Convert it."),
+    "complex": (np.array([0j, 1j] * 10), "train, y: it must hold real numbers, but its type is complex128"),
+    "negative": (np.array([0, -1] * 10), "of an integer type, but got -1"),
+    "objects": (np.array([0, 1] * 10, object), "train, y: it must hold real numbers, but its type is object"),
+    "one hot": (
+        np.eye(2, dtype=int)[np.arange(20) % 2],
+        r"y in one dimension, but their shapes are \(20, 3\) and \(20, 2",
+    ),
+    "bfloat16": (
+        torch.tensor([0, 1] * 10).bfloat16(),
+        "train, y: it must be a tensor or an array .*BFloat16.*Convert it.",
+    ),
+    "half": (torch.tensor([0, 1] * 10).half(), "of an integer type, but got float16"),
+    "bool tensor": (torch.tensor([True, False] * 10), "of an integer type, but got bool"),
+}
+
+
+class Items(Dataset[Any]):
+    """x and y, one item at a time."""
+
+    def __init__(self, x: Any, y: Any) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, number: int) -> Any:
+        return self.x[number], self.y[number]
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_that_are_none_hear_the_same_line_from_every_door(kind: str, tmp_path: Path) -> None:
+    x, (y, said) = np.zeros((20, 3), np.float32), LABELS[kind]
+    parts: list[Any] = [(x, y), Items(x, y), Items(x, list(y))]
+    if isinstance(y, torch.Tensor):
+        parts.append(TensorDataset(torch.from_numpy(x), y))
+    else:
+        np.savez(tmp_path / "task.npz", x_train=x, y_train=y)
+        refused(said.replace("train, y", "task.npz, (train, y|y_train)"), str(tmp_path))
+    if kind == "objects":  # whose items are whole numbers like any others
+        parts = parts[:1]
+    for part in parts:
+        with pytest.raises(InputError, match=said) as caught:
+            _part(part, "here, train")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "objects", "texts"])
+def test_so_do_examples(kind: str) -> None:
+    y = np.arange(20) % 2
+    x: Any = {
+        "bfloat16": torch.zeros(20, 3).bfloat16(),
+        "objects": np.full((20, 3), None, object),
+        "texts": np.full((20, 3), "a"),
+    }[kind]
+    lines = set()
+    for part in ((x, y), Items(x, y), Items(list(x), list(y))):
+        with pytest.raises(InputError) as caught:
+            _part(part, "here, train")
+        lines.add(str(caught.value))
+    assert len(lines) == 1
+    assert next(iter(lines)).startswith("here, train, x: it must ")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64"])
+@pytest.mark.parametrize("shape", [(20,), (20, 1)])
+def test_labels_of_all_integer_types_are_the_same(dtype: str, shape: tuple[int, ...]) -> None:
+    x, y = np.zeros((20, 3), np.float32), (np.arange(20) % 2).astype(dtype).reshape(shape)
+    for part in ((x, y), Items(x, y), Items(x, [int(label) for label in y.ravel()])):
+        found = _part(part, "here")
+        assert found.ids.tolist() == [0, 1] * 10
+
+
+def test_classes_whose_labels_lie_far_apart_are_numbered() -> None:
+    labels = [(1440764, 1443537), (2**63 + 5, 7), (7, 1440764)]
+    given = []
+    for number, of in enumerate(labels):
+        y = np.resize(np.array(of, np.uint64), 40)
+        given.append(OwnTask(str(number), checked_examples(np.zeros((40, 2)), y, "here"), None))
+    given[0] = replace(given[0], train=checked_examples(np.zeros((40, 2)), np.resize(labels[0], 40), "here"))
+    stream = own_stream(StreamConfig(name="own"), given, {})
+    assert stream.class_ids == (7, 1440764, 1443537, 2**63 + 5)
+    assert [task.classes for task in stream.tasks] == [(1, 2), (0, 3), (0, 1)]
+    assert stream.n_classes == 4
+    for task, of in zip(stream.tasks, labels, strict=True):
+        assert {stream.class_ids[label] for label in stream.y[task.train].tolist()} == set(of)
+    assert load("split-digits").class_ids == ()
+
+
+def test_the_digest_of_arrays_is_that_of_earlier_versions() -> None:
+    """Studies that went on with a function of one's own are held by it."""
+    x, y = np.arange(120, dtype=np.float32).reshape(40, 3), np.arange(40) % 2
+    given = [OwnTask("a", checked_examples(x, y, "here"), checked_examples(x[:8], y[:8], "here"))]
+    expected = hashlib.sha256()
+    for tensor in (torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(x[:8]), torch.from_numpy(y[:8])):
+        expected.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        expected.update(tensor.numpy().tobytes())
+    assert digest(given) == expected.hexdigest()

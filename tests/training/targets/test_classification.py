@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cfsweep.config import SCENARIOS, Scenario
+from cfsweep.errors import InputError
 from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream, Task
@@ -50,6 +51,74 @@ def test_domain_il_by_hand() -> None:
     assert outputs.n_outputs == 2
     assert outputs.labels.tolist() == [0, 1, 0, 0, 1, 1, 0, 0, 0]
     assert outputs.masks.all()
+
+
+def stream_of(*classes: tuple[int, ...], class_ids: tuple[int, ...] = ()) -> Stream:
+    """A task for each tuple, with one training example of each of its classes."""
+    tasks, at = [], 0
+    for number, own in enumerate(classes):
+        rows, at = np.arange(at, at + len(own)), at + len(own)
+        tasks.append(Task(str(number), own, rows, rows[:0], rows[:0]))
+    y = torch.tensor([label for own in classes for label in own])
+    return Stream("by hand", torch.zeros(at, 2), y, tuple(tasks), class_ids=class_ids)
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        ([(0, 1), (0, 1)], [0, 1, 0, 1]),
+        ([(0, 1, 2), (1, 2)], [0, 1, 2, 1, 2]),  # a task that lacks a class moves no other
+        ([(1, 2), (0, 1, 2)], [1, 2, 0, 1, 2]),
+        ([(0, 1), (2, 3), (1, 2)], [0, 1, 2, 3, 1, 2]),  # the last ties the first two
+        ([(0, 1), (2, 3)], [0, 1, 0, 1]),
+        ([(0, 1, 2), (3, 4)], [0, 1, 2, 0, 1]),
+        ([(2, 3), (0, 1)], [0, 1, 0, 1]),
+        ([(0, 1, 2)], [0, 1, 2]),
+    ],
+)
+def test_in_domain_il_tasks_that_share_classes_share_outputs(classes: list[tuple[int, ...]], labels: list[int]) -> None:
+    outputs = Classification().outputs(stream_of(*classes), "domain-il")
+    assert outputs.labels.tolist() == labels
+    assert outputs.n_outputs == max(labels) + 1
+    assert outputs.meaning.startswith("an output is a class")
+    assert ("place" in outputs.meaning) == (len({c for own in classes for c in own}) == len(labels))
+
+
+@pytest.mark.parametrize(
+    ("classes", "shared", "apart"),
+    [
+        ([(0, 1), (0, 1), (2, 3)], "10", "2"),
+        ([(0, 1), (2, 3), (2, 3)], "12", "1"),
+        ([(0, 1), (1, 2), (3, 4), (4, 5)], "11", "2"),
+    ],
+)
+def test_in_domain_il_some_that_share_classes_beside_others_are_refused(
+    classes: list[tuple[int, ...]], shared: str, apart: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        Classification().outputs(stream_of(*classes, class_ids=(10, 11, 12, 13, 14, 15)), "domain-il")
+    line = str(caught.value)
+    assert f"but some share class {shared}, and task `{apart}` has none of the classes of task `0`. Give" in line
+    assert "\n" not in line
+    for scenario in ("task-il", "class-il"):
+        Classification().outputs(stream_of(*classes), scenario)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whether_tasks_share_classes_is_what_a_search_over_all_chains_says(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes = [tuple(sorted(rng.choice(6, rng.integers(1, 4), replace=False).tolist())) for _ in range(4)]
+    linked = np.array([[bool(set(a) & set(b)) for b in classes] for a in classes])
+    all_tied = bool(np.linalg.matrix_power(linked.astype(int), 4).all())
+    none_tied = linked.sum() == 4
+    stream = stream_of(*classes)
+    if not all_tied and not none_tied:
+        with pytest.raises(InputError, match="either all tasks share classes or no two do"):
+            Classification().outputs(stream, "domain-il")
+        return
+    labels = Classification().outputs(stream, "domain-il").labels.tolist()
+    by_place = [place for own in classes for place in range(len(own))]
+    assert labels == (by_place if none_tied else stream.y.tolist())
 
 
 def test_masked_log_softmax_is_the_softmax_of_the_active_outputs() -> None:
