@@ -207,6 +207,9 @@ def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name)
 
 
+_SHOWN = ("space", "stream", "objective", "trials", "seeds", "identity_version")  # with lines of their own
+
+
 def _show_plan(prepared: Prepared, folder: Path) -> None:
     """Prints what a sweep would do."""
     config, console = prepared.config, Console()
@@ -226,8 +229,11 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
         searched = config.space.search.get(name)
         described = _describe(searched) if searched else f"{config.space.fixed.get(name, hyper.default)}"
         table.add_row(f"  {name}", described)
-    table.add_row("objective", ", ".join(config.objective.names))
+    weighed = f", old weight {config.objective.old_weight:g}" if config.objective.name == "mixed" else ""
+    table.add_row("objective", ", ".join(config.objective.names) + weighed)
     table.add_row("budget", _budget(config.trials, config.seeds))
+    changed = {key: value for key, value in config.model_dump(exclude_defaults=True).items() if key not in _SHOWN}
+    table.add_row("also set", ", ".join(f"{key}={value}" for key, value in changed.items()) or "nothing")
     table.add_row("folder", f"{folder} (nothing was written)")
     console.print(table, markup=False, highlight=False)
     _show_capacities(prepared, console)

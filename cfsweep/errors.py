@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class CfsweepError(Exception):
@@ -53,6 +55,16 @@ def few(values: Iterable[object]) -> str:
     """
     listed = [str(value) for value in values]
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+
+
+def raised_in(error: BaseException) -> str:
+    """Where an error was raised, as its author can look it up: the innermost place that is not in torch or Python."""
+    places = traceback.extract_tb(error.__traceback__)
+    own = [p for p in places if not {"torch", "numpy", "functools.py"} & {*Path(p.filename).parts}] or list(places)
+    if not own:
+        return "an unknown place"
+    *_, folder, file = ("", *Path(own[-1].filename).parts)
+    return f"{folder}/{file}, line {own[-1].lineno}, in {own[-1].name}"
 
 
 def first_line(error: BaseException) -> str:

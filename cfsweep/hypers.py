@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from cfsweep.errors import InputError
 
@@ -22,6 +22,9 @@ class Hyper:
     can have taken effect so far share their computation.
     `off` is the value that makes the ingredient plain training, its other hyperparameters being at their defaults; None
     where no value does. `layers`: the value names layers, separated by commas.
+
+    Raises:
+        ValueError: these contradict one another, or one of them is none of its legal values.
     """
 
     name: str
@@ -37,6 +40,25 @@ class Hyper:
     takes_effect: TakesEffect = "start"
     off: float | None = None
     layers: bool = False
+
+    def __post_init__(self) -> None:
+        where = f"Hyper `{self.name}`"
+        for name, literal in (("kind", Kind), ("takes_effect", TakesEffect)):
+            if getattr(self, name) not in get_args(literal):
+                known = ", ".join(get_args(literal))
+                raise ValueError(f"{where}: `{name}` must be one of {known}, but got {getattr(self, name)!r}")
+        if (self.kind == "choice") != bool(self.choices or self.layers):
+            raise ValueError(f"{where}: a choice needs `choices` or `layers`, and no other kind has any")
+        for name in ("default", "off"):
+            value = getattr(self, name)
+            if name == "off" and value is None:
+                continue
+            if name == "off" and (self.kind == "choice" or not isinstance(value, int | float)):
+                raise ValueError(f"{where}: `off` must be a number, but got {value!r}")
+            try:
+                self.check(value, where)
+            except InputError:
+                raise ValueError(f"{where}: `{name}` must be a legal value, but got {value!r}") from None
 
     @property
     def rule(self) -> str:

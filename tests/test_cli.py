@@ -153,8 +153,7 @@ def test_a_layer_that_the_network_lacks(
     where = "mine.yaml with --set" if assigned else "mine.yaml"
     assert complaints.startswith(f"cfsweep: {where}: `feature_layers`: unknown layer `body.9`. Known, closest first: ")
     assert complaints.count("\n") == 1
-    listed = complaints.removesuffix(".\n").partition("closest first: ")[2]
-    assert set(listed.split(", ")) == {"body", "body.0", "body.1", "body.2", "body.3", "body.4", "head"}
+    assert complaints.endswith("closest first: body.0, body.1, body.2, body.3, body.4 and 2 more.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +49,28 @@ def test_the_rule_in_words() -> None:
     assert RATE.rule == "0 <= rate < 1"
     assert COUNT.rule == "1 <= count, a whole number"
     assert KIND.rule == "one of a, b"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"kind": "flaot"}, "Hyper `rate`: `kind` must be one of float, int, choice, but got 'flaot'"),
+        ({"takes_effect": "Later"}, "`takes_effect` must be one of start, cut, later, but got 'Later'"),
+        ({"default": 1.0}, "`default` must be a legal value, but got 1.0"),
+        ({"default": "0.5"}, "`default` must be a legal value, but got '0.5'"),
+        ({"off": "0"}, "`off` must be a number, but got '0'"),
+        ({"off": -1.0}, "`off` must be a legal value, but got -1.0"),
+        ({"choices": ("a",)}, "a choice needs `choices` or `layers`, and no other kind has any"),
+        ({"kind": "choice"}, "a choice needs `choices` or `layers`"),
+        ({"kind": "choice", "choices": ("a", "b"), "default": "c"}, "`default` must be a legal value, but got 'c'"),
+        ({"kind": "choice", "choices": ("a",), "default": "a", "off": "a"}, "`off` must be a number, but got 'a'"),
+    ],
+)
+def test_one_that_contradicts_itself_is_refused_where_it_is_defined(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^Hyper `rate`: .*|{re.escape(said)}") as caught:
+        replace(RATE, **changed)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("hyper", BASE_HYPERS, ids=lambda hyper: hyper.name)

@@ -72,6 +72,7 @@ class LocalScheduler:
         self.broker.open(str(plan.checkpoints))
         driver.drop, driver.close = self.broker.drop, self.broker.close
         active: deque[PackWorker] = deque()
+        shown: set[str] = set()  # errors
         while not (self.interrupted or driver.finished):
             while len(active) < self.at_once and (job := driver.next_pack()):
                 active.append(self.worker_for(plan, driver, job))
@@ -82,7 +83,9 @@ class LocalScheduler:
             result = self.advance(worker, driver)
             if result is not None:
                 driver.take_result(result)
-                print(result.trace, file=sys.stderr, end="")  # the whole of what the driver keeps in one line
+                if result.error not in shown:  # a pack that fails is tried again, run by run
+                    print(result.trace, file=sys.stderr, end="")  # the whole of what the driver keeps in one line
+                shown.add(result.error)
                 if not result.done:
                     active.append(worker)
             driver.tick()

@@ -23,6 +23,7 @@ class Display:
         self.console = console
         self.started = time.monotonic()
         self.last: Summary | None = None
+        self.printed: Summary | None = None
         self.ended_before: int | None = None
         self.last_line_at = float("-inf")
         self.live: Live | None = None
@@ -41,7 +42,7 @@ class Display:
     ) -> None:
         if self.live:
             self.live.stop()
-        if self.last:
+        if self.last and self.last != self.printed:
             self.console.print(self.line(self.last), soft_wrap=True)
 
     def show(self, summary: Summary) -> None:
@@ -50,7 +51,7 @@ class Display:
             self.ended_before = _ended(summary)
         changed, self.last = summary != self.last, summary
         if self.live is None and changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:
-            self.last_line_at = time.monotonic()
+            self.last_line_at, self.printed = time.monotonic(), summary
             self.console.print(self.line(summary), soft_wrap=True)
 
     def left_s(self, summary: Summary) -> float | None:

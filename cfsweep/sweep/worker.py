@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cfsweep.errors import raised_in
 from cfsweep.sweep.broker import BrokerClient, Fetched, Key
 from cfsweep.training.engine.device_memory import is_out_of_memory, release
 from cfsweep.training.first_task_cache import FirstTaskCache
@@ -32,7 +33,7 @@ class TaskResult:
         return TaskResult(
             pack_id,
             done=True,
-            error=f"{type(error).__name__}: {error}",
+            error=f"{type(error).__name__}: {error} ({raised_in(error)})",
             out_of_memory=is_out_of_memory(error),
             trace=traceback.format_exc(),
         )

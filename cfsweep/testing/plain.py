@@ -29,8 +29,8 @@ OPTIMIZERS: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, 
 
 
 class PlainLoop:
-    """Plain training on one task after the other. A twin of an ingredient overrides the methods that say what it does:
-    `start`, `penalty`, `note`, `end_task`, or, for more, `train_task`."""
+    """Plain training on one task after the other, of classes. A twin of an ingredient overrides the methods that say
+    what it does: `start`, `penalty`, `note`, `end_task`, or, for more, `train_task`."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class PlainLoop:
         joint: bool = False,
     ) -> None:
         self.stream, self.run, self.scenario, self.joint, self.values = stream, run, scenario, joint, run.values
-        self.outputs = target_of("classification").outputs(stream, scenario)
+        self.outputs = target_of(stream.target).outputs(stream, scenario)
         self.x = (stream.x.float() - stream.shift) * stream.scale
         with torch.random.fork_rng():
             torch.manual_seed(torch_seed(run.seed, "init"))

@@ -45,8 +45,9 @@ def twins_agree(
     pack = finish(make_pack(stream, names, (run,), scenario, network))
     assert pack.records[0].failure is None, f"the pack failed in {scenario}: {pack.records[0].failure}"
     apart = float((pack.stack.theta[0] - plain.theta()).abs().max())
-    assert apart <= atol, f"the weights differ by up to {apart:.2g} in {scenario}, where {atol:g} is allowed"
-    assert accuracies == pack.records[0].test, f"the accuracies differ in {scenario}"
+    said = f"{twin.__qualname__} does something else than `{'+'.join(names)}` in {scenario}"
+    assert apart <= atol, f"{said}: the weights differ by up to {apart:.2g}, where {atol:g} is allowed"
+    assert accuracies == pack.records[0].test, f"{said}: the accuracies differ"
     base = {key: value for key, value in run.values.items() if key in values_of(())}
     naive = finish(make_pack(stream, (), (replace(run, values=base),), scenario, network))
     said = f"in {scenario} it has no say with these values: plain training ends with the same weights"

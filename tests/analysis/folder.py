@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import yaml
 
 from cfsweep.metrics import METRICS, mixed, summarise
@@ -118,15 +119,19 @@ class Folder:
         (self.root / "study.yaml").write_text(yaml.safe_dump(study, allow_unicode=True))
         kinds = {name: about["kind"] for name, about in self.hypers.items()}
         schema = runs_schema(kinds, self.objectives, [metric.name for metric in METRICS])
-        filled = [{field.name: row.get(field.name) for field in schema} | row for row in self.runs]
         for table, rows, columns in (
-            ("runs", filled, schema),
+            ("runs", filled(self.runs, schema), schema),
             ("accuracy", self.accuracy, ACCURACY_SCHEMA),
             ("test", self.test, ACCURACY_SCHEMA),
             ("curves", self.curves, CURVES_SCHEMA),
         ):
             write_part(self.root, table, "part-0", rows, columns)
         return self.root
+
+
+def filled(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[dict[str, Any]]:
+    """The rows with just the columns of a schema, null where they say nothing."""
+    return [{name: row.get(name) for name in schema.names} for row in rows]
 
 
 def matrix_for(stability: float, plasticity: float, n_tasks: int = 3) -> list[list[float]]:

@@ -16,7 +16,7 @@ from analysis.cli import app
 from cfsweep.metrics import ALL_METRICS, METRICS, intransigence
 from cfsweep.results.schema import runs_schema
 from cfsweep.results.writer import write_part
-from tests.analysis.folder import HYPERS, Folder, matrix_for
+from tests.analysis.folder import HYPERS, Folder, filled, matrix_for
 
 OLD_METRICS = [metric.name for metric in METRICS][:7]
 
@@ -85,9 +85,7 @@ def old_folder(root: Path) -> Path:
         folder.run(-2, seed, matrix_for(0.9, 0.9))
     folder.write()
     schema = runs_schema({n: about["kind"] for n, about in HYPERS.items()}, folder.objectives, OLD_METRICS)
-    rows = [
-        {name: value for name, value in run.items() if name in schema.names} | {"missing": None} for run in folder.runs
-    ]
+    rows = filled([run | {"missing": None} for run in folder.runs], schema)
     write_part(root, "runs", "part-0", rows, schema)
     return root
 
@@ -113,7 +111,7 @@ def test_old_and_new_parts_side_by_side(tmp_path: Path) -> None:
     later = Folder(tmp_path / "later")
     later.run(3, 0, matrix_for(0.7, 0.8))
     schema = runs_schema({n: a["kind"] for n, a in HYPERS.items()}, later.objectives, [m.name for m in METRICS])
-    write_part(root, "runs", "part-1", later.runs, schema)
+    write_part(root, "runs", "part-1", filled(later.runs, schema), schema)
     runs = analysis.load(root)
     assert runs["val_retention_ratio"].isna().sum() == 8
     assert row(runs, 3, 0)["val_retention_ratio"] == pytest.approx(0.7 / 0.8)

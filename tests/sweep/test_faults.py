@@ -205,11 +205,9 @@ def test_a_pack_that_raises_is_split_and_the_bad_run_alone_fails(sweep: Sweep) -
 
     sweep.train(sweep.open(tiny(trials=3, pack_runs=3, seeds=1), workers=1), raises_for_trial_1)
     runs = sweep.rows()
-    assert [(row["trial"], row["state"], row["failure"]) for row in runs] == [
-        (0, "done", None),
-        (1, "failed", "RuntimeError: out of memory"),
-        (2, "done", None),
-    ]
+    assert [(row["trial"], row["state"]) for row in runs] == [(0, "done"), (1, "failed"), (2, "done")]
+    assert [row["failure"] is None for row in runs] == [True, False, True]
+    assert runs[1]["failure"].startswith("RuntimeError: out of memory (sweep/test_faults.py, line ")
     assert runs[1]["tasks_done"] == 2
     assert {row["attempt"] for row in runs} == {2}, "later than what the pack may have left behind"
 

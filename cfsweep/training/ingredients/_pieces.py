@@ -11,7 +11,11 @@ An ingredient inherits one or several pieces and implements their abstract metho
     a stop rule      StopRule
     and, beside any  ActiveClasses, TaskStart
 
-`Timeline` lists in which order a task meets them. The words for arguments are those of `Ingredient`.
+`Timeline` lists in which order a task meets them. All methods are for one model: `theta` (P,) are its weights as one
+flat vector, `state` the ingredient's own tensors by name, `values` its numeric hyperparameters and `lr` as scalar
+tensors. Where they take tensors they are pure functions that `torch.func.vmap` can lift. `Ingredient` has what each of
+them says of itself: `name`, `summary`, `paper`, `hypers`, and, if it likes, `initial_state`, `conventions`,
+`scenarios`, `excludes`.
 """
 
 from __future__ import annotations
