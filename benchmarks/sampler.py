@@ -55,7 +55,7 @@ def search(objective: Callable[[Point], list[float]], sampler: BaseSampler, n: i
     """The values found in `n` trials, without the noise that the sampler sees."""
     rng, found = np.random.default_rng(seed), []
     with tempfile.TemporaryDirectory() as scratch:
-        storage = Journal(Path(scratch) / "journal.log")
+        storage = Journal(Path(scratch) / "journal.jsonl")
         storage.file.grouping = True
         n_objectives = len(objective(np.zeros(4)))
         study = optuna.create_study(storage=storage, directions=["maximize"] * n_objectives, sampler=sampler)

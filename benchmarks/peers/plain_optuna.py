@@ -38,7 +38,7 @@ def work(job: Job, journal: str, trials: int, number: int) -> None:
 def sweep(job: Job) -> list[Record]:
     """The records of the sweep's trials."""
     with tempfile.TemporaryDirectory(prefix="peers-optuna-") as scratch:
-        journal = str(Path(scratch) / "journal.log")
+        journal = str(Path(scratch) / "journal.jsonl")
         study = optuna.create_study(study_name=NAME, storage=_storage(journal), direction="maximize")
         for each in job.first:
             study.enqueue_trial({"ewc_lambda": each})

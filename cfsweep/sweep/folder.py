@@ -21,7 +21,9 @@ from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
 from cfsweep.sweep.parsing import parse
+from cfsweep.training import networks, own_code
 from cfsweep.training.ingredients import Conventions, ingredient_class
+from cfsweep.training.plugins import path_of
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
 
@@ -33,7 +35,8 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.journal = root / "journal.log"
+        before = root / "journal.log"  # as it was called once; but rsync and git leave such names out by habit
+        self.journal = before if before.exists() else root / "journal.jsonl"
         self.checkpoints = root / "checkpoints"
         self.study_file = root / "study.yaml"
 
@@ -74,6 +77,18 @@ class Folder:
                 f"{study['study_id']}. It was edited or is of another version; start a new study."
             )
         return config, study
+
+    def require_journal(self) -> None:
+        """Makes sure that what has been asked so far is known: without it a sweep would train all of it again.
+
+        Raises:
+            InputError: there are runs, but no journal.
+        """
+        if not self.journal.exists() and any((self.root / "runs").glob("*.parquet")):
+            raise InputError(
+                f"{self.root}: there are runs, but {self.journal.name} is missing (once it was journal.log, which rsync "
+                "and git leave out by habit). Bring it back, or start a new study."
+            )
 
     def set_budget(self, trials: int, time_budget_s: float | None) -> StudyConfig:
         """Changes the budget, which is no part of the study's identity."""
@@ -120,6 +135,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
             for task in stream.tasks
         ],
         "data_sha256": dict(stream.files),
+        "code_sha256": _own_code(config, stream),
         "versions": {
             "cfsweep": cfsweep.__version__,
             **{name: metadata.version(name) for name in _PACKAGES},
@@ -133,6 +149,17 @@ def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
     found = target_of(stream.target).outputs(stream, config.stream.scenario)
     own = {"class_ids": list(stream.class_ids)} if stream.class_ids else {}
     return {"number": found.n_outputs, "meaning": found.meaning, **own}
+
+
+def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
+    """The SHA-256 of each file that the network, the ingredients and the target are made of, cfsweep's own aside."""
+    kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
+    modules = [module for kind in kinds for module in own_code.modules_of(kind)]
+    name = config.space.network.name
+    network = None if name in networks.registry else path_of("networks", name)
+    if network is not None:
+        modules.append(network.partition(":")[0])
+    return {file: digest for file, digest in own_code.digests(modules).items() if digest is not None}
 
 
 def _conventions(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, dict[str, str | list[str]]]:
@@ -168,11 +195,12 @@ def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
     return {**described, **searched.model_dump(mode="json")}
 
 
-def check_stream(config: StudyConfig, stream: Stream, study: Mapping[str, Any], where: Path) -> None:
-    """Holds the stream against what `study.yaml` says of it: the hashes of its files, and what the outputs mean.
+def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], where: Path) -> None:
+    """Holds what is there now against what `study.yaml` says that the study began with: data, code of one's own, and
+    what the outputs mean.
 
     Raises:
-        InputError: a file is not the one that the study began with, or cfsweep numbered the outputs otherwise then.
+        InputError: a file is not the one that it was, or cfsweep numbered the outputs otherwise then.
     """
     now = _outputs(config, stream)
     if now != study.get("outputs", now) or not ("outputs" in study or _numbered_as_before(config, stream, study)):
@@ -180,12 +208,14 @@ def check_stream(config: StudyConfig, stream: Stream, study: Mapping[str, Any], 
             f"{where}: the study began with other outputs than this version of cfsweep would give it now "
             f"({now['number']}: {now['meaning']}). Start a new study."
         )
-    for name, digest in study.get("data_sha256", {}).items():
-        if stream.files.get(name) != digest:
-            raise InputError(
-                f"{where}: the study began with {name} of SHA-256 {digest[:12]}..., but got "
-                f"{stream.files.get(name, '(none)')[:12]}. Bring the file back, or start a new study."
-            )
+    code = _own_code(config, stream)
+    for before, here in ((study.get("data_sha256", {}), stream.files), (study.get("code_sha256", code), code)):
+        for name in sorted(before.keys() | here.keys()):
+            if before.get(name) != here.get(name):
+                raise InputError(
+                    f"{where}: the study began with {name} of SHA-256 {before.get(name, '(none)')[:12]}, but got "
+                    f"{here.get(name, '(none)')[:12]}. Bring it back as it was, or start a new study."
+                )
 
 
 def _numbered_as_before(config: StudyConfig, stream: Stream, study: Mapping[str, Any]) -> bool:

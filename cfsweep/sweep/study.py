@@ -12,7 +12,7 @@ from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
 from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.folder import Folder, check_stream
+from cfsweep.sweep.folder import Folder, check_ground
 from cfsweep.sweep.notes import notes
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers
@@ -90,7 +90,8 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
                 f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}). Choose another "
                 "folder, or run with the settings in its study.yaml."
             )
-        check_stream(config, prepared.stream, study, folder.study_file)
+        check_ground(config, prepared.stream, study, folder.study_file)
+        folder.require_journal()
         trials = max(config.trials, there.trials)
         now = status(out)
         if now.complete and trials <= now.trials:
@@ -113,13 +114,14 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
     """
     folder = Folder(out)
     config, study = folder.read()
+    folder.require_journal()
     trials, now = config.trials + more_trials, status(out)
     if now.complete and trials <= now.trials:
         return Outcome(now, interrupted=False, nothing_to_do=True)
 
     def prepare_again() -> Prepared:
         prepared = prepare(config, str(folder.study_file))
-        check_stream(config, prepared.stream, study, folder.study_file)
+        check_ground(config, prepared.stream, study, folder.study_file)
         return prepared
 
     with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):

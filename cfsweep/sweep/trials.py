@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.sweep.asker import Asker, Proposal
 from cfsweep.sweep.rows import FRONT_AXES
@@ -83,7 +84,16 @@ class TrialBook:
         return trial is None or trial.reported or run.seed in trial.states
 
     def load(self, row: dict[str, Any]) -> None:
-        """Takes in a run that an earlier driver wrote to Parquet."""
+        """Takes in a run that an earlier driver wrote to Parquet.
+
+        Raises:
+            InputError: it belongs to a trial that the asker knows nothing of.
+        """
+        if row["trial"] >= self.asker.n_asked:
+            raise InputError(
+                f"runs/ holds trial {row['trial']}, but the study's journal ends before it, so it is an older one. "
+                "Bring back the journal that belongs to the runs, or start a new study."
+            )
         if row["state"] == "done":
             self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in FRONT_AXES})
         trial = self.trials.get(row["trial"])

@@ -8,11 +8,8 @@ on other machines too.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import io
 import json
-import os
-import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -26,7 +23,7 @@ import torch
 from torch import Tensor
 
 from cfsweep import hypers
-from cfsweep.training import ingredients, targets
+from cfsweep.training import own_code
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunRecord
 from cfsweep.training.stack import RowContent
@@ -86,9 +83,9 @@ def first_task_keys(context: PackContext, theta: Tensor) -> list[str]:
     The first task of `joint` is that of `naive`.
     """
     spec = {name: value for name, value in context.spec.to_dict().items() if name not in ("runs", "joint")}
-    own_code = [sources(kind) for kind in (*context.kinds, type(context.target)) if not _built_in(kind)]
+    own = [_sources(kind) for kind in (*context.kinds, type(context.target))]
     stream = [context.stream.target, context.stream.digest]
-    common = [made_by(), own_code, _device_kind(context.device), stream, repr(context.lifted.module), spec]
+    common = [made_by(), own, _device_kind(context.device), stream, repr(context.lifted.module), spec]
     begins: dict[int, str] = {}
     for run, weights in zip(context.spec.runs, theta, strict=True):
         if run.seed not in begins:
@@ -109,33 +106,10 @@ def made_by() -> str:
     return _hash([sources, torch.__version__, np.__version__])
 
 
-def _built_in(kind: type) -> bool:
-    return kind in ingredients.registry.values() or kind in targets.registry.values()
-
-
 @cache
-def sources(kind: type) -> dict[str, str]:
-    """The SHA-256 of each file of Python that an ingredient or a target of one's own may use: of its package and of
-    those of its bases, or, where a module belongs to no package, of all modules beside it.
-
-    What was typed in has no file: then what no other process knows is in its place.
-    """
-    found: dict[str, str] = {}
-    for base in kind.__mro__:
-        package = base.__module__.partition(".")[0]
-        if package in ("builtins", "abc", "typing", "cfsweep", "torch"):
-            continue
-        try:
-            file = Path(inspect.getfile(base))
-        except (TypeError, OSError):
-            found[base.__module__] = _ONLY_HERE
-            continue
-        spec = getattr(sys.modules.get(package), "__spec__", None)
-        folders = [Path(folder) for folder in getattr(spec, "submodule_search_locations", None) or ()]
-        paths = [path for folder in folders for path in folder.rglob("*.py")] or [*file.parent.glob("*.py"), file]
-        root = folders[0].parent if folders else file.parent  # which may be elsewhere on another machine
-        found.update({os.path.relpath(path, root): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
-    return found
+def _sources(kind: type) -> dict[str, str]:
+    """The hashes of the code that is no part of cfsweep; what was typed in nobody else can know."""
+    return {name: digest or _ONLY_HERE for name, digest in own_code.digests(own_code.modules_of(kind)).items()}
 
 
 def _behaviour(context: PackContext, weights: Tensor) -> str:

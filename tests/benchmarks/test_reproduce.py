@@ -311,13 +311,13 @@ def test_a_real_run_is_interrupted_goes_on_and_is_not_repeated(tmp_path: Path, p
         "no claim",
         "not measured yet",
     ]
-    kept = (out / "digits/one/journal.log").read_bytes()
+    kept = (out / "digits/one/journal.jsonl").read_bytes()
 
     second = start()
     printed, complaints = second.communicate(timeout=120)
     assert second.returncode == 0, (printed, complaints)
     assert "1 of 2 rows are complete" in printed
-    assert (out / "digits/one/journal.log").read_bytes() == kept
+    assert (out / "digits/one/journal.jsonl").read_bytes() == kept
     assert [cells[-1] for name in ("one", "two") for cells in lines_of(page.read_text(), name)] == ["no claim"] * 2
     assert read_table(out / "digits/two", "runs").num_rows == 3
 

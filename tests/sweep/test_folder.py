@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ import yaml
 
 from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
-from cfsweep.sweep.folder import Folder, check_stream, describe
+from cfsweep.sweep.folder import Folder, check_ground, describe
 from cfsweep.sweep.space import check_space
 from cfsweep.training.streams import Stream
 from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, own_stream
-from tests.sweep.in_process import tiny
+from tests.sweep.in_process import Sweep, tiny
 
 
 def described(stream: Stream, config: StudyConfig) -> dict[str, Any]:
@@ -85,11 +87,11 @@ def test_one_driver_at_a_time(tmp_path: Path) -> None:
 def test_data_is_held_against_its_hashes(stream: Stream) -> None:
     config = tiny()
     study = described(stream, config)
-    check_stream(config, stream, study, Path("study.yaml"))
+    check_ground(config, stream, study, Path("study.yaml"))
     (name,) = stream.files
     for files in ({name: "0" * 64}, {"another.csv": "0" * 64}):
         with pytest.raises(InputError, match=r"^study.yaml: the study began with .* of SHA-256 0000"):
-            check_stream(config, stream, {**study, "data_sha256": files}, Path("study.yaml"))
+            check_ground(config, stream, {**study, "data_sha256": files}, Path("study.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -114,15 +116,69 @@ def test_outputs_are_those_that_the_study_began_with(
     config = StudyConfig(space=Space(), stream=StreamConfig(name="own", scenario=scenario))
     stream = own_stream(config.stream, [OwnTask(str(i), part(of), part(of)) for i, of in enumerate(classes)], {})
     study = described(stream, config)
-    check_stream(config, stream, study, Path("study.yaml"))
+    check_ground(config, stream, study, Path("study.yaml"))
     assert study["outputs"].pop("class_ids", None) == ([3, 5, 7, 9] if classes[0] == (3, 7) else None)
     changed = {**study, "outputs": {**study["outputs"], "number": 17}}
     older = {key: value for key, value in study.items() if key != "outputs"}
     older["tasks"] = [{"classes": list(of)} for of in classes]
     for said, fine in ((changed, False), (older, before)):
         if fine:
-            check_stream(config, stream, said, Path("study.yaml"))
+            check_ground(config, stream, said, Path("study.yaml"))
         else:
             with pytest.raises(InputError, match="the study began with other outputs than this version") as caught:
-                check_stream(config, stream, said, Path("study.yaml"))
+                check_ground(config, stream, said, Path("study.yaml"))
             assert "\n" not in str(caught.value)
+
+
+def test_code_of_ones_own_is_held_against_its_hashes(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network, an ingredient and a target; of what is built in nothing is noted, and older studies know nothing."""
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {
+        "held_net.py": "from torch import nn\nimport held_part\ndef build(shape, n): return nn.Linear(64, n)\n",
+        "held_part.py": "",
+        "held_pull.py": "from cfsweep.training.ingredients.l2_sp import L2SP\nclass Pull(L2SP):\n    name = 'pull'\n",
+        "held_label.py": "from cfsweep.training.targets.classification import Classification\n"
+        "class Label(Classification):\n    name = 'label'\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    space = {"network": {"name": "held_net:build"}, "ingredients": ["held_pull:Pull", "ewc"]}
+    config = StudyConfig.model_validate({"space": space, "stream": {"target": "held_label:Label"}})
+    stream = replace(stream, target="held_label:Label")
+    importlib.import_module("held_net")
+    study = described(stream, config)
+    assert set(study["code_sha256"]) == files.keys()
+    assert described(replace(stream, target="classification"), tiny())["code_sha256"] == {}
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}# changed\n")
+        with pytest.raises(InputError, match=f"^study.yaml: the study began with {name} of SHA-256 .* Bring it back"):
+            check_ground(config, stream, study, Path("study.yaml"))
+        check_ground(config, stream, {k: v for k, v in study.items() if k != "code_sha256"}, Path("study.yaml"))
+        (tmp_path / name).write_text(text)
+    check_ground(config, stream, study, Path("study.yaml"))
+
+
+@pytest.mark.parametrize("keep", [0, 0.5])
+def test_a_journal_that_is_lost_or_too_old_is_no_new_begin(sweep: Sweep, keep: float) -> None:
+    """Else the trials would be trained again, and each would have two runs of one seed."""
+    sweep.train(sweep.open(tiny(trials=4)))
+    before = sweep.rows()
+    lines = sweep.folder.journal.read_bytes().splitlines(keepends=True)
+    if keep:
+        sweep.folder.journal.write_bytes(b"".join(lines[: int(keep * len(lines))]))
+        with pytest.raises(InputError, match=r"^runs/ holds trial \d, but the study's journal ends before it"):
+            sweep.open(tiny(trials=4))
+    else:
+        sweep.folder.require_journal()
+        sweep.folder.journal.unlink()
+        with pytest.raises(InputError, match=r"there are runs, but journal\.jsonl is missing"):
+            sweep.folder.require_journal()
+    assert sweep.rows() == before
+
+
+def test_the_journal_is_called_what_it_was_where_a_study_began_with_that(tmp_path: Path) -> None:
+    assert Folder(tmp_path).journal.name == "journal.jsonl"
+    (tmp_path / "journal.log").touch()
+    assert Folder(tmp_path).journal.name == "journal.log"

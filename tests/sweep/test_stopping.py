@@ -48,7 +48,7 @@ def two_tasks(stability: float, plasticity: float) -> Matrix:
 
 def test_the_median_of_those_that_came_as_far_decides(tmp_path: Path) -> None:
     config = tiny(trials=100)
-    asker = open_asker(tmp_path / "journal.log", config, check_space(config.space, "test"))
+    asker = open_asker(tmp_path / "journal.jsonl", config, check_space(config.space, "test"))
     stopper = MedianStopper(ObjectiveConfig(old_weight=1.0), asker)
     for i in range(STARTUP_TRIALS):
         (trial,) = asker.ask(1)

@@ -32,7 +32,7 @@ from cfsweep.testing.packs import (
 )
 from cfsweep.training import first_task_cache
 from cfsweep.training.first_task_cache import FirstTask
-from cfsweep.training.ingredients import ingredient_class, registry
+from cfsweep.training.ingredients import registry
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunSpec
@@ -390,42 +390,3 @@ def test_a_first_task_travels_whole() -> None:
     assert replace(record, trial=0, stored_bytes=pack.records[0].stored_bytes) == pack.records[0]
     numbers = sum(np.prod(t.shape) for t in [kept.row["theta"], *kept.row["optimizer"].values()])
     assert len(content) < 4 * numbers * 4, "a row, not the whole stack"
-
-
-def test_the_sources_of_ones_own_ingredient_are_all_of_its_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it imports from beside itself may be what has changed."""
-    (tmp_path / "remedies_of_mine").mkdir()
-    files = {
-        "remedies_of_mine/__init__.py": "",
-        "remedies_of_mine/helper.py": "FACTOR = 2.0\n",
-        "remedies_of_mine/pull.py": PULL,
-        "lonely_pull.py": PULL.replace("remedies_of_mine.helper", "lonely_helper"),
-        "lonely_helper.py": "FACTOR = 2.0\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    for module, helper in (
-        ("remedies_of_mine.pull", "remedies_of_mine/helper.py"),
-        ("lonely_pull", "lonely_helper.py"),
-    ):
-        kind = ingredient_class(f"{module}:Pull")
-        before = first_task_cache.sources(kind)
-        first_task_cache.sources.cache_clear()
-        assert first_task_cache.sources(kind) == before
-        (tmp_path / helper).write_text("FACTOR = 3.0\n")
-        first_task_cache.sources.cache_clear()
-        after = first_task_cache.sources(kind)
-        assert before.keys() == after.keys() >= {helper, f"{module.replace('.', '/')}.py"}
-        assert {name for name in before if before[name] != after[name]} == {helper}
-
-
-PULL = """
-from cfsweep.training.ingredients.l2_sp import L2SP
-from remedies_of_mine.helper import FACTOR
-
-class Pull(L2SP):
-    name = "pull-of-mine"
-"""

@@ -34,7 +34,7 @@ def check_complete(folder: Path, trials: int, first: int = -2) -> Status:
     assert accuracy.schema.equals(ACCURACY_SCHEMA)
     assert accuracy.num_rows == sum((row["tasks_done"] + 1) * 5 for row in runs)  # the untrained network, and T tasks
     config, _ = Folder(folder).read()
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.jsonl"))
     study = optuna.load_study(study_name=config.study_id, storage=optuna.storages.JournalStorage(backend))
     states = {"done": "COMPLETE", "stopped": "PRUNED", "failed": "FAIL"}
     told = {trial.number: trial.state.name for trial in study.trials}

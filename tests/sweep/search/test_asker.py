@@ -22,12 +22,12 @@ HYPERS = hypers_of(("ewc", "replay"))
 
 
 def asker_of(folder: Path, config: StudyConfig | None = None) -> OptunaAsker:
-    return open_asker(folder / "journal.log", config or tiny(), HYPERS)
+    return open_asker(folder / "journal.jsonl", config or tiny(), HYPERS)
 
 
 def in_file(folder: Path) -> list[FrozenTrial]:
     """The trials as another program reads them."""
-    storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    storage = JournalStorage(JournalFileBackend(str(folder / "journal.jsonl")))
     (name,) = optuna.get_all_study_names(storage)
     return optuna.load_study(study_name=name, storage=storage).trials
 

@@ -26,7 +26,7 @@ def ask(study: optuna.Study, config: StudyConfig) -> dict[str, object]:
 
 
 def test_optuna_opens_it_by_itself(tmp_path: Path) -> None:
-    journal, config = tmp_path / "journal.log", tiny()
+    journal, config = tmp_path / "journal.jsonl", tiny()
     ask(open_study(journal, config), config)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
     found = optuna.load_study(study_name=config.study_id, storage=storage)
@@ -49,14 +49,14 @@ def test_reopened_it_has_the_same_trials_and_draws_other_numbers(tmp_path: Path)
 @pytest.mark.parametrize("seed", [1, 4294, 4295, 2**40])
 def test_any_sampler_seed_will_do(tmp_path: Path, seed: int) -> None:
     config = tiny(sampler_seed=seed)
-    study = open_study(tmp_path / "journal.log", config)
+    study = open_study(tmp_path / "journal.jsonl", config)
     assert ask(study, config)
     assert ask(study, config) not in ({}, ask(open_study(tmp_path / "other.log", tiny()), config))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
 def test_a_torn_last_line_is_cut(tmp_path: Path, cut: int) -> None:
-    journal, config = tmp_path / "journal.log", tiny()
+    journal, config = tmp_path / "journal.jsonl", tiny()
     study = open_study(journal, config)
     ask(study, config)
     ask(study, config)
@@ -72,7 +72,7 @@ def test_a_torn_last_line_is_cut(tmp_path: Path, cut: int) -> None:
 def test_without_the_repair_a_torn_line_breaks_the_next_opening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal, config = tmp_path / "journal.log", tiny()
+    journal, config = tmp_path / "journal.jsonl", tiny()
     ask(open_study(journal, config), config)
     journal.write_bytes(journal.read_bytes()[:-5])
     monkeypatch.setattr("cfsweep.sweep.search.study.repair", lambda journal: None)
@@ -81,9 +81,9 @@ def test_without_the_repair_a_torn_line_breaks_the_next_opening(
 
 
 def test_a_stale_lock_costs_nothing(tmp_path: Path) -> None:
-    journal, config = tmp_path / "journal.log", tiny()
+    journal, config = tmp_path / "journal.jsonl", tiny()
     ask(open_study(journal, config), config)
-    lock = journal.with_name("journal.log.lock")
+    lock = journal.with_name("journal.jsonl.lock")
     lock.symlink_to(journal)
     started = time.monotonic()
     ask(open_study(journal, config), config)
@@ -92,7 +92,7 @@ def test_a_stale_lock_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_was_never_begun(tmp_path: Path) -> None:
-    journal = tmp_path / "journal.log"
+    journal = tmp_path / "journal.jsonl"
     journal.write_bytes(b'{"op_co')
     repair(journal)
     assert journal.read_bytes() == b""
@@ -112,9 +112,9 @@ def test_killed_before_the_default_was_queued(tmp_path: Path) -> None:
 
 def test_killed_between_asking_and_suggesting(tmp_path: Path) -> None:
     config = tiny()
-    study = open_study(tmp_path / "journal.log", config)
+    study = open_study(tmp_path / "journal.jsonl", config)
     number = study.ask().number
-    again = open_study(tmp_path / "journal.log", config)
+    again = open_study(tmp_path / "journal.jsonl", config)
     frozen = again.trials[number]
     values = suggest(config.space, HYPERS, optuna.Trial(again, frozen._trial_id))
     assert values["ewc_lambda"] == HYPERS["ewc_lambda"].default  # still the default trial

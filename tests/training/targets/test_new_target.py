@@ -297,5 +297,5 @@ def test_another_target_and_other_code_of_it_have_another_first_task(monkeypatch
     assert key(stream) == key(numbers_stream()) != key(by_path)
     monkeypatch.delitem(targets.registry, "regression")
     before = key(by_path)
-    monkeypatch.setattr("cfsweep.training.first_task_cache.sources", lambda kind: "changed")
+    monkeypatch.setattr("cfsweep.training.first_task_cache._sources", lambda kind: "changed")
     assert key(by_path) != before
