@@ -86,7 +86,7 @@ class Folder:
         """
         if not self.journal.exists() and any((self.root / "runs").glob("*.parquet")):
             raise InputError(
-                f"{self.root}: there are runs, but {self.journal.name} is missing (once it was journal.log, which rsync "
+                f"{self.root}: there are runs, but {self.journal.name} is missing (before: journal.log, which rsync "
                 "and git leave out by habit). Bring it back, or start a new study."
             )
 
