@@ -19,9 +19,10 @@ from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers
 from cfsweep.sweep.schedulers import open_scheduler
 from cfsweep.sweep.search.limits import history_note
 from cfsweep.sweep.space import check_space, check_study, layers_named
+from cfsweep.sweep.try_out import try_out
 from cfsweep.training.ingredients import check_layers
-from cfsweep.training.networks import build, unliftable_reason
-from cfsweep.training.pack import example_counts
+from cfsweep.training.networks import build
+from cfsweep.training.pack import example_counts, single_run_reason
 from cfsweep.training.streams import Stream, load_stream
 from cfsweep.training.targets import Outputs, target_of
 
@@ -60,7 +61,8 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     network = build(config.space.network, stream.input_shape, outputs.n_outputs)
     for values in layers_named(config.space, hypers):
         check_layers(hypers, values, network, where)
-    reason = unliftable_reason(network, stream.input_shape)
+    try_out(config, hypers, stream, network, where)
+    reason = single_run_reason(config.space.network, stream, config.stream.scenario)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
     said = [*notes(config, hypers, len(stream.tasks)), history_note(config.trials)]
     return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, said)))

@@ -19,7 +19,7 @@ from cfsweep.training import batches
 from cfsweep.training.engine.device_memory import peak_bytes
 from cfsweep.training.first_task_cache import FirstTask, FirstTaskCache, first_task_keys
 from cfsweep.training.loop import TaskLoop
-from cfsweep.training.networks import build, unliftable_reason
+from cfsweep.training.networks import build, seeded_constants, unliftable_reason
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import RowContent, Stack
@@ -318,5 +318,13 @@ def example_counts(stream: Stream) -> dict[str, list[int]]:
 
 def pack_size(network: NetworkConfig, stream: Stream, scenario: Scenario, wanted: int) -> int:
     """`wanted`, or 1 if the network cannot be lifted over runs."""
-    module = build(network, stream.input_shape, target_of(stream.target).outputs(stream, scenario).n_outputs)
-    return 1 if unliftable_reason(module, stream.input_shape) else wanted
+    return 1 if single_run_reason(network, stream, scenario) else wanted
+
+
+def single_run_reason(network: NetworkConfig, stream: Stream, scenario: Scenario) -> str | None:
+    """Why runs of a network are trained one at a time, in one line; None if they need not be."""
+    n_outputs = target_of(stream.target).outputs(stream, scenario).n_outputs
+    module = build(network, stream.input_shape, n_outputs)
+    return unliftable_reason(module, stream.input_shape) or seeded_constants(
+        lambda: build(network, stream.input_shape, n_outputs), module
+    )

@@ -14,6 +14,7 @@ from cfsweep.training.engine.per_example import (
     Objective,
     PerExample,
     Size,
+    examples_can_be_lifted,
     log_likelihood_of,
     mean_gradient_size,
 )
@@ -29,7 +30,7 @@ from cfsweep.training.ingredients import (
     ingredient_class,
     refuse_misfits,
 )
-from cfsweep.training.networks import build, head_of, unliftable_reason
+from cfsweep.training.networks import build, head_of, seeded_constants, unliftable_reason
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
@@ -57,9 +58,11 @@ class PackContext:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
             module = self._build().to(device)
-        reason = unliftable_reason(module, stream.input_shape)
+        reason = unliftable_reason(module, stream.input_shape) or seeded_constants(self._build, module)
         if reason and len(spec.runs) > 1:
             raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
+        if reason:
+            module = self._build_with(spec.runs[0].seed).to(device)
         self.layout = Layout(module, self.outputs.n_outputs)
         factors = torch.bfloat16 if self.settings["precision"] == "bf16" else torch.float32
         self.lifted = Lifted(module, reason is None, self.layout.head, factors)
@@ -71,10 +74,7 @@ class PackContext:
         """(runs, P): each seed draws its own; runs of one seed begin alike."""
         fresh: dict[int, Tensor] = {}
         for seed in dict.fromkeys(run.seed for run in self.spec.runs):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(torch_seed(seed, "init"))
-                module = self._build()
-            fresh[seed] = self.layout.flatten({k: v.detach() for k, v in module.named_parameters()})
+            fresh[seed] = self.layout.flatten({k: v.detach() for k, v in self._build_with(seed).named_parameters()})
         return torch.stack([fresh[run.seed] for run in self.spec.runs]).to(self.device)
 
     def statistics(self) -> dict[str, Tensor]:
@@ -86,6 +86,12 @@ class PackContext:
         """Inverse of `statistics`."""
         for name, value in statistics.items():
             self.lifted.module.get_buffer(name).copy_(value)
+
+    def _build_with(self, seed: int) -> nn.Module:
+        """The network as a run of this seed begins with it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(seed, "init"))
+            return self._build()
 
     def _build(self) -> nn.Module:
         module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
@@ -111,6 +117,11 @@ class PackContext:
             output_tasks=self._output_tasks(),
         )
         return [kind(context, self.settings) for kind in self.kinds]
+
+    @property
+    def examples_can_be_lifted(self) -> bool:
+        """Whether what takes gradients of single examples can be lifted over runs."""
+        return examples_can_be_lifted(self.lifted, self.layout, self.stream.input_shape)
 
     def _mean_gradient_size(self, objective: Objective, size: Size) -> PerExample:
         return mean_gradient_size(self.lifted, self.layout, self.stream.input_shape, objective, size)

@@ -14,7 +14,7 @@ from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import Buffer, Buffered, Consolidation, Examples, State
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunSpec
-from cfsweep.training.stack import Stack
+from cfsweep.training.stack import Stack, over_one_row
 
 EXAMPLE_BYTES = 2**26  # of examples that `consolidate` sees at once
 
@@ -26,6 +26,8 @@ def consolidated_state(
     size = ingredient.n_examples(len(examples))
     row_bytes = 4 * max(1, size * int(np.prod(context.stream.input_shape)))
     at_once = max(1, EXAMPLE_BYTES // row_bytes) if context.lifted.stack is not None else 1
+    alone = at_once == 1 and size > 0 and not context.examples_can_be_lifted
+    over_rows = over_one_row if alone else stack.over_rows
     old, values = stack.states[ingredient.name], stack.values_of(ingredient)
     pieces = []
     for at in range(0, len(stack), at_once):
@@ -36,7 +38,7 @@ def consolidated_state(
         )
         indices = torch.from_numpy(chosen).to(context.device)
         pieces.append(
-            stack.over_rows(
+            over_rows(
                 lambda t, s, v, *seen: ingredient.consolidate(t, s, v, task, Examples(*seen)),
                 stack.theta[rows],
                 {k: v[rows] for k, v in old.items()},

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients import Context, Conventions, Penalty, Settings, State, Values
+from cfsweep.training.ingredients import Conventions, Penalty, Settings, State, Values
 
 
 class Halting(Penalty):
@@ -25,6 +25,15 @@ class Halting(Penalty):
         return state
 
 
+class Broken(Halting):
+    """It raises in each step from the second task on."""
+
+    name = "broken"
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        raise ValueError("it never works")
+
+
 class Scaled(Halting):
     """What its strength means depends on the optimizer."""
 
@@ -36,16 +45,17 @@ class Scaled(Halting):
 
 
 class Fragile(Halting):
-    """It raises where `fragile` says so."""
+    """It raises where `fragile` says so: after the first task, or later than anyone tries it."""
 
     name = "fragile"
-    hypers = (Hyper("fragile", "choice", "whole", "whether it raises", choices=("whole", "broken"), static=True),)
-
-    def __init__(self, context: Context, settings: Settings) -> None:
-        super().__init__(context, settings)
-        self._broken = settings["fragile"] == "broken"
+    hypers = (
+        Hyper("fragile", "choice", "whole", "whether it raises", choices=("whole", "broken", "tired"), static=True),
+    )
 
     def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
-        if self._broken:
-            raise RuntimeError("it is broken")
         return torch.zeros_like(theta)
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: object) -> State:
+        if {"broken": 0, "tired": 2}.get(str(self.settings["fragile"])) == task:
+            raise RuntimeError("it is broken")
+        return state

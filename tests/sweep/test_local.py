@@ -159,7 +159,7 @@ def test_a_breakpoint_works(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_failing_ingredient_is_shown_whole_and_its_run_alone_fails(run: Run, tmp_path: Path) -> None:
-    own = 'ingredients: ["tests.sweep.ingredients:Fragile"]\nsearch: {fragile: {choices: [whole, broken]}}'
+    own = 'ingredients: ["tests.sweep.ingredients:Fragile"]\nsearch: {fragile: {choices: [whole, tired]}}'
     (tmp_path / "space.yaml").write_text(SPACE + own)
     code, out, complaints = run("run", "space.yaml", *FEW, "--trials", "6")
     assert code == 3
@@ -169,7 +169,7 @@ def test_a_failing_ingredient_is_shown_whole_and_its_run_alone_fails(run: Run, t
     assert complaints.count("Traceback") == 1, "the same error is not shown again"
     failures = {(row["hp_fragile"], row["state"], (row["failure"] or "").partition(", line")[0]) for row in rows}
     said = "RuntimeError: it is broken (sweep/ingredients.py"
-    assert failures == {("whole", "done", ""), ("broken", "failed", said)}
+    assert failures == {("whole", "done", ""), ("tired", "failed", said)}
     assert f"trial {next(r['trial'] for r in rows if r['failure'])}, seed 0 failed: RuntimeError: it is broken" in out
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cfsweep.errors import InputError
 from cfsweep.training.networks import head_of
 
 
@@ -37,7 +38,12 @@ class Entry:
 
 
 class Layout:
-    """The flat form of one network's parameters. `layers` are the modules that own them, the output layer last."""
+    """The flat form of one network's parameters, those aside that `requires_grad=False` holds still. `layers` are the
+    modules that own them, the output layer last.
+
+    Raises:
+        InputError: there is none to train.
+    """
 
     def __init__(self, module: nn.Module, n_outputs: int) -> None:
         self.head = head_of(module, n_outputs)
@@ -45,12 +51,16 @@ class Layout:
         entries: list[Entry] = []
         start = 0
         for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                continue
             stop = start + parameter.numel()
             layer = name.rpartition(".")[0]
             in_head = layer == self.head
             prunable = parameter.dim() >= 2 and not in_head
             entries.append(Entry(name, layer, tuple(parameter.shape), start, stop, name in linear, prunable))
             start = stop
+        if not entries:
+            raise InputError("the network has no parameter to train: all have requires_grad=False. Set some free.")
         self.entries = tuple(entries)
         self.size = start
         self.layers = (*(n for n in dict.fromkeys(e.layer for e in entries) if n != self.head), self.head)

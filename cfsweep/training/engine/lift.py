@@ -99,7 +99,9 @@ class Lifted:
 
         def vjp(of_logits: Tensor, of_features: Mapping[str, Tensor], into: Weights) -> None:
             used = [logits, *(features[name] for name in of_features)]
-            gradients = torch.autograd.grad(used, list(leaves.values()), [of_logits, *of_features.values()])
+            by = [of_logits, *of_features.values()]
+            # A weight that has no say in the output (a spare head, what lies under no_grad) has a gradient of zero.
+            gradients = torch.autograd.grad(used, list(leaves.values()), by, materialize_grads=True)
             for name, gradient in zip(leaves, gradients, strict=True):
                 into.by_name[name].copy_(gradient)
 

@@ -50,6 +50,8 @@ class LinearStack:
         first = layers[0][1]
         if flattens != [0] or not isinstance(first, nn.Flatten) or (first.start_dim, first.end_dim) != (1, -1):
             return None
+        if any(not parameter.requires_grad for parameter in module.parameters()):
+            return None
         if any(
             m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"}
             for m in module.modules()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +50,7 @@ def mean_gradient_size(
 
     A network of linear layers alone needs one matrix product per layer: the gradient of example b is δ_b a_bᵀ, so
     Σ_b size(δ_b a_bᵀ) = size(δ)ᵀ size(a); in a plain stack the δ are products too. Any other network takes a vmap over
-    examples in chunks; one that vmap cannot lift, a loop.
+    examples in chunks; one that vmap cannot lift over runs or over examples, a loop.
     """
     if not lifted.liftable:
         return _looped(lifted, layout, objective, size)
@@ -56,7 +58,46 @@ def mean_gradient_size(
         return _by_output_gradients(lifted, layout, objective, size)
     if _only_linear(lifted.module, layout, input_shape):
         return _by_products(lifted, layout, objective, size)
-    return _by_vmap(lifted, layout, objective, size)
+    by_vmap, looped = _by_vmap(lifted, layout, objective, size), _looped(lifted, layout, objective, size)
+
+    def run(theta: Tensor, x: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        # Asked for when it is needed: the answer takes a trial, for which torch loads its compiler.
+        return (by_vmap if examples_can_be_lifted(lifted, layout, input_shape) else looped)(theta, x, labels, mask)
+
+    return run
+
+
+def examples_can_be_lifted(lifted: Lifted, layout: Layout, input_shape: tuple[int, ...]) -> bool:
+    """Whether the gradients of several examples can be taken as one; of recurrent layers, say, they cannot. Where not,
+    `mean_gradient_size` loops over them, and its function cannot be lifted over runs either."""
+    if not lifted.liftable:
+        return False
+    if lifted.stack is not None or _only_linear(lifted.module, layout, input_shape):
+        return True
+    known = _CAN_BE_LIFTED.get(lifted)
+    if known is None:
+        known = _CAN_BE_LIFTED[lifted] = _tried(lifted, layout, input_shape)
+    return known
+
+
+_CAN_BE_LIFTED: WeakKeyDictionary[Lifted, bool] = WeakKeyDictionary()
+
+
+def _tried(lifted: Lifted, layout: Layout, input_shape: tuple[int, ...]) -> bool:
+    device = next(lifted.module.parameters()).device
+
+    def of_one(theta: Tensor, x: Tensor) -> Tensor:
+        return lifted.one(layout.unflatten(theta), x.unsqueeze(0)).sum()
+
+    over_examples = vmap(grad(of_one), in_dims=(None, 0))
+    theta, x = torch.zeros(1, layout.size, device=device), torch.zeros(1, 2, *input_shape, device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns where it loops itself, and slowly
+        try:
+            vmap(over_examples)(theta, x)
+        except Exception:
+            return False
+    return True
 
 
 def _by_output_gradients(lifted: Lifted, layout: Layout, objective: Objective, size: Size) -> PerExample:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +50,8 @@ def unliftable_reason(module: nn.Module, input_shape: tuple[int, ...]) -> str | 
     if _is_plain_mlp(module):
         return None
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where torch has no rule for several copies, it warns that it loops
         torch.manual_seed(0)
         x = torch.randn(_COPIES, _EXAMPLES, *input_shape).to(device)
         try:
@@ -59,6 +62,25 @@ def unliftable_reason(module: nn.Module, input_shape: tuple[int, ...]) -> str | 
             return _reason(copies, x)
         except Exception as error:  # whatever the user's network and vmap make of each other
             return _in_words(error)
+
+
+def seeded_constants(make: Callable[[], nn.Module], made: nn.Module) -> str | None:
+    """None if what `made`, a network that `make` gives, does not train is the same whatever the seed; else which tensor
+    is not, in one line. The tensors meant are those with `requires_grad=False`: such runs cannot share one copy of
+    them. The state of torch's random numbers does not change."""
+    held = _constants(made)
+    if not held:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        other = _constants(make())
+    name = next((name for name, value in held.items() if not torch.equal(value.cpu(), other[name].cpu())), None)
+    return name and f"`{name}`, which is not trained, differs from seed to seed, and stacked copies share it"
+
+
+def _constants(module: nn.Module) -> State:
+    frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
+    return frozen | dict(module.named_buffers())
 
 
 def _is_plain_mlp(module: nn.Module) -> bool:

@@ -91,8 +91,11 @@ def test_it_gives_what_it_gives_in_this_process(whole: Whole, run: Run, tmp_path
     assert apart.matrices("test") == on_ray.matrices("test")
     assert [row["steps"] for row in apart.rows()] == [row["steps"] for row in on_ray.rows()]
     assert steps[1] == 2 * steps[0]
+    assert run(*whole.study, "--dry-run")[0] == 0
+    tried = len(whole.log.read_text()) - steps[2]  # before each of the sweeps, on a few examples
     # Of four runs in two packs, one has trained the first task; and of the two references, one.
-    assert steps[2] - steps[1] - steps[0] == (3 + 1) * (len(stream.tasks[0].train) // 64)
+    together, each_alone = steps[0] - tried, steps[2] - steps[1]
+    assert each_alone - together == (3 + 1) * (len(stream.tasks[0].train) // 64)
 
 
 def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,117 @@
+"""Networks as users write them, each with something that a plain training loop takes in its stride."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Frozen(nn.Module):
+    """Its backbone does not train; `pretrained`: it is the same whatever the seed."""
+
+    def __init__(self, n_in: int, n_out: int, pretrained: bool) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(n_in, 16), nn.ReLU())
+        self.head = nn.Linear(16, n_out)
+        for parameter in self.backbone.parameters():
+            parameter.requires_grad_(False)
+            if pretrained:
+                parameter.copy_(torch.linspace(-0.5, 0.5, parameter.numel()).view(parameter.shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(x))
+        return logits
+
+
+class Spare(nn.Module):
+    """It has a head that nobody asks."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(n_in, 16), nn.Tanh())
+        self.spare, self.head = nn.Linear(16, 3), nn.Linear(16, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x))
+        return logits
+
+
+class NoGrad(Spare):
+    """Its body learns nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = self.body(x)
+        logits: Tensor = self.head(features)
+        return logits
+
+
+class Recurrent(nn.Module):
+    """It reads an image line by line."""
+
+    def __init__(self, input_shape: tuple[int, ...], n_out: int, cell: str) -> None:
+        super().__init__()
+        cells: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU}
+        self.cells, self.head = cells[cell](input_shape[-1], 8, batch_first=True), nn.Linear(8, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.cells(x[:, 0])[0][:, -1])
+        return logits
+
+
+class Tied(nn.Module):
+    """A buffer of random features, another one for each seed."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.randn(n_in, 16) / n_in**0.5)
+        self.head = nn.Linear(16, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head((x.flatten(1) @ self.get_buffer("features")).relu())
+        return logits
+
+
+def frozen(input_shape: tuple[int, ...], n_outputs: int, pretrained: bool = True) -> nn.Module:
+    return Frozen(math.prod(input_shape), n_outputs, pretrained)
+
+
+def spare(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return Spare(math.prod(input_shape), n_outputs)
+
+
+def no_grad(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return NoGrad(math.prod(input_shape), n_outputs)
+
+
+def recurrent(input_shape: tuple[int, ...], n_outputs: int, cell: str = "lstm") -> nn.Module:
+    return Recurrent(input_shape, n_outputs, cell)
+
+
+def random_features(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return Tied(math.prod(input_shape), n_outputs)
+
+
+def all_frozen(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return frozen(input_shape, n_outputs).requires_grad_(False)
+
+
+def batch_norm(input_shape: tuple[int, ...], n_outputs: int, running: bool = True) -> nn.Module:
+    layers = [nn.Flatten(), nn.Linear(math.prod(input_shape), 16), nn.BatchNorm1d(16, track_running_stats=running)]
+    return nn.Sequential(*layers, nn.ReLU(), nn.Linear(16, n_outputs))
+
+
+def breaks_in_training(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    module = spare(input_shape, n_outputs)
+    forward = module.forward
+
+    def broken(x: Tensor) -> Tensor:
+        if module.training:
+            raise RuntimeError("not while it trains")
+        return forward(x)
+
+    module.forward = broken  # type: ignore[method-assign]
+    return module
