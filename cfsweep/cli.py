@@ -220,6 +220,7 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
         table.add_row(
             "", f"{task.name}: {len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
         )
+    table.add_row("standardised by", config.stream.standardise or "")
     table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
     if prepared.stream.class_ids:
         table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")

@@ -102,6 +102,8 @@ class StreamConfig(Frozen):
     `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task, or
     `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps
     the data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels.
+    `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
+    `scalar`, one mean and deviation of all, for images.
     """
 
     name: Name = "split-digits"
@@ -113,6 +115,7 @@ class StreamConfig(Frozen):
     validation_frac: float = Field(default=0.1, gt=0.0, lt=1.0)
     split_seed: int = 0
     target: Name = "classification"
+    standardise: Literal["feature", "channel", "scalar", "none"] | None = None
     args: dict[str, Any] = {}
 
 

@@ -16,10 +16,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-VERSION = 1  # of studies that begin now; those of version 0 have all their settings in their hash
+VERSION = 2  # of studies that begin now; those of version 0 have all their settings in their hash
 
 # By version, model and field, the defaults that are others today.
-EARLIER_DEFAULTS: dict[int, dict[tuple[str, str], Any]] = {1: {}}
+EARLIER_DEFAULTS: dict[int, dict[tuple[str, str], Any]] = {
+    0: {("StreamConfig", "standardise"): "scalar"},
+    1: {("StreamConfig", "standardise"): "scalar"},
+    2: {},
+}
 
 # What version 0 hashed of each model, at its default too.
 _FIELDS_0: dict[str, tuple[str, ...]] = {
@@ -45,6 +49,21 @@ def study_id(config: BaseModel, version: int, no_part: Mapping[str, Any]) -> str
     return content_hash(differing(config, version, no_part))
 
 
+def with_earlier_defaults(model: type[BaseModel], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a study that an earlier version wrote, with what went without saying then and is otherwise now.
+    Only settings of `model` and of the models that are its fields are filled in."""
+    earlier = EARLIER_DEFAULTS.get(content["identity_version"], {})
+    found = dict(content)
+    for (of, name), default in earlier.items():
+        if of == model.__name__:
+            found.setdefault(name, default)
+        for key, field in model.model_fields.items():
+            kind, inside = field.annotation, found.get(key, {})
+            if isinstance(kind, type) and kind.__name__ == of and isinstance(inside, Mapping):
+                found[key] = {name: default, **inside}
+    return found
+
+
 def differing(model: BaseModel, version: int, no_part: Mapping[str, Any]) -> dict[str, Any]:
     """What `model` says beyond the defaults of an identity version, as plain containers.
 
@@ -67,9 +86,11 @@ def differing(model: BaseModel, version: int, no_part: Mapping[str, Any]) -> dic
 
 def _settings_of_0(model: BaseModel, no_part: Mapping[str, Any]) -> dict[str, Any]:
     """All settings that there were, and those that came later where they are not at their default."""
-    then, found = _FIELDS_0[type(model).__name__], {}
+    of, found = type(model).__name__, {}
+    then = _FIELDS_0[of]
     for name, field in type(model).model_fields.items():
-        value, default = getattr(model, name), field.get_default(call_default_factory=True)
+        default = EARLIER_DEFAULTS[0].get((of, name), field.get_default(call_default_factory=True))
+        value = getattr(model, name)
         if name in then or (no_part.get(name) is not True and value != default):
             inside = no_part.get(name, {})
             found[_NAMES_0.get(name, name)] = _plain(value, partial(_settings_of_0, no_part=inside))

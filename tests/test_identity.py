@@ -41,7 +41,7 @@ STUDY: dict[str, Any] = {
 
 
 def id_of(content: dict[str, Any], model: type[BaseModel] = StudyConfig, version: int = identity.VERSION) -> str:
-    study: Any = model.model_validate({**content, "identity_version": version})
+    study: Any = model.model_validate(identity.with_earlier_defaults(model, {**content, "identity_version": version}))
     found: str = study.study_id
     return found
 
@@ -81,25 +81,26 @@ def extended(name: str, /, **fields: Any) -> type[BaseModel]:
         {"trials": 7, "time_budget_s": 5.0, "pack_runs": 3, "share_prefix": False},
     ],
 )
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", range(identity.VERSION + 1))
 def test_a_study_has_one_id_however_it_is_written(change: dict[str, Any], version: int) -> None:
     assert id_of({**STUDY, **change}, version=version) == id_of(STUDY, version=version)
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", range(identity.VERSION + 1))
 def test_the_order_of_keys_and_the_kind_of_number_are_no_matter(version: int) -> None:
-    written = yaml.safe_dump(StudyConfig.model_validate(STUDY).model_dump(mode="json"), sort_keys=True)
+    whole = identity.with_earlier_defaults(StudyConfig, {**STUDY, "identity_version": version})
+    written = yaml.safe_dump(StudyConfig.model_validate(whole).model_dump(mode="json"), sort_keys=True)
     assert id_of(yaml.safe_load(written), version=version) == id_of(STUDY, version=version)
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", range(identity.VERSION + 1))
 def test_where_all_is_default_no_place_of_data_makes_another_study(version: int) -> None:
     plain = id_of({"space": {}}, version=version)
     assert id_of({"space": {}, "stream": {"data": "/elsewhere"}}, version=version) == plain
     assert id_of({"space": {}, "stream": {"name": "split-mnist"}}, version=version) != plain
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", range(identity.VERSION + 1))
 def test_whatever_else_is_said_makes_another_study(version: int) -> None:
     changes: list[tuple[tuple[str, ...], Any]] = [
         (("seeds",), 4),
@@ -117,6 +118,7 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("space", "search", "ewc_lambda", "zero"), True),
         (("space", "search", "ewc_mode", "choices"), ["separate"]),
         (("stream", "target"), "package.module:Regression"),
+        (("stream", "standardise"), "channel"),
     ]
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
@@ -142,7 +144,7 @@ def test_the_id_of_an_old_folder_is_reproduced() -> None:
     assert id_of(study["config"], version=1) != "cfcce349289c"
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", range(identity.VERSION + 1))
 @pytest.mark.parametrize("name", MODELS)
 def test_a_new_setting_with_a_default_changes_no_id(name: str, version: int) -> None:
     newer = extended(name, brand_new=(int, Field(default=3)), shade=(dict[str, int], {}))
@@ -201,18 +203,21 @@ def test_a_changed_default_leaves_the_ids_of_earlier_versions(
         place[setting] = value
         return content
 
-    before = {version: [id_of(with_value(value), version=version) for value in (then, now)] for version in (0, 1)}
-    assert before[1][0] == id_of(study)
-    assert id_of(with_value(then), newer) != before[1][0], "without the two steps its id would be lost"
-    monkeypatch.setattr(identity, "EARLIER_DEFAULTS", {1: {(name, setting): then}, 2: {}})
-    for version in (0, 1):  # in a study.yaml every setting is written out
+    latest = identity.VERSION
+    versions = range(latest + 1)
+    before = {version: [id_of(with_value(value), version=version) for value in (then, now)] for version in versions}
+    assert before[latest][0] == id_of(study)
+    assert id_of(with_value(then), newer) != before[latest][0], "without the two steps its id would be lost"
+    noted = {version: {**of, (name, setting): then} for version, of in identity.EARLIER_DEFAULTS.items()}
+    monkeypatch.setattr(identity, "EARLIER_DEFAULTS", {**noted, latest + 1: {}})
+    for version in versions:  # in a study.yaml every setting is written out
         assert [id_of(with_value(value), newer, version) for value in (then, now)] == before[version]
-    newest = newer.model_validate(with_value(now))
-    assert identity.study_id(newest, 2, NO_PART_OF_IDENTITY) != identity.study_id(newest, 1, NO_PART_OF_IDENTITY)
+    newest, hashed = newer.model_validate(with_value(now)), identity.study_id
+    assert hashed(newest, latest + 1, NO_PART_OF_IDENTITY) != hashed(newest, latest, NO_PART_OF_IDENTITY)
 
 
 def test_each_version_has_its_earlier_defaults() -> None:
-    assert set(identity.EARLIER_DEFAULTS) == set(range(1, identity.VERSION + 1))
+    assert set(identity.EARLIER_DEFAULTS) == set(range(identity.VERSION + 1))
     for found in identity.EARLIER_DEFAULTS.values():
         for name, setting in found:
             assert setting in MODELS[name].model_fields
@@ -231,7 +236,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "pack_runs": "auto",
         "share_prefix": True,
         "curve_points_per_task": 0,
-        "identity_version": 1,
+        "identity_version": 2,
     },
     "Space": {"description": "", "scenario": None, "ingredients": (), "fixed": {}, "search": {}},
     "NetworkConfig": {"name": "mlp", "args": {}},
@@ -247,6 +252,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "validation_frac": 0.1,
         "split_seed": 0,
         "target": "classification",
+        "standardise": None,
         "args": {},
     },
     "ObjectiveConfig": {"name": "mixed", "old_weight": 0.5, "third": None},
@@ -280,7 +286,18 @@ def test_every_model_of_a_study_is_looked_after_here() -> None:
 
 def test_ids_of_this_version_stay() -> None:
     """These may never change: there are folders with them."""
-    assert id_of({"space": {}}) == "1be751836a4b"
-    assert id_of(STUDY) == "1780bd4ce5ec"
+    assert id_of({"space": {}}, version=1) == "1be751836a4b"
+    assert id_of(STUDY, version=1) == "1780bd4ce5ec"
     assert id_of(STUDY, version=0) == "e4420b46cded"
     assert id_of({"space": {}}, version=0) == "f52d3e028084"
+
+
+def test_what_went_without_saying_is_filled_in_for_older_studies_alone() -> None:
+    for content, found in (
+        ({"identity_version": 0, "space": {}}, {"standardise": "scalar"}),
+        ({"identity_version": 1, "stream": {"name": "x"}}, {"name": "x", "standardise": "scalar"}),
+        ({"identity_version": 1, "stream": {"standardise": "none"}}, {"standardise": "none"}),
+        ({"identity_version": 2, "stream": {"name": "x"}}, {"name": "x"}),
+    ):
+        assert identity.with_earlier_defaults(StudyConfig, content)["stream"] == found
+        assert content.get("stream", {}) != {"standardise": "scalar"}, "the content itself is left alone"

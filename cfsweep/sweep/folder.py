@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 import cfsweep
+from cfsweep import identity
 from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.files import git_revision, write_atomically
@@ -70,6 +71,7 @@ class Folder:
         content = study.get("config", {})
         if isinstance(content, Mapping):
             content = {"identity_version": 0, **content}  # the first version did not write it
+            content = identity.with_earlier_defaults(StudyConfig, content)
         config = parse(StudyConfig, content, str(self.study_file))
         if config.study_id != study["study_id"]:
             raise InputError(

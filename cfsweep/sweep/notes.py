@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+
 from cfsweep.config import Choices, Space, StudyConfig
 from cfsweep.hypers import Hyper
 from cfsweep.sweep.space import default_within
 from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
+from cfsweep.training.streams import Stream
 
 LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
+SWAMPING = 100  # times the median deviation of a feature
 REMEDIES = ("replay", "er-ace")  # of the ingredients that rehearse, those to advise in class-il
 
 
@@ -27,10 +32,31 @@ class Capacity:
         return self.shares[-2]
 
 
-def notes(config: StudyConfig, hypers: Mapping[str, Hyper], n_tasks: int) -> tuple[str, ...]:
+def swamping_note(stream: Stream) -> str | None:
+    """That one feature of flat data varies far more than the others as the network sees them, so that they vanish."""
+    if len(stream.input_shape) != 1 or stream.input_shape[0] < 2:
+        return None
+    rows = torch.from_numpy(np.concatenate([task.train for task in stream.tasks]))
+    deviations = ((stream.x[rows].double() - stream.shift) * stream.scale).std(0, correction=0)
+    most, middle = float(deviations.max()), float(deviations[deviations > 0].median()) if deviations.any() else 0.0
+    if most <= SWAMPING * middle:
+        return None
+    place = int(deviations.argmax())
+    name = f"`{stream.features[place]}`" if stream.features else f"{place} (from 0)"
+    remedy = "Drop or transform it (a logarithm, say)"
+    if stream.standardised != "feature":
+        remedy = "Set `stream.standardise=feature`, or drop it"
+    return (
+        f"feature {name} varies {most / middle:,.0f} times as much as the median one, as the network sees it "
+        f"(standardise={stream.standardised}), and swamps the others. {remedy}."
+    )
+
+
+def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> tuple[str, ...]:
     """One line for each thing about the study that its user should know."""
+    n_tasks = len(stream.tasks)
     short_of_weights = capacity_note(capacities(config.space, hypers, n_tasks), n_tasks)
-    found = (rehearsal_note(config), short_of_weights)
+    found = (swamping_note(stream), rehearsal_note(config), short_of_weights)
     return tuple(note for note in found if note)
 
 

@@ -56,6 +56,9 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     hypers = check_space(config.space, where)
     target = target_of(config.stream.target, where)
     stream = load_stream(config.stream)
+    # Noted as what it has come to, so that no later default can change what a study goes on with.
+    as_found = config.stream.model_copy(update={"standardise": stream.standardised})
+    config = config.model_copy(update={"stream": as_found})
     check_study(config, stream, where)
     outputs = target.outputs(stream, config.stream.scenario)
     network = build(config.space.network, stream.input_shape, outputs.n_outputs)
@@ -64,7 +67,7 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     try_out(config, hypers, stream, network, where)
     reason = single_run_reason(config.space.network, stream, config.stream.scenario)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
-    said = [*notes(config, hypers, len(stream.tasks)), history_note(config.trials)]
+    said = [*notes(config, hypers, stream), history_note(config.trials)]
     return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, said)))
 
 

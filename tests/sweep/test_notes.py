@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,13 @@ from cfsweep.sweep.notes import (
     percent,
     rehearsal_note,
     sufficient_rates,
+    swamping_note,
 )
+from cfsweep.testing import small_stream
 from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
+from cfsweep.training.streams import Stream
+from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
 
 
 def labels(search: dict[str, Any], ingredients: tuple[str, ...] = ("packnet",), **fixed: Any) -> list[str]:
@@ -130,7 +136,7 @@ def test_a_penalty_alone_in_class_il_is_noted() -> None:
     assert said.startswith("class-il with `ewc` and no rehearsal: ")
     assert "near what learning the last task alone gives. Add `replay`" in said
     assert "\n" not in said
-    assert notes(study_of("class-il", "ewc"), hypers_of(("ewc",)), 5) == (said,)
+    assert notes(study_of("class-il", "ewc"), hypers_of(("ewc",)), small_stream(5)) == (said,)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +169,50 @@ def test_what_an_ingredient_is_made_of_decides() -> None:
     assert said is not None
     assert said.startswith("class-il with `ewc++` and `ewc` and no rehearsal: ")
     assert said.endswith("Add `replay` or `er-ace` to the ingredients.")
+
+
+# ------------------------------------------------------------------------------------------------ scale
+
+
+def flat(factors: tuple[float, ...], by: str, later: float = 1.0, features: tuple[str, ...] = ()) -> Stream:
+    """Two tasks of normal features times these factors, the last feature of the second task `later` times more."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 40, len(factors))) * np.array(factors)
+    x[1, :, -1] *= later
+    given = [OwnTask(str(k), checked_examples(x[k], np.arange(40) % 2, ""), None) for k in range(2)]
+    config = StreamConfig.model_validate({"name": "own", "standardise": by})
+    return replace(own_stream(config, given, {}), features=features)
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        (
+            flat((1, 1, 1, 20_000), "scalar"),
+            r"^feature 3 \(from 0\) varies \d\d,\d{3} times as much as the median one, as",
+        ),
+        (
+            flat((1, 500), "none", features=("a", "income")),
+            "^feature `income` varies .* Set `stream.standardise=feature`",
+        ),
+        (
+            flat((1, 1, 1), "feature", later=900.0),
+            r"\(standardise=feature\), and swamps the others. Drop or transform it",
+        ),
+        (flat((1, 1, 0, 0, 0, 400), "scalar"), "^feature 5 "),
+    ],
+)
+def test_a_feature_that_swamps_the_others_is_noted(stream: Stream, said: str) -> None:
+    found = swamping_note(stream)
+    assert found is not None
+    assert re.search(said, found)
+    assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [flat((1, 1, 1, 20_000), "feature"), flat((1, 50), "scalar"), flat((20_000,), "scalar"), flat((0, 0), "none")],
+)
+def test_where_none_does_nothing_is_said(stream: Stream) -> None:
+    assert swamping_note(stream) is None
+    assert swamping_note(small_stream()) is None

@@ -115,13 +115,16 @@ def split(config: StreamConfig, data: DataSet, n_tasks: int) -> Stream:
 
 
 def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], files: dict[str, str]) -> Stream:
-    """The stream of `drafts`, each with its validation share cut, standardised by the training examples.
+    """The stream of `drafts`, each with its validation share cut, standardised as `config.standardise` says.
 
-    `shift` and `scale` are the mean and 1/deviation of all values of all tasks' training examples (validation and test
-    have no say in them): one number each, not one per pixel or channel.
+    `scalar`, the default of images: by the mean and deviation of all values of all tasks' training examples, one number
+    each. `feature`, the default of flat data, and `channel` (the first dimension of an image): each feature or channel
+    by its own, over the training examples of the first task, which alone may be seen when training begins. `none`: not
+    at all. Validation and test examples have no say in it.
 
     Raises:
-        InputError: a class has too few examples for the validation share, or a task has no test example.
+        InputError: a class has too few examples for the validation share, a task has no test example, or flat data has
+            no channels.
     """
     labels = y.numpy()
     tasks = []
@@ -137,8 +140,29 @@ def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft]
             draft.classes,
         )
         tasks.append(Task(draft.name, draft.classes, draft.train[train], draft.train[validation], draft.test))
-    mean, deviation = _mean_and_deviation(x, np.concatenate([task.train for task in tasks]))
-    return Stream(config.name, x, y, tuple(tasks), shift=mean, scale=1.0 / deviation, files=files)
+    by = config.standardise or ("feature" if x.dim() == 2 else "scalar")
+    shift, scale = _standardised(config, x, [task.train for task in tasks], by)
+    return Stream(config.name, x, y, tuple(tasks), shift, scale, files, standardised=by)
+
+
+def _standardised(
+    config: StreamConfig, x: Tensor, train: Sequence[Indices], by: str
+) -> tuple[float | Tensor, float | Tensor]:
+    """(shift, scale) from the positions of each task's training examples."""
+    if by == "none":
+        return 0.0, 1.0
+    if by == "scalar":
+        mean, deviation = _mean_and_deviation(x, np.concatenate(train))
+        return mean, 1.0 / deviation
+    if by == "channel" and x.dim() == 2:
+        raise InputError(
+            f"stream `{config.name}`: `standardise=channel` needs examples of several dimensions, but these have the "
+            f"shape {tuple(x.shape[1:])}. Take `feature`."
+        )
+    first = x[train[0]].double()
+    over = (0,) if by == "feature" else (0, *range(2, x.dim()))
+    means, deviations = first.mean(over, keepdim=True)[0], first.std(over, correction=0, keepdim=True)[0]
+    return means.float(), (1.0 / deviations.masked_fill(deviations == 0, 1.0)).float()
 
 
 def _mean_and_deviation(x: Tensor, rows: Indices) -> tuple[float, float]:

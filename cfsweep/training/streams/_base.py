@@ -28,7 +28,9 @@ class Task:
 class Stream:
     """An ordered list of tasks over one store.
 
-    `x` is (n_examples, *input_shape), uint8 or float32; the network sees `(x - shift) * scale` in float32.
+    `x` is (n_examples, *input_shape), uint8 or float32; the network sees `(x - shift) * scale` in float32, where the
+    two are numbers, or tensors that fit `input_shape`; `standardised` says by what. `features` are the names of the
+    columns of flat data, where they have some.
     `y` is (n_examples,) int64: the class's number in the whole stream; `class_ids` are the labels that the user gave
     the classes, where those are others. `files` maps each data file to its SHA-256. `target` names what is to be
     learned of `y`, see `training.targets`.
@@ -38,11 +40,13 @@ class Stream:
     x: Tensor
     y: Tensor
     tasks: tuple[Task, ...]
-    shift: float = 0.0
-    scale: float = 1.0
+    shift: float | Tensor = 0.0
+    scale: float | Tensor = 1.0
     files: dict[str, str] = field(default_factory=dict)
     target: str = "classification"
     class_ids: tuple[int, ...] = ()
+    standardised: str = "none"
+    features: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -55,8 +59,10 @@ class Stream:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of all that a training can see of it: examples, labels, and what belongs to which task."""
-        content = hashlib.sha256(repr((self.x.dtype, tuple(self.x.shape), self.shift, self.scale)).encode())
-        for tensor in (self.x, self.y):
+        by = [value for value in (self.shift, self.scale) if isinstance(value, Tensor)]
+        numbers = tuple(value for value in (self.shift, self.scale) if not isinstance(value, Tensor))
+        content = hashlib.sha256(repr((self.x.dtype, tuple(self.x.shape), *numbers)).encode())
+        for tensor in (*by, self.x, self.y):
             content.update(np.ascontiguousarray(tensor.numpy()).data)
         for task in self.tasks:
             content.update(repr((task.classes, [len(p) for p in (task.train, task.validation, task.test)])).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def from_folder(config: StreamConfig) -> Stream:
             ) from error
         tasks.append(task)
     files = {str(part.relative_to(folder)): part for path in paths for part in part_files(path)}
-    return own_stream(config, tasks, {name: sha256(part) for name, part in files.items()})
+    stream = own_stream(config, tasks, {name: sha256(part) for name, part in files.items()})
+    return replace(stream, features=tuple(features)) if features and features != ["x"] else stream
 
 
 def _tasks_in(folder: Path) -> list[Path]:

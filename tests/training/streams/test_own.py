@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
+from cfsweep.training.engine.store import store_on
 from cfsweep.training.streams import Stream, load_stream
 from cfsweep.training.streams._own_data import OwnTask, checked_examples, digest, own_stream
 from cfsweep.training.streams.own_function import _part
@@ -140,8 +141,8 @@ def test_a_function_may_return_pairs_or_datasets(function: str) -> None:
         rows = np.concatenate([task.train, task.validation, task.test])
         assert len(set(rows)) == len(rows)
         assert set(stream.y[task.test].tolist()) == set(task.classes)
-    train = stream.x[np.concatenate([task.train for task in stream.tasks])].double()
-    assert abs(float(((train - stream.shift) * stream.scale).mean())) < 1e-6
+    first = (stream.x[stream.tasks[0].train].double() - stream.shift) * stream.scale
+    assert abs(first.mean(0)).max() < 1e-6
     again = load(own(function))
     assert torch.equal(again.x, stream.x)
     assert again.files == stream.files
@@ -461,3 +462,71 @@ def test_the_digest_of_arrays_is_that_of_earlier_versions() -> None:
         expected.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         expected.update(tensor.numpy().tobytes())
     assert digest(given) == expected.hexdigest()
+
+
+# --------------------------------------------------------------------------------------------------------- scale
+
+
+def scaled(shape: tuple[int, ...], by: str | None, dtype: str = "float32") -> Stream:
+    """Two tasks; the second one lies elsewhere, and varies more."""
+    rng = np.random.default_rng(1)
+    given = []
+    for task in range(2):
+        x = (
+            rng.normal(size=(60, *shape)) * (1 + 9 * task)
+            + 100 * (task + 1)
+            + np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+        )
+        given.append(OwnTask(str(task), checked_examples(x.astype(dtype), np.arange(60) % 2, "here"), None))
+    return own_stream(StreamConfig.model_validate({"name": "own", "standardise": by}), given, {})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize(
+    ("shape", "by", "found"),
+    [
+        ((5,), None, "feature"),
+        ((5,), "scalar", "scalar"),
+        ((3, 4, 4), None, "scalar"),
+        ((3, 4, 4), "channel", "channel"),
+        ((3, 4, 4), "feature", "feature"),
+        ((2, 5), None, "scalar"),
+        ((5,), "none", "none"),
+    ],
+)
+def test_examples_are_standardised_by_what_may_be_seen(
+    shape: tuple[int, ...], by: str | None, found: str, dtype: str
+) -> None:
+    stream = scaled(shape, by, dtype)
+    assert stream.standardised == found
+    store = store_on(torch.device("cpu"), stream)
+    tasks = [store[torch.from_numpy(task.train)].double().numpy() for task in stream.tasks]
+    over = {"feature": (0,), "channel": (0, 2, 3), "scalar": tuple(range(len(shape) + 1)), "none": None}[found]
+    if over is None:
+        assert np.array_equal(tasks[0], stream.x[stream.tasks[0].train].double().numpy())
+        return
+    seen = np.concatenate(tasks) if found == "scalar" else tasks[0]
+    assert np.allclose(seen.mean(over), 0, atol=1e-4)
+    assert np.allclose(seen.std(over), 1, atol=1e-4)
+    assert found == "scalar" or tasks[1].mean() > 10, "the second task has had no say"
+
+
+def test_a_feature_that_is_constant_at_first_is_moved_alone() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 40, 3))
+    x[0, :, 1] = 7.0
+    given = [OwnTask(str(k), checked_examples(x[k], np.arange(40) % 2, "here"), None) for k in range(2)]
+    stream = own_stream(StreamConfig(name="own"), given, {})
+    assert isinstance(stream.scale, torch.Tensor)
+    assert isinstance(stream.shift, torch.Tensor)
+    assert (float(stream.shift[1]), float(stream.scale[1])) == (7.0, 1.0)
+
+
+def test_flat_data_has_no_channels() -> None:
+    with pytest.raises(InputError, match="`standardise=channel` needs examples of several dimensions, but these have"):
+        scaled((5,), "channel")
+
+
+def test_how_it_is_standardised_is_part_of_the_digest() -> None:
+    digests = {scaled((3, 4, 4), by).digest for by in ("scalar", "feature", "channel", "none")}
+    assert len(digests) == 4
+    assert scaled((5,), None).digest == scaled((5,), "feature").digest
