@@ -29,7 +29,7 @@ from analysis.frames import load
 from analysis.fronts import Front, front, write_front
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
-from cfsweep.errors import CfsweepError, InputError
+from cfsweep.errors import CfsweepError, InputError, not_written
 from cfsweep.results.reader import filesystem
 
 app = typer.Typer(
@@ -219,6 +219,9 @@ def main() -> None:
     """The entry point: an error of `cfsweep.errors` becomes one line and an exit code."""
     try:
         app()
-    except CfsweepError as error:
-        print(one_line(str(error), limit=2000), file=sys.stderr)
-        sys.exit(error.exit_code)
+    except (CfsweepError, OSError) as error:
+        told = not_written(error) if isinstance(error, OSError) else error
+        if told is None:
+            raise
+        print(one_line(str(told), limit=2000), file=sys.stderr)
+        sys.exit(told.exit_code)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cfsweep
-from cfsweep.errors import CfsweepError, InputError, few, unknown
+from cfsweep.errors import CfsweepError, InputError, few, not_written, unknown
 
 if TYPE_CHECKING:
     from cfsweep.config import Choices, Range
@@ -128,6 +128,8 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
 
     now = read_status(folder)
     state = "complete" if now.complete else "not complete; `cfsweep resume` goes on"
+    if now.running:
+        state = "running"
     console = Console()
     console.print(f"study {now.study_id}: {state}", highlight=False)
     console.print(
@@ -173,6 +175,12 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; `cfsweep resume` goes on")
         sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        refusal = not_written(error)
+        if refusal is None:
+            raise
+        _complain(str(refusal))
+        sys.exit(refusal.exit_code)
     except Exception as error:
         # Typer's own complaints about the command line; their class has moved from one version to the next.
         if not hasattr(error, "format_message"):
@@ -293,7 +301,8 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
         console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED)
     elif not now.complete:
-        text = f"the time budget is spent: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
+        why = "the time budget is spent" if outcome.out_of_time else "not complete"
+        text = f"{why}: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
         console.print(text, highlight=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
         console.print(f"trial {trial}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,28 @@ class NoAnswerError(CfsweepError):
     """The question was understood and its answer is no (a gate that fails): exit code 1."""
 
     exit_code = 1
+
+
+def not_written(error: OSError) -> InputError | None:
+    """The one line for a place that cannot be written to or read from; None where the error is of another kind.
+
+    >>> print(not_written(OSError(errno.ENOSPC, "No space left on device", "runs/a/study.yaml")))
+    runs/a/study.yaml: no space left on device. Make room; `cfsweep resume` goes on.
+    """
+    if error.errno not in _PLACES:
+        return None
+    remedy = (
+        "Make room; `cfsweep resume` goes on." if error.errno in _FULL else "Choose another place, or mend this one."
+    )
+    return InputError(f"{error.filename or 'a file'}: {str(error.strerror).lower()}. {remedy}")
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PLACES = (
+    *_FULL,
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.EIO, errno.EFBIG, errno.ELOOP),
+)
 
 
 def closest_first(name: str, known: Iterable[str]) -> list[str]:

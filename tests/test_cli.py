@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import time
 from pathlib import Path
@@ -438,3 +440,35 @@ def test_help_and_version(run: Run) -> None:
 
 def test_the_console_script_is_this(project_root: Path) -> None:
     assert 'cfsweep = "cfsweep.cli:main"' in (project_root / "pyproject.toml").read_text()
+
+
+# ------------------------------------------------------------------------------------------------ places
+
+
+@pytest.mark.parametrize("place", ["file/study", "file", "/proc/study", "x" * 300])
+def test_a_place_that_cannot_be_written_is_one_line(run: Run, smoke: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    code, _, complaints = run("run", smoke, "--trials", "1", "--workers", "0", "--out", place)
+    assert code == 2
+    assert complaints.count("\n") == 1
+    assert place in complaints
+
+
+def test_a_disk_that_is_full_says_that_resume_goes_on(run: Run, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fails(*_: object) -> None:
+        raise full
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cfsweep.results.writer.write_atomically", fails)
+        code, _, complaints = run("run", smoke, "--trials", "1", "--workers", "0", "--out", "study")
+    assert (code, complaints.count("\n")) == (2, 1)
+    assert "no space left on device. Make room; `cfsweep resume` goes on." in complaints
+    assert run("resume", "study", "--workers", "0")[0] == 0
+
+
+def test_another_error_of_the_system_is_shown_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfsweep.results.status.read_study", lambda root: os.kill(2**22 + 1, 0))
+    with pytest.raises(ProcessLookupError):
+        run("status", "study")

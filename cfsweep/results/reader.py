@@ -85,7 +85,7 @@ def _read_part(fs: pafs.FileSystem, name: str, columns: list[str] | None) -> pa.
             part = pq.ParquetFile(file).read(columns)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
-            f"{name}: not a readable Parquet file ({error}). Remove it; `resume` writes it anew."
+            f"{name}: not a readable Parquet file ({error}). Remove it; `cfsweep resume` trains its runs again."
         ) from error
     version = int((part.schema.metadata or {}).get(b"cfsweep_schema_version", b"0"))
     if version > SCHEMA_VERSION:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 from cfsweep.results.reader import read_study, read_table
 from cfsweep.results.schema import JOINT_TRIAL, NAIVE_TRIAL
 
+LOCK = ".lock"  # whoever writes to the folder holds it
+
 
 @dataclass(frozen=True)
 class Status:
     """Counts of trials all of whose runs have ended; `failures` maps (trial, seed) to the reason.
 
-    `references_left` counts the references (naive, joint) that still have runs to end.
+    `references_left` counts the references (naive, joint) that still have runs to end. `running`: a sweep is writing to
+    the folder now, on this machine.
     """
 
     study_id: str
@@ -25,6 +29,7 @@ class Status:
     failed: int
     references_left: int
     failures: dict[tuple[int, int], str]
+    running: bool = False
 
     @property
     def ended(self) -> int:
@@ -60,7 +65,20 @@ def status(root: str | Path) -> Status:
         failed=own.count("failed"),
         references_left=sum(1 for trial in references if trial not in ends),
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
+        running=_is_locked(Path(root) / LOCK),
     )
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether some process holds the lock; of a remote folder nobody can tell."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _end(states: list[str]) -> str:

@@ -39,6 +39,9 @@ class Asker(Protocol):
     def running(self) -> list[Proposal]:
         """The trials that an earlier session proposed and that have not ended."""
 
+    def ended(self, numbers: Sequence[int]) -> list[Proposal]:
+        """The trials with these numbers, all of which have ended."""
+
     def ask(self, n: int) -> list[Proposal]:
         """The next `n` trials; the first one ever is the library's default settings."""
 

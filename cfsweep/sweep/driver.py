@@ -17,7 +17,6 @@ import numpy as np
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper
-from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweep.asker import Asker
@@ -28,6 +27,7 @@ from cfsweep.sweep.rows import FRONT_AXES, Ended, StudyTables, objective_values
 from cfsweep.sweep.stopping import ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
 from cfsweep.sweep.worker import TaskResult
+from cfsweep.sweep.written import read_written
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
 from cfsweep.training.targets import Target
 
@@ -230,10 +230,12 @@ class Driver:
             wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
             self._enqueue_trials(self.book.ask(min(wanted, remaining)))
 
-    def _enqueue_trials(self, trials: Iterable[Trial], on_their_way: AbstractSet[Key] = frozenset()) -> None:
+    def _enqueue_trials(
+        self, trials: Iterable[Trial], on_their_way: AbstractSet[Key] = frozenset(), attempt: int = 1
+    ) -> None:
         runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in range(self.config.seeds)]
         open_runs = [run for run in runs if run.key not in on_their_way and not self.book.has_ended(run)]
-        self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size))
+        self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size), attempt)
 
     def _enqueue(self, specs: Iterable[PackSpec], attempt: int = 1) -> None:
         for spec in specs:
@@ -243,14 +245,16 @@ class Driver:
     # ------------------------------------------------------------------ resuming
 
     def _pick_up(self) -> None:
-        """Takes up what an earlier driver left: runs written but not told, packs on their way, trials not begun."""
+        """Takes up what an earlier driver left: runs written but not told, packs on their way, trials not begun, and
+        runs that have ended, but whose rows are gone."""
         references = reference_packs(self.config, self.pack_size) if self.config.references else []
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)
         objectives = [f"objective_{name}" for name in self.config.objective.names]
-        names = ["state", *(f"val_{name}" for name in FRONT_AXES), *objectives]
-        for row in read_table(self.folder.root, "runs", names).to_pylist():
+        written = read_written(self.folder.root, ["state", *(f"val_{name}" for name in FRONT_AXES), *objectives])
+        lost = self.book.take_up_lost([row["trial"] for row in written.rows])
+        for row in written.rows:
             self.book.load(row)
         if self.stopper is not None:
             matrices = ended_matrices(self.folder.root, self.config.seeds, self.target.score.name)
@@ -259,9 +263,11 @@ class Driver:
             self.book.report_end(trial)
         self.asker.release()
         on_their_way = self._pick_up_packs()
+        attempt = written.next_attempt
         for spec in references:
             left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
-            self._enqueue([replace(spec, runs=left)] if left else [])
+            self._enqueue([replace(spec, runs=left)] if left else [], attempt)
+        self._enqueue_trials(lost, on_their_way, attempt)
         self._enqueue_trials((t for t in self.book if t.proposed and not t.reported), on_their_way)
 
     def _pick_up_packs(self) -> set[Key]:

@@ -21,6 +21,7 @@ from cfsweep.errors import InputError
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
+from cfsweep.results.status import LOCK
 from cfsweep.sweep.parsing import parse
 from cfsweep.training import networks, own_code
 from cfsweep.training.ingredients import Conventions, ingredient_class
@@ -50,7 +51,7 @@ class Folder:
         Raises:
             InputError: the folder holds files of something else.
         """
-        if self.root.exists() and (not self.root.is_dir() or any(p.name != ".lock" for p in self.root.iterdir())):
+        if self.root.exists() and (not self.root.is_dir() or any(p.name != LOCK for p in self.root.iterdir())):
             raise InputError(f"--out {self.root}: it exists and is no study of cfsweep. Choose another folder.")
 
     def create(self, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> None:
@@ -107,7 +108,7 @@ class Folder:
             InputError: another driver holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as file:
+        with (self.root / LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from cfsweep.files import write_atomically
+from cfsweep.results.schema import TABLES
 from cfsweep.sweep.folder import Folder
 from cfsweep.training.spec import PackSpec
 
@@ -33,7 +34,6 @@ class PackFiles:
 
     def first_free(self) -> int:
         """The first number such that no pack from there on is named like one that was: it would replace its parts."""
-        patterns = ("runs/pack*", "checkpoints/pack*")
-        names = [path.name for pattern in patterns for path in self.folder.root.glob(pattern)]
+        names = [path.name for place in (*TABLES, "checkpoints") for path in self.folder.root.glob(f"{place}/pack*")]
         numbers = [int(found[1]) for name in names if (found := re.match(r"pack(\d+)", name))]
         return max(numbers, default=-1) + 1

@@ -20,6 +20,7 @@ from cfsweep.sweep.schedulers import open_scheduler
 from cfsweep.sweep.search.limits import history_note
 from cfsweep.sweep.space import check_space, check_study, layers_named
 from cfsweep.sweep.try_out import try_out
+from cfsweep.sweep.written import read_written
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build
 from cfsweep.training.pack import example_counts, single_run_reason
@@ -40,11 +41,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sweep ended. `nothing_to_do`: it was complete before it began."""
+    """How a sweep ended: the user `interrupted` it, or it was `out_of_time`, or it is complete. `nothing_to_do`: it was
+    complete before it began."""
 
     status: Status
-    interrupted: bool
-    nothing_to_do: bool
+    interrupted: bool = False
+    nothing_to_do: bool = False
+    out_of_time: bool = False
 
 
 def prepare(config: StudyConfig, where: str) -> Prepared:
@@ -99,8 +102,8 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
         folder.require_journal()
         trials = max(config.trials, there.trials)
         now = status(out)
-        if now.complete and trials <= now.trials:
-            return Outcome(now, interrupted=False, nothing_to_do=True)
+        if trials <= now.trials and _is_whole(folder, now):
+            return Outcome(now, nothing_to_do=True)
         with folder.locked():
             budgeted = folder.set_budget(trials, config.time_budget_s)
             config = budgeted.model_copy(update={"pack_runs": config.pack_runs})  # it may differ from time to time
@@ -121,8 +124,8 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
     config, study = folder.read()
     folder.require_journal()
     trials, now = config.trials + more_trials, status(out)
-    if now.complete and trials <= now.trials:
-        return Outcome(now, interrupted=False, nothing_to_do=True)
+    if trials <= now.trials and _is_whole(folder, now):
+        return Outcome(now, nothing_to_do=True)
 
     def prepare_again() -> Prepared:
         prepared = prepare(config, str(folder.study_file))
@@ -132,6 +135,11 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
     with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
         config = folder.set_budget(trials, config.time_budget_s)
         return _sweep(folder, config, prepared, scheduler, Display(console, live=workers.count != 0))
+
+
+def _is_whole(folder: Folder, now: Status) -> bool:
+    """Whether nothing is left to train: all trials have ended, and all of their rows are there."""
+    return now.complete and not read_written(folder.root, ()).torn
 
 
 def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: Scheduler, display: Display) -> Outcome:
@@ -157,4 +165,4 @@ def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: S
         display.show(driver.book.summary())
         scheduler.run(plan, driver, lambda: display.show(driver.book.summary()))
         display.show(driver.book.summary())
-    return Outcome(status(folder.root), scheduler.interrupted, nothing_to_do=False)
+    return Outcome(status(folder.root), scheduler.interrupted, out_of_time=driver.out_of_time)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,8 @@ from cfsweep.training.spec import RunRecord, RunSpec
 
 @dataclass(slots=True)
 class Trial:
-    """One configuration and its runs, by seed: a trial of the asker's, or (`proposed` is false) a reference.
+    """One configuration and its runs, by seed: a trial that the asker wants to hear of, or (`proposed` is false) one
+    that it does not: a reference, or what is trained again because its rows were lost.
 
     `states` holds the runs that have ended, `records` what is known of each run, `rung` the last task after which
     the trial was compared with the others. Once its end is `reported`, only its states are kept.
@@ -77,6 +79,14 @@ class TrialBook:
     def add_reference(self, run: RunSpec) -> None:
         """Takes in a run of a reference."""
         self.trials.setdefault(run.trial, Trial(run.trial, run.values, proposed=False))
+
+    def take_up_lost(self, trials_of_rows: Iterable[int]) -> list[Trial]:
+        """The trials that have ended, but not all of whose runs have a row: of them the asker knows all."""
+        rows = Counter(trials_of_rows)
+        lost = [n for n in range(self.asker.n_asked) if n not in self.trials and rows[n] < self.config.seeds]
+        found = [Trial(proposal.number, proposal.values, proposed=False) for proposal in self.asker.ended(lost)]
+        self.trials.update({trial.number: trial for trial in found})
+        return found
 
     def has_ended(self, run: RunSpec) -> bool:
         """Whether nothing more is to be learned of this run (a trial of which nothing is known has ended)."""

@@ -250,3 +250,42 @@ def test_many_sessions_do_not_use_up_the_workers_lives(sweep: Sweep) -> None:
 
     sweep.train(sweep.open(config, workers=1), dies_once)
     assert [(row["state"], row["attempt"]) for row in sweep.rows()] == [("done", 6)]
+
+
+# ------------------------------------------------------------------------------------------------ rows that were lost
+
+
+def results(sweep: Sweep) -> tuple[list[dict[str, Any]], dict[Any, Any], dict[Any, Any]]:
+    """All that was found out, in a fixed order."""
+    return [without_chance(row) for row in sweep.rows()], sweep.matrices(), sweep.matrices("test")
+
+
+@pytest.mark.parametrize("tables", [("runs",), ("accuracy",), ("test",), ("runs", "accuracy", "test")], ids="+".join)
+@pytest.mark.parametrize("lost", [slice(0, 1), slice(1, 3), slice(None)], ids=["first", "some", "all"])
+def test_runs_whose_rows_are_gone_are_trained_again(sweep: Sweep, tables: tuple[str, ...], lost: slice) -> None:
+    """Also of references, and of trials whose ends the sampler knows; it is not told again."""
+    config = tiny(trials=4, references=True, seeds=2, pack_runs=2)
+    first = sweep.train(sweep.open(config, workers=1))
+    before, told = results(sweep), [(t.state, t.values) for t in first.asker.study.trials]
+    for table in tables:
+        for part in sorted((sweep.folder.root / table).glob("*.parquet"))[lost]:
+            part.unlink()
+    assert results(sweep) != before
+    again = sweep.train(sweep.open(config, workers=1))
+    assert again.complete
+    assert results(sweep) == before
+    assert [(t.state, t.values) for t in again.asker.study.trials] == told
+    assert again.asker.n_asked == 4
+    assert again.n_packs > (first.n_packs if lost != slice(None) or len(tables) < 3 else 0)
+    assert sweep.train(sweep.open(config, workers=1)).n_packs == again.n_packs, "nothing is left to train"
+    assert list(sweep.folder.checkpoints.iterdir()) == []
+
+
+def test_a_run_that_failed_before_its_first_score_is_not_taken_for_lost(sweep: Sweep) -> None:
+    def raises(pack_id: str, pack: Pack, driver: Driver) -> None:
+        raise RuntimeError("no")
+
+    config = tiny(trials=1, pack_runs=1)
+    first = sweep.train(sweep.open(config, workers=1), raises)
+    assert [row["state"] for row in sweep.rows()] == ["failed"]
+    assert sweep.train(sweep.open(config, workers=1)).n_packs == first.n_packs

@@ -219,6 +219,43 @@ search:
     assert "ewcpp_lambda" in page
 
 
+def test_a_folder_that_lost_parts_is_mended_by_resume_and_never_speaks_of_a_time_budget(run: Run, smoke: Path) -> None:
+    study = ("--trials", "2", "--workers", "0", "--out", "study")
+    assert run("run", smoke, *study)[0] == 0
+    whole = sorted(map(str, read_table("study", "accuracy").drop_columns("attempt").to_pylist()))
+    for table in ("runs", "accuracy"):
+        part = max(Path("study", table).glob("*.parquet"))
+        part.write_bytes(part.read_bytes()[:100])
+        code, _, complaints = run("resume", "study", "--workers", "0")
+        assert code == 2
+        assert f"{part.name}: not a readable Parquet file" in complaints
+        assert complaints.endswith("Remove it; `cfsweep resume` trains its runs again.\n")
+        part.unlink()
+        code, printed, complaints = run("resume", "study", "--workers", "0")
+        assert (code, complaints) == (0, "")
+        assert "time budget" not in printed
+        assert "2/2 trials" in printed
+        assert status("study").complete
+    assert sorted(map(str, read_table("study", "accuracy").drop_columns("attempt").to_pylist())) == whole
+    code, printed, _ = run("resume", "study", "--workers", "0")
+    assert "the study is complete: 2 trials ended" in printed
+
+
+def test_a_study_that_runs_says_so(run: Run, smoke: Path) -> None:
+    run("run", smoke, "--trials", "1", "--workers", "0", "--out", "study")
+    with Folder(Path("study")).locked():
+        assert status("study").running
+        assert ": running\n" in run("status", "study")[1]
+    assert not status("study").running
+    assert ": complete\n" in run("status", "study")[1]
+
+
+def test_a_time_budget_that_is_spent_is_named(run: Run, smoke: Path) -> None:
+    code, printed, _ = run("run", smoke, "--workers", "0", "--set", "time_budget_s=0.001", "--out", "study")
+    assert code == 0
+    assert "the time budget is spent: 0 of 48 trials ended. `cfsweep resume study` goes on." in printed
+
+
 def test_a_target_of_ones_own_goes_through_like_the_built_in_one(run: Run, smoke: Path) -> None:
     few = ("--workers", "0", "--trials", "3", "--set", "references=false")
     own = ("--set", "stream.target=tests.sweep.targets:OwnLabels")

@@ -44,6 +44,12 @@ class OptunaAsker:
     def running(self) -> list[Proposal]:
         return [self._proposal(trial_again(self.study, frozen), frozen) for frozen in self.past_running]
 
+    def ended(self, numbers: Sequence[int]) -> list[Proposal]:
+        if not numbers:
+            return []
+        past = {frozen.number: frozen for frozen in self.study.get_trials(deepcopy=False)}
+        return [Proposal(n, suggest(self.config.space, self.hypers, past[n])) for n in numbers]
+
     def ask(self, n: int) -> list[Proposal]:
         """New trials, with one write into the journal."""
         with self.journal.together():
