@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import sysconfig
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,6 +22,7 @@ from cfsweep.sweep.ray_backend.ray_internals import (
     drop_environments_of_trials,
     gpus_here,
     require_listener,
+    silent_driver,
     workers_that_load,
 )
 from cfsweep.sweep.scheduler import Workers
@@ -87,6 +89,12 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
     os.environ.update(_TUNE_SETTINGS)
     import ray  # not in both threads at once
 
+    if ray.is_initialized():
+        raise InputError(
+            "Ray is up in this process already, and cfsweep leaves it alone. Call `ray.shutdown()` first, or sweep "
+            "with `--workers 0`, which does without Ray."
+        )
+
     with interruptible() as interrupt, ThreadPoolExecutor(1) as beside:
         # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -107,15 +115,25 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
                 if interrupt.is_set():
                     raise KeyboardInterrupt
                 yield up, done
+        except ray.exceptions.RayError as error:
+            raise died(error) from error
         finally:
             ray.shutdown()
+
+
+def died(error: Exception) -> InputError:
+    """What is told where Ray itself has failed, not the code of a pack."""
+    return InputError(
+        f"Ray has failed, or one of its processes was killed ({_short(error)}). `cfsweep resume` goes on; see that "
+        "there is memory for it, or sweep with `--workers 0`, which does without Ray."
+    )
 
 
 def connect(workers: Workers) -> None:
     """Starts Ray here with a processor for each worker, or joins the cluster at their address.
 
     Raises:
-        InputError: no cluster answers.
+        InputError: Ray does not start here, or no cluster answers.
     """
     import ray
 
@@ -127,15 +145,18 @@ def connect(workers: Workers) -> None:
         # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,
         # and would start processes ahead of need that no worker could use.
         os.environ.update(environment)
-        with bare_node():
-            # A cluster named by the environment would be joined silently otherwise.
-            ray.init(
-                address="local",
-                num_cpus=workers_here(workers),
-                include_dashboard=False,
-                **workers_that_load("cfsweep.sweep.ray_backend.preload"),
-                **options,
-            )
+        with bare_node(), silent_driver():
+            try:
+                # A cluster named by the environment would be joined silently otherwise.
+                ray.init(
+                    address="local",
+                    num_cpus=workers_here(workers),
+                    include_dashboard=False,
+                    **workers_that_load("cfsweep.sweep.ray_backend.preload"),
+                    **options,
+                )
+            except Exception as error:  # of many kinds: paths, memory, ports, processes that die
+                raise InputError(f"Ray cannot start on this machine ({_short(error)}). {_remedy(error)}") from error
         return
     remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
     try:
@@ -145,7 +166,8 @@ def connect(workers: Workers) -> None:
     code = [str(path) for path in own_code(Path.cwd())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
-        ray.init(address=address, runtime_env=for_workers, **options)
+        with silent_driver():
+            ray.init(address=address, runtime_env=for_workers, **options)
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
         raise InputError(
@@ -155,6 +177,15 @@ def connect(workers: Workers) -> None:
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def _remedy(error: Exception) -> str:
+    without = "sweep with `--workers 0`, which does without Ray"
+    if "AF_UNIX path length" in str(error):
+        return (
+            f"Its sockets lie below TMPDIR: set TMPDIR (or RAY_TMPDIR) to a shorter path, such as /tmp; or {without}."
+        )
+    return f"See that it has memory, processes and a folder for its files ({tempfile.gettempdir()}); or {without}."
 
 
 def own_code(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 CONNECT_TIMEOUT_S = 5.0
+LISTENER = "listen_error_messages"
 NEEDLESS_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")  # methods of Ray's Node
 
 
@@ -33,6 +34,24 @@ def bare_node() -> Iterator[None]:
     finally:
         for name, method in kept.items():
             setattr(Node, name, method)
+
+
+@contextmanager
+def silent_driver() -> Iterator[None]:
+    """Within it Ray is joined without the thread that prints what goes wrong in Ray's own processes, stacks and all;
+    what that means for a sweep is told by the errors that its calls raise. In a version that names the thread's
+    function otherwise, it is printed, and nothing else changes."""
+    from ray._private import worker
+
+    kept = getattr(worker, LISTENER, None)
+    if kept is None:
+        yield
+        return
+    setattr(worker, LISTENER, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(worker, LISTENER, kept)
 
 
 def workers_that_load(module: str) -> dict[str, Any]:

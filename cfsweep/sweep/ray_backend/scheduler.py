@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import ray
+from ray.exceptions import RayError
 
 from cfsweep.sweep.first_task_store import first_tasks_recur
-from cfsweep.sweep.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
+from cfsweep.sweep.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, died, worker_resources
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
 
 if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
@@ -54,6 +55,7 @@ class RayScheduler:
 
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         from ray import tune  # slow to load, and not needed for a study that turns out to be complete
+        from ray.tune.error import TuneError
 
         from cfsweep.sweep.ray_backend.searcher import PackSearcher, StopOnInterrupt
         from cfsweep.sweep.ray_backend.trainable import PackTrainable
@@ -83,6 +85,8 @@ class RayScheduler:
             )
             try:
                 tuner.fit()
+            except (RayError, TuneError, RuntimeError) as error:
+                raise died(error) from error
             finally:
                 driver.commit()
         if driver.complete:

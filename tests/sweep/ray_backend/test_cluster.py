@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from cfsweep.errors import InputError
 from cfsweep.sweep.ray_backend import cluster
-from cfsweep.sweep.ray_backend.cluster import own_code, refuse_missing_gpus, worker_resources, workers_here
+from cfsweep.sweep.ray_backend.cluster import (
+    connect,
+    connected_beside,
+    died,
+    own_code,
+    refuse_missing_gpus,
+    worker_resources,
+    workers_here,
+)
 from cfsweep.sweep.scheduler import Workers
 
 
@@ -115,3 +124,50 @@ def test_cfsweep_is_not_and_its_checkout_can_hold_own_code(project_root: Path, i
     names = {path.name for path in own_code(project_root)}
     assert "examples" in names
     assert not names & {"cfsweep", "analysis", "search_spaces"}
+
+
+# ------------------------------------------------------------------------------------------------ Ray that fails
+
+
+def test_a_ray_that_is_up_in_this_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "shutdown", lambda: pytest.fail("it was shut down"))
+    said = r"^Ray is up in this process already, and cfsweep leaves it alone\. Call `ray.shutdown"
+    work: list[str] = []
+    with pytest.raises(InputError, match=said), connected_beside(Workers(1), lambda: work.append("done")):
+        pass
+    assert not work
+
+
+def test_a_folder_whose_name_is_too_long_for_rays_sockets_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 20)))
+    with pytest.raises(InputError) as caught, connected_beside(Workers(1), lambda: None):
+        pass
+    line = str(caught.value)
+    assert line.startswith("Ray cannot start on this machine (")
+    assert "AF_UNIX path length cannot exceed 107 bytes" in line
+    assert "set TMPDIR (or RAY_TMPDIR) to a shorter path, such as /tmp; or sweep with `--workers 0`" in line
+    assert "\n" not in line
+    assert not ray.is_initialized()
+
+
+def test_whatever_else_keeps_it_from_starting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (OSError("no\nmemory"), RuntimeError("the raylet died"), ValueError("no port"), KeyError("x")):
+
+        def fails(error: Exception = error, **_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(ray, "init", fails)
+        with pytest.raises(InputError, match=r"^Ray cannot start on this machine .*--workers 0") as caught:
+            connect(Workers(1))
+        assert "\n" not in str(caught.value)
+
+
+def test_what_rays_own_processes_come_to_is_one_line() -> None:
+    for error in (ray.exceptions.RayActorError(), ray.exceptions.RaySystemError("gone"), RuntimeError("2 were killed")):
+        line = str(died(error))
+        assert line.startswith("Ray has failed, or one of its processes was killed (")
+        assert "`cfsweep resume` goes on" in line
+        assert "\n" not in line

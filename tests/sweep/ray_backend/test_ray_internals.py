@@ -11,17 +11,19 @@ import socket
 
 import pytest
 import ray
-from ray._private import accelerators, services
+from ray._private import accelerators, services, worker
 from ray._private.node import Node
 from ray.tune import Trainable
 from ray.tune.execution import class_cache
 
 from cfsweep.sweep.ray_backend.ray_internals import (
+    LISTENER,
     NEEDLESS_PROCESSES,
     bare_node,
     drop_environments_of_trials,
     gpus_here,
     require_listener,
+    silent_driver,
     workers_that_load,
 )
 from tests.sweep.ray_backend.scenarios import Terminated
@@ -117,3 +119,13 @@ def test_an_address_is_knocked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="no cluster was started on this machine"):
         require_listener("auto")
     assert services.canonicalize_bootstrap_address("auto") is None, what
+
+
+def test_what_the_driver_prints_of_rays_processes_is_left_out() -> None:
+    method = getattr(worker, LISTENER, None)
+    assert method is not None, moved(LISTENER, worker, "silent_driver")
+    assert f"target={LISTENER}" in inspect.getsource(worker.connect), moved(LISTENER, worker, "silent_driver")
+    with silent_driver():
+        assert getattr(worker, LISTENER) is not method
+        assert getattr(worker, LISTENER)(None, None) is None
+    assert getattr(worker, LISTENER) is method
