@@ -11,10 +11,10 @@ import pandas as pd
 from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
 from analysis.bootstrap import interval, resampled_means
 from analysis.choice import selection
-from analysis.description import Root, study
+from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
-from cfsweep.errors import InputError, NoAnswerError, unknown
+from cfsweep.errors import InputError, NoAnswerError, few, unknown
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE_TRIAL
 
 OPPONENTS = {"default": DEFAULT_TRIAL, "naive": NAIVE_TRIAL}
@@ -116,14 +116,41 @@ def compare(
     runs = load(root)
     if other is None:
         return compare_runs(runs, DEFAULT_TRIAL if first is None else first, runs, _or_chosen(root, runs, second))
-    one, two = study(root), study(other)
-    if (one.stream, one.scenario) != (two.stream, two.scenario):
+    apart = differing_data(study(root), study(other))
+    if apart:
         raise InputError(
-            f"compare: {root} swept {one.stream} ({one.scenario}), {other} swept {two.stream} ({two.scenario}). Their "
-            "seeds are no pairs; compare studies of one stream."
+            f"compare: {root} and {other} differ in {', '.join(apart)}, so that their seeds are no pairs. Compare "
+            "studies of the same data."
         )
     others = load(other)
     return compare_runs(runs, _or_chosen(root, runs, first), others, _or_chosen(other, others, second))
+
+
+def differing_data(one: Study, two: Study) -> list[str]:
+    """What of the data of two studies differs, in words: the scenario, settings of the stream, the tasks, the files.
+    Only where nothing does, runs of one seed have seen the same examples in the same order.
+
+    A stream of one's own may lie elsewhere, and is the same if its files are.
+    """
+    found = []
+    if one.scenario != two.scenario:
+        found.append(f"scenario ({one.scenario} and {two.scenario})")
+    streams = [dict((about.raw.get("config") or {}).get("stream") or {}) for about in (one, two)]
+    hashes, tasks = ([about.raw.get(key) or {} for about in (one, two)] for key in ("data_sha256", "tasks"))
+    moved = "/" in one.stream and "/" in two.stream and hashes[0] == hashes[1] and bool(hashes[0])
+    if one.stream != two.stream and not moved:
+        found.append(f"stream ({one.stream} and {two.stream})")
+    for name in ("class_order", "n_tasks", "validation_frac", "split_seed", "target", "standardise", "args"):
+        values = [stream.get(name, _BEFORE.get(name)) for stream in streams]
+        if values[0] != values[1]:
+            found.append(f"stream.{name} ({values[0]} and {values[1]})")
+    if not found and tasks[0] != tasks[1]:
+        found.append("their tasks")
+    names = sorted(name for name in hashes[0].keys() | hashes[1].keys() if hashes[0].get(name) != hashes[1].get(name))
+    return found + ([f"the files {few(names)}"] if names and not found else [])
+
+
+_BEFORE = {"target": "classification", "standardise": "scalar", "args": {}}  # of studies that do not say it
 
 
 def _or_chosen(root: Root, runs: pd.DataFrame, trial: int | None) -> int:

@@ -24,10 +24,10 @@ from cfsweep.results.schema import METADATA
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
 
-# The reference point of the hypervolume. An accuracy counts from 0. A cost is divided by the largest one among the
-# trials and counts from 1.1: from 1.0 the most expensive trial, or every trial where all costs are equal, would add no
-# volume. Metrics that are minimised lie in [-1, 1] and are not divided.
-WORST_ACCURACY, WORST_COST = 0.0, 1.1
+# The reference point of the hypervolume. A metric counts from the worst value that it can have: an accuracy from 0, a
+# transfer from -1, a forgetting from 1. A cost is divided by the largest one among the trials and counts from 1.1: from
+# 1.0 the most expensive trial, or every trial where all costs are equal, would add no volume.
+WORST_COST = 1.1
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,22 @@ def front(
     whole = np.flatnonzero(~np.isnan(points).any(axis=1))
     table, points, dropped = done.iloc[whole].reset_index(drop=True), points[whole], len(done) - len(whole)
     n_seeds = int(table["n_seeds"].max()) if len(table) else 0
-    maximise, scale = maximised(objectives), _scale(points, objectives)
+    maximise, scale, worst = maximised(objectives), _scale(points, objectives), reference_point(objectives)
     chances, spread = None, None
     if runs is not None and n_seeds > 1:
         values = by_seed(runs, table["trial"].tolist(), columns)
-        chances, spread = _uncertainty(values, maximise, scale, resamples)
+        chances, spread = _uncertainty(values, maximise, worst, scale, resamples)
     return Front(
         objectives=tuple(objectives),
         table=_ranked(table, points, maximise, chances),
         references=references(trials),
         dropped=dropped,
         n_seeds=n_seeds,
-        hypervolume=hypervolume(points / scale, maximise) if len(points) else None,
+        hypervolume=hypervolume(points / scale, maximise, worst) if len(points) else None,
         hypervolume_interval=spread,
-        reference_point=_reference_point(maximise),
+        reference_point=worst,
         normalisation=_normalisation(objectives, scale),
-        notes=_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
+        notes=(*_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives), *_alike(points, maximise)),
     )
 
 
@@ -136,17 +136,24 @@ def ranks(points: Floats, maximise: Sequence[bool]) -> NDArray[np.int64]:
     return np.asarray(moocore.pareto_rank(points, maximise=list(maximise)), dtype=np.int64)
 
 
-def hypervolume(points: Floats, maximise: Sequence[bool]) -> float:
-    """The volume that `points` (n, m), costs normalised, dominate above the reference point (0 or 1.1 per axis).
+def hypervolume(points: Floats, maximise: Sequence[bool], reference: Sequence[float]) -> float:
+    """The volume that `points` (n, m), costs normalised, dominate above the `reference` point (m).
 
-    >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True]), 12)
+    >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True], [0.0, 0.0]), 12)
     0.75
     """
-    return float(moocore.hypervolume(points, ref=list(_reference_point(maximise)), maximise=list(maximise)))
+    return float(moocore.hypervolume(points, ref=list(reference), maximise=list(maximise)))
 
 
-def _reference_point(maximise: Sequence[bool]) -> tuple[float, ...]:
-    return tuple(WORST_ACCURACY if up else WORST_COST for up in maximise)
+def reference_point(objectives: Sequence[str]) -> tuple[float, ...]:
+    """The worst value of each objective: from there the hypervolume counts.
+
+    >>> reference_point(["stability", "backward_transfer", "intransigence", "train_s"])
+    (0.0, -1.0, 1.0, 1.1)
+    """
+    bounds = {metric.name: metric.bounds for metric in ALL_METRICS}
+    both = zip(objectives, maximised(objectives), strict=True)
+    return tuple(WORST_COST if name in COSTS else bounds.get(name, (0.0, 1.0))[0 if up else 1] for name, up in both)
 
 
 def _scale(points: Floats, objectives: Sequence[str]) -> Floats:
@@ -156,7 +163,7 @@ def _scale(points: Floats, objectives: Sequence[str]) -> Floats:
 
 
 def _uncertainty(
-    values: Floats, maximise: Sequence[bool], scale: Floats, resamples: int
+    values: Floats, maximise: Sequence[bool], worst: Sequence[float], scale: Floats, resamples: int
 ) -> tuple[Floats, tuple[float, float]]:
     """Share of resamples on the front for each trial, and the interval of the hypervolume."""
     on_front = np.zeros(len(values))
@@ -166,7 +173,7 @@ def _uncertainty(
         # equal trials stay equal.
         points = np.round(points / scale, 12)
         on_front += moocore.is_nondominated(points, maximise=list(maximise), keep_weakly=True)
-        volumes[index] = hypervolume(points, maximise)
+        volumes[index] = hypervolume(points, maximise, worst)
     return on_front / resamples, interval(volumes)
 
 
@@ -193,6 +200,16 @@ def _notes(
     elif ranked and has_runs and n_seeds < 5:
         notes.append(f"P(front) and intervals come from {n_seeds} seeds: read them as rough.")
     return tuple(notes)
+
+
+def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
+    """Says so where trials on the front have the very same values: they are one point of it."""
+    members = points[ranks(points, maximise) == 0]
+    distinct = len(np.unique(members, axis=0))
+    if distinct == len(members):
+        return []
+    count = "one point" if distinct == 1 else f"{distinct} different points"
+    return [f"The {len(members)} trials on the front are {count}: some have equal values in all objectives."]
 
 
 def write_front(found: Front, path: Path) -> Path:

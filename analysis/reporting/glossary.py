@@ -21,8 +21,8 @@ _OTHERS = (
      "that are done with every seed are ranked"),
     ("P(front)", "share of resamples of the seeds, the same for all trials, in which the trial is on the front; "
      "it leaves out the chance in which examples are in the validation set"),
-    ("hypervolume", "volume that the front dominates above the reference point (accuracy 0; 1.1 times the largest "
-     "cost), costs divided by their largest value among the trials"),
+    ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
+     "the largest cost), costs divided by their largest value among the trials"),
     ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled"),
     ("gap recovered", "(best - naive) / (joint - naive) in average accuracy; the best is picked among many on the same "
      "validation data, so it looks a little better than it is"),

@@ -39,9 +39,10 @@ def jobs_of(tables: Sequence[Table], out: Path, seeds: int, data: Path | None) -
     for table in tables:
         for row in table.rows:
             config = row.study_for(seeds)
-            if data is not None:
-                stream = config.stream.model_copy(update={"data": str(data.expanduser().absolute())})
-                config = config.model_copy(update={"stream": stream})
+            place = {} if data is None else {"data": str(data.expanduser().absolute())}
+            # All are of images. It is part of a study's id, which is asked for before the images are loaded.
+            stream = config.stream.model_copy(update={"standardise": "scalar", **place})
+            config = config.model_copy(update={"stream": stream})
             jobs.append(Job(table.key(row), row, config, out / table.key(row)))
     return jobs
 

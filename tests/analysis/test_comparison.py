@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import analysis
+from analysis.comparison import differing_data
+from analysis.description import Study, parse_study
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import Folder, matrix_for
 
@@ -70,7 +74,7 @@ def test_two_folders(known: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_compared(known: Path, tmp_path: Path) -> None:
     other = Folder(tmp_path / "other", stream="split-mnist")
     other.run(0, 0, matrix_for(0.9, 0.9))
-    with pytest.raises(InputError, match="Their seeds are no pairs"):
+    with pytest.raises(InputError, match=r"differ in .*stream .*, so that their seeds are no pairs"):
         analysis.compare(known, other.write())
     apart = Folder(tmp_path / "apart")
     apart.run(0, 9, matrix_for(0.9, 0.9))
@@ -78,3 +82,51 @@ def test_what_cannot_be_compared(known: Path, tmp_path: Path) -> None:
         analysis.compare(known, apart.write())
     with pytest.raises(InputError, match="trial 5 has no finished run"):
         analysis.compare(known, first=5, second=0)
+
+
+ABOUT: dict[str, Any] = {
+    "study_id": "a",
+    "config": {"stream": {"name": "split-digits", "scenario": "task-il", "validation_frac": 0.1, "split_seed": 0}},
+    "tasks": [{"name": "0", "n_train": 10}],
+    "data_sha256": {"digits.csv": "ab"},
+}
+
+
+def changed(path: str, value: Any) -> Study:
+    content = copy.deepcopy(ABOUT)
+    *keys, last = path.split("/")
+    place = content
+    for key in keys:
+        place = place[key]
+    place[last] = value
+    return parse_study(content)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("config/stream/scenario", "class-il", ["scenario (task-il and class-il)"]),
+        ("config/stream/name", "split-mnist", ["stream (split-digits and split-mnist)"]),
+        ("config/stream/validation_frac", 0.2, ["stream.validation_frac (0.1 and 0.2)"]),
+        ("config/stream/split_seed", 3, ["stream.split_seed (0 and 3)"]),
+        ("config/stream/class_order", 7, ["stream.class_order (None and 7)"]),
+        ("config/stream/target", "my:Target", ["stream.target (classification and my:Target)"]),
+        ("config/stream/target", "classification", []),
+        ("config/stream/standardise", "feature", ["stream.standardise (scalar and feature)"]),
+        ("config/stream/standardise", "scalar", []),
+        ("config/stream/args", {"n": 1}, ["stream.args ({} and {'n': 1})"]),
+        ("config/stream/data", "/elsewhere", []),
+        ("data_sha256", {"digits.csv": "cd"}, ["the files digits.csv"]),
+        ("tasks", [{"name": "0", "n_train": 11}], ["their tasks"]),
+    ],
+)
+def test_pairs_have_seen_the_same_data(path: str, value: Any, said: list[str]) -> None:
+    assert differing_data(parse_study(ABOUT), changed(path, value)) == said
+    assert differing_data(parse_study(ABOUT), parse_study(ABOUT)) == []
+
+
+def test_a_folder_of_ones_own_may_lie_elsewhere() -> None:
+    here, there = changed("config/stream/name", "/here/tasks"), changed("config/stream/name", "/there/my-tasks")
+    assert differing_data(here, there) == []
+    unknown = parse_study({**there.raw, "data_sha256": {}})
+    assert differing_data(here, unknown) == ["stream (/here/tasks and /there/my-tasks)"]

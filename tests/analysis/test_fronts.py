@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.fronts import hypervolume, maximised, ranks
+from analysis.fronts import hypervolume, maximised, ranks, reference_point
 from cfsweep.errors import InputError
 from cfsweep.metrics import ALL_METRICS, METRICS
 from tests.analysis.folder import Folder, matrix_for
@@ -55,7 +55,7 @@ def test_hypervolume_agrees_with_counting_cells(m: int) -> None:
     draw = np.random.default_rng(2)
     for _ in range(20):
         points = draw.integers(0, 7, size=(int(draw.integers(1, 8)), m)).astype(float)
-        assert hypervolume(points, [True] * m) == pytest.approx(slow_hypervolume(points, 7))
+        assert hypervolume(points, [True] * m, [0.0] * m) == pytest.approx(slow_hypervolume(points, 7))
 
 
 def test_the_known_front(known: Path) -> None:
@@ -177,3 +177,54 @@ def test_the_dtypes_stay_nullable(known: Path) -> None:
     table = analysis.front(analysis.trials(analysis.load(known))).table
     assert table["p_on_front"].dtype == pd.Float64Dtype()
     assert table["rank"].dtype == pd.Int64Dtype()
+
+
+# ------------------------------------------------------------------------------------------------ reference points
+
+
+def test_the_reference_point_is_the_worst_value_of_each_metric() -> None:
+    for metric in ALL_METRICS:
+        low, high = metric.bounds
+        assert reference_point([metric.name]) == ((low,) if metric.higher_is_better else (high,))
+        assert np.isfinite(reference_point([metric.name])).all()
+
+
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        ("backward_transfer", "plasticity"),
+        ("backward_transfer", "intransigence"),
+        ("forgetting_max_before_last", "plasticity"),
+        ("stability", "backward_transfer", "train_s"),
+    ],
+)
+def test_metrics_below_zero_have_a_volume(tmp_path: Path, objectives: tuple[str, ...]) -> None:
+    """Against the sum over a fine grid of what some trial is better than."""
+    folder = Folder(tmp_path)
+    for trial, (stable, plastic) in enumerate([(0.5, 0.9), (0.6, 0.85), (0.8, 0.8)]):
+        folder.run(trial, 0, matrix_for(stable, plastic))
+    folder.run(-2, 0, matrix_for(0.9, 0.9))
+    runs = analysis.load(folder.write())
+    found = analysis.front(analysis.trials(runs), objectives)
+    up = np.array([name not in ("train_s", "intransigence") and "forgetting" not in name for name in objectives])
+    columns = [name if name == "train_s" else f"val_{name}" for name in objectives]
+    points = found.table[columns].astype(float).to_numpy()
+    points /= np.where(np.array(objectives) == "train_s", points.max(0), 1.0)
+    sides = np.abs(points - np.array(found.reference_point))  # of the boxes that all begin at the reference point
+    grid = np.random.default_rng(0).random((200_000, len(objectives))) * sides.max(0)
+    inside = (grid[:, None, :] < sides[None]).all(-1).any(1)
+    assert found.hypervolume == pytest.approx(inside.mean() * sides.max(0).prod(), rel=0.02)
+    assert found.hypervolume > 0.1
+    assert ((points > found.reference_point) == up).all()
+
+
+def test_equal_trials_on_the_front_are_counted_as_one_point(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for trial in range(8):
+        folder.run(trial, 0, matrix_for(0.5, 0.9))
+    found = analysis.front(analysis.trials(analysis.load(folder.write())))
+    assert len(found.members) == 8
+    assert "The 8 trials on the front are one point: some have equal values in all objectives." in found.notes
+    folder.run(8, 0, matrix_for(0.6, 0.8))
+    found = analysis.front(analysis.trials(analysis.load(folder.write())))
+    assert any(note.startswith("The 9 trials on the front are 2 different points") for note in found.notes)

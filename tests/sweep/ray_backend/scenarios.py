@@ -45,10 +45,12 @@ SHARING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Whole(Ended):
-    """`study` are the arguments of the command, but for workers and folder; `log` has a mark for each step."""
+    """`study` are the arguments of the command, but for workers and folder; `log` has a mark for each step, and had
+    `n_steps` when the sweep was over."""
 
     study: tuple[str | Path, ...]
     log: Path
+    n_steps: int
 
 
 def whole_sweep(processes: Processes, folder: Path) -> Whole:
@@ -58,7 +60,8 @@ def whole_sweep(processes: Processes, folder: Path) -> Whole:
     space.write_text(yaml.safe_dump({"network": network, **SHARING}))
     sets = ("--set", "stop_trials=false", "--set", "curve_points_per_task=1")
     study = ("run", space, *sets, "--pack", "2", "--trials", "4")
-    return Whole(out, *finish(processes.start(*study, "--workers", "1", "--out", out)), study, log)
+    ended = finish(processes.start(*study, "--workers", "1", "--out", out))
+    return Whole(out, *ended, study, log, len(log.read_text()))
 
 
 # ------------------------------------------------------------------------------------------------ interrupted
