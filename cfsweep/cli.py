@@ -30,37 +30,66 @@ app = typer.Typer(
 )
 
 WorkersOption = Annotated[
-    int | None, typer.Option(help="Processes that train; 0 trains in this one. [default: one per CPU or GPU]", min=0)
+    int | None,
+    typer.Option(help="Processes that train (default: one per CPU or GPU); 0 trains in this one.", min=0, metavar="N"),
 ]
-AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster: `auto` or host:port. [default: this machine]")]
-GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0)]
+AddressOption = Annotated[
+    str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
+]
+GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
+EXAMPLES = """
+Examples:
+
+cfsweep run replay --stream split-digits --scenario class-il --trials 40 --seeds 3
+
+cfsweep run my-space.yaml --stream path/to/tasks --set lr=0.001 --dry-run
+"""
 
 
-@app.command()
+@app.command(epilog=EXAMPLES)
 def run(
-    space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
+    space: Annotated[
+        Path, typer.Argument(help="The search space: a YAML file, or a name of `cfsweep list spaces`.", metavar="SPACE")
+    ],
     stream: Annotated[
-        str | None, typer.Option(help="A stream's name, a folder of task files, or package.module:function.")
+        str | None,
+        typer.Option(
+            help="A stream's name, a folder of task files, or package.module:function (default: split-digits).",
+            metavar="STREAM",
+        ),
     ] = None,
-    scenario: Annotated[str | None, typer.Option(help="task-il, domain-il or class-il.")] = None,
-    trials: Annotated[int | None, typer.Option(help="How many configurations to try. [default: 48]")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Train every trial with this many seeds. [default: 1]")] = None,
-    objective: Annotated[str | None, typer.Option(help="mixed or pareto. [default: mixed]")] = None,
-    data: Annotated[str | None, typer.Option(help="Where the data sets lie. [default: $CFSWEEP_DATA]")] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="task-il, domain-il or class-il (default: the space's).", metavar="NAME")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="How many configurations to try (default: 48).", metavar="N")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Train every trial with this many seeds (default: 1).", metavar="N")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="mixed or pareto (default: mixed).", metavar="NAME")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Where the data sets lie (default: $CFSWEEP_DATA).", metavar="DIR")
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch missing data sets into --data.")] = False,
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     pack: Annotated[
-        str | None, typer.Option(help="Runs trained together: a number, or auto (8 on a CPU). [default: auto]")
+        str | None,
+        typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
-    out: Annotated[Path | None, typer.Option(help="The results folder. [default: runs/SPACE-STREAM]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The results folder (default: runs/SPACE-STREAM).", metavar="DIR")
+    ] = None,
     assign: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, e.g. lr=0.001 or network.args.hidden=[256,256].")
+        list[str] | None,
+        typer.Option("--set", help="Such as lr=0.001 or network.args.hidden=256; any number.", metavar="KEY=VALUE"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
+    space = _space_file(space)
     settings = {
         "stream.name": stream,
         "stream.scenario": scenario,
@@ -140,6 +169,32 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
         console.print(f"  trial {trial}, seed {seed}: {reason}", highlight=False, markup=False)
 
 
+def _look(verb: str, does: str) -> None:
+    """Makes a verb of the analysis one of `cfsweep`, loaded when it is called: it needs neither torch nor Ray."""
+
+    @app.command(
+        verb,
+        help=f"{does} `cfsweep {verb} --help` says more.",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def look(context: typer.Context) -> None:
+        from analysis.cli import app as of_the_analysis
+
+        raise typer.Exit(of_the_analysis([verb, *context.args], prog_name="cfsweep", standalone_mode=False) or 0)
+
+
+for _verb, _does in (
+    ("front", "Print the front of a results folder."),
+    ("table", "Print its trials as a table."),
+    ("report", "Write one HTML file that works offline."),
+    ("select", "Choose a trial by validation, then open its sealed test numbers."),
+    ("gate", "Check the chosen trial; exit code 1 if it fails."),
+    ("compare", "Compare two trials, or two studies, seed by seed."),
+):
+    _look(_verb, _does)
+
+
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces, networks or targets.")]) -> None:
     """List what there is to choose from."""
@@ -209,6 +264,20 @@ def _listed(what: str) -> list[tuple[str, str]]:
     from cfsweep.training.listing import listed
 
     return listed(what)
+
+
+def _space_file(space: Path) -> Path:
+    """The file, or that of the shipped space with this name."""
+    import search_spaces
+
+    if space.exists() or space.parent != Path():
+        return space
+    known = search_spaces.names()
+    if str(space) in known:
+        return search_spaces.path(str(space))
+    if space.suffix in (".yaml", ".yml"):
+        return space  # which is told to be missing
+    raise unknown("cfsweep run", "space", str(space), known)
 
 
 def _file_name(name: str) -> str:
@@ -306,7 +375,7 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
         console.print(text, highlight=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
         console.print(f"trial {trial}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"look at it: python -m analysis report {folder}", highlight=False, soft_wrap=True)
+    console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
     if now.failed:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 

@@ -238,6 +238,7 @@ def test_a_folder_that_is_another_study(run: Run, smoke: Path, tmp_path: Path) -
     code, _, complaints = run("run", smoke, "--workers", "0", "--out", tmp_path / "out")
     assert code == 2
     assert f"--out {tmp_path / 'out'}: it holds another study ({there}, not " in complaints
+    assert "which differs in seeds (2, here 1). Choose another folder" in complaints
     assert (tmp_path / "out" / "study.yaml").read_bytes() == before
 
 
@@ -472,3 +473,81 @@ def test_another_error_of_the_system_is_shown_whole(run: Run, monkeypatch: pytes
     monkeypatch.setattr("cfsweep.results.status.read_study", lambda root: os.kill(2**22 + 1, 0))
     with pytest.raises(ProcessLookupError):
         run("status", "study")
+
+
+# ------------------------------------------------------------------------------------------------ the first day
+
+FIRST_DAY = {
+    "a file for a stream": (
+        ("--stream", "data.csv"),
+        "a stream is a folder with one .npz or .parquet file per task, not a",
+    ),
+    "a scenario": (("--scenario", "class_il"), "but got 'class_il'. Did you mean `class-il`?"),
+    "an objective": (("--objective", "paretto"), "but got 'paretto'. Did you mean `pareto`?"),
+    "a hyperparameter": (("--set", "ewc_lamda=3"), "unknown key `ewc_lamda`. Known, closest first: ewc_lambda, "),
+    "a list of values": (
+        ("--set", "search.ewc_lambda=[1, 10]"),
+        "`search.ewc_lambda` is to be searched, so `choices: [...]` or `low:` and `high:` are needed below it, but got",
+    ),
+    "a single value": (("--set", "search.lr=0.1"), "or put a single value under `fixed`."),
+}
+
+
+@pytest.mark.parametrize("case", FIRST_DAY)
+def test_what_is_nearly_right_hears_what_is(run: Run, smoke: Path, case: str) -> None:
+    given, said = FIRST_DAY[case]
+    code, out, complaints = run("run", smoke, *given, "--dry-run")
+    assert (code, out) == (2, "")
+    assert said in complaints
+    assert len(complaints) < 500
+    assert complaints.count("\n") == 1
+
+
+def test_a_shipped_space_goes_by_its_name(run: Run, tmp_path: Path) -> None:
+    code, printed, complaints = run("run", "replay", "--dry-run", "--stream", "split-digits")
+    assert (code, complaints) == (0, "")
+    assert "runs/replay-split-digits" in printed
+    code, _, complaints = run("run", "replya", "--dry-run")
+    assert code == 2
+    assert "cfsweep run: unknown space `replya`. Known, closest first: replay, " in complaints
+    (tmp_path / "replay").write_text("ingredients: [ewc]")
+    assert "ewc_lambda" in run("run", "replay", "--dry-run")[1], "a file of that name comes first"
+    assert "mine.yaml: cannot be read (No such file" in run("run", "mine.yaml", "--dry-run")[2]
+
+
+def test_help_shows_defaults_and_examples(run: Run) -> None:
+    code, printed, _ = run("run", "--help")
+    assert code == 0
+    for said in (
+        "(default: 48)",
+        "(default: 1)",
+        "(default: mixed)",
+        "(default: runs/SPACE-STREAM)",
+        "cfsweep run replay",
+    ):
+        assert said in " ".join(printed.replace("│", " ").split()), said
+    assert "<list" not in printed
+    assert "<str>" not in printed
+
+
+def test_each_verb_of_the_analysis_is_one_of_the_command(run: Run, smoke: Path, tmp_path: Path) -> None:
+    (tmp_path / "analysis.py").write_text("raise RuntimeError('somebody else')")
+    assert run("run", smoke, "--trials", "2", "--workers", "0", "--out", "study")[0] == 0
+    for args, code, said in (
+        (("front", "study"), 0, "trials on the front"),
+        (("table", "study", "--format", "csv"), 0, "rank"),
+        (("report", "study"), 0, "report.html"),
+        (("gate", "study", "--min-average-accuracy", "0.1"), 0, "average_accuracy"),
+        (("select", "study"), 0, "trial"),
+        (("compare", "study", "--first", "0", "--second", "0"), 0, "average_accuracy"),
+    ):
+        found, printed, complaints = run(*args)
+        assert found == code, (args, complaints)
+        assert not complaints or complaints.startswith("One seed only"), complaints
+        assert said in printed
+        assert f"Usage: cfsweep {args[0]}" in run(args[0], "--help")[1]
+    code, printed, complaints = run("gate", "study", "--min-average-accuracy", "1.0", "--min-stability", "1.0")
+    assert (code, printed) == (1, "")
+    assert "fails: " in complaints
+    assert run("front", "nowhere")[0] == 2
+    assert run("front")[0] == 2

@@ -161,6 +161,8 @@ class Driver:
             if trial is None or trial.reported or record.seed in trial.states:
                 continue
             touched[trial.number] = trial
+            before = trial.records.get(record.seed)
+            self.book.n_tasks_trained += record.tasks_done - (before.tasks_done if before else 0)
             trial.records[record.seed] = record
             if record.failure is not None:
                 ended.append(self._end(trial, record, "failed", job))

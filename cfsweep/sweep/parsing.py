@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -94,11 +95,18 @@ def _as_one_line(
         return InputError(f"{origin(path)}: " + message.replace(" must hold", subject, 1))
     if not str(first["msg"]).startswith("Input should be "):
         return InputError(f"{origin(path)}: `{name}`: {first['msg']}, but got {got}.")
+    if len(path) == 3 and path[:2] == ["space", "search"] and not isinstance(first["input"], Mapping):
+        return InputError(
+            f"{origin(path)}: `{name}` is to be searched, so `choices: [...]` or `low:` and `high:` are needed below "
+            f"it, but got {got}. Write `{path[-1]}: {{choices: [...]}}`, or put a single value under `fixed`."
+        )
     # A wrong value of a union reports once per member.
     rules = [str(e["msg"]).removeprefix("Input should be ") for e in errors if _place(content, e["loc"]) == path]
     rule = re.sub(r" or instance of \w+", "", " or ".join(dict.fromkeys(rules)))
     rule = rule.replace("dictionary", "mapping of keys to values")
-    return InputError(f"{origin(path)}: `{name}` should be {rule}, but got {got}.")
+    meant = difflib.get_close_matches(str(first["input"]), re.findall(r"'([^']+)'", rule), n=1)
+    hint = f" Did you mean `{meant[0]}`?" if meant and first["type"] == "literal_error" else ""
+    return InputError(f"{origin(path)}: `{name}` should be {rule}, but got {got}.{hint}")
 
 
 def _place(content: Any, loc: tuple[int | str, ...]) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from cfsweep.config import StudyConfig
-from cfsweep.errors import InputError
+from cfsweep.config import NO_PART_OF_IDENTITY, StudyConfig
+from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
 from cfsweep.sweep.driver import Driver
@@ -95,8 +96,8 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
         there, study = folder.read()
         if there.study_id != config.study_id:
             raise InputError(
-                f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}). Choose another "
-                "folder, or run with the settings in its study.yaml."
+                f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}), which differs in "
+                f"{few(differences(there, config))}. Choose another folder, or run with the settings in its study.yaml."
             )
         check_ground(config, prepared.stream, study, folder.study_file)
         folder.require_journal()
@@ -112,6 +113,19 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
     with folder.locked():
         folder.create(config, prepared.hypers, prepared.stream)
         return _sweep(folder, config, prepared, scheduler, display)
+
+
+def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
+    """The settings that make two studies different ones, with both values, in the order of `study.yaml`."""
+
+    def flat(content: Any, key: str = "") -> dict[str, Any]:
+        if not isinstance(content, dict) or not content:
+            return {key: content}
+        return {k: v for name, value in content.items() for k, v in flat(value, f"{key}.{name}".lstrip(".")).items()}
+
+    one, other = (flat(config.model_dump(mode="json", exclude=NO_PART_OF_IDENTITY)) for config in (there, here))
+    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
+    return [f"{name} ({one.get(name, 'absent')}, here {other.get(name, 'absent')})" for name in names]
 
 
 def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> Outcome:

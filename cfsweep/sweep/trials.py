@@ -45,7 +45,7 @@ class Trial:
 @dataclass(frozen=True)
 class Summary:
     """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of trials that no other one
-    beats in stability and plasticity both."""
+    beats in stability and plasticity both; `tasks` the number of tasks of runs that this session has trained."""
 
     trials: int
     done: int
@@ -53,6 +53,7 @@ class Summary:
     failed: int
     best: float | None
     front: int
+    tasks: int = 0
 
 
 class TrialBook:
@@ -62,6 +63,7 @@ class TrialBook:
         self.config, self.asker = config, asker
         self.trials: dict[int, Trial] = {}
         self.plane: dict[int, dict[int, tuple[float, ...]]] = {}  # of unfinished trials, by trial and seed
+        self.n_tasks_trained = 0  # of all runs, in this session
         self.front = RunningFront()  # of the finished ones, in stability and plasticity
         for proposal in asker.running():
             self._take_up(proposal)
@@ -140,6 +142,7 @@ class TrialBook:
             **self.asker.n_ended,
             best=self.asker.best if single else None,
             front=len(self.front.points),
+            tasks=self.n_tasks_trained,
         )
 
     def _place(self, number: int, seed: int, values: Mapping[str, float]) -> None:

@@ -244,3 +244,14 @@ def test_a_time_budget_ends_the_sweep_and_the_next_session_goes_on(sweep: Sweep)
     second = sweep.train(sweep.open(config, now=lambda: clock[0]), tick)
     assert not second.complete
     assert len(sweep.rows()) > done
+
+
+def test_the_tasks_that_are_trained_are_counted(sweep: Sweep) -> None:
+    """So that there is something to tell while no trial ends."""
+    seen: list[int] = []
+    driver = sweep.open(tiny(trials=2, seeds=2, pack_runs=2, references=True), workers=1)
+    sweep.train(driver, lambda pack_id, pack, driver: seen.append(driver.book.summary().tasks))
+    assert driver.book.summary().tasks == (2 + 2) * 2 * 5
+    assert seen == list(range(0, 40, 2)), "two runs in each pack, a task after the other"
+    again = sweep.open(tiny(trials=3, seeds=2, pack_runs=2, references=True), workers=1)
+    assert again.book.summary().tasks == 0, "it is this session's"

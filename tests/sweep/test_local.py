@@ -155,7 +155,7 @@ def test_a_breakpoint_works(run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (code, complaints) == (0, "")
     assert places == {(os.getpid(), threading.get_ident())}
     assert "1/1 trials: 1 done, 0 stopped, 0 failed" in out
-    assert "look at it: python -m analysis report study" in out
+    assert "look at it: cfsweep report study" in out
 
 
 def test_a_failing_ingredient_is_shown_whole_and_its_run_alone_fails(run: Run, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ BAD_FILES = {
     ),
     "a number instead of a range": (
         "ingredients: [ewc]\nsearch: {ewc_lambda: 3}",
-        "`search.ewc_lambda` should be a valid mapping of keys to values",
+        "`search.ewc_lambda` is to be searched, so `choices: [...]` or `low:` and `high:` are needed below it",
     ),
     "a bare true": ("ingredients: [ewc]\nfixed: {ewc_fisher: true}", "`fixed.ewc_fisher` should be "),
     "no mapping": ("- ewc", "a mapping of keys to values is needed, but got list."),
@@ -169,7 +169,7 @@ ODD = {
     "stream=split-digits": "--set: `stream` should be a valid mapping of keys to values, but got 'split-digits'.",
     "objective=pareto": "--set: `objective` should be a valid mapping of keys to values, but got 'pareto'.",
     "search=3": "--set: `search` should be a valid mapping of keys to values, but got 3.",
-    "search.lr=[1]": "--set: `search.lr` should be a valid mapping of keys to values, but got [1].",
+    "search.lr=[1]": "--set: `search.lr` is to be searched, so `choices: [...]` or",
     "ingredients=ewc": "--set: `ingredients` should be ",
     "ingredients=[[3]]": "--set: `ingredients.0` should be a valid string, but got [3].",
     "network=cnn": "--set: `network` should be a valid mapping of keys to values, but got 'cnn'.",

@@ -65,8 +65,14 @@ def load_stream(config: StreamConfig) -> Stream:
 def _load(config: StreamConfig, where: str) -> Stream:
     if config.name in registry:
         return registry[config.name].load(config)
-    if Path(config.name).expanduser().is_dir():
+    place = Path(config.name).expanduser()
+    if place.is_dir():
         return from_folder(config)
+    if place.is_file() or place.suffix in (".csv", ".tsv", ".npz", ".parquet", ".pt", ".json", ".zip"):
+        raise InputError(
+            f"{where}: a stream is a folder with one .npz or .parquet file per task, not a single file. Write each "
+            "task into one, or give a function that reads yours, `package.module:function`, as examples/own_stream.py."
+        )
     path = path_of("streams", config.name)
     if path is not None:
         return from_function(config, path)
