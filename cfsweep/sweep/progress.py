@@ -67,9 +67,9 @@ class Display:
         parts = [
             f"{_ended(summary)}/{summary.trials} trials: {summary.done} done, {summary.stopped} stopped, "
             f"{summary.failed} failed",
-            *([f"{summary.tasks} tasks of runs trained"] if summary.tasks else []),
             *([f"best mixed {summary.best:.4f}"] if summary.best is not None else []),
             *([f"{summary.front} on the front"] if summary.front else []),
+            *([f"{summary.tasks} tasks of runs trained"] if summary.tasks else []),
             f"{_duration(time.monotonic() - self.started)} elapsed",
             *([f"about {_duration(left)} left"] if left else []),
         ]
