@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -63,11 +64,21 @@ class Range(Frozen):
             )
         return self
 
+    def n_values(self, whole: bool) -> float:
+        """How many different values there are, of whole numbers (`whole`) or of any."""
+        if self.low == self.high:
+            return 1
+        return self.high - self.low + 1 + self.zero if whole else math.inf
+
 
 class Choices(Frozen):
     """A finite set of values to search."""
 
     choices: tuple[StrictValue, ...] = Field(min_length=1)
+
+    def n_values(self, whole: bool) -> float:
+        """How many different values there are."""
+        return len(set(self.choices))
 
 
 def _searched_kind(value: Any) -> str:

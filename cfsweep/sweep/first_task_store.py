@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from cfsweep.config import Choices, Range, Space
+from cfsweep.config import Space
 from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper
 
@@ -23,6 +23,7 @@ MOST_BYTES_IN_WORKER = 2**28
 def first_tasks_recur(space: Space, hypers: Mapping[str, Hyper], trials: int) -> bool:
     """Whether trials will have their first task in common: there are fewer of them that differ in it than trials.
 
+    >>> from cfsweep.config import Choices, Range
     >>> from cfsweep.hypers import BASE_HYPERS
     >>> hypers = {hyper.name: hyper for hyper in BASE_HYPERS}
     >>> first_tasks_recur(Space(search={"lr": Choices(choices=(0.1, 0.01))}), hypers, trials=48)
@@ -31,15 +32,7 @@ def first_tasks_recur(space: Space, hypers: Mapping[str, Hyper], trials: int) ->
     False
     """
     early = [name for name in space.search if hypers[name].static or hypers[name].takes_effect != "later"]
-    return math.prod(_n_values(space.search[name], hypers[name].kind == "int") for name in early) < trials
-
-
-def _n_values(searched: Range | Choices, whole: bool) -> float:
-    if isinstance(searched, Choices):
-        return len(set(searched.choices))
-    if searched.low == searched.high:
-        return 1
-    return searched.high - searched.low + 1 + searched.zero if whole else math.inf
+    return math.prod(space.search[name].n_values(hypers[name].kind == "int") for name in early) < trials
 
 
 class Recent:

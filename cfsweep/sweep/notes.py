@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from cfsweep.config import Choices, Space, StudyConfig
+from cfsweep.errors import few
 from cfsweep.hypers import Hyper
 from cfsweep.sweep.space import default_within
 from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
@@ -56,8 +58,38 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
     """One line for each thing about the study that its user should know."""
     n_tasks = len(stream.tasks)
     short_of_weights = capacity_note(capacities(config.space, hypers, n_tasks), n_tasks)
-    found = (swamping_note(stream), rehearsal_note(config), short_of_weights)
+    found = (
+        swamping_note(stream),
+        rehearsal_note(config),
+        short_of_weights,
+        repetition_note(config, hypers),
+        default_note(config.space, hypers),
+    )
     return tuple(note for note in found if note)
+
+
+def repetition_note(config: StudyConfig, hypers: Mapping[str, Hyper]) -> str | None:
+    """That there are fewer configurations than trials, so that some are trained more than once."""
+    if not config.space.search:
+        said = f"the space searches nothing: all {config.trials} trials are one configuration"
+        return said if config.trials > 1 else None
+    search = config.space.search
+    found = math.prod(searched.n_values(hypers[name].kind == "int") for name, searched in search.items())
+    if found >= config.trials:
+        return None
+    count = f"{found:.0f} different configuration" + "s" * (found != 1)
+    return f"the space has {count}, fewer than {config.trials} trials: some come twice"
+
+
+def default_note(space: Space, hypers: Mapping[str, Hyper]) -> str | None:
+    """That trial 0 is not the library's default, as the space leaves that out."""
+    pairs = [(name, default_within(searched, hypers[name])) for name, searched in space.search.items()]
+    moved = [
+        f"{name}={value} (default {hypers[name].default})" for name, value in pairs if value != hypers[name].default
+    ]
+    if not moved:
+        return None
+    return f"trial 0 is as near to the library's default as the space allows: {few(moved)}"
 
 
 def rehearsal_note(config: StudyConfig) -> str | None:

@@ -15,9 +15,11 @@ from cfsweep.sweep.notes import (
     LEAST_SHARE,
     capacities,
     capacity_note,
+    default_note,
     notes,
     percent,
     rehearsal_note,
+    repetition_note,
     sufficient_rates,
     swamping_note,
 )
@@ -136,7 +138,7 @@ def test_a_penalty_alone_in_class_il_is_noted() -> None:
     assert said.startswith("class-il with `ewc` and no rehearsal: ")
     assert "near what learning the last task alone gives. Add `replay`" in said
     assert "\n" not in said
-    assert notes(study_of("class-il", "ewc"), hypers_of(("ewc",)), small_stream(5)) == (said,)
+    assert notes(study_of("class-il", "ewc"), hypers_of(("ewc",)), small_stream(5))[0] == said
 
 
 @pytest.mark.parametrize(
@@ -216,3 +218,34 @@ def test_a_feature_that_swamps_the_others_is_noted(stream: Stream, said: str) ->
 def test_where_none_does_nothing_is_said(stream: Stream) -> None:
     assert swamping_note(stream) is None
     assert swamping_note(small_stream()) is None
+
+
+# ------------------------------------------------------------------------------------------------ what is searched
+
+
+@pytest.mark.parametrize(
+    ("search", "trials", "said"),
+    [
+        ({}, 48, "the space searches nothing: all 48 trials are one configuration"),
+        ({}, 1, None),
+        ({"lr": {"choices": [0.1, 0.01]}}, 3, "the space has 2 different configurations, fewer than 3 trials: some"),
+        ({"lr": {"choices": [0.1, 0.01]}}, 2, None),
+        ({"lr": {"choices": [0.1, 0.1]}, "epochs": {"low": 1, "high": 3}}, 4, "has 3 different configurations, fewer"),
+        ({"lr": {"low": 0.1, "high": 0.2}, "epochs": {"low": 1, "high": 1}}, 1000, None),
+        ({"weight_decay": {"low": 0.5, "high": 0.5}}, 2, "has 1 different configuration, fewer"),
+    ],
+)
+def test_a_space_with_fewer_configurations_than_trials_is_noted(
+    search: dict[str, Any], trials: int, said: str | None
+) -> None:
+    config = StudyConfig.model_validate({"space": {"search": search}, "trials": trials})
+    found = repetition_note(config, hypers_of(()))
+    assert (found is None) == (said is None)
+    assert said is None or said in str(found)
+
+
+def test_a_default_that_the_space_leaves_out_is_noted() -> None:
+    space = Space.model_validate({"search": {"lr": {"low": 0.01, "high": 0.1}, "epochs": {"choices": [5, 10]}}})
+    said = "trial 0 is as near to the library's default as the space allows: lr=0.01 (default 0.001)"
+    assert default_note(space, hypers_of(())) == said
+    assert default_note(Space.model_validate({"search": {"lr": {"low": 1e-5, "high": 0.1}}}), hypers_of(())) is None
