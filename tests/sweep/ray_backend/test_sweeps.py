@@ -62,7 +62,7 @@ def test_a_sweep_from_begin_to_end(whole: Whole, run: Run) -> None:
     assert (whole.code, whole.complaints) == (0, "")
     assert check_complete(whole.out, 4).done == 4
     assert "4/4 trials: 4 done, 0 stopped, 0 failed, best mixed 0." in whole.printed
-    assert f"python -m analysis report {whole.out}" in whole.printed
+    assert f"cfsweep report {whole.out}" in whole.printed
     for part in whole.out.glob("*/*.parquet"):
         assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"1"
 
