@@ -29,7 +29,7 @@ from analysis.frames import load
 from analysis.fronts import Front, front, write_front
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
-from cfsweep.errors import CfsweepError, InputError, not_written
+from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
 from cfsweep.results.reader import filesystem
 
 app = typer.Typer(
@@ -220,8 +220,8 @@ def main() -> None:
     try:
         app()
     except (CfsweepError, OSError) as error:
-        told = not_written(error) if isinstance(error, OSError) else error
-        if told is None:
+        if isinstance(error, OSError) and error.errno not in NO_FAULT_OF_OURS:
             raise
+        told = not_written(error) if isinstance(error, OSError) else error
         print(one_line(str(told), limit=2000), file=sys.stderr)
         sys.exit(told.exit_code)

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 import cfsweep
-from cfsweep.errors import CfsweepError, InputError, few, not_written, unknown
+from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, few, not_written, unknown
 
 if TYPE_CHECKING:
-    from cfsweep.config import Choices, Range
+    from cfsweep.config import Choices, Range, StudyConfig
     from cfsweep.sweep.study import Outcome, Prepared
 
 EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 3, 130
@@ -104,16 +104,18 @@ def run(
     def prepare() -> Prepared:
         from cfsweep.sweep.parsing import make_config
         from cfsweep.sweep.study import prepare as prepare_study
+        from cfsweep.sweep.study import standardised_as_in
 
         config = make_config(space, settings, assign or [])
+        config = standardised_as_in(folder_of(config), config)
         return prepare_study(config, f"{space} with --set" if assign else str(space))
 
-    def folder_of(prepared: Prepared) -> Path:
-        return out or Path("runs") / f"{space.stem}-{_file_name(prepared.config.stream.name)}"
+    def folder_of(config: StudyConfig) -> Path:
+        return out or Path("runs") / f"{space.stem}-{_file_name(config.stream.name)}"
 
     if dry_run:
         prepared = prepare()
-        _show_plan(prepared, folder_of(prepared))
+        _show_plan(prepared, folder_of(prepared.config))
         return
     from cfsweep.sweep.scheduler import Workers
     from cfsweep.sweep.schedulers import open_scheduler
@@ -123,7 +125,7 @@ def run(
         from cfsweep.sweep import study
         from cfsweep.sweep.progress import Display
 
-        folder = folder_of(prepared)
+        folder = folder_of(prepared.config)
         study_id = study.with_identity_version_of(folder, prepared).config.study_id
         console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
         _show_notes(prepared, console)
@@ -231,11 +233,10 @@ def main() -> None:
         _complain("interrupted; `cfsweep resume` goes on")
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
-        refusal = not_written(error)
-        if refusal is None:
+        if error.errno not in NO_FAULT_OF_OURS:
             raise
-        _complain(str(refusal))
-        sys.exit(refusal.exit_code)
+        _complain(str(not_written(error)))
+        sys.exit(InputError.exit_code)
     except Exception as error:
         # Typer's own complaints about the command line; their class has moved from one version to the next.
         if not hasattr(error, "format_message"):
@@ -270,7 +271,7 @@ def _space_file(space: Path) -> Path:
     """The file, or that of the shipped space with this name."""
     import search_spaces
 
-    if space.exists() or space.parent != Path():
+    if space.is_file() or space.parent != Path():
         return space
     known = search_spaces.names()
     if str(space) in known:

@@ -25,14 +25,12 @@ class NoAnswerError(CfsweepError):
     exit_code = 1
 
 
-def not_written(error: OSError) -> InputError | None:
-    """The one line for a place that cannot be written to or read from; None where the error is of another kind.
+def not_written(error: OSError) -> InputError:
+    """The one line for a place that cannot be written to.
 
     >>> print(not_written(OSError(errno.ENOSPC, "No space left on device", "runs/a/study.yaml")))
     runs/a/study.yaml: no space left on device. Make room; `cfsweep resume` goes on.
     """
-    if error.errno not in _PLACES:
-        return None
     remedy = (
         "Make room; `cfsweep resume` goes on." if error.errno in _FULL else "Choose another place, or mend this one."
     )
@@ -40,10 +38,10 @@ def not_written(error: OSError) -> InputError | None:
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_PLACES = (
+# Of a machine, not of a bug: what is missing or of another kind is told where it is opened.
+NO_FAULT_OF_OURS = (
     *_FULL,
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST),
-    *(errno.ENAMETOOLONG, errno.EIO, errno.EFBIG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOTDIR, errno.ENAMETOOLONG),
 )
 
 

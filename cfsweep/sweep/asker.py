@@ -9,12 +9,13 @@ from cfsweep.hypers import Value
 
 
 class Proposal(NamedTuple):
-    """A trial to train: its number, a value for each hyperparameter, and the last task after which it was compared with
-    the others, by an earlier session (0: never)."""
+    """A trial to train: its number, a value for each hyperparameter, the last task after which it was compared with
+    the others, by an earlier session (0: never), and how it has `ended`, if it has (`done`, `stopped`, `failed`)."""
 
     number: int
     values: dict[str, Value]
     rung: int = 0
+    ended: str = ""
 
 
 class Asker(Protocol):

@@ -162,10 +162,13 @@ class Driver:
                 continue
             touched[trial.number] = trial
             before = trial.records.get(record.seed)
-            self.book.n_tasks_trained += record.tasks_done - (before.tasks_done if before else 0)
+            if record.tasks_done == report.task + 1 > (before.tasks_done if before else 0):
+                self.book.n_tasks_trained += 1
             trial.records[record.seed] = record
             if record.failure is not None:
                 ended.append(self._end(trial, record, "failed", job))
+            elif record.tasks_done == self.n_tasks and trial.was == "stopped":
+                ended.append(self._end(trial, record, "stopped", job))
             elif record.tasks_done == self.n_tasks:
                 self.book.finish(trial, record.seed, objective_values(record, report, self.config.objective))
                 ended.append(self._end(trial, record, "done", job))
@@ -270,7 +273,7 @@ class Driver:
             left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
             self._enqueue([replace(spec, runs=left)] if left else [], attempt)
         self._enqueue_trials(lost, on_their_way, attempt)
-        self._enqueue_trials((t for t in self.book if t.proposed and not t.reported), on_their_way)
+        self._enqueue_trials((t for t in self.book if t.proposed and not t.reported), on_their_way, attempt)
 
     def _pick_up_packs(self) -> set[Key]:
         """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ import yaml
 import cfsweep
 from cfsweep import identity
 from cfsweep.config import Choices, StudyConfig
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, not_written
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
@@ -29,6 +31,7 @@ from cfsweep.training.plugins import path_of
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
 
+LOCK_TRIES = 10
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
 
 
@@ -105,16 +108,24 @@ class Folder:
         """Holds the folder for this driver.
 
         Raises:
-            InputError: another driver holds it.
+            InputError: another driver holds it, or the folder cannot be written to.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / LOCK).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{self.root}: another cfsweep is writing to this study. Wait for it, or stop it."
-                ) from error
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / LOCK).open("w")
+        except OSError as error:
+            raise not_written(error) from error
+        with lock as file:
+            for left in reversed(range(LOCK_TRIES)):  # `cfsweep status` holds it for a moment
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if not left:
+                        raise InputError(
+                            f"{self.root}: another cfsweep is writing to this study. Wait for it, or stop it."
+                        ) from error
+                    time.sleep(0.05)
             yield
 
 
@@ -148,10 +159,12 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
 
 
 def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
-    """How many outputs the network has, what one means, and the user's labels of the classes where they are others."""
+    """How many outputs the network has, what one means, which label each example has in terms of them (a hash), and the
+    user's labels of the classes where they are others."""
     found = target_of(stream.target).outputs(stream, config.stream.scenario)
     own = {"class_ids": list(stream.class_ids)} if stream.class_ids else {}
-    return {"number": found.n_outputs, "meaning": found.meaning, **own}
+    labels = hashlib.sha256(found.labels.numpy().tobytes()).hexdigest()
+    return {"number": found.n_outputs, "meaning": found.meaning, "labels_sha256": labels, **own}
 
 
 def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
@@ -205,12 +218,6 @@ def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], 
     Raises:
         InputError: a file is not the one that it was, or cfsweep numbered the outputs otherwise then.
     """
-    now = _outputs(config, stream)
-    if now != study.get("outputs", now) or not ("outputs" in study or _numbered_as_before(config, stream, study)):
-        raise InputError(
-            f"{where}: the study began with other outputs than this version of cfsweep would give it now "
-            f"({now['number']}: {now['meaning']}). Start a new study."
-        )
     code = _own_code(config, stream)
     for before, here in ((study.get("data_sha256", {}), stream.files), (study.get("code_sha256", code), code)):
         for name in sorted(before.keys() | here.keys()):
@@ -219,9 +226,17 @@ def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], 
                     f"{where}: the study began with {name} of SHA-256 {before.get(name, '(none)')[:12]}, but got "
                     f"{here.get(name, '(none)')[:12]}. Bring it back as it was, or start a new study."
                 )
+    now = _outputs(config, stream)
+    before = study.get("outputs")
+    told = {key: value for key, value in (before or {}).items() if key != "meaning"}
+    if any(now.get(key) != value for key, value in told.items()) if before else not _as_before(config, stream, study):
+        raise InputError(
+            f"{where}: the study began with other outputs than this version of cfsweep would give it now "
+            f"({now['number']}: {now['meaning']}). Start a new study."
+        )
 
 
-def _numbered_as_before(config: StudyConfig, stream: Stream, study: Mapping[str, Any]) -> bool:
+def _as_before(config: StudyConfig, stream: Stream, study: Mapping[str, Any]) -> bool:
     """Whether a study that says nothing of its outputs, as older ones did, had those of today: an output was a label,
     and in domain-il a class's place within its task."""
     if [list(task.classes) for task in stream.tasks] != [task["classes"] for task in study["tasks"]]:

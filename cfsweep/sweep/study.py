@@ -75,6 +75,15 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, said)))
 
 
+def standardised_as_in(out: Path, config: StudyConfig) -> StudyConfig:
+    """The study, its data standardised as the one in the folder `out` if one is there and nothing else is said."""
+    folder = Folder(out)
+    if config.stream.standardise is not None or not folder.exists():
+        return config
+    stream = config.stream.model_copy(update={"standardise": folder.read()[0].stream.standardise})
+    return config.model_copy(update={"stream": stream})
+
+
 def with_identity_version_of(out: Path, prepared: Prepared) -> Prepared:
     """The study by the id that it has in the folder `out`, if one is there: a study keeps the identity version that it
     began with."""
@@ -152,7 +161,7 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
 
 
 def _is_whole(folder: Folder, now: Status) -> bool:
-    """Whether nothing is left to train: all trials have ended, and all of their rows are there."""
+    """Whether nothing is left to train: all trials have ended, and their rows and matrices are there."""
     return now.complete and not read_written(folder.root, ()).torn
 
 

@@ -24,7 +24,8 @@ class Trial:
     that it does not: a reference, or what is trained again because its rows were lost.
 
     `states` holds the runs that have ended, `records` what is known of each run, `rung` the last task after which
-    the trial was compared with the others. Once its end is `reported`, only its states are kept.
+    the trial was compared with the others. Once its end is `reported`, only its states are kept. `was` is how a trial
+    had ended whose rows were lost: what was stopped stays so, however far it is trained now.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Trial:
     records: dict[int, RunRecord] = field(default_factory=dict)
     objectives: dict[int, dict[str, float]] = field(default_factory=dict)
     reported: bool = False
+    was: str = ""
 
     @property
     def running(self) -> list[RunRecord]:
@@ -86,7 +88,7 @@ class TrialBook:
         """The trials that have ended, but not all of whose runs have a row: of them the asker knows all."""
         rows = Counter(trials_of_rows)
         lost = [n for n in range(self.asker.n_asked) if n not in self.trials and rows[n] < self.config.seeds]
-        found = [Trial(proposal.number, proposal.values, proposed=False) for proposal in self.asker.ended(lost)]
+        found = [Trial(p.number, p.values, proposed=False, was=p.ended) for p in self.asker.ended(lost)]
         self.trials.update({trial.number: trial for trial in found})
         return found
 

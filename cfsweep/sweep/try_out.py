@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError, first_line, raised_in
-from cfsweep.hypers import Hyper
+from cfsweep.hypers import BASE_HYPERS, Hyper
 from cfsweep.sweep.pack_size import probe
 from cfsweep.training import ingredients, networks, targets
 from cfsweep.training.pack import Pack
@@ -20,6 +21,7 @@ from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream, Task
 
 EVALUATED = 8  # examples of each part
+(BATCH_SIZE,) = (hyper for hyper in BASE_HYPERS if hyper.name == "batch_size")
 
 
 def try_out(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, network: nn.Module, where: str) -> None:
@@ -101,8 +103,11 @@ def _refuse_lone_examples(config: StudyConfig, stream: Stream, network: nn.Modul
     if not _needs_company(network, stream):
         return
     searched = config.space.search.get("batch_size")
-    default = config.space.fixed.get("batch_size", ingredients.hypers_of(())["batch_size"].default)
-    sizes = [int(size) for size in (searched.choices if isinstance(searched, Choices) else (default,))]
+    sizes: Iterable[int] = [int(config.space.fixed.get("batch_size", BATCH_SIZE.default))]
+    if isinstance(searched, Choices):
+        sizes = [int(size) for size in searched.choices]
+    elif searched is not None:
+        sizes = range(math.ceil(searched.low), math.floor(searched.high) + 1)
     lengths = [len(task.train) for task in stream.tasks]
     counted = [(f"task `{task.name}`", n) for task, n in zip(stream.tasks, lengths, strict=True)]
     if config.references:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +28,22 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """The mapping; a key that stands in it twice is refused."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The mapping as it is written; a key that stands in it twice is refused."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[Any, int] = {}
         for key, _ in node.value:
-            name, line = key.value, key.start_mark.line + 1
+            line = key.start_mark.line + 1
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, name) in lines:
+                name = self.construct_object(key)
+                if name in lines:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key `{name}` stands twice, in line {lines[key.tag, name]} and in line {line}: "
-                        "leave one of them",
+                        problem=f"the key `{name}` stands twice, in line {lines[name]} and in line {line}: leave one "
+                        "of them",
                         problem_mark=key.start_mark,
                     )
-                lines[key.tag, name] = line
-        return super().construct_mapping(node, deep)
+                lines[name] = line
+        return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
         """A whole number; zeros before it mean nothing."""

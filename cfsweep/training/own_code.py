@@ -9,13 +9,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_NOT_OWN = ("builtins", "abc", "typing", "cfsweep", "torch", "numpy")
+_NOT_OWN = frozenset({*sys.stdlib_module_names, "cfsweep", "torch", "numpy"}) - {"__main__"}
 
 
 def modules_of(kind: type) -> list[str]:
-    """The modules that define a class and its bases, those of cfsweep and torch aside."""
+    """The modules that define a class and its bases, those of Python, cfsweep, torch and of other installed packages
+    aside."""
+    own = kind.__module__.partition(".")[0]
     names = dict.fromkeys(base.__module__ for base in kind.__mro__)
-    return [name for name in names if name.partition(".")[0] not in _NOT_OWN]
+    tops = {name: name.partition(".")[0] for name in names}
+    return [name for name, top in tops.items() if top not in _NOT_OWN and (top == own or not _is_installed(name))]
+
+
+def _is_installed(module: str) -> bool:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and bool(_INSTALLED & set(Path(file).parts))
 
 
 def digests(modules: Iterable[str]) -> dict[str, str | None]:
@@ -60,7 +68,11 @@ def _imports(name: str, file: Path) -> Iterator[str]:
     if file.suffix != ".py":
         return
     package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:  # which whoever imports it has taken into account
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -326,5 +326,5 @@ def single_run_reason(network: NetworkConfig, stream: Stream, scenario: Scenario
     n_outputs = target_of(stream.target).outputs(stream, scenario).n_outputs
     module = build(network, stream.input_shape, n_outputs)
     return unliftable_reason(module, stream.input_shape) or seeded_constants(
-        lambda: build(network, stream.input_shape, n_outputs), module
+        lambda: build(network, stream.input_shape, n_outputs), module, stream.input_shape
     )

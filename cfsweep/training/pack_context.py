@@ -58,7 +58,9 @@ class PackContext:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
             module = self._build().to(device)
-        reason = unliftable_reason(module, stream.input_shape) or seeded_constants(self._build, module)
+        reason = unliftable_reason(module, stream.input_shape) or seeded_constants(
+            self._build, module, stream.input_shape
+        )
         if reason and len(spec.runs) > 1:
             raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
         if reason:

@@ -289,3 +289,38 @@ def test_a_run_that_failed_before_its_first_score_is_not_taken_for_lost(sweep: S
     first = sweep.train(sweep.open(config, workers=1), raises)
     assert [row["state"] for row in sweep.rows()] == ["failed"]
     assert sweep.train(sweep.open(config, workers=1)).n_packs == first.n_packs
+
+
+def test_a_trial_that_was_stopped_stays_so_though_it_is_trained_again(sweep: Sweep) -> None:
+    search = {"lr": {"low": 1e-5, "high": 3e-2, "log": True}}
+    config = tiny(search, ingredients=(), trials=30, stop_trials=True, pack_runs=2)
+    first = sweep.train(sweep.open(config))
+    states = {row["trial"]: row["state"] for row in sweep.rows()}
+    assert {"done", "stopped"} == set(states.values())
+    told = [(t.state, t.values) for t in first.asker.study.trials]
+    for table in ("runs", "accuracy", "test"):
+        for part in (sweep.folder.root / table).glob("*.parquet"):
+            part.unlink()
+    again = sweep.train(sweep.open(config))
+    assert {row["trial"]: row["state"] for row in sweep.rows()} == states
+    assert [(t.state, t.values) for t in again.asker.study.trials] == told
+
+
+def test_what_was_written_but_not_told_and_then_torn_has_one_row_in_the_end(sweep: Sweep) -> None:
+    """A driver is killed between Parquet and the journal, and a part is lost beside."""
+    config = tiny(trials=3, seeds=2, pack_runs=1)
+    first = sweep.open(config, workers=1)
+
+    def dies(*args: object, **options: object) -> None:
+        raise Killed
+
+    first.asker.release = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        sweep.train(first)
+    (part, *_) = sorted((sweep.folder.root / "accuracy").glob("*.parquet"))
+    part.unlink()
+    second = sweep.train(sweep.open(config, workers=1))
+    assert second.complete
+    keys = [(row["trial"], row["seed"]) for row in sweep.rows()]
+    assert keys == sorted({(trial, seed) for trial in range(3) for seed in range(2)})
+    assert {len(cells) for table in ("accuracy", "test") for cells in sweep.matrices(table).values()} == {30}

@@ -60,6 +60,10 @@ REFUSED = {
         space("batch_norm", batch_size=64, search="{batch_size: {choices: [64, 258]}}").replace("batch_size: 64, ", ""),
         "so that batches of 258 leave one.",
     ),
+    "a lone example of a range": (
+        space("batch_norm", search="{batch_size: {low: 250, high: 260}}").replace("batch_size: 64, ", ""),
+        "so that batches of 258 leave one.",
+    ),
     "a lone example of joint": (
         space("batch_norm", batch_size=11),
         "cannot train on a lone example (as batch norm), but `joint` at task `2, 3` has 518 ",

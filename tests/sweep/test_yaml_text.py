@@ -45,6 +45,10 @@ from cfsweep.sweep.yaml_text import parse_yaml, read_yaml
         ("~", None),
         ("{a: &x {b: 1}, c: {<<: *x, d: 2}}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
         ("{<<: {a: 1}, a: 2}", {"a": 2}),
+        (
+            "{a: &a {x: 1}, b: &b {<<: *a, x: 2}, c: {<<: *b}}",  # what is merged stands where it was written
+            {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 2}},
+        ),
     ],
 )
 def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
@@ -77,6 +81,7 @@ def test_json_means_itself(seed: int) -> None:
         ("{low: 1, high: 2, low: 0}", "the key `low` stands twice"),
         ("a: [{b: {c: 1, c: 1}}]", "the key `c` stands twice"),
         ("{1: a, 1: b}", "the key `1` stands twice"),
+        ("{1: a, 01: b}", "the key `1` stands twice"),
         ("references: no", "line 1, column 13: `no` is a truth value to some and text to others: write `false`, or"),
         ("choices: [sgd, ON]", '`ON` is a truth value to some and text to others: write `true`, or "ON"'),
         ("yes: 1", "`yes` is a truth value"),

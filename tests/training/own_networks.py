@@ -75,6 +75,22 @@ class Tied(nn.Module):
         return logits
 
 
+class Shuffled(Spare):
+    """It sees the features in an order of its own, which is no tensor of the network."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out)
+        self.order = torch.randperm(n_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x.flatten(1)[:, self.order]))
+        return logits
+
+
+def shuffled(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return Shuffled(math.prod(input_shape), n_outputs)
+
+
 def frozen(input_shape: tuple[int, ...], n_outputs: int, pretrained: bool = True) -> nn.Module:
     return Frozen(math.prod(input_shape), n_outputs, pretrained)
 

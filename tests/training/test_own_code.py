@@ -75,3 +75,17 @@ def test_what_is_built_in_is_not_ones_own() -> None:
     assert [modules_of(kind) for kind in (*registry.values(), Classification)] == [[]] * (len(registry) + 1)
     own = type("Own", (registry["ewc"],), {"__module__": "own_package.net"})
     assert modules_of(own) == ["own_package.net"]
+
+
+def test_pythons_own_modules_and_other_packages_are_left_out(root: Path) -> None:
+    (root / "own_lonely.py").write_text("import collections, own_helper\nclass Kind(collections.UserDict): pass\n")
+    module = importlib.import_module("own_lonely")
+    assert modules_of(module.Kind) == ["own_lonely"]
+    beside = {"own_lonely.py"} if root.name == "site-packages" else {"own_lonely.py", "own_helper.py"}
+    assert set(digests(modules_of(module.Kind))) == beside
+
+
+def test_a_neighbour_that_is_no_python_is_hashed_as_it_is(root: Path) -> None:
+    (root / "own_package" / "beside.py").write_text("def f(:\n")
+    (root / "own_package" / "net.py").write_text("try:\n    from . import beside\nexcept SyntaxError:\n    pass\n")
+    assert made_of("own_package.net") == {"own_package/__init__.py", "own_package/net.py", "own_package/beside.py"}

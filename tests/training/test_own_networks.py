@@ -32,10 +32,11 @@ NETWORKS = [
     network("spare"),
     network("no_grad"),
     network("random_features"),
+    network("shuffled"),
     network("recurrent"),
     network("recurrent", cell="gru"),
 ]
-ids = ["frozen", "frozen, random", "spare", "no_grad", "random features", "lstm", "gru"]
+ids = ["frozen", "frozen, random", "spare", "no_grad", "random features", "shuffled", "lstm", "gru"]
 
 
 class PlainEWC(PlainLoop):
@@ -122,7 +123,9 @@ def test_what_differs_from_seed_to_seed_is_trained_one_run_at_a_time() -> None:
         one, other = (finish(make_pack(stream, (), (run_of((), seed, "sgd"),), network=config)) for seed in range(2))
         held = [pack.context.lifted.module.state_dict()[name] for pack in (one, other)]
         assert not torch.equal(*held)
-    for config in (NETWORKS[0], NETWORKS[2], NETWORKS[5]):
+    shuffled = single_run_reason(network("shuffled"), stream, "task-il")
+    assert shuffled == "what it draws when it is built, beside its weights, differs from seed to seed"
+    for config in (NETWORKS[0], NETWORKS[2], NETWORKS[6]):
         assert single_run_reason(config, stream, "task-il") is None
         pack = finish(make_pack(stream, (), tuple(run_of((), seed, "sgd") for seed in range(2)), network=config))
         assert pack.records[0].failure is None
@@ -160,5 +163,5 @@ def test_looking_at_constants_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(5)
     made = build(config, (36,), 2)
     torch.manual_seed(5)
-    seeded_constants(lambda: build(config, (36,), 2), made)
+    seeded_constants(lambda: build(config, (36,), 2), made, (36,))
     assert torch.equal(torch.rand(3), expected)

@@ -17,6 +17,8 @@ from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
 if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
     from cfsweep.sweep.driver import Driver
 
+KILLED = "worker(s) were killed"
+
 T = TypeVar("T")
 
 
@@ -85,7 +87,11 @@ class RayScheduler:
             )
             try:
                 tuner.fit()
-            except (RayError, TuneError, RuntimeError) as error:
+            except (RayError, TuneError) as error:
+                raise died(error) from error
+            except RuntimeError as error:
+                if KILLED not in str(error):  # Ray's own way to say it
+                    raise
                 raise died(error) from error
             finally:
                 driver.commit()

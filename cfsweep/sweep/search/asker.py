@@ -48,7 +48,9 @@ class OptunaAsker:
         if not numbers:
             return []
         past = {frozen.number: frozen for frozen in self.study.get_trials(deepcopy=False)}
-        return [Proposal(n, suggest(self.config.space, self.hypers, past[n])) for n in numbers]
+        names = {state: name for name, state in STATES.items()}
+        space, hypers = self.config.space, self.hypers
+        return [Proposal(n, suggest(space, hypers, past[n]), ended=names[past[n].state]) for n in numbers]
 
     def ask(self, n: int) -> list[Proposal]:
         """New trials, with one write into the journal."""

@@ -64,18 +64,27 @@ def unliftable_reason(module: nn.Module, input_shape: tuple[int, ...]) -> str | 
             return _in_words(error)
 
 
-def seeded_constants(make: Callable[[], nn.Module], made: nn.Module) -> str | None:
-    """None if what `made`, a network that `make` gives, does not train is the same whatever the seed; else which tensor
-    is not, in one line. The tensors meant are those with `requires_grad=False`: such runs cannot share one copy of
-    them. The state of torch's random numbers does not change."""
-    held = _constants(made)
-    if not held:
+def seeded_constants(make: Callable[[], nn.Module], made: nn.Module, input_shape: tuple[int, ...]) -> str | None:
+    """None if what `made`, a network that `make` gives, does not train is the same whatever the seed; else what is not,
+    in one line: a tensor, or something that shows in the outputs alone. Runs of several seeds cannot share it. The
+    state of torch's random numbers does not change."""
+    if _is_plain_mlp(made):
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        other = _constants(make())
-    name = next((name for name, value in held.items() if not torch.equal(value.cpu(), other[name].cpu())), None)
-    return name and f"`{name}`, which is not trained, differs from seed to seed, and stacked copies share it"
+        other, x = make(), torch.randn(_EXAMPLES, *input_shape)
+        held, others = _constants(made), _constants(other)
+        name = next((name for name, value in held.items() if not torch.equal(value.cpu(), others[name])), None)
+        if name is not None:
+            return f"`{name}`, which is not trained, differs from seed to seed, and stacked copies share it"
+        try:
+            other.load_state_dict({name: value.cpu() for name, value in made.state_dict().items()})
+            here = copy.deepcopy(made).cpu().eval()
+            with torch.no_grad():
+                alike = torch.allclose(here(x), other.eval()(x), atol=1e-4, equal_nan=True)
+        except Exception:
+            return None  # what fails here fails in training, and is told there
+    return None if alike else "what it draws when it is built, beside its weights, differs from seed to seed"
 
 
 def _constants(module: nn.Module) -> State:

@@ -69,19 +69,32 @@ def _hidden(path: Path, below: Path) -> bool:
 
 
 def _table(path: Path, where: str) -> pa.Table:
+    """The rows of all parts, in the order of their names; of a folder called `name=value` the value is a column.
+
+    Raises:
+        InputError: the parts have not the same columns.
+    """
     import pyarrow as pa
+    import pyarrow.dataset as ds
     import pyarrow.parquet as pq  # a slow import
 
     if path.is_file():
         return pq.ParquetFile(path).read()  # read_table would take names such as `y=1` in the path for columns
+    options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(path)}
+    files = [str(part) for part in part_files(path)]
+    found = ds.dataset(files, **options)
+    schemas = [fragment.physical_schema for fragment in found.get_fragments()]
+    for file, schema in zip(files, schemas, strict=True):
+        if set(schema.names) != set(schemas[0].names):
+            raise InputError(
+                f"{where}: its parts must have the same columns, but {Path(file).name} has {few(schema.names)} where "
+                f"{Path(files[0]).name} has {few(schemas[0].names)}. Write them alike."
+            )
     try:
-        return pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        if "schema" not in str(error).lower():
-            raise
-        raise InputError(
-            f"{where}: its parts must have the same columns ({str(error).splitlines()[0]}). Write them alike."
-        ) from error
+        together = pa.unify_schemas([found.schema, *schemas], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(f"{where}: its parts must have the same types ({error}). Write them alike.") from error
+    return ds.dataset(files, schema=together, **options).to_table()
 
 
 def _index_columns(schema: pa.Schema) -> set[str]:

@@ -63,7 +63,13 @@ def _tasks_in(folder: Path) -> list[Path]:
     begins with a dot or an underscore is no data, but what other tools leave beside it."""
     shown = sorted((path for path in folder.iterdir() if path.name[0] not in "._"), key=lambda path: path.name)
     named = [path for path in shown if path.suffix == ".parquet" or (path.suffix == ".npz" and path.is_file())]
-    return named or [path for path in shown if path.is_dir() and part_files(path)]
+    folders = [path for path in shown if path not in named and path.is_dir() and part_files(path)]
+    if named and folders:
+        raise InputError(
+            f"{folder}: it holds files such as {named[0].name} beside folders of parts such as {folders[0].name}, and "
+            f"which of them are tasks is not clear. Call the folder {folders[0].name}.parquet, or move it elsewhere."
+        )
+    return named or folders
 
 
 def _from_npz(path: Path, where: str) -> OwnTask:

@@ -299,9 +299,11 @@ def test_parquet_features_and_lists_say_the_same(tmp_path: Path) -> None:
 def test_without_test_data_a_fixed_fifth_of_each_class_becomes_it(tmp_path: Path) -> None:
     write_npz(tmp_path / "a.npz", pair(n=20))
     table = pa.table({"x": pair(2, shape=())[0], "y": pair(2)[1]})
-    (tmp_path / "other").mkdir()
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a.npz").rename(tmp_path / "one" / "a.npz")
     pq.write_table(table, tmp_path / "other" / "b.parquet")
-    for folder in (tmp_path, tmp_path / "other"):
+    for folder in (tmp_path / "one", tmp_path / "other"):
         stream, other = load(str(folder)), load(str(folder), split_seed=4)
         assert sorted(stream.y[stream.tasks[0].test].tolist()) == [0, 0, 1, 1]
         assert torch.equal(stream.x[stream.tasks[0].test], other.x[other.tasks[0].test])

@@ -234,7 +234,31 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
     task.mkdir()
     frame(0).to_parquet(task / "part-0.parquet", index=False)
     frame(0).rename(columns={"far": "farther"}).to_parquet(task / "part-1.parquet", index=False)
-    assert "task-0.parquet" in refused(tmp_path)
+    said = "task-0.parquet: its parts must have the same columns, but part-1.parquet has near, farther, y where part-0"
+    assert said in refused(tmp_path)
+    frame(0).assign(more=1.0).to_parquet(task / "part-1.parquet", index=False)
+    assert "its parts must have the same columns, but part-1.parquet has near, far, y, more" in refused(tmp_path)
+
+
+def test_parts_with_other_types_are_brought_together(tmp_path: Path) -> None:
+    task = tmp_path / "task-0.parquet"
+    task.mkdir()
+    frame(0, 20).assign(far=1).to_parquet(task / "part-0.parquet", index=False)
+    frame(0, 20).assign(far=1.5).to_parquet(task / "part-1.parquet", index=False)
+    assert sorted({float(v) for v in load(tmp_path).x[:, 1]}) == [1.0, 1.5]
+    frame(0, 20).assign(far="text").to_parquet(task / "part-1.parquet", index=False)
+    assert "task-0.parquet: its parts must have the same types" in refused(tmp_path)
+
+
+def test_folders_of_parts_beside_files_are_refused(plain: Path) -> None:
+    (plain / "task-2").mkdir()
+    frame(4).to_parquet(plain / "task-2" / "part-0.parquet")
+    said = (
+        "it holds files such as task-0.parquet beside folders of parts such as task-2, and which of them are tasks is"
+    )
+    assert said in refused(plain)
+    (plain / "task-2").rename(plain / "task-2.parquet")
+    assert len(load(plain).tasks) == 3
 
 
 def test_what_other_tools_leave_beside_the_data_is_passed_over(plain: Path) -> None:
@@ -242,6 +266,5 @@ def test_what_other_tools_leave_beside_the_data_is_passed_over(plain: Path) -> N
     for name in ("._task-0.parquet", ".task-2.parquet", "_metadata", "._a.npz"):
         (plain / name).write_bytes(b"nothing")
     (plain / "notes").mkdir()
-    frame(0).to_parquet(plain / "notes" / "old.parquet")  # where files are tasks, folders are not
     assert_equal(load(plain), before)
     assert load(plain).files == before.files
