@@ -17,3 +17,10 @@ class Backwards(OwnLabels):
 
     name = "backwards"
     scores = (Score("hits", Classification.scores[0].of, (0.0, 1.0)), *Classification.scores)
+
+
+class Misses(OwnLabels):
+    """What it calls accuracy is the better the lower."""
+
+    name = "misses"
+    scores = (Score("accuracy", Classification.scores[0].of, (0.0, 1.0), higher_is_better=False),)

@@ -59,6 +59,17 @@ def test_what_it_can_train_at_a_time(stream: Stream, tmp_path: Path) -> None:
     assert capacity(5, at_once=3) == Capacity(3, 5)
 
 
+def test_the_driver_reaches_its_broker(sweep: Sweep) -> None:
+    """Else what is stopped would be trained on, and checkpoints of what is over would stay."""
+    config = tiny(trials=1)
+    driver = sweep.open(config, workers=1)
+    scheduler = LocalScheduler(threading.Event(), gpus=0)
+    plan = SweepPlan(config, driver.hypers, sweep.stream, sweep.folder.checkpoints)
+    scheduler.run(plan, driver, lambda: None)
+    assert (driver.drop, driver.close) == (scheduler.broker.drop, scheduler.broker.close)
+    assert not scheduler.broker.specs, "what is over has been closed"
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_packs_take_turns(sweep: Sweep, at_once: int) -> None:
     turns: list[str] = []

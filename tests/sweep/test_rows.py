@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -90,3 +91,13 @@ def test_no_value_is_nan_and_every_null_has_its_reason(sweep: Sweep) -> None:
         metrics = {n for n, v in row.items() if v is None and n.startswith(("val_", "objective_"))}
         explained = json.loads(row["missing"]) if row["missing"] else {}
         assert {name.partition("_")[2] for name in metrics} <= set(explained)
+
+
+def test_each_run_says_when_it_began_and_its_configuration_by_a_hash(sweep: Sweep) -> None:
+    before = datetime.now(UTC)
+    sweep.train(sweep.open(tiny(trials=3, seeds=2, references=True)))
+    rows = sweep.rows()
+    assert all(before <= row["started_at"] <= datetime.now(UTC) for row in rows)
+    hashes = {trial: {row["config_hash"] for row in rows if row["trial"] == trial} for trial in range(-2, 3)}
+    assert all(len(of) == 1 for of in hashes.values()), "the seed is no part of it"
+    assert len(set().union(*hashes.values())) == 5, "joint and naive have the same values, and are not the same"

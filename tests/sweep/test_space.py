@@ -95,6 +95,7 @@ BAD_SPACES = {
         "fixed: {}\nsearch: {optimizer: {low: 1, high: 2}}",
         "`optimizer` is one of sgd, adam, adamw, but got a range. Write `optimizer: {choices: [...]}`.",
     ),
+    "zero where there is none": ("search: {lr: {low: 0.1, high: 1.0, zero: true}}", "but got lr=0"),
     "infinity": ("search: {lr: {low: 0.1, high: .inf}}", "but got lr=inf."),
     "not a number": ("fixed: {lr: .nan}", "but got lr=nan."),
 }
@@ -128,6 +129,8 @@ def test_a_sweep_maximises_accuracy_and_nothing_else(stream: Stream) -> None:
     target = "tests.sweep.targets:Backwards"
     with pytest.raises(InputError) as caught:
         check_study(StudyConfig(space=Space()), replace(stream, target=target), "space.yaml")
+    with pytest.raises(InputError, match="a sweep maximises `accuracy`"):
+        check_study(StudyConfig(space=Space()), replace(stream, target="tests.sweep.targets:Misses"), "space.yaml")
     assert str(caught.value) == (
         f"space.yaml: a sweep maximises `accuracy`, but the target `{target}` is scored by `hits`. Name a target whose "
         "first score is `accuracy`, the higher the better."
