@@ -136,13 +136,17 @@ def ranks(points: Floats, maximise: Sequence[bool]) -> NDArray[np.int64]:
     return np.asarray(moocore.pareto_rank(points, maximise=list(maximise)), dtype=np.int64)
 
 
-def hypervolume(points: Floats, maximise: Sequence[bool], reference: Sequence[float]) -> float:
-    """The volume that `points` (n, m), costs normalised, dominate above the `reference` point (m).
+def hypervolume(points: Floats, maximise: Sequence[bool], reference: Sequence[float] | None = None) -> float:
+    """The volume that `points` (n, m), costs normalised, dominate above the `reference` point (m): that of the
+    objectives, see `reference_point`; without one that of accuracies and costs.
 
-    >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True], [0.0, 0.0]), 12)
+    >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True]), 12)
     0.75
+    >>> round(hypervolume(np.array([[-0.2, 0.9]]), [True, True], reference_point(["backward_transfer", "plasticity"])), 12)
+    0.72
     """
-    return float(moocore.hypervolume(points, ref=list(reference), maximise=list(maximise)))
+    worst = [0.0 if up else WORST_COST for up in maximise] if reference is None else list(reference)
+    return float(moocore.hypervolume(points, ref=worst, maximise=list(maximise)))
 
 
 def reference_point(objectives: Sequence[str]) -> tuple[float, ...]:
