@@ -142,7 +142,8 @@ def hypervolume(points: Floats, maximise: Sequence[bool], reference: Sequence[fl
 
     >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True]), 12)
     0.75
-    >>> round(hypervolume(np.array([[-0.2, 0.9]]), [True, True], reference_point(["backward_transfer", "plasticity"])), 12)
+    >>> worst = reference_point(["backward_transfer", "plasticity"])
+    >>> round(hypervolume(np.array([[-0.2, 0.9]]), [True, True], worst), 12)
     0.72
     """
     worst = [0.0 if up else WORST_COST for up in maximise] if reference is None else list(reference)
