@@ -182,9 +182,13 @@ def _conventions(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, 
     """By ingredient, what its strength means: one text, or a list where a searched setting decides."""
     found: dict[str, dict[str, str | list[str]]] = {}
     static = {name: _values(hyper, config) for name, hyper in hypers.items() if hyper.static}
-    settings = [dict(zip(static, chosen, strict=True)) for chosen in product(*static.values())]
+    first = {name: values[0] for name, values in static.items()}
     for kind in map(ingredient_class, config.space.ingredients):
-        said = map(kind.conventions, settings)
+        # All that its own settings can be together, and each of the others by itself: all of all may be millions.
+        own = {hyper.name: static[hyper.name] for hyper in kind.hypers if hyper.static}
+        changes = [dict(zip(own, chosen, strict=True)) for chosen in product(*own.values())]
+        changes += [{name: value} for name in static if name not in own for value in static[name][1:]]
+        said = [kind.conventions({**first, **change}) for change in changes]
         texts = {
             key: list(dict.fromkeys(filter(None, of)))
             for key, of in zip(Conventions._fields, zip(*said, strict=True), strict=True)

@@ -58,6 +58,12 @@ def test_it_says_what_each_strength_means(stream: Stream) -> None:
         ],
     }
     assert described(stream, tiny({}, ingredients=()))["conventions"] == {}
+    sizes = {"choices": list(range(1, 101))}
+    many = {name: sizes for name in ("epochs", "batch_size", "ewc_examples", "mas_examples")}  # 10^8 together
+    found = described(stream, tiny({**many, "ewc_mode": searched["ewc_mode"]}, ingredients=("ewc", "mas")))[
+        "conventions"
+    ]
+    assert len(found["ewc"]["penalty"]) == 2
     by_rule = tiny({"optimizer": {"choices": ["sgd", "adam"]}}, ingredients=())
     space = by_rule.space.model_copy(update={"ingredients": ("tests.sweep.ingredients:Scaled",)})
     said = described(stream, by_rule.model_copy(update={"space": space}))["conventions"]
