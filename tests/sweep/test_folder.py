@@ -59,7 +59,7 @@ def test_it_says_what_each_strength_means(stream: Stream) -> None:
     }
     assert described(stream, tiny({}, ingredients=()))["conventions"] == {}
     sizes = {"choices": list(range(1, 101))}
-    many = {name: sizes for name in ("epochs", "batch_size", "ewc_examples", "mas_examples")}  # 10^8 together
+    many = dict.fromkeys(("epochs", "batch_size", "ewc_examples", "mas_examples"), sizes)  # 10^8 together
     found = described(stream, tiny({**many, "ewc_mode": searched["ewc_mode"]}, ingredients=("ewc", "mas")))[
         "conventions"
     ]
