@@ -63,13 +63,13 @@ class Processes:
                     pipe.close()
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 180) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], timeout_s: float = 400) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
     out, err = process.communicate(timeout=timeout_s)
     return process.returncode, out, err
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 120) -> None:
+def until(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 400) -> None:
     """Waits for the condition while the process lives."""
     deadline = time.monotonic() + timeout_s
     while not condition():
