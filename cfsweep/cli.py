@@ -18,6 +18,7 @@ from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, few, not_
 
 if TYPE_CHECKING:
     from cfsweep.config import Choices, Range, StudyConfig
+    from cfsweep.results.status import Status
     from cfsweep.sweep.study import Outcome, Prepared
 
 EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 3, 130
@@ -167,6 +168,8 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
         f"{now.ended} of {_budget(now.trials, now.seeds)}: {now.done} done, {now.stopped} stopped, {now.failed} failed",
         highlight=False,
     )
+    if now.equal:
+        console.print(_said_of_equal(now), highlight=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items()):
         console.print(f"  trial {trial}, seed {seed}: {reason}", highlight=False, markup=False)
 
@@ -290,6 +293,8 @@ _SHOWN = ("space", "stream", "objective", "trials", "seeds", "identity_version")
 
 def _show_plan(prepared: Prepared, folder: Path) -> None:
     """Prints what a sweep would do."""
+    from cfsweep.sweep.notes import never_acting
+
     config, console = prepared.config, Console()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("study", config.study_id)
@@ -304,9 +309,11 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
         table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")
     table.add_row("network", f"{config.space.network.name} {config.space.network.args or ''}")
     table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
+    idle = never_acting(config.space, prepared.hypers)
     for name, hyper in prepared.hypers.items():
         searched = config.space.search.get(name)
         described = _describe(searched) if searched else f"{config.space.fixed.get(name, hyper.default)}"
+        described += f" (cannot act: {idle[name]})" if name in idle else ""
         table.add_row(f"  {name}", described)
     weighed = f", old weight {config.objective.old_weight:g}" if config.objective.name == "mixed" else ""
     table.add_row("objective", ", ".join(config.objective.names) + weighed)
@@ -374,11 +381,20 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
         why = "the time budget is spent" if outcome.out_of_time else "not complete"
         text = f"{why}: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
         console.print(text, highlight=False, soft_wrap=True)
+    if now.equal:
+        console.print(_said_of_equal(now), highlight=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
         console.print(f"trial {trial}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
     if now.failed:
         raise typer.Exit(EXIT_FAILED_TRIALS)
+
+
+def _said_of_equal(now: Status) -> str:
+    return (
+        f"{now.equal} of the {now.ended} trials came to the same settings as an earlier one, and have its results "
+        "without another training"
+    )
 
 
 if __name__ == "__main__":

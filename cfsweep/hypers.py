@@ -21,7 +21,8 @@ class Hyper:
     from the cut within task 0 (`cut`, see `Cut`), or not before task 0 has ended (`later`). Runs that agree on all that
     can have taken effect so far share their computation.
     `off` is the value that makes the ingredient plain training, its other hyperparameters being at their defaults; None
-    where no value does. `layers`: the value names layers, separated by commas.
+    where no value does. `layers`: the value names layers, separated by commas. `only_with`: another hyperparameter
+    of the trial, and the value of it without which this one changes nothing (its own `off` always does).
 
     Raises:
         ValueError: these contradict one another, or one of them is none of its legal values.
@@ -40,6 +41,7 @@ class Hyper:
     takes_effect: TakesEffect = "start"
     off: float | None = None
     layers: bool = False
+    only_with: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         where = f"Hyper `{self.name}`"
@@ -55,10 +57,8 @@ class Hyper:
                 continue
             if name == "off" and (self.kind == "choice" or not isinstance(value, int | float)):
                 raise ValueError(f"{where}: `off` must be a number, but got {value!r}")
-            try:
-                self.check(value, where)
-            except InputError:
-                raise ValueError(f"{where}: `{name}` must be a legal value, but got {value!r}") from None
+            if not self.allows(value):
+                raise ValueError(f"{where}: `{name}` must be a legal value, but got {value!r}")
 
     @property
     def rule(self) -> str:
@@ -70,6 +70,14 @@ class Hyper:
         low = "" if self.low is None else f"{self.low:g} {'<' if self.low_open else '<='} "
         high = "" if self.high is None else f" {'<' if self.high_open else '<='} {self.high:g}"
         return f"{low}{self.name}{high}" + (", a whole number" if self.kind == "int" else "")
+
+    def allows(self, value: object) -> bool:
+        """Whether `value` is legal."""
+        try:
+            self.check(value, self.name)
+        except InputError:
+            return False
+        return True
 
     def check(self, value: object, where: str) -> Value:
         """`value` as this hyperparameter's type.
@@ -130,6 +138,15 @@ BASE_HYPERS: tuple[Hyper, ...] = (
     Hyper("epochs", "int", 5, "passes over each task's training data", low=1, static=True),
     Hyper("batch_size", "int", 64, "examples per step", low=1, static=True),
     Hyper("lr", "float", 1e-3, "learning rate", low=0.0, low_open=True),
-    Hyper("momentum", "float", 0.9, "momentum of sgd (adam and adamw ignore it)", low=0.0, high=1.0, high_open=True),
+    Hyper(
+        "momentum",
+        "float",
+        0.9,
+        "momentum of sgd (adam and adamw ignore it)",
+        low=0.0,
+        high=1.0,
+        high_open=True,
+        only_with=("optimizer", "sgd"),
+    ),
     Hyper("weight_decay", "float", 0.0, "coupled decay for sgd and adam, decoupled for adamw", low=0.0),
 )

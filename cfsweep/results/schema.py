@@ -30,7 +30,9 @@ def runs_schema(hypers: Mapping[str, str], objectives: Iterable[str], metrics: I
     """The schema of `runs/`: `hypers` maps each hyperparameter to its kind (`float`, `int`, `choice`).
 
     `method` names the trial's ingredients joined by `+`, or `naive`, or `joint`. `missing` is a JSON object from
-    the name of a null column to the reason, or null.
+    the name of a null column to the reason, or null. A setting (`hp_`) that could not act is null too: that of an
+    ingredient that is off, say. `config_hash` is equal for trials that differ in such settings alone; only the first of
+    them is trained, and `same_as` of the others names the trial whose results theirs are.
 
     `train_s` are the seconds that training the run's weights took: their share of the pack that they were trained in,
     all weights in training there sharing its seconds evenly. A first task that runs share counts in full for each of
@@ -43,6 +45,7 @@ def runs_schema(hypers: Mapping[str, str], objectives: Iterable[str], metrics: I
             ("trial", pa.int32()),
             ("seed", pa.int32()),
             ("config_hash", pa.string()),
+            ("same_as", pa.int32()),
             ("method", pa.string()),
             ("scenario", pa.string()),
             ("stream", pa.string()),

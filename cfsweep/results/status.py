@@ -18,7 +18,8 @@ class Status:
     """Counts of trials all of whose runs have ended; `failures` maps (trial, seed) to the reason.
 
     `references_left` counts the references (naive, joint) that still have runs to end. `running`: a sweep is writing to
-    the folder now, on this machine.
+    the folder now, on this machine. `equal` counts the trials that were not trained, as they are equal to earlier
+    ones and have their results.
     """
 
     study_id: str
@@ -29,6 +30,7 @@ class Status:
     failed: int
     references_left: int
     failures: dict[tuple[int, int], str]
+    equal: int = 0
     running: bool = False
 
     @property
@@ -49,7 +51,8 @@ def status(root: str | Path) -> Status:
     study = read_study(root)
     config: dict[str, Any] = study["config"]
     seeds, runs = config["seeds"], read_table(root, "runs")
-    rows = runs.select(["trial", "seed", "state", "failure"]).to_pylist() if runs.num_rows else []
+    names = [name for name in ("trial", "seed", "state", "failure", "same_as") if name in runs.column_names]
+    rows = runs.select(names).to_pylist()
     states: dict[int, list[str]] = {}
     for row in rows:
         states.setdefault(row["trial"], []).append(row["state"])
@@ -65,6 +68,7 @@ def status(root: str | Path) -> Status:
         failed=own.count("failed"),
         references_left=sum(1 for trial in references if trial not in ends),
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
+        equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
         running=_is_locked(Path(root) / LOCK),
     )
 

@@ -20,6 +20,7 @@ from cfsweep.hypers import Hyper
 from cfsweep.results.schema import DEFAULT_TRIAL
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweep.asker import Asker
+from cfsweep.sweep.equal_trials import EqualTrials
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.pack_files import PackFiles
 from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
@@ -33,6 +34,7 @@ from cfsweep.training.targets import Target
 
 Key = tuple[int, int]
 COMMIT_EVERY_S = 1.0
+HAND_ON_SHARE = 0.05  # of the driver's time, for reading the results that equal trials are handed
 MAX_DEATHS = 3  # of a pack's workers; then its runs are tried one by one, and at last given up
 
 
@@ -76,6 +78,8 @@ class Driver:
         self.committed_at = now()
         self.tables, self.files = StudyTables(config, hypers, target.score.name), PackFiles(folder)
         self.rows = PendingRows(folder.root, self.tables.schemas)
+        self.equal, self.hand_on_at = EqualTrials(self.tables), now()
+        self.attempt = 1  # of runs that have no row
         self.stopper = stopper_for(config, n_examples["validation"], target.score, asker)
         self.book = TrialBook(config, asker)
         self.queue: list[PackJob] = []
@@ -97,7 +101,8 @@ class Driver:
     @property
     def complete(self) -> bool:
         """The whole budget of trials, and the references, have ended."""
-        return not self.in_flight and not self.queue and self.asker.n_asked >= self.config.trials
+        on_their_way = self.in_flight or self.queue or self.equal.waiting
+        return not on_their_way and self.asker.n_asked >= self.config.trials
 
     @property
     def finished(self) -> bool:
@@ -108,8 +113,10 @@ class Driver:
         """The next pack to train, or None if there is none now."""
         if self.interrupted or self.out_of_time:
             return None
-        if not self.queue:
-            self._ask()
+        while not self.queue and self._ask():
+            pass
+        if not self.in_flight:
+            self.commit()  # perhaps all that was asked for has been trained before
         if not self.queue:
             return None
         job = replace(self.queue.pop(0), started_at=datetime.now(UTC))
@@ -121,13 +128,22 @@ class Driver:
     def tick(self) -> None:
         """What can be done while the workers train: asks for as many packs as are about to be over, and writes."""
         ends = self.interrupted or self.out_of_time
-        while not ends and len(self.queue) < len(self.last_task) and self.asker.n_asked < self.config.trials:
-            self._ask()
+        while not ends and len(self.queue) < len(self.last_task) and self._ask():
+            pass
         if ends or self.now() - self.committed_at >= COMMIT_EVERY_S:
             self.commit()
 
     def commit(self) -> None:
-        """Writes the results taken in: Parquet first, then the ends of trials."""
+        """Writes the results taken in: Parquet first, then the ends of trials. Then hands them on to equal trials."""
+        self._write()
+        ready = [first for first in self.equal.waiting if first not in self.book.trials or self.book[first].reported]
+        if ready and (not self.in_flight or self.now() >= self.hand_on_at):
+            began = self.now()
+            self._hand_on(ready)
+            self._write()
+            self.hand_on_at = self.now() + (self.now() - began) / HAND_ON_SHARE
+
+    def _write(self) -> None:
         if not (self.over or self.rows.part or self.asker.pending):
             return
         self.asker.flush()
@@ -137,6 +153,16 @@ class Driver:
             self._forget(pack_id)
         self.over.clear()
         self.committed_at = self.now()
+
+    def _hand_on(self, firsts: Iterable[int]) -> None:
+        """Gives the trials that wait for one of these the rows of that one, and their end."""
+        pairs = self.equal.pop(firsts)
+        tables = self.equal.rows(self.folder.root, pairs, self.attempt)
+        self.rows.add(f"equal-to-{pairs[0][0]:06d}-{pairs[0][1].number:06d}", tables)
+        for row in tables["runs"]:
+            self.book.load(row)
+        for _, trial in pairs:
+            self.book.report_end(trial)
 
     def ended_runs(self, job: PackJob) -> set[Key]:
         """The runs of a pack that is handed out again which are not to be trained on."""
@@ -229,15 +255,19 @@ class Driver:
 
     # ------------------------------------------------------------------ asking
 
-    def _ask(self) -> None:
+    def _ask(self) -> bool:
+        """Asks for the trials of a pack; whether any were left to ask for."""
         remaining = self.config.trials - self.asker.n_asked
         if remaining > 0:
             wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
             self._enqueue_trials(self.book.ask(min(wanted, remaining)))
+        return remaining > 0
 
     def _enqueue_trials(
         self, trials: Iterable[Trial], on_their_way: AbstractSet[Key] = frozenset(), attempt: int = 1
     ) -> None:
+        begun = {trial for trial, _ in on_their_way}
+        trials = [t for t in trials if self.equal.admit(t, begun=t.number in begun)]
         runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in range(self.config.seeds)]
         open_runs = [run for run in runs if run.key not in on_their_way and not self.book.has_ended(run)]
         self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size), attempt)
@@ -257,18 +287,22 @@ class Driver:
             for run in spec.runs:
                 self.book.add_reference(run)
         objectives = [f"objective_{name}" for name in self.config.objective.names]
-        written = read_written(self.folder.root, ["state", *(f"val_{name}" for name in FRONT_AXES), *objectives])
+        columns = ["state", "config_hash", "same_as", *(f"val_{name}" for name in FRONT_AXES), *objectives]
+        written = read_written(self.folder.root, columns)
+        self.attempt = attempt = written.next_attempt
         lost = self.book.take_up_lost([row["trial"] for row in written.rows])
-        for row in written.rows:
+        for row in sorted(written.rows, key=lambda row: int(row["trial"])):
             self.book.load(row)
+            if row["trial"] >= 0:
+                self.equal.know(row["config_hash"], row["trial"])
         if self.stopper is not None:
+            repeats = {row["trial"] for row in written.rows if row.get("same_as") is not None}  # not judged themselves
             matrices = ended_matrices(self.folder.root, self.config.seeds, self.target.score.name)
-            self.stopper.take_in(matrices)
+            self.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
         for trial in self.book:
             self.book.report_end(trial)
         self.asker.release()
         on_their_way = self._pick_up_packs()
-        attempt = written.next_attempt
         for spec in references:
             left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
             self._enqueue([replace(spec, runs=left)] if left else [], attempt)
@@ -292,7 +326,7 @@ class Driver:
 
     def _end(self, trial: Trial, record: RunRecord, state: str, job: PackJob) -> Ended:
         trial.states[record.seed] = state
-        return Ended(state, record, job.spec.method, trial.values, job.attempt, job.started_at)
+        return Ended(state, record, job.spec.method, job.spec.ingredients, trial.values, job.attempt, job.started_at)
 
     def should_stop_trial(self, trial: Trial) -> bool:
         """Looks at every task that all seeds of the trial have finished since last time; the default never loses."""

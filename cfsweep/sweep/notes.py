@@ -11,8 +11,9 @@ import torch
 
 from cfsweep.config import Choices, Space, StudyConfig
 from cfsweep.errors import few
-from cfsweep.hypers import Hyper
+from cfsweep.hypers import Hyper, Value
 from cfsweep.sweep.space import default_within
+from cfsweep.training.acting import idle
 from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
@@ -63,22 +64,46 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
         rehearsal_note(config),
         short_of_weights,
         repetition_note(config, hypers),
+        idle_note(config.space, hypers),
         default_note(config.space, hypers),
     )
     return tuple(note for note in found if note)
 
 
 def repetition_note(config: StudyConfig, hypers: Mapping[str, Hyper]) -> str | None:
-    """That there are fewer configurations than trials, so that some are trained more than once."""
+    """That there are fewer configurations than trials, so that some trials will come to the same."""
     if not config.space.search:
-        said = f"the space searches nothing: all {config.trials} trials are one configuration"
+        said = f"the space searches nothing: all {config.trials} trials are one configuration, which is trained once"
         return said if config.trials > 1 else None
     search = config.space.search
     found = math.prod(searched.n_values(hypers[name].kind == "int") for name, searched in search.items())
     if found >= config.trials:
         return None
     count = f"{found:.0f} different configuration" + "s" * (found != 1)
-    return f"the space has {count}, fewer than {config.trials} trials: some come twice"
+    return f"the space has {count}, fewer than {config.trials} trials: each is trained once, the others get its results"
+
+
+def never_acting(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, str]:
+    """The settings that cannot act in any trial of the space, each with the reason."""
+    switches = {hyper.only_with[0]: hyper.only_with[1] for hyper in hypers.values() if hyper.only_with}
+    values: dict[str, Value] = {}
+    for name, hyper in hypers.items():
+        searched = space.search.get(name)
+        if searched is None:
+            values[name] = space.fixed.get(name, hyper.default)
+        elif isinstance(searched, Choices):
+            wanted = [choice for choice in searched.choices if choice == switches.get(name)]
+            on = [choice for choice in searched.choices if choice != hyper.off]
+            values[name] = [*wanted, *on, *searched.choices][0]
+        else:
+            values[name] = searched.high if searched.high != hyper.off else searched.low
+    return idle(space.ingredients, values)
+
+
+def idle_note(space: Space, hypers: Mapping[str, Hyper]) -> str | None:
+    """That something is searched which changes nothing, whatever its value."""
+    found = [f"`{name}` ({why})" for name, why in never_acting(space, hypers).items() if name in space.search]
+    return f"searched, but without any effect here: {', '.join(found)}" if found else None
 
 
 def default_note(space: Space, hypers: Mapping[str, Hyper]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,8 @@ from cfsweep.hypers import Hyper, Value
 from cfsweep.identity import content_hash
 from cfsweep.metrics import METRICS, mixed, plasticity, stability, summarise
 from cfsweep.results.schema import BUFFERS_SCHEMA, TABLES, curves_schema, runs_schema, scores_schema
-from cfsweep.training.spec import PackReport, RunRecord, score_rows
+from cfsweep.training.acting import acting, idle
+from cfsweep.training.spec import PackReport, RunRecord, method_of, score_rows
 
 FRONT_AXES = ("stability", "plasticity")
 
@@ -28,6 +29,7 @@ class Ended:
     state: str
     record: RunRecord
     method: str
+    ingredients: tuple[str, ...]
     values: Mapping[str, Value]
     attempt: int
     started_at: datetime
@@ -45,6 +47,11 @@ def objective_values(record: RunRecord, report: PackReport, objective: Objective
         "n_parameters": float(report.n_parameters or 0),
     }
     return {name: known[name] for name in dict.fromkeys((*objective.names, *FRONT_AXES))}
+
+
+def config_hash(method: str, ingredients: Iterable[str], values: Mapping[str, Value]) -> str:
+    """A hash of what acts of the settings of a run with these ingredients."""
+    return content_hash({"method": method, "values": acting(ingredients, values)})
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,19 @@ class StudyTables:
             "curves": curves_schema((self.score,)),
             "buffers": BUFFERS_SCHEMA,
         }
+
+    def hash_of_trial(self, values: Mapping[str, Value]) -> str:
+        """Equal for trials of the study whose runs come to the same, seed by seed."""
+        return config_hash(method_of(self.config.space.ingredients), self.config.space.ingredients, values)
+
+    def settings(
+        self, ingredients: Iterable[str], values: Mapping[str, Value]
+    ) -> tuple[dict[str, Value | None], dict[str, str]]:
+        """The settings of a run as columns of `runs`, and why those are null that could not act. (A reference has no
+        ingredients, and none of their settings.)"""
+        why = idle(ingredients, values)
+        columns = {f"hp_{name}": None if name in why else values.get(name) for name in self.hypers}
+        return columns, {f"hp_{name}": f"it could not act: {reason}" for name, reason in why.items()}
 
     def rows(self, report: PackReport, ended: list[Ended]) -> dict[str, list[dict[str, Any]]]:
         """The rows that these runs add to each table; `runs` comes last, so that a run is there once its row is."""
@@ -102,6 +122,8 @@ class StudyTables:
         scores = score_rows(record.validation, n_tasks)
         untrained = scores[0] if len(scores) else np.empty(n_tasks)
         metrics, missing = summarise(scores[1:], untrained, config.stream.scenario, n_tasks, record.curves)
+        settings, idle_settings = self.settings(run.ingredients, run.values)
+        missing.update(idle_settings)
         objectives: dict[str, float | None] = dict.fromkeys(config.objective.names)
         if run.state == "done":
             values = objective_values(record, report, config.objective)
@@ -109,12 +131,13 @@ class StudyTables:
         else:
             missing.update(dict.fromkeys(objectives, f"the run {run.state}"))
         return {
-            "config_hash": content_hash({"method": run.method, "values": dict(run.values)}),
+            "config_hash": config_hash(run.method, run.ingredients, run.values),
+            "same_as": None,
             "method": run.method,
             "scenario": config.stream.scenario,
             "stream": config.stream.name,
             "state": run.state,
-            **{f"hp_{name}": run.values.get(name) for name in self.hypers},  # a reference has no ingredient's
+            **settings,
             **{f"objective_{name}": value for name, value in objectives.items()},
             **{f"val_{name}": value for name, value in metrics.items()},
             "missing": json.dumps(missing, sort_keys=True) if missing else None,

@@ -47,7 +47,8 @@ class Trial:
 @dataclass(frozen=True)
 class Summary:
     """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of trials that no other one
-    beats in stability and plasticity both; `tasks` the number of tasks of runs that this session has trained."""
+    beats in stability and plasticity both, equal ones counted once; `tasks` the number of tasks of runs that this
+    session has trained."""
 
     trials: int
     done: int
@@ -98,7 +99,7 @@ class TrialBook:
         return trial is None or trial.reported or run.seed in trial.states
 
     def load(self, row: dict[str, Any]) -> None:
-        """Takes in a run that an earlier driver wrote to Parquet.
+        """Takes in a run that an earlier driver wrote to Parquet, or that was handed the results of an equal one.
 
         Raises:
             InputError: it belongs to a trial that the asker knows nothing of.
@@ -108,7 +109,7 @@ class TrialBook:
                 f"runs/ holds trial {row['trial']}, but the study's journal ends before it, so it is an older one. "
                 "Bring back the journal that belongs to the runs, or start a new study."
             )
-        if row["state"] == "done":
+        if row["state"] == "done" and row.get("same_as") is None:
             self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in FRONT_AXES})
         trial = self.trials.get(row["trial"])
         if trial is not None:

@@ -25,6 +25,8 @@ from cfsweep.testing.packs import (
     finish,
     make_pack,
     off_values,
+    other_value,
+    other_values,
     outcomes,
     path_to,
     refusal,
@@ -34,12 +36,14 @@ from cfsweep.testing.packs import (
     trained_once,
     two_convolutions,
     unlifted,
+    values_of,
     variants,
     varied_runs,
     weights,
 )
 from cfsweep.testing.plain import PlainLoop
 from cfsweep.testing.twins import agrees_with_its_twin
+from cfsweep.training.acting import idle
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import (
     Buffered,
@@ -48,6 +52,7 @@ from cfsweep.training.ingredients import (
     ingredient_class,
 )
 from cfsweep.training.pack import Pack
+from cfsweep.training.spec import RunSpec
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
@@ -112,17 +117,32 @@ def a_restored_run_continues_bitwise(name: str) -> None:
 
 
 def off_is_naive(name: str) -> None:
-    """At each value that switches it off, it is plain training, to the last bit, and stores nothing. Scenarios and
-    optimizers take turns."""
+    """At each value that switches it off, it is plain training, to the last bit, and stores nothing, whatever its other
+    settings are. Scenarios and optimizers take turns."""
     kind = ingredient_class(name)
     offs = off_values(kind)
     assert offs, "some hyperparameter must have an `off`"
-    for off, (scenario, optimizer) in itertools.product(offs, itertools.islice(_turns(kind), 3)):
+    others = [{**changed, **off} for off in offs for changed in other_values(kind)]
+    others = [values for values in others if kind.is_off(values_of((name,), **values))]
+    turns = list(itertools.islice(_turns(kind), 3))
+    pairs = [*itertools.product(offs, turns), *zip(others, itertools.cycle(turns), strict=False)]
+    for off, (scenario, optimizer) in pairs:
         given: dict[str, Any] = {"optimizer": optimizer, "weight_decay": 0.01}
         naive = trained_once((), scenario, **given)
         switched_off = finish(make_pack(small_stream(), (name,), scenario=scenario, **given, **off))
         assert_same(naive, switched_off)
-        assert naive.records[0].stored_bytes == 0
+        assert switched_off.records[0].stored_bytes == 0
+
+
+def an_idle_setting_changes_nothing(name: str) -> None:
+    """What has `only_with` changes no bit where that is not given. Choices take turns."""
+    kind = ingredient_class(name)
+    for hyper in kind.hypers:
+        for given in variants(kind) if hyper.only_with else ():
+            one, two = values_of((name,), **given), values_of((name,), **{**given, **other_value(hyper)})
+            if hyper.name in idle((name,), one):
+                runs = [(RunSpec(0, 0, values),) for values in (one, two)]
+                assert_same(*(finish(make_pack(small_stream(), (name,), of)) for of in runs))
 
 
 def on_is_not_naive(name: str) -> None:
@@ -245,6 +265,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     same_seed_gives_the_same_bits,
     a_restored_run_continues_bitwise,
     off_is_naive,
+    an_idle_setting_changes_nothing,
     on_is_not_naive,
     sharing_the_first_task_changes_nothing,
     alone_is_as_in_a_pack,

@@ -245,6 +245,20 @@ def off_values(kind: type[Ingredient]) -> list[dict[str, Any]]:
     return [{hyper.name: _as(hyper, hyper.off)} for hyper in kind.hypers if hyper.off is not None]
 
 
+def other_value(hyper: Hyper) -> dict[str, Any]:
+    """A hyperparameter with another legal value than its default; nothing where none is found."""
+    default, candidates = hyper.default, list[Value](hyper.choices)
+    if isinstance(default, int | float):
+        candidates = [_as(hyper, x) for x in (default / 2, default * 2, default + 1, hyper.low, hyper.high) if x]
+    legal = [value for value in candidates if value != default and hyper.allows(value)]
+    return dict.fromkeys([hyper.name], legal[0]) if legal else {}
+
+
+def other_values(kind: type[Ingredient]) -> list[dict[str, Any]]:
+    """The settings with another value for each hyperparameter of an ingredient, one at a time."""
+    return [other_value(hyper) for hyper in kind.hypers]
+
+
 def variants(kind: type[Ingredient]) -> list[dict[str, Any]]:
     """The defaults, and every other choice of each hyperparameter that is a choice."""
     others = [(h.name, c) for h in kind.hypers for c in h.choices if c != h.default]

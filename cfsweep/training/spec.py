@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.hypers import Value
 from cfsweep.training.ingredients import ingredient_class
+
+
+def method_of(ingredients: Iterable[str]) -> str:
+    """What a trial with these ingredients is called."""
+    return "+".join(ingredient_class(name).name for name in ingredients) or "naive"
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class PackSpec:
     def method(self) -> str:
         if self.joint:
             return "joint"
-        return "+".join(ingredient_class(name).name for name in self.ingredients) or "naive"
+        return method_of(self.ingredients)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-like content; inverse of `from_dict`."""

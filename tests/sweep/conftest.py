@@ -26,6 +26,12 @@ def sweep(tmp_path: Path, stream: Stream) -> Sweep:
 
 
 @pytest.fixture
+def sweep_beside(tmp_path: Path, stream: Stream) -> Sweep:
+    """Another one."""
+    return Sweep(tmp_path / "beside", stream)
+
+
+@pytest.fixture
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """The command line, to be started in an empty folder."""
     processes = Processes(tmp_path_factory.mktemp("cwd"))

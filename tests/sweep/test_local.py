@@ -217,7 +217,8 @@ search:
     strengths = [row["hp_ewcpp_lambda"] for trial, row in rows.items() if trial >= 0]
     assert len(set(strengths)) > 15
     assert all(strength == 0 or 1 <= strength <= 1e6 for strength in strengths)
-    assert {row["hp_ewcpp_alpha"] for trial, row in rows.items() if trial >= 0} == {0.9}
+    alphas = {(row["hp_ewcpp_lambda"] > 0, row["hp_ewcpp_alpha"]) for trial, row in rows.items() if trial >= 0}
+    assert alphas - {(False, None)} == {(True, 0.9)}, "where the penalty is off it cannot act"
     assert rows[0]["hp_ewcpp_lambda"] == 1000.0, "the default is the first trial"
     assert {row["state"] for row in rows.values()} == {"done", "stopped"}
     penalty = "0.5 * lambda * sum F (theta - theta*)^2, latest weights"

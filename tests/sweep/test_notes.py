@@ -228,7 +228,11 @@ def test_where_none_does_nothing_is_said(stream: Stream) -> None:
     [
         ({}, 48, "the space searches nothing: all 48 trials are one configuration"),
         ({}, 1, None),
-        ({"lr": {"choices": [0.1, 0.01]}}, 3, "the space has 2 different configurations, fewer than 3 trials: some"),
+        (
+            {"lr": {"choices": [0.1, 0.01]}},
+            3,
+            "the space has 2 different configurations, fewer than 3 trials: each is trained once",
+        ),
         ({"lr": {"choices": [0.1, 0.01]}}, 2, None),
         ({"lr": {"choices": [0.1, 0.1]}, "epochs": {"low": 1, "high": 3}}, 4, "has 3 different configurations, fewer"),
         ({"lr": {"low": 0.1, "high": 0.2}, "epochs": {"low": 1, "high": 1}}, 1000, None),

@@ -28,7 +28,16 @@ class EWC(Penalty):
     paper = "Kirkpatrick et al. 2017, PNAS 114(13)"
     hypers = (
         Hyper("ewc_lambda", "float", 100.0, "strength of the penalty", low=0.0, off=0.0, takes_effect="later"),
-        Hyper("ewc_gamma", "float", 1.0, "decay of old curvature (online)", low=0.0, high=1.0, takes_effect="later"),
+        Hyper(
+            "ewc_gamma",
+            "float",
+            1.0,
+            "decay of old curvature (online)",
+            low=0.0,
+            high=1.0,
+            takes_effect="later",
+            only_with=("ewc_mode", "online"),
+        ),
         Hyper(
             "ewc_mode",
             "choice",

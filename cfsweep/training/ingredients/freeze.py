@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -66,6 +67,10 @@ class Freeze(Partition):
             depths |= dict.fromkeys(chosen, -math.inf)
         depths[layout.head] = math.inf
         self._depth = layout.expand_by_layer({layer: torch.tensor(depth) for layer, depth in depths.items()})  # (P,)
+
+    @classmethod
+    def is_off(cls, values: Mapping[str, float | str]) -> bool:
+        return super().is_off(values) and not layer_names(str(values["freeze_layers"]))
 
     def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:
         frozen_below = values["freeze_depth"] if task > 0 else torch.full_like(values["freeze_depth"], -math.inf)

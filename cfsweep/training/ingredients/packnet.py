@@ -62,6 +62,7 @@ class PackNet(Partition, Cut, TaskWeights):
             high_open=True,
             off=0.0,
             takes_effect="cut",
+            only_with=("packnet_schedule", "constant"),
         ),
         Hyper(
             "packnet_retrain_frac",
