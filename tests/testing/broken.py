@@ -100,6 +100,38 @@ class OffByDefault(Sound):
     hypers = (Hyper("pull", "float", 0.0, "strength", low=0.0, off=0.0, takes_effect="later"),)
 
 
+class ActsAllTheSame(Sound):
+    """Its factor is said to act in one mode alone, and acts in both."""
+
+    name = "acts-all-the-same"
+    hypers = (
+        *Sound.hypers,
+        Hyper("pull_mode", "choice", "plain", "whether there is a factor", choices=("plain", "twisted"), static=True),
+        Hyper(
+            "pull_factor",
+            "float",
+            1.0,
+            "the factor",
+            low=0.0,
+            takes_effect="later",
+            only_with=("pull_mode", "twisted"),
+        ),
+    )
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        return values["pull_factor"] * super().gradient(theta, state, values)
+
+
+class OffUnlessLoud(Sound):
+    """Its other setting switches it on again."""
+
+    name = "off-unless-loud"
+    hypers = (*Sound.hypers, Hyper("loudness", "float", 0.0, "adds to the strength", low=0.0, takes_effect="later"))
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        return (values["pull"] + values["loudness"]) * (theta - state["anchor"])
+
+
 class TooEarly(RateByStep):
     """Its hyperparameter is said to take effect later, but slows down the first task already."""
 

@@ -29,6 +29,7 @@ BROKEN: dict[Callable[[str], None], type[Ingredient]] = {
     checks.same_seed_gives_the_same_bits: broken.Chance,
     checks.a_restored_run_continues_bitwise: broken.Forgetful,
     checks.off_is_naive: broken.NeverOff,
+    checks.an_idle_setting_changes_nothing: broken.ActsAllTheSame,
     checks.on_is_not_naive: broken.OffByDefault,
     checks.sharing_the_first_task_changes_nothing: broken.TooEarly,
     checks.alone_is_as_in_a_pack: broken.Crowded,
@@ -97,6 +98,11 @@ def test_a_check_finds_what_is_broken_and_says_which_it_is(
         check_ingredient(kind)
     (note,) = caught.value.__notes__
     assert note == f"the ingredient `{path_to(kind)}` fails the check `{check.__name__}`: {check.__doc__}"
+
+
+def test_off_means_off_whatever_the_other_settings_are() -> None:
+    with pytest.raises(AssertionError):
+        checks.off_is_naive(path_to(broken.OffUnlessLoud))
 
 
 @pytest.mark.slow
