@@ -10,11 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.frames import numbers
+from analysis.references import METHODS, best_reference
 from cfsweep.errors import unknown
-from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
 
 COSTS = ("train_s", "stored_bytes", "n_parameters")
-NAMES = {NAIVE_TRIAL: "naive", JOINT_TRIAL: "joint", DEFAULT_TRIAL: "default"}
 _RESOURCES = (*COSTS, "peak_bytes", "steps")
 
 
@@ -64,8 +63,9 @@ def finished(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def references(table: pd.DataFrame) -> pd.DataFrame:
-    """The finished references of `table`: `naive` and `joint`."""
-    return table[(table["trial"] < 0) & (table["state"] == "done")].reset_index(drop=True)
+    """The finished references of `table`: the best `naive` and the best `joint`, see `best_reference`."""
+    best_ones = [best_reference(table, method) for method in METHODS]
+    return table[table["trial"].isin(best_ones) & (table["state"] == "done")].reset_index(drop=True)
 
 
 def column_of(name: str, columns: Sequence[str]) -> str:

@@ -15,9 +15,10 @@ from analysis.description import Root, study
 from analysis.files import file_in, local_folder, write_whole
 from analysis.formatting import mean_sd_of
 from analysis.frames import frame, load, numbers
+from analysis.references import METHODS, best_reference
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.results.reader import read_table
-from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+from cfsweep.results.schema import DEFAULT_TRIAL, reference_trial
 
 FILE = "selection.json"
 RULES = ("average_accuracy", "mixed", "stability_at_least")
@@ -86,6 +87,7 @@ def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
     return {
         "trial": trial,
         "settings": {name[3:]: _json(chosen[name]) for name in chosen.index if name.startswith("hp_")},
+        "references": {method: best_reference(runs, method) for method in METHODS},
         "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
         "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
     }
@@ -123,13 +125,15 @@ def selection(root: Root) -> dict[str, Any] | None:
     return dict(record)
 
 
-def opened_by(trial: int) -> list[int]:
-    """The trials whose test numbers a selection of `trial` opens, in the order in which they are shown.
+def opened_by(record: Mapping[str, Any]) -> list[int]:
+    """The trials whose test numbers a selection opens, in the order in which they are shown: the selected one, the
+    default, and the references that were best on validation data when it was made.
 
-    >>> opened_by(7), opened_by(0)
-    ([7, 0, -1, -2], [0, -1, -2])
+    >>> opened_by({"trial": 7}), opened_by({"trial": 0, "references": {"naive": -5, "joint": -2}})
+    ([7, 0, -1, -2], [0, -5, -2])
     """
-    return list(dict.fromkeys([trial, DEFAULT_TRIAL, NAIVE_TRIAL, JOINT_TRIAL]))
+    references = record.get("references") or {method: reference_trial(method) for method in METHODS}
+    return list(dict.fromkeys([record["trial"], DEFAULT_TRIAL, *references.values()]))
 
 
 def test_accuracy(root: Root) -> pd.DataFrame:
@@ -144,7 +148,7 @@ def test_accuracy(root: Root) -> pd.DataFrame:
         raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `analysis select` first.")
     rows = frame(read_table(root, "test"))
     order = ["trial", "seed", "after_task", "eval_task"]
-    return rows[rows["trial"].isin(opened_by(record["trial"]))].sort_values(order, ignore_index=True)
+    return rows[rows["trial"].isin(opened_by(record))].sort_values(order, ignore_index=True)
 
 
 def test_summary(root: Root) -> pd.DataFrame:

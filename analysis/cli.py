@@ -114,7 +114,7 @@ def select_command(
     shown = Table(
         "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"
     )
-    for trial in opened_by(chosen):
+    for trial in opened_by(record):
         validation = mean_sd_of(row_of(all_trials, trial), "val_average_accuracy")
         shown.add_row(trial_name(trial), validation, test_cell(tests, trial))
     _console().print(shown)
@@ -168,7 +168,8 @@ def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
     results = [_result_cells(row, metrics, found) for _, row in rows.iterrows()]
     names = [setting.name.replace("_", "_\n") for setting in settings]
     values = [
-        ["" if int(r["trial"]) < 0 else plain(r.get(s.column), digits=3) for s in settings] for _, r in rows.iterrows()
+        [plain(r.get(s.column), "" if int(r["trial"]) < 0 else "–", digits=3) for s in settings]
+        for _, r in rows.iterrows()
     ]
     joined = _table([*heads, *names], [[*r, *v] for r, v in zip(results, values, strict=True)], members)
     # Measured at a width without a limit: at the console's own, rich would measure the table after shrinking it.

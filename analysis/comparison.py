@@ -14,10 +14,11 @@ from analysis.choice import selection
 from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
+from analysis.references import best_reference
 from cfsweep.errors import InputError, NoAnswerError, few, unknown
-from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE_TRIAL
+from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
-OPPONENTS = {"default": DEFAULT_TRIAL, "naive": NAIVE_TRIAL}
+OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
 
 
@@ -94,7 +95,8 @@ def _minimum(row: pd.Series | None, name: str, limit: float) -> tuple[bool, str]
 
 def _beats(runs: pd.DataFrame, trial: int, opponent: str) -> tuple[bool, str]:
     try:
-        (found,) = compare_runs(runs, OPPONENTS[opponent], runs, trial, ["average_accuracy"])
+        other = best_reference(runs, NAIVE) if opponent == NAIVE else DEFAULT_TRIAL
+        (found,) = compare_runs(runs, other, runs, trial, ["average_accuracy"])
     except InputError:
         return False, f"{opponent} has no finished run over the same seeds"
     spread = "" if found.interval is None else f", 95% interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f}"

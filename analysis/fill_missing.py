@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.references import best_reference
 from cfsweep.metrics import INTRANSIGENCE, METRICS
-from cfsweep.results.schema import JOINT_TRIAL
+from cfsweep.results.schema import JOINT
 
 NOT_RECORDED = "not recorded when the run was written"
 _PLASTICITY, _INTRANSIGENCE = "val_plasticity", f"val_{INTRANSIGENCE.name}"
@@ -19,14 +20,14 @@ def fill_missing(runs: pd.DataFrame) -> pd.DataFrame:
     """`runs` with a column for every metric and, in `missing`, a reason for every metric without a value.
 
     Metrics that an older cfsweep did not know are null. `val_intransigence`, in [-1, 1], is that of each run against
-    the joint reference with the same seed; null where the run or that reference did not reach its end.
+    the best joint reference with the same seed; null where the run or that reference did not reach its end.
 
     References:
         Chaudhry et al. 2018, "Riemannian Walk for Incremental Learning" (intransigence measure).
     """
     nothing = pd.array([pd.NA] * len(runs), dtype="Float64")
     added: dict[str, Any] = {n: nothing for metric in METRICS if (n := f"val_{metric.name}") not in runs.columns}
-    joint = runs[runs["trial"] == JOINT_TRIAL]
+    joint = runs[runs["trial"] == best_reference(runs, JOINT)]
     added[_INTRANSIGENCE] = _intransigence(runs, joint)
     at = list(runs.columns).index("missing")
     result = runs.assign(**added)[[*runs.columns[:at], *added, *runs.columns[at:]]]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.aggregate import NAMES, value
+from analysis.aggregate import value
 from analysis.description import Setting
+from cfsweep.results.schema import DEFAULT_TRIAL, reference_method
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -56,17 +57,17 @@ def mean_sd_of(row: pd.Series | None, mean: str, sd: str = "") -> str:
 def trial_name(trial: int) -> str:
     """How a trial is called in every output.
 
-    >>> trial_name(7), trial_name(0), trial_name(-1)
-    ('7', '0 (default)', 'naive')
+    >>> trial_name(7), trial_name(0), trial_name(-1), trial_name(-5)
+    ('7', '0 (default)', 'naive', 'naive')
     """
-    name = NAMES.get(trial)
-    return name if name and trial < 0 else f"{trial} ({name})" if name else str(trial)
+    return reference_method(trial) or (f"{trial} (default)" if trial == DEFAULT_TRIAL else str(trial))
 
 
 def settings_text(row: pd.Series, settings: Iterable[Setting], separator: str = ", ") -> str:
-    """`name=value` of the given settings of a trial; a reference has none."""
+    """`name=value` of the given settings of a trial; of a reference those that it has."""
     if int(row["trial"]) < 0:
-        return "(reference)"
+        settings = [s for s in settings if not pd.isna(row.get(s.column, pd.NA))]
+        return separator.join(["(reference)", *(f"{s.name}={plain(row[s.column])}" for s in settings)])
     return separator.join(f"{s.name}={plain(row.get(s.column))}" for s in settings)
 
 

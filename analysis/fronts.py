@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from analysis.aggregate import COSTS, by_seed, column_of, finished, references
 from analysis.bootstrap import RESAMPLES, interval, resampled_means
 from analysis.files import write_whole
+from analysis.formatting import plain, trial_name
 from analysis.frames import numbers
+from analysis.references import n_settings
 from cfsweep.metrics import ALL_METRICS
 from cfsweep.results.schema import METADATA
 
@@ -99,7 +101,11 @@ def front(
         hypervolume_interval=spread,
         reference_point=worst,
         normalisation=_normalisation(objectives, scale),
-        notes=(*_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives), *_alike(points, maximise)),
+        notes=(
+            *_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
+            *_alike(points, maximise),
+            *_of_references(trials),
+        ),
     )
 
 
@@ -215,6 +221,20 @@ def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
         return []
     count = "one point" if distinct == 1 else f"{distinct} different points"
     return [f"The {len(members)} trials on the front are {count}: some have equal values in all objectives."]
+
+
+def _of_references(trials: pd.DataFrame) -> list[str]:
+    """Says so where the references were trained with several settings."""
+    n, best_ones = n_settings(trials), references(trials)
+    if n < 2 or best_ones.empty:
+        return []
+    tried = trials[trials["trial"] < 0]
+    varied = [column for column in tried.columns if column.startswith("hp_") and tried[column].nunique() > 1]
+    texts = []
+    for _, row in best_ones.iterrows():
+        values = [f"{name.removeprefix('hp_')}={plain(row[name], digits=3)}" for name in varied]
+        texts.append(f"{trial_name(int(row['trial']))} with {', '.join(values)}")
+    return [f"Each reference is the best of {n} settings, by average validation accuracy: {'; '.join(texts)}."]
 
 
 def write_front(found: Front, path: Path) -> Path:

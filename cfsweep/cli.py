@@ -293,7 +293,7 @@ _SHOWN = ("space", "stream", "objective", "trials", "seeds", "identity_version")
 
 def _show_plan(prepared: Prepared, folder: Path) -> None:
     """Prints what a sweep would do."""
-    from cfsweep.sweep.notes import never_acting
+    from cfsweep.sweep.notes import describe_references, never_acting
 
     config, console = prepared.config, Console()
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -318,6 +318,8 @@ def _show_plan(prepared: Prepared, folder: Path) -> None:
     weighed = f", old weight {config.objective.old_weight:g}" if config.objective.name == "mixed" else ""
     table.add_row("objective", ", ".join(config.objective.names) + weighed)
     table.add_row("budget", _budget(config.trials, config.seeds))
+    if config.references:
+        table.add_row("references", describe_references(config))
     changed = {key: value for key, value in config.model_dump(exclude_defaults=True).items() if key not in _SHOWN}
     table.add_row("also set", ", ".join(f"{key}={value}" for key, value in changed.items()) or "nothing")
     table.add_row("folder", f"{folder} (nothing was written)")

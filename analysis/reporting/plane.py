@@ -9,7 +9,8 @@ import pandas as pd
 from analysis.aggregate import row_of, value
 from analysis.frames import numbers
 from analysis.fronts import Front
-from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+from analysis.references import METHODS, best_reference
+from cfsweep.results.schema import DEFAULT_TRIAL
 
 X, Y = "val_stability", "val_plasticity"
 Box = tuple[float, float, float, float]
@@ -28,8 +29,7 @@ class Mark:
 def marks(found: Front, chosen: int | None = None) -> list[Mark]:
     """`naive`, `joint`, `default` and the trial `chosen`, as far as they have finished."""
     rows = (
-        ("naive", found.references, NAIVE_TRIAL),
-        ("joint", found.references, JOINT_TRIAL),
+        *((method, found.references, best_reference(found.references, method)) for method in METHODS),
         ("default", found.table, DEFAULT_TRIAL),
         ("chosen", found.table, chosen),
     )

@@ -14,6 +14,7 @@ from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
 from analysis.frames import curves, frame, load, matrix_of
 from analysis.fronts import Front, front
+from analysis.references import METHODS, best_reference
 from analysis.reporting import html
 from analysis.reporting.contours import MEANING
 from analysis.reporting.figures import front_figure, matrix_figure
@@ -22,7 +23,7 @@ from analysis.reporting.progress_figures import curves_figure, progress_figure
 from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
 from cfsweep.results.reader import read_table
-from cfsweep.results.schema import DEFAULT_TRIAL, JOINT_TRIAL, NAIVE_TRIAL
+from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 AVERAGE = "val_average_accuracy"
 
@@ -74,7 +75,8 @@ def content_of(root: Root) -> Content:
 
 def headline(content: Content) -> str:
     """Average accuracies and counts of trials, as cards."""
-    naive, joint, default = (row_of(content.trials, trial) for trial in (NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL))
+    naive, joint = (row_of(content.trials, best_reference(content.trials, method)) for method in METHODS)
+    default = row_of(content.trials, DEFAULT_TRIAL)
     top = best(content.trials)
     gap = recovered(value(naive, AVERAGE), value(joint, AVERAGE), value(top, AVERAGE))
     cards = [
@@ -146,7 +148,7 @@ def choice_section(content: Content) -> str:
     tests = test_summary(content.root)
     rows = [
         [trial_name(trial), mean_sd_of(row_of(content.trials, trial), AVERAGE), test_cell(tests, trial)]
-        for trial in opened_by(int(row["trial"]))
+        for trial in opened_by(selection(content.root) or {"trial": content.chosen})
     ]
     head = ["trial", "validation, average accuracy", "test, average accuracy"]
     how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
@@ -157,7 +159,7 @@ def matrix_section(content: Content) -> str:
     """The accuracy matrices of the chosen trial and of `naive`."""
     rows = frame(read_table(content.root, "accuracy"))
     matrices: list[tuple[str, NDArray[np.float64]]] = []
-    for trial, title in ((content.chosen, f"trial {content.chosen}"), (NAIVE_TRIAL, "naive")):
+    for trial, title in ((content.chosen, f"trial {content.chosen}"), (best_reference(content.trials, NAIVE), NAIVE)):
         if trial is not None and (rows["trial"] == trial).any():
             matrices.append((title, matrix_of(rows, trial)))
     if not matrices:

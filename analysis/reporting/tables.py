@@ -69,8 +69,7 @@ def _cells(row: pd.Series, metrics: Sequence[str], settings: Sequence[Setting], 
     cells += [mean_sd_of(row, column_of(metric, list(row.index))) for metric in metrics]
     if found.n_seeds > 1:
         cells.append(plain(_rounded(value(row, "p_on_front"))))
-    blank = int(row["trial"]) < 0
-    return cells + ["–" if blank else plain(row.get(s.column)) for s in settings]
+    return cells + [plain(row.get(s.column)) for s in settings]
 
 
 def _rounded(chance: float | None) -> float | None:

@@ -14,12 +14,32 @@ import pyarrow as pa
 SCHEMA_VERSION = 1
 METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
 
-# The references are runs without an Optuna trial; they carry these numbers in the `trial` column.
+# The references are runs without an Optuna trial; with the default settings they carry these numbers in the `trial`
+# column, with others -3, -5 ... and -4, -6 ...
+NAIVE, JOINT = "naive", "joint"
 NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL = -1, -2, 0
 
 TABLES = ("runs", "accuracy", "test", "curves", "buffers")
 
 _HYPER_TYPES = {"float": pa.float64(), "int": pa.int64(), "choice": pa.string()}
+
+
+def reference_trial(method: str, k: int = 0) -> int:
+    """The number of the reference `method` (`naive` or `joint`) with the k-th of its settings.
+
+    >>> [reference_trial(method, k) for k in range(2) for method in ("naive", "joint")]
+    [-1, -2, -3, -4]
+    """
+    return (NAIVE_TRIAL if method == NAIVE else JOINT_TRIAL) - 2 * k
+
+
+def reference_method(trial: int) -> str | None:
+    """Which reference has this number; None for a trial.
+
+    >>> [reference_method(trial) for trial in (0, -1, -2, -5)]
+    [None, 'naive', 'joint', 'naive']
+    """
+    return None if trial >= 0 else NAIVE if trial % 2 else JOINT
 
 
 def _schema(fields: Iterable[tuple[str, pa.DataType]]) -> pa.Schema:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cfsweep.results.reader import read_study, read_table
-from cfsweep.results.schema import JOINT_TRIAL, NAIVE_TRIAL
+from cfsweep.results.schema import JOINT, NAIVE, reference_trial
 
 LOCK = ".lock"  # whoever writes to the folder holds it
 
@@ -17,9 +17,9 @@ LOCK = ".lock"  # whoever writes to the folder holds it
 class Status:
     """Counts of trials all of whose runs have ended; `failures` maps (trial, seed) to the reason.
 
-    `references_left` counts the references (naive, joint) that still have runs to end. `running`: a sweep is writing to
-    the folder now, on this machine. `equal` counts the trials that were not trained, as they are equal to earlier
-    ones and have their results.
+    `references_left` counts the references (naive and joint, with each of their settings) that still have runs to end.
+    `running`: a sweep is writing to the folder now, on this machine. `equal` counts the trials that were not trained,
+    being equal to earlier ones, whose results they have.
     """
 
     study_id: str
@@ -58,7 +58,8 @@ def status(root: str | Path) -> Status:
         states.setdefault(row["trial"], []).append(row["state"])
     ends = {trial: _end(runs_of) for trial, runs_of in states.items() if len(runs_of) == seeds}
     own = [end for trial, end in ends.items() if trial >= 0]
-    references = (NAIVE_TRIAL, JOINT_TRIAL) if config["references"] else ()
+    n_settings = min(len(study.get("references") or [{}]), config["trials"]) if config["references"] else 0
+    references = [reference_trial(method, k) for k in range(n_settings) for method in (NAIVE, JOINT)]
     return Status(
         study_id=study["study_id"],
         trials=config["trials"],

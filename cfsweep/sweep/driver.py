@@ -23,7 +23,8 @@ from cfsweep.sweep.asker import Asker
 from cfsweep.sweep.equal_trials import EqualTrials
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.pack_files import PackFiles
-from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
+from cfsweep.sweep.packing import pack_runs, trials_per_pack
+from cfsweep.sweep.references import reference_packs
 from cfsweep.sweep.rows import FRONT_AXES, Ended, StudyTables, objective_values
 from cfsweep.sweep.stopping import ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
@@ -282,7 +283,9 @@ class Driver:
     def _pick_up(self) -> None:
         """Takes up what an earlier driver left: runs written but not told, packs on their way, trials not begun, and
         runs that have ended, but whose rows are gone."""
-        references = reference_packs(self.config, self.pack_size) if self.config.references else []
+        references: list[PackSpec] = []
+        if self.config.references:
+            references = reference_packs(self.config, self.folder.reference_settings(), self.pack_size)
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)

@@ -25,6 +25,7 @@ from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
 from cfsweep.results.status import LOCK
 from cfsweep.sweep.parsing import parse
+from cfsweep.sweep.references import reference_settings
 from cfsweep.training import networks, own_code
 from cfsweep.training.ingredients import Conventions, ingredient_class
 from cfsweep.training.plugins import path_of
@@ -96,6 +97,11 @@ class Folder:
                 "and git leave out by habit). Bring it back, or start a new study."
             )
 
+    def reference_settings(self) -> list[dict[str, Value]]:
+        """What the references are trained with of the base hyperparameters that are searched; the default alone in a
+        study that does not say so."""
+        return self.read()[1].get("references") or [{}]
+
     def set_budget(self, trials: int, time_budget_s: float | None) -> StudyConfig:
         """Changes the budget, which is no part of the study's identity."""
         config, study = self.read()
@@ -136,6 +142,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
+        "references": reference_settings(config.space) if config.references else [],
         "conventions": _conventions(config, hypers),
         "outputs": _outputs(config, stream),
         "tasks": [

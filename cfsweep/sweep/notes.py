@@ -12,6 +12,7 @@ import torch
 from cfsweep.config import Choices, Space, StudyConfig
 from cfsweep.errors import few
 from cfsweep.hypers import Hyper, Value
+from cfsweep.sweep.references import reference_settings
 from cfsweep.sweep.space import default_within
 from cfsweep.training.acting import idle
 from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
@@ -115,6 +116,24 @@ def default_note(space: Space, hypers: Mapping[str, Hyper]) -> str | None:
     if not moved:
         return None
     return f"trial 0 is as near to the library's default as the space allows: {few(moved)}"
+
+
+def describe_references(config: StudyConfig) -> str:
+    """With which settings the references are trained."""
+    settings = reference_settings(config.space)[: config.trials]
+    if len(settings) < 2:
+        return "naive and joint"
+    names = " and ".join(settings[0])
+    values = "; ".join(", ".join(plain(value) for value in given.values()) for given in settings)
+    return f"naive and joint, each with {len(settings)} settings of {names}, the best of which counts: {values}"
+
+
+def plain(value: Value) -> str:
+    """
+    >>> plain(0.00012345), plain("sgd"), plain(64)
+    ('0.000123', 'sgd', '64')
+    """
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def rehearsal_note(config: StudyConfig) -> str | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cfsweep.config import StudyConfig
-from cfsweep.hypers import BASE_HYPERS, Hyper
-from cfsweep.results.schema import JOINT_TRIAL, NAIVE_TRIAL
-from cfsweep.sweep.space import reference_values
+from cfsweep.hypers import Hyper
 from cfsweep.training.spec import PackSpec, RunSpec
 
 
@@ -36,17 +34,6 @@ def pack_runs(
         for group in groups.values()
         for at in range(0, len(group), size)
     ]
-
-
-def reference_packs(config: StudyConfig, size: int) -> list[PackSpec]:
-    """The packs of the references: `naive` (no ingredient) and `joint` (the data of all tasks so far)."""
-    base = {hyper.name: hyper for hyper in BASE_HYPERS}
-    values = reference_values(config.space, base)
-    packs: list[PackSpec] = []
-    for trial, joint in ((NAIVE_TRIAL, False), (JOINT_TRIAL, True)):
-        runs = [RunSpec(trial, seed, values) for seed in range(config.seeds)]
-        packs += pack_runs(config, base, runs, size, ingredients=(), joint=joint)
-    return packs
 
 
 def trials_per_pack(size: int, seeds: int, remaining: int, workers: int) -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import yaml
 
 from cfsweep.metrics import METRICS, mixed, summarise
-from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, runs_schema
+from cfsweep.results.schema import ACCURACY_SCHEMA, CURVES_SCHEMA, reference_method, runs_schema
 from cfsweep.results.writer import write_part
 
 HYPERS: dict[str, dict[str, Any]] = {
@@ -65,17 +65,16 @@ class Folder:
         cells = np.array(matrix, dtype=float).reshape(-1, self.n_tasks)
         untrained = np.full(self.n_tasks, 0.5)
         values, missing = summarise(cells, untrained, self.scenario, self.n_tasks)
-        names = {-1: "naive", -2: "joint"}
         row: dict[str, Any] = {
             "study_id": self.study_id, "trial": trial, "seed": seed, "config_hash": f"c{trial}", "attempt": 0,
-            "method": names.get(trial, "ewc+replay"), "scenario": self.scenario, "stream": self.stream, "state": state,
-            "tasks_done": len(cells), "train_s": 2.0 + trial / 10, "steps": 100, "peak_bytes": 1000,
+            "method": reference_method(trial) or "ewc+replay", "scenario": self.scenario, "stream": self.stream,
+            "state": state, "tasks_done": len(cells), "train_s": 2.0 + trial / 10, "steps": 100, "peak_bytes": 1000,
             "stored_bytes": 64 * (trial + 3), "n_parameters": 5000, "host": "h", "device": "cpu", "failure": failure,
             "missing": json.dumps(missing) if missing else None, "started_at": datetime(2026, 1, 1, tzinfo=UTC),
             "fisher_convention": None, "penalty_convention": None,
         }  # fmt: skip
-        defaults = {name: about["default"] for name, about in self.hypers.items()}
-        row |= {f"hp_{name}": v if trial >= 0 else None for name, v in (defaults | dict(settings or {})).items()}
+        defaults = {name: about["default"] if trial >= 0 else None for name, about in self.hypers.items()}
+        row |= {f"hp_{name}": v for name, v in (defaults | dict(settings or {})).items()}
         row |= {f"val_{name}": v for name, v in values.items()}
         row |= {f"objective_{name}": values.get(name, row.get(name)) for name in self.objectives}
         if "mixed" in self.objectives and len(cells) == self.n_tasks > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cfsweep.config import StudyConfig
-from cfsweep.sweep.packing import pack_runs, reference_packs, trials_per_pack
+from cfsweep.sweep.packing import pack_runs, trials_per_pack
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.spec import PackSpec, RunSpec
 from tests.sweep.in_process import tiny
@@ -42,19 +42,8 @@ def test_no_pack_is_larger_than_the_limit_and_no_run_is_lost() -> None:
     assert sorted(run.trial for pack in packs for run in pack.runs) == list(range(11))
 
 
-def test_the_references_are_naive_and_joint_with_every_seed() -> None:
-    packs = reference_packs(tiny(seeds=3), 2)
-    assert [(pack.method, [run.key for run in pack.runs]) for pack in packs] == [
-        ("naive", [(-1, 0), (-1, 1)]),
-        ("naive", [(-1, 2)]),
-        ("joint", [(-2, 0), (-2, 1)]),
-        ("joint", [(-2, 2)]),
-    ]
-    assert all(pack.ingredients == () for pack in packs)
-
-
 def test_a_pack_travels_as_plain_data() -> None:
-    for pack in [*pack_runs(tiny(), HYPERS, runs(3), 2), *reference_packs(tiny(), 2)]:
+    for pack in pack_runs(tiny(), HYPERS, runs(3), 2):
         assert PackSpec.from_dict(pack.to_dict()) == pack
 
 

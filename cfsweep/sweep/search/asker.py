@@ -14,7 +14,7 @@ from cfsweep.sweep.asker import Proposal
 from cfsweep.sweep.search.optuna_internals import new_trial, storage_of, trial_again
 from cfsweep.sweep.search.storage import Journal
 from cfsweep.sweep.search.study import open_study
-from cfsweep.sweep.search.suggest import suggest
+from cfsweep.sweep.suggest import suggest
 
 STATES = {"done": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 

@@ -10,8 +10,8 @@ from cfsweep.config import StudyConfig
 from cfsweep.sweep.search.pruner import RunningMedian
 from cfsweep.sweep.search.sampler import BoundedTPE
 from cfsweep.sweep.search.storage import Journal
-from cfsweep.sweep.search.suggest import default_params
 from cfsweep.sweep.stopping import STARTUP_TRIALS as TRIALS_BEFORE_STOPPING
+from cfsweep.sweep.suggest import default_params
 from cfsweep.training.ingredients import hypers_of
 
 STARTUP_TRIALS = 10  # TPE draws at random until so many trials have finished

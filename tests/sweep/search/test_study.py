@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from cfsweep.config import StudyConfig
 from cfsweep.sweep.search.study import open_study, repair
-from cfsweep.sweep.search.suggest import suggest
+from cfsweep.sweep.suggest import suggest
 from cfsweep.training.ingredients import hypers_of
 from tests.sweep.in_process import tiny
 

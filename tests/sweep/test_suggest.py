@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
 from cfsweep.config import Range, Space
-from cfsweep.sweep.search.suggest import ZERO_SHARE, default_params, lowest, suggest
+from cfsweep.sweep.suggest import ZERO_SHARE, default_params, lowest, suggest
 from cfsweep.training.ingredients import hypers_of
 
 

@@ -1,0 +1,121 @@
+"""The references are trained as fairly as the trials: paired, and over what is searched of the base hyperparameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from cfsweep.config import Space
+from cfsweep.results.status import status
+from cfsweep.sweep.notes import describe_references
+from cfsweep.sweep.references import reference_packs, reference_settings
+from cfsweep.training.spec import PackSpec
+from tests.sweep.in_process import Sweep, tiny
+
+LR = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}
+
+
+def settings(search: dict[str, Any], **fixed: Any) -> list[dict[str, Any]]:
+    return reference_settings(Space.model_validate({"ingredients": ["ewc"], "search": search, "fixed": fixed}))
+
+
+def test_where_no_base_hyperparameter_is_searched_there_is_one_without_a_value() -> None:
+    assert settings({}) == [{}]
+    assert settings({"ewc_lambda": {"low": 1.0, "high": 9.0}}, lr=0.1) == [{}]
+
+
+def test_a_learning_rate_is_spread_over_its_range_beside_the_default() -> None:
+    default, *others = [of["lr"] for of in settings(LR)]
+    assert default == 1e-3
+    np.testing.assert_allclose(sorted(others), [10**-3.5, 10**-2.5, 10**-1.5])
+
+
+@pytest.mark.parametrize(
+    ("search", "fixed", "found"),
+    [
+        ({"lr": {"choices": [1e-3, 1e-2]}}, {}, [{"lr": 1e-3}, {"lr": 1e-2}]),
+        ({"epochs": {"low": 1, "high": 3}}, {}, [{"epochs": 3}, {"epochs": 2}, {"epochs": 1}]),
+        ({"momentum": {"low": 0.1, "high": 0.9}}, {"optimizer": "adam"}, [{"momentum": 0.9}]),
+        ({"lr": {"low": 0.1, "high": 0.1}}, {}, [{"lr": 0.1}]),
+        (
+            {"optimizer": {"choices": ["sgd", "adam"]}},
+            {},
+            [{"optimizer": "adam"}, {"optimizer": "sgd"}],
+        ),
+    ],
+)
+def test_settings_that_come_to_the_same_are_there_once(
+    search: dict[str, Any], fixed: dict[str, Any], found: list[dict[str, Any]]
+) -> None:
+    assert sorted(map(str, settings(search, **fixed))) == sorted(map(str, found))
+
+
+def test_each_part_of_each_range_is_there_once() -> None:
+    search = {**LR, "batch_size": {"low": 1, "high": 60}, "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True}}
+    (default, *others) = settings(search)
+    assert default == {"batch_size": 60, "lr": 1e-3, "weight_decay": 1e-6}
+    assert len(others) == 9
+    places = np.log10([of["lr"] for of in others]) + 4
+    np.testing.assert_allclose(sorted(places / 3), (np.arange(9) + 0.5) / 9)
+    assert len({int((of["batch_size"] - 1) * 9 / 60) for of in others}) == 9
+    assert settings(search) == [default, *others], "the same each time"
+
+
+def test_a_zero_beside_a_range_is_a_value_of_it() -> None:
+    found = settings({"weight_decay": {"low": 1e-6, "high": 1e-5, "log": True, "zero": True}})
+    assert found[0] == {"weight_decay": 0.0}
+
+
+def test_naive_and_joint_are_paired_with_every_seed() -> None:
+    packs = reference_packs(tiny(LR, seeds=3), [{"lr": 1e-3}, {"lr": 1e-2}], 4)
+    assert [(pack.method, [run.key for run in pack.runs]) for pack in packs] == [
+        ("naive", [(-1, 0), (-1, 1), (-1, 2), (-3, 0)]),
+        ("naive", [(-3, 1), (-3, 2)]),
+        ("joint", [(-2, 0), (-2, 1), (-2, 2), (-4, 0)]),
+        ("joint", [(-4, 1), (-4, 2)]),
+    ]
+    assert all(pack.ingredients == () for pack in packs)
+    assert {(run.trial, run.values["lr"]) for pack in packs for run in pack.runs} == {
+        (trial, 1e-3 if trial >= -2 else 1e-2) for trial in range(-4, 0)
+    }
+    assert all(PackSpec.from_dict(pack.to_dict()) == pack for pack in packs)
+
+
+def test_there_are_no_more_of_them_than_trials() -> None:
+    packs = reference_packs(tiny(LR, trials=1), settings(LR), 4)
+    assert [run.key for pack in packs for run in pack.runs] == [(-1, 0), (-2, 0)]
+
+
+def test_a_sweep_trains_them_all_and_says_so(sweep: Sweep) -> None:
+    config = tiny(LR, trials=3, references=True)
+    driver = sweep.open(config)
+    assert status(sweep.folder.root).references_left == 6
+    sweep.train(driver)
+    rates = {row["trial"]: row["hp_lr"] for row in sweep.rows() if row["trial"] < 0}
+    told = yaml.safe_load(sweep.folder.study_file.read_text())["references"]
+    assert [rates[trial] for trial in (-1, -3, -5)] == [of["lr"] for of in told[:3]]
+    assert [rates[trial] for trial in (-2, -4, -6)] == [of["lr"] for of in told[:3]]
+    assert status(sweep.folder.root).complete
+    said = describe_references(config)
+    assert said.startswith("naive and joint, each with 3 settings of lr, the best of which counts: 0.001; ")
+    assert describe_references(tiny(trials=3)) == "naive and joint"
+
+
+def test_more_trials_bring_more_of_them(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(LR, trials=1, references=True)))
+    sweep.train(sweep.open(tiny(LR, trials=4, references=True)))
+    assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == set(range(-8, 0))
+
+
+def test_a_folder_that_does_not_say_so_has_the_default_alone(sweep: Sweep) -> None:
+    config = tiny(LR, trials=2, references=True)
+    driver = sweep.open(config)
+    study = yaml.safe_load(sweep.folder.study_file.read_text())
+    del study["references"], driver
+    sweep.folder.write(study)
+    sweep.train(sweep.open(config))
+    assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == {-1, -2}
+    assert status(sweep.folder.root).complete
