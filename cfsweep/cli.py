@@ -137,7 +137,13 @@ def run(
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(help="The results folder of the study.")],
-    trials: Annotated[str, typer.Option(help="Add trials to the budget: +N.")] = "+0",
+    trials: Annotated[str, typer.Option(help="Add trials to the budget: +N.", metavar="+N")] = "+0",
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="So many seeds in all for every trial that was not stopped, and the references.", metavar="N", min=1
+        ),
+    ] = None,
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
@@ -150,7 +156,7 @@ def resume(
 
     console = Console()
     where = Workers(workers, address, gpus_per_worker)
-    _close(study.resume(folder, int(trials[1:]), where, console), folder, console)
+    _close(study.resume(folder, int(trials[1:]), seeds, where, console), folder, console)
 
 
 @app.command()
@@ -374,8 +380,8 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:
-        text = f"the study is complete: {now.ended} trials ended. `cfsweep resume {folder} --trials +N` adds more."
-        console.print(text, highlight=False, soft_wrap=True)
+        more = f"`cfsweep resume {folder} --trials +N` adds more, `--seeds N` seeds."
+        console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
     elif outcome.interrupted:
         console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -171,6 +171,7 @@ class StudyConfig(Frozen):
     stream: StreamConfig = StreamConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     seeds: PositiveInt = 1
+    seeds_at_start: PositiveInt | None = None  # where there were fewer, before some were added
     trials: PositiveInt = 48
     time_budget_s: PositiveFloat | None = None
     sampler_seed: NonNegativeInt = 0
@@ -197,11 +198,18 @@ class StudyConfig(Frozen):
 
         (That the data is the same is held by the SHA-256 of each file.)
         """
-        return identity.study_id(self, self.identity_version, NO_PART_OF_IDENTITY)
+        return identity.study_id(self.as_begun, self.identity_version, NO_PART_OF_IDENTITY)
+
+    @property
+    def as_begun(self) -> StudyConfig:
+        """The study with the seeds that it began with."""
+        return self.model_copy(update={"seeds": self.seeds_at_start}) if self.seeds_at_start else self
 
 
 NO_PART_OF_IDENTITY: Mapping[str, Any] = {
-    **dict.fromkeys(("trials", "time_budget_s", "pack_runs", "share_prefix", "identity_version"), True),
+    **dict.fromkeys(
+        ("seeds_at_start", "trials", "time_budget_s", "pack_runs", "share_prefix", "identity_version"), True
+    ),
     "stream": dict.fromkeys(("data", "download"), True),
 }
 RENAMED = {"early_stopping": "stop_trials"}  # keys of older studies and scripts, which still read

@@ -101,6 +101,13 @@ def test_where_all_is_default_no_place_of_data_makes_another_study(version: int)
 
 
 @pytest.mark.parametrize("version", range(identity.VERSION + 1))
+def test_seeds_that_are_added_make_no_other_study(version: int) -> None:
+    grown = {**STUDY, "seeds": 7, "seeds_at_start": STUDY["seeds"]}
+    assert id_of(grown, version=version) == id_of(STUDY, version=version)
+    assert id_of({**STUDY, "seeds": 7}, version=version) != id_of(STUDY, version=version)
+
+
+@pytest.mark.parametrize("version", range(identity.VERSION + 1))
 def test_whatever_else_is_said_makes_another_study(version: int) -> None:
     changes: list[tuple[tuple[str, ...], Any]] = [
         (("seeds",), 4),
@@ -228,6 +235,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "StudyConfig": {
         "space": REQUIRED,
         "seeds": 1,
+        "seeds_at_start": None,
         "trials": 48,
         "time_budget_s": None,
         "sampler_seed": 0,

@@ -159,7 +159,7 @@ class Driver:
         """Gives the trials that wait for one of these the rows of that one, and their end."""
         pairs = self.equal.pop(firsts)
         tables = self.equal.rows(self.folder.root, pairs, self.attempt)
-        self.rows.add(f"equal-to-{pairs[0][0]:06d}-{pairs[0][1].number:06d}", tables)
+        self.rows.add(f"{self._new_id()}-equal", tables)
         for row in tables["runs"]:
             self.book.load(row)
         for _, trial in pairs:
@@ -275,8 +275,12 @@ class Driver:
 
     def _enqueue(self, specs: Iterable[PackSpec], attempt: int = 1) -> None:
         for spec in specs:
-            self.queue.append(PackJob(f"pack{self.n_packs:06d}", spec, attempt))
-            self.n_packs += 1
+            self.queue.append(PackJob(self._new_id(), spec, attempt))
+
+    def _new_id(self) -> str:
+        """Of a pack, or of results that are written like one's."""
+        self.n_packs += 1
+        return f"pack{self.n_packs - 1:06d}"
 
     # ------------------------------------------------------------------ resuming
 
@@ -293,14 +297,14 @@ class Driver:
         columns = ["state", "config_hash", "same_as", *(f"val_{name}" for name in FRONT_AXES), *objectives]
         written = read_written(self.folder.root, columns)
         self.attempt = attempt = written.next_attempt
-        lost = self.book.take_up_lost([row["trial"] for row in written.rows])
+        lost = self.book.take_up_lost(written.rows)
         for row in sorted(written.rows, key=lambda row: int(row["trial"])):
             self.book.load(row)
             if row["trial"] >= 0:
                 self.equal.know(row["config_hash"], row["trial"])
         if self.stopper is not None:
             repeats = {row["trial"] for row in written.rows if row.get("same_as") is not None}  # not judged themselves
-            matrices = ended_matrices(self.folder.root, self.config.seeds, self.target.score.name)
+            matrices = ended_matrices(self.folder.root, self.config.as_begun.seeds, self.target.score.name)
             self.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
         for trial in self.book:
             self.book.report_end(trial)

@@ -102,10 +102,12 @@ class Folder:
         study that does not say so."""
         return self.read()[1].get("references") or [{}]
 
-    def set_budget(self, trials: int, time_budget_s: float | None) -> StudyConfig:
-        """Changes the budget, which is no part of the study's identity."""
+    def set_budget(self, trials: int, time_budget_s: float | None, seeds: int | None = None) -> StudyConfig:
+        """Changes the budget, which is no part of the study's identity; there may be more seeds than it began with."""
         config, study = self.read()
         changed = config.model_copy(update={"trials": trials, "time_budget_s": time_budget_s})
+        if seeds is not None and seeds != config.seeds:
+            changed = changed.model_copy(update={"seeds": seeds, "seeds_at_start": config.as_begun.seeds})
         self.write({**study, "config": changed.model_dump(mode="json")})
         return changed
 

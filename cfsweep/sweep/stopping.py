@@ -175,7 +175,7 @@ def _hash(number: int) -> int:
 def ended_matrices(root: Path, seeds: int, score: str) -> Iterator[tuple[int, Matrix]]:
     """The trials in `accuracy/` that were judged, and their matrices, the mean over the seeds (tasks_done, n_tasks).
 
-    Those are all whose seeds have all ended, but the default; the tasks are those that all seeds of the trial did.
+    Those are all of which as many `seeds` have ended, but the default; the tasks are those that all its seeds did.
     """
     table = read_table(root, "accuracy")
     if not table.num_rows:
@@ -187,7 +187,7 @@ def ended_matrices(root: Path, seeds: int, score: str) -> Iterator[tuple[int, Ma
     n_tasks = int(rows[:, 3].max(initial=-1)) + 1
     for mine in np.split(rows, np.flatnonzero(np.diff(rows[:, 0])) + 1):
         runs = np.split(mine, np.flatnonzero(np.diff(mine[:, 1])) + 1)
-        if len(runs) == seeds and len(mine):
+        if len(runs) >= seeds and len(mine):
             matrices = [run[:, 4].reshape(-1, n_tasks) for run in runs]
             done = min(len(matrix) for matrix in matrices)
             yield int(mine[0, 0]), np.mean([matrix[:done] for matrix in matrices], axis=0)

@@ -104,9 +104,13 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
     if folder.exists():
         there, study = folder.read()
         if there.study_id != config.study_id:
+            different = differences(there, config)
+            remedy = "Choose another folder, or run with the settings in its study.yaml."
+            if len(different) == 1 and config.seeds > there.seeds:
+                remedy = f"`cfsweep resume {out} --seeds {config.seeds}` adds seeds to it."
             raise InputError(
                 f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}), which differs in "
-                f"{few(differences(there, config))}. Choose another folder, or run with the settings in its study.yaml."
+                f"{few(different)}. {remedy}"
             )
         check_ground(config, prepared.stream, study, folder.study_file)
         folder.require_journal()
@@ -132,22 +136,25 @@ def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
             return {key: content}
         return {k: v for name, value in content.items() for k, v in flat(value, f"{key}.{name}".lstrip(".")).items()}
 
-    one, other = (flat(config.model_dump(mode="json", exclude=NO_PART_OF_IDENTITY)) for config in (there, here))
+    dumped = [config.as_begun.model_dump(mode="json", exclude=NO_PART_OF_IDENTITY) for config in (there, here)]
+    one, other = map(flat, dumped)
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     return [f"{name} ({one.get(name, 'absent')}, here {other.get(name, 'absent')})" for name in names]
 
 
-def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> Outcome:
-    """Goes on with the study in `out`, with `more_trials` added to its budget.
+def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, console: Console) -> Outcome:
+    """Goes on with the study in `out`, with `more_trials` added to its budget, and as many `seeds` for each trial.
 
     Raises:
-        InputError: there is no study, its data has changed, or the workers cannot be reached.
+        InputError: there is no study, it has more seeds, its data has changed, or the workers cannot be reached.
     """
     folder = Folder(out)
     config, study = folder.read()
     folder.require_journal()
-    trials, now = config.trials + more_trials, status(out)
-    if trials <= now.trials and _is_whole(folder, now):
+    trials, now, seeds = config.trials + more_trials, status(out), seeds or config.seeds
+    if seeds < config.seeds:
+        raise InputError(f"--seeds {seeds}: the study has {config.seeds} seeds already, and none is taken away.")
+    if (trials, seeds) == (config.trials, config.seeds) and _is_whole(folder, now):
         return Outcome(now, nothing_to_do=True)
 
     def prepare_again() -> Prepared:
@@ -156,7 +163,7 @@ def resume(out: Path, more_trials: int, workers: Workers, console: Console) -> O
         return prepared
 
     with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
-        config = folder.set_budget(trials, config.time_budget_s)
+        config = folder.set_budget(trials, config.time_budget_s, seeds)
         return _sweep(folder, config, prepared, scheduler, Display(console, live=workers.count != 0))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,10 +85,13 @@ class TrialBook:
         """Takes in a run of a reference."""
         self.trials.setdefault(run.trial, Trial(run.trial, run.values, proposed=False))
 
-    def take_up_lost(self, trials_of_rows: Iterable[int]) -> list[Trial]:
-        """The trials that have ended, but not all of whose runs have a row: of them the asker knows all."""
-        rows = Counter(trials_of_rows)
-        lost = [n for n in range(self.asker.n_asked) if n not in self.trials and rows[n] < self.config.seeds]
+    def take_up_lost(self, rows: Collection[Mapping[str, Any]]) -> list[Trial]:
+        """The trials that have ended, but not all of whose runs are among `rows`: rows were lost, or the study has more
+        seeds now, which those that were stopped do not get. Of them the asker knows all."""
+        n_rows = Counter(row["trial"] for row in rows)
+        stopped = {row["trial"] for row in rows if row["state"] == "stopped"}
+        ended = [n for n in range(self.asker.n_asked) if n not in self.trials and n not in stopped]
+        lost = [n for n in ended if n_rows[n] < self.config.seeds]
         found = [Trial(p.number, p.values, proposed=False, was=p.ended) for p in self.asker.ended(lost)]
         self.trials.update({trial.number: trial for trial in found})
         return found

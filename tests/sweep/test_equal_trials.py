@@ -108,7 +108,7 @@ def test_lost_rows_are_handed_on_again(sweep: Sweep, table: str) -> None:
     config = tiny(TWO, trials=6)
     sweep.train(sweep.open(config))
     rows, matrices = sweep.rows(), sweep.matrices()
-    (part,) = (sweep.folder.root / table).glob("equal-*.parquet")
+    (part,) = (sweep.folder.root / table).glob("*-equal.parquet")
     part.unlink()
     seen = trained(sweep, sweep.open(config))
     assert seen == []
