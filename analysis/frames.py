@@ -12,7 +12,7 @@ from analysis.description import Root, study
 from analysis.fill_missing import fill_missing
 from cfsweep.errors import InputError
 from cfsweep.metrics import METRICS
-from cfsweep.results.reader import read_table
+from cfsweep.results.reader import own_rows, read_table
 from cfsweep.results.schema import runs_schema
 
 _NULLABLE = {
@@ -30,10 +30,10 @@ def load(root: Root) -> pd.DataFrame:
     and `val_intransigence`; dtypes are pandas' nullable ones. A missing value is `pd.NA`, its reason is in `missing`.
 
     Raises:
-        InputError: `root` holds no study, or a part of it cannot be read.
+        InputError: `root` holds no study, a part of it cannot be read, or it holds runs of another study.
     """
     about = study(root)
-    rows = read_table(root, "runs")
+    rows = own_rows(read_table(root, "runs"), about.study_id, root)
     if not rows.num_columns:
         kinds = {setting.name: setting.kind for setting in about.settings}
         rows = runs_schema(kinds, about.objectives, [metric.name for metric in METRICS]).empty_table()

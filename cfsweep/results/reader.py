@@ -78,6 +78,21 @@ def read_table(root: str | Path, table: str, columns: Collection[str] | None = N
     return _latest_attempts(pa.concat_tables(parts, promote_options="default"))
 
 
+def own_rows(rows: pa.Table, study_id: str, root: str | Path) -> pa.Table:
+    """`rows` of `runs/`, all of which are to be of this study: those of another one would pass for its trials.
+
+    Raises:
+        InputError: some are of another study.
+    """
+    others = sorted(set(rows["study_id"].to_pylist()) - {study_id}) if "study_id" in rows.column_names else []
+    if others:
+        raise InputError(
+            f"{root}/runs: it holds runs of study {others[0]}, but study.yaml is of {study_id}. Move the parts of each "
+            "study into a folder of its own."
+        )
+    return rows
+
+
 def _read_part(fs: pafs.FileSystem, name: str, columns: list[str] | None) -> pa.Table:
     try:
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.

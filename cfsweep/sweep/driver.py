@@ -295,7 +295,7 @@ class Driver:
                 self.book.add_reference(run)
         objectives = [f"objective_{name}" for name in self.config.objective.names]
         columns = ["state", "config_hash", "same_as", *(f"val_{name}" for name in FRONT_AXES), *objectives]
-        written = read_written(self.folder.root, columns)
+        written = read_written(self.folder.root, self.config.study_id, columns)
         self.attempt = attempt = written.next_attempt
         lost = self.book.take_up_lost(written.rows)
         for row in sorted(written.rows, key=lambda row: int(row["trial"])):

@@ -169,7 +169,7 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, con
 
 def _is_whole(folder: Folder, now: Status) -> bool:
     """Whether nothing is left to train: all trials have ended, and their rows and matrices are there."""
-    return now.complete and not read_written(folder.root, ()).torn
+    return now.complete and not read_written(folder.root, now.study_id, ()).torn
 
 
 def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: Scheduler, display: Display) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cfsweep.results.reader import KEY, read_table
+from cfsweep.results.reader import KEY, own_rows, read_table
 
 Key = tuple[int, int]
 
@@ -25,13 +25,13 @@ class Written(NamedTuple):
         return self.latest_attempt + 1 if self.torn else 1
 
 
-def read_written(root: Path, columns: Iterable[str]) -> Written:
-    """That of the results folder `root`, with these columns of its runs.
+def read_written(root: Path, study_id: str, columns: Iterable[str]) -> Written:
+    """That of the study in the results folder `root`, with these columns of its runs.
 
     Raises:
-        InputError: a part cannot be read.
+        InputError: a part cannot be read, or is of another study.
     """
-    runs = read_table(root, "runs", [*columns, "tasks_done"]).to_pylist()
+    runs = own_rows(read_table(root, "runs", [*columns, "tasks_done", "study_id"]), study_id, root).to_pylist()
     matrices = [read_table(root, table, ()) for table in ("accuracy", "test")]
     # With the attempt, as what is left of an earlier one is nothing of this one.
     known = [set(zip(*(table[name].to_pylist() for name in KEY), strict=True)) for table in matrices]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import analysis
+from analysis.comparison import compare, gate
 from cfsweep.errors import InputError
 from cfsweep.results.schema import BUFFERS_SCHEMA
 from cfsweep.results.writer import write_part
@@ -89,3 +90,20 @@ def test_buffers(tmp_path: Path) -> None:
     read = analysis.buffers(folder.root)
     assert list(read[columns].itertuples(index=False, name=None)) == rows
     assert set(read["attempt"]) == {1}
+
+
+def test_runs_of_another_study_are_no_trials_of_this_one(tmp_path: Path) -> None:
+    """Parts of two folders in one, as a careless copy leaves them: their seeds are no pairs."""
+    for name, study_id in (("one", "0123456789ab"), ("two", "ba9876543210")):
+        folder = Folder(tmp_path / name, study_id=study_id)
+        folder.run(len(name), 0, matrix_for(0.5, 0.9))
+        folder.write()
+    (tmp_path / "two" / "runs" / "part-0.parquet").rename(tmp_path / "one" / "runs" / "part-1.parquet")
+    said = "it holds runs of study ba9876543210, but study.yaml is of 0123456789ab. Move the parts of each study into"
+    for use in (
+        analysis.load,
+        lambda root: gate(root, min_stability=0.1),
+        lambda root: compare(root, first=3, second=3),
+    ):
+        with pytest.raises(InputError, match=said):
+            use(tmp_path / "one")

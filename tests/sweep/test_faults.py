@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from cfsweep.errors import InputError
 from cfsweep.results import writer
 from cfsweep.sweep.driver import Driver
 from cfsweep.training.pack import Pack
@@ -324,3 +325,12 @@ def test_what_was_written_but_not_told_and_then_torn_has_one_row_in_the_end(swee
     keys = [(row["trial"], row["seed"]) for row in sweep.rows()]
     assert keys == sorted({(trial, seed) for trial in range(3) for seed in range(2)})
     assert {len(cells) for table in ("accuracy", "test") for cells in sweep.matrices(table).values()} == {30}
+
+
+def test_runs_of_another_study_are_not_taken_for_its_own(sweep: Sweep, sweep_beside: Sweep) -> None:
+    for one, seeds in ((sweep, 1), (sweep_beside, 2)):
+        one.train(one.open(tiny(trials=2, seeds=seeds)))
+    for part in (sweep_beside.folder.root / "runs").glob("*.parquet"):
+        part.rename(sweep.folder.root / "runs" / f"other-{part.name}")
+    with pytest.raises(InputError, match=r"it holds runs of study .*, but study.yaml is of "):
+        sweep.open(tiny(trials=2))
