@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 import cfsweep
-from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, few, not_written, unknown
+from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
 
 if TYPE_CHECKING:
-    from cfsweep.config import Choices, Range, StudyConfig
+    from cfsweep.config import StudyConfig
     from cfsweep.results.status import Status
     from cfsweep.sweep.study import Outcome, Prepared
 
@@ -116,7 +116,9 @@ def run(
 
     if dry_run:
         prepared = prepare()
-        _show_plan(prepared, folder_of(prepared.config))
+        from cfsweep.sweep.dry_run import show_plan
+
+        show_plan(prepared, folder_of(prepared.config), Console())
         return
     from cfsweep.sweep.scheduler import Workers
     from cfsweep.sweep.schedulers import open_scheduler
@@ -124,12 +126,13 @@ def run(
     where, console = Workers(workers, address, gpus_per_worker), Console()
     with open_scheduler(where, prepare) as (scheduler, prepared):
         from cfsweep.sweep import study
+        from cfsweep.sweep.dry_run import show_notes
         from cfsweep.sweep.progress import Display
 
         folder = folder_of(prepared.config)
         study_id = study.with_identity_version_of(folder, prepared).config.study_id
         console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
-        _show_notes(prepared, console)
+        show_notes(prepared, console)
         outcome = study.begin(prepared, folder, scheduler, Display(console, live=workers != 0))
     _close(outcome, folder, console)
 
@@ -162,6 +165,7 @@ def resume(
 @app.command()
 def status(folder: Annotated[str, typer.Argument(help="A results folder, local or remote.")]) -> None:
     """Say how far a study is."""
+    from cfsweep.results.status import budget
     from cfsweep.results.status import status as read_status
 
     now = read_status(folder)
@@ -171,7 +175,7 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     console = Console()
     console.print(f"study {now.study_id}: {state}", highlight=False)
     console.print(
-        f"{now.ended} of {_budget(now.trials, now.seeds)}: {now.done} done, {now.stopped} stopped, {now.failed} failed",
+        f"{now.ended} of {budget(now.trials, now.seeds)}: {now.done} done, {now.stopped} stopped, {now.failed} failed",
         highlight=False,
     )
     if now.equal:
@@ -292,88 +296,6 @@ def _space_file(space: Path) -> Path:
 
 def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name)
-
-
-_SHOWN = ("space", "stream", "objective", "trials", "seeds", "identity_version")  # with lines of their own
-
-
-def _show_plan(prepared: Prepared, folder: Path) -> None:
-    """Prints what a sweep would do."""
-    from cfsweep.sweep.notes import describe_references, never_acting
-
-    config, console = prepared.config, Console()
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("study", config.study_id)
-    table.add_row("stream", f"{config.stream.name}, {config.stream.scenario}, {len(prepared.stream.tasks)} tasks")
-    for task in prepared.stream.tasks:
-        table.add_row(
-            "", f"{task.name}: {len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
-        )
-    table.add_row("standardised by", config.stream.standardise or "")
-    table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
-    if prepared.stream.class_ids:
-        table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")
-    table.add_row("network", f"{config.space.network.name} {config.space.network.args or ''}")
-    table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
-    idle = never_acting(config.space, prepared.hypers)
-    for name, hyper in prepared.hypers.items():
-        searched = config.space.search.get(name)
-        described = _describe(searched) if searched else f"{config.space.fixed.get(name, hyper.default)}"
-        described += f" (cannot act: {idle[name]})" if name in idle else ""
-        table.add_row(f"  {name}", described)
-    weighed = f", old weight {config.objective.old_weight:g}" if config.objective.name == "mixed" else ""
-    table.add_row("objective", ", ".join(config.objective.names) + weighed)
-    table.add_row("budget", _budget(config.trials, config.seeds))
-    if config.references:
-        table.add_row("references", describe_references(config))
-    changed = {key: value for key, value in config.model_dump(exclude_defaults=True).items() if key not in _SHOWN}
-    table.add_row("also set", ", ".join(f"{key}={value}" for key, value in changed.items()) or "nothing")
-    table.add_row("folder", f"{folder} (nothing was written)")
-    console.print(table, markup=False, highlight=False)
-    _show_capacities(prepared, console)
-    _show_notes(prepared, console)
-
-
-def _show_capacities(prepared: Prepared, console: Console) -> None:
-    """Prints what share of the weights PackNet will leave to each task, if the study has it."""
-    from cfsweep.sweep.notes import capacities, percent
-
-    found = capacities(prepared.config.space, prepared.hypers, len(prepared.stream.tasks))
-    if not found:
-        return
-    table = Table("packnet: share of the prunable weights", box=None, pad_edge=False, header_style="")
-    for capacity in found:
-        table.add_column(capacity.label, justify="right")
-    names = [f"  {task.name}" for task in prepared.stream.tasks]
-    for row, name in enumerate([*names, "  still free after the last task"]):
-        table.add_row(name, *(percent(capacity.shares[row]) for capacity in found))
-    console.print(table, markup=False, highlight=False)
-
-
-def _show_notes(prepared: Prepared, console: Console) -> None:
-    for note in prepared.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _describe(searched: Range | Choices) -> str:
-    """
-    >>> from cfsweep.config import Range
-    >>> _describe(Range(low=0.1, high=1e8, log=True, zero=True))
-    'searched: 0.1 to 1e+08 on a log scale, or 0'
-    """
-    from cfsweep.config import Choices
-
-    if isinstance(searched, Choices):
-        return "searched: " + " or ".join(str(choice) for choice in searched.choices)
-    return (
-        f"searched: {searched.low:g} to {searched.high:g}"
-        + (" on a log scale" if searched.log else "")
-        + (", or 0" if searched.zero else "")
-    )
-
-
-def _budget(trials: int, seeds: int) -> str:
-    return f"{trials} trial{'s' * (trials != 1)}" + (f" x {seeds} seeds" if seeds > 1 else "")
 
 
 def _close(outcome: Outcome, folder: Path, console: Console) -> None:

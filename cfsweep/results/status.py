@@ -75,6 +75,14 @@ def status(root: str | Path) -> Status:
     )
 
 
+def budget(trials: int, seeds: int) -> str:
+    """
+    >>> budget(1, 1), budget(48, 3)
+    ('1 trial', '48 trials x 3 seeds')
+    """
+    return f"{trials} trial{'s' * (trials != 1)}" + (f" x {seeds} seeds" if seeds > 1 else "")
+
+
 def _is_locked(path: Path) -> bool:
     """Whether some process holds the lock; of a remote folder nobody can tell."""
     try:
