@@ -181,7 +181,7 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     if now.equal:
         console.print(_said_of_equal(now), highlight=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items()):
-        console.print(f"  trial {trial}, seed {seed}: {reason}", highlight=False, markup=False)
+        console.print(f"  {_called(trial)}, seed {seed}: {reason}", highlight=False, markup=False)
 
 
 def _look(verb: str, does: str) -> None:
@@ -314,10 +314,16 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     if now.equal:
         console.print(_said_of_equal(now), highlight=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
-        console.print(f"trial {trial}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{_called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
     if now.failed:
         raise typer.Exit(EXIT_FAILED_TRIALS)
+
+
+def _called(trial: int) -> str:
+    from cfsweep.results.schema import reference_method
+
+    return f"trial {trial}" if trial >= 0 else f"{reference_method(trial)} ({trial})"
 
 
 def _said_of_equal(now: Status) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cfsweep.config import Choices, Space, StudyConfig
+from cfsweep.config import Choices, Range, Space, StudyConfig
 from cfsweep.errors import few
 from cfsweep.hypers import Hyper, Value
 from cfsweep.sweep.references import reference_settings
@@ -98,7 +98,14 @@ def never_acting(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, str]:
             values[name] = [*wanted, *on, *searched.choices][0]
         else:
             values[name] = searched.high if searched.high != hyper.off else searched.low
-    return idle(space.ingredients, values)
+    switched = {name for name, searched in space.search.items() if _holds(searched, hypers[name].off)}
+    return {name: why for name, why in idle(space.ingredients, values).items() if name not in switched}
+
+
+def _holds(searched: Range | Choices, value: Value | None) -> bool:
+    if isinstance(searched, Choices):
+        return value in searched.choices
+    return isinstance(value, int | float) and (searched.low <= value <= searched.high or (searched.zero and value == 0))
 
 
 def idle_note(space: Space, hypers: Mapping[str, Hyper]) -> str | None:

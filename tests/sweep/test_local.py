@@ -196,7 +196,8 @@ def test_trials_that_fail_are_told_and_the_others_are_there(run: Run, smoke: Pat
     assert "failed: the loss was not finite at task 0" in printed
     code, printed, _ = run("status", "study")
     assert code == 0
-    assert printed.count(", seed 0: the loss was not finite at task ") == now.failed
+    assert printed.count(", seed 0: the loss was not finite at task ") == now.failed + 2
+    assert "  naive (-3), seed 0: the loss was not finite at task " in printed, "with the same learning rate"
 
 
 def test_an_ingredient_of_ones_own_goes_through_like_a_built_in_one(run: Run, tmp_path: Path) -> None:

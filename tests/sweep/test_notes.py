@@ -16,6 +16,7 @@ from cfsweep.sweep.notes import (
     capacities,
     capacity_note,
     default_note,
+    idle_note,
     notes,
     percent,
     rehearsal_note,
@@ -253,3 +254,39 @@ def test_a_default_that_the_space_leaves_out_is_noted() -> None:
     said = "trial 0 is as near to the library's default as the space allows: lr=0.01 (default 0.001)"
     assert default_note(space, hypers_of(())) == said
     assert default_note(Space.model_validate({"search": {"lr": {"low": 1e-5, "high": 0.1}}}), hypers_of(())) is None
+
+
+@pytest.mark.parametrize(
+    ("ingredients", "search", "fixed", "said"),
+    [
+        ((), {"momentum": {"low": 0.1, "high": 0.9}}, {}, "`momentum` (it acts with optimizer=sgd alone)"),
+        ((), {"momentum": {"low": 0.1, "high": 0.9}}, {"optimizer": "sgd"}, None),
+        ((), {"momentum": {"low": 0.1, "high": 0.9}, "optimizer": {"choices": ["adam", "sgd"]}}, {}, None),
+        (
+            ("replay",),
+            {"replay_buffer": {"low": 10, "high": 99}},
+            {"replay_ratio": 0.0},
+            "`replay_buffer` (replay is off (replay_ratio=0))",
+        ),
+        (("replay",), {"replay_buffer": {"low": 10, "high": 99}, "replay_ratio": {"choices": [0.0, 0.5]}}, {}, None),
+        (("ewc",), {"ewc_gamma": {"low": 0.1, "high": 0.9}}, {}, "`ewc_gamma` (it acts with ewc_mode=online alone)"),
+        (
+            ("packnet",),
+            {"packnet_rate": {"low": 0.3, "high": 0.9, "zero": True}},
+            {"packnet_schedule": "equal"},
+            None,  # 0 switches it off
+        ),
+        (
+            ("packnet",),
+            {"packnet_rate": {"low": 0.3, "high": 0.9}},
+            {"packnet_schedule": "equal"},
+            "`packnet_rate` (it acts with packnet_schedule=constant alone)",
+        ),
+    ],
+)
+def test_what_is_searched_without_an_effect_is_noted(
+    ingredients: tuple[str, ...], search: dict[str, Any], fixed: dict[str, Any], said: str | None
+) -> None:
+    space = Space.model_validate({"ingredients": ingredients, "fixed": fixed, "search": search})
+    found = idle_note(space, hypers_of(ingredients))
+    assert found == (None if said is None else f"searched, but without any effect here: {said}")
