@@ -33,7 +33,11 @@ def trials(runs: pd.DataFrame) -> pd.DataFrame:
     spread = groups.std(ddof=1).where(mean.notna()).add_suffix("_sd")
 
     by_trial = runs.groupby(runs["trial"].astype("int64"))
-    kept = [c for c in runs.columns if c.startswith("hp_") or c in ("method", "config_hash", "scenario", "stream")]
+    kept = [
+        c
+        for c in runs.columns
+        if c.startswith("hp_") or c in ("method", "config_hash", "same_as", "scenario", "stream")
+    ]
     result = by_trial[kept].first()
     all_seeds = set(runs.loc[runs["trial"] >= 0, "seed"].tolist())
     result.insert(0, "state", by_trial.apply(_state, all_seeds).astype("string") if len(runs) else "")
@@ -58,8 +62,15 @@ def _reasons(texts: pd.Series) -> Any:
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials of `table` that ran to their end with every seed; references are not trials."""
-    return table[(table["trial"] >= 0) & (table["state"] == "done")].reset_index(drop=True)
+    """The trials of `table` that ran to their end with every seed, each configuration once: trials that were handed the
+    results of an equal one are left out. References are not trials."""
+    return table[(table["trial"] >= 0) & (table["state"] == "done") & ~repeats(table)].reset_index(drop=True)
+
+
+def repeats(table: pd.DataFrame) -> pd.Series:
+    """Which rows have the results of an equal trial (`same_as`); none in a folder of before there was that."""
+    same_as = table.get("same_as")
+    return pd.Series(False, table.index) if same_as is None else same_as.notna()
 
 
 def references(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.aggregate import COSTS, by_seed, column_of, finished, references
+from analysis.aggregate import COSTS, by_seed, column_of, finished, references, repeats
 from analysis.bootstrap import RESAMPLES, interval, resampled_means
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
@@ -203,6 +203,8 @@ def _notes(
     if dropped:
         why = "every one of them: there is no front" if not ranked else "the rest is ranked"
         notes.append(f"{dropped} finished trial(s) left out, without a value in {' or '.join(objectives)} ({why}).")
+    if n_equal := int((repeats(own) & (own["state"] == "done")).sum()):
+        notes.append(f"Each configuration once: {n_equal} trial(s) that came to the same as an earlier one left out.")
     apart = [f"{n} {state}" for state in ("stopped", "failed", "incomplete") if (n := (own["state"] == state).sum())]
     if apart:
         notes.append(f"Not ranked: {', '.join(apart)}.")

@@ -228,3 +228,16 @@ def test_equal_trials_on_the_front_are_counted_as_one_point(tmp_path: Path) -> N
     folder.run(8, 0, matrix_for(0.6, 0.8))
     found = analysis.front(analysis.trials(analysis.load(folder.write())))
     assert any(note.startswith("The 9 trials on the front are 2 different points") for note in found.notes)
+
+
+def test_a_configuration_counts_once_however_many_trials_came_to_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for trial, first in ((0, None), (1, None), (2, 0), (3, 1), (4, 1)):
+        for seed in range(2):
+            folder.run(trial, seed, matrix_for(0.6 + 0.1 * ((first or trial) == 1), 0.9), same_as=first)
+    runs = analysis.load(folder.write())
+    found = analysis.front(analysis.trials(runs), runs=runs)
+    assert found.table["trial"].tolist() == [1, 0]
+    assert found.members["trial"].tolist() == [1]
+    assert "Each configuration once: 3 trial(s) that came to the same as an earlier one left out." in found.notes
+    assert len(analysis.trials(runs)) == 5
