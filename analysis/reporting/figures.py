@@ -81,6 +81,7 @@ def _trials(
         mode="markers",
         name=f"{name} ({len(rows)})",
         marker=style,
+        cliponaxis=False,  # a mark on the border is drawn whole
         hovertext=[hover(row, found.objectives, settings) for _, row in rows.iterrows()],
         hoverinfo="text",
         meta="trials",
@@ -100,6 +101,7 @@ def _marks(figure: go.Figure, found: Front, settings: Sequence[Setting], chosen:
             text=[mark.name],
             textposition="bottom center" if mark.name in ("chosen", "default") else "top right",
             marker={"symbol": symbol, "size": size, "color": colour, "line": line},
+            cliponaxis=False,
             hovertext=[hover(mark.row, found.objectives, settings)],
             hoverinfo="text",
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from analysis.files import write_whole
 from analysis.frames import numbers
@@ -15,6 +17,7 @@ from analysis.reporting.contours import LABEL, contours
 from analysis.reporting.plane import X, Y, box_of, marks
 from cfsweep.errors import InputError, unknown
 
+Floats = NDArray[np.float64]
 SUFFIXES = ("png", "svg", "pdf")
 _SYMBOLS = {"naive": ("X", palette.NAIVE), "joint": ("D", palette.JOINT), "default": ("s", palette.DEFAULT)}
 
@@ -61,14 +64,24 @@ def _points(axes: Axes, found: Front) -> None:
         alpha=0.7,
         label=f"other trials ({len(rest)})",
         zorder=2,
+        clip_on=False,  # a mark on the border is drawn whole
     )
     x, y = numbers(members[X]), numbers(members[Y])
     if len(found.objectives) == 2:
         axes.step(x, y, where="pre", color=palette.FRONT, linewidth=1.4, alpha=0.8, zorder=3)
     if found.n_seeds > 1:
-        dx, dy = numbers(members[f"{X}_sd"]), numbers(members[f"{Y}_sd"])
+        dx, dy = within(x, numbers(members[f"{X}_sd"])), within(y, numbers(members[f"{Y}_sd"]))
         axes.errorbar(x, y, dy, dx, fmt="none", ecolor=palette.FRONT, elinewidth=0.7, alpha=0.35, zorder=3)
-    axes.scatter(x, y, s=34, color=palette.FRONT, label=f"front ({len(members)} trials)", zorder=4)
+    axes.scatter(x, y, s=34, color=palette.FRONT, label=f"front ({len(members)} trials)", zorder=4, clip_on=False)
+
+
+def within(mean: Floats, sd: Floats) -> Floats:
+    """How far a bar of one `sd` reaches below and above each `mean`, (2, n): an accuracy lies in [0, 1].
+
+    >>> within(np.array([0.5, 0.875]), np.array([0.25, 0.25])).tolist()
+    [[0.25, 0.25], [0.25, 0.125]]
+    """
+    return np.stack([np.minimum(sd, mean), np.minimum(sd, 1 - mean)])
 
 
 def _marks(axes: Axes, found: Front) -> None:
@@ -84,6 +97,7 @@ def _marks(axes: Axes, found: Front) -> None:
             linewidth=0.8,
             label=mark.name,
             zorder=5,
+            clip_on=False,
         )
         axes.annotate(
             mark.name,
