@@ -187,6 +187,8 @@ def parallel_section(content: Content) -> str:
         "Every line is a finished trial, darker is better; settings on a log scale have it here too, zeros at the "
         "foot below a gap. Click a group below to hide it."
     )
+    if finished(content.trials)[[s.column for s in content.settings]].isna().any(axis=None):
+        text += " A setting that could not act is at the foot, marked –."
     figure = parallel_figure(content.trials, content.settings, _known_objectives(content))
     chart = html.chart(figure, "parallel-figure")
     return html.section("parallel", "Settings and results", html.paragraph(text), chart)

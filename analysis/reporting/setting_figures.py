@@ -19,6 +19,7 @@ from analysis.reporting.figure_style import hover, styled
 from analysis.reporting.importance import Importance
 
 Floats = NDArray[np.float64]
+_FOOT = 0.15  # of an axis: where its values begin if something stands apart below them
 _LONGEST = 22  # letters of a name or value beside an axis
 # The trials by average accuracy, best first: each group's end as a share of all, and its name.
 _GROUPS = ((0.10, "best tenth"), (0.25, "next, to a quarter"), (0.50, "next, to a half"), (1.0, "lower half"))
@@ -35,16 +36,28 @@ class Axis(NamedTuple):
 def axis_of(column: pd.Series, setting: Setting | None) -> Axis:
     """The axis for the values of `column`, which are of `setting`, or results where that is None.
 
-    A log axis has its zeros at the foot, below a gap and marked 0. A choice has one place per value.
+    A log axis has its zeros at the foot, below a gap and marked 0. A choice has one place per value. Where a setting is
+    null, for it could not act, its place is at the foot, marked –, and all values stand above a gap.
 
     >>> axis_of(pd.Series([0.0, 1.0, 100.0], dtype="Float64"), Setting("a", log=True)).places.round(2).tolist()
     [0.0, 0.15, 1.0]
+    >>> axis_of(pd.Series([2.0, None, 4.0], dtype="Float64"), Setting("a")).places.round(2).tolist()
+    [0.15, 0.0, 1.0]
     """
-    if setting is not None and setting.kind == "choice":
+    if setting is None:
+        return _linear_axis(numbers(column))
+    axis = _axis_of_values(column, setting)
+    if not column.isna().any():
+        return axis
+    places = np.where(np.isnan(axis.places), 0.0, _FOOT + (1 - _FOOT) * axis.places)
+    ticks = [_FOOT + (1 - _FOOT) * tick for tick in axis.ticks]
+    return Axis(places, [0.0, *ticks], [plain(None), *axis.tick_texts])
+
+
+def _axis_of_values(column: pd.Series, setting: Setting) -> Axis:
+    if setting.kind == "choice":
         return _choice_axis(column)
-    if setting is not None and setting.log:
-        return _log_axis(numbers(column))
-    return _linear_axis(numbers(column))
+    return _log_axis(numbers(column)) if setting.log else _linear_axis(numbers(column), setting.kind == "int")
 
 
 def _choice_axis(column: pd.Series) -> Axis:
@@ -55,12 +68,15 @@ def _choice_axis(column: pd.Series) -> Axis:
     return Axis(np.array(places), ticks, names)
 
 
-def _linear_axis(values: Floats) -> Axis:
+def _linear_axis(values: Floats, whole: bool = False) -> Axis:
     known = values[~np.isnan(values)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    if not len(known):
+        return Axis(values, [], [])
+    low, high = float(known.min()), float(known.max())
     if low == high:
         return Axis(np.where(np.isnan(values), np.nan, 0.5), [0.5], [plain(low)])
     ticks = np.linspace(low, high, 5)
+    ticks = np.unique(np.round(ticks)) if whole else ticks
     tick_texts = [plain(float(tick), digits=3) for tick in ticks]
     return Axis((values - low) / (high - low), ((ticks - low) / (high - low)).tolist(), tick_texts)
 
@@ -68,8 +84,9 @@ def _linear_axis(values: Floats) -> Axis:
 def _log_axis(values: Floats) -> Axis:
     positive = values[values > 0]
     if not len(positive):
-        return Axis(np.where(np.isnan(values), np.nan, 0.0), [0.0], ["0"])
-    foot = 0.15 if (values == 0).any() else 0.0
+        zeros = (values == 0).any()
+        return Axis(np.where(np.isnan(values), np.nan, 0.0), [0.0] if zeros else [], ["0"] if zeros else [])
+    foot = _FOOT if (values == 0).any() else 0.0
     low, high = np.log10(positive.min()), np.log10(positive.max())
     width = (high - low) or 1.0
     logs = np.log10(np.where(values > 0, values, 1.0))
@@ -152,19 +169,23 @@ def _lines(figure: go.Figure, places: Floats, texts: Sequence[str], name: str, c
 
 
 def importance_figure(found: Importance) -> go.Figure:
-    """Bars of the drop in held-out R² when a setting is shuffled, largest on top."""
+    """Bars of the drop in held-out R² when a setting is shuffled, largest on top, and its range over the folds."""
     bars = sorted(((n, v) for n, v in found.values.items() if v is not None), key=lambda item: item[1][0])
+    ends = {
+        "array": [high - drop for _, (drop, _, high) in bars],
+        "arrayminus": [drop - low for _, (drop, low, _) in bars],
+    }
     figure = go.Figure()
     figure.add_bar(
         y=[for_plotly(shortened(name, _LONGEST)) for name, _ in bars],
-        x=[drop for _, (drop, _) in bars],
-        error_x={"array": [sd for _, (_, sd) in bars], "color": "#66717c", "thickness": 1},
+        x=[drop for _, (drop, _, _) in bars],
+        error_x={**ends, "symmetric": False, "color": "#66717c", "thickness": 1},
         orientation="h",
         marker={"color": palette.FRONT},
-        hovertext=[f"{for_plotly(name)}: {drop:.3f} ± {sd:.3f}" for name, (drop, sd) in bars],
+        hovertext=[f"{for_plotly(n)}: {drop:.3f}, folds {low:.3f} to {high:.3f}" for n, (drop, low, high) in bars],
         hoverinfo="text",
     )
     styled(figure, 140 + 30 * len(bars))
-    figure.update_xaxes(title="drop in held-out R² when shuffled (mean ± sd over folds)")
+    figure.update_xaxes(title="drop in held-out R² when shuffled (mean; lowest to highest fold)")
     figure.update_yaxes(automargin=True, showgrid=False)
     return figure

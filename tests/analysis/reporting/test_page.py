@@ -14,7 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 
 import analysis
 from cfsweep.errors import InputError
-from tests.analysis.folder import HYPERS, Folder, lively, matrix_for
+from tests.analysis.folder import HYPERS, Folder, idle, lively, matrix_for
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 EVIL = '<script>window.injected = 1</script><img src=x onerror="window.injected = 1">\'"%{x}'
@@ -227,6 +227,26 @@ def test_three_objectives(show: Show, tmp_path: Path) -> None:
     check_quiet(seen)
     assert points(seen, "front-figure", "trace.meta === 'trials'") == 15
     assert "colour is stored_bytes, less is better" in seen.page.inner_text("#front")
+
+
+def test_settings_that_could_not_act(show: Show, tmp_path: Path) -> None:
+    root = idle(tmp_path / "idle").write()
+    analysis.select(root)
+    seen = show(analysis.report(root))
+    check_quiet(seen)
+    assert "A setting that could not act is at the foot, marked –." in seen.page.inner_text("#parallel")
+    assert "counts as a value of its own, below all others" in seen.page.inner_text("#importance")
+    assert "since they do not vary: momentum." in seen.page.inner_text("#importance")
+    seen.page.locator("#front-figure").scroll_into_view_if_needed()
+    text = hovered(seen, "front-figure", "default")
+    for part in ("replay_ratio=0", "buffer_size=–", "replay_mode=–", "momentum=–"):
+        assert part in text
+    first = seen.page.locator("#table tr", has_text="0 (default)").inner_text().split("\t")
+    assert [cell.strip() for cell in first[-3:]] == ["–", "–", "0"]
+    drawn = seen.page.locator("#parallel-figure .annotation-text").all_text_contents()
+    assert drawn.count("–") == 3
+    text = seen.page.inner_text("body")
+    assert not any(word in text for word in ("<NA>", "NaN", "None"))
 
 
 def test_the_mixed_objective(show: Show, tmp_path: Path) -> None:
