@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.aggregate import row_of, value
 from analysis.frames import numbers
@@ -41,6 +43,11 @@ def marks(found: Front, chosen: int | None = None) -> list[Mark]:
         if row is not None and x is not None and y is not None:
             made.append(Mark(name, row, x, y))
     return made
+
+
+def points_of(found: Front) -> NDArray[np.float64]:
+    """The places of the ranked trials, (n, 2) in [0, 1]."""
+    return np.column_stack([numbers(found.table[X]), numbers(found.table[Y])])
 
 
 def box_of(found: Front) -> Box:

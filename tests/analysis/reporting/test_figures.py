@@ -34,7 +34,7 @@ def test_the_front_figure_ends_where_accuracies_do(tmp_path: Path) -> None:
     figure = front_figure(found, (), 3)
     assert tuple(figure.layout.xaxis.range) == (0.0, 1.0)
     assert tuple(figure.layout.yaxis.range) == (0.73, 1.0)
-    (lines,) = (trace for trace in figure.data if trace.name.startswith("equal average accuracy"))
+    (lines,) = (trace for trace in figure.data if trace.name == "average accuracy c")
     assert all(0 <= x <= 1 for x in lines.x if x is not None)
     assert all(0.73 <= y <= 1 for y in lines.y if y is not None)
     marked = [trace for trace in figure.data if trace.meta == "trials" or trace.name == "default"]
@@ -55,3 +55,9 @@ def test_matrices_leave_missing_cells_blank() -> None:
     assert list(figure.data[0].z[1]) == [0.9, None]
     assert list(figure.data[0].text[1]) == ["0.90", ""]
     assert figure.layout.xaxis.ticktext == ("first", "1")
+
+
+def test_tasks_whose_short_names_are_alike_have_their_numbers() -> None:
+    names = ["the classes of the first task", "the classes of the second task"]
+    figure = matrix_figure([("a", np.full((3, 2), 0.5))], names)
+    assert figure.layout.xaxis.ticktext == ("0: the classes of…", "1: the classes of…")
