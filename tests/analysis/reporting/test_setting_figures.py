@@ -70,6 +70,13 @@ def test_a_result_without_values_has_no_places() -> None:
 def test_the_bars_of_importance_reach_from_the_lowest_fold_to_the_highest() -> None:
     values = {"a": (0.5, -0.25, 1.5), "b": (0.75, 0.5, 1.0), "c": None}
     (bar,) = importance_figure(Importance("mixed", values, 0.5, 30, "")).data
-    assert list(bar.y) == ["a", "b"]
+    assert list(bar.x) == [0.5, 0.75]
     assert list(bar.error_x.array) == [1.0, 0.25]
     assert list(bar.error_x.arrayminus) == [0.75, 0.25]
+
+
+def test_settings_with_alike_names_have_a_bar_each() -> None:
+    names = [f"{'long_' * 10}{i}" for i in range(3)]
+    figure = importance_figure(Importance("mixed", dict.fromkeys(names, (0.5, 0.5, 0.5)), 0.5, 30, ""))
+    assert list(figure.data[0].y) == [0, 1, 2]
+    assert len(set(figure.layout.yaxis.ticktext)) == 1
