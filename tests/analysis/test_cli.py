@@ -72,7 +72,7 @@ def test_a_study_without_trials_is_no_error(call, tmp_path: Path) -> None:  # ty
 
 
 def test_settings_that_could_not_act(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    root = idle(tmp_path / "idle").write()
+    root = idle(tmp_path / "idle", n_trials=6).write()
     shown = [call("front", root), call("table", root, "--all"), call("select", root), call("compare", root)]
     shown += [call("front", root, "--image", root / "front.svg"), call("gate", root, "--beats", "default")]
     assert [code for code, _, _ in shown] == [0] * 6

@@ -1,4 +1,4 @@
-"""The browser in which the tests open reports."""
+"""What the tests of reports share: a browser to open them in, and a forest that is quick."""
 
 from __future__ import annotations
 

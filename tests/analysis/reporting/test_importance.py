@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import analysis
 from analysis.description import study
@@ -37,6 +38,7 @@ def test_importance_finds_what_matters_and_stays_null_where_it_cannot_say(tmp_pa
     assert flat.note.startswith("Nothing to explain")
 
 
+@pytest.mark.usefixtures("small_forest")
 def test_a_setting_that_could_not_act_has_a_value_of_its_own(tmp_path: Path) -> None:
     table = analysis.trials(analysis.load(idle(tmp_path).write()))
     found = importance(table, study(tmp_path).searched)
