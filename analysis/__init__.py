@@ -1,7 +1,8 @@
 """Offline analysis of a results folder, local or remote, complete or still being written.
 
 `frames` reads a folder into data frames and `aggregate` takes means over seeds; `fronts`, `choice` and `comparison`
-answer questions about the trials; `reporting` draws and writes; `cli` is the command line.
+answer questions about the trials, `recipe` gives one to train on; `reporting` draws and writes; `cli` is the command
+line.
 
 >>> import analysis
 >>> callable(analysis.load) and callable(analysis.front)

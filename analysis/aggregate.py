@@ -129,3 +129,18 @@ def value(row: pd.Series | None, name: str) -> float | None:
     """One number of a row as a plain float, None where it is missing."""
     found = None if row is None else row.get(name)
     return None if found is None or pd.isna(found) else float(found)
+
+
+def settings_of(row: pd.Series) -> dict[str, Any]:
+    """The settings of a trial by their names, as plain values; None where one is null.
+
+    >>> settings_of(pd.Series({"trial": 0, "hp_lr": np.float64(0.1), "hp_epochs": np.int64(5), "hp_mode": pd.NA}))
+    {'lr': 0.1, 'epochs': 5, 'mode': None}
+    """
+    return {name[3:]: _plain(row[name]) for name in row.index if name.startswith("hp_")}
+
+
+def _plain(cell: Any) -> Any:
+    if pd.isna(cell):
+        return None
+    return cell.item() if isinstance(cell, np.generic) else cell

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.aggregate import best, column_of, finished, trials, value
+from analysis.aggregate import best, column_of, finished, settings_of, trials, value
 from analysis.description import Root, study
 from analysis.files import file_in, local_folder, write_whole
 from analysis.formatting import mean_sd_of
@@ -86,7 +85,7 @@ def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
     metrics = [c for c in chosen.index if c.startswith(("val_", "objective_")) and not c.endswith("_sd")]
     return {
         "trial": trial,
-        "settings": {name[3:]: _json(chosen[name]) for name in chosen.index if name.startswith("hp_")},
+        "settings": settings_of(chosen),
         "references": {method: best_reference(runs, method) for method in METHODS},
         "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
         "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
@@ -97,12 +96,6 @@ def _agree(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """No number on record has changed; metrics may have been added since."""
     numbers_then = {name: found for name, found in old.get("validation", {}).items() if found["mean"] is not None}
     return all(new["validation"].get(name) == found for name, found in numbers_then.items())
-
-
-def _json(cell: Any) -> Any:
-    if pd.isna(cell):
-        return None
-    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def selection(root: Root) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from analysis.files import local_folder
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
 from analysis.frames import load
 from analysis.fronts import Front, front, write_front
+from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
@@ -107,7 +108,8 @@ def select_command(
     """Choose a trial on validation data, put it on record, then open its test numbers."""
     record = select(root, rule, at_least, replace)
     chosen, all_trials = int(record["trial"]), trials(load(root))
-    settings = shown_settings(study(root), all_trials)
+    about = study(root)
+    settings = shown_settings(about, all_trials)
     typer.echo(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
     typer.echo(_settings_of(all_trials, chosen, settings))
     tests = test_summary(root)
@@ -118,6 +120,10 @@ def select_command(
         validation = mean_sd_of(row_of(all_trials, trial), "val_average_accuracy")
         shown.add_row(trial_name(trial), validation, test_cell(tests, trial))
     _console().print(shown)
+    row = row_of(all_trials, chosen)
+    if row is not None:
+        typer.echo(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:\n")
+        typer.echo(f"{space_text(about, row)}\nand run\n\n{next_command(about, root, chosen, selected=True)}")
 
 
 @app.command("compare")

@@ -23,8 +23,10 @@ Segment = tuple[float, tuple[float, float], tuple[float, float]]
 def contours(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
     """Levels c with the two ends of their line inside `box` (x low, x high, y low, y high), c ascending.
 
+    A line that meets the box in a corner alone is left out.
+
     >>> contours(2, (0.0, 1.0, 0.0, 1.0), wanted=1)
-    [(0.5, (0.0, 1.0), (1.0, 0.0)), (1.0, (1.0, 1.0), (1.0, 1.0))]
+    [(0.5, (0.0, 1.0), (1.0, 0.0))]
     """
     if n_tasks < 2:
         return []
@@ -33,7 +35,7 @@ def contours(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
     low, high = a * x_low + b * y_low, a * x_high + b * y_high
     steps = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     step = next((s for s in steps if (high - low) / s <= wanted + 1), 0.5)
-    levels = [round(k * step, 6) for k in range(int(np.ceil(low / step + 1e-9)), int(np.floor(high / step + 1e-9)) + 1)]
+    levels = [round(k * step, 6) for k in range(int(np.ceil(low / step + 1e-9)), int(np.floor(high / step - 1e-9)) + 1)]
     lines = []
     for c in levels:
         # x where the line meets the top, then the bottom, of the box, kept inside it.

@@ -15,7 +15,11 @@ from analysis.description import Setting
 from analysis.formatting import for_plotly, mean_sd_of, plain, settings_text, trial_name
 from analysis.reporting import palette
 
-_AXIS = {"gridcolor": palette.GRID, "zeroline": False, "linecolor": "#c5ccd3", "showline": True}
+FONT = 13
+_AXIS = {
+    "gridcolor": palette.GRID, "zeroline": False, "linecolor": "#c5ccd3", "showline": True,
+    "automargin": True, "title_standoff": 10,
+}  # fmt: skip
 
 
 def styled(figure: go.Figure, height: int = 420) -> go.Figure:
@@ -26,7 +30,7 @@ def styled(figure: go.Figure, height: int = 420) -> go.Figure:
         paper_bgcolor="white",
         plot_bgcolor="white",
         margin={"l": 64, "r": 24, "t": 36, "b": 56},
-        font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13, "color": palette.TEXT},
+        font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": FONT, "color": palette.TEXT},
         hoverlabel={"bgcolor": "white", "bordercolor": "#c5ccd3", "font": {"color": palette.TEXT}, "align": "left"},
         legend={"bgcolor": "rgba(255,255,255,0.85)"},
     )

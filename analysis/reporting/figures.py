@@ -15,9 +15,10 @@ from analysis.formatting import for_plotly, shortened
 from analysis.frames import numbers
 from analysis.fronts import Front
 from analysis.reporting import palette
-from analysis.reporting.contours import contours
-from analysis.reporting.figure_style import hover, styled
-from analysis.reporting.plane import Box, X, Y, box_of, marks
+from analysis.reporting.contours import Segment, contours
+from analysis.reporting.figure_style import FONT, hover, styled
+from analysis.reporting.labels import Canvas, Labels, joined
+from analysis.reporting.plane import Mark, X, Y, box_of, marks, points_of
 
 _SYMBOLS = {
     "naive": ("x", palette.NAIVE, 13),
@@ -25,18 +26,25 @@ _SYMBOLS = {
     "default": ("square", palette.DEFAULT, 12),
     "chosen": ("circle-open", palette.CHOSEN, 18),
 }
+_REACH = {name: size / 1.6 + 1 for name, (_, _, size) in _SYMBOLS.items()}  # from there plotly writes beside a mark
+_SIZES = ((890, 390), (480, 340))  # of the plot on a wide page and on a narrow one
+_ROOM = (26, 64)
 
 
 def front_figure(found: Front, settings: Sequence[Setting], n_tasks: int, chosen: int | None = None) -> go.Figure:
     """Stability against plasticity: every ranked trial, the front, references, default, lines of equal accuracy."""
     figure = go.Figure()
-    box = box_of(found)
-    _contours(figure, n_tasks, box)
+    box, marked = box_of(found), marks(found, chosen)
+    is_flat = len(found.objectives) == 2
+    room = (_ROOM[0], _ROOM[1] if is_flat else 0)  # a third objective has its colours at the right
+    labels = Labels(Canvas(box, _SIZES, room, FONT, 10), points_of(found), marked, _REACH)
+    lines = contours(n_tasks, box)
+    _contours(figure, lines)
     rest = found.table[~found.table["on_front"].astype(bool)]
     _trials(figure, rest, "other trials", {"size": 7, "color": palette.OTHERS, "opacity": 0.8}, found, settings)
     members = found.members
     style = {"size": 10, "color": palette.FRONT, "line": {"color": "white", "width": 1}}
-    if len(found.objectives) == 2:
+    if is_flat:
         x, y = numbers(members[X]), numbers(members[Y])
         line = {"color": palette.FRONT, "width": 2, "shape": "vh"}
         figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False, name="front line")
@@ -45,26 +53,37 @@ def front_figure(found: Front, settings: Sequence[Setting], n_tasks: int, chosen
         bar = {"title": {"text": found.objectives[2], "side": "right"}, "thickness": 12}
         style |= {"color": third, "colorscale": "Viridis", "colorbar": bar, "showscale": True}
     _trials(figure, members, "front", style, found, settings)
-    _marks(figure, found, settings, chosen)
-    styled(figure, 520)
-    figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, margin={"t": 64})
-    figure.update_xaxes(title="stability (accuracy on the old tasks at the end)", range=box[:2])
-    figure.update_yaxes(title="plasticity (accuracy on each task just learned)", range=box[2:])
+    _marks(figure, found, settings, marked, labels)
+    _line_labels(figure, lines, labels)
+    styled(figure, 530)
+    legend = {"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0}
+    figure.update_layout(legend=legend, margin={"t": 84, "r": 24 + room[1]})
+    figure.update_xaxes(title_text="stability (accuracy on the old tasks at the end)", range=box[:2])
+    figure.update_yaxes(title_text="plasticity (accuracy on each task just learned)", range=box[2:])
+    # A mark on the border is not to cover the number beside it.
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(ticks="outside", ticklen=10, tickcolor=palette.GRID)
     return figure
 
 
-def _contours(figure: go.Figure, n_tasks: int, box: Box) -> None:
+def _contours(figure: go.Figure, lines: Sequence[Segment]) -> None:
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for level, start, end in contours(n_tasks, box):
+    for _, start, end in lines:
         xs += [start[0], end[0], None]
         ys += [start[1], end[1], None]
-        text = {"text": f"c = {level:g}", "showarrow": False, "font": {"size": 10, "color": "#66717c"}}
-        figure.add_annotation(x=start[0], y=start[1], xanchor="left", yanchor="top", xshift=2, **text)
     line = {"color": palette.CONTOUR, "width": 1, "dash": "dash"}
-    figure.add_scatter(
-        x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name="equal average accuracy c (see below)"
-    )
+    figure.add_scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name="average accuracy c")
+
+
+def _line_labels(figure: go.Figure, lines: Sequence[Segment], labels: Labels) -> None:
+    for level, start, end in lines:
+        at = labels.of_line(text := f"c = {level:g}", start, end)
+        if at is not None:
+            figure.add_annotation(
+                x=at[0], y=at[1], text=text, showarrow=False, xanchor="left", yanchor="bottom", xshift=2, borderpad=0,
+                font={"size": 10, "color": "#66717c"},
+            )  # fmt: skip
 
 
 def _trials(
@@ -81,25 +100,29 @@ def _trials(
         mode="markers",
         name=f"{name} ({len(rows)})",
         marker=style,
+        cliponaxis=False,  # a mark on the border is drawn whole
         hovertext=[hover(row, found.objectives, settings) for _, row in rows.iterrows()],
         hoverinfo="text",
         meta="trials",
     )
 
 
-def _marks(figure: go.Figure, found: Front, settings: Sequence[Setting], chosen: int | None) -> None:
-    for mark in marks(found, chosen):
+def _marks(
+    figure: go.Figure, found: Front, settings: Sequence[Setting], marked: Sequence[Mark], labels: Labels
+) -> None:
+    for mark, label in zip(marked, joined(marked), strict=True):
         symbol, colour, size = _SYMBOLS[mark.name]
         is_ring = mark.name == "chosen"
         line = {"color": colour if is_ring else "white", "width": 2 if is_ring else 1}
         figure.add_scatter(
             x=[mark.x],
             y=[mark.y],
-            mode="markers+text",
+            mode="markers+text" if label else "markers",
             name=mark.name,
-            text=[mark.name],
-            textposition="bottom center" if mark.name in ("chosen", "default") else "top right",
+            text=[label],
+            textposition=labels.of_mark(mark, label) if label else None,
             marker={"symbol": symbol, "size": size, "color": colour, "line": line},
+            cliponaxis=False,
             hovertext=[hover(mark.row, found.objectives, settings)],
             hoverinfo="text",
         )
@@ -163,9 +186,10 @@ def _suffix(place: int) -> str:
 
 
 def _task_names(tasks: Sequence[str], n_tasks: int) -> list[str]:
-    """Names short enough for an axis; a number where the study gives none."""
+    """Names short enough for an axis, with their numbers where they would be alike; a number where there is none."""
     named = [tasks[i] if i < len(tasks) else str(i) for i in range(n_tasks)]
-    return [shortened(name, 18) for name in named]
+    short = [shortened(name, 18) for name in named]
+    return short if len(set(short)) == n_tasks else [shortened(f"{i}: {name}", 18) for i, name in enumerate(named)]
 
 
 def _after(row: int, columns: Sequence[str]) -> str:

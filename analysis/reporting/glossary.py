@@ -23,7 +23,9 @@ _OTHERS = (
      "it leaves out the chance in which examples are in the validation set"),
     ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
      "the largest cost), costs divided by their largest value among the trials"),
-    ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled"),
+    ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled; it is "
+     "above 1 where the forest then predicts worse than the mean, R² being below 0"),
+    ("–", "no value; of a setting: it could not act, as where its ingredient is off"),
     ("gap recovered", "(best - naive) / (joint - naive) in average accuracy; the best is picked among many on the same "
      "validation data, so it looks a little better than it is"),
     ("naive, joint", "no remedy; trained on all data so far at every task. References, never on the front"),

@@ -38,6 +38,8 @@ footer { font-size: 13.5px; padding-bottom: 40px; }
 footer dl { display: grid; grid-template-columns: minmax(120px, 230px) 1fr; gap: 4px 18px; margin: 8px 0 22px; }
 footer dt { font-weight: 600; color: #1f2933; overflow-wrap: anywhere; }
 footer dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
+pre { background: #f6f7f9; border: 1px solid #e3e7eb; border-radius: 6px; padding: 10px 12px; margin: 4px 0 12px;
+      font-size: 12.5px; line-height: 1.45; white-space: pre-wrap; overflow-wrap: anywhere; }
 code { font-size: 12.5px; overflow-wrap: anywhere; }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
@@ -72,6 +74,11 @@ def section(name: str, heading: str, *parts: str) -> str:
 def paragraph(text: str) -> str:
     """Plain text as a paragraph."""
     return f"<p>{for_html(text)}</p>"
+
+
+def verbatim(text: str) -> str:
+    """Plain text to copy, as it is."""
+    return f"<pre>{for_html(text)}</pre>"
 
 
 def note(text: str) -> str:

@@ -19,13 +19,20 @@ TREES = 100
 REPEATS = 10  # shuffles of each setting
 
 
+Drop = tuple[float, float, float]
+
+
 @dataclass(frozen=True)
 class Importance:
-    """`values[name]` is the drop in held-out R² when that setting is shuffled (mean, sd over folds); None: too few
-    trials, or nothing to explain, and `note` says which. `r2` is the forest's held-out R²."""
+    """`values[name]` is the drop in held-out R² when that setting is shuffled (mean, lowest and highest of the folds);
+    None: too few trials, or nothing to explain, and `note` says which. `r2` is the forest's held-out R².
+
+    R² is 1 at most and has no lower bound, so neither has a drop an upper one: above 1 the forest, told a wrong value,
+    predicts worse than the mean would.
+    """
 
     target: str
-    values: dict[str, tuple[float, float] | None]
+    values: dict[str, Drop | None]
     r2: float | None
     n_trials: int
     note: str
@@ -36,6 +43,8 @@ def importance(trials: pd.DataFrame, settings: Sequence[Setting], target: str = 
 
     A forest is fitted on four fifths of the trials and scored on the rest, five times over, so that a setting without
     influence comes out near zero. Trees use the order of the values alone, so logarithmic scales make no difference.
+    A null (a setting that could not act) is a value of its own, below all others; a setting that has one value beside
+    it does not vary.
 
     References:
         Breiman 2001, "Random Forests", sec. 10.
@@ -44,26 +53,35 @@ def importance(trials: pd.DataFrame, settings: Sequence[Setting], target: str = 
     y = numbers(done[column_of(target, list(trials.columns))]) if len(done) else np.zeros(0)
     done, y = done[~np.isnan(y)], y[~np.isnan(y)]
     varied = [s for s in settings if s.column in done.columns and done[s.column].nunique() > 1]
-    nothing: dict[str, tuple[float, float] | None] = {s.name: None for s in settings}
+    nothing: dict[str, Drop | None] = {s.name: None for s in settings}
     if len(y) < MIN_TRIALS:
         return Importance(target, nothing, None, len(y), f"Too few trials: {len(y)} finished, {MIN_TRIALS} needed.")
     if not varied or np.ptp(y) == 0:
         return Importance(target, nothing, None, len(y), "Nothing to explain: no setting or no result varies.")
     drops, scores = _held_out(_features(done, varied), y)
-    values = nothing | {s.name: (float(d.mean()), float(d.std(ddof=1))) for s, d in zip(varied, drops.T, strict=True)}
+    values = nothing | {
+        s.name: (float(d.mean()), float(d.min()), float(d.max())) for s, d in zip(varied, drops.T, strict=True)
+    }
     r2 = float(np.mean(scores))
     weak = " It predicts no better than the mean: do not read the bars." if r2 <= 0 else ""
     note = f"Random forest on {len(y)} trials, {FOLDS} folds; R² on held-out trials {r2:.2f}.{weak}"
+    if any(drop is not None and drop[2] > 1 for drop in values.values()):
+        note += " A drop above 1: told a wrong value of that setting, it predicts worse than the mean."
+    if done[[s.column for s in varied]].isna().any(axis=None):
+        note += " A setting that could not act (–) counts as a value of its own, below all others."
     return Importance(target, values, r2, len(y), note)
 
 
 def _features(done: pd.DataFrame, settings: Sequence[Setting]) -> NDArray[np.float64]:
-    """(n_trials, n_settings); a choice becomes its place in the alphabet, which a tree can split anywhere."""
+    """(n_trials, n_settings); a choice becomes its place in the alphabet, which a tree can split anywhere, and a null
+    a number below all others."""
     columns = []
     for setting in settings:
         column = done[setting.column]
-        columns.append(column.astype("category").cat.codes if setting.kind == "choice" else numbers(column))
-    return np.column_stack(columns).astype(float)
+        values = numbers(column.astype("category").cat.codes if setting.kind == "choice" else column)
+        lowest = np.nanmin(values)
+        columns.append(np.where(np.isnan(values), lowest - abs(lowest) - 1, values))
+    return np.column_stack(columns)
 
 
 def _held_out(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[float]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.aggregate import row_of, value
 from analysis.frames import numbers
@@ -42,19 +45,25 @@ def marks(found: Front, chosen: int | None = None) -> list[Mark]:
     return made
 
 
+def points_of(found: Front) -> NDArray[np.float64]:
+    """The places of the ranked trials, (n, 2) in [0, 1]."""
+    return np.column_stack([numbers(found.table[X]), numbers(found.table[Y])])
+
+
 def box_of(found: Front) -> Box:
-    """The part of the plane with all ranked trials and references, and a margin: x low, x high, y low, y high."""
+    """The part of the unit square with all ranked trials and references, and a margin: x low, x high, y low, y high."""
     tables = [table for table in (found.table, found.references) if len(table)]
     x_range, y_range = (padded([v for t in tables for v in numbers(t[axis]) if v == v]) for axis in (X, Y))
     return *x_range, *y_range
 
 
-def padded(values: list[float], share: float = 0.08, least: float = 0.02) -> tuple[float, float]:
-    """The range of `values`, widened by `share` of itself and at least by `least` on either side.
+def padded(values: Iterable[float], share: float = 0.08, least: float = 0.02) -> tuple[float, float]:
+    """The range of accuracies, widened by `share` of itself and at least by `least` on either side, within [0, 1].
 
-    >>> padded([0.5, 0.5])
-    (0.48, 0.52)
+    >>> padded([0.5, 0.5]), padded([0.25, 1.0])
+    ((0.48, 0.52), (0.19, 1.0))
     """
-    low, high = min(values), max(values)
+    known = [float(value) for value in values]
+    low, high = min(known), max(known)
     margin = max((high - low) * share, least)
-    return low - margin, high + margin
+    return max(low - margin, 0.0), min(high + margin, 1.0)

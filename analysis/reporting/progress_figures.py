@@ -14,6 +14,7 @@ from analysis.formatting import for_plotly, shortened
 from analysis.frames import numbers
 from analysis.reporting import palette
 from analysis.reporting.figure_style import hover, styled
+from analysis.reporting.plane import padded
 
 
 def progress_figure(trials: pd.DataFrame, settings: Sequence[Setting], objective: str) -> go.Figure:
@@ -32,8 +33,12 @@ def progress_figure(trials: pd.DataFrame, settings: Sequence[Setting], objective
         line={"color": palette.FRONT, "width": 2, "shape": "hv"},
     )  # fmt: skip
     styled(figure, 340)
-    figure.update_xaxes(title="trial (0 is the default settings)")
-    figure.update_yaxes(title=objective.replace("_", " "))
+    figure.update_traces(cliponaxis=False, selector={"mode": "markers"})
+    first, last = (int(done["trial"].min()), int(done["trial"].max())) if len(done) else (0, 0)
+    whole = {"dtick": 1} if last - first < 12 else {}  # ticks of a longer axis are whole numbers anyway
+    margin = 0.5 + 0.01 * (last - first)
+    figure.update_xaxes(title_text="trial (0 is the default settings)", range=[first - margin, last + margin], **whole)
+    figure.update_yaxes(title_text=objective.replace("_", " "), range=padded(values) if len(done) else [0, 1])
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     return figure
 
@@ -57,6 +62,7 @@ def curves_figure(curves: pd.DataFrame, trial: int, tasks: Sequence[str]) -> go.
     for border in offset.tolist()[1:]:
         figure.add_vline(x=border, line={"color": "#8a949e", "width": 1, "dash": "dot"})
     styled(figure, 360)
-    figure.update_xaxes(title="training steps (dotted: the next task begins)")
-    figure.update_yaxes(title="validation accuracy")
+    figure.update_xaxes(title_text="training steps (dotted: the next task begins)")
+    figure.update_xaxes(rangemode="nonnegative")
+    figure.update_yaxes(title_text="validation accuracy", range=padded(numbers(rows["accuracy"].dropna())))
     return figure

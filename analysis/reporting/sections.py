@@ -14,6 +14,7 @@ from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
 from analysis.frames import curves, frame, load, matrix_of
 from analysis.fronts import Front, front
+from analysis.recipe import next_command, space_file, space_text
 from analysis.references import METHODS, best_reference
 from analysis.reporting import html
 from analysis.reporting.contours import MEANING
@@ -137,14 +138,21 @@ def _front_text(found: Front) -> str:
 
 
 def choice_section(content: Content) -> str:
-    """The chosen trial: its settings and, once it is selected, its test accuracy beside that of the references."""
+    """The chosen trial: its settings, the test accuracies that its selection opened, itself as a space file, and the
+    command to run next."""
     row = row_of(content.trials, content.chosen) if content.chosen is not None else None
     if row is None:
         return ""
-    text = f"Trial {trial_name(int(row['trial']))}: {settings_text(row, content.settings)}."
+    trial = int(row["trial"])
+    text = f"Trial {trial_name(trial)}: {settings_text(row, content.settings)}."
+    command = html.verbatim(next_command(content.about, content.root, trial, content.selected))
+    pasted = [
+        html.paragraph(f"As a space file that trains this configuration alone, {space_file(content.root, trial)}:"),
+        html.verbatim(space_text(content.about, row)),
+    ]
     if not content.selected:
-        how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected."
-        return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how))
+        how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected:"
+        return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how), command, *pasted)
     tests = test_summary(content.root)
     rows = [
         [trial_name(trial), mean_sd_of(row_of(content.trials, trial), AVERAGE), test_cell(tests, trial)]
@@ -152,7 +160,8 @@ def choice_section(content: Content) -> str:
     ]
     head = ["trial", "validation, average accuracy", "test, average accuracy"]
     how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
-    return html.section("choice", "The chosen trial", html.paragraph(f"{text} {how}"), html.table(head, rows))
+    parts = [html.paragraph(f"{text} {how}"), html.table(head, rows), *pasted]
+    return html.section("choice", "The chosen trial", *parts, html.paragraph("With more seeds:"), command)
 
 
 def matrix_section(content: Content) -> str:
@@ -180,6 +189,8 @@ def parallel_section(content: Content) -> str:
         "Every line is a finished trial, darker is better; settings on a log scale have it here too, zeros at the "
         "foot below a gap. Click a group below to hide it."
     )
+    if finished(content.trials)[[s.column for s in content.settings]].isna().any(axis=None):
+        text += " A setting that could not act is at the foot, marked –."
     figure = parallel_figure(content.trials, content.settings, _known_objectives(content))
     chart = html.chart(figure, "parallel-figure")
     return html.section("parallel", "Settings and results", html.paragraph(text), chart)

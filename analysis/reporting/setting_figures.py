@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,9 @@ from analysis.reporting.figure_style import hover, styled
 from analysis.reporting.importance import Importance
 
 Floats = NDArray[np.float64]
-_LONGEST = 22  # letters of a name or value beside an axis
+_FOOT = 0.15  # of an axis: where its values begin if something stands apart below them
+_LONGEST, _LONGEST_BAR = 22, 40  # letters of a value beside an axis, and of a name beside a bar
+_WIDTH = 960  # of the parallel axes on a wide page, in pixels
 # The trials by average accuracy, best first: each group's end as a share of all, and its name.
 _GROUPS = ((0.10, "best tenth"), (0.25, "next, to a quarter"), (0.50, "next, to a half"), (1.0, "lower half"))
 
@@ -35,16 +38,28 @@ class Axis(NamedTuple):
 def axis_of(column: pd.Series, setting: Setting | None) -> Axis:
     """The axis for the values of `column`, which are of `setting`, or results where that is None.
 
-    A log axis has its zeros at the foot, below a gap and marked 0. A choice has one place per value.
+    A log axis has its zeros at the foot, below a gap and marked 0. A choice has one place per value. Where a setting is
+    null, for it could not act, its place is at the foot, marked –, and all values stand above a gap.
 
     >>> axis_of(pd.Series([0.0, 1.0, 100.0], dtype="Float64"), Setting("a", log=True)).places.round(2).tolist()
     [0.0, 0.15, 1.0]
+    >>> axis_of(pd.Series([2.0, None, 4.0], dtype="Float64"), Setting("a")).places.round(2).tolist()
+    [0.15, 0.0, 1.0]
     """
-    if setting is not None and setting.kind == "choice":
+    if setting is None:
+        return _linear_axis(numbers(column))
+    axis = _axis_of_values(column, setting)
+    if not column.isna().any():
+        return axis
+    places = np.where(np.isnan(axis.places), 0.0, _FOOT + (1 - _FOOT) * axis.places)
+    ticks = [_FOOT + (1 - _FOOT) * tick for tick in axis.ticks]
+    return Axis(places, [0.0, *ticks], [plain(None), *axis.tick_texts])
+
+
+def _axis_of_values(column: pd.Series, setting: Setting) -> Axis:
+    if setting.kind == "choice":
         return _choice_axis(column)
-    if setting is not None and setting.log:
-        return _log_axis(numbers(column))
-    return _linear_axis(numbers(column))
+    return _log_axis(numbers(column)) if setting.log else _linear_axis(numbers(column), setting.kind == "int")
 
 
 def _choice_axis(column: pd.Series) -> Axis:
@@ -55,12 +70,15 @@ def _choice_axis(column: pd.Series) -> Axis:
     return Axis(np.array(places), ticks, names)
 
 
-def _linear_axis(values: Floats) -> Axis:
+def _linear_axis(values: Floats, whole: bool = False) -> Axis:
     known = values[~np.isnan(values)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    if not len(known):
+        return Axis(values, [], [])
+    low, high = float(known.min()), float(known.max())
     if low == high:
         return Axis(np.where(np.isnan(values), np.nan, 0.5), [0.5], [plain(low)])
     ticks = np.linspace(low, high, 5)
+    ticks = np.unique(np.round(ticks)) if whole else ticks
     tick_texts = [plain(float(tick), digits=3) for tick in ticks]
     return Axis((values - low) / (high - low), ((ticks - low) / (high - low)).tolist(), tick_texts)
 
@@ -68,8 +86,9 @@ def _linear_axis(values: Floats) -> Axis:
 def _log_axis(values: Floats) -> Axis:
     positive = values[values > 0]
     if not len(positive):
-        return Axis(np.where(np.isnan(values), np.nan, 0.0), [0.0], ["0"])
-    foot = 0.15 if (values == 0).any() else 0.0
+        zeros = (values == 0).any()
+        return Axis(np.where(np.isnan(values), np.nan, 0.0), [0.0] if zeros else [], ["0"] if zeros else [])
+    foot = _FOOT if (values == 0).any() else 0.0
     low, high = np.log10(positive.min()), np.log10(positive.max())
     width = (high - low) or 1.0
     logs = np.log10(np.where(values > 0, values, 1.0))
@@ -101,18 +120,33 @@ def parallel_figure(trials: pd.DataFrame, settings: Sequence[Setting], objective
     axes += [axis_of(done[column_of(name, list(done.columns))], None) for name in results]
     places = np.column_stack([axis.places for axis in axes])
     figure = go.Figure()
-    _ticks(figure, axes)
+    room = _WIDTH / len(axes)
+    _ticks(figure, axes, min(_LONGEST, int(room / 7)))
     for rank, (members, name) in reversed(list(enumerate(_groups(len(done))))):
-        texts = [hover(done.iloc[i], objectives, settings) for i in members]
-        _lines(figure, places[list(members)], texts, f"{name} ({len(members)})", palette.GROUPS[rank], 4 - rank)
+        hovers = [hover(done.iloc[i], objectives, settings) for i in members]
+        _lines(figure, places[list(members)], hovers, f"{name} ({len(members)})", palette.GROUPS[rank], 4 - rank)
     styled(figure, 440)
-    heads = [f"<b>{for_plotly(shortened(name, 120 // len(names)))}</b>" for name in names]
-    ticks = {"tickvals": list(range(len(names))), "ticktext": heads}
+    size = 13 if room > 100 else 11
+    heads = [head_lines(name, int(room / (0.62 * size))) for name in names]
+    texts = [f"<b>{'<br>'.join(map(for_plotly, lines))}</b>" for lines in heads]
+    ticks = {"tickvals": list(range(len(names))), "ticktext": texts, "tickangle": 0, "tickfont_size": size}
     figure.update_xaxes(side="top", showgrid=False, showline=False, range=[-0.35, len(names) - 0.65], **ticks)
     figure.update_yaxes(visible=False, range=[-0.05, 1.05])
     legend = {"orientation": "h", "y": -0.02, "yanchor": "top", "traceorder": "reversed"}
-    figure.update_layout(legend=legend, margin={"l": 24, "r": 40, "t": 56, "b": 40}, hovermode="closest")
+    top = 16 * (max(map(len, heads)) - 1)
+    figure.update_layout(legend=legend, margin={"l": 24, "r": 40, "t": 56 + top, "b": 40}, hovermode="closest")
+    figure.update_layout(height=440 + top)
     return figure
+
+
+def head_lines(name: str, letters: int) -> list[str]:
+    """`name` in at most six lines of so many letters, broken after underscores where it can be.
+
+    >>> head_lines("replay_buffer", 8), head_lines("replay_buffer", 20)
+    (['replay_', 'buffer'], ['replay_buffer'])
+    """
+    lines = wrap(name.replace("_", "_ "), max(letters, 4), max_lines=6, placeholder="…")
+    return [line.replace("_ ", "_") for line in lines]
 
 
 def _groups(n_trials: int) -> list[tuple[range, str]]:
@@ -121,7 +155,7 @@ def _groups(n_trials: int) -> list[tuple[range, str]]:
     return [(range(start, end), name) for start, end, (_, name) in zip([0, *ends[:-1]], ends, _GROUPS, strict=True)]
 
 
-def _ticks(figure: go.Figure, axes: Sequence[Axis]) -> None:
+def _ticks(figure: go.Figure, axes: Sequence[Axis], letters: int) -> None:
     # Set all at once: plotly copies those that are there already with every one that is added.
     figure.layout.shapes = [
         {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": {"color": "#8a949e", "width": 1}, "layer": "below"}
@@ -129,7 +163,7 @@ def _ticks(figure: go.Figure, axes: Sequence[Axis]) -> None:
     ]
     figure.layout.annotations = [
         {
-            "x": x, "y": y, "text": for_plotly(shortened(text, _LONGEST)), "showarrow": False, "xanchor": "left",
+            "x": x, "y": y, "text": for_plotly(shortened(text, letters)), "showarrow": False, "xanchor": "left",
             "xshift": 4, "font": {"size": 10, "color": "#4a5560"}, "bgcolor": "rgba(255,255,255,0.75)", "borderpad": 0,
         }
         for x, axis in enumerate(axes)
@@ -152,19 +186,24 @@ def _lines(figure: go.Figure, places: Floats, texts: Sequence[str], name: str, c
 
 
 def importance_figure(found: Importance) -> go.Figure:
-    """Bars of the drop in held-out R² when a setting is shuffled, largest on top."""
+    """Bars of the drop in held-out R² when a setting is shuffled, largest on top, and its range over the folds."""
     bars = sorted(((n, v) for n, v in found.values.items() if v is not None), key=lambda item: item[1][0])
+    ends = {
+        "array": [high - drop for _, (drop, _, high) in bars],
+        "arrayminus": [drop - low for _, (drop, low, _) in bars],
+    }
     figure = go.Figure()
     figure.add_bar(
-        y=[for_plotly(shortened(name, _LONGEST)) for name, _ in bars],
-        x=[drop for _, (drop, _) in bars],
-        error_x={"array": [sd for _, (_, sd) in bars], "color": "#66717c", "thickness": 1},
+        y=list(range(len(bars))),
+        x=[drop for _, (drop, _, _) in bars],
+        error_x={**ends, "symmetric": False, "color": "#66717c", "thickness": 1},
         orientation="h",
         marker={"color": palette.FRONT},
-        hovertext=[f"{for_plotly(name)}: {drop:.3f} ± {sd:.3f}" for name, (drop, sd) in bars],
+        hovertext=[f"{for_plotly(n)}: {drop:.3f}, folds {low:.3f} to {high:.3f}" for n, (drop, low, high) in bars],
         hoverinfo="text",
     )
     styled(figure, 140 + 30 * len(bars))
-    figure.update_xaxes(title="drop in held-out R² when shuffled (mean ± sd over folds)")
-    figure.update_yaxes(automargin=True, showgrid=False)
+    figure.update_xaxes(title_text="drop in held-out R² when shuffled (mean; lowest to highest fold)")
+    texts = [for_plotly(shortened(name, _LONGEST_BAR)) for name, _ in bars]  # which may be alike
+    figure.update_yaxes(showgrid=False, tickvals=list(range(len(bars))), ticktext=texts)
     return figure

@@ -142,6 +142,28 @@ def matrix_for(stability: float, plasticity: float, n_tasks: int = 3) -> list[li
     return cells.tolist()
 
 
+def idle(root: Path, n_trials: int = 30, seeds: int = 2) -> Folder:
+    """A folder in which every third trial has replay off, so that its buffer could not act; nor could `momentum` ever,
+    nor the first trial's `replay_mode`."""
+    mode = {"kind": "choice", "default": "reservoir", "searched": True, "log": False}
+    momentum = {"kind": "float", "default": 0.9, "searched": True, "log": False}
+    folder = Folder(root, hypers={**HYPERS, "replay_mode": mode, "momentum": momentum}, seeds=seeds)
+    draw = np.random.default_rng(3)
+    for trial in range(n_trials):
+        off = trial % 3 == 0
+        ratio = 0.0 if off else float(draw.uniform(0.1, 0.9))
+        settings: dict[str, Any] = {"ewc_lambda": float(10 ** draw.uniform(-1, 8)), "replay_ratio": ratio}
+        settings["buffer_size"] = None if off else int(draw.integers(10, 2000))
+        settings["replay_mode"] = None if off else ("reservoir", "balanced")[trial % 2]
+        for seed in range(seeds):
+            cells = matrix_for(0.5 + 0.4 * ratio + 0.01 * seed, 0.9 - 0.1 * ratio)
+            folder.run(trial, seed, cells, settings={**settings, "momentum": None})
+    for seed in range(seeds):
+        folder.run(-1, seed, matrix_for(0.5, 0.9))
+        folder.run(n_trials, seed, [], state="failed", failure="out of memory", settings=settings)
+    return folder
+
+
 def lively(root: Path, n_trials: int = 48, seeds: int = 3, n_tasks: int = 5, **about: Any) -> Folder:
     """A folder that looks like a real sweep: a noisy trade-off, references, stopped and failed trials, curves."""
     folder = Folder(root, n_tasks=n_tasks, seeds=seeds, **about)

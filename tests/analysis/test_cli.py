@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.cli import main
-from tests.analysis.folder import HYPERS, Folder, matrix_for
+from tests.analysis.folder import HYPERS, Folder, idle, matrix_for
 
 
 @pytest.fixture
@@ -66,6 +69,19 @@ def test_a_study_without_trials_is_no_error(call, tmp_path: Path) -> None:  # ty
     assert (code, out, err) == (0, "No trial has finished yet: there is no front.\n", "")
     assert call("report", tmp_path)[:2] == (0, f"{tmp_path / 'report.html'}\n")
     assert call("select", tmp_path)[0] == 1
+
+
+def test_settings_that_could_not_act(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    root = idle(tmp_path / "idle", n_trials=6).write()
+    shown = [call("front", root), call("table", root, "--all"), call("select", root), call("compare", root)]
+    shown += [call("front", root, "--image", root / "front.svg"), call("gate", root, "--beats", "default")]
+    assert [code for code, _, _ in shown] == [0] * 6
+    for code, out, err in shown:
+        assert not any(word in out + err for word in ("<NA>", "nan", "NaN", "None")), code
+    default = next(line for line in shown[1][1].splitlines() if line.startswith("| 0 (default)"))
+    assert re.search(r"\| – \| 0.59 \| – \| – \| 0 \|$", default)
+    rows = list(csv.DictReader(io.StringIO(call("table", root, "--all", "--format", "csv")[1])))
+    assert (rows[-2]["replay_ratio"], rows[-2]["buffer_size"]) == ("0.0", "")
 
 
 def test_table(call, known: Path) -> None:  # type: ignore[no-untyped-def]

@@ -20,3 +20,11 @@ def test_contours_are_the_average_accuracy_when_the_last_task_is_average() -> No
             assert 0.6 - 1e-6 <= x <= 0.8 + 1e-6
             assert 0.85 - 1e-6 <= y <= 0.95 + 1e-6
     assert contours(1, (0, 1, 0, 1)) == []
+
+
+def test_no_line_is_a_point() -> None:
+    for n_tasks in (2, 3, 5):
+        lines = contours(n_tasks, (0.5, 1.0, 0.75, 1.0))
+        assert lines
+        assert all(start != end for _, start, end in lines)
+        assert max(level for level, _, _ in lines) < 1

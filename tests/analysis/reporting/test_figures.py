@@ -10,6 +10,7 @@ import analysis
 from analysis.aggregate import finished
 from analysis.description import study
 from analysis.reporting.figures import front_figure, matrix_figure
+from tests.analysis.folder import Folder, matrix_for
 
 
 def test_the_front_figure_has_every_trial_once(sweep: Path) -> None:
@@ -23,6 +24,21 @@ def test_the_front_figure_has_every_trial_once(sweep: Path) -> None:
     shown = next(trace for trace in figure.data if trace.name == "chosen").hovertext[0]
     assert "trial 46" in shown
     assert "ewc_lambda=6.552e+07" in shown
+
+
+def test_the_front_figure_ends_where_accuracies_do(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for trial, point in enumerate([(1.0, 1.0), (0.0, 1.0), (0.5, 0.75)]):
+        folder.run(trial, 0, matrix_for(*point))
+    found = analysis.front(analysis.trials(analysis.load(folder.write())))
+    figure = front_figure(found, (), 3)
+    assert tuple(figure.layout.xaxis.range) == (0.0, 1.0)
+    assert tuple(figure.layout.yaxis.range) == (0.73, 1.0)
+    (lines,) = (trace for trace in figure.data if trace.name == "average accuracy c")
+    assert all(0 <= x <= 1 for x in lines.x if x is not None)
+    assert all(0.73 <= y <= 1 for y in lines.y if y is not None)
+    marked = [trace for trace in figure.data if trace.meta == "trials" or trace.name == "default"]
+    assert [trace.cliponaxis for trace in marked] == [False] * 3, "a mark on the border is drawn whole"
 
 
 def test_three_objectives_colour_the_front_by_the_third(sweep: Path) -> None:
@@ -39,3 +55,9 @@ def test_matrices_leave_missing_cells_blank() -> None:
     assert list(figure.data[0].z[1]) == [0.9, None]
     assert list(figure.data[0].text[1]) == ["0.90", ""]
     assert figure.layout.xaxis.ticktext == ("first", "1")
+
+
+def test_tasks_whose_short_names_are_alike_have_their_numbers() -> None:
+    names = ["the classes of the first task", "the classes of the second task"]
+    figure = matrix_figure([("a", np.full((3, 2), 0.5))], names)
+    assert figure.layout.xaxis.ticktext == ("0: the classes of…", "1: the classes of…")

@@ -3,102 +3,22 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
 
 import analysis
 from cfsweep.errors import InputError
-from tests.analysis.folder import HYPERS, Folder, lively, matrix_for
+from tests.analysis.folder import HYPERS, Folder, idle, lively, matrix_for
+from tests.analysis.reporting.browser import Seen, Show, check_quiet
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 EVIL = '<script>window.injected = 1</script><img src=x onerror="window.injected = 1">\'"%{x}'
-
-
-@dataclass
-class Seen:
-    """What a page did while it was open."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-Show = Callable[[Path], Seen]
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """One page for all tests here, since a new one would compile plotly anew, which takes a second.
-
-    Not for the whole session: until it is closed, playwright runs an event loop that other tests would meet.
-    """
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.fail("no chromium on the PATH: install it (Debian: apt-get install chromium); the report is not tested")
-    with sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where every report is opened: the browser keeps compiled scripts by address."""
-    return tmp_path_factory.mktemp("shown") / "report.html"
-
-
-@pytest.fixture
-def show(page: Page, address: Path) -> Iterator[Show]:
-    """Opens a report, once in a test, and waits until its figures are drawn."""
-    seen = Seen(page)
-    watch: dict[Any, Callable[[Any], None]] = {
-        "console": lambda message: seen.errors.append(f"{message.type}: {message.text}"),
-        "pageerror": lambda error: seen.errors.append(str(error)),
-        "dialog": lambda dialog: seen.errors.append(dialog.message) or dialog.dismiss(),
-        "request": lambda request: seen.requests.append(request.url),
-    }
-    for event, note in watch.items():
-        page.on(event, note)
-
-    def opened(report: Path) -> Seen:
-        shutil.copyfile(report, address)
-        page.mouse.move(0, 0)  # away from where the test before left it
-        page.goto(address.as_uri())
-        page.wait_for_function(
-            "[...document.querySelectorAll('.plotly-graph-div')].every(div => div.querySelector('.main-svg'))"
-        )
-        return seen
-
-    yield opened
-    for event, note in watch.items():
-        page.remove_listener(event, note)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_forest() -> Iterator[None]:
-    """A small forest for the importance of settings, whose numbers no test here reads: the full one takes a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.reporting.importance.TREES", 10)
-        patch.setattr("analysis.reporting.importance.REPEATS", 2)
-        yield
 
 
 @pytest.fixture(scope="module")
 def sweep_report(sweep: Path, small_forest: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the sweep, written once."""
     return analysis.report(sweep, tmp_path_factory.mktemp("report") / "report.html")
-
-
-def check_quiet(seen: Seen) -> None:
-    assert seen.errors == []
-    assert [url for url in seen.requests if not url.startswith(("file:", "data:", "blob:"))] == []
-    assert len([url for url in seen.requests if url.startswith("file:")]) == 1, "one file, nothing beside it"
 
 
 def points(seen: Seen, div: str, wanted: str) -> int:
@@ -227,6 +147,26 @@ def test_three_objectives(show: Show, tmp_path: Path) -> None:
     check_quiet(seen)
     assert points(seen, "front-figure", "trace.meta === 'trials'") == 15
     assert "colour is stored_bytes, less is better" in seen.page.inner_text("#front")
+
+
+def test_settings_that_could_not_act(show: Show, tmp_path: Path) -> None:
+    root = idle(tmp_path / "idle").write()
+    analysis.select(root)
+    seen = show(analysis.report(root))
+    check_quiet(seen)
+    assert "A setting that could not act is at the foot, marked –." in seen.page.inner_text("#parallel")
+    assert "counts as a value of its own, below all others" in seen.page.inner_text("#importance")
+    assert "since they do not vary: momentum." in seen.page.inner_text("#importance")
+    seen.page.locator("#front-figure").scroll_into_view_if_needed()
+    text = hovered(seen, "front-figure", "default")
+    for part in ("replay_ratio=0", "buffer_size=–", "replay_mode=–", "momentum=–"):
+        assert part in text
+    first = seen.page.locator("#table tr", has_text="0 (default)").inner_text().split("\t")
+    assert [cell.strip() for cell in first[-3:]] == ["–", "–", "0"]
+    drawn = seen.page.locator("#parallel-figure .annotation-text").all_text_contents()
+    assert drawn.count("–") == 3
+    text = seen.page.inner_text("body")
+    assert not any(word in text for word in ("<NA>", "NaN", "None"))
 
 
 def test_the_mixed_objective(show: Show, tmp_path: Path) -> None:

@@ -12,8 +12,14 @@ from tests.analysis.folder import Folder, matrix_for
 
 
 def test_a_range_is_widened_by_its_share_or_the_least() -> None:
-    assert padded([0.0, 1.0]) == (-0.08, 1.08)
+    assert padded([0.25, 0.75]) == pytest.approx((0.21, 0.79))
     assert padded([0.5, 0.5]) == (0.48, 0.52)
+
+
+def test_a_range_ends_where_accuracies_do() -> None:
+    assert padded([0.0, 1.0]) == (0.0, 1.0)
+    assert padded([1.0]) == (0.98, 1.0)
+    assert padded([0.0, 0.01]) == pytest.approx((0.0, 0.03))
 
 
 def test_the_box_holds_trials_and_references(known: Path) -> None:
