@@ -35,18 +35,18 @@ def read_task(path: Path, where: str, features: list[str] | None) -> tuple[OwnTa
     table = _table(path, where)
     names = [name for name in table.column_names if name not in _index_columns(table.schema)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{where}: a column name stands once, but {few(twice)} stands twice. Rename one.")
+        raise InputError(f"{where}: a column name stands once, but {few(map(_quoted, twice))} stands twice. Rename one.")
     found = [name for name in names if name not in (LABEL, SPLIT)]
     if LABEL not in names or not found:
         raise InputError(
-            f"{where}: the columns `y` and `x` (or features) are needed, but it has {few(names)}. Add them."
+            f"{where}: the columns `y` and `x` (or features) are needed, but it has {few(map(_quoted, names))}. Add them."
         )
     if "x" in found and len(found) > 1:
-        others = few(name for name in found if name != "x")
+        others = few(_quoted(name) for name in found if name != "x")
         raise InputError(f"{where}: beside `x`, only `y` and `split` may stand, but so does {others}. Drop it.")
     if features is not None and set(features) != set(found):
         lacks, has = sorted(set(features) - set(found)), sorted(set(found) - set(features))
-        said = [f"{word} {few(of)}" for word, of in (("lacks", lacks), ("has", has)) if of]
+        said = [f"{word} {few(map(_quoted, of))}" for word, of in (("lacks", lacks), ("has", has)) if of]
         raise InputError(
             f"{where}: all tasks must have the same features, but it {' and '.join(said)}. Rename or drop columns."
         )
@@ -87,14 +87,18 @@ def _table(path: Path, where: str) -> pa.Table:
     for file, schema in zip(files, schemas, strict=True):
         if set(schema.names) != set(schemas[0].names):
             raise InputError(
-                f"{where}: its parts must have the same columns, but {Path(file).name} has {few(schema.names)} where "
-                f"{Path(files[0]).name} has {few(schemas[0].names)}. Write them alike."
+                f"{where}: its parts must have the same columns, but {Path(file).name} has {few(map(_quoted, schema.names))} where "
+                f"{Path(files[0]).name} has {few(map(_quoted, schemas[0].names))}. Write them alike."
             )
     try:
         together = pa.unify_schemas([found.schema, *schemas], promote_options="permissive")
     except pa.ArrowException as error:
         raise InputError(f"{where}: its parts must have the same types ({error}). Write them alike.") from error
     return ds.dataset(files, schema=together, **options).to_table()
+
+
+def _quoted(column: str) -> str:
+    return f"`{column}`"
 
 
 def _index_columns(schema: pa.Schema) -> set[str]:

@@ -103,14 +103,14 @@ def test_features_go_by_name_in_the_order_of_the_first_task(tmp_path: Path, plai
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda f: f.rename(columns={"far": "farr"}), "but it lacks far and has farr. Rename or drop columns."),
-        (lambda f: f.drop(columns="far"), "but it lacks far. Rename"),
+        (lambda f: f.rename(columns={"far": "farr"}), "but it lacks `far` and has `farr`. Rename or drop columns."),
+        (lambda f: f.drop(columns="far"), "but it lacks `far`. Rename"),
         (lambda f: f.assign(more=1.0, most=2.0), "but it has more, most. Rename"),
         (
             lambda f: f.join(pd.DataFrame(np.zeros((40, 389)), columns=[f"c{i}" for i in range(389)])),
             "but it has c0, c1, c10, c100, c101 and 384 more.",
         ),
-        (lambda f: pd.DataFrame({"x": [[1.0, 2.0]] * 40, "y": f["y"]}), "but it lacks far, near and has x."),
+        (lambda f: pd.DataFrame({"x": [[1.0, 2.0]] * 40, "y": f["y"]}), "but it lacks `far`, `near` and has `x`."),
     ],
     ids=["renamed", "fewer", "more", "many", "a list"],
 )
@@ -128,7 +128,7 @@ def test_a_name_that_stands_twice_is_refused(plain: Path) -> None:
         [pa.array(np.arange(40.0)), pa.array(np.arange(40.0)), pa.array(np.arange(40) % 2)], ["a", "a", "y"]
     )
     pq.write_table(table, plain / "task-0.parquet")
-    assert "task-0.parquet: a column name stands once, but a stands twice. Rename one." in refused(plain)
+    assert "task-0.parquet: a column name stands once, but `a` stands twice. Rename one." in refused(plain)
 
 
 # ------------------------------------------------------------------------------------------------ what holds numbers
@@ -234,10 +234,10 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
     task.mkdir()
     frame(0).to_parquet(task / "part-0.parquet", index=False)
     frame(0).rename(columns={"far": "farther"}).to_parquet(task / "part-1.parquet", index=False)
-    said = "task-0.parquet: its parts must have the same columns, but part-1.parquet has near, farther, y where part-0"
+    said = "task-0.parquet: its parts must have the same columns, but part-1.parquet has `near`, `farther`, `y` where part-0"
     assert said in refused(tmp_path)
     frame(0).assign(more=1.0).to_parquet(task / "part-1.parquet", index=False)
-    assert "its parts must have the same columns, but part-1.parquet has near, far, y, more" in refused(tmp_path)
+    assert "its parts must have the same columns, but part-1.parquet has `near`, `far`, `y`, `more`" in refused(tmp_path)
 
 
 def test_parts_with_other_types_are_brought_together(tmp_path: Path) -> None:
