@@ -338,8 +338,8 @@ def test_damaged_or_odd_parquet_files_are_named(tmp_path: Path) -> None:
     refused("task.parquet: the file is truncated or not what its name says", folder)
     y = [0, 1] * 10
     odd: list[tuple[dict[str, Any], str]] = [
-        ({"x": y}, "columns `y` and `x` .or features. are needed, but it has x. Add them."),
-        ({"y": y, "split": ["train"] * 20}, "columns `y` and `x`.*but it has y, split"),
+        ({"x": y}, "columns `y` and `x` .or features. are needed, but it has `x`. Add them."),
+        ({"y": y, "split": ["train"] * 20}, "columns `y` and `x`.*but it has `y`, `split`"),
         ({"x": y, "z": y, "y": y}, "beside `x`, only `y` and `split` may stand"),
         (
             {"x": [[1.0, 2.0]] * 19 + [[1.0]], "y": y},

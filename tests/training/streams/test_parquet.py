@@ -105,10 +105,10 @@ def test_features_go_by_name_in_the_order_of_the_first_task(tmp_path: Path, plai
     [
         (lambda f: f.rename(columns={"far": "farr"}), "but it lacks `far` and has `farr`. Rename or drop columns."),
         (lambda f: f.drop(columns="far"), "but it lacks `far`. Rename"),
-        (lambda f: f.assign(more=1.0, most=2.0), "but it has more, most. Rename"),
+        (lambda f: f.assign(more=1.0, most=2.0), "but it has `more`, `most`. Rename"),
         (
             lambda f: f.join(pd.DataFrame(np.zeros((40, 389)), columns=[f"c{i}" for i in range(389)])),
-            "but it has c0, c1, c10, c100, c101 and 384 more.",
+            "but it has `c0`, `c1`, `c10`, `c100`, `c101` and 384 more.",
         ),
         (lambda f: pd.DataFrame({"x": [[1.0, 2.0]] * 40, "y": f["y"]}), "but it lacks `far`, `near` and has `x`."),
     ],
