@@ -144,15 +144,18 @@ def ranks(points: Floats, maximise: Sequence[bool]) -> NDArray[np.int64]:
 
 def hypervolume(points: Floats, maximise: Sequence[bool], reference: Sequence[float] | None = None) -> float:
     """The volume that `points` (n, m), costs normalised, dominate above the `reference` point (m): that of the
-    objectives, see `reference_point`; without one that of accuracies and costs.
+    objectives, see `reference_point`; without one that of accuracies, of transfers where a value is below 0, and of costs.
 
     >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True]), 12)
     0.75
     >>> worst = reference_point(["backward_transfer", "plasticity"])
-    >>> round(hypervolume(np.array([[-0.2, 0.9]]), [True, True], worst), 12)
-    0.72
+    >>> point = np.array([[-0.2, 0.9]])
+    >>> round(hypervolume(point, [True, True], worst), 12), round(hypervolume(point, [True, True]), 12)
+    (0.72, 0.72)
     """
-    worst = [0.0 if up else WORST_COST for up in maximise] if reference is None else list(reference)
+    lowest = points.min(axis=0, initial=0.0)  # below 0 is a transfer, whose worst value is -1
+    usual = [(0.0 if low >= 0 else -1.0) if up else WORST_COST for low, up in zip(lowest, maximise, strict=True)]
+    worst = usual if reference is None else list(reference)
     return float(moocore.hypervolume(points, ref=worst, maximise=list(maximise)))
 
 

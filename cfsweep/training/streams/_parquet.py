@@ -35,7 +35,9 @@ def read_task(path: Path, where: str, features: list[str] | None) -> tuple[OwnTa
     table = _table(path, where)
     names = [name for name in table.column_names if name not in _index_columns(table.schema)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{where}: a column name stands once, but {few(map(_quoted, twice))} stands twice. Rename one.")
+        raise InputError(
+            f"{where}: a column name stands once, but {few(map(_quoted, twice))} stands twice. Rename one."
+        )
     found = [name for name in names if name not in (LABEL, SPLIT)]
     if LABEL not in names or not found:
         raise InputError(

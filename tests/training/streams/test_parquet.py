@@ -237,7 +237,9 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
     said = "task-0.parquet: its parts must have the same columns, but part-1.parquet has `near`, `farther`, `y` where part-0"
     assert said in refused(tmp_path)
     frame(0).assign(more=1.0).to_parquet(task / "part-1.parquet", index=False)
-    assert "its parts must have the same columns, but part-1.parquet has `near`, `far`, `y`, `more`" in refused(tmp_path)
+    assert "its parts must have the same columns, but part-1.parquet has `near`, `far`, `y`, `more`" in refused(
+        tmp_path
+    )
 
 
 def test_parts_with_other_types_are_brought_together(tmp_path: Path) -> None:
