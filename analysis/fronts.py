@@ -144,7 +144,7 @@ def ranks(points: Floats, maximise: Sequence[bool]) -> NDArray[np.int64]:
 
 def hypervolume(points: Floats, maximise: Sequence[bool], reference: Sequence[float] | None = None) -> float:
     """The volume that `points` (n, m), costs normalised, dominate above the `reference` point (m): that of the
-    objectives, see `reference_point`; without one that of accuracies, of transfers where a value is below 0, and of costs.
+    objectives, see `reference_point`; without one that of costs and accuracies, or transfers where a value is below 0.
 
     >>> round(hypervolume(np.array([[0.5, 1.0], [1.0, 0.5]]), [True, True]), 12)
     0.75

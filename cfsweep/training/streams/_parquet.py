@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,23 +36,18 @@ def read_task(path: Path, where: str, features: list[str] | None) -> tuple[OwnTa
     table = _table(path, where)
     names = [name for name in table.column_names if name not in _index_columns(table.schema)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(
-            f"{where}: a column name stands once, but {few(map(_quoted, twice))} stands twice. Rename one."
-        )
+        raise InputError(f"{where}: a column name stands once, but {_few(twice)} stands twice. Rename one.")
     found = [name for name in names if name not in (LABEL, SPLIT)]
     if LABEL not in names or not found:
         raise InputError(
-            f"{where}: the columns `y` and `x` (or features) are needed, but it has {few(map(_quoted, names))}. Add them."
+            f"{where}: the columns `y` and `x` (or features) are needed, but it has {_few(names)}. Add them."
         )
     if "x" in found and len(found) > 1:
-        others = few(_quoted(name) for name in found if name != "x")
+        others = _few(name for name in found if name != "x")
         raise InputError(f"{where}: beside `x`, only `y` and `split` may stand, but so does {others}. Drop it.")
     if features is not None and set(features) != set(found):
-        lacks, has = sorted(set(features) - set(found)), sorted(set(found) - set(features))
-        said = [f"{word} {few(map(_quoted, of))}" for word, of in (("lacks", lacks), ("has", has)) if of]
-        raise InputError(
-            f"{where}: all tasks must have the same features, but it {' and '.join(said)}. Rename or drop columns."
-        )
+        apart = _apart(features, found)
+        raise InputError(f"{where}: all tasks must have the same features, but it {apart}. Rename or drop columns.")
     columns = [_numbers(table.column(name), f"{where}, column `{name}`") for name in features or found]
     x = columns[0] if found == ["x"] else np.stack(columns, axis=1)
     if x.ndim == 1:
@@ -88,9 +84,10 @@ def _table(path: Path, where: str) -> pa.Table:
     schemas = [fragment.physical_schema for fragment in found.get_fragments()]
     for file, schema in zip(files, schemas, strict=True):
         if set(schema.names) != set(schemas[0].names):
+            apart = _apart(schemas[0].names, schema.names)
             raise InputError(
-                f"{where}: its parts must have the same columns, but {Path(file).name} has {few(map(_quoted, schema.names))} where "
-                f"{Path(files[0]).name} has {few(map(_quoted, schemas[0].names))}. Write them alike."
+                f"{where}: its parts must have the same columns, but beside {Path(files[0]).name}, {Path(file).name} "
+                f"{apart}. Write them alike."
             )
     try:
         together = pa.unify_schemas([found.schema, *schemas], promote_options="permissive")
@@ -99,8 +96,17 @@ def _table(path: Path, where: str) -> pa.Table:
     return ds.dataset(files, schema=together, **options).to_table()
 
 
-def _quoted(column: str) -> str:
-    return f"`{column}`"
+def _apart(before: Iterable[str], here: Iterable[str]) -> str:
+    """
+    >>> _apart(["a", "b"], ["b", "c"]), _apart(["a"], ["b", "a"])
+    ('lacks `a` and has `c`', 'has `b`')
+    """
+    lacks, has = sorted(set(before) - set(here)), sorted(set(here) - set(before))
+    return " and ".join(f"{word} {_few(of)}" for word, of in (("lacks", lacks), ("has", has)) if of)
+
+
+def _few(columns: Iterable[str]) -> str:
+    return few(f"`{column}`" for column in columns)
 
 
 def _index_columns(schema: pa.Schema) -> set[str]:
