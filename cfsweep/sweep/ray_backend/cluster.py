@@ -105,10 +105,10 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
         try:
             # In this thread: what Ray starts ends with the thread that started it.
             connect(workers)
-            available = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            refuse_missing_gpus(workers, available)
             # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
             with interruptible(interrupt), ends_with_ray(interrupt):
+                available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+                refuse_missing_gpus(workers, available)
                 up = RunningRay(interrupt, *_start_broker())
                 if workers.address is None:
                     drop_environments_of_trials()

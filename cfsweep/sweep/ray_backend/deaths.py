@@ -9,6 +9,7 @@ handler of Python's can prevent it. So the driver looks at the two, and ends fir
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ from typing import NoReturn
 from cfsweep.errors import InputError
 from cfsweep.sweep.ray_backend.ray_internals import dead_processes
 
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.05  # the next call that touches the raylet's memory may be the end
 # A SIGTERM may have been meant for all of them (`timeout`, a batch system): where Python waits for Ray, it sees it only
-# within a second. And an error that Ray raises has time to be told, what was finished to be written.
+# within a second. Whatever else ends one of them is no wish of the user's.
 GRACE_S = 2.0
 EXIT_INTERRUPTED = 130
 
@@ -46,7 +47,9 @@ def ends_with_ray(interrupt: threading.Event) -> Iterator[None]:
 
     def look() -> None:
         while not over.wait(LOOK_EVERY_S):
-            if dead_processes() and not over.wait(GRACE_S):
+            codes = dead_processes().values()
+            killed = any(code < 0 and code != -signal.SIGTERM for code in codes)
+            if codes and (killed or not over.wait(GRACE_S)):
                 _end(interrupt)
 
     looking = threading.Thread(target=look, name="ends-with-ray", daemon=True)
@@ -65,7 +68,8 @@ def _end(interrupt: threading.Event) -> NoReturn:
     if interrupt.is_set():
         line, code = "interrupted; `cfsweep resume` goes on", EXIT_INTERRUPTED
     else:
-        error = died(ChildProcessError(", ".join(dead_processes())))
+        dead = ", ".join(f"{name}: exit code {code}" for name, code in dead_processes().items())
+        error = died(ChildProcessError(dead))
         line, code = str(error), error.exit_code
     for_panel, for_errors = sys.__stdout__, sys.__stderr__  # the live panel has taken the place of both
     if for_panel is not None and for_panel.isatty():

@@ -54,15 +54,15 @@ def silent_driver() -> Iterator[None]:
         setattr(worker, LISTENER, kept)
 
 
-def dead_processes() -> list[str]:
-    """Ray's own processes that this one has started and that have ended by themselves, each with its exit code.
+def dead_processes() -> dict[str, int]:
+    """Ray's own processes that this one has started and that have ended by themselves, by name: their exit codes.
 
     In a version that keeps them elsewhere none is seen to end, and nothing else changes.
     """
     from ray._private import worker
 
     node = getattr(worker, "_global_node", None)
-    return [f"{name}: exit code {process.returncode}" for name, process in getattr(node, "dead_processes", list)()]
+    return {name: process.returncode for name, process in getattr(node, "dead_processes", list)()}
 
 
 def workers_that_load(module: str) -> dict[str, Any]:

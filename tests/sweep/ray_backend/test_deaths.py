@@ -37,8 +37,8 @@ def test_what_rays_own_processes_come_to_is_one_line() -> None:
 DIES = """
 import threading, time
 from cfsweep.sweep.ray_backend import deaths
-deaths.GRACE_S = 0.5
-dead, interrupt = [], threading.Event()
+deaths.GRACE_S = 1.0
+dead, interrupt = {{}}, threading.Event()
 deaths.dead_processes = lambda: dead
 try:
     with deaths.ends_with_ray(interrupt):
@@ -53,10 +53,10 @@ finally:
     ("happens", "code", "told"),
     [
         ("pass", 0, ""),
-        ("dead.append('raylet: exit code -9'); time.sleep(100)", 2, TOLD.format("raylet: exit code -9")),
-        ("dead.append('raylet: exit code -9'); raise ValueError", 2, TOLD.format("raylet: exit code -9")),
+        ("dead.update(raylet=-9); time.sleep(100)", 2, TOLD.format("raylet: exit code -9")),
+        ("dead.update(raylet=-9); raise ValueError", 2, TOLD.format("raylet: exit code -9")),
         (
-            "dead.append('x'); time.sleep(0.3); interrupt.set(); time.sleep(100)",
+            "dead.update(raylet=0); time.sleep(0.3); interrupt.set(); time.sleep(100)",
             130,
             "cfsweep: interrupted; `cfsweep re",
         ),
@@ -71,7 +71,7 @@ def test_it_ends_where_a_process_of_rays_has_died(processes: Processes, happens:
 
 def test_a_terminal_gets_its_cursor_back() -> None:
     ours, theirs = pty.openpty()
-    code = DIES.format("dead.append('raylet'); time.sleep(100)")
+    code = DIES.format("dead.update(raylet=-9); time.sleep(100)")
     process = subprocess.Popen(["python", "-c", code], stdout=theirs, stderr=subprocess.PIPE, text=True)
     assert finish(process, 60)[0] == 2
     assert os.read(ours, 100) == b"\x1b[?25h\r\n"

@@ -64,7 +64,7 @@ def test_a_node_knows_which_of_its_processes_have_ended(monkeypatch: pytest.Monk
     assert hasattr(worker, "_global_node"), moved("_global_node", worker, "dead_processes")
     assert hasattr(Node, "dead_processes"), moved("dead_processes", Node, "dead_processes")
     monkeypatch.setattr(worker, "_global_node", None)
-    assert dead_processes() == []
+    assert dead_processes() == {}
     node = Node.__new__(Node)
     with subprocess.Popen(["sleep", "100"]) as lives, subprocess.Popen(["false"]) as ended:
         ended.wait()
@@ -73,7 +73,7 @@ def test_a_node_knows_which_of_its_processes_have_ended(monkeypatch: pytest.Monk
             for name, process in (("gcs_server", lives), ("raylet", ended))
         }
         monkeypatch.setattr(worker, "_global_node", node)
-        assert dead_processes() == ["raylet: exit code 1"], moved("dead_processes", Node, "dead_processes")
+        assert dead_processes() == {"raylet": 1}, moved("dead_processes", Node, "dead_processes")
         lives.kill()
 
 
