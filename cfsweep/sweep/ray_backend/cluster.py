@@ -103,19 +103,20 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
         if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
             doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
         try:
-            # In this thread: what Ray starts ends with the thread that started it.
-            connect(workers)
-            # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
-            with interruptible(interrupt), ends_with_ray(interrupt):
-                available = ray.cluster_resources()  # type: ignore[no-untyped-call]
-                refuse_missing_gpus(workers, available)
-                up = RunningRay(interrupt, *_start_broker())
-                if workers.address is None:
-                    drop_environments_of_trials()
-                done = doing.result()
-                if interrupt.is_set():
-                    raise KeyboardInterrupt
-                yield up, done
+            with ends_with_ray(interrupt):
+                # In this thread: what Ray starts ends with the thread that started it.
+                connect(workers)
+                # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
+                with interruptible(interrupt):
+                    available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+                    refuse_missing_gpus(workers, available)
+                    up = RunningRay(interrupt, *_start_broker())
+                    if workers.address is None:
+                        drop_environments_of_trials()
+                    done = doing.result()
+                    if interrupt.is_set():
+                        raise KeyboardInterrupt
+                    yield up, done
         except ray.exceptions.RayError as error:
             raise died(error) from error
         finally:

@@ -3,7 +3,8 @@
 Often Ray raises an error, and `died` is what is told. But where the raylet or the GCS of this machine was killed (by
 the kernel, for memory), Ray's library ends the process that drives the sweep by itself, from a thread of its own:
 `_Exit(1)` and a line of C++, 15 s after the raylet's death and 60 s after the GCS's (Ray 2.60). No setting and no
-handler of Python's can prevent it. So the driver looks at the two, and ends first.
+handler of Python's can prevent it. So the driver looks at the two, and ends first. One moment is left to Ray: while
+`ray.init` joins what it has started, it lets no other thread run; no study has begun then.
 """
 
 from __future__ import annotations
