@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from cfsweep.errors import InputError
 from cfsweep.sweep.interrupt import interruptible
+from cfsweep.sweep.ray_backend.deaths import died, ends_with_ray, short
 from cfsweep.sweep.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
@@ -102,31 +103,24 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
         if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
             doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
         try:
-            # In this thread: what Ray starts ends with the thread that started it.
-            connect(workers)
-            available = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            refuse_missing_gpus(workers, available)
-            # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
-            with interruptible(interrupt):
-                up = RunningRay(interrupt, *_start_broker())
-                if workers.address is None:
-                    drop_environments_of_trials()
-                done = doing.result()
-                if interrupt.is_set():
-                    raise KeyboardInterrupt
-                yield up, done
+            with ends_with_ray(interrupt):
+                # In this thread: what Ray starts ends with the thread that started it.
+                connect(workers)
+                # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
+                with interruptible(interrupt):
+                    available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+                    refuse_missing_gpus(workers, available)
+                    up = RunningRay(interrupt, *_start_broker())
+                    if workers.address is None:
+                        drop_environments_of_trials()
+                    done = doing.result()
+                    if interrupt.is_set():
+                        raise KeyboardInterrupt
+                    yield up, done
         except ray.exceptions.RayError as error:
             raise died(error) from error
         finally:
             ray.shutdown()
-
-
-def died(error: Exception) -> InputError:
-    """What is told where Ray itself has failed, not the code of a pack."""
-    return InputError(
-        f"Ray has failed, or one of its processes was killed ({_short(error)}). `cfsweep resume` goes on; see that "
-        "there is memory for it, or sweep with `--workers 0`, which does without Ray."
-    )
 
 
 def connect(workers: Workers) -> None:
@@ -156,13 +150,13 @@ def connect(workers: Workers) -> None:
                     **options,
                 )
             except Exception as error:  # of many kinds: paths, memory, ports, processes that die
-                raise InputError(f"Ray cannot start on this machine ({_short(error)}). {_remedy(error)}") from error
+                raise InputError(f"Ray cannot start on this machine ({short(error)}). {_remedy(error)}") from error
         return
     remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
     try:
         require_listener(address)
     except (OSError, ValueError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({_short(error)}). {remedy}") from error
+        raise InputError(f"--address {address}: no Ray cluster answers there ({short(error)}). {remedy}") from error
     code = [str(path) for path in own_code(Path.cwd())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
@@ -171,12 +165,8 @@ def connect(workers: Workers) -> None:
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
         raise InputError(
-            f"--address {address}: the Ray cluster cannot be joined{sent} ({_short(error)}). {remedy}"
+            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)}). {remedy}"
         ) from error
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _remedy(error: Exception) -> str:

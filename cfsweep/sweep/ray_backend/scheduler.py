@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import RayError
 
 from cfsweep.sweep.first_task_store import first_tasks_recur
-from cfsweep.sweep.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, died, worker_resources
+from cfsweep.sweep.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
+from cfsweep.sweep.ray_backend.deaths import died
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
 
 if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it

@@ -17,7 +17,6 @@ from cfsweep.sweep.ray_backend import cluster
 from cfsweep.sweep.ray_backend.cluster import (
     connect,
     connected_beside,
-    died,
     own_code,
     refuse_missing_gpus,
     worker_resources,
@@ -163,11 +162,3 @@ def test_whatever_else_keeps_it_from_starting_is_one_line(monkeypatch: pytest.Mo
         with pytest.raises(InputError, match=r"^Ray cannot start on this machine .*--workers 0") as caught:
             connect(Workers(1))
         assert "\n" not in str(caught.value)
-
-
-def test_what_rays_own_processes_come_to_is_one_line() -> None:
-    for error in (ray.exceptions.RayActorError(), ray.exceptions.RaySystemError("gone"), RuntimeError("2 were killed")):
-        line = str(died(error))
-        assert line.startswith("Ray has failed, or one of its processes was killed (")
-        assert "`cfsweep resume` goes on" in line
-        assert "\n" not in line

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import socket
+import subprocess
 
 import pytest
 import ray
@@ -20,6 +21,7 @@ from cfsweep.sweep.ray_backend.ray_internals import (
     LISTENER,
     NEEDLESS_PROCESSES,
     bare_node,
+    dead_processes,
     drop_environments_of_trials,
     gpus_here,
     require_listener,
@@ -56,6 +58,23 @@ def test_a_node_starts_each_needless_process_by_a_method_of_its_own(name: str) -
 def test_a_bare_node_is_two_processes(terminated: Terminated) -> None:
     names = sorted(command.split()[0].rpartition("/")[2] for command in terminated.children)
     assert names == ["gcs_server", "raylet"], moved(f"what starts {names}", Node, "NEEDLESS_PROCESSES")
+
+
+def test_a_node_knows_which_of_its_processes_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hasattr(worker, "_global_node"), moved("_global_node", worker, "dead_processes")
+    assert hasattr(Node, "dead_processes"), moved("dead_processes", Node, "dead_processes")
+    monkeypatch.setattr(worker, "_global_node", None)
+    assert dead_processes() == {}
+    node = Node.__new__(Node)
+    with subprocess.Popen(["sleep", "100"]) as lives, subprocess.Popen(["false"]) as ended:
+        ended.wait()
+        node.all_processes = {
+            name: [services.ProcessInfo(process, *[None] * (len(services.ProcessInfo._fields) - 1))]
+            for name, process in (("gcs_server", lives), ("raylet", ended))
+        }
+        monkeypatch.setattr(worker, "_global_node", node)
+        assert dead_processes() == {"raylet": 1}, moved("dead_processes", Node, "dead_processes")
+        lives.kill()
 
 
 def test_each_worker_loads_the_module_as_it_starts(terminated: Terminated) -> None:
