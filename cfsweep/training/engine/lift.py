@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -49,6 +50,9 @@ class Lifted:
     def __init__(self, module: nn.Module, liftable: bool, head: str = "", factors: torch.dtype = torch.float32) -> None:
         self.module, self.liftable, self.head, self.factors = module, liftable, head, factors
         self.stack = LinearStack.of(module, head) if liftable else None
+        # Where one module stands in two places, torch would tie it to itself, and leave the weights of a call in it.
+        owned = Counter(id(p) for part in module.modules() for p in part._parameters.values() if p is not None)
+        self._ties = any(n > 1 for n in owned.values())
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool = False) -> Tensor:
         """Logits (R, n, n_outputs) from parameters (R, *shape) and x (R, n, *input_shape).
@@ -87,7 +91,7 @@ class Lifted:
 
     def one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits (n, n_outputs) of one model from parameters (*shape) and x (n, *input_shape)."""
-        logits: Tensor = functional_call(self.module, dict(parameters), (x,))
+        logits: Tensor = functional_call(self.module, dict(parameters), (x,), tie_weights=self._ties)
         return logits
 
     def _by_autograd(self, parameters: ByName, x: Tensor, layers: Sequence[str]) -> Traced:

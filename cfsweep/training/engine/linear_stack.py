@@ -50,7 +50,8 @@ class LinearStack:
         first = layers[0][1]
         if flattens != [0] or not isinstance(first, nn.Flatten) or (first.start_dim, first.end_dim) != (1, -1):
             return None
-        if any(not parameter.requires_grad for parameter in module.parameters()):
+        parameters = list(module.named_parameters(remove_duplicate=False))
+        if any(not p.requires_grad for _, p in parameters) or len({id(p) for _, p in parameters}) < len(parameters):
             return None
         if any(
             m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"}
@@ -62,7 +63,23 @@ class LinearStack:
             for name, layer in layers
             if type(layer) is not nn.Flatten
         ]
-        return LinearStack(found, head) if any(layer.is_linear for layer in found) else None
+        if not any(layer.is_linear for layer in found):
+            return None
+        stack = LinearStack(found, head)
+        return stack if type(module) is Mlp or stack._gives_what(module) else None
+
+    def _gives_what(self, module: nn.Module) -> bool:
+        """Whether the outputs are those of `module`, which may do more than its layers tell: share a weight between two
+        of them, or have a `forward` of its own."""
+        parameters = {name: p.detach().unsqueeze(0) for name, p in module.named_parameters()}
+        first = module.get_parameter(f"{self.layers[self.first].name}.weight")
+        x = torch.linspace(-1, 1, 3 * first.shape[1], dtype=first.dtype, device=first.device).reshape(3, -1)
+        try:
+            with torch.no_grad():
+                mine = self.outputs(self.views(parameters), x.unsqueeze(0))[-1][0]
+                return torch.allclose(mine, module(x), rtol=1e-3, atol=1e-5)
+        except Exception:  # whatever the user's network makes of it: it goes the general way
+            return False
 
     def views(self, parameters: Mapping[str, Tensor]) -> list[Views | None]:
         """For each layer the views of `parameters` (R, *shape) by name; None for a ReLU."""
@@ -149,5 +166,6 @@ def _in_order(module: nn.Module) -> list[tuple[str, nn.Module]]:
     if type(module) is Mlp:
         return [*((f"body.{name}", layer) for name, layer in module.body.named_children()), ("head", module.head)]
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        return list(module.named_children())
+        # Not `named_children`, which passes over a layer that stands there twice.
+        return [(name, layer) for name, layer in module._modules.items() if layer is not None]
     return []

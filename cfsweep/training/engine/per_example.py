@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -56,7 +57,7 @@ def mean_gradient_size(
         return _looped(lifted, layout, objective, size)
     if lifted.stack is not None:
         return _by_output_gradients(lifted, layout, objective, size)
-    if _only_linear(lifted.module, layout, input_shape):
+    if _only_linear(lifted, layout, input_shape):
         return _by_products(lifted, layout, objective, size)
     by_vmap, looped = _by_vmap(lifted, layout, objective, size), _looped(lifted, layout, objective, size)
 
@@ -72,7 +73,7 @@ def examples_can_be_lifted(lifted: Lifted, layout: Layout, input_shape: tuple[in
     `mean_gradient_size` loops over them, and its function cannot be lifted over runs either."""
     if not lifted.liftable:
         return False
-    if lifted.stack is not None or _only_linear(lifted.module, layout, input_shape):
+    if lifted.stack is not None or _only_linear(lifted, layout, input_shape):
         return True
     known = _CAN_BE_LIFTED.get(lifted)
     if known is None:
@@ -192,8 +193,37 @@ def _looped(lifted: Lifted, layout: Layout, objective: Objective, size: Size) ->
     return run
 
 
-def _only_linear(module: nn.Module, layout: Layout, input_shape: tuple[int, ...]) -> bool:
-    """Whether all parameters lie in linear layers that are called once each, on (n, features) inputs."""
+def _only_linear(lifted: Lifted, layout: Layout, input_shape: tuple[int, ...]) -> bool:
+    """Whether all parameters lie in linear layers that are called once each, on (n, features) inputs, and nothing else
+    is done with them."""
+    known = _ONLY_LINEAR.get(lifted)
+    if known is None:
+        known = _ONLY_LINEAR[lifted] = _looks_linear(lifted.module, layout, input_shape) and _products_agree(
+            lifted, layout, input_shape
+        )
+    return known
+
+
+_ONLY_LINEAR: WeakKeyDictionary[Lifted, bool] = WeakKeyDictionary()
+
+
+def _products_agree(lifted: Lifted, layout: Layout, input_shape: tuple[int, ...]) -> bool:
+    """Whether the products are the gradients, tried on a few examples. What a module does beside its layers (a weight
+    that is used by a function too, a hook that changes an output) cannot be seen from outside."""
+    device = next(lifted.module.parameters()).device
+    theta = layout.flatten({name: p.detach() for name, p in lifted.module.named_parameters() if p.requires_grad})
+    x = torch.linspace(-1, 1, 3 * math.prod(input_shape), device=device).reshape(3, *input_shape)
+    summed = Objective(lambda outputs, labels, mask: outputs.square().sum(), lambda outputs, labels, mask: 2 * outputs)
+    nothing = torch.zeros(3, device=device)
+    try:
+        mine = _by_products(lifted, layout, summed, torch.square)(theta, x, nothing, nothing)
+        theirs = _looped(lifted, layout, summed, torch.square)(theta, x, nothing, nothing)
+    except Exception:  # whatever the user's network makes of it: it goes the general way
+        return False
+    return bool((mine - theirs).norm() <= 1e-3 * theirs.norm())
+
+
+def _looks_linear(module: nn.Module, layout: Layout, input_shape: tuple[int, ...]) -> bool:
     layers = {name: child for name, child in module.named_modules() if type(child) is nn.Linear}
     owned = {f"{name}.{p}" for name, child in layers.items() for p, _ in child.named_parameters(recurse=False)}
     if owned != {e.name for e in layout.entries}:
@@ -206,6 +236,8 @@ def _only_linear(module: nn.Module, layout: Layout, input_shape: tuple[int, ...]
         with torch.no_grad():
             device = next(module.parameters()).device
             module(torch.zeros(2, *input_shape, device=device))
+    except Exception:  # whatever the user's network makes of it: it goes the general way
+        return False
     finally:
         for handle in handles:
             handle.remove()

@@ -5,6 +5,8 @@ Those of squared gradients of the log-likelihood: test_ewc.py.
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
 from cfsweep.testing.packs import CNN, MLP, SHAPE, make_pack, small_stream
+from cfsweep.training.engine import per_example
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.per_example import (
@@ -27,6 +30,7 @@ from cfsweep.training.networks import build
 from tests.training.helpers import random_examples, sensitivity_by_hand
 
 Way = Callable[..., Callable[..., Tensor]]
+N_FEATURES = math.prod(SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,113 @@ def test_the_context_offers_it_lifted_over_runs(network: NetworkConfig) -> None:
         chosen = mean_gradient_size(pack.context.lifted, pack.context.layout, SHAPE, SQUARED_NORM, torch.abs)
         alone = chosen(theta[row], x[row], several[row].labels, mask[row])
         torch.testing.assert_close(alone, expected, rtol=2e-4, atol=1e-6)
+
+
+class Base(nn.Module):
+    """Three linear layers; what others do with them beside shows in no list of modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(N_FEATURES, 8), nn.Linear(8, 8), nn.Linear(8, 6)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.b(torch.tanh(self.a(x.flatten(1)))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.middle(x))  # type: ignore[no-any-return]
+
+
+class UsedByAFunctionToo(Base):
+    def middle(self, x: Tensor) -> Tensor:
+        return torch.tanh(nn.functional.linear(super().middle(x), self.b.weight))
+
+
+class CalledTwiceBesideASpare(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(8, 8)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.b(super().middle(x)))
+
+
+class ByKeyword(Base):
+    def middle(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.a(input=x.flatten(1)))
+
+
+class Penalised(Base):
+    """Its output depends on a weight itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.b.weight.mean()
+
+
+def hooked() -> nn.Module:
+    module = Base()
+    module.b.register_forward_hook(lambda _m, _a, output: 3 * output)
+    return module
+
+
+def normed() -> nn.Module:
+    module = Base()
+    nn.utils.parametrizations.weight_norm(module.b)
+    return module
+
+
+def sequential(*middle: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(N_FEATURES, 8), *middle, nn.Linear(8, 6))
+
+
+def tied() -> nn.Module:
+    one, other = nn.Linear(8, 8), nn.Linear(8, 8)
+    other.weight = one.weight
+    return sequential(nn.ReLU(), one, nn.ReLU(), other, nn.ReLU())
+
+
+def twice() -> nn.Module:
+    again = nn.Linear(8, 8)
+    return sequential(nn.ReLU(), again, nn.ReLU(), again, nn.ReLU())
+
+
+def one_relu() -> nn.Module:
+    relu = nn.ReLU()
+    return sequential(relu, nn.Linear(8, 8), relu, nn.Linear(8, 8), relu)
+
+
+UNUSUAL = [
+    UsedByAFunctionToo,
+    CalledTwiceBesideASpare,
+    ByKeyword,
+    Penalised,
+    hooked,
+    normed,
+    tied,
+    twice,
+    one_relu,
+]
+
+
+@pytest.mark.parametrize("build_it", UNUSUAL, ids=lambda f: f.__name__)
+def test_what_a_network_does_beside_its_layers_is_not_overlooked(build_it: Callable[[], nn.Module]) -> None:
+    """Outputs and per-example gradients are those of plain autograd, whichever way is taken."""
+    torch.manual_seed(0)
+    module = build_it()
+    layout, lifted = Layout(module, 6), Lifted(module, True)
+    theta, examples = 0.3 * torch.randn(layout.size), random_examples(10)
+    stacked = {name: value.unsqueeze(0) for name, value in layout.unflatten(theta).items()}
+    before = copy.deepcopy(module)
+    answers = lifted(stacked, examples.x, shared=True)[0]
+    sensitivity = mean_gradient_size(lifted, layout, SHAPE, SQUARED_NORM, torch.abs)
+    expected = sensitivity_by_hand(module, layout, theta, examples.x, examples.mask)
+    found = sensitivity(theta, examples.x, examples.labels, examples.mask)
+    torch.testing.assert_close(found, expected, rtol=2e-4, atol=1e-6)
+    torch.testing.assert_close(answers, module(examples.x), rtol=1e-4, atol=1e-5)  # which has the weights `theta` now
+    assert [name for name, _ in module.named_parameters()] == [name for name, _ in before.named_parameters()]
+
+
+def test_plain_networks_go_the_fast_way() -> None:
+    assert Lifted(one_relu(), True).stack is not None
+    lifted = Lifted(Base(), True)
+    assert lifted.stack is None
+    assert per_example._only_linear(lifted, Layout(lifted.module, 6), SHAPE)
