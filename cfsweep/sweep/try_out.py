@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -125,7 +124,7 @@ def _refuse_lone_examples(config: StudyConfig, stream: Stream, network: nn.Modul
 def _needs_company(network: nn.Module, stream: Stream) -> bool:
     """Whether the network trains on two examples, but not on one."""
     x = stream.x[:2].float()
-    network = copy.deepcopy(network).train()
+    network.train()  # it has served its turn, and a copy cannot be made of each (one that holds a lock)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             network(x)

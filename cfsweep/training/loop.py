@@ -63,6 +63,14 @@ class TaskLoop:
         self.check_numbers = {rule: _check_steps(rule.n_checks(epochs), self.n_steps) for rule in timeline.stop_rules}
         self.rate_by_weight = self._rate_by_weight()
 
+    def _holds_statistics(self) -> bool:
+        """Whether running statistics stay as the first task left them. They are those of one run, as a network that has
+        any trains in packs of one."""
+        return self.task > 0 and any(
+            partition.holds_statistics and not partition.is_off(self.stack.representatives[0].values)
+            for partition in self.context.timeline.partitions
+        )
+
     @property
     def first_bad(self) -> list[int]:
         """For each row the first step (from 1) whose loss was not finite, or -1."""
@@ -85,13 +93,11 @@ class TaskLoop:
         cut_step = round(cuts[0].cut_frac() * self.n_steps) if cuts else -1
         check_steps = {step for numbers in self.check_numbers.values() for step in numbers}
         events = {cut_step, self.n_steps, *curve_steps, *check_steps}
-        context.lifted.module.train()
+        context.lifted.holds_statistics = self._holds_statistics()
+        context.lifted.train_mode()
         self._check()
         self._renew_mask()
-        # Only a network that is called as it is may draw random numbers of torch's own (dropout).
-        with torch.random.fork_rng(devices=[], enabled=not context.lifted.liftable):
-            if not context.lifted.liftable:
-                torch.manual_seed(torch_seed(self.stack.representatives[0].seed, "torch", self.task))
+        with context.lifted.draws(torch_seed(self.stack.representatives[0].seed, "torch", self.task)):
             while self.step < self.n_steps:
                 if self.step == cut_step:
                     self._cut()

@@ -154,7 +154,7 @@ class Losses:
         lifted.module.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=not lifted.liftable):
             answers = Answers(*lifted.answers(self.old_weights[ingredient.name], x, ingredient.layers))
-        lifted.module.train()
+        lifted.train_mode()
         return answers
 
     def _of_drawn(

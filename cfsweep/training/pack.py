@@ -17,6 +17,7 @@ from torch import Tensor
 from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.training import batches
 from cfsweep.training.engine.device_memory import peak_bytes
+from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.first_task_cache import FirstTask, FirstTaskCache, first_task_keys
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.networks import build, seeded_constants, unliftable_reason
@@ -89,12 +90,13 @@ class Pack:
         taken = {i: known[keys[i]] for i in self.stack.alive if known and keys[i] in known}
         if taken:
             self.stack.keep([i for i in self.stack.alive if i not in taken])
-        if self.stack.alive:
-            self._train(task)
-        if task == 0:
-            self._leave_first_tasks()
-        self._begin_with(taken)
-        self._update_buffers(task)
+        with self.context.lifted.draws(torch_seed(self.spec.runs[0].seed, "evaluation", task)):
+            if self.stack.alive:
+                self._train(task)
+            if task == 0:
+                self._leave_first_tasks()
+            self._begin_with(taken)
+            self._update_buffers(task)
         self.next_task += 1
         return self.report()
 
@@ -170,7 +172,7 @@ class Pack:
         scores = torch.zeros(len(self.stack), len(self.stream.tasks), dtype=torch.float64, device=context.device)
         for seen in range(task + 1):
             scores[:, seen] = context.evaluator.scores(self.weights_for(seen, task), seen, learned, "validation")
-        context.lifted.module.train()
+        context.lifted.train_mode()
         return scores
 
     def _record_curves(self, task: int, step: int, moving: Tensor) -> None:

@@ -68,7 +68,8 @@ class PackContext:
         self.layout = Layout(module, self.outputs.n_outputs)
         factors = torch.bfloat16 if self.settings["precision"] == "bf16" else torch.float32
         self.lifted = Lifted(module, reason is None, self.layout.head, factors)
-        self.evaluator = Evaluator(stream, self.target, self.outputs, self.store, self.lifted, self.layout)
+        seed = spec.runs[0].seed
+        self.evaluator = Evaluator(stream, self.target, self.outputs, self.store, self.lifted, self.layout, seed)
         self.ingredients = self._make_ingredients()
         self.timeline = Timeline(self.ingredients)
 

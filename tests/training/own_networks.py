@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import torch
@@ -130,4 +131,40 @@ def breaks_in_training(input_shape: tuple[int, ...], n_outputs: int) -> nn.Modul
         return forward(x)
 
     module.forward = broken  # type: ignore[method-assign]
+    return module
+
+
+class NoisyAlways(nn.Module):
+    """Noise in its answers, also when it is evaluated."""
+
+    def __init__(self, n_inputs: int, n_outputs: int) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(n_inputs, 16), nn.Linear(16, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.body(x.flatten(1)))
+        return self.head(hidden + torch.randn(16))  # type: ignore[no-any-return]
+
+
+def noisy_always(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return NoisyAlways(math.prod(input_shape), n_outputs)
+
+
+class Counting(NoisyAlways):
+    """Anneals with the number of calls, which it keeps to itself."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.head(torch.relu(self.body(x.flatten(1))) / (1 + 1e-5 * self.calls))  # type: ignore[no-any-return]
+
+
+def counting(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return Counting(math.prod(input_shape), n_outputs)
+
+
+def with_a_lock(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    module = spare(input_shape, n_outputs)
+    module.lock = threading.Lock()  # type: ignore[assignment]
     return module

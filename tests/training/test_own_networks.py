@@ -165,3 +165,66 @@ def test_looking_at_constants_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(5)
     seeded_constants(lambda: build(config, (36,), 2), made, (36,))
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("curves", [0, 2])
+@pytest.mark.parametrize(
+    ("ingredient", "holds"), [("packnet", True), ("adapters", True), ("freeze", False), (None, False)]
+)
+def test_running_statistics_stay_where_old_predictions_are_never_to_change(
+    ingredient: str | None, holds: bool, curves: int
+) -> None:
+    names = (ingredient,) if ingredient else ()
+    network = NetworkConfig(name="tests.training.own_networks:batch_norm")
+    pack = make_pack(small_stream(), names, scenario="task-il", network=network, curves=curves, batch_size=5)
+    pack.train_next_task()
+    first, statistics = pack.predictions(0), {k: v.clone() for k, v in pack.context.statistics().items()}
+    pack = restored(pack)
+    finish(pack)
+    same = all(torch.equal(value, statistics[name]) for name, value in pack.context.statistics().items())
+    assert same == holds
+    if holds:
+        assert torch.equal(pack.predictions(0), first)
+        (record,) = pack.records
+        assert len({row[0] for row in record.test[1:]}) == 1, "accuracy on the first task never changes"
+        assert record.test[2][1] > 0.5, "and later tasks are learned"
+
+
+def test_an_ingredient_that_is_off_lets_running_statistics_go_on() -> None:
+    network = NetworkConfig(name="tests.training.own_networks:batch_norm")
+    given: dict[str, Any] = {"scenario": "task-il", "network": network, "batch_size": 5}
+    naive = finish(make_pack(small_stream(), (), **given))
+    off = finish(make_pack(small_stream(), ("packnet",), packnet_rate=0.0, **given))
+    for name, value in naive.context.statistics().items():
+        assert torch.equal(value, off.context.statistics()[name])
+    assert torch.equal(naive.stack.theta, off.stack.theta)
+
+
+@pytest.mark.parametrize("ingredients", [(), ("ewc",), ("der++",), ("lwf",)], ids="+".join)
+def test_noise_in_the_answers_is_that_of_the_seed(ingredients: tuple[str, ...]) -> None:
+    """Whatever was drawn before, in evaluations, importances, kept logits; and restored or not."""
+    network = NetworkConfig(name=f"{MODULE}:noisy_always")
+    packs = []
+    for k in range(3):
+        torch.manual_seed(k)
+        pack = make_pack(small_stream(), ingredients, scenario="class-il", network=network, curves=1)
+        if k == 2:
+            pack.train_next_task()
+            torch.manual_seed(9)
+            pack = restored(pack)
+        packs.append(finish(pack))
+    assert_same(packs[0], packs[1])
+    assert_same(packs[0], packs[2])
+    other = finish(make_pack(small_stream(), ingredients, (RunSpec(0, 1, values_of(ingredients)),), network=network))
+    assert packs[0].records[0].test != other.records[0].test
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("counting", "its answers to the same examples change from call to call"), ("with_a_lock", "cannot pickle")],
+)
+def test_what_keeps_something_to_itself_trains_alone(name: str, reason: str) -> None:
+    network = NetworkConfig(name=f"{MODULE}:{name}")
+    assert reason in str(single_run_reason(network, small_stream(), "task-il"))
+    one, other = (finish(make_pack(small_stream(), ("ewc",), network=network)) for _ in range(2))
+    assert_same(one, other)

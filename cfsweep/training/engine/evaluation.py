@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
+from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.engine.store import Store
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import Outputs, Target
@@ -21,10 +22,18 @@ ON_A_GPU = 16
 
 
 class Evaluator:
-    """Evaluates weights (rows, P) on the validation and the test examples of one task."""
+    """Evaluates weights (rows, P) on the validation and the test examples of one task. A network that draws random
+    numbers all the same draws those of `seed`, that of its run."""
 
     def __init__(
-        self, stream: Stream, target: Target, outputs: Outputs, store: Store, lifted: Lifted, layout: Layout
+        self,
+        stream: Stream,
+        target: Target,
+        outputs: Outputs,
+        store: Store,
+        lifted: Lifted,
+        layout: Layout,
+        seed: int,
     ) -> None:
         self.target, self.outputs, self.store, self.lifted, self.layout = target, outputs, store, lifted, layout
         self.parts = [
@@ -34,6 +43,7 @@ class Evaluator:
             }
             for task in stream.tasks
         ]
+        self.seed = seed
         self.example_floats = max(256, int(np.prod(stream.input_shape)))
 
     def scores(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
@@ -48,7 +58,7 @@ class Evaluator:
         """(rows, n, ...): what the target predicts for the `part` examples of `task`, `learned` as for `scores`."""
         mask = self.outputs.masks[learned - 1, task]
         parameters = self.layout.unflatten(theta)
-        with torch.no_grad():
+        with torch.no_grad(), self.lifted.draws(torch_seed(self.seed, "evaluation", task)):
             predicted = [
                 self.target.predict(self.lifted(parameters, self.store[indices], shared=True), mask)
                 for indices in self._chunks(self.parts[task][part], len(theta))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.hooks import RemovableHandle
 
 from cfsweep.training.engine.linear_stack import LinearStack, Views
@@ -49,10 +51,28 @@ class Lifted:
 
     def __init__(self, module: nn.Module, liftable: bool, head: str = "", factors: torch.dtype = torch.float32) -> None:
         self.module, self.liftable, self.head, self.factors = module, liftable, head, factors
+        self.holds_statistics = False  # whether running statistics stay as they are, and are what training uses
         self.stack = LinearStack.of(module, head) if liftable else None
         # Where one module stands in two places, torch would tie it to itself, and leave the weights of a call in it.
         owned = Counter(id(p) for part in module.modules() for p in part._parameters.values() if p is not None)
         self._ties = any(n > 1 for n in owned.values())
+
+    def train_mode(self) -> None:
+        """Has the network train, as `eval` of the module ends."""
+        self.module.train()
+        if self.holds_statistics:
+            for part in self.module.modules():
+                if isinstance(part, _NormBase):
+                    part.eval()
+
+    @contextmanager
+    def draws(self, seed: int) -> Iterator[None]:
+        """Within it random numbers of torch's own (dropout, noise) come from `seed`. Only a network that is called as
+        it is, for one run, may draw any."""
+        with torch.random.fork_rng(devices=[], enabled=not self.liftable):
+            if not self.liftable:
+                torch.manual_seed(seed)
+            yield
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor, shared: bool = False) -> Tensor:
         """Logits (R, n, n_outputs) from parameters (R, *shape) and x (R, n, *input_shape).

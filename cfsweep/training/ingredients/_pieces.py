@@ -260,7 +260,13 @@ class RateByWeight(Ingredient, piece=True):
 
 
 class Partition(Ingredient, piece=True):
-    """Decides which weights a task may move; the others do not move by a bit."""
+    """Decides which weights a task may move; the others do not move by a bit.
+
+    `holds_statistics`: running statistics (batch norm's) stay as the first task left them, too, and later tasks train
+    with them.
+    """
+
+    holds_statistics: ClassVar[bool] = False
 
     @abstractmethod
     def trainable(self, state: State, values: Values, task: int, after_cut: bool) -> Tensor:

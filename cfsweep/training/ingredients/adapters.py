@@ -53,8 +53,8 @@ class Adapters(Extension, TaskStart, Partition, Consolidation, TaskWeights):
 
     Task 0 trains the network itself, with all bottlenecks at the identity. Every later task begins with them at the
     identity and trains them alone, with the outputs of its own classes. Each task is evaluated with its own, so its
-    predictions never change again (a network with running statistics, such as batch norm's, apart). The network has
-    one set of bottlenecks; those of finished tasks are kept beside it.
+    predictions never change again; running statistics, such as batch norm's, stay as the first task left them. The
+    network has one set of bottlenecks; those of finished tasks are kept beside it.
 
     Departures: the paper's first task is language-model pretraining, and layer norms are trained per task; here the
     first task of the stream makes the trunk, and norms stay with it. `up` starts at exactly zero and `down` as any
@@ -73,6 +73,7 @@ class Adapters(Extension, TaskStart, Partition, Consolidation, TaskWeights):
     )
     scenarios = ("task-il",)
     needs_classes = True
+    holds_statistics = True
     excludes = {
         "packnet": "each wants the weights of the trunk: adapters to freeze them all, packnet to share them out",
         "freeze": "adapters freezes every layer of the trunk already",

@@ -39,10 +39,10 @@ class PackNet(Partition, Cut, TaskWeights):
     The schedule `constant` is the paper's: p for every task, the last one too. In `equal` task k of T keeps 1/(T-k)
     of the free weights, so that each ends with 1/T of every layer.
 
-    Task k is evaluated with the weights of tasks 0..k, so its predictions never change again. Biases and norms
-    are trained with task 0 and frozen after it, as in the paper; an output belongs to its class's task. What each
-    task gets in all: `capacity_shares`. Cut and retraining lie within the task's own steps, so a run takes as many
-    steps with p = 0 (off) as with any other rate.
+    Task k is evaluated with the weights of tasks 0..k, so its predictions never change again. Biases and norms, with
+    their running statistics, are trained with task 0 and frozen after it, as in the paper; an output belongs to its
+    class's task. What each task gets in all: `capacity_shares`. Cut and retraining lie within the task's own steps, so
+    a run takes as many steps with p = 0 (off) as with any other rate.
 
     References:
         Mallya & Lazebnik 2018 (arXiv 1711.05769), sections 3 and 4.
@@ -86,6 +86,7 @@ class PackNet(Partition, Cut, TaskWeights):
     )
     scenarios = ("task-il",)
     needs_classes = True
+    holds_statistics = True
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)

@@ -101,6 +101,8 @@ def _is_plain_mlp(module: nn.Module) -> bool:
 
 
 def _reason(copies: list[nn.Module], x: Tensor) -> str | None:
+    if not torch.equal(*(_with_seed(copies[0], x[0]) for _ in range(2))):
+        return "its answers to the same examples change from call to call (does it count, or keep something?)"
     alone = []
     for each, examples in zip(copies, x, strict=True):
         before = {name: buffer.clone() for name, buffer in each.named_buffers()}
@@ -120,6 +122,12 @@ def _reason(copies: list[nn.Module], x: Tensor) -> str | None:
         if _distance({name: gradients[name][run] for name in gradients_alone}, gradients_alone) > _GRADIENT_TOLERANCE:
             return "the gradients of stacked copies differ from those of each copy alone"
     return None
+
+
+def _with_seed(module: nn.Module, x: Tensor) -> Tensor:
+    torch.manual_seed(1)
+    outputs: Tensor = module(x)
+    return outputs.detach()
 
 
 def _loss(parameters: State, buffers: State, x: Tensor, module: nn.Module) -> tuple[Tensor, Tensor]:

@@ -155,7 +155,7 @@ class Numpy(Base):
         (Item(), "depends on the values|reads the value"),
         (Selects(), "the shape of one of its tensors depends on values"),
         (InPlace(), "changes a tensor in place"),
-        (Forgets(), "outputs of stacked copies differ"),
+        (Forgets(), "its answers to the same examples change from call to call"),
         (Numpy(), "torch.func cannot lift it .RuntimeError"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
