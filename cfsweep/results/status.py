@@ -56,8 +56,7 @@ def status(root: str | Path) -> Status:
     states: dict[int, list[str]] = {}
     for row in rows:
         states.setdefault(row["trial"], []).append(row["state"])
-    # A trial that was stopped gets none of the seeds that are added later.
-    ends = {n: _end(runs_of) for n, runs_of in states.items() if len(runs_of) >= seeds or "stopped" in runs_of}
+    ends = {trial: _end(runs_of) for trial, runs_of in states.items() if len(runs_of) >= seeds}
     own = [end for trial, end in ends.items() if trial >= 0]
     n_settings = min(len(study.get("references") or [{}]), config["trials"]) if config["references"] else 0
     references = [reference_trial(method, k) for k in range(n_settings) for method in (NAIVE, JOINT)]

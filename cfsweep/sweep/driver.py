@@ -8,10 +8,11 @@ the journal then. What a kill leaves unwritten is trained again from the last ch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +31,13 @@ from cfsweep.sweep.stopping import ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
 from cfsweep.sweep.worker import TaskResult
 from cfsweep.sweep.written import read_written
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
+from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, method_of, score_rows
 from cfsweep.training.targets import Target
 
 Key = tuple[int, int]
 COMMIT_EVERY_S = 1.0
 HAND_ON_SHARE = 0.05  # of the driver's time, for reading the results that equal trials are handed
+ASKED_AT_ONCE = 256  # trials, where all that come are equal to others, before it looks up again
 MAX_DEATHS = 3  # of a pack's workers; then its runs are tried one by one, and at last given up
 
 
@@ -114,7 +116,8 @@ class Driver:
         """The next pack to train, or None if there is none now."""
         if self.interrupted or self.out_of_time:
             return None
-        while not self.queue and self._ask():
+        at_most = self.asker.n_asked + ASKED_AT_ONCE
+        while not self.queue and self.asker.n_asked < at_most and self._ask():
             pass
         if not self.in_flight:
             self.commit()  # perhaps all that was asked for has been trained before
@@ -156,8 +159,14 @@ class Driver:
         self.committed_at = self.now()
 
     def _hand_on(self, firsts: Iterable[int]) -> None:
-        """Gives the trials that wait for one of these the rows of that one, and their end."""
-        pairs = self.equal.pop(firsts)
+        """Gives the trials that wait for one of these the rows of that one, and their end; where it failed, the next of
+        them is trained."""
+        failed = {n for n in firsts if n in self.book.trials and "failed" in self.book[n].states.values()}
+        for first in failed:
+            self._enqueue_trials(self.equal.after_failure(first))
+        pairs = self.equal.pop(first for first in firsts if first not in failed)
+        if not pairs:
+            return
         tables = self.equal.rows(self.folder.root, pairs, self.attempt)
         self.rows.add(f"{self._new_id()}-equal", tables)
         for row in tables["runs"]:
@@ -257,12 +266,14 @@ class Driver:
     # ------------------------------------------------------------------ asking
 
     def _ask(self) -> bool:
-        """Asks for the trials of a pack; whether any were left to ask for."""
+        """Asks for the trials of a pack, if any are left to ask for; not while as many wait for the results of others
+        as runs are trained, from which the sampler is to learn."""
         remaining = self.config.trials - self.asker.n_asked
-        if remaining > 0:
-            wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
-            self._enqueue_trials(self.book.ask(min(wanted, remaining)))
-        return remaining > 0
+        if remaining <= 0 or (self.in_flight and self.equal.n_waiting >= len(self.pack_of)):
+            return False
+        wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
+        self._enqueue_trials(self.book.ask(min(wanted, remaining)))
+        return True
 
     def _enqueue_trials(
         self, trials: Iterable[Trial], on_their_way: AbstractSet[Key] = frozenset(), attempt: int = 1
@@ -294,27 +305,38 @@ class Driver:
             for run in spec.runs:
                 self.book.add_reference(run)
         objectives = [f"objective_{name}" for name in self.config.objective.names]
-        columns = ["state", "config_hash", "same_as", *(f"val_{name}" for name in FRONT_AXES), *objectives]
+        settings = [f"hp_{name}" for name in self.hypers]
+        columns = [*("state", "config_hash", "same_as"), *settings, *(f"val_{n}" for n in FRONT_AXES), *objectives]
         written = read_written(self.folder.root, self.config.study_id, columns)
         self.attempt = attempt = written.next_attempt
-        lost = self.book.take_up_lost(written.rows)
+        lost = self.book.take_up_lost(row["trial"] for row in written.rows)
         for row in sorted(written.rows, key=lambda row: int(row["trial"])):
             self.book.load(row)
-            if row["trial"] >= 0:
-                self.equal.know(row["config_hash"], row["trial"])
+            self.equal.know(row)
         if self.stopper is not None:
             repeats = {row["trial"] for row in written.rows if row.get("same_as") is not None}  # not judged themselves
             matrices = ended_matrices(self.folder.root, self.config.as_begun.seeds, self.target.score.name)
             self.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
+        on_their_way = self._pick_up_packs()
+        self._end_without_training(on_their_way, written.rows)
         for trial in self.book:
             self.book.report_end(trial)
-        self.asker.release()
-        on_their_way = self._pick_up_packs()
+        self.commit()
         for spec in references:
             left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
             self._enqueue([replace(spec, runs=left)] if left else [], attempt)
-        self._enqueue_trials(lost, on_their_way, attempt)
-        self._enqueue_trials((t for t in self.book if t.proposed and not t.reported), on_their_way, attempt)
+        left_over = [*lost, *(trial for trial in self.book if trial.proposed)]
+        self._enqueue_trials((trial for trial in left_over if not trial.reported), on_their_way, attempt)
+
+    def _end_without_training(self, on_their_way: AbstractSet[Key], rows: Iterable[Mapping[str, Any]]) -> None:
+        """Ends the runs with which stopped trials would grow to the seeds that the study has now."""
+        added = [(t, seed) for t, seed in self.book.added_to_stopped(rows) if (t.number, seed) not in on_their_way]
+        part, ingredients = f"{self._new_id()}-stopped" if added else "", self.config.space.ingredients
+        for trial, seed in added:
+            record, trial.states[seed] = RunRecord(trial.number, seed), "stopped"
+            now, method = datetime.now(UTC), method_of(ingredients)
+            ended = Ended("stopped", record, method, ingredients, trial.values, self.attempt, now)
+            self._take_in(part, PackReport.of_failure(record, self.n_examples), [ended])
 
     def _pick_up_packs(self) -> set[Key]:
         """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""

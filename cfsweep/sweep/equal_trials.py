@@ -7,7 +7,7 @@ Such trials come from spaces with few configurations, and wherever a sampler swi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,18 @@ class EqualTrials:
         self.first: dict[str, int] = {}  # the trial that is trained, by the hash of its configuration
         self.waiting: dict[int, list[Trial]] = {}  # for the results of the trial with this number
 
-    def know(self, config_hash: str, number: int) -> None:
-        """Takes in a trial that an earlier session has trained."""
-        self.first.setdefault(config_hash, number)
+    @property
+    def n_waiting(self) -> int:
+        return sum(map(len, self.waiting.values()))
+
+    def know(self, row: Mapping[str, Any]) -> None:
+        """Takes in a run of an earlier session, unless its results were handed to it, or it failed."""
+        if row["trial"] < 0 or row.get("same_as") is not None or row["state"] == "failed":
+            return
+        values = {name: row[f"hp_{name}"] for name in self.tables.hypers}
+        # Earlier versions hashed all settings; where one is null, the row is of a later one.
+        found = row["config_hash"] if None in values.values() else self.tables.hash_of_trial(values)
+        self.first.setdefault(found, row["trial"])
 
     def admit(self, trial: Trial, begun: bool) -> bool:
         """Whether the trial is to be trained, as it is unless it waits for the results of an equal one; one that has
@@ -47,23 +56,29 @@ class EqualTrials:
         """Those that wait for one of `firsts`, each with the one that it waits for; they wait no longer."""
         return [(first, trial) for first in firsts for trial in self.waiting.pop(first)]
 
-    def rows(self, root: Path, pairs: Iterable[tuple[int, Trial]], attempt: int) -> Tables:
+    def after_failure(self, first: int) -> list[Trial]:
+        """Those that wait for a trial that has failed, of which the next one admitted will be trained: what failed may
+        have been the machine."""
+        self.first = {key: number for key, number in self.first.items() if number != first}
+        return self.waiting.pop(first)
+
+    def rows(self, root: Path, pairs: Sequence[tuple[int, Trial]], attempt: int) -> Tables:
         """The rows of trials that are handed the results of others, given as for `pop`: those of the other one, under
         the trial's own number and settings. Runs that have a row already get none."""
-        pairs = list(pairs)
         firsts = sorted({first for first, _ in pairs})
         found: Tables = {}
         for table in (*TABLES[1:], TABLES[0]):
             known = read_table(root, table)
-            rows: list[Mapping[str, Any]] = []
+            of_trial: dict[int, list[Mapping[str, Any]]] = {}
             if known.num_rows:
-                rows = known.filter(pc.is_in(known["trial"], pa.array(firsts, known["trial"].type))).to_pylist()
+                for row in known.filter(pc.is_in(known["trial"], pa.array(firsts, known["trial"].type))).to_pylist():
+                    of_trial.setdefault(row["trial"], []).append(row)
             names = self.tables.schemas[table].names
             found[table] = [
                 {**{name: row.get(name) for name in names}, **self._own(table, row, trial), "attempt": attempt}
                 for first, trial in pairs
-                for row in rows
-                if row["trial"] == first and row["seed"] not in trial.states
+                for row in of_trial.get(first, ())
+                if row["seed"] not in trial.states
             ]
         return found
 
@@ -77,5 +92,5 @@ class EqualTrials:
             "trial": trial.number,
             **settings,
             "missing": json.dumps(missing, sort_keys=True) if missing else None,
-            "same_as": row["trial"] if row.get("same_as") is None else row["same_as"],
+            "same_as": row["trial"],
         }

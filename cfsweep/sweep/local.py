@@ -77,8 +77,8 @@ class LocalScheduler:
             while len(active) < self.at_once and (job := driver.next_pack()):
                 active.append(self.worker_for(plan, driver, job))
             on_change()
-            if not active:  # the time ran out between the two questions
-                break
+            if not active:  # all that was asked for has been trained before, or the time ran out in between
+                continue
             worker = active.popleft()
             result = self.advance(worker, driver)
             if result is not None:

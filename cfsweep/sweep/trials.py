@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,16 +85,24 @@ class TrialBook:
         """Takes in a run of a reference."""
         self.trials.setdefault(run.trial, Trial(run.trial, run.values, proposed=False))
 
-    def take_up_lost(self, rows: Collection[Mapping[str, Any]]) -> list[Trial]:
-        """The trials that have ended, but not all of whose runs are among `rows`: rows were lost, or the study has more
-        seeds now, which those that were stopped do not get. Of them the asker knows all."""
-        n_rows = Counter(row["trial"] for row in rows)
-        stopped = {row["trial"] for row in rows if row["state"] == "stopped"}
-        ended = [n for n in range(self.asker.n_asked) if n not in self.trials and n not in stopped]
-        lost = [n for n in ended if n_rows[n] < self.config.seeds]
+    def take_up_lost(self, trials_of_rows: Iterable[int]) -> list[Trial]:
+        """The trials that have ended, but not all of whose runs have a row: rows were lost, or the study has more seeds
+        now. Of them the asker knows all."""
+        rows = Counter(trials_of_rows)
+        lost = [n for n in range(self.asker.n_asked) if n not in self.trials and rows[n] < self.config.seeds]
         found = [Trial(p.number, p.values, proposed=False, was=p.ended) for p in self.asker.ended(lost)]
         self.trials.update({trial.number: trial for trial in found})
         return found
+
+    def added_to_stopped(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Trial, int]]:
+        """The trials that were stopped when the study had fewer seeds, each with a seed that it lacks: those are not
+        trained. `rows` are those of the runs that are written."""
+        begun_with: dict[int, int] = {}
+        for row in rows:
+            begun_with[row["trial"]] = max(row["seed"] + 1, begun_with.get(row["trial"], self.config.as_begun.seeds))
+        stopped = [t for t in self if t.was == "stopped" or "stopped" in t.states.values()]
+        lacking = [(t, range(begun_with.get(t.number, self.config.seeds), self.config.seeds)) for t in stopped]
+        return [(trial, seed) for trial, seeds in lacking for seed in seeds if seed not in trial.states]
 
     def has_ended(self, run: RunSpec) -> bool:
         """Whether nothing more is to be learned of this run (a trial of which nothing is known has ended)."""
@@ -143,9 +151,10 @@ class TrialBook:
     def summary(self) -> Summary:
         """Counts of trials by how they ended, and the best so far."""
         single = len(self.config.objective.names) == 1
+        again = Counter(t.was for t in self.trials.values() if t.was and not t.reported)  # whose rows are not all there
         return Summary(
             trials=self.config.trials,
-            **self.asker.n_ended,
+            **{state: n - again[state] for state, n in self.asker.n_ended.items()},
             best=self.asker.best if single else None,
             front=len(self.front.points),
             tasks=self.n_tasks_trained,

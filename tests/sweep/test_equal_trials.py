@@ -103,28 +103,76 @@ def test_a_driver_that_dies_while_some_wait_loses_nothing(sweep: Sweep) -> None:
     assert len(sweep.rows()) == 16
 
 
-@pytest.mark.parametrize("table", ["runs", "accuracy", "test"])
-def test_lost_rows_are_handed_on_again(sweep: Sweep, table: str) -> None:
+@pytest.mark.parametrize("tables", [("runs",), ("accuracy",), ("test",), ("runs", "accuracy", "test")], ids="+".join)
+@pytest.mark.parametrize("pattern", ["*-equal.parquet", "*-a1-*.parquet", "*.parquet"])
+def test_lost_rows_come_again_and_each_configuration_has_one_that_is_trained(
+    sweep: Sweep, tables: tuple[str, ...], pattern: str
+) -> None:
+    config = tiny(TWO, trials=6, seeds=2)
+    sweep.train(sweep.open(config))
+    rows, matrices = sweep.rows(), (sweep.matrices(), sweep.matrices("test"))
+    for table in tables:
+        parts = list((sweep.folder.root / table).glob(pattern))
+        assert parts
+        for part in parts:
+            part.unlink()
+    seen = trained(sweep, sweep.open(config))
+    assert bool(seen) == (pattern != "*-equal.parquet")
+    assert (sweep.matrices(), sweep.matrices("test")) == matrices
+    again = sweep.rows()
+    apart = dict.fromkeys(("attempt", "train_s", "started_at", "peak_bytes"))
+    assert [{**row, **apart} for row in again] == [{**row, **apart} for row in rows]
+    assert trained(sweep, sweep.open(config)) == [], "and then nothing is lost any more"
+
+
+def test_a_configuration_whose_trial_is_lost_is_not_that_of_its_own_copy(sweep: Sweep) -> None:
     config = tiny(TWO, trials=6)
     sweep.train(sweep.open(config))
-    rows, matrices = sweep.rows(), sweep.matrices()
-    (part,) = (sweep.folder.root / table).glob("*-equal.parquet")
-    part.unlink()
-    seen = trained(sweep, sweep.open(config))
-    assert seen == []
-    assert sweep.matrices() == matrices
-    again = sweep.rows()
-    assert [{**row, "attempt": 0} for row in again] == [{**row, "attempt": 0} for row in rows]
+    for table in ("runs", "accuracy", "test"):
+        for part in (sweep.folder.root / table).glob("*-a1-*.parquet"):
+            part.unlink()
+    sweep.train(sweep.open(config))
+    same_as = {row["trial"]: row["same_as"] for row in sweep.rows()}
+    assert all(first is None or same_as[first] is None for first in same_as.values())
+    assert same_as[0] is None
 
 
-def test_one_that_fails_fails_the_others_with_its_reason(sweep: Sweep) -> None:
-    search = {"lr": {"choices": [0.01, 1e30]}}
-    sweep.train(sweep.open(tiny(search, {"optimizer": "sgd"}, ("ewc",), trials=6)))
+def test_a_failure_is_not_handed_on(sweep: Sweep) -> None:
+    """It may be that of the machine: the next equal trial is trained."""
+    failed: list[tuple[int, int]] = []
+
+    def once(pack_id: str, pack: Pack, driver: Driver) -> None:
+        if len(pack.spec.runs) == 1 and not failed:
+            failed.append(pack.spec.runs[0].key)
+            raise OSError("a passing trouble")
+
+    sweep.train(sweep.open(tiny({}, trials=6, pack_runs=1)), once)
     rows = sweep.rows()
-    failed = [row for row in rows if row["hp_lr"] == 1e30]
-    assert {row["state"] for row in failed} == {"failed"}
-    assert len({row["failure"] for row in failed}) == 1
-    assert {row["state"] for row in rows if row["hp_lr"] == 0.01} == {"done"}
+    assert [row["state"] for row in rows] == ["failed", *["done"] * 5]
+    assert [row["same_as"] for row in rows] == [None, None, 1, 1, 1, 1]
+    seen = trained(sweep, sweep.open(tiny({}, trials=9, pack_runs=1)))
+    assert seen == []
+    assert status(sweep.folder.root).equal == 7
+
+
+def test_what_always_fails_does_so_one_by_one(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny({}, {"optimizer": "sgd", "lr": 1e30}, ("ewc",), trials=4)))
+    now = status(sweep.folder.root)
+    assert (now.failed, now.equal, now.complete) == (4, 0, True)
+
+
+def test_it_looks_up_while_all_that_come_are_equal(sweep: Sweep) -> None:
+    """Asking does not run through the budget at once: a time that is spent, or Ctrl-C, is heeded."""
+    driver = sweep.open(tiny({}, trials=3000))
+    job = driver.next_pack()
+    assert job is not None
+    assert driver.next_pack() is None
+    assert driver.asker.n_asked <= 8, "as many wait as are trained"
+
+
+def test_the_budget_is_spent_though_hardly_anything_is_trained(sweep: Sweep) -> None:
+    assert len(trained(sweep, sweep.open(tiny({}, trials=600)))) == 1
+    assert status(sweep.folder.root).complete
 
 
 def test_one_that_is_stopped_stops_the_others_and_judges_once(sweep: Sweep) -> None:

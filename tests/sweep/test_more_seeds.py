@@ -11,6 +11,7 @@ import analysis
 from cfsweep.config import StudyConfig
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
+from cfsweep.sweep.written import read_written
 from cfsweep.training.pack import Pack
 from tests.conftest import Run
 from tests.sweep.in_process import Killed, Sweep, tiny
@@ -79,6 +80,45 @@ def test_what_was_stopped_gets_no_more_seeds(sweep: Sweep) -> None:
     now = status(sweep.folder.root)
     assert (now.complete, now.done, now.stopped) == (True, 30 - len(stopped), len(stopped))
     assert sweep.open(more(sweep, 3)).complete
+
+
+def test_new_trials_that_are_equal_to_stopped_ones_end_too(sweep: Sweep) -> None:
+    search = {"lr": {"choices": [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9]}}
+    config = tiny(search, {}, ("ewc",), trials=30, seeds=2, stop_trials=True)
+    sweep.train(sweep.open(config))
+    stopped = {row["config_hash"] for row in sweep.rows() if row["state"] == "stopped"}
+    assert stopped
+    driver = sweep.train(sweep.open(sweep.folder.set_budget(60, None, 3)))
+    rows = sweep.rows()
+    assert {row["config_hash"] for row in rows if row["trial"] >= 30} & stopped
+    assert driver.asker.n_ended["done"] + driver.asker.n_ended["stopped"] == 60
+    assert [(row["trial"], row["seed"]) for row in rows] == [(t, s) for t in range(60) for s in range(3)]
+    untrained = [row for row in rows if row["state"] == "stopped" and row["seed"] == 2]
+    assert all(row["tasks_done"] == 0 or row["trial"] >= 30 for row in untrained)
+
+
+def test_a_lost_run_of_a_stopped_trial_is_trained_again(sweep: Sweep) -> None:
+    search = {"lr": {"low": 1e-6, "high": 1e-1, "log": True}}
+    config = tiny(search, {}, ("ewc",), trials=30, seeds=2, pack_runs=1, stop_trials=True)
+    sweep.train(sweep.open(config, workers=3))
+    ends: dict[int, set[str]] = {}
+    for row in sweep.rows():
+        ends.setdefault(row["trial"], set()).add(row["state"])
+    mixed = [trial for trial, states in ends.items() if states == {"done", "stopped"}]
+    for part in (sweep.folder.root / "runs").glob("*.parquet"):
+        part.unlink()
+    driver = sweep.train(sweep.open(config, workers=3))
+    assert driver.complete
+    assert not read_written(sweep.folder.root, config.study_id, ()).torn, mixed
+    assert status(sweep.folder.root).complete
+
+
+def test_progress_counts_what_is_trained_again(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(trials=4)))
+    driver = sweep.open(more(sweep, 2))
+    assert (driver.book.summary().done, driver.asker.n_ended["done"]) == (0, 4)
+    sweep.train(driver)
+    assert driver.book.summary().done == 4
 
 
 def test_a_driver_that_dies_over_them_loses_nothing(sweep: Sweep) -> None:
