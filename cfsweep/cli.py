@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 import cfsweep
-from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
+from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
 
 if TYPE_CHECKING:
     from cfsweep.config import StudyConfig
     from cfsweep.results.status import Status
     from cfsweep.sweep.study import Outcome, Prepared
 
-EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 3, 130
+EXIT_FAILED_TRIALS = 3
 LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
 
 app = typer.Typer(
@@ -302,7 +302,7 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:
-        more = f"`cfsweep resume {folder} --trials +N` adds more, `--seeds N` seeds."
+        more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
         console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
     elif outcome.interrupted:
         console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)

@@ -182,6 +182,12 @@ class StudyConfig(Frozen):
     curve_points_per_task: int = Field(default=0, ge=0)
     identity_version: int = Field(default=identity.VERSION, ge=0, le=identity.VERSION)
 
+    @model_validator(mode="after")
+    def _seeds_only_grow(self) -> StudyConfig:
+        if self.seeds_at_start is not None and self.seeds_at_start > self.seeds:
+            raise ValueError(f"`seeds_at_start <= seeds` must hold, but got ({self.seeds_at_start}, {self.seeds}).")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _rename_old_keys(cls, content: Any) -> Any:

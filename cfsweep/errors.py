@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+EXIT_INTERRUPTED = 130  # of a sweep that can be resumed
+
 
 class CfsweepError(Exception):
     """Anything cfsweep raises on purpose; `exit_code` is what the command line returns for it."""

@@ -17,6 +17,7 @@ METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
 # The references are runs without an Optuna trial; with the default settings they carry these numbers in the `trial`
 # column, with others -3, -5 ... and -4, -6 ...
 NAIVE, JOINT = "naive", "joint"
+TRIALS_PER_SETTING = 6
 NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL = -1, -2, 0
 
 TABLES = ("runs", "accuracy", "test", "curves", "buffers")
@@ -31,6 +32,16 @@ def reference_trial(method: str, k: int = 0) -> int:
     [-1, -2, -3, -4]
     """
     return (NAIVE_TRIAL if method == NAIVE else JOINT_TRIAL) - 2 * k
+
+
+def n_reference_settings(known: int, trials: int) -> int:
+    """With how many of the `known` settings each reference is trained beside so many trials: one for each
+    `TRIALS_PER_SETTING`, so that the references do not outweigh the trials.
+
+    >>> [n_reference_settings(4, trials) for trials in (1, 12, 48)]
+    [1, 2, 4]
+    """
+    return max(1, min(known, trials // TRIALS_PER_SETTING))
 
 
 def reference_method(trial: int) -> str | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfsweep.results.reader import read_study, read_table
-from cfsweep.results.schema import JOINT, NAIVE, reference_trial
+from cfsweep.results.reader import own_rows, read_study, read_table
+from cfsweep.results.schema import JOINT, NAIVE, n_reference_settings, reference_trial
 
 LOCK = ".lock"  # whoever writes to the folder holds it
 
@@ -46,11 +46,11 @@ def status(root: str | Path) -> Status:
     """The state of the study in `root`, local or remote.
 
     Raises:
-        InputError: there is no study there, or it cannot be read.
+        InputError: there is no study there, it cannot be read, or there are runs of another one.
     """
     study = read_study(root)
     config: dict[str, Any] = study["config"]
-    seeds, runs = config["seeds"], read_table(root, "runs")
+    seeds, runs = config["seeds"], own_rows(read_table(root, "runs"), study["study_id"], root)
     names = [name for name in ("trial", "seed", "state", "failure", "same_as") if name in runs.column_names]
     rows = runs.select(names).to_pylist()
     states: dict[int, list[str]] = {}
@@ -58,7 +58,8 @@ def status(root: str | Path) -> Status:
         states.setdefault(row["trial"], []).append(row["state"])
     ends = {trial: _end(runs_of) for trial, runs_of in states.items() if len(runs_of) >= seeds}
     own = [end for trial, end in ends.items() if trial >= 0]
-    n_settings = min(len(study.get("references") or [{}]), config["trials"]) if config["references"] else 0
+    known = len(study.get("references") or [{}])
+    n_settings = n_reference_settings(known, config["trials"]) if config["references"] else 0
     references = [reference_trial(method, k) for k in range(n_settings) for method in (NAIVE, JOINT)]
     return Status(
         study_id=study["study_id"],

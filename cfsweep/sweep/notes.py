@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch
 from cfsweep.config import Choices, Range, Space, StudyConfig
 from cfsweep.errors import few
 from cfsweep.hypers import Hyper, Value
+from cfsweep.results.schema import n_reference_settings
 from cfsweep.sweep.references import reference_settings
 from cfsweep.sweep.space import default_within
 from cfsweep.training.acting import idle
@@ -86,20 +88,22 @@ def repetition_note(config: StudyConfig, hypers: Mapping[str, Hyper]) -> str | N
 
 def never_acting(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, str]:
     """The settings that cannot act in any trial of the space, each with the reason."""
-    switches = {hyper.only_with[0]: hyper.only_with[1] for hyper in hypers.values() if hyper.only_with}
-    values: dict[str, Value] = {}
+    switches = {hyper.only_with[0] for hyper in hypers.values() if hyper.only_with}
+    tried: list[list[tuple[str, Value]]] = []
     for name, hyper in hypers.items():
         searched = space.search.get(name)
+        values: Sequence[Value]
         if searched is None:
-            values[name] = space.fixed.get(name, hyper.default)
+            values = [space.fixed.get(name, hyper.default)]
         elif isinstance(searched, Choices):
-            wanted = [choice for choice in searched.choices if choice == switches.get(name)]
-            on = [choice for choice in searched.choices if choice != hyper.off]
-            values[name] = [*wanted, *on, *searched.choices][0]
+            on = [choice for choice in searched.choices if choice != hyper.off] or list(searched.choices)
+            values = on if name in switches or hyper.layers else on[:1]
         else:
-            values[name] = searched.high if searched.high != hyper.off else searched.low
+            values = [searched.high if searched.high != hyper.off else searched.low]
+        tried.append([(name, value) for value in values])
+    found = [idle(space.ingredients, dict(combination)) for combination in product(*tried)]
     switched = {name for name, searched in space.search.items() if _holds(searched, hypers[name].off)}
-    return {name: why for name, why in idle(space.ingredients, values).items() if name not in switched}
+    return {n: why for n, why in found[0].items() if n not in switched and all(n in others for others in found)}
 
 
 def _holds(searched: Range | Choices, value: Value | None) -> bool:
@@ -127,7 +131,8 @@ def default_note(space: Space, hypers: Mapping[str, Hyper]) -> str | None:
 
 def describe_references(config: StudyConfig) -> str:
     """With which settings the references are trained."""
-    settings = reference_settings(config.space)[: config.trials]
+    settings = reference_settings(config.space)
+    settings = settings[: n_reference_settings(len(settings), config.trials)]
     if len(settings) < 2:
         return "naive and joint"
     names = " and ".join(settings[0])

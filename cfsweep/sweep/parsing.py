@@ -20,6 +20,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
 
 
+OF_THE_FOLDER = ("identity_version", "seeds_at_start")
+
+
 def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:
     """The study that a space file, the command line's options and its `--set key=value` describe.
 
@@ -39,6 +42,8 @@ def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iter
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
+        if key in OF_THE_FOLDER:
+            raise InputError(f"--set {key}: it is cfsweep's own note in a study's folder. Leave it out.")
         origins[_set(content, key, parse_yaml(text, f"--set {key}"))] = "--set"
     stream, space = content.setdefault("stream", {}), content["space"]
     if isinstance(stream, dict) and isinstance(space, dict) and space.get("scenario") is not None:

@@ -12,14 +12,14 @@ import numpy as np
 
 from cfsweep.config import Space, StudyConfig
 from cfsweep.hypers import BASE_HYPERS, Value
-from cfsweep.results.schema import JOINT, NAIVE, reference_trial
+from cfsweep.results.schema import JOINT, NAIVE, n_reference_settings, reference_trial
 from cfsweep.sweep.packing import pack_runs
 from cfsweep.sweep.space import reference_values
 from cfsweep.sweep.suggest import suggest
 from cfsweep.training.acting import acting
 from cfsweep.training.spec import PackSpec, RunSpec
 
-PER_HYPER, MOST = 3, 9  # settings besides the default, for each hyperparameter that is searched and in all
+PER_HYPER, MOST = 3, 6  # settings besides the default, for each hyperparameter that is searched and in all
 BASE = {hyper.name: hyper for hyper in BASE_HYPERS}
 
 
@@ -69,14 +69,14 @@ class _Place:
 
 
 def reference_packs(config: StudyConfig, settings: list[dict[str, Value]], size: int) -> list[PackSpec]:
-    """The packs of the references with the first of these settings, no more than there are trials: `naive` and `joint`
-    with the same settings and seeds."""
+    """The packs of the references with the first of these settings, `n_reference_settings`: `naive` and `joint` with
+    the same settings and seeds."""
     fixed = reference_values(config.space, BASE)
     packs: list[PackSpec] = []
     for method in (NAIVE, JOINT):
         runs = [
             RunSpec(reference_trial(method, k), seed, {**fixed, **given})
-            for k, given in enumerate(settings[: config.trials])
+            for k, given in enumerate(settings[: n_reference_settings(len(settings), config.trials)])
             for seed in range(config.seeds)
         ]
         packs += pack_runs(config, BASE, runs, size, ingredients=(), joint=method == JOINT)

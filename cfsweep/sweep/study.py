@@ -103,6 +103,8 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
     folder, config = Folder(out), with_identity_version_of(out, prepared).config
     if folder.exists():
         there, study = folder.read()
+        if config.seeds == there.seeds:  # as many as it has by now are those of the same study
+            config = config.model_copy(update={"seeds_at_start": there.seeds_at_start})
         if there.study_id != config.study_id:
             different = differences(there, config)
             remedy = "Choose another folder, or run with the settings in its study.yaml."
@@ -136,8 +138,7 @@ def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
             return {key: content}
         return {k: v for name, value in content.items() for k, v in flat(value, f"{key}.{name}".lstrip(".")).items()}
 
-    dumped = [config.as_begun.model_dump(mode="json", exclude=NO_PART_OF_IDENTITY) for config in (there, here)]
-    one, other = map(flat, dumped)
+    one, other = (flat(config.model_dump(mode="json", exclude=NO_PART_OF_IDENTITY)) for config in (there, here))
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     return [f"{name} ({one.get(name, 'absent')}, here {other.get(name, 'absent')})" for name in names]
 

@@ -139,7 +139,9 @@ def an_idle_setting_changes_nothing(name: str) -> None:
     kind = ingredient_class(name)
     for hyper in kind.hypers:
         for given in variants(kind) if hyper.only_with else ():
-            one, two = values_of((name,), **given), values_of((name,), **{**given, **other_value(hyper)})
+            other = other_value(hyper)
+            assert other, f"`{hyper.name}` has `only_with`, and no other value than its default"
+            one, two = values_of((name,), **given), values_of((name,), **{**given, **other})
             if hyper.name in idle((name,), one):
                 runs = [(RunSpec(0, 0, values),) for values in (one, two)]
                 assert_same(*(finish(make_pack(small_stream(), (name,), of)) for of in runs))

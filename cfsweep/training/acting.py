@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cfsweep.hypers import BASE_HYPERS, Value
-from cfsweep.training.ingredients import ingredient_class
+from cfsweep.hypers import BASE_HYPERS, Hyper, Value
+from cfsweep.training.ingredients import Ingredient, ingredient_class
 
 
 def idle(ingredients: Iterable[str], values: Mapping[str, Value]) -> dict[str, str]:
@@ -22,7 +22,8 @@ def idle(ingredients: Iterable[str], values: Mapping[str, Value]) -> dict[str, s
         if kind.is_off(values):
             off = [hyper for hyper in kind.hypers if hyper.off is not None and values[hyper.name] == hyper.off]
             why = f"{kind.name} is off ({', '.join(f'{hyper.name}={values[hyper.name]:g}' for hyper in off)})"
-            found |= {hyper.name: why for hyper in kind.hypers if hyper not in off}
+            others = [hyper for hyper in kind.hypers if hyper not in off]
+            found |= {hyper.name: why for hyper in others if not _switches_on(kind, hyper, values)}
     hypers = [*BASE_HYPERS, *(hyper for name in ingredients for hyper in ingredient_class(name).hypers)]
     for hyper in hypers:
         name, needed = hyper.only_with or ("", None)
@@ -30,6 +31,14 @@ def idle(ingredients: Iterable[str], values: Mapping[str, Value]) -> dict[str, s
         if hyper.only_with and hyper.name in values and not at_off and values[name] != needed:
             found.setdefault(hyper.name, f"it acts with {name}={needed} alone")
     return found
+
+
+def _switches_on(kind: type[Ingredient], hyper: Hyper, values: Mapping[str, Value]) -> bool:
+    """Whether some value of this hyperparameter alone would switch the ingredient on: that of `freeze_layers`, say."""
+    others: tuple[Value | None, ...] = (*hyper.choices, hyper.default, hyper.low, hyper.high)
+    if hyper.layers:
+        others = ("a layer",)
+    return any(not kind.is_off({**values, hyper.name: value}) for value in others if value is not None)
 
 
 def acting(ingredients: Iterable[str], values: Mapping[str, Value]) -> dict[str, Value]:

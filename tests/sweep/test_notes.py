@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper
 from cfsweep.sweep.notes import (
     LEAST_SHARE,
     capacities,
@@ -26,6 +28,7 @@ from cfsweep.sweep.notes import (
 )
 from cfsweep.testing import small_stream
 from cfsweep.training.ingredients import hypers_of, registry
+from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
 from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
@@ -290,3 +293,35 @@ def test_what_is_searched_without_an_effect_is_noted(
     space = Space.model_validate({"ingredients": ingredients, "fixed": fixed, "search": search})
     found = idle_note(space, hypers_of(ingredients))
     assert found == (None if said is None else f"searched, but without any effect here: {said}")
+
+
+def test_a_setting_that_would_switch_it_on_is_none_without_effect() -> None:
+    for choices in (["", "body.0"], ["body.0", ""]):
+        search = {"freeze_layers": {"choices": choices}}
+        space = Space.model_validate({"ingredients": ["freeze"], "fixed": {"freeze_depth": 0}, "search": search})
+        assert idle_note(space, hypers_of(["freeze"])) is None
+
+
+def test_what_acts_under_one_of_several_switches_is_none_without_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hyper(name: str, mode: str) -> Hyper:
+        return Hyper(name, "float", 0.5, "", low=0.0, only_with=("two_mode", mode))
+
+    mode = Hyper("two_mode", "choice", "a", "", choices=("a", "b"), static=True)
+    two = type("Two", (EWC,), {"name": "two", "hypers": (mode, hyper("two_x", "a"), hyper("two_y", "b"))})
+    monkeypatch.setitem(registry, "two", two)
+    every = {"two_x": {"low": 0.1, "high": 1.0}, "two_y": {"low": 0.1, "high": 1.0}}
+    for choices, said in ((["a", "b"], None), (["a"], "`two_y` (it acts with two_mode=b alone)")):
+        search = {**every, "two_mode": {"choices": choices}}
+        found = idle_note(Space.model_validate({"ingredients": ["two"], "search": search}), hypers_of(["two"]))
+        assert found == (None if said is None else f"searched, but without any effect here: {said}")
+
+
+@pytest.mark.parametrize("only_with", [("two_mod", "a"), ("two_mode", "c")])
+def test_a_condition_that_can_never_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch, only_with: tuple[str, str]
+) -> None:
+    mode = Hyper("two_mode", "choice", "a", "", choices=("a", "b"), static=True)
+    x = Hyper("two_x", "float", 0.5, "", low=0.0, only_with=only_with)
+    monkeypatch.setitem(registry, "two", type("Two", (EWC,), {"name": "two", "hypers": (mode, x)}))
+    with pytest.raises(InputError, match="`two_x` has only_with="):
+        hypers_of(["two"])

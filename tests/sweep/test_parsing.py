@@ -176,7 +176,8 @@ ODD = {
     "early_stopping=maybe": "--set: `stop_trials` should be a valid boolean",
     "lr.x=1": "--set: unknown key `lr.x`. Known, closest first: lr, ",
     "fixed.lr.x=1": "--set space.fixed.lr.x: `lr` holds a single value, so nothing lies below it.",
-    "identity_version=9": "--set: `identity_version` should be less than or equal to ",
+    "identity_version=9": "--set identity_version: it is cfsweep's own note in a study's folder. Leave it out.",
+    "seeds_at_start=9": "--set seeds_at_start: it is cfsweep's own note in a study's folder. Leave it out.",
 }
 
 

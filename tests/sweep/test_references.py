@@ -57,10 +57,10 @@ def test_each_part_of_each_range_is_there_once() -> None:
     search = {**LR, "batch_size": {"low": 1, "high": 60}, "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True}}
     (default, *others) = settings(search)
     assert default == {"batch_size": 60, "lr": 1e-3, "weight_decay": 1e-6}
-    assert len(others) == 9
+    assert len(others) == 6
     places = np.log10([of["lr"] for of in others]) + 4
-    np.testing.assert_allclose(sorted(places / 3), (np.arange(9) + 0.5) / 9)
-    assert len({int((of["batch_size"] - 1) * 9 / 60) for of in others}) == 9
+    np.testing.assert_allclose(sorted(places / 3), (np.arange(6) + 0.5) / 6)
+    assert len({int((of["batch_size"] - 1) * 6 / 60) for of in others}) == 6
     assert settings(search) == [default, *others], "the same each time"
 
 
@@ -70,7 +70,7 @@ def test_a_zero_beside_a_range_is_a_value_of_it() -> None:
 
 
 def test_naive_and_joint_are_paired_with_every_seed() -> None:
-    packs = reference_packs(tiny(LR, seeds=3), [{"lr": 1e-3}, {"lr": 1e-2}], 4)
+    packs = reference_packs(tiny(LR, seeds=3, trials=12), [{"lr": 1e-3}, {"lr": 1e-2}], 4)
     assert [(pack.method, [run.key for run in pack.runs]) for pack in packs] == [
         ("naive", [(-1, 0), (-1, 1), (-1, 2), (-3, 0)]),
         ("naive", [(-3, 1), (-3, 2)]),
@@ -84,13 +84,14 @@ def test_naive_and_joint_are_paired_with_every_seed() -> None:
     assert all(PackSpec.from_dict(pack.to_dict()) == pack for pack in packs)
 
 
-def test_there_are_no_more_of_them_than_trials() -> None:
-    packs = reference_packs(tiny(LR, trials=1), settings(LR), 4)
-    assert [run.key for pack in packs for run in pack.runs] == [(-1, 0), (-2, 0)]
+@pytest.mark.parametrize(("trials", "n"), [(1, 1), (6, 1), (12, 2), (24, 4), (48, 4)])
+def test_few_trials_have_few_of_them(trials: int, n: int) -> None:
+    packs = reference_packs(tiny(LR, trials=trials), settings(LR), 99)
+    assert [len(pack.runs) for pack in packs] == [n, n]
 
 
 def test_a_sweep_trains_them_all_and_says_so(sweep: Sweep) -> None:
-    config = tiny(LR, trials=3, references=True)
+    config = tiny(LR, trials=18, references=True)
     driver = sweep.open(config)
     assert status(sweep.folder.root).references_left == 6
     sweep.train(driver)
@@ -105,9 +106,10 @@ def test_a_sweep_trains_them_all_and_says_so(sweep: Sweep) -> None:
 
 
 def test_more_trials_bring_more_of_them(sweep: Sweep) -> None:
-    sweep.train(sweep.open(tiny(LR, trials=1, references=True)))
-    sweep.train(sweep.open(tiny(LR, trials=4, references=True)))
-    assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == set(range(-8, 0))
+    for trials, n in ((1, 1), (13, 2)):
+        sweep.train(sweep.open(tiny(LR, trials=trials, references=True)))
+        assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == set(range(-2 * n, 0))
+        assert status(sweep.folder.root).complete
 
 
 def test_a_folder_that_does_not_say_so_has_the_default_alone(sweep: Sweep) -> None:

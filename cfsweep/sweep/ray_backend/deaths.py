@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from cfsweep.errors import InputError
+from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.sweep.ray_backend.ray_internals import dead_processes
 
 LOOK_EVERY_S = 0.05  # the next call that touches the raylet's memory may be the end
 # A SIGTERM may have been meant for all of them (`timeout`, a batch system): where Python waits for Ray, it sees it only
 # within a second. Whatever else ends one of them is no wish of the user's.
 GRACE_S = 2.0
-EXIT_INTERRUPTED = 130
 
 
 def died(error: Exception) -> InputError:
