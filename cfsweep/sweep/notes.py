@@ -58,11 +58,23 @@ def swamping_note(stream: Stream) -> str | None:
     )
 
 
+def share_note(stream: Stream) -> str | None:
+    """That cfsweep has chosen the test data, as the user's data do not say which they are."""
+    if not stream.test_share:
+        return None
+    return (
+        "no task says which of its examples are test data: a fixed, stratified "
+        f"{percent(stream.test_share)} of each became that. "
+        "To choose them, give a column `split`, `x_test` and `y_test`, or `test`."
+    )
+
+
 def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> tuple[str, ...]:
     """One line for each thing about the study that its user should know."""
     n_tasks = len(stream.tasks)
     short_of_weights = capacity_note(capacities(config.space, hypers, n_tasks), n_tasks)
     found = (
+        share_note(stream),
         swamping_note(stream),
         rehearsal_note(config),
         short_of_weights,

@@ -23,6 +23,7 @@ from cfsweep.sweep.notes import (
     percent,
     rehearsal_note,
     repetition_note,
+    share_note,
     sufficient_rates,
     swamping_note,
 )
@@ -222,6 +223,23 @@ def test_a_feature_that_swamps_the_others_is_noted(stream: Stream, said: str) ->
 def test_where_none_does_nothing_is_said(stream: Stream) -> None:
     assert swamping_note(stream) is None
     assert swamping_note(small_stream()) is None
+
+
+@pytest.mark.parametrize("kind", ["flat", "image", "labels far apart"])
+def test_it_is_noted_that_test_data_were_drawn(kind: str) -> None:
+    shape, labels = (2, 3, 3) if kind == "image" else (3,), (7, 900) if kind == "labels far apart" else (0, 1)
+    x, y = np.random.default_rng(0).normal(size=(40, *shape)), np.resize(labels, 40)
+    given = [OwnTask(str(k), checked_examples(x, y, ""), None) for k in range(2)]
+    stream = own_stream(StreamConfig(name="own"), given, {})
+    said = share_note(stream)
+    assert said == (
+        "no task says which of its examples are test data: a fixed, stratified 20 % of each became that. "
+        "To choose them, give a column `split`, `x_test` and `y_test`, or `test`."
+    )
+    assert said in notes(study_of("task-il", "ewc"), hypers_of(("ewc",)), stream)
+    given = [replace(task, test=task.train) for task in given]
+    assert share_note(own_stream(StreamConfig(name="own"), given, {})) is None
+    assert share_note(small_stream()) is None
 
 
 # ------------------------------------------------------------------------------------------------ what is searched

@@ -32,9 +32,12 @@ def image_shape(network: str, input_shape: tuple[int, ...], smallest: int = 1) -
         InputError: the input is no image, or one with a side shorter than `smallest`.
     """
     if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
+        remedy = "Use `mlp`, which takes any shape."
+        if len(input_shape) == 3 and input_shape[2] in (1, 3, 4):
+            remedy = "If the channels come last, move that axis first: an image x is (n, channels, height, width)."
         raise InputError(
             f"network `{network}`: it needs images (channels, height, width) with sides >= {smallest}, but the "
-            f"stream's examples have the shape {input_shape}. Use `mlp`, which takes any shape."
+            f"stream's examples have the shape {input_shape}. {remedy}"
         )
     channels, height, width = input_shape
     return channels, height, width

@@ -48,6 +48,10 @@ class Draft:
     test: Indices
 
 
+class TooFewExamples(InputError):
+    """A class has too few examples to be cut in two."""
+
+
 def stratified_cut(
     labels: NDArray[np.int64], share: float, seed: int, where: str, classes: Sequence[int] = ()
 ) -> tuple[Indices, Indices]:
@@ -57,7 +61,7 @@ def stratified_cut(
     under shifted labels are cut alike. `classes` are those that must occur (default: those in `labels`).
 
     Raises:
-        InputError: a class would have no example left on one of the two sides.
+        TooFewExamples: a class would have no example left on one of the two sides.
 
     >>> kept, cut = stratified_cut(np.array([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, 0, "here")
     >>> len(kept), len(cut)
@@ -69,7 +73,7 @@ def stratified_cut(
         members = np.flatnonzero(labels == label)
         n_cut = math.floor(share * len(members) + 0.5)
         if not 1 <= n_cut < len(members):
-            raise InputError(
+            raise TooFewExamples(
                 f"{where}: too few examples of class {label}: a share of {share:g} of its {len(members)} must leave "
                 f"at least 1 on each side, but gives {n_cut} and {len(members) - n_cut}. "
                 "Add examples, or change the share."
@@ -140,9 +144,14 @@ def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft]
             draft.classes,
         )
         tasks.append(Task(draft.name, draft.classes, draft.train[train], draft.train[validation], draft.test))
-    by = config.standardise or ("feature" if x.dim() == 2 else "scalar")
+    by = standardised_by(config, x.dim())
     shift, scale = _standardised(config, x, [task.train for task in tasks], by)
     return Stream(config.name, x, y, tuple(tasks), shift, scale, files, standardised=by)
+
+
+def standardised_by(config: StreamConfig, n_dimensions: int) -> str:
+    """What examples are standardised by, the number of them counted as one of their dimensions."""
+    return config.standardise or ("feature" if n_dimensions == 2 else "scalar")
 
 
 def _standardised(

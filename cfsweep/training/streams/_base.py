@@ -30,10 +30,12 @@ class Stream:
 
     `x` is (n_examples, *input_shape), uint8 or float32; the network sees `(x - shift) * scale` in float32, where the
     two are numbers, or tensors that fit `input_shape`; `standardised` says by what. `features` are the names of the
-    columns of flat data, where they have some.
+    columns of flat data, where they have some. In a user's data, columns that float32 cannot hold are standardised in
+    `x` already.
     `y` is (n_examples,) int64: the class's number in the whole stream; `class_ids` are the labels that the user gave
     the classes, where those are others. `files` maps each data file to its SHA-256. `target` names what is to be
-    learned of `y`, see `training.targets`.
+    learned of `y`, see `training.targets`. `test_share` is what became test data of each task's examples where the
+    user's data name none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Stream:
     class_ids: tuple[int, ...] = ()
     standardised: str = "none"
     features: tuple[str, ...] = ()
+    test_share: float = 0.0
 
     @property
     def input_shape(self) -> tuple[int, ...]:

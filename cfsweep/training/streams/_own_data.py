@@ -14,23 +14,29 @@ from torch import Tensor
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few, first_line
+from cfsweep.training.streams import _float32
 from cfsweep.training.streams._assemble import (
+    TEST_SHARE,
     Draft,
     Examples,
     assemble,
     refuse_class_order,
     require_n_tasks,
+    standardised_by,
     with_test,
 )
 from cfsweep.training.streams._base import Stream
+from cfsweep.training.streams._columns import column_names, other_features
 
 
 @dataclass(frozen=True)
 class OwnExamples:
-    """Examples as the user gave them: `x` is (n, *input_shape), uint8 or float32; `ids` (n,) names each one's class."""
+    """Examples as the user gave them: `x` is (n, *input_shape), uint8 or float32, or float64 where float32 rounds it
+    too much; `ids` (n,) names each one's class; `features` the columns of x, where they have names."""
 
     x: Tensor
     ids: NDArray[np.uint64]
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,56 +52,68 @@ class OwnTask:
         return [self.train] if self.test is None else [self.train, self.test]
 
 
-def checked_examples(x: Any, y: Any, where: str) -> OwnExamples:
-    """Two arrays as examples: uint8 stays uint8, all other numbers become float32; labels (n,) or (n, 1).
+def checked_examples(x: Any, y: Any, where: str, features: Sequence[str] = ()) -> OwnExamples:
+    """Two arrays as examples: uint8 stays uint8, all other numbers become float32 (float64 where `_float32` finds that
+    this loses too much); labels (n,) or (n, 1). `features` are the names of x's columns; a table brings its own.
 
     Raises:
-        InputError: they are not numbers, not finite, of different lengths, empty, or the labels are no whole numbers
-            from 0 up.
+        InputError: they are not numbers, not finite, masked, of different lengths, empty, or the labels are no whole
+            numbers from 0 up.
     """
+    features = tuple(features) or column_names(x, f"{where}, x")
     values, labels = _array(x, f"{where}, x"), _array(y, f"{where}, y")
+    if values.shape[:1] == labels.shape[:1] == (0,):
+        raise InputError(f"{where}: a task needs examples, but there is none. Add some, or leave it out.")
     if values.ndim < 2:
         raise InputError(f"{where}: x must have the shape (n, features ...), but has {values.shape}. Add a dimension.")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or len(labels) != len(values) or not len(labels):
+    if labels.ndim != 1 or len(labels) != len(values):
         raise InputError(
-            f"{where}: x and y must hold the same number (1 or more) of examples, y in one dimension, but their shapes "
-            f"are {values.shape} and {labels.shape}. Give one label per example."
+            f"{where}: x and y must hold the same number of examples, y in one dimension, but their shapes are "
+            f"{values.shape} and {labels.shape}. Give one label per example."
         )
     if labels.dtype.kind not in "iu" or int(labels.min()) < 0:
         bad = labels.dtype if labels.dtype.kind not in "iu" else labels.min()
         raise InputError(f"{where}: labels must be whole numbers >= 0, of an integer type, but got {bad}. Convert y.")
     if values.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # what overflows float32 is reported below, with its place
-            values = values.astype(np.float32)
-        finite = np.isfinite(values)
-        if not finite.all():
-            place = tuple(int(i) for i in np.argwhere(~finite)[0])
-            raise InputError(
-                f"{where}: x must be finite in float32, but x{list(place)} is {values[place]}. Fill or drop it."
-            )
-    return OwnExamples(_tensor(values), labels.astype(np.uint64))
+        values = _floats(values, where, features)
+    return OwnExamples(_tensor(values), labels.astype(np.uint64), features)
+
+
+def _floats(values: np.ndarray[Any, Any], where: str, features: Sequence[str]) -> np.ndarray[Any, Any]:
+    with np.errstate(over="ignore"):  # what overflows float32 is reported below, with its place
+        narrow = values.astype(np.float32)
+    finite = np.isfinite(narrow)
+    if not finite.all():
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        named = f"column `{features[place[1]]}` of example {place[0]} (from 0)" if features else f"x{list(place)}"
+        raise InputError(f"{where}: x must be finite in float32, but {named} is {narrow[place]}. Fill or drop it.")
+    return values.astype(np.float64) if _float32.extent(values).loses(_float32.TOLERATED).any() else narrow
 
 
 def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, str]) -> Stream:
     """The stream of the user's tasks, in their order.
 
     Labels name classes over the whole stream: tasks that use the same label share that class and its output. Classes
-    are numbered from 0 up in the order of their labels.
+    are numbered from 0 up in the order of their labels. Columns that have names go by them, in the first one's order.
 
     Raises:
-        InputError: shapes or types differ between tasks, a test label never occurs in its task's training data, a
-            class has too few examples, or `class_order` or `n_tasks` contradicts the tasks.
+        InputError: shapes, types or names of columns differ between tasks, float32 cannot hold a column, some tasks
+            have test data and others none, a test label never occurs in its task's training data, a class has too few
+            examples, or `class_order` or `n_tasks` contradicts the tasks.
     """
     refuse_class_order(config, "the tasks name their own classes")
     require_n_tasks(config, len(given))
+    given, features = _aligned(config, given)
+    _require_test_data(config, given)
+    given, kept = _in_float32(config, given)
     ids = np.unique(np.concatenate([part.ids for task in given for part in task.parts]))
     store: list[Examples] = []
     drafts: list[Draft] = []
     start = 0
     for task in given:
-        where = f"stream `{config.name}`, task `{task.name}`"
+        where = _where(config, task)
         parts = [Examples(part.x, torch.from_numpy(np.searchsorted(ids, part.ids))) for part in task.parts]
         train, test = parts if len(parts) == 2 else with_test(parts[0], where)
         classes = tuple(sorted(set(parts[0].y.tolist())))
@@ -105,15 +123,101 @@ def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, 
                 f"{where}: test labels must occur in the task's training data, but {few(ids[stray])} do not. "
                 f"Its training classes are {few(ids[list(classes)])}."
             )
-        for part in (train, test):
-            _require_like(part.x, (store or [train])[0].x, where)
-            store.append(part)
+        store += [train, test]
         middle, end = start + len(train.y), start + len(train.y) + len(test.y)
         drafts.append(Draft(task.name, classes, np.arange(start, middle), np.arange(middle, end)))
         start = end
     x, y = torch.cat([part.x for part in store]), torch.cat([part.y for part in store])
     numbered = np.array_equal(ids, np.arange(len(ids)))
-    return replace(assemble(config, x, y, drafts, files), class_ids=() if numbered else tuple(ids.tolist()))
+    return replace(
+        assemble(config, x, y, drafts, {**files, **kept}),
+        class_ids=() if numbered else tuple(ids.tolist()),
+        features=features,
+        test_share=0.0 if given[0].test else TEST_SHARE,
+    )
+
+
+def _where(config: StreamConfig, task: OwnTask) -> str:
+    return f"stream `{config.name}`, task `{task.name}`"
+
+
+def _require_test_data(config: StreamConfig, given: Sequence[OwnTask]) -> None:
+    with_some = [f"`{task.name}`" for task in given if task.test is not None]
+    without = [f"`{task.name}`" for task in given if task.test is None]
+    if with_some and without:
+        raise InputError(
+            f"stream `{config.name}`: all tasks must have test data or none, but {few(without)} lack what "
+            f"{few(with_some)} have. Give them some (a column `split`; `x_test` and `y_test`; `test`)."
+        )
+
+
+def _aligned(config: StreamConfig, given: Sequence[OwnTask]) -> tuple[list[OwnTask], tuple[str, ...]]:
+    """The tasks with their named columns in one order, and the names in that order.
+
+    Raises:
+        InputError: names, shapes or types differ.
+    """
+    features = next((part.features for task in given for part in task.parts if part.features), ())
+    first: Tensor | None = None
+    found = []
+    for task in given:
+        where, parts = _where(config, task), []
+        for part in task.parts:
+            parts.append(_by_name(part, features, where))
+            first = parts[-1].x if first is None else first
+            _require_like(parts[-1].x, first, where)
+        found.append(_with_parts(task, parts))
+    return found, features
+
+
+def _by_name(part: OwnExamples, features: Sequence[str], where: str) -> OwnExamples:
+    if part.features in ((), features):
+        return part
+    if set(part.features) != set(features):
+        raise other_features(where, features, part.features)
+    places = [part.features.index(name) for name in features]
+    return OwnExamples(part.x[:, places], part.ids, tuple(features))
+
+
+def _with_parts(task: OwnTask, parts: Sequence[OwnExamples]) -> OwnTask:
+    return OwnTask(task.name, parts[0], parts[1] if len(parts) == 2 else None)
+
+
+def _in_float32(config: StreamConfig, given: Sequence[OwnTask]) -> tuple[list[OwnTask], dict[str, str]]:
+    """The tasks in float32, and the SHA-256 of what that is where it is not the plain cast: then columns that this
+    would round too much have been standardised before, by what may be seen of the first task.
+
+    Raises:
+        InputError: they are not to be standardised, or float32 cannot hold them even so.
+    """
+    wide = [part.x.numpy() for task in given for part in task.parts]
+    if all(x.dtype != np.float64 for x in wide):
+        return list(given), {}
+    by = standardised_by(config, wide[0].ndim)
+    moved = _float32.moved(wide, by)
+    for k, left in enumerate(_float32.coarse(moved, by, _float32.REFUSED)):
+        if left.any():
+            raise _too_coarse(config, given, k, tuple(np.argwhere(left)[0].tolist()), by)
+    narrow = [x.astype(np.float32) for x in moved]
+    kept = {} if moved is wide else {"columns standardised in float64": _float32.sha256_of(narrow)}
+    parts = iter(narrow)
+    tasks = [_with_parts(task, [replace(part, x=_tensor(next(parts))) for part in task.parts]) for task in given]
+    return tasks, kept
+
+
+def _too_coarse(
+    config: StreamConfig, given: Sequence[OwnTask], number: int, place: tuple[int, ...], by: str
+) -> InputError:
+    """The one line for the column at `place` of the part of that number."""
+    task, part = [(task, part) for task in given for part in task.parts][number]
+    column = f"column `{part.features[place[0]]}`" if part.features else f"x[:, {', '.join(map(str, place))}]"
+    values = part.x.movedim(0, -1)[place].numpy()
+    remedy = "Set `stream.standardise=feature`." if by == "none" else "Subtract an offset from it, or drop it."
+    return InputError(
+        f"{_where(config, task)}: float32, in which networks compute, is too coarse for {column}, whose values lie "
+        f"between {values.min():.15g} and {values.max():.15g}, and standardise={by} does not bring them near 0. "
+        f"{remedy}"
+    )
 
 
 def digest(given: Sequence[OwnTask]) -> str:
@@ -121,13 +225,15 @@ def digest(given: Sequence[OwnTask]) -> str:
     total = hashlib.sha256()
     for part in (part for task in given for part in task.parts):
         fits = int(part.ids.max()) < 2**63
-        for array in (part.x.numpy(), part.ids.astype(np.int64) if fits else part.ids):
+        x = part.x.numpy() if part.x.dtype == torch.uint8 else part.x.numpy().astype(np.float32, copy=False)
+        for array in (x, part.ids.astype(np.int64) if fits else part.ids):
             total.update(f"torch.{array.dtype}{array.shape}".encode())
             total.update(array.data)
     return total.hexdigest()
 
 
 def _array(given: Any, where: str) -> np.ndarray[Any, Any]:
+    _refuse_hidden(given, where)
     try:
         if isinstance(given, list) and given and all(isinstance(one, Tensor) for one in given):
             given = torch.stack(given)
@@ -139,13 +245,21 @@ def _array(given: Any, where: str) -> np.ndarray[Any, Any]:
     return array
 
 
+def _refuse_hidden(given: Any, where: str) -> None:
+    """NumPy's masks get lost on the way to a tensor, and what they hid would be trained on."""
+    all_given = given if isinstance(given, list | tuple) else [given]
+    hidden = sum(int(np.ma.getmaskarray(one).sum()) for one in all_given if np.ma.is_masked(one))
+    if hidden:
+        raise InputError(f"{where}: no value may be masked, but {hidden} are. Fill or drop them.")
+
+
 def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
     # a copy: the user's array may be read-only, strided, or changed by the user later
     return torch.from_numpy(np.array(array, order="C"))
 
 
 def _require_like(x: Tensor, first: Tensor, where: str) -> None:
-    if x.shape[1:] != first.shape[1:] or x.dtype != first.dtype:
+    if x.shape[1:] != first.shape[1:] or _type_name(x) != _type_name(first):
         raise InputError(
             f"{where}: all examples of a stream must have one shape and type, but these have {tuple(x.shape[1:])} "
             f"{_type_name(x)} where the first have {tuple(first.shape[1:])} {_type_name(first)}. Make them equal."
@@ -153,4 +267,4 @@ def _require_like(x: Tensor, first: Tensor, where: str) -> None:
 
 
 def _type_name(x: Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
+    return "uint8" if x.dtype == torch.uint8 else "float32"  # which float64 becomes

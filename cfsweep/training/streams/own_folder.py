@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, first_line, unknown
-from cfsweep.training.streams._assemble import refuse_args
+from cfsweep.training.streams._assemble import TooFewExamples, refuse_args
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._files import sha256
 from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
-from cfsweep.training.streams._parquet import part_files, read_task
+from cfsweep.training.streams._parquet import LABEL, SPLIT, is_parquet, part_files, read_task
 
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as Spark, Arrow and DuckDB call the folder of a missing value
+_SPARK_PART = re.compile(r"part-\d{5}-.+")
 
 
 def from_folder(config: StreamConfig) -> Stream:
@@ -26,50 +28,114 @@ def from_folder(config: StreamConfig) -> Stream:
     An `.npz` holds `x_train`, `y_train`, `x_test`, `y_test`, x with the shape (n, features ...). A `.parquet` holds a
     column `y`, a column `split` (`train` or `test`), and x either as one (nested) list column `x` or as one column
     per feature, which are the same by name in all tasks; it may be a folder of parts, as Spark, Dask or Polars write
-    one. Without test data a fixed, stratified fifth of the training data becomes test data. The file's stem names the
-    task. Mind the names: `task-10` comes before `task-2`, `task-02` does not.
+    one. Where no task has test data, a fixed, stratified fifth of the training data becomes some. The file's stem names
+    the task. Mind the names: `task-10` comes before `task-2`, `task-02` does not.
 
     Raises:
         InputError: there is no such file, or one is damaged or breaks a rule.
     """
     refuse_args(config)
     folder = Path(config.name).expanduser()
-    paths = _tasks_in(folder)
+    stream = f"stream `{config.name}`"
+    paths = _tasks_in(folder, stream)
     if not paths:
-        raise InputError(f"stream `{config.name}`: the folder holds no .npz or .parquet file. Add one for each task.")
+        raise InputError(f"{stream}: the folder holds no .npz or .parquet file. Add one for each task.")
     tasks: list[OwnTask] = []
     features: list[str] | None = None
     for path in paths:
-        where = f"stream `{config.name}`, {path.name}"
-        try:
-            if path.suffix == ".npz":
-                task = _from_npz(path, where)
-            else:
-                task, features = read_task(path, where, features)
-        except InputError:
-            raise
-        except Exception as error:  # a damaged file can raise nearly anything
-            raise InputError(
-                f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it."
-            ) from error
+        task, features = _read(path, f"{stream}, {path.name}", features)
         tasks.append(task)
     files = {str(part.relative_to(folder)): part for path in paths for part in part_files(path)}
-    stream = own_stream(config, tasks, {name: sha256(part) for name, part in files.items()})
-    return replace(stream, features=tuple(features)) if features and features != ["x"] else stream
+    try:
+        return own_stream(config, tasks, {name: sha256(part) for name, part in files.items()})
+    except TooFewExamples as error:  # parts of one task, perhaps, each taken for a whole one
+        raise InputError(f"{error} (Each file is one task; the parts of a task lie in a folder of its own.)") from error
 
 
-def _tasks_in(folder: Path) -> list[Path]:
+def _read(path: Path, where: str, features: list[str] | None) -> tuple[OwnTask, list[str] | None]:
+    """The task at `path`, and the names of its features, or those of the task before."""
+    parts = part_files(path)
+    if not parts:
+        raise InputError(f"{where}: the folder holds no .parquet file. Add one, or drop the folder.")
+    for part in parts:
+        _require_readable(part, where)
+    try:
+        if _is_npz(path):
+            return _from_npz(path, where), features
+        return read_task(path, _name(path), where, features)
+    except InputError:
+        raise
+    except NotImplementedError as error:  # Arrow's, too: of integers of 128 bits, say
+        raise InputError(
+            f"{where}: it holds something that is not read ({first_line(error)}). Write it as another type."
+        ) from error
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise InputError(
+            f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it."
+        ) from error
+
+
+def _require_readable(path: Path, where: str) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        said = (error.strerror or first_line(error)).lower()
+        raise InputError(f"{where}: it cannot be read ({path.name}: {said}). Mend or drop it.") from error
+
+
+def _name(path: Path) -> str:
+    """What a task is called: the name of its file or folder, without a suffix that says what is in it."""
+    return path.stem if is_parquet(path) or _is_npz(path) else path.name
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz" and not path.is_dir()
+
+
+def _tasks_in(folder: Path, where: str) -> list[Path]:
     """Files and folders whose names say what they hold; where there are none, all folders with parts of Parquet. What
-    begins with a dot or an underscore is no data, but what other tools leave beside it."""
+    begins with a dot or an underscore is no data, but what other tools leave beside it.
+
+    Raises:
+        InputError: what is a task is not clear, or they are none.
+    """
     shown = sorted((path for path in folder.iterdir() if path.name[0] not in "._"), key=lambda path: path.name)
-    named = [path for path in shown if path.suffix == ".parquet" or (path.suffix == ".npz" and path.is_file())]
+    for path in shown:
+        if path.is_symlink() and not path.exists():  # it may have been a folder of parts, whatever its name
+            raise InputError(f"{where}, {path.name}: it cannot be read (a link to nothing). Mend or drop it.")
+    named = [path for path in shown if is_parquet(path) or _is_npz(path)]
     folders = [path for path in shown if path not in named and path.is_dir() and part_files(path)]
     if named and folders:
         raise InputError(
             f"{folder}: it holds files such as {named[0].name} beside folders of parts such as {folders[0].name}, and "
             f"which of them are tasks is not clear. Call the folder {folders[0].name}.parquet, or move it elsewhere."
         )
+    _require_tasks(named or folders, where)
     return named or folders
+
+
+def _require_tasks(paths: Sequence[Path], where: str) -> None:
+    """Raise if they are parts of a task instead, or two have one name."""
+    remedy = "Give each task one file or folder, with such parts inside it."
+    ends = {_name(path).rpartition("=")[2].lower(): path.name for path in paths}
+    if {"train", "test"} <= ends.keys():
+        both = f"{ends['train']} and {ends['test']}"
+        raise InputError(f"{where}: each file or folder is one task, but {both} are parts of one. {remedy}")
+    before: dict[str, Path] = {}
+    for path in paths:
+        key, _, value = path.name.partition("=")
+        if path.is_dir() and value and key in (LABEL, SPLIT):
+            raise InputError(f"{where}: each folder is one task, but {path.name} is a part by `{key}`. {remedy}")
+        if value == _NO_VALUE:
+            raise InputError(f"{where}: {path.name} holds examples without a task. Give them one, or drop the folder.")
+        if _SPARK_PART.fullmatch(path.name):
+            raise InputError(
+                f"{where}: each file is one task, but {path.name} is named as a part of what Spark wrote. "
+                "Give each task a folder, with its parts inside it."
+            )
+        twin = before.setdefault(_name(path), path)
+        if twin is not path:
+            raise InputError(f"{where}: {twin.name} and {path.name} are two tasks of one name. Rename or drop one.")
 
 
 def _from_npz(path: Path, where: str) -> OwnTask:
@@ -81,7 +147,7 @@ def _from_npz(path: Path, where: str) -> OwnTask:
             raise InputError(f"{where}: the array `{needed}` is missing. It holds {sorted(arrays)}.")
     train = checked_examples(arrays["x_train"], arrays["y_train"], f"{where}, train")
     test = checked_examples(arrays["x_test"], arrays["y_test"], f"{where}, test") if "x_test" in arrays else None
-    return OwnTask(path.stem, train, test)
+    return OwnTask(_name(path), train, test)
 
 
 def _array(content: Mapping[str, Any], key: str, where: str) -> Any:

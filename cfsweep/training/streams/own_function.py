@@ -24,8 +24,9 @@ def from_function(config: StreamConfig, path: str) -> Stream:
 
     The function returns a list with one item per task. An item is a mapping with `train`, `test` and, if you like,
     `name`, or a tuple (train, test). Each part is a pair (x, y) of tensors or arrays, or a `torch.utils.data.Dataset`
-    of such pairs, which is read once from front to back (a random transform is therefore frozen). Without `test`, a
-    fixed, stratified fifth of `train` becomes test data. The validation share is always cut from `train`.
+    of such pairs, which is read once from front to back (a random transform is therefore frozen). A table of pandas,
+    Polars or Arrow may be an x: its columns go by name. Where no task has `test`, a fixed, stratified fifth of `train`
+    becomes test data. The validation share is always cut from `train`.
 
     The function is called in every worker and must return the same each time: `Stream.files` holds the SHA-256 of its
     module and of the arrays it returned, so a study can tell.

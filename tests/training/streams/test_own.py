@@ -74,7 +74,7 @@ def tuples(n_tasks=2):
     return [(pair(2 * k), pair(2 * k, 8)) for k in range(n_tasks)]
 
 def mappings():
-    return [{"name": "cats", "train": pair(0), "test": pair(0, 8)}, {"train": pair(2)}]
+    return [{"name": "cats", "train": pair(0)}, {"train": pair(2)}]
 
 def datasets():
     x, y = pair(0)
@@ -102,7 +102,9 @@ def any_value(which):
         "part": [(3, 4)], "endless": [(Endless(),)], "wrong": [(Wrong(0),)],
         "text": [((np.array(["a"] * 20), y),)], "ragged": [(([[1], [1, 2]], [0, 1]),)],
         "flat": [((x[:, 0], y),)], "lengths": [((x, y[:-1]),)], "two_d": [((x, np.stack([y, y], 1)),)],
-        "void": [((x[:0], y[:0]),)],
+        "void": [((x[:0], y[:0]),)], "void_list": [(([], []),)], "void_test": [((x, y), (x[:0], y[:0]))],
+        "one_tests": [(pair(0), pair(0, 8)), (pair(2),)], "two_test": [(pair(0),), (pair(2), pair(2, 8)), (pair(4),)],
+        "one_of_four": [(pair(2 * k), *([pair(6, 8)] if k == 3 else [])) for k in range(4)],
         "float_y": [((x, y.astype(float)),)], "negative": [((x, y - 1),)],
         "nan": [((np.where(np.arange(60).reshape(20, 3) == 7, np.nan, x), y),)], "big": [((x * 1e300, y),)],
         "shapes": [(pair(0), pair(0, 8)), ((np.zeros((20, 4)), y),)],
@@ -183,7 +185,12 @@ def test_args_names_and_shared_classes() -> None:
         ("flat", r"x must have the shape \(n, features ...\), but has \(20,\)"),
         ("lengths", r"same number .* but their shapes are \(20, 3\) and \(19,\)"),
         ("two_d", r"their shapes are \(20, 3\) and \(20, 2\)"),
-        ("void", r"\(0, 3\) and \(0,\)"),
+        ("void", "task 0, train: a task needs examples, but there is none. Add some, or leave it out."),
+        ("void_list", "task 0, train: a task needs examples, but there is none"),
+        ("void_test", "task 0, test: a task needs examples, but there is none"),
+        ("one_tests", "all tasks must have test data or none, but `task 1` lack what `task 0` have. Give them some"),
+        ("two_test", "but `task 0`, `task 2` lack what `task 1` have"),
+        ("one_of_four", "but `task 0`, `task 1`, `task 2` lack what `task 3` have"),
         ("float_y", "labels must be whole numbers >= 0, of an integer type, but got float64"),
         ("negative", "labels must be whole numbers >= 0, of an integer type, but got -1"),
         ("nan", r"x must be finite in float32, but x\[2, 1\] is nan"),
@@ -353,7 +360,19 @@ def test_damaged_or_odd_parquet_files_are_named(tmp_path: Path) -> None:
         ),
         ({"a": y, "y": y, "split": ["train"] * 19 + ["valid"]}, "column `split`: unknown value `valid`"),
         ({"a": y, "y": [0.5] * 20}, "labels must be whole numbers"),
-        ({"a": y, "y": y, "split": ["test"] * 20}, r"train: x and y must hold the same number \(1 or more\)"),
+        (
+            {"a": y, "y": y, "split": ["test"] * 20},
+            "column `split`: a task needs rows of `train` and of `test`, but all 20 are `test`. Add the others, or",
+        ),
+        (
+            {"a": y, "y": y, "split": ["train"] * 20},
+            "but all 20 are `train`. Add the others, or leave the column out of",
+        ),
+        (
+            {"a": y[:0], "y": y[:0], "split": [""] * 0},
+            "task.parquet: a task needs examples, but there is none. Add some",
+        ),
+        ({"a": y[:0], "y": y[:0]}, "task.parquet: a task needs examples, but there is none. Add some"),
     ]
     for columns, line in odd:
         pq.write_table(pa.table(columns), path)

@@ -148,6 +148,8 @@ def test_a_name_that_stands_twice_is_refused(plain: Path) -> None:
 )
 def test_numbers_are_read_however_they_are_written(plain: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     before, changed = load(plain), change(frame(0))
+    if "split" in changed:
+        frame(2).assign(split=changed["split"]).to_parquet(plain / "task-1.parquet", index=False)
     changed.to_parquet(plain / "task-0.parquet", index=False)
     stream = load(plain)
     assert stream.x.shape == before.x.shape
@@ -268,3 +270,111 @@ def test_what_other_tools_leave_beside_the_data_is_passed_over(plain: Path) -> N
     (plain / "notes").mkdir()
     assert_equal(load(plain), before)
     assert load(plain).files == before.files
+
+
+# ------------------------------------------------------------------------------------------------ lists and tensors
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"emb": [[1.0, 2.0]] * 40}, "`emb` holds lists of the shape (2,)"),
+        ({"img": [[[1.0, 2.0, 3.0]] * 2] * 40}, "`img` holds lists of the shape (2, 3)"),
+        ({"p": [[1.0]] * 40, "q": [[1.0, 2.0]] * 40}, "`p` holds lists of the shape (1,)"),
+    ],
+)
+def test_lists_beside_numbers_are_named(plain: Path, columns: dict[str, Any], said: str) -> None:
+    rows = frame(0).to_dict("list")
+    pq.write_table(pa.table({**rows, **columns}), plain / "task-0.parquet")
+    line = refused(plain)
+    assert f"task-0.parquet: columns of features must hold one number each, but {said}. " in line
+    assert line.endswith("Call it `x` and drop the others, or write a column for each of its values.")
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (7,), (2, 6)])
+def test_tensors_of_one_shape_keep_it(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=(40, *shape))
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(x)
+    pq.write_table(pa.table({"x": tensors, "y": np.arange(40) % 2}), tmp_path / "a.parquet", row_group_size=13)
+    stream = load(tmp_path)
+    assert stream.input_shape == shape
+    found = stream.x.numpy().reshape(40, -1)
+    assert np.array_equal(np.unique(found, axis=0), np.unique(x.reshape(40, -1).astype(np.float32), axis=0))
+
+
+def test_tensors_in_another_order_and_with_holes_are_refused(tmp_path: Path) -> None:
+    x = np.zeros((40, 4, 5, 3)).transpose(0, 3, 1, 2)
+    columns = {"x": pa.FixedShapeTensorArray.from_numpy_ndarray(x), "y": np.arange(40) % 2}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    said = (
+        "column `x`: tensors must lie in memory as their shape says, but theirs is permuted ([1, 2, 0]). Write contig"
+    )
+    assert said in refused(tmp_path)
+    kind = pa.fixed_shape_tensor(pa.float64(), [2])
+    storage = pa.array([[1.0, None]] * 40, kind.storage_type)
+    pq.write_table(pa.table({**columns, "x": pa.ExtensionArray.from_storage(kind, storage)}), tmp_path / "a.parquet")
+    assert "column `x`: no value may be missing, but 40 are" in refused(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ decimal labels
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        (pa.decimal128(5, 0), [0, 1]),
+        (pa.decimal128(12, 3), [4, 7]),
+        (pa.decimal128(38, 0), [0, 2**53 + 1]),
+        (pa.decimal256(60, 2), [3, 2**63 + 5]),
+    ],
+)
+def test_decimals_that_are_whole_numbers_are_labels(tmp_path: Path, kind: pa.DataType, labels: list[int]) -> None:
+    y = pa.array([decimal.Decimal(label) for label in labels] * 20, kind)
+    pq.write_table(pa.table({"a": np.arange(40.0), "y": y}), tmp_path / "a.parquet")
+    stream = load(tmp_path)
+    assert (stream.class_ids or (0, 1)) == tuple(labels)
+    assert np.array_equal(stream.y.numpy(), stream.x[:, 0].numpy() % 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "said"),
+    [
+        (
+            pa.decimal128(5, 2),
+            "0.50",
+            "labels must be whole numbers of at most 64 bits, but some of this decimal128(5, 2) are",
+        ),
+        (pa.decimal128(38, 0), "1e30", "but some of this decimal128(38, 0) are not. Convert it."),
+        (pa.decimal256(60, 1), "1e50", "but some of this decimal256(60, 1) are not. Convert it."),
+        (pa.decimal128(5, 0), "-1", "labels must be whole numbers >= 0, of an integer type, but got -1. Convert y."),
+    ],
+)
+def test_other_decimals_are_called_what_they_are(tmp_path: Path, kind: pa.DataType, label: str, said: str) -> None:
+    y = pa.array([decimal.Decimal(0), decimal.Decimal(label)] * 20, kind)
+    pq.write_table(pa.table({"a": np.arange(40.0), "y": y}), tmp_path / "a.parquet")
+    assert said in refused(tmp_path)
+
+
+def test_a_type_that_arrow_does_not_read_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Integers of 128 bits, as Polars writes them, cannot be written here."""
+
+    def unread(*_: Any) -> None:
+        raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
+
+    frame(0).to_parquet(tmp_path / "a.parquet", index=False)
+    monkeypatch.setattr(pq, "ParquetFile", unread)
+    said = "it holds something that is not read (ArrowNotImplementedError: Integers with more than 64 bits not"
+    assert said in refused(tmp_path)
+    assert refused(tmp_path).endswith("Write it as another type.")
+
+
+# ------------------------------------------------------------------------------------------------ what is not finite
+
+
+@pytest.mark.parametrize(("column", "value"), [("near", np.inf), ("far", -np.inf), ("far", np.nan), ("near", 1e300)])
+def test_what_is_not_finite_is_located_by_its_column(plain: Path, column: str, value: float) -> None:
+    rows = pd.DataFrame(frame(2))
+    rows.loc[5, column] = value
+    pq.write_table(pa.table({name: rows[name].to_numpy() for name in rows}), plain / "task-1.parquet")
+    said = f"task-1.parquet, train: x must be finite in float32, but column `{column}` of example 5 (from 0) is "
+    assert said in refused(plain)

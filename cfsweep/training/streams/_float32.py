@@ -1,0 +1,114 @@
+"""Numbers that float32 cannot hold: columns whose values lie close together but far from zero, found and mended.
+
+A network computes in float32, which keeps 24 bits: of nanoseconds since 1970, or of 1e9 ± 10, nothing is left after
+the cast. So such columns are standardised in float64 before it, and all others are cast as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERATED = 1e-3  # of a column's deviation and of its range: what the cast may take from a value
+REFUSED = 0.02  # the same, where nothing can be done about it
+_ROUNDING, _SMALLEST = 2.0**-24, 2.0**-150  # at most what a cast takes: of a value, and from one near zero
+_NOISE = 1e-13  # of a value: what varies less than that is rounding in float64, not signal
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Of each column of some examples (*input_shape,): its lowest and highest value, and the most that the cast takes
+    from one; 0 where that is far from what is tolerated."""
+
+    low: Values
+    high: Values
+    lost: Values
+
+    def loses(self, share: float) -> Mask:
+        """The columns of which the cast takes more than this share of the range, most constant ones among them.
+
+        >>> x = np.array([[1e9, 0.1, 0.5], [1e9 + 10, 0.1, 0.7]])
+        >>> extent(x).loses(0.001).tolist()
+        [True, True, False]
+        """
+        found: Mask = self.lost > share * (self.high - self.low)
+        return found
+
+
+def extent(x: NDArray[Any]) -> Extent:
+    """The extent of examples (n, *input_shape) of any type."""
+    low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
+    lost = np.zeros_like(low)
+    if not np.can_cast(x.dtype, np.float32, "safe"):
+        most = np.maximum(_ROUNDING * np.maximum(abs(low), abs(high)), _SMALLEST)
+        near = TOLERATED * (high - low) < most
+        lost[near] = _lost(x[:, near].astype(np.float64))
+    return Extent(low, high, lost)
+
+
+def _lost(columns: Values) -> Values:
+    with np.errstate(over="ignore", under="ignore"):
+        found: Values = abs(columns - columns.astype(np.float32)).max(0, initial=0.0)
+    return found
+
+
+def coarse(parts: Sequence[NDArray[Any]], by: str, share: float = TOLERATED) -> list[Mask]:
+    """For each part the columns (*input_shape,) of which the cast takes more than `share`: of their range there, and of
+    the deviation by which they are standardised, or of the range over all parts where the first is constant.
+
+    >>> x = np.array([[1e9, 0.1, 0.5], [1e9 + 10, 0.1, 0.7]])
+    >>> coarse([x], "feature")[0].tolist()
+    [True, False, False]
+    """
+    extents = [extent(part) for part in parts]
+    mean, deviation = _mean_and_deviation(parts[0], by)
+    low, high = np.min([one.low for one in extents], 0), np.max([one.high for one in extents], 0)
+    scale = np.where(deviation > _NOISE * abs(mean), deviation, high - low)[0]
+    varies = scale > _NOISE * np.maximum(abs(low), abs(high))
+    return [one.loses(share) & (one.lost > share * scale) & varies for one in extents]
+
+
+def moved(parts: Sequence[NDArray[Any]], by: str) -> Sequence[NDArray[Any]]:
+    """The parts with their coarse columns standardised by those of the first part; as they are where there are none,
+    or where `by` is `none`.
+
+    >>> x = np.array([[1e9 - 3, 5.0], [1e9 + 3, 6.0]])
+    >>> moved([x], "feature")[0].tolist()
+    [[-1.0, 5.0], [1.0, 6.0]]
+    """
+    which = np.any(coarse(parts, by), axis=0)
+    if by == "none" or not which.any():
+        return parts
+    mean, deviation = _mean_and_deviation(parts[0], by)
+    concerned = which[None].any(_over(parts[0], by), keepdims=True)
+    centre, scale = np.where(concerned, mean, 0.0), np.where(concerned & (deviation > 0), deviation, 1.0)
+    return [(part - centre) / scale for part in parts]
+
+
+def _mean_and_deviation(x: NDArray[Any], by: str) -> tuple[Values, Values]:
+    """Of `x`, in float64, with as many dimensions as `x`; of each column where `by` is `none`."""
+    wide, over = x.astype(np.float64), _over(x, by)
+    return wide.mean(over, keepdims=True), wide.std(over, keepdims=True)
+
+
+def _over(x: NDArray[Any], by: str) -> tuple[int, ...]:
+    """The dimensions of examples that share a mean and a deviation."""
+    if by == "scalar":
+        return tuple(range(x.ndim))
+    return (0, *range(2, x.ndim)) if by == "channel" else (0,)
+
+
+def sha256_of(parts: Sequence[NDArray[Any]]) -> str:
+    """Over all bytes of the parts."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(np.ascontiguousarray(part).data)
+    return total.hexdigest()
