@@ -18,7 +18,7 @@ _OTHERS = (
     ("n_parameters", "parameters of the network"),
     ("± sd", "sample standard deviation over the seeds; absent with one seed"),
     ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "
-     "that are done with every seed are ranked"),
+     "that are done with every seed are ranked; seeds that are being added count once every trial has them"),
     ("P(front)", "share of resamples of the seeds, the same for all trials, in which the trial is on the front; "
      "it leaves out the chance in which examples are in the validation set"),
     ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
