@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aggregate import best, column_of, finished, row_of, trials, value
+from analysis.aggregate import best, column_of, finished, repeats, row_of, trials, value
 from analysis.choice import opened_by, selection, test_cell, test_summary
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
@@ -257,12 +257,16 @@ def table_section(content: Content) -> str:
 
 
 def failed_section(content: Content) -> str:
-    """The trials that ended by an error, and why."""
+    """The trials that ended by an error, and why, each configuration once."""
     failed = content.trials[content.trials["state"] == "failed"]
     if failed.empty:
         return ""
+    again = repeats(failed)
+    text = f"Each configuration once: {again.sum()} trial(s) that came to the same as one of these left out."
+    failed = failed[~again]
     rows = []
     for _, row in failed.iterrows():
         reason = row["failure"] if not pd.isna(row["failure"]) else "no reason recorded"
         rows.append([trial_name(int(row["trial"])), one_line(str(reason)), settings_text(row, content.settings)])
-    return html.section("failed", "Failed trials", html.table(["trial", "reason", "settings"], rows))
+    shown = html.table(["trial", "reason", "settings"], rows)
+    return html.section("failed", "Failed trials", *([html.paragraph(text)] if again.any() else []), shown)

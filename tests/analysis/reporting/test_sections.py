@@ -61,6 +61,21 @@ def test_incomplete_trials_are_counted_where_there_are_any(tmp_path: Path, known
     assert "trials done / stopped / failed / incomplete" in text
 
 
+def test_a_failed_configuration_is_listed_once(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for trial, same_as in ((3, None), (4, 3), (5, 3), (6, None)):
+        folder.run(trial, 0, [], state="failed", failure=f"reason {same_as or trial}", same_as=same_as)
+    text = sections.failed_section(sections.content_of(folder.write()))
+    assert [text.count(f"reason {trial}") for trial in range(3, 7)] == [1, 0, 0, 1]
+    assert "Each configuration once: 2 trial(s) that came to the same as one of these left out." in text
+
+
+def test_without_repeats_nothing_is_said_of_them(known: Path) -> None:
+    text = sections.failed_section(sections.content_of(known))
+    assert text.count("loss became NaN") == 1
+    assert "Each configuration once" not in text
+
+
 def test_matrices_leave_out_seeds_that_are_being_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: dict[str, Any] = {}
 
