@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.frames import numbers
 from analysis.references import METHODS, best_reference
+from analysis.seeds import counted, mean_over_seeds
 from cfsweep.errors import unknown
 
 COSTS = ("train_s", "stored_bytes", "n_parameters")
@@ -23,25 +24,28 @@ def trials(runs: pd.DataFrame) -> pd.DataFrame:
     Beside each mean `x` stands `x_sd`, the sample standard deviation over seeds (null with one seed). A mean is null
     when any seed lacks the value: seeds are paired, and a mean over fewer of them would compare unlike with unlike.
     `state` is `failed` if any run failed, else `stopped` if any was stopped, else `incomplete` while the trial lacks
-    seeds that other trials have, else `done`. Only `done` trials may enter a front. `failure` joins the reasons.
+    seeds that others have, else `done`. Only `done` trials may enter a front. `failure` joins the reasons.
+
+    Runs with seeds that are being added to the study (`analysis.seeds.being_added`) are left out of all this until
+    every trial has them, so that no trial is ranked by more seeds than others, nor drops out for lack of them.
     """
+    runs = counted(runs)
     measured = [c for c in runs.columns if c.startswith(("val_", "objective_")) or c in _RESOURCES]
     plain = pd.DataFrame({name: numbers(runs[name]) for name in measured}, index=runs.index)
-    groups = plain.groupby(runs["trial"].astype("int64"))
-    size = groups.size()
-    mean = groups.mean().where(groups.count().eq(size, axis=0))
-    spread = groups.std(ddof=1).where(mean.notna()).add_suffix("_sd")
+    trial = runs["trial"].astype("int64")
+    mean = mean_over_seeds(plain, trial)
+    spread = plain.groupby(trial).std(ddof=1).where(mean.notna()).add_suffix("_sd")
 
-    by_trial = runs.groupby(runs["trial"].astype("int64"))
+    by_trial = runs.groupby(trial)
     kept = [
         c
         for c in runs.columns
         if c.startswith("hp_") or c in ("method", "config_hash", "same_as", "scenario", "stream")
     ]
     result = by_trial[kept].first()
-    all_seeds = set(runs.loc[runs["trial"] >= 0, "seed"].tolist())
+    all_seeds = set(runs["seed"].tolist())
     result.insert(0, "state", by_trial.apply(_state, all_seeds).astype("string") if len(runs) else "")
-    result.insert(1, "n_seeds", size)
+    result.insert(1, "n_seeds", by_trial.size())
     numeric = pd.concat([mean, spread], axis=1).astype("Float64")
     result = pd.concat([result, numeric], axis=1)
     result["failure"] = by_trial["failure"].agg(_reasons)

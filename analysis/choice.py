@@ -15,7 +15,9 @@ from analysis.files import file_in, local_folder, write_whole
 from analysis.formatting import mean_sd_of
 from analysis.frames import frame, load, numbers
 from analysis.references import METHODS, best_reference
+from analysis.seeds import being_added, counted
 from cfsweep.errors import InputError, NoAnswerError, unknown
+from cfsweep.metrics import INTRANSIGENCE
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, reference_trial
 
@@ -53,11 +55,12 @@ def select(
 ) -> dict[str, Any]:
     """Chooses a trial by `rule` on validation data, writes `selection.json`, and returns what it holds.
 
-    The same choice again changes nothing. Another choice than the one on record needs `replace`, and the record then
-    keeps the earlier ones under `replaces`, because that choice was made when test numbers could be seen already.
+    The same choice again changes nothing. Another choice than the one on record, or the same with other numbers since
+    it was given more seeds, needs `replace`, and the record then keeps the earlier ones under `replaces`, because that
+    choice was made when test numbers could be seen already.
 
     Raises:
-        InputError: as `choose`; a remote folder; another choice is on record.
+        InputError: as `choose`; a remote folder; another choice, or one with other numbers, is on record.
         NoAnswerError: no finished trial satisfies the rule.
     """
     runs = load(root)
@@ -66,13 +69,11 @@ def select(
     old = selection(root)
     replaces: list[Any] = []
     if old is not None:
-        if all(old.get(key) == record[key] for key in ("trial", "rule", "at_least")) and _agree(old, record):
+        same = all(old.get(key) == record[key] for key in ("trial", "rule", "at_least"))
+        if same and _agree(old, record):
             return old
         if not replace:
-            raise InputError(
-                f"{root}/{FILE}: trial {old.get('trial')} was chosen by {old.get('rule')} already, and now it would be "
-                f"trial {record['trial']} by {rule}. Give --replace; the record keeps both."
-            )
+            raise InputError(f"{root}/{FILE}: {_changed(old, record) if same else _another(old, record)}")
         replaces = [*old.pop("replaces", []), old]
     record |= {"selected_at": datetime.now(UTC).isoformat(timespec="seconds"), "replaces": replaces}
     content = json.dumps(record, indent=2, allow_nan=False).encode() + b"\n"
@@ -80,8 +81,24 @@ def select(
     return record
 
 
+def _another(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    return (
+        f"trial {old.get('trial')} was chosen by {old.get('rule')} already, and now it would be trial {new['trial']} "
+        f"by {new['rule']}. Give --replace; the record keeps both."
+    )
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    then, now = len(old.get("seeds") or ()), len(new["seeds"])
+    seeds = f" ({now} seeds by now, {then} then)" if then != now else ""
+    return (
+        f"trial {new['trial']} is chosen still, but its numbers have changed since{seeds}. Give --replace to put them "
+        "on record; it keeps both."
+    )
+
+
 def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
-    trial = int(chosen["trial"])
+    runs, trial = counted(runs), int(chosen["trial"])
     metrics = [c for c in chosen.index if c.startswith(("val_", "objective_")) and not c.endswith("_sd")]
     return {
         "trial": trial,
@@ -93,9 +110,11 @@ def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
 
 
 def _agree(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """No number on record has changed; metrics may have been added since."""
-    numbers_then = {name: found for name, found in old.get("validation", {}).items() if found["mean"] is not None}
-    return all(new["validation"].get(name) == found for name, found in numbers_then.items())
+    """No number on record has changed; metrics may have been added since, and another joint reference may be best by
+    now, which the trial's intransigence hangs on, and nothing else."""
+    then = {name: found for name, found in old.get("validation", {}).items() if found["mean"] is not None}
+    then.pop(f"val_{INTRANSIGENCE.name}", None)
+    return all(new["validation"].get(name) == found for name, found in then.items())
 
 
 def selection(root: Root) -> dict[str, Any] | None:
@@ -145,12 +164,14 @@ def test_accuracy(root: Root) -> pd.DataFrame:
 
 
 def test_summary(root: Root) -> pd.DataFrame:
-    """Average test accuracy at the end, mean and sd over seeds: columns trial, mean, sd, n_seeds.
+    """Average test accuracy at the end, mean and sd over the seeds that count, as in `analysis.trials`: columns trial,
+    mean, sd, n_seeds.
 
     Raises:
         InputError: nothing was selected yet.
     """
     rows = test_accuracy(root)
+    rows = rows[~rows["seed"].isin(being_added(load(root)))]
     n_tasks = rows["eval_task"].max() + 1 if len(rows) else 0
     last = rows[rows["after_task"] == n_tasks - 1]
     per_seed = last.groupby(["trial", "seed"])["accuracy"].mean()

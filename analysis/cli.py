@@ -30,6 +30,7 @@ from analysis.fronts import Front, front, write_front
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
+from analysis.seeds import notes_on_seeds
 from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
 from cfsweep.results.reader import filesystem
 
@@ -107,11 +108,13 @@ def select_command(
 ) -> None:
     """Choose a trial on validation data, put it on record, then open its test numbers."""
     record = select(root, rule, at_least, replace)
-    chosen, all_trials = int(record["trial"]), trials(load(root))
-    about = study(root)
+    about, runs = study(root), load(root)
+    chosen, all_trials = int(record["trial"]), trials(runs)
     settings = shown_settings(about, all_trials)
     typer.echo(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
     typer.echo(_settings_of(all_trials, chosen, settings))
+    for note in notes_on_seeds(runs):
+        typer.echo(note)
     tests = test_summary(root)
     shown = Table(
         "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"

@@ -15,6 +15,7 @@ from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
 from analysis.references import best_reference
+from analysis.seeds import counted
 from cfsweep.errors import InputError, NoAnswerError, few, unknown
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
@@ -59,8 +60,9 @@ def gate(
     """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
 
     Minima are in [0, 1], for the mean over seeds. `beats` (`default`, `naive`) asks for a higher average accuracy
-    over the same seeds; the line gives the interval. The highest of many validation accuracies is biased upwards, so
-    select a trial before, and set the minimum with a margin.
+    over the same seeds; the line gives the interval. Seeds that are being added count once every trial has them, as in
+    `analysis.trials`. The highest of many validation accuracies is biased upwards, so select a trial before, and set
+    the minimum with a margin.
 
     Raises:
         InputError: nothing to check, or an unknown `beats`.
@@ -73,7 +75,7 @@ def gate(
         )
     if beats is not None and beats not in OPPONENTS:
         raise unknown("gate", "opponent", beats, OPPONENTS)
-    runs = load(root)
+    runs = counted(load(root))
     trial, why = chosen_trial(root, runs)
     row = row_of(trials(runs), trial)
     checks = [_minimum(row, name, limit) for name, limit in minima.items() if limit is not None]

@@ -20,6 +20,7 @@ from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
 from analysis.frames import numbers
 from analysis.references import n_settings
+from analysis.seeds import counted, notes_on_seeds
 from cfsweep.metrics import ALL_METRICS
 from cfsweep.results.schema import METADATA
 
@@ -89,7 +90,7 @@ def front(
     maximise, scale, worst = maximised(objectives), _scale(points, objectives), reference_point(objectives)
     chances, spread = None, None
     if runs is not None and n_seeds > 1:
-        values = by_seed(runs, table["trial"].tolist(), columns)
+        values = by_seed(counted(runs), table["trial"].tolist(), columns)
         chances, spread = _uncertainty(values, maximise, worst, scale, resamples)
     return Front(
         objectives=tuple(objectives),
@@ -102,6 +103,7 @@ def front(
         reference_point=worst,
         normalisation=_normalisation(objectives, scale),
         notes=(
+            *(notes_on_seeds(runs) if runs is not None else ()),
             *_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
             *_alike(points, maximise),
             *_of_references(trials),

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.seeds import counted, mean_over_seeds
 from cfsweep.results.schema import JOINT, NAIVE, reference_method, reference_trial
 
 METHODS = (NAIVE, JOINT)
 
 
 def best_reference(rows: pd.DataFrame, method: str) -> int:
-    """The number of the reference `method` (`naive` or `joint`) with the highest average validation accuracy over its
-    seeds, as trials are chosen; among equals the one with the default settings, or the first after it. Where none has
-    finished, that with the default settings.
+    """The number of the reference `method` (`naive` or `joint`) with the highest average validation accuracy, as trials
+    are chosen; among equals the one with the default settings, or the first after it. Where none has finished, that
+    with the default settings.
 
-    `rows` are those of `analysis.load` or of `analysis.trials`.
+    Settings are compared over the same seeds, those that count (`analysis.seeds.counted`), and have finished where they
+    have them all: one that has a seed before the others do, since seeds are being added, gains nothing by it.
+
+    `rows` are those of `analysis.load`, of all trials and references, or of `analysis.trials`: the answer is the same.
     """
-    mine = rows[[reference_method(int(trial)) == method for trial in rows["trial"]]]
-    if mine.empty:
-        return reference_trial(method)
-    by_trial = mine.groupby(mine["trial"].astype("int64"))
-    size = by_trial.size()
-    mean = by_trial["val_average_accuracy"].agg(lambda of: of.astype("Float64").mean(skipna=False))
-    whole = by_trial["state"].agg(lambda of: bool((of == "done").all())) & (size == size.max()) & mean.notna()
-    finished = {int(trial): float(mean[trial]) for trial in mean.index[whole]}
-    return max(finished, key=lambda trial: (finished[trial], trial), default=reference_trial(method))
+    mine = {trial: of for trial, of in _finished(rows).items() if reference_method(trial) == method}
+    return max(mine, key=lambda trial: (mine[trial], trial), default=reference_trial(method))
+
+
+def _finished(rows: pd.DataFrame) -> dict[int, float]:
+    """The average accuracy of each trial and reference that has finished."""
+    n_rows = 1
+    if "seed" in rows.columns:
+        rows = counted(rows)
+        n_rows = rows["seed"].nunique()
+    trial = rows["trial"].astype("int64")
+    accuracy = rows[["val_average_accuracy"]].astype("Float64").astype("float64")
+    mean = mean_over_seeds(accuracy, trial)["val_average_accuracy"]
+    n_done = (rows["state"] == "done").groupby(trial).sum()
+    mean = mean[n_done == n_rows].dropna()
+    return dict(zip(mean.index.tolist(), mean.tolist(), strict=True))
 
 
 def n_settings(rows: pd.DataFrame) -> int:

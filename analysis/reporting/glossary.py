@@ -18,13 +18,14 @@ _OTHERS = (
     ("n_parameters", "parameters of the network"),
     ("± sd", "sample standard deviation over the seeds; absent with one seed"),
     ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "
-     "that are done with every seed are ranked"),
+     "that are done with every seed are ranked; seeds that are being added count once every trial has them"),
     ("P(front)", "share of resamples of the seeds, the same for all trials, in which the trial is on the front; "
      "it leaves out the chance in which examples are in the validation set"),
     ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
      "the largest cost), costs divided by their largest value among the trials"),
     ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled; it is "
-     "above 1 where the forest then predicts worse than the mean, R² being below 0"),
+     "above 1 where the forest then predicts worse than the mean, R² being below 0. Where a setting could not act, a "
+     "random one of its values in other trials stands in"),
     ("–", "no value; of a setting: it could not act, as where its ingredient is off"),
     ("gap recovered", "(best - naive) / (joint - naive) in average accuracy; the best is picked among many on the same "
      "validation data, so it looks a little better than it is"),

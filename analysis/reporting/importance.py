@@ -43,8 +43,9 @@ def importance(trials: pd.DataFrame, settings: Sequence[Setting], target: str = 
 
     A forest is fitted on four fifths of the trials and scored on the rest, five times over, so that a setting without
     influence comes out near zero. Trees use the order of the values alone, so logarithmic scales make no difference.
-    A null (a setting that could not act) is a value of its own, below all others; a setting that has one value beside
-    it does not vary.
+    In place of a null (a setting that could not act) stands a value of the other trials, drawn at random. With a value
+    of its own it would tell, as well as the setting that switches its ingredient off does, that the ingredient is off,
+    and would be given a part of what that one deserves. A setting that has one value beside nulls does not vary.
 
     References:
         Breiman 2001, "Random Forests", sec. 10.
@@ -68,19 +69,20 @@ def importance(trials: pd.DataFrame, settings: Sequence[Setting], target: str = 
     if any(drop is not None and drop[2] > 1 for drop in values.values()):
         note += " A drop above 1: told a wrong value of that setting, it predicts worse than the mean."
     if done[[s.column for s in varied]].isna().any(axis=None):
-        note += " A setting that could not act (–) counts as a value of its own, below all others."
+        note += " Where a setting could not act (–), a random one of its values stands in, which tells nothing."
     return Importance(target, values, r2, len(y), note)
 
 
 def _features(done: pd.DataFrame, settings: Sequence[Setting]) -> NDArray[np.float64]:
     """(n_trials, n_settings); a choice becomes its place in the alphabet, which a tree can split anywhere, and a null
-    a number below all others."""
-    columns = []
+    one of the setting's values in the other trials, the same at every call."""
+    draw, columns = np.random.default_rng(0), []
     for setting in settings:
         column = done[setting.column]
-        values = numbers(column.astype("category").cat.codes if setting.kind == "choice" else column)
-        lowest = np.nanmin(values)
-        columns.append(np.where(np.isnan(values), lowest - abs(lowest) - 1, values))
+        values = numbers(column.astype("category").cat.codes if setting.kind == "choice" else column).copy()
+        null = column.isna().to_numpy(dtype=bool)
+        values[null] = draw.choice(values[~null], null.sum())
+        columns.append(values)
     return np.column_stack(columns)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.aggregate import row_of, value
 from analysis.frames import numbers
 from analysis.fronts import Front
-from analysis.references import METHODS, best_reference
+from analysis.references import METHODS
 from cfsweep.results.schema import DEFAULT_TRIAL
 
 X, Y = "val_stability", "val_plasticity"
@@ -31,14 +31,14 @@ class Mark:
 
 def marks(found: Front, chosen: int | None = None) -> list[Mark]:
     """`naive`, `joint`, `default` and the trial `chosen`, as far as they have finished."""
-    rows = (
-        *((method, found.references, best_reference(found.references, method)) for method in METHODS),
-        ("default", found.table, DEFAULT_TRIAL),
-        ("chosen", found.table, chosen),
-    )
+    by_method = {row["method"]: row for _, row in found.references.iterrows()}  # one of each
+    rows = {
+        **{method: by_method.get(method) for method in METHODS},
+        "default": row_of(found.table, DEFAULT_TRIAL),
+        "chosen": None if chosen is None else row_of(found.table, chosen),
+    }
     made = []
-    for name, table, trial in rows:
-        row = row_of(table, trial) if trial is not None and len(table) else None
+    for name, row in rows.items():
         x, y = value(row, X), value(row, Y)
         if row is not None and x is not None and y is not None:
             made.append(Mark(name, row, x, y))

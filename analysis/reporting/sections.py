@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aggregate import best, column_of, finished, row_of, trials, value
+from analysis.aggregate import best, column_of, finished, repeats, row_of, trials, value
 from analysis.choice import opened_by, selection, test_cell, test_summary
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
@@ -23,6 +25,7 @@ from analysis.reporting.importance import importance
 from analysis.reporting.progress_figures import curves_figure, progress_figure
 from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
+from analysis.seeds import being_added
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
@@ -33,17 +36,19 @@ AVERAGE = "val_average_accuracy"
 class Content:
     """What the sections are about.
 
-    `trials` is `analysis.trials` of the study in `root`, `found` its front. `chosen` is the selected trial, or, where
-    none is (`selected` is false), the one with the highest average validation accuracy; None before any has finished.
+    `trials` is `analysis.trials` of the study in `root`, `found` its front; `added` are the seeds that do not count in
+    either yet. `record` is `analysis.selection`. `chosen` is the selected trial, or, where none is, the one with the
+    highest average validation accuracy; None before any has finished.
     """
 
     root: Root
     about: Study
     trials: pd.DataFrame
     found: Front
+    added: list[int]
     settings: tuple[Setting, ...]
+    record: Mapping[str, Any] | None
     chosen: int | None
-    selected: bool
 
     @property
     def objective(self) -> str:
@@ -68,9 +73,10 @@ def content_of(root: Root) -> Content:
         about=about,
         trials=all_trials,
         found=front(all_trials, about.front_objectives, runs),
+        added=being_added(runs),
         settings=shown_settings(about, all_trials),
+        record=record,
         chosen=None if row is None else int(row["trial"]),
-        selected=record is not None,
     )
 
 
@@ -145,18 +151,18 @@ def choice_section(content: Content) -> str:
         return ""
     trial = int(row["trial"])
     text = f"Trial {trial_name(trial)}: {settings_text(row, content.settings)}."
-    command = html.verbatim(next_command(content.about, content.root, trial, content.selected))
+    command = html.verbatim(next_command(content.about, content.root, trial, content.record is not None))
     pasted = [
         html.paragraph(f"As a space file that trains this configuration alone, {space_file(content.root, trial)}:"),
         html.verbatim(space_text(content.about, row)),
     ]
-    if not content.selected:
+    if content.record is None:
         how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected:"
         return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how), command, *pasted)
     tests = test_summary(content.root)
     rows = [
         [trial_name(trial), mean_sd_of(row_of(content.trials, trial), AVERAGE), test_cell(tests, trial)]
-        for trial in opened_by(selection(content.root) or {"trial": content.chosen})
+        for trial in opened_by(content.record)
     ]
     head = ["trial", "validation, average accuracy", "test, average accuracy"]
     how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
@@ -167,6 +173,7 @@ def choice_section(content: Content) -> str:
 def matrix_section(content: Content) -> str:
     """The accuracy matrices of the chosen trial and of `naive`."""
     rows = frame(read_table(content.root, "accuracy"))
+    rows = rows[~rows["seed"].isin(content.added)]
     matrices: list[tuple[str, NDArray[np.float64]]] = []
     for trial, title in ((content.chosen, f"trial {content.chosen}"), (best_reference(content.trials, NAIVE), NAIVE)):
         if trial is not None and (rows["trial"] == trial).any():
@@ -231,7 +238,8 @@ def curves_section(content: Content) -> str:
     """The accuracy of the chosen trial during its training, where it was recorded."""
     if not len(finished(content.trials)) or content.chosen is None:
         return ""
-    figure = curves_figure(curves(content.root), content.chosen, content.about.tasks)
+    rows = curves(content.root)
+    figure = curves_figure(rows[~rows["seed"].isin(content.added)], content.chosen, content.about.tasks)
     if figure is None:
         return ""
     heading = f"Accuracy during training, trial {content.chosen}"
@@ -249,12 +257,16 @@ def table_section(content: Content) -> str:
 
 
 def failed_section(content: Content) -> str:
-    """The trials that ended by an error, and why."""
+    """The trials that ended by an error, and why, each configuration once."""
     failed = content.trials[content.trials["state"] == "failed"]
     if failed.empty:
         return ""
+    again = repeats(failed)
+    text = f"Each configuration once: {again.sum()} trial(s) that came to the same as one of these left out."
+    failed = failed[~again]
     rows = []
     for _, row in failed.iterrows():
         reason = row["failure"] if not pd.isna(row["failure"]) else "no reason recorded"
         rows.append([trial_name(int(row["trial"])), one_line(str(reason)), settings_text(row, content.settings)])
-    return html.section("failed", "Failed trials", html.table(["trial", "reason", "settings"], rows))
+    shown = html.table(["trial", "reason", "settings"], rows)
+    return html.section("failed", "Failed trials", *([html.paragraph(text)] if again.any() else []), shown)

@@ -142,6 +142,23 @@ def matrix_for(stability: float, plasticity: float, n_tasks: int = 3) -> list[li
     return cells.tolist()
 
 
+LATER = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def half_grown(root: Path) -> Folder:
+    """A study that was begun with seed 0 and is being given seeds 1 and 2, with which all that has them is better.
+
+    Trials 0, 1 and 2 have a stability of .7, .8 and .6, naive .5 and, at another lr, .6; joint .9. Trials 0 and 1 and
+    the first of naive have seed 1, trial 0 seed 2 as well.
+    """
+    folder = Folder(root, seeds=3)
+    for trial, stability in {0: 0.7, 1: 0.8, 2: 0.6, -1: 0.5, -3: 0.6, -2: 0.9}.items():
+        folder.run(trial, 0, matrix_for(stability, 0.9), settings={"lr": 0.01 if trial == -3 else 0.001})
+    for trial, seed in ((0, 1), (1, 1), (-1, 1), (0, 2)):
+        folder.run(trial, seed, matrix_for(1.0, 0.9), settings={"lr": 0.001}, started_at=LATER)
+    return folder
+
+
 def idle(root: Path, n_trials: int = 30, seeds: int = 2) -> Folder:
     """A folder in which every third trial has replay off, so that its buffer could not act; nor could `momentum` ever,
     nor the first trial's `replay_mode`."""

@@ -10,6 +10,7 @@ import pytest
 import analysis
 from analysis import choice
 from cfsweep.errors import InputError, NoAnswerError
+from tests.analysis.folder import LATER, Folder, half_grown, matrix_for
 
 
 def test_test_numbers_are_sealed_until_a_choice_is_on_record(known: Path) -> None:
@@ -60,6 +61,51 @@ def test_a_choice_made_before_a_metric_existed_is_the_same_choice(known: Path) -
     (known / "selection.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="--replace"):
         analysis.select(known)
+
+
+def test_the_same_choice_with_other_numbers_says_how_many_seeds_it_has(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.9))
+    folder.run(1, 0, matrix_for(0.6, 0.9))
+    root = folder.write()
+    first = analysis.select(root)
+    for trial in (0, 1):
+        folder.run(trial, 1, matrix_for(0.7, 0.9), started_at=LATER)
+    folder.write()
+    said = r"trial 1 is chosen still, but its numbers have changed since \(2 seeds by now, 1 then\)\. Give --replace"
+    with pytest.raises(InputError, match=said):
+        analysis.select(root)
+    record = analysis.select(root, replace=True)
+    assert (record["trial"], record["seeds"]) == (1, [0, 1])
+    assert [(old["trial"], old["seeds"], old["selected_at"]) for old in record["replaces"]] == [
+        (1, [0], first["selected_at"])
+    ]
+    assert record["validation"]["val_stability"]["mean"] == pytest.approx(0.65)
+
+
+def test_seeds_that_are_being_added_change_no_choice(tmp_path: Path) -> None:
+    folder = half_grown(tmp_path)
+    grown, folder.runs = folder.runs, [run for run in folder.runs if run["seed"] == 0]
+    first = analysis.select(folder.write())
+    assert (first["trial"], first["seeds"]) == (1, [0])
+    folder.runs = grown
+    assert analysis.select(folder.write()) == first
+    # All test accuracies are .01 below validation; seed 0 alone counts.
+    assert choice.test_summary(tmp_path).set_index("trial").loc[[0, 1], "mean"].tolist() == pytest.approx(
+        [(2 * 0.7 + 0.9) / 3 - 0.01, (2 * 0.8 + 0.9) / 3 - 0.01]
+    )
+
+
+def test_another_best_joint_reference_changes_no_choice(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.8))
+    folder.run(-2, 0, matrix_for(0.9, 0.9))
+    first = analysis.select(folder.write())
+    assert first["validation"]["val_intransigence"]["mean"] == pytest.approx(0.1)
+    folder.run(-4, 0, matrix_for(0.95, 0.95))
+    runs = analysis.load(folder.write())
+    assert runs.loc[runs["trial"] == 0, "val_intransigence"].tolist() == pytest.approx([0.15])
+    assert analysis.select(tmp_path) == first
 
 
 def test_another_choice_needs_replace_and_keeps_the_first(known: Path) -> None:

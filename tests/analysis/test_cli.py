@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.cli import main
-from tests.analysis.folder import HYPERS, Folder, idle, matrix_for
+from tests.analysis.folder import HYPERS, Folder, half_grown, idle, matrix_for
 
 
 @pytest.fixture
@@ -104,6 +104,15 @@ def test_select_prints_validation_then_test(call, known: Path) -> None:  # type:
     assert ["2", "0.833", "±", "0.014", "0.823", "±", "0.014"] in [line.split() for line in out.splitlines()]
     assert json.loads((known / "selection.json").read_text())["trial"] == 2
     assert call("select", known, "--rule", "stability_at_least", "--at-least", "0.5")[0] == 2
+
+
+def test_seeds_that_are_being_added_are_named(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    root = half_grown(tmp_path).write()
+    said = "Seeds being added, left out until every trial has them: 1, 2."
+    for command in ("front", "table", "select"):
+        code, out, err = call(command, root)
+        assert (code, (out + err).count(said)) == (0, 1)
+    assert said in Path(call("report", root)[1].strip()).read_text()
 
 
 def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]

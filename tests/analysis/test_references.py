@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from analysis.references import best_reference, n_settings
 from analysis.reporting.page import report
 from analysis.reporting.plane import marks
 from cfsweep.errors import NoAnswerError
-from tests.analysis.folder import HYPERS, Folder, matrix_for
+from tests.analysis.folder import HYPERS, LATER, Folder, half_grown, matrix_for
 
 SEARCHED = {**HYPERS, "lr": {**HYPERS["lr"], "searched": True, "low": 1e-4, "high": 1e-1}}
+GROWN = {(0, 1), (1, 1), (-1, 1), (0, 2)}  # the runs with added seeds of `half_grown`
 LRS = {-1: 1e-3, -2: 1e-3, -3: 1e-2, -4: 1e-2, -5: 1e-1, -6: 1e-1}
 
 
@@ -42,8 +44,10 @@ def test_the_best_stands_for_its_method_in_runs_and_in_trials(tmp_path: Path) ->
 
 
 def rows(*given: tuple[int, str, float | None]) -> pd.DataFrame:
+    """Runs whose seeds count from 0 in each trial, and which all started at once."""
     table = pd.DataFrame(given, columns=["trial", "state", "val_average_accuracy"])
-    return table.astype({"val_average_accuracy": "Float64"})
+    seed, started_at = table.groupby("trial").cumcount(), datetime(2026, 1, 1, tzinfo=UTC)
+    return table.assign(seed=seed, started_at=started_at).astype({"val_average_accuracy": "Float64"})
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,24 @@ def rows(*given: tuple[int, str, float | None]) -> pd.DataFrame:
 )
 def test_only_those_that_finished_with_all_seeds_count_and_the_default_wins_a_tie(given: Any, found: int) -> None:
     assert best_reference(rows(*given), "naive") == found
+
+
+def test_a_seed_that_is_being_added_helps_no_reference_and_runs_and_trials_agree(tmp_path: Path) -> None:
+    made = half_grown(tmp_path)
+    runs = analysis.load(made.write())
+    for table in (runs, analysis.trials(runs)):
+        assert best_reference(table, "naive") == -3, ".6 against .5 with seed 0; -1 alone has seed 1, with 1."
+        assert best_reference(table, "joint") == -2
+    assert gate(tmp_path, beats="naive") == [
+        f"trial 1 (highest average validation accuracy): beats naive in average_accuracy ({2 * (0.8 - 0.6) / 3:+.4f})"
+    ]
+    others = [(trial, seed) for seed in (1, 2) for trial in (-3, -2, -1, 0, 1, 2) if (trial, seed) not in GROWN]
+    for trial, seed in others:
+        lr = {"lr": 0.01 if trial == -3 else 0.001}
+        made.run(trial, seed, matrix_for(0.9 if trial == -1 else 0.2, 0.9), settings=lr, started_at=LATER)
+    runs = analysis.load(made.write())
+    for table in (runs, analysis.trials(runs)):
+        assert best_reference(table, "naive") == -1, "all three seeds count now: .8 against 1/3"
 
 
 def test_all_that_is_shown_is_about_the_best(tmp_path: Path) -> None:

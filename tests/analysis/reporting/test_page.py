@@ -155,7 +155,7 @@ def test_settings_that_could_not_act(show: Show, tmp_path: Path) -> None:
     seen = show(analysis.report(root))
     check_quiet(seen)
     assert "A setting that could not act is at the foot, marked –." in seen.page.inner_text("#parallel")
-    assert "counts as a value of its own, below all others" in seen.page.inner_text("#importance")
+    assert "a random one of its values stands in" in seen.page.inner_text("#importance")
     assert "since they do not vary: momentum." in seen.page.inner_text("#importance")
     seen.page.locator("#front-figure").scroll_into_view_if_needed()
     text = hovered(seen, "front-figure", "default")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
 
 import analysis
 from analysis.reporting import sections
 from analysis.reporting.page import render
-from tests.analysis.folder import Folder, matrix_for
+from tests.analysis.folder import Folder, half_grown, matrix_for
 
 
 def test_test_numbers_appear_after_selection_only(tmp_path: Path) -> None:
@@ -23,10 +27,10 @@ def test_test_numbers_appear_after_selection_only(tmp_path: Path) -> None:
 
 def test_the_chosen_trial_is_the_selected_one_or_the_best(known: Path) -> None:
     content = sections.content_of(known)
-    assert (content.chosen, content.selected) == (2, False)
-    analysis.select(known, "stability_at_least", at_least=0.4)
+    assert (content.chosen, content.record) == (2, None)
+    record = analysis.select(known, "stability_at_least", at_least=0.4)
     content = sections.content_of(known)
-    assert (content.chosen, content.selected) == (1, True)
+    assert (content.chosen, content.record) == (1, record)
 
 
 def test_a_study_without_trials_has_but_a_headline_and_the_notes_of_its_front(tmp_path: Path) -> None:
@@ -55,3 +59,33 @@ def test_incomplete_trials_are_counted_where_there_are_any(tmp_path: Path, known
     text = sections.headline(sections.content_of(folder.write()))
     assert "1 / 0 / 0 / 1" in text
     assert "trials done / stopped / failed / incomplete" in text
+
+
+def test_a_failed_configuration_is_listed_once(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for trial, same_as in ((3, None), (4, 3), (5, 3), (6, None)):
+        folder.run(trial, 0, [], state="failed", failure=f"reason {same_as or trial}", same_as=same_as)
+    text = sections.failed_section(sections.content_of(folder.write()))
+    assert [text.count(f"reason {trial}") for trial in range(3, 7)] == [1, 0, 0, 1]
+    assert "Each configuration once: 2 trial(s) that came to the same as one of these left out." in text
+
+
+def test_without_repeats_nothing_is_said_of_them(known: Path) -> None:
+    text = sections.failed_section(sections.content_of(known))
+    assert text.count("loss became NaN") == 1
+    assert "Each configuration once" not in text
+
+
+def test_matrices_leave_out_seeds_that_are_being_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[str, Any] = {}
+
+    def figure(matrices: list[tuple[str, Any]], tasks: Any) -> go.Figure:
+        shown.update(matrices)
+        return go.Figure()
+
+    monkeypatch.setattr(sections, "matrix_figure", figure)
+    content = sections.content_of(half_grown(tmp_path).write())
+    assert content.added == [1, 2]
+    sections.matrix_section(content)
+    assert shown["trial 1"][1:].tolist() == matrix_for(0.8, 0.9)
+    assert shown["naive"][1:].tolist() == matrix_for(0.6, 0.9)
