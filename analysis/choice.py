@@ -13,12 +13,11 @@ from analysis.aggregate import best, column_of, finished, settings_of, trials, v
 from analysis.description import Root, study
 from analysis.files import file_in, local_folder, write_whole
 from analysis.formatting import mean_sd_of
-from analysis.frames import frame, load, numbers
+from analysis.frames import load, numbers, table_of
 from analysis.references import METHODS, best_reference
 from analysis.seeds import being_added, counted
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.metrics import INTRANSIGENCE
-from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, reference_trial
 
 FILE = "selection.json"
@@ -158,7 +157,7 @@ def test_accuracy(root: Root) -> pd.DataFrame:
     record = selection(root)
     if record is None:
         raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `analysis select` first.")
-    rows = frame(read_table(root, "test"))
+    rows = table_of(root, "test")
     order = ["trial", "seed", "after_task", "eval_task"]
     return rows[rows["trial"].isin(opened_by(record))].sort_values(order, ignore_index=True)
 

@@ -12,7 +12,7 @@ from analysis.description import Root, study
 from analysis.fill_missing import fill_missing
 from cfsweep.errors import InputError
 from cfsweep.metrics import METRICS
-from cfsweep.results.reader import own_rows, read_table
+from cfsweep.results.reader import read_table
 from cfsweep.results.schema import runs_schema
 
 _NULLABLE = {
@@ -33,11 +33,20 @@ def load(root: Root) -> pd.DataFrame:
         InputError: `root` holds no study, a part of it cannot be read, or it holds runs of another study.
     """
     about = study(root)
-    rows = own_rows(read_table(root, "runs"), about.study_id, root)
+    rows = read_table(root, "runs", study_id=about.study_id)
     if not rows.num_columns:
         kinds = {setting.name: setting.kind for setting in about.settings}
         rows = runs_schema(kinds, about.objectives, [metric.name for metric in METRICS]).empty_table()
     return fill_missing(frame(rows.sort_by([("trial", "ascending"), ("seed", "ascending")])))
+
+
+def table_of(root: Root, name: str) -> pd.DataFrame:
+    """A table of the study in `root`, but `runs`, as a data frame.
+
+    Raises:
+        InputError: `root` holds no study, a part of it cannot be read, or is of another study.
+    """
+    return frame(read_table(root, name, study_id=study(root).study_id))
 
 
 def frame(rows: pa.Table) -> pd.DataFrame:
@@ -69,7 +78,7 @@ def accuracy_matrix(root: Root, trial: int, seed: int | None = None) -> NDArray[
     References:
         Lopez-Paz & Ranzato 2017, "Gradient Episodic Memory for Continual Learning", sec. 2.
     """
-    return matrix_of(frame(read_table(root, "accuracy")), trial, seed)
+    return matrix_of(table_of(root, "accuracy"), trial, seed)
 
 
 def matrix_of(rows: pd.DataFrame, trial: int, seed: int | None = None) -> NDArray[np.float64]:
@@ -92,7 +101,7 @@ def matrix_of(rows: pd.DataFrame, trial: int, seed: int | None = None) -> NDArra
 
 def curves(root: Root) -> pd.DataFrame:
     """Validation accuracy during training, long (trial, seed, task, step, eval_task, accuracy); may be empty."""
-    return frame(read_table(root, "curves"))
+    return table_of(root, "curves")
 
 
 def buffers(root: Root) -> pd.DataFrame:
@@ -101,7 +110,7 @@ def buffers(root: Root) -> pd.DataFrame:
     One row for each class of each task of which the ingredient kept examples when `after_task` had ended. Folders
     written before there was such a table have none.
     """
-    return frame(read_table(root, "buffers"))
+    return table_of(root, "buffers")
 
 
 def numbers(column: pd.Series) -> NDArray[np.float64]:

@@ -328,7 +328,7 @@ def _called(trial: int) -> str:
 
 def _said_of_equal(now: Status) -> str:
     return (
-        f"{now.equal} of the {now.ended} trials came to the same settings as an earlier one, and have its results "
+        f"{now.equal} trial{'s' * (now.equal != 1)} came to the same settings as an earlier one, and took its results "
         "without another training"
     )
 

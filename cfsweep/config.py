@@ -161,6 +161,9 @@ class ObjectiveConfig(Frozen):
         return self
 
 
+MOST_SEEDS = 10_000  # more are a slip of the finger
+
+
 class StudyConfig(Frozen):
     """A whole sweep. Everything but the budget, and what changes no result, is the study's identity.
 
@@ -170,7 +173,7 @@ class StudyConfig(Frozen):
     space: Space
     stream: StreamConfig = StreamConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
-    seeds: PositiveInt = 1
+    seeds: int = Field(default=1, ge=1, le=MOST_SEEDS)
     seeds_at_start: PositiveInt | None = None  # where there were fewer, before some were added
     trials: PositiveInt = 48
     time_budget_s: PositiveFloat | None = None
@@ -205,6 +208,11 @@ class StudyConfig(Frozen):
         (That the data is the same is held by the SHA-256 of each file.)
         """
         return identity.study_id(self.as_begun, self.identity_version, NO_PART_OF_IDENTITY)
+
+    def grown(self, trials: int, seeds: int) -> StudyConfig:
+        """The study with another budget of trials, and perhaps more seeds than it has."""
+        begun = self.seeds_at_start if seeds == self.seeds else self.as_begun.seeds
+        return self.model_copy(update={"trials": trials, "seeds": seeds, "seeds_at_start": begun})
 
     @property
     def as_begun(self) -> StudyConfig:

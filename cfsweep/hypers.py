@@ -22,7 +22,7 @@ class Hyper:
     can have taken effect so far share their computation.
     `off` is the value that makes the ingredient plain training, its other hyperparameters being at their defaults; None
     where no value does. `layers`: the value names layers, separated by commas. `only_with`: another hyperparameter
-    of the trial, and the value of it without which this one changes nothing (its own `off` always does).
+    of the trial, a choice, and the value of it without which this one changes nothing (its own `off` always does).
 
     Raises:
         ValueError: these contradict one another, or one of them is none of its legal values.
@@ -51,6 +51,10 @@ class Hyper:
                 raise ValueError(f"{where}: `{name}` must be one of {known}, but got {getattr(self, name)!r}")
         if (self.kind == "choice") != bool(self.choices or self.layers):
             raise ValueError(f"{where}: a choice needs `choices` or `layers`, and no other kind has any")
+        if self.only_with is not None:
+            pair = self.only_with
+            if not (isinstance(pair, tuple) and [*map(type, pair)] == [str, str]) or pair[0] == self.name:
+                raise ValueError(f"{where}: `only_with` must be (another choice, one of its values), but got {pair!r}")
         for name in ("default", "off"):
             value = getattr(self, name)
             if name == "off" and value is None:

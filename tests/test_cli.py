@@ -60,7 +60,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no such stream folder": (("--stream", "./nowhere"), "there is no such folder. Check the path."),
     "no such module": (("--stream", "nowhere.at:all"), "there is no module `nowhere`"),
     "zero trials": (("--trials", "0"), "--trials: `trials` should be greater than 0, but got 0."),
-    "zero seeds": (("--seeds", "0"), "--seeds: `seeds` should be greater than 0, but got 0."),
+    "zero seeds": (("--seeds", "0"), "--seeds: `seeds` should be greater than or equal to 1, but got 0."),
     "no time": (("--set", "time_budget_s=0"), "--set: `time_budget_s` should be greater than 0, but got 0."),
     "a parameter its ingredients lack": (
         ("--set", "packnet_rate=0.5"),

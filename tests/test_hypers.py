@@ -76,3 +76,9 @@ def test_one_that_contradicts_itself_is_refused_where_it_is_defined(changed: dic
 @pytest.mark.parametrize("hyper", BASE_HYPERS, ids=lambda hyper: hyper.name)
 def test_a_default_is_legal(hyper: Hyper) -> None:
     assert hyper.check(hyper.default, "here") == hyper.default
+
+
+@pytest.mark.parametrize("only_with", ["mode", ("mode",), ("mode", "a", "b"), ("n", 2), ("x", "a"), ["mode", "a"]])
+def test_a_condition_names_another_choice_and_one_of_its_values(only_with: Any) -> None:
+    with pytest.raises(ValueError, match="`only_with` must be"):
+        Hyper("x", "float", 0.5, "", only_with=only_with)

@@ -14,7 +14,7 @@ from analysis.aggregate import best, column_of, finished, repeats, row_of, trial
 from analysis.choice import opened_by, selection, test_cell, test_summary
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
-from analysis.frames import curves, frame, load, matrix_of
+from analysis.frames import curves, load, matrix_of, table_of
 from analysis.fronts import Front, front
 from analysis.recipe import next_command, space_file, space_text
 from analysis.references import METHODS, best_reference
@@ -26,7 +26,6 @@ from analysis.reporting.progress_figures import curves_figure, progress_figure
 from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
 from analysis.seeds import being_added
-from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 AVERAGE = "val_average_accuracy"
@@ -172,7 +171,7 @@ def choice_section(content: Content) -> str:
 
 def matrix_section(content: Content) -> str:
     """The accuracy matrices of the chosen trial and of `naive`."""
-    rows = frame(read_table(content.root, "accuracy"))
+    rows = table_of(content.root, "accuracy")
     rows = rows[~rows["seed"].isin(content.added)]
     matrices: list[tuple[str, NDArray[np.float64]]] = []
     for trial, title in ((content.chosen, f"trial {content.chosen}"), (best_reference(content.trials, NAIVE), NAIVE)):

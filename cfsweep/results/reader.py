@@ -59,38 +59,38 @@ def read_study(root: str | Path) -> dict[str, Any]:
     return study
 
 
-def read_table(root: str | Path, table: str, columns: Collection[str] | None = None) -> pa.Table:
+def read_table(
+    root: str | Path, table: str, columns: Collection[str] | None = None, study_id: str | None = None
+) -> pa.Table:
     """All rows of one table, the latest attempt of each run only; no rows yet gives an empty table.
 
     Parts may differ in columns (an older schema): the union is read, absent columns are null. `columns` are those to
-    read beside trial, seed and attempt (None: all).
+    read beside trial, seed and attempt (None: all). With a `study_id` all rows are to be of this study: those of
+    another one would pass for its trials.
 
     Raises:
-        InputError: a part was written by a newer cfsweep, or is not a Parquet file.
+        InputError: a part was written by a newer cfsweep, is not a Parquet file, or is of another study.
     """
     fs, path = filesystem(root)
     selector = pafs.FileSelector(f"{path}/{table}", allow_not_found=True)
     names = sorted(i.path for i in fs.get_file_info(selector) if i.is_file and i.path.endswith(".parquet"))
-    wanted = None if columns is None else list(dict.fromkeys([*KEY, *columns]))
+    wanted = None if columns is None else list(dict.fromkeys([*KEY, *(["study_id"] if study_id else []), *columns]))
     parts = [_read_part(fs, name, wanted) for name in names]
     if not parts:
         return _EMPTY.get(table, pa.schema([])).empty_table()
-    return _latest_attempts(pa.concat_tables(parts, promote_options="default"))
+    rows = pa.concat_tables(parts, promote_options="default")
+    if study_id is not None:
+        _refuse_others(rows, study_id, f"{root}/{table}")
+    return _latest_attempts(rows)
 
 
-def own_rows(rows: pa.Table, study_id: str, root: str | Path) -> pa.Table:
-    """`rows` of `runs/`, all of which are to be of this study: those of another one would pass for its trials.
-
-    Raises:
-        InputError: some are of another study.
-    """
+def _refuse_others(rows: pa.Table, study_id: str, where: str) -> None:
     others = sorted(set(rows["study_id"].to_pylist()) - {study_id}) if "study_id" in rows.column_names else []
     if others:
         raise InputError(
-            f"{root}/runs: it holds runs of study {others[0]}, but study.yaml is of {study_id}. Move the parts of each "
+            f"{where}: it holds rows of study {others[0]}, but study.yaml is of {study_id}. Move the parts of each "
             "study into a folder of its own."
         )
-    return rows
 
 
 def _read_part(fs: pafs.FileSystem, name: str, columns: list[str] | None) -> pa.Table:

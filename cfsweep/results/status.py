@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfsweep.results.reader import own_rows, read_study, read_table
+from cfsweep.results.reader import read_study, read_table
 from cfsweep.results.schema import JOINT, NAIVE, n_reference_settings, reference_trial
 
 LOCK = ".lock"  # whoever writes to the folder holds it
@@ -50,7 +50,7 @@ def status(root: str | Path) -> Status:
     """
     study = read_study(root)
     config: dict[str, Any] = study["config"]
-    seeds, runs = config["seeds"], own_rows(read_table(root, "runs"), study["study_id"], root)
+    seeds, runs = config["seeds"], read_table(root, "runs", study_id=study["study_id"])
     names = [name for name in ("trial", "seed", "state", "failure", "same_as") if name in runs.column_names]
     rows = runs.select(names).to_pylist()
     states: dict[int, list[str]] = {}

@@ -68,7 +68,7 @@ class EqualTrials:
         firsts = sorted({first for first, _ in pairs})
         found: Tables = {}
         for table in (*TABLES[1:], TABLES[0]):
-            known = read_table(root, table)
+            known = read_table(root, table, study_id=self.tables.config.study_id)
             of_trial: dict[int, list[Mapping[str, Any]]] = {}
             if known.num_rows:
                 for row in known.filter(pc.is_in(known["trial"], pa.array(firsts, known["trial"].type))).to_pylist():

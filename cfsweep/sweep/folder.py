@@ -105,9 +105,7 @@ class Folder:
     def set_budget(self, trials: int, time_budget_s: float | None, seeds: int | None = None) -> StudyConfig:
         """Changes the budget, which is no part of the study's identity; there may be more seeds than it began with."""
         config, study = self.read()
-        changed = config.model_copy(update={"trials": trials, "time_budget_s": time_budget_s})
-        if seeds is not None and seeds != config.seeds:
-            changed = changed.model_copy(update={"seeds": seeds, "seeds_at_start": config.as_begun.seeds})
+        changed = config.grown(trials, seeds or config.seeds).model_copy(update={"time_budget_s": time_budget_s})
         self.write({**study, "config": changed.model_dump(mode="json")})
         return changed
 

@@ -95,7 +95,7 @@ def repetition_note(config: StudyConfig, hypers: Mapping[str, Hyper]) -> str | N
     if found >= config.trials:
         return None
     count = f"{found:.0f} different configuration" + "s" * (found != 1)
-    return f"the space has {count}, fewer than {config.trials} trials: each is trained once, the others get its results"
+    return f"the space has {count} at most, fewer than {config.trials} trials: each is trained once, and counts for all"
 
 
 def never_acting(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, str]:

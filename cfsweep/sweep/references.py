@@ -6,6 +6,7 @@ the remedies would win by those alone.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class _Place:
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         if log:
-            return float(low * (high / low) ** self.places[name])
+            return math.exp(math.log(low) + (math.log(high) - math.log(low)) * self.places[name])
         return low + (high - low) * self.places[name]
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cfsweep.config import NO_PART_OF_IDENTITY, StudyConfig
+from cfsweep.config import MOST_SEEDS, NO_PART_OF_IDENTITY, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
@@ -121,8 +121,8 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
         if trials <= now.trials and _is_whole(folder, now):
             return Outcome(now, nothing_to_do=True)
         with folder.locked():
-            budgeted = folder.set_budget(trials, config.time_budget_s)
-            config = budgeted.model_copy(update={"pack_runs": config.pack_runs})  # it may differ from time to time
+            changed = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
+            config = there.grown(trials, there.seeds).model_copy(update=changed)
             return _sweep(folder, config, prepared, scheduler, display)
     folder.refuse_other_content()
     with folder.locked():
@@ -153,8 +153,11 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, con
     config, study = folder.read()
     folder.require_journal()
     trials, now, seeds = config.trials + more_trials, status(out), seeds or config.seeds
-    if seeds < config.seeds:
-        raise InputError(f"--seeds {seeds}: the study has {config.seeds} seeds already, and none is taken away.")
+    if not config.seeds <= seeds <= MOST_SEEDS:
+        raise InputError(
+            f"--seeds {seeds}: the study has {config.seeds} seeds already, none is taken away, and {MOST_SEEDS} are "
+            "the most. Give a number between."
+        )
     if (trials, seeds) == (config.trials, config.seeds) and _is_whole(folder, now):
         return Outcome(now, nothing_to_do=True)
 
@@ -164,8 +167,9 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, con
         return prepared
 
     with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
-        config = folder.set_budget(trials, config.time_budget_s, seeds)
-        return _sweep(folder, config, prepared, scheduler, Display(console, live=workers.count != 0))
+        return _sweep(
+            folder, config.grown(trials, seeds), prepared, scheduler, Display(console, live=workers.count != 0)
+        )
 
 
 def _is_whole(folder: Folder, now: Status) -> bool:
@@ -192,6 +196,7 @@ def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: S
         capacity.workers,
         capacity.pack_size,
     )
+    folder.set_budget(config.trials, config.time_budget_s, config.seeds)  # now that all has been read without a fault
     with display:
         display.show(driver.book.summary())
         scheduler.run(plan, driver, lambda: display.show(driver.book.summary()))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cfsweep.results.reader import KEY, own_rows, read_table
+from cfsweep.results.reader import KEY, read_table
 
 Key = tuple[int, int]
 
@@ -31,8 +31,8 @@ def read_written(root: Path, study_id: str, columns: Iterable[str]) -> Written:
     Raises:
         InputError: a part cannot be read, or is of another study.
     """
-    runs = own_rows(read_table(root, "runs", [*columns, "tasks_done", "study_id"]), study_id, root).to_pylist()
-    matrices = [read_table(root, table, ()) for table in ("accuracy", "test")]
+    runs = read_table(root, "runs", [*columns, "tasks_done"], study_id).to_pylist()
+    matrices = [read_table(root, table, (), study_id) for table in ("accuracy", "test")]
     # With the attempt, as what is left of an earlier one is nothing of this one.
     known = [set(zip(*(table[name].to_pylist() for name in KEY), strict=True)) for table in matrices]
     scored, all_runs = {_key(row) for row in runs if row["tasks_done"]}, {_key(row) for row in runs}

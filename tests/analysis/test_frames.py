@@ -99,7 +99,7 @@ def test_runs_of_another_study_are_no_trials_of_this_one(tmp_path: Path) -> None
         folder.run(len(name), 0, matrix_for(0.5, 0.9))
         folder.write()
     (tmp_path / "two" / "runs" / "part-0.parquet").rename(tmp_path / "one" / "runs" / "part-1.parquet")
-    said = "it holds runs of study ba9876543210, but study.yaml is of 0123456789ab. Move the parts of each study into"
+    said = "it holds rows of study ba9876543210, but study.yaml is of 0123456789ab. Move the parts of each study into"
     for use in (
         analysis.load,
         lambda root: gate(root, min_stability=0.1),

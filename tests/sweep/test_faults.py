@@ -332,5 +332,5 @@ def test_runs_of_another_study_are_not_taken_for_its_own(sweep: Sweep, sweep_bes
         one.train(one.open(tiny(trials=2, seeds=seeds)))
     for part in (sweep_beside.folder.root / "runs").glob("*.parquet"):
         part.rename(sweep.folder.root / "runs" / f"other-{part.name}")
-    with pytest.raises(InputError, match=r"it holds runs of study .*, but study.yaml is of "):
+    with pytest.raises(InputError, match=r"it holds rows of study .*, but study.yaml is of "):
         sweep.open(tiny(trials=2))

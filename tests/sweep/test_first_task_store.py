@@ -141,13 +141,12 @@ def test_a_sweep_has_the_same_results_with_and_without(
     options: dict[str, Any] = {"trials": 8, "seeds": 2, "pack_runs": 4, "references": True}
     apart = Sweep(tmp_path / "apart", sweep.stream)
     apart.train(apart.open(tiny(search, share_prefix=False, **options)))
-    settings = len(search.get("lr", {"choices": [0]})["choices"])
-    assert sum(first_tasks) == 2 * 8 + 2 * 2 * settings
+    assert sum(first_tasks) == 2 * 8 + 2 * 2
     first_tasks.clear()
     driver = sweep.train(sweep.open(tiny(search, **options)))
     assert driver.complete
     assert tables(sweep) == tables(apart)
-    references, seeds = 2 * 2 * settings, 2
+    references, seeds, settings = 2 * 2, 2, len(search.get("lr", {"choices": [0]})["choices"])
     # The two workers begin together, so each of them may train what the other one trains.
     assert seeds * settings < sum(first_tasks) <= references + 2 * seeds * settings
     assert list(sweep.folder.checkpoints.iterdir()) == []

@@ -186,13 +186,13 @@ def test_a_failing_ingredient_is_shown_whole_and_its_run_alone_fails(run: Run, t
 
 def test_trials_that_fail_are_told_and_the_others_are_there(run: Run, smoke: Path) -> None:
     sets = ("--set", "optimizer=sgd", "--set", "search.lr={choices: [0.01, 1e30]}")
-    code, printed, complaints = run("run", smoke, *sets, "--workers", "0", "--trials", "8", "--out", "study")
+    code, printed, complaints = run("run", smoke, *sets, "--workers", "0", "--trials", "12", "--out", "study")
     assert (code, complaints) == (3, "")
     now = status("study")
     assert now.complete
     assert now.failed
     assert now.done
-    assert f"8/8 trials: {now.done} done, {now.stopped} stopped, {now.failed} failed" in printed
+    assert f"12/12 trials: {now.done} done, {now.stopped} stopped, {now.failed} failed" in printed
     assert "failed: the loss was not finite at task 0" in printed
     code, printed, _ = run("status", "study")
     assert code == 0

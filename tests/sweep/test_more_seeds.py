@@ -164,7 +164,8 @@ def test_the_command_adds_them_and_says_what_it_cannot(run: Run, smoke: Path) ->
     code, _, complaint = run("resume", "study", "--seeds", "1", "--workers", "0")
     assert (code, complaint) == (
         2,
-        "cfsweep: --seeds 1: the study has 2 seeds already, and none is taken away.\n",
+        "cfsweep: --seeds 1: the study has 2 seeds already, none is taken away, and 10000 are the most. Give a number "
+        "between.\n",
     )
     code, told, _ = run(*few)
     assert (code, "the study is complete" in told) == (0, True), "with the seeds that it began with it is this study"
@@ -175,3 +176,23 @@ def test_the_command_adds_them_and_says_what_it_cannot(run: Run, smoke: Path) ->
     code, _, complaint = run(*few, "--set", "seeds_at_start=1")
     assert "it is cfsweep's own note in a study's folder" in complaint
     assert run("resume", "study", "--seeds", "0")[0] == 2
+
+
+def test_a_command_that_is_refused_changes_no_budget(run: Run, smoke: Path) -> None:
+    few = ("run", str(smoke), "--workers", "0", "--trials", "2")
+    assert run(*few, "--out", "study")[0] == run(*few, "--out", "other", "--set", "lr=0.02")[0] == 0
+    before = Path("study/study.yaml").read_bytes()
+    for table in ("runs", "accuracy", "test"):
+        (theirs,) = Path("other", table).glob("pack000001*")
+        placed = theirs.rename(Path("study", table, "other.parquet"))
+        for command in (("resume", "study", "--trials", "+2"), ("resume", "study", "--seeds", "2")):
+            code, _, complaint = run(*command, "--workers", "0")
+            assert (code, "it holds rows of study" in complaint) == (2, True)
+        code, _, complaint = run(*few[:-1], "9", "--out", "study")
+        assert (code, "it holds rows of study" in complaint) == (2, True)
+        assert Path("study/study.yaml").read_bytes() == before
+        placed.rename(theirs)
+    for seeds in ("1000000000", "99999999999999999999"):
+        code, _, complaint = run("resume", "study", "--seeds", seeds, "--workers", "0")
+        assert (code, "10000 are the most" in complaint) == (2, True)
+        assert run(*few, "--out", "third", "--seeds", seeds)[0] == 2

@@ -253,12 +253,16 @@ def test_it_is_noted_that_test_data_were_drawn(kind: str) -> None:
         (
             {"lr": {"choices": [0.1, 0.01]}},
             3,
-            "the space has 2 different configurations, fewer than 3 trials: each is trained once",
+            "the space has 2 different configurations at most, fewer than 3 trials: each is trained once",
         ),
         ({"lr": {"choices": [0.1, 0.01]}}, 2, None),
-        ({"lr": {"choices": [0.1, 0.1]}, "epochs": {"low": 1, "high": 3}}, 4, "has 3 different configurations, fewer"),
+        (
+            {"lr": {"choices": [0.1, 0.1]}, "epochs": {"low": 1, "high": 3}},
+            4,
+            "has 3 different configurations at most",
+        ),
         ({"lr": {"low": 0.1, "high": 0.2}, "epochs": {"low": 1, "high": 1}}, 1000, None),
-        ({"weight_decay": {"low": 0.5, "high": 0.5}}, 2, "has 1 different configuration, fewer"),
+        ({"weight_decay": {"low": 0.5, "high": 0.5}}, 2, "has 1 different configuration at most, fewer"),
     ],
 )
 def test_a_space_with_fewer_configurations_than_trials_is_noted(

@@ -121,3 +121,11 @@ def test_a_folder_that_does_not_say_so_has_the_default_alone(sweep: Sweep) -> No
     sweep.train(sweep.open(config))
     assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == {-1, -2}
     assert status(sweep.folder.root).complete
+
+
+def test_ranges_over_all_magnitudes_and_whole_numbers_stay_within() -> None:
+    wide = settings({"lr": {"low": 1e-300, "high": 1e300, "log": True}})
+    np.testing.assert_allclose(sorted(of["lr"] for of in wide[1:]), [1e-200, 1.0, 1e200])
+    assert {of["epochs"] for of in settings({"epochs": {"low": 1, "high": 3}})} == {1, 2, 3}
+    whole = settings({"batch_size": {"low": 1, "high": 1000, "log": True}})
+    assert sorted(of["batch_size"] for of in whole[1:]) == [3, 32, 316]

@@ -182,11 +182,11 @@ def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyp
             hypers[hyper.name] = hyper
         kinds[kind.name] = kind
     for hyper in hypers.values():
-        name, value = hyper.only_with or (hyper.name, hyper.default)
-        if name not in hypers or not hypers[name].allows(value):
+        name, value = hyper.only_with or ("optimizer", "sgd")
+        if name not in hypers or value not in hypers[name].choices:
             raise InputError(
-                f"{where}: `{hyper.name}` has only_with={hyper.only_with}, but there is no such hyperparameter, or it "
-                "cannot have this value. Mend it where the ingredient is defined."
+                f"{where}: `{hyper.name}` has only_with={hyper.only_with}, but no choice of this name has this value. "
+                "Mend it where the ingredient is defined."
             )
     for kind in kinds.values():
         for other, reason in kind.excludes.items():
