@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Stream
 from cfsweep.training.streams._own_data import own_stream
 from cfsweep.training.streams.own_function import _part, _task
+from tests.training.streams.test_own import Items
 
 NAMES = ["a", "b", "c"]
 
@@ -129,16 +129,6 @@ def test_masks_that_hide_something_are_refused(every: int) -> None:
 
 
 def test_so_are_they_item_by_item() -> None:
-    class Items(Dataset[Any]):
-        def __init__(self, x: Any, y: Any) -> None:
-            self.x, self.y = x, y
-
-        def __len__(self) -> int:
-            return len(self.x)
-
-        def __getitem__(self, number: int) -> Any:
-            return self.x[number], self.y[number]
-
     x, y = arrays(0)
     with pytest.raises(InputError, match="here, x: no value may be masked, but 12 are"):
         _part(Items(masked(x, 5), y), "here")
