@@ -32,6 +32,9 @@ def try_out(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, ne
     """
     built_in = config.space.network.name in networks.registry
     if not built_in:
+        reason = networks.unreplaceable_reason(network, stream.input_shape)
+        if reason is not None:
+            raise InputError(f"{where}: network `{config.space.network.name}`: {reason}.")
         _refuse_lone_examples(config, stream, network, where)
     own = not built_in or stream.target not in targets.registry
     own = own or any(name not in ingredients.registry for name in config.space.ingredients)

@@ -195,7 +195,7 @@ def test_whatever_an_argument_of_ones_own_is_the_study_has_an_id(space: Path, va
 
 
 def test_a_mapping_may_have_one_origin_for_all(space: Path) -> None:
-    with pytest.raises(InputError, match=r"^study\.yaml: `seeds` should be greater than 0, but got 0\.$"):
+    with pytest.raises(InputError, match=r"^study\.yaml: `seeds` should be greater than or equal to 1, but got 0\.$"):
         parse(StudyConfig, {"space": {}, "seeds": 0}, "study.yaml")
 
 

@@ -168,3 +168,17 @@ def with_a_lock(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     module = spare(input_shape, n_outputs)
     module.lock = threading.Lock()  # type: ignore[assignment]
     return module
+
+
+class Scaled(nn.Module):
+    def __init__(self, n_inputs: int, n_outputs: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.5))
+        self.body, self.head = nn.Linear(n_inputs, 16), nn.Linear(16, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.scale * torch.relu(self.body(x.flatten(1))))  # type: ignore[no-any-return]
+
+
+def scaled(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    return Scaled(math.prod(input_shape), n_outputs)

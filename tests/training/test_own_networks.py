@@ -228,3 +228,12 @@ def test_what_keeps_something_to_itself_trains_alone(name: str, reason: str) -> 
     assert reason in str(single_run_reason(network, small_stream(), "task-il"))
     one, other = (finish(make_pack(small_stream(), ("ewc",), network=network)) for _ in range(2))
     assert_same(one, other)
+
+
+def test_a_weight_without_dimensions_is_one() -> None:
+    """A logit scale, say."""
+    network = NetworkConfig(name=f"{MODULE}:scaled")
+    for ingredients in ((), ("ewc",), ("mas",), ("packnet",), ("si",)):
+        pack = finish(make_pack(small_stream(), ingredients, network=network))
+        assert pack.records[0].failure is None
+        assert pack.context.layout.unflatten(pack.stack.theta)["scale"].shape == (1,)

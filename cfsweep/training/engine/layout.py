@@ -97,7 +97,7 @@ def _shaped(piece: Tensor, e: Entry) -> Tensor:
     leading = piece.shape[:-1]
     if e.transposed:
         return piece.view(*leading, e.shape[1], e.shape[0]).transpose(-1, -2)
-    return piece.view(*leading, *e.shape)
+    return piece.view((*leading, *e.shape))  # as a tuple, which may be empty
 
 
 def _stored(value: Tensor, e: Entry) -> Tensor:

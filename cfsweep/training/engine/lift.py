@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.hooks import RemovableHandle
 
 from cfsweep.training.engine.linear_stack import LinearStack, Views
+from cfsweep.training.networks import ties_weights
 
 Noted = tuple[Tensor, dict[str, Tensor]]
 ByName = dict[str, Tensor]
@@ -53,9 +53,7 @@ class Lifted:
         self.module, self.liftable, self.head, self.factors = module, liftable, head, factors
         self.holds_statistics = False  # whether running statistics stay as they are, and are what training uses
         self.stack = LinearStack.of(module, head) if liftable else None
-        # Where one module stands in two places, torch would tie it to itself, and leave the weights of a call in it.
-        owned = Counter(id(p) for part in module.modules() for p in part._parameters.values() if p is not None)
-        self._ties = any(n > 1 for n in owned.values())
+        self._ties = ties_weights(module)
 
     def train_mode(self) -> None:
         """Has the network train, as `eval` of the module ends."""

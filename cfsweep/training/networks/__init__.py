@@ -16,12 +16,22 @@ from cfsweep.errors import unknown
 from cfsweep.training.networks._head import head_of
 from cfsweep.training.networks._lift import seeded_constants, unliftable_reason
 from cfsweep.training.networks._own import own_network
+from cfsweep.training.networks._replaceable import ties_weights, unreplaceable_reason
 from cfsweep.training.networks.cnn import Cnn
 from cfsweep.training.networks.mlp import Mlp
 from cfsweep.training.networks.resnet import ResNet18Slim
 from cfsweep.training.plugins import installed, path_of
 
-__all__ = ["BuiltinNetwork", "build", "head_of", "registry", "seeded_constants", "unliftable_reason"]
+__all__ = [
+    "BuiltinNetwork",
+    "build",
+    "head_of",
+    "registry",
+    "seeded_constants",
+    "ties_weights",
+    "unliftable_reason",
+    "unreplaceable_reason",
+]
 
 
 @dataclass(frozen=True)

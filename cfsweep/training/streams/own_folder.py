@@ -19,6 +19,8 @@ from cfsweep.training.streams._parquet import LABEL, SPLIT, is_parquet, part_fil
 
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as Spark, Arrow and DuckDB call the folder of a missing value
+# No task may be passed over for its name.
+_PACKED = re.compile(r"\.(parquet|npz)\.(gz|bz2|xz|zst|lz4|br|zip|7z)$|\.pq$", re.IGNORECASE)
 _SPARK_PART = re.compile(r"part-\d{5}-.+")
 
 
@@ -59,6 +61,7 @@ def _read(path: Path, where: str, features: list[str] | None) -> tuple[OwnTask, 
         raise InputError(f"{where}: the folder holds no .parquet file. Add one, or drop the folder.")
     for part in parts:
         _require_readable(part, where)
+    _refuse_tables(path, parts, where)
     try:
         if _is_npz(path):
             return _from_npz(path, where), features
@@ -73,6 +76,17 @@ def _read(path: Path, where: str, features: list[str] | None) -> tuple[OwnTask, 
         raise InputError(
             f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it."
         ) from error
+
+
+def _refuse_tables(path: Path, parts: Sequence[Path], where: str) -> None:
+    """Raise where a folder is more than its parts: a table with a log, which may have deleted some, or with folders
+    that say in a way of their own what is test data."""
+    if (path / "_delta_log").is_dir() or any(path.glob("metadata/*.metadata.json")):
+        raise InputError(f"{where}: it is a table with a log of what was deleted, which is not read. Export it first.")
+    for part in parts:
+        between = part.relative_to(path).parts[:-1]
+        if named := next((name for name in between if name.lower() in ("train", "test")), None):
+            raise InputError(f"{where}: a folder {named} says nothing to Parquet. Call it split={named}.")
 
 
 def _require_readable(path: Path, where: str) -> None:
@@ -103,6 +117,8 @@ def _tasks_in(folder: Path, where: str) -> list[Path]:
     for path in shown:
         if path.is_symlink() and not path.exists():  # it may have been a folder of parts, whatever its name
             raise InputError(f"{where}, {path.name}: it cannot be read (a link to nothing). Mend or drop it.")
+        if _PACKED.search(path.name):
+            raise InputError(f"{where}, {path.name}: only .npz and .parquet are read. Unpack or rename it.")
     named = [path for path in shown if is_parquet(path) or _is_npz(path)]
     folders = [path for path in shown if path not in named and path.is_dir() and part_files(path)]
     if named and folders:

@@ -255,3 +255,29 @@ def test_a_split_of_one_kind_alone_is_none(tmp_path: Path, only: str, which: lis
         f", {which[0]}.parquet, column `split`: a task needs rows of `train` and of `test`, but all {n} are `{only}`."
     )
     assert said in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["0.parquet.gz", "0.npz.zip", "0.PARQUET.ZST", "0.pq"])
+def test_a_task_under_another_name_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    parquet(tmp_path / "1.parquet", 1)
+    parquet(tmp_path / "2.parquet", 0)
+    (tmp_path / name).write_bytes(b"packed")
+    assert f"{name}: only .npz and .parquet are read. Unpack or rename it." in refused(tmp_path)
+    (tmp_path / name).rename(tmp_path / "1.parquet.sha256")
+    assert len(load(tmp_path).tasks) == 2
+
+
+@pytest.mark.parametrize("inside", ["train", "Test"])
+def test_folders_in_a_task_that_do_not_say_which_column_they_are_of(tmp_path: Path, inside: str) -> None:
+    for task in range(2):
+        parquet(tmp_path / f"{task}.parquet" / inside / "part-0.parquet", task)
+    assert f"0.parquet: a folder {inside} says nothing to Parquet. Call it split={inside}." in refused(tmp_path)
+
+
+@pytest.mark.parametrize("log", ["_delta_log/0.json", "metadata/v1.metadata.json"])
+def test_tables_with_a_log_are_refused(tmp_path: Path, log: str) -> None:
+    for task in range(2):
+        parquet(tmp_path / f"{task}.d" / "part-0.parquet", task)
+    (tmp_path / "0.d" / log).parent.mkdir()
+    (tmp_path / "0.d" / log).write_text("{}")
+    assert "0.d: it is a table with a log of what was deleted, which is not read. Export it first." in refused(tmp_path)
