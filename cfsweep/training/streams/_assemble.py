@@ -127,8 +127,8 @@ def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft]
     at all. Validation and test examples have no say in it.
 
     Raises:
-        InputError: a class has too few examples for the validation share, a task has no test example, or flat data has
-            no channels.
+        InputError: a class has too few examples for the validation share, a task has no test example, flat data has no
+            channels, or a feature varies too little to be scaled up.
     """
     labels = y.numpy()
     tasks = []
@@ -146,6 +146,11 @@ def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft]
         tasks.append(Task(draft.name, draft.classes, draft.train[train], draft.train[validation], draft.test))
     by = standardised_by(config, x.dim())
     shift, scale = _standardised(config, x, [task.train for task in tasks], by)
+    if not torch.isfinite(torch.as_tensor(scale)).all():
+        raise InputError(
+            f"stream `{config.name}`: its features must vary by more than 1e-38, which float32 can scale up, but one "
+            "does not. Multiply or drop it."
+        )
     return Stream(config.name, x, y, tuple(tasks), shift, scale, files, standardised=by)
 
 

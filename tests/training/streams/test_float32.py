@@ -193,3 +193,13 @@ def test_another_value_within_the_rounding_is_other_data() -> None:
     assert np.array_equal(np.float32(other[3]), np.float32(parts[3]))
     assert stream_of(parts).files[KEY] != stream_of(other).files[KEY]
     assert stream_of(parts).files == stream_of(parts).files
+
+
+@pytest.mark.parametrize("times", [1e-40, 1e-42])
+def test_what_varies_too_little_to_be_scaled_up_is_refused(times: float) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), np.arange(60) % 2
+    x[:, 2] *= times
+    tasks = [OwnTask(str(task), checked_examples(x, y, "train"), checked_examples(x, y, "test")) for task in range(2)]
+    with pytest.raises(InputError, match="must vary by more than 1e-38"):
+        own_stream(StreamConfig(name="own"), tasks, {})
