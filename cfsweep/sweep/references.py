@@ -56,9 +56,11 @@ class _Place:
         self.places = places
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        place = self.places[name]
+        found = low + (high - low) * place
         if log:
-            return math.exp(math.log(low) + (math.log(high) - math.log(low)) * self.places[name])
-        return low + (high - low) * self.places[name]
+            found = math.exp(math.log(low) + (math.log(high) - math.log(low)) * place)
+        return float(f"{found:.6g}")  # so that 0.001 is the 0.001 that may be the default
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         if log:

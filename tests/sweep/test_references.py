@@ -30,7 +30,11 @@ def test_where_no_base_hyperparameter_is_searched_there_is_one_without_a_value()
 def test_a_learning_rate_is_spread_over_its_range_beside_the_default() -> None:
     default, *others = [of["lr"] for of in settings(LR)]
     assert default == 1e-3
-    np.testing.assert_allclose(sorted(others), [10**-3.5, 10**-2.5, 10**-1.5])
+    np.testing.assert_allclose(sorted(others), [10**-3.5, 10**-2.5, 10**-1.5], rtol=1e-5)
+    assert [of["lr"] for of in settings({"lr": {"low": 1e-4, "high": 1e-2, "log": True}})][1:] == [
+        0.00464159,
+        0.000215443,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_each_part_of_each_range_is_there_once() -> None:
     assert default == {"batch_size": 60, "lr": 1e-3, "weight_decay": 1e-6}
     assert len(others) == 6
     places = np.log10([of["lr"] for of in others]) + 4
-    np.testing.assert_allclose(sorted(places / 3), (np.arange(6) + 0.5) / 6)
+    np.testing.assert_allclose(sorted(places / 3), (np.arange(6) + 0.5) / 6, rtol=1e-5)
     assert len({int((of["batch_size"] - 1) * 6 / 60) for of in others}) == 6
     assert settings(search) == [default, *others], "the same each time"
 
