@@ -155,6 +155,15 @@ def test_a_failure_is_not_handed_on(sweep: Sweep) -> None:
     assert status(sweep.folder.root).equal == 7
 
 
+def test_nor_is_that_of_an_earlier_session(sweep: Sweep) -> None:
+    def fails(pack_id: str, pack: Pack, driver: Driver) -> None:
+        raise OSError("a passing trouble")
+
+    sweep.train(sweep.open(tiny({}, trials=1, pack_runs=1)), fails)
+    assert trained(sweep, sweep.open(tiny({}, trials=3, pack_runs=1))) == [(1, 0)]
+    assert [(row["state"], row["same_as"]) for row in sweep.rows()] == [("failed", None), ("done", None), ("done", 1)]
+
+
 def test_what_always_fails_does_so_one_by_one(sweep: Sweep) -> None:
     sweep.train(sweep.open(tiny({}, {"optimizer": "sgd", "lr": 1e30}, ("ewc",), trials=4)))
     now = status(sweep.folder.root)

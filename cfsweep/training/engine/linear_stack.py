@@ -54,7 +54,8 @@ class LinearStack:
         if any(not p.requires_grad for _, p in parameters) or len({id(p) for _, p in parameters}) < len(parameters):
             return None
         if any(
-            m._forward_hooks or m._forward_pre_hooks or m._parameters.keys() - {"weight", "bias"}
+            any((m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks))
+            or m._parameters.keys() - {"weight", "bias"}
             for m in module.modules()
         ):
             return None

@@ -125,3 +125,20 @@ def test_no_hook_stays_behind() -> None:
     for layer in lifted.module.modules():
         assert not layer._forward_hooks
         assert not layer._forward_pre_hooks
+
+
+@pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_a_hook_on_the_way_back_is_heeded(register: str) -> None:
+    """A plain stack goes back without autograd, which would never call it."""
+    calls: list[str] = []
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    assert Lifted(module, True).stack is not None
+    getattr(module[3], register)(lambda *_: calls.append(register))
+    lifted = Lifted(module, True)
+    assert lifted.stack is None
+    parameters = {name: p.detach().unsqueeze(0) for name, p in module.named_parameters()}
+    traced = lifted.traced(lifted.weights(parameters), torch.randn(1, 5, 4), ())
+    into = lifted.weights({name: torch.zeros_like(p) for name, p in parameters.items()})
+    traced.vjp(torch.ones(1, 5, 2), {}, into)
+    assert calls == [register]
+    assert all(bool(gradient.any()) for gradient in into.by_name.values())
