@@ -13,6 +13,7 @@ from analysis.frames import numbers
 from analysis.references import METHODS, best_reference
 from analysis.seeds import counted, mean_over_seeds
 from cfsweep.errors import unknown
+from cfsweep.results.schema import MAJORITY_TRIAL
 
 COSTS = ("train_s", "stored_bytes", "n_parameters")
 _RESOURCES = (*COSTS, "peak_bytes", "steps")
@@ -78,8 +79,8 @@ def repeats(table: pd.DataFrame) -> pd.Series:
 
 
 def references(table: pd.DataFrame) -> pd.DataFrame:
-    """The finished references of `table`: the best `naive` and the best `joint`, see `best_reference`."""
-    best_ones = [best_reference(table, method) for method in METHODS]
+    """The finished references of `table`: `majority`, and the best `naive` and `joint`, see `best_reference`."""
+    best_ones = [*(best_reference(table, method) for method in METHODS), MAJORITY_TRIAL]
     return table[table["trial"].isin(best_ones) & (table["state"] == "done")].reset_index(drop=True)
 
 

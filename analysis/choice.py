@@ -18,7 +18,7 @@ from analysis.references import METHODS, best_reference
 from analysis.seeds import being_added, counted
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.metrics import INTRANSIGENCE
-from cfsweep.results.schema import DEFAULT_TRIAL, reference_trial
+from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, reference_trial
 
 FILE = "selection.json"
 RULES = ("average_accuracy", "mixed", "stability_at_least")
@@ -102,10 +102,17 @@ def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
     return {
         "trial": trial,
         "settings": settings_of(chosen),
-        "references": {method: best_reference(runs, method) for method in METHODS},
+        "references": _references(runs),
         "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
         "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
     }
+
+
+def _references(runs: pd.DataFrame) -> dict[str, int]:
+    """By method, the references that stand beside the trials."""
+    has_majority = bool((runs["trial"] == MAJORITY_TRIAL).any())
+    trained = {method: best_reference(runs, method) for method in METHODS}
+    return {**trained, **({MAJORITY: MAJORITY_TRIAL} if has_majority else {})}
 
 
 def _agree(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from rich.text import Text
 from analysis.aggregate import column_of, row_of, trials, value
 from analysis.choice import opened_by, select, test_cell, test_summary
 from analysis.comparison import compare, gate
+from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
 from analysis.description import Setting, Study, shown_settings, study
 from analysis.files import local_folder
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
@@ -65,6 +66,8 @@ def front_command(
 
     about, found, settings = _front(root, objectives)
     _print_front(found, settings)
+    for note in notes_on_imbalance(about):
+        typer.echo(note)
     fs, _ = filesystem(root)
     if isinstance(fs, pafs.LocalFileSystem):
         write_front(found, local_folder(root) / "front.parquet")
@@ -80,8 +83,8 @@ def table_command(
     objectives: Objectives = "",
 ) -> None:
     """Print the front as a table, best first."""
-    _, found, settings = _front(root, objectives)
-    for text in found.notes:
+    about, found, settings = _front(root, objectives)
+    for text in (*found.notes, *notes_on_imbalance(about)):
         typer.echo(text, err=True)
     typer.echo(table(found, settings, format, "all" if all else "front"), nl=False)
 
@@ -115,6 +118,8 @@ def select_command(
     typer.echo(_settings_of(all_trials, chosen, settings))
     for note in notes_on_seeds(runs):
         typer.echo(note)
+    if beaten := beaten_by_majority(all_trials, chosen):
+        typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
     tests = test_summary(root)
     shown = Table(
         "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
 from analysis.bootstrap import interval, resampled_means
 from analysis.choice import selection
+from analysis.constant_answer import beaten_by_majority
 from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
@@ -59,7 +60,8 @@ def gate(
 ) -> list[str]:
     """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
 
-    Minima are in [0, 1], for the mean over seeds. `beats` (`default`, `naive`) asks for a higher average accuracy
+    A trial that is no better than the constant answer (`analysis.constant_answer`) fails whatever is asked. Minima are
+    in [0, 1], for the mean over seeds. `beats` (`default`, `naive`) asks for a higher average accuracy
     over the same seeds; the line gives the interval. Seeds that are being added count once every trial has them, as in
     `analysis.trials`. The highest of many validation accuracies is biased upwards, so select a trial before, and set
     the minimum with a margin.
@@ -77,10 +79,13 @@ def gate(
         raise unknown("gate", "opponent", beats, OPPONENTS)
     runs = counted(load(root))
     trial, why = chosen_trial(root, runs)
-    row = row_of(trials(runs), trial)
+    table = trials(runs)
+    row = row_of(table, trial)
     checks = [_minimum(row, name, limit) for name, limit in minima.items() if limit is not None]
     if beats is not None:
         checks.append(_beats(runs, trial, beats))
+    if beaten := beaten_by_majority(table, trial):
+        checks.append((False, beaten))
     who = f"trial {trial_name(trial)} ({why})"
     failures = [text for passed, text in checks if not passed]
     if failures:

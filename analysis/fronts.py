@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from analysis.aggregate import COSTS, by_seed, column_of, finished, references, repeats
 from analysis.bootstrap import RESAMPLES, interval, resampled_means
+from analysis.constant_answer import notes_on_majority
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
 from analysis.frames import numbers
 from analysis.references import n_settings
 from analysis.seeds import counted, notes_on_seeds
 from cfsweep.metrics import ALL_METRICS
-from cfsweep.results.schema import METADATA
+from cfsweep.results.schema import MAJORITY_TRIAL, METADATA
 
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
@@ -107,6 +108,7 @@ def front(
             *_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
             *_alike(points, maximise),
             *_of_references(trials),
+            *notes_on_majority(trials, table.loc[ranks(points, maximise) == 0, "trial"].tolist()),
         ),
     )
 
@@ -233,6 +235,7 @@ def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
 def _of_references(trials: pd.DataFrame) -> list[str]:
     """Says so where the references were trained with several settings."""
     n, best_ones = n_settings(trials), references(trials)
+    best_ones = best_ones[best_ones["trial"] != MAJORITY_TRIAL]
     if n < 2 or best_ones.empty:
         return []
     tried = trials[trials["trial"] < 0]

@@ -1,4 +1,7 @@
-"""Which of the references stands for `naive` and for `joint`, where each was trained with several settings."""
+"""Which of the references stands for `naive` and for `joint`, where each was trained with several settings.
+
+The third one, `majority`, is not trained, and there is one of it: `analysis.constant_answer`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import pandas as pd
 from analysis.seeds import counted, mean_over_seeds
 from cfsweep.results.schema import JOINT, NAIVE, reference_method, reference_trial
 
-METHODS = (NAIVE, JOINT)
+METHODS = (NAIVE, JOINT)  # those that are trained
 
 
 def best_reference(rows: pd.DataFrame, method: str) -> int:
@@ -39,6 +42,6 @@ def _finished(rows: pd.DataFrame) -> dict[int, float]:
 
 
 def n_settings(rows: pd.DataFrame) -> int:
-    """With how many settings each reference was trained."""
+    """With how many settings each reference that is trained was trained."""
     numbers = {int(trial) for trial in rows["trial"] if trial < 0}
     return max((sum(reference_method(n) == method for n in numbers) for method in METHODS), default=0)

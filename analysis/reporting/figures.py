@@ -23,6 +23,7 @@ from analysis.reporting.plane import Mark, X, Y, box_of, marks, points_of
 _SYMBOLS = {
     "naive": ("x", palette.NAIVE, 13),
     "joint": ("diamond", palette.JOINT, 13),
+    "majority": ("cross", palette.MAJORITY, 13),
     "default": ("square", palette.DEFAULT, 12),
     "chosen": ("circle-open", palette.CHOSEN, 18),
 }

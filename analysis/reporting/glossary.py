@@ -30,6 +30,9 @@ _OTHERS = (
     ("gap recovered", "(best - naive) / (joint - naive) in average accuracy; the best is picked among many on the same "
      "validation data, so it looks a little better than it is"),
     ("naive, joint", "no remedy; trained on all data so far at every task. References, never on the front"),
+    ("majority", "the constant answer: each example gets the most frequent class of the training data so far, among "
+     "those that are possible for it. A reference; a trial that does not beat it has learned nothing that accuracy "
+     "shows. It is in the figure where there is such a trial"),
 )  # fmt: skip
 
 

@@ -26,7 +26,12 @@ Floats = NDArray[np.float64]
 _FONT, _SMALL, _ROOM = 9.0, 7.0, (14.0, 40.0)  # in points
 _LONGEST = 70  # letters of a line of the title
 SUFFIXES = ("png", "svg", "pdf")
-_SYMBOLS = {"naive": ("X", palette.NAIVE), "joint": ("D", palette.JOINT), "default": ("s", palette.DEFAULT)}
+_SYMBOLS = {
+    "naive": ("X", palette.NAIVE),
+    "joint": ("D", palette.JOINT),
+    "majority": ("P", palette.MAJORITY),
+    "default": ("s", palette.DEFAULT),
+}
 
 
 def picture(found: Front, path: Path, n_tasks: int, title: str = "") -> Path:

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.aggregate import row_of, value
+from analysis.constant_answer import AVERAGE, not_above
 from analysis.frames import numbers
 from analysis.fronts import Front
 from analysis.references import METHODS
-from cfsweep.results.schema import DEFAULT_TRIAL
+from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL
 
 X, Y = "val_stability", "val_plasticity"
 Box = tuple[float, float, float, float]
@@ -30,10 +31,11 @@ class Mark:
 
 
 def marks(found: Front, chosen: int | None = None) -> list[Mark]:
-    """`naive`, `joint`, `default` and the trial `chosen`, as far as they have finished."""
-    by_method = {row["method"]: row for _, row in found.references.iterrows()}  # one of each
+    """`naive`, `joint`, `default` and the trial `chosen`, as far as they have finished; and `majority` where it shows
+    something, see `drawn_references`."""
+    by_method = {row["method"]: row for _, row in drawn_references(found).iterrows()}  # one of each
     rows = {
-        **{method: by_method.get(method) for method in METHODS},
+        **{method: by_method.get(method) for method in (*METHODS, MAJORITY)},
         "default": row_of(found.table, DEFAULT_TRIAL),
         "chosen": None if chosen is None else row_of(found.table, chosen),
     }
@@ -45,14 +47,24 @@ def marks(found: Front, chosen: int | None = None) -> list[Mark]:
     return made
 
 
+def drawn_references(found: Front) -> pd.DataFrame:
+    """The references that a figure shows: not `majority` where every ranked trial beats it, as it then lies far off,
+    and would leave the trials a corner of the figure."""
+    constant = value(row_of(found.references, MAJORITY_TRIAL), AVERAGE)
+    if any(not_above(own, constant) for own in numbers(found.table[AVERAGE])):
+        return found.references
+    return found.references[found.references["trial"] != MAJORITY_TRIAL]
+
+
 def points_of(found: Front) -> NDArray[np.float64]:
     """The places of the ranked trials, (n, 2) in [0, 1]."""
     return np.column_stack([numbers(found.table[X]), numbers(found.table[Y])])
 
 
 def box_of(found: Front) -> Box:
-    """The part of the unit square with all ranked trials and references, and a margin: x low, x high, y low, y high."""
-    tables = [table for table in (found.table, found.references) if len(table)]
+    """The part of the unit square with all ranked trials and drawn references, and a margin: x low, x high, y low, y
+    high."""
+    tables = [table for table in (found.table, drawn_references(found)) if len(table)]
     x_range, y_range = (padded([v for t in tables for v in numbers(t[axis]) if v == v]) for axis in (X, Y))
     return *x_range, *y_range
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.aggregate import best, column_of, finished, repeats, row_of, trials, value
 from analysis.choice import opened_by, selection, test_cell, test_summary
+from analysis.constant_answer import notes_on_imbalance, notes_on_majority
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
 from analysis.frames import curves, load, matrix_of, table_of
@@ -26,7 +27,7 @@ from analysis.reporting.progress_figures import curves_figure, progress_figure
 from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
 from analysis.seeds import being_added
-from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
+from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE
 
 AVERAGE = "val_average_accuracy"
 
@@ -80,9 +81,9 @@ def content_of(root: Root) -> Content:
 
 
 def headline(content: Content) -> str:
-    """Average accuracies and counts of trials, as cards."""
+    """Average accuracies and counts of trials, as cards; then what to beware of in them."""
     naive, joint = (row_of(content.trials, best_reference(content.trials, method)) for method in METHODS)
-    default = row_of(content.trials, DEFAULT_TRIAL)
+    default, constant = (row_of(content.trials, number) for number in (DEFAULT_TRIAL, MAJORITY_TRIAL))
     top = best(content.trials)
     gap = recovered(value(naive, AVERAGE), value(joint, AVERAGE), value(top, AVERAGE))
     cards = [
@@ -90,11 +91,14 @@ def headline(content: Content) -> str:
         (mean_sd_of(default, AVERAGE), "default settings (trial 0)"),
         (mean_sd_of(top, AVERAGE), "best" if top is None else f"best, trial {trial_name(int(top['trial']))}"),
         (mean_sd_of(joint, AVERAGE), "joint (all data so far)"),
+        *([] if constant is None else [(mean_sd_of(constant, AVERAGE), "majority (the constant answer)")]),
         ("–" if gap is None else f"{gap:.0%}", "of the gap naive–joint recovered by the best"),
         _counts(content.trials),
     ]
     lead = '<p class="muted">Average accuracy over all tasks at the end (mean ± sd over seeds):</p>'
-    return lead + html.cards(cards)
+    beware = [*notes_on_majority(content.trials, content.found.members["trial"].tolist())]
+    beware += notes_on_imbalance(content.about)
+    return lead + html.cards(cards) + "".join(map(html.note, beware))
 
 
 def _counts(all_trials: pd.DataFrame) -> tuple[str, str]:

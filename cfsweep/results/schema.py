@@ -15,10 +15,10 @@ SCHEMA_VERSION = 1
 METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
 
 # The references are runs without an Optuna trial; with the default settings they carry these numbers in the `trial`
-# column, with others -3, -5 ... and -4, -6 ...
-NAIVE, JOINT = "naive", "joint"
+# column, naive and joint with others -3, -5 ... and -4, -6 ..., which never come near that of majority.
+NAIVE, JOINT, MAJORITY = "naive", "joint", "majority"
 TRIALS_PER_SETTING = 6
-NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL = -1, -2, 0
+NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL, MAJORITY_TRIAL = -1, -2, 0, -1000
 
 TABLES = ("runs", "accuracy", "test", "curves", "buffers")
 
@@ -47,10 +47,12 @@ def n_reference_settings(known: int, trials: int) -> int:
 def reference_method(trial: int) -> str | None:
     """Which reference has this number; None for a trial.
 
-    >>> [reference_method(trial) for trial in (0, -1, -2, -5)]
-    [None, 'naive', 'joint', 'naive']
+    >>> [reference_method(trial) for trial in (0, -1, -2, -5, -1000)]
+    [None, 'naive', 'joint', 'naive', 'majority']
     """
-    return None if trial >= 0 else NAIVE if trial % 2 else JOINT
+    if trial >= 0:
+        return None
+    return MAJORITY if trial == MAJORITY_TRIAL else NAIVE if trial % 2 else JOINT
 
 
 def _schema(fields: Iterable[tuple[str, pa.DataType]]) -> pa.Schema:
@@ -60,8 +62,8 @@ def _schema(fields: Iterable[tuple[str, pa.DataType]]) -> pa.Schema:
 def runs_schema(hypers: Mapping[str, str], objectives: Iterable[str], metrics: Iterable[str]) -> pa.Schema:
     """The schema of `runs/`: `hypers` maps each hyperparameter to its kind (`float`, `int`, `choice`).
 
-    `method` names the trial's ingredients joined by `+`, or `naive`, or `joint`. `missing` is a JSON object from
-    the name of a null column to the reason, or null. A setting (`hp_`) that could not act is null too: that of an
+    `method` names the trial's ingredients joined by `+`, or `naive`, `joint` or `majority`. `missing` is a JSON object
+    from the name of a null column to the reason, or null. A setting (`hp_`) that could not act is null too: that of an
     ingredient that is off, say. `config_hash` is equal for trials that differ in such settings alone; only the first of
     them is trained, and `same_as` of the others names the trial whose results theirs are.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cfsweep.results.reader import read_study, read_table
-from cfsweep.results.schema import JOINT, NAIVE, n_reference_settings, reference_trial
+from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
 
 LOCK = ".lock"  # whoever writes to the folder holds it
 
@@ -17,7 +18,8 @@ LOCK = ".lock"  # whoever writes to the folder holds it
 class Status:
     """Counts of trials all of whose runs have ended; `failures` maps (trial, seed) to the reason.
 
-    `references_left` counts the references (naive and joint, with each of their settings) that still have runs to end.
+    `references_left` counts the references (naive and joint with each of their settings, and majority where the study
+    has it) that still have runs to end.
     `running`: a sweep is writing to the folder now, on this machine. `equal` counts the trials that were not trained,
     being equal to earlier ones, whose results they have.
     """
@@ -61,6 +63,7 @@ def status(root: str | Path) -> Status:
     known = len(study.get("references") or [{}])
     n_settings = n_reference_settings(known, config["trials"]) if config["references"] else 0
     references = [reference_trial(method, k) for k in range(n_settings) for method in (NAIVE, JOINT)]
+    references += [MAJORITY_TRIAL] if has_majority(study) else []
     return Status(
         study_id=study["study_id"],
         trials=config["trials"],
@@ -73,6 +76,17 @@ def status(root: str | Path) -> Status:
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
         running=_is_locked(Path(root) / LOCK),
     )
+
+
+def has_majority(study: Mapping[str, Any]) -> bool:
+    """Whether the reference `majority` belongs to the study whose `study.yaml` this is: not to one that was begun
+    before there was that, nor to one without references or without classes.
+
+    >>> begun_before = {"config": {"references": True}}
+    >>> has_majority(begun_before), has_majority({**begun_before, "majority": [0.5, 0.9]})
+    (False, True)
+    """
+    return bool(study["config"]["references"] and study.get("majority"))
 
 
 def budget(trials: int, seeds: int) -> str:

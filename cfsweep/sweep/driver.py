@@ -18,14 +18,14 @@ import numpy as np
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper
-from cfsweep.results.schema import DEFAULT_TRIAL
+from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweep.asker import Asker
 from cfsweep.sweep.equal_trials import EqualTrials
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.pack_files import PackFiles
 from cfsweep.sweep.packing import pack_runs, trials_per_pack
-from cfsweep.sweep.references import reference_packs
+from cfsweep.sweep.references import majority_report, reference_packs
 from cfsweep.sweep.rows import FRONT_AXES, Ended, StudyTables, objective_values
 from cfsweep.sweep.stopping import ended_matrices, stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
@@ -55,8 +55,9 @@ class PackJob:
 class Driver:
     """One sweep over one folder.
 
-    `n_examples` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack; `now()`
-    gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have lost, and `close(pack_id)`,
+    `n_examples` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack;
+    `constant` are the scores of the constant answer where the study has the reference `majority`; `now()` gives
+    seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have lost, and `close(pack_id)`,
     called when a pack is over.
     """
 
@@ -70,11 +71,12 @@ class Driver:
         n_examples: dict[str, list[int]],
         workers: int,
         pack_size: int,
+        constant: Mapping[str, list[list[float]]] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.config, self.hypers, self.asker = folder, config, hypers, asker
         self.target, self.n_examples, self.n_tasks = target, n_examples, len(n_examples["validation"])
-        self.workers, self.pack_size, self.now = workers, pack_size, now
+        self.workers, self.pack_size, self.constant, self.now = workers, pack_size, constant, now
         self.drop: Callable[[str, set[Key]], None] = lambda pack_id, keys: None
         self.close: Callable[[str], None] = lambda pack_id: None
         self.started = now()
@@ -304,6 +306,8 @@ class Driver:
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)
+        if self.constant is not None:
+            self.book.add_reference(RunSpec(MAJORITY_TRIAL, 0, {}))
         objectives = [f"objective_{name}" for name in self.config.objective.names]
         settings = [f"hp_{name}" for name in self.hypers]
         columns = [*("state", "config_hash", "same_as"), *settings, *(f"val_{n}" for n in FRONT_AXES), *objectives]
@@ -319,6 +323,7 @@ class Driver:
             self.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
         on_their_way = self._pick_up_packs()
         self._end_without_training(on_their_way, written.rows)
+        self._answer_alike()
         for trial in self.book:
             self.book.report_end(trial)
         self.commit()
@@ -337,6 +342,17 @@ class Driver:
             now, method = datetime.now(UTC), method_of(ingredients)
             ended = Ended("stopped", record, method, ingredients, trial.values, self.attempt, now)
             self._take_in(part, PackReport.of_failure(record, self.n_examples), [ended])
+
+    def _answer_alike(self) -> None:
+        """Ends the runs of the reference `majority`, one for each seed of the study, which take no training."""
+        if self.constant is None:
+            return
+        trial, now = self.book[MAJORITY_TRIAL], datetime.now(UTC)
+        left = [seed for seed in range(self.config.seeds) if seed not in trial.states]
+        report = majority_report(self.constant, left, self.n_examples)
+        trial.states.update(dict.fromkeys(left, "done"))
+        ended = [Ended("done", record, MAJORITY, (), {}, self.attempt, now) for record in report.records]
+        self._take_in(f"{self._new_id()}-{MAJORITY}" if left else "", report, ended)
 
     def _pick_up_packs(self) -> set[Key]:
         """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""

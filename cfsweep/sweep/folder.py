@@ -23,10 +23,11 @@ from cfsweep.errors import InputError, not_written
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
-from cfsweep.results.status import LOCK
+from cfsweep.results.status import LOCK, has_majority
 from cfsweep.sweep.parsing import parse
 from cfsweep.sweep.references import reference_settings
 from cfsweep.training import networks, own_code
+from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Conventions, ingredient_class
 from cfsweep.training.plugins import path_of
 from cfsweep.training.streams import Stream
@@ -102,6 +103,10 @@ class Folder:
         study that does not say so."""
         return self.read()[1].get("references") or [{}]
 
+    def has_majority(self) -> bool:
+        """Whether the study has the reference `majority`."""
+        return has_majority(self.read()[1])
+
     def set_budget(self, trials: int, time_budget_s: float | None, seeds: int | None = None) -> StudyConfig:
         """Changes the budget, which is no part of the study's identity; there may be more seeds than it began with."""
         config, study = self.read()
@@ -143,6 +148,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         "config": config.model_dump(mode="json"),
         "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
         "references": reference_settings(config.space) if config.references else [],
+        **({"majority": majority_shares(stream)} if target_of(stream.target).has_classes else {}),
         "conventions": _conventions(config, hypers),
         "outputs": _outputs(config, stream),
         "tasks": [

@@ -13,13 +13,16 @@ import torch
 from cfsweep.config import Choices, Range, Space, StudyConfig
 from cfsweep.errors import few
 from cfsweep.hypers import Hyper, Value
+from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import n_reference_settings
 from cfsweep.sweep.references import reference_settings
 from cfsweep.sweep.space import default_within
 from cfsweep.training.acting import idle
+from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
+from cfsweep.training.targets import target_of
 
 LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
 SWAMPING = 100  # times the median deviation of a feature
@@ -81,8 +84,16 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
         repetition_note(config, hypers),
         idle_note(config.space, hypers),
         default_note(config.space, hypers),
+        imbalance_note(stream),
     )
     return tuple(note for note in found if note)
+
+
+def imbalance_note(stream: Stream) -> str | None:
+    """That accuracy cannot see some classes of some tasks; see `blind_note`."""
+    if not target_of(stream.target).has_classes:
+        return None
+    return blind_note([task.name for task in stream.tasks], majority_shares(stream))
 
 
 def repetition_note(config: StudyConfig, hypers: Mapping[str, Hyper]) -> str | None:

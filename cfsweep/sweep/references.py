@@ -1,4 +1,5 @@
-"""The references: `naive`, without a remedy, and `joint`, on the data of all tasks so far.
+"""The references: `naive`, without a remedy, `joint`, on the data of all tasks so far, and `majority`, which is not
+trained: the constant answer.
 
 Where base hyperparameters such as the learning rate are searched, they have a small search of their own over them; else
 the remedies would win by those alone.
@@ -7,18 +8,19 @@ the remedies would win by those alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from cfsweep.config import Space, StudyConfig
 from cfsweep.hypers import BASE_HYPERS, Value
-from cfsweep.results.schema import JOINT, NAIVE, n_reference_settings, reference_trial
+from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
 from cfsweep.sweep.packing import pack_runs
 from cfsweep.sweep.space import reference_values
 from cfsweep.sweep.suggest import suggest
 from cfsweep.training.acting import acting
-from cfsweep.training.spec import PackSpec, RunSpec
+from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec
 
 PER_HYPER, MOST = 3, 6  # settings besides the default, for each hyperparameter that is searched and in all
 BASE = {hyper.name: hyper for hyper in BASE_HYPERS}
@@ -84,3 +86,13 @@ def reference_packs(config: StudyConfig, settings: list[dict[str, Value]], size:
         ]
         packs += pack_runs(config, BASE, runs, size, ingredients=(), joint=method == JOINT)
     return packs
+
+
+def majority_report(
+    scores: Mapping[str, list[list[float]]], seeds: Iterable[int], n_examples: dict[str, list[int]]
+) -> PackReport:
+    """What a pack would say of the reference `majority` with these seeds, given the scores of `constant_answer`. It has
+    no parameters, is the same for each seed, and costs nothing."""
+    records = tuple(RunRecord(MAJORITY_TRIAL, seed, scores["validation"], scores["test"]) for seed in seeds)
+    last = len(n_examples["validation"]) - 1
+    return PackReport(task=last, done=True, records=records, n_examples=n_examples, n_parameters=0)

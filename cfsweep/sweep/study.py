@@ -22,6 +22,7 @@ from cfsweep.sweep.search.limits import history_note
 from cfsweep.sweep.space import check_space, check_study, layers_named
 from cfsweep.sweep.try_out import try_out
 from cfsweep.sweep.written import read_written
+from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build
 from cfsweep.training.pack import example_counts, single_run_reason
@@ -195,6 +196,7 @@ def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: S
         example_counts(prepared.stream),
         capacity.workers,
         capacity.pack_size,
+        constant_answer(prepared.stream, config.stream.scenario) if folder.has_majority() else None,
     )
     folder.set_budget(config.trials, config.time_budget_s, config.seeds)  # now that all has been read without a fault
     with display:

@@ -17,6 +17,7 @@ from cfsweep.sweep.scheduler import SweepPlan
 from cfsweep.sweep.search.asker import open_asker
 from cfsweep.sweep.space import check_space, check_study
 from cfsweep.sweep.worker import PackWorker, TaskResult
+from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.ingredients import registry
 from cfsweep.training.pack import Pack, example_counts
 from cfsweep.training.streams import Stream
@@ -126,7 +127,8 @@ class Sweep:
         folder.checkpoints.mkdir(exist_ok=True)
         asker, size = open_asker(folder.journal, config, hypers), 8 if config.pack_runs == "auto" else config.pack_runs
         target, counts = target_of(self.stream.target), example_counts(self.stream)
-        return Driver(folder, config, hypers, asker, target, counts, workers, size, **options)
+        constant = constant_answer(self.stream, config.stream.scenario) if folder.has_majority() else None
+        return Driver(folder, config, hypers, asker, target, counts, workers, size, constant, **options)
 
     def train(self, driver: Driver, fault: Fault = nothing) -> Driver:
         """Trains until the driver has finished, or `interrupt` is set."""

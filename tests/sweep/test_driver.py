@@ -11,6 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.search.storage import GroupedFile
@@ -23,9 +24,10 @@ def test_a_whole_sweep(sweep: Sweep) -> None:
     driver = sweep.train(sweep.open(tiny(references=True, seeds=2)))
     assert driver.complete
     runs = sweep.rows()
-    assert [(r["trial"], r["seed"]) for r in runs] == [(t, s) for t in range(-2, 6) for s in (0, 1)]
+    numbers = [MAJORITY_TRIAL, *range(-2, 6)]
+    assert [(r["trial"], r["seed"]) for r in runs] == [(t, s) for t in numbers for s in (0, 1)]
     assert {r["state"] for r in runs} == {"done"}
-    assert [r["method"] for r in runs[::2]] == ["joint", "naive"] + ["ewc+replay"] * 6
+    assert [r["method"] for r in runs[::2]] == ["majority", "joint", "naive"] + ["ewc+replay"] * 6
     told = driver.asker.study.trials
     assert [t.state for t in told] == [TrialState.COMPLETE] * 6
     for trial in told:
@@ -156,7 +158,7 @@ def test_more_seeds_than_a_pack_has_runs(sweep: Sweep) -> None:
     sizes: set[int] = set()
     driver = sweep.open(tiny(trials=2, seeds=5, pack_runs=2, references=True))
     sweep.train(driver, lambda pack_id, pack, driver: sizes.add(len(pack.spec.runs)))
-    assert len(sweep.rows()) == 4 * 5
+    assert len(sweep.rows()) == 5 * 5
     assert sizes == {1, 2}
     assert all(t.state == TrialState.COMPLETE for t in driver.asker.study.trials)
 

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from cfsweep.errors import InputError
 from cfsweep.results import writer
+from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.sweep.driver import Driver
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
@@ -56,7 +57,7 @@ def test_a_killed_driver_goes_on_with_the_same_results(sweep: Sweep, whole: Swee
     second = sweep.train(sweep.open(config, workers=4), note)
     assert {pack_id for pack_id, task in begun.items() if task > 0} == saved
     assert second.complete
-    assert [row["trial"] for row in sweep.rows()] == list(range(-2, 6))
+    assert [row["trial"] for row in sweep.rows()] == [MAJORITY_TRIAL, *range(-2, 6)]
     # What the first driver had asked for; for the rest a resumed sampler draws other numbers.
     common = {trial.number for trial in first.book}
     assert {-2, -1, 0} <= common
@@ -164,9 +165,9 @@ def test_a_longer_budget_adds_rows_and_replaces_none(sweep: Sweep) -> None:
     before = sweep.rows()
     sweep.train(sweep.open(tiny(trials=6, references=True)))
     after = sweep.rows()
-    assert [row["trial"] for row in after] == list(range(-2, 6))
+    assert [row["trial"] for row in after] == [MAJORITY_TRIAL, *range(-2, 6)]
     assert [row for row in after if row["trial"] < 3] == before
-    assert len(sweep.rows("accuracy")) == 8 * 6 * 5
+    assert len(sweep.rows("accuracy")) == 9 * 6 * 5
 
 
 def test_a_lost_worker_costs_an_attempt(sweep: Sweep) -> None:
@@ -220,7 +221,8 @@ def test_a_reference_that_raises_fails_and_the_sweep_goes_on(sweep: Sweep) -> No
 
     driver = sweep.train(sweep.open(tiny(trials=2, references=True)), raises_for_joint)
     assert driver.complete
-    assert {row["trial"]: row["state"] for row in sweep.rows()} == {-2: "failed", -1: "done", 0: "done", 1: "done"}
+    states = {row["trial"]: row["state"] for row in sweep.rows()}
+    assert states == {MAJORITY_TRIAL: "done", -2: "failed", -1: "done", 0: "done", 1: "done"}
 
 
 def test_a_split_pack_survives_the_driver(sweep: Sweep) -> None:

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
+import analysis
+from analysis.seeds import being_added
 from cfsweep.config import Space
-from cfsweep.results.status import status
+from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL, reference_method, reference_trial
+from cfsweep.results.status import has_majority, status
 from cfsweep.sweep.notes import describe_references
-from cfsweep.sweep.references import reference_packs, reference_settings
+from cfsweep.sweep.references import MOST, reference_packs, reference_settings
+from cfsweep.sweep.space import check_space
+from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.spec import PackSpec
 from tests.sweep.in_process import Sweep, tiny
 
@@ -109,18 +114,67 @@ def test_a_sweep_trains_them_all_and_says_so(sweep: Sweep) -> None:
     assert describe_references(tiny(trials=3)) == "naive and joint"
 
 
+def test_the_constant_answer_has_a_row_for_each_seed_without_training(sweep: Sweep) -> None:
+    config = tiny(trials=1, seeds=2, references=True)
+    driver = sweep.open(config)
+    assert status(sweep.folder.root).references_left == 2, "it is written before anything is trained"
+    sweep.train(driver)
+    rows = [row for row in sweep.rows() if row["trial"] == MAJORITY_TRIAL]
+    assert [row["seed"] for row in rows] == [0, 1]
+    for row in rows:
+        told = ("method", "state", "train_s", "steps", "stored_bytes", "n_parameters", "tasks_done", "same_as")
+        assert [row[name] for name in told] == ["majority", "done", 0.0, 0, 0, 0, 5, None]
+        assert {value for name, value in row.items() if name.startswith("hp_")} == {None}
+    expected = constant_answer(sweep.stream, "task-il")
+    for part, table in (("validation", "accuracy"), ("test", "test")):
+        cells = [value for of_row in expected[part] for value in of_row]
+        found = sweep.matrices(table)
+        assert found[MAJORITY_TRIAL, 0] == found[MAJORITY_TRIAL, 1] == cells
+    assert rows[0]["val_average_accuracy"] == np.mean(expected["validation"][-1])
+    assert rows[0]["objective_mixed"] == rows[1]["objective_mixed"] is not None
+
+
+def test_the_constant_answer_takes_the_seeds_that_are_added(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(trials=1, references=True)))
+    sweep.folder.set_budget(1, None, 3)
+    grown = sweep.open(sweep.folder.read()[0])
+    assert not status(sweep.folder.root).complete
+    half = analysis.load(sweep.folder.root)
+    assert being_added(half) == [1, 2], "until the others have them"
+    sweep.train(grown)
+    assert status(sweep.folder.root).complete
+    assert [row["seed"] for row in sweep.rows() if row["trial"] == MAJORITY_TRIAL] == [0, 1, 2]
+    assert being_added(analysis.load(sweep.folder.root)) == []
+
+
+def test_without_references_or_without_classes_there_is_no_constant_answer(sweep: Sweep) -> None:
+    sweep.train(sweep.open(tiny(trials=1)))
+    assert [row["trial"] for row in sweep.rows()] == [0]
+    study = yaml.safe_load(sweep.folder.study_file.read_text())
+    assert len(study["majority"]) == 5, "the shares are told all the same"
+    del study["majority"]
+    assert not has_majority({**study, "config": {**study["config"], "references": True}})
+    assert status(sweep.folder.root).complete
+
+
+def test_its_number_is_beyond_those_of_all_settings_of_the_others() -> None:
+    others = {reference_trial(method, k) for method in ("naive", "joint") for k in range(MOST + 1)}
+    assert min(others) > MAJORITY_TRIAL
+    assert reference_method(MAJORITY_TRIAL) == MAJORITY
+
+
 def test_more_trials_bring_more_of_them(sweep: Sweep) -> None:
     for trials, n in ((1, 1), (13, 2)):
         sweep.train(sweep.open(tiny(LR, trials=trials, references=True)))
-        assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == set(range(-2 * n, 0))
+        assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == {*range(-2 * n, 0), MAJORITY_TRIAL}
         assert status(sweep.folder.root).complete
 
 
-def test_a_folder_that_does_not_say_so_has_the_default_alone(sweep: Sweep) -> None:
+def test_a_folder_of_before_has_the_default_alone_and_no_constant_answer(sweep: Sweep) -> None:
     config = tiny(LR, trials=2, references=True)
-    driver = sweep.open(config)
+    sweep.folder.create(config, check_space(config.space, "test"), sweep.stream)
     study = yaml.safe_load(sweep.folder.study_file.read_text())
-    del study["references"], driver
+    del study["references"], study["majority"]
     sweep.folder.write(study)
     sweep.train(sweep.open(config))
     assert {row["trial"] for row in sweep.rows() if row["trial"] < 0} == {-1, -2}

@@ -13,6 +13,7 @@ import pytest
 
 from cfsweep.config import ObjectiveConfig
 from cfsweep.metrics import mixed, plasticity, stability
+from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.sweep.search.asker import open_asker
 from cfsweep.sweep.space import check_space
 from cfsweep.sweep.stopping import (
@@ -232,7 +233,7 @@ def test_what_is_read_back_are_the_matrices_of_the_judged(sweep: Sweep) -> None:
     assert {row["state"] for row in sweep.rows()} == {"done", "failed"}
     read = dict(ended_matrices(sweep.folder.root, seeds=2, score="accuracy"))
     cells = sweep.matrices()
-    assert set(read) == {row["trial"] for row in sweep.rows() if row["state"] == "done"} - {-2, -1, 0}
+    assert set(read) == {row["trial"] for row in sweep.rows() if row["state"] == "done"} - {MAJORITY_TRIAL, -2, -1, 0}
     for trial, matrix in read.items():
         expected = [np.reshape(cells[trial, seed], (-1, 5))[1:] for seed in (0, 1)]
         assert matrix.tolist() == np.mean(expected, axis=0).tolist()

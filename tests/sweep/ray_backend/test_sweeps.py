@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfsweep.results.reader import read_table
-from cfsweep.results.schema import ACCURACY_SCHEMA
+from cfsweep.results.schema import ACCURACY_SCHEMA, MAJORITY_TRIAL
 from cfsweep.results.status import Status, status
 from cfsweep.sweep.folder import Folder
 from cfsweep.training.streams import Stream
@@ -29,7 +29,8 @@ def check_complete(folder: Path, trials: int, first: int = -2) -> Status:
     now = status(folder)
     assert now.complete
     runs = read_table(folder, "runs").to_pylist()
-    assert sorted(row["trial"] for row in runs) == list(range(first, trials))
+    constant = [MAJORITY_TRIAL] if first < 0 else []
+    assert sorted(row["trial"] for row in runs) == [*constant, *range(first, trials)]
     accuracy = read_table(folder, "accuracy")
     assert accuracy.schema.equals(ACCURACY_SCHEMA)
     assert accuracy.num_rows == sum((row["tasks_done"] + 1) * 5 for row in runs)  # the untrained network, and T tasks
@@ -81,7 +82,7 @@ def test_it_gives_what_it_gives_in_this_process(whole: Whole, run: Run, tmp_path
     assert steps[1] - steps[0] == whole.n_steps
     assert rows_of(whole.out) == rows_of(here)
     runs = rows_of(here)["runs"]
-    assert {row["method"] for row in runs} == {"ewc+++replay", "naive", "joint"}
+    assert {row["method"] for row in runs} == {"ewc+++replay", "naive", "joint", "majority"}
     assert len({row["hp_ewcpp_lambda"] for row in runs}) == 4 + 1
 
     config, _ = Folder(here).read()

@@ -1,0 +1,70 @@
+"""Which trials are no better than the constant answer, the reference `majority`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from analysis.aggregate import finished, row_of, value
+from analysis.description import Study
+from cfsweep.errors import few
+from cfsweep.results.imbalance import blind_note
+from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
+
+AVERAGE = "val_average_accuracy"
+_ROUNDING = 1e-9  # the mean of equal numbers may differ from them in the last bits
+
+
+def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
+    """Why `trial` has learned nothing that counts: its average accuracy, mean over seeds, is no higher than that of the
+    constant answer over the same seeds. None where it is higher; and where the study lacks that reference, or the trial
+    has not finished.
+
+    `trials` is from `analysis.trials`, in which all that has finished has the same seeds.
+
+    >>> table = pd.DataFrame({"trial": [-1000, 0, 1], "state": "done", "val_average_accuracy": [0.92, 0.92, 0.921]})
+    >>> beaten_by_majority(table, 0)
+    'does not beat the constant answer (majority) in average_accuracy (0.9200 against 0.9200)'
+    >>> beaten_by_majority(table, 1) is None
+    True
+    """
+    constant, own = (value(row_of(trials, number), AVERAGE) for number in (MAJORITY_TRIAL, trial))
+    if not not_above(own, constant):
+        return None
+    return f"does not beat the constant answer ({MAJORITY}) in average_accuracy ({own:.4f} against {constant:.4f})"
+
+
+def not_above(own: float | None, constant: float | None) -> bool:
+    """Whether a trial's average accuracy is no higher than that of the constant answer; False where one is not known.
+
+    >>> not_above(0.92, 0.92), not_above(0.921, 0.92), not_above(0.5, None)
+    (True, False, False)
+    """
+    return own is not None and constant is not None and own <= constant + _ROUNDING
+
+
+def all_beaten_by_majority(trials: pd.DataFrame) -> list[int]:
+    """The finished trials that do not beat the constant answer, see `beaten_by_majority`."""
+    numbers = [int(trial) for trial in finished(trials)["trial"]]
+    return [trial for trial in numbers if beaten_by_majority(trials, trial) is not None]
+
+
+def notes_on_majority(trials: pd.DataFrame, on_front: Collection[int]) -> list[str]:
+    """Says which of the trials `on_front` do not beat the constant answer, or that no finished trial does."""
+    beaten = all_beaten_by_majority(trials)
+    on_it = [trial for trial in beaten if trial in on_front]
+    if not on_it:
+        return []
+    constant = value(row_of(trials, MAJORITY_TRIAL), AVERAGE)
+    what = f"the constant answer ({MAJORITY}, {constant:.3f} in average accuracy)"
+    if len(beaten) == (n := len(finished(trials))):
+        return [f"No trial beats {what}: {n} finished, and none has learned anything that accuracy can show."]
+    does = "trial on the front does" if len(on_it) == 1 else "trials on the front do"
+    return [f"{len(on_it)} {does} not beat {what}: {few(on_it)}."]
+
+
+def notes_on_imbalance(about: Study) -> list[str]:
+    """Says in which tasks accuracy is blind, as far as `study.yaml` knows (older ones do not)."""
+    note = blind_note(about.tasks, about.raw.get("majority") or [0.0] * len(about.tasks))
+    return [f"{note[0].upper()}{note[1:]}"] if note else []
