@@ -304,6 +304,9 @@ def test_a_dry_run_says_everything_and_writes_nothing(run: Run, smoke: Path, tmp
     for text in (
         "split-digits, task-il, 5 tasks",
         "2, 3: 259 train, 29 validation, 72 test",
+        "by class, train + validation: 2: 128 + 14, 3: 131 + 15",
+        "naive and joint",
+        "majority, the constant answer: ends at 0.510",
         "searched: 1 to 1e+06 on a log scale, or 0",
         "searched: 0.1 or 0.2",
         "48 trials x 3 seeds",

@@ -32,7 +32,9 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     counts = class_counts(prepared.stream) if has_classes else [{} for _ in prepared.stream.tasks]
     for task, of_task in zip(prepared.stream.tasks, counts, strict=True):
         sizes = f"{len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
-        table.add_row("", f"{task.name}: {sizes}{_by_class(of_task)}")
+        table.add_row("", f"{task.name}: {sizes}")
+        if of_task:
+            table.add_row("", f"  {_by_class(of_task)}")
     table.add_row("standardised by", config.stream.standardise or "")
     table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
     if prepared.stream.class_ids:
@@ -52,8 +54,7 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
         table.add_row("references", describe_references(config))
         if has_classes:
             matrix = np.array(constant_answer(prepared.stream, config.stream.scenario)["validation"])[1:]
-            ends = f"ends at {average_accuracy(matrix):.3f} in average accuracy on validation data"
-            table.add_row("", f"majority, the constant answer, untrained: {ends}")
+            table.add_row("", f"majority, the constant answer: ends at {average_accuracy(matrix):.3f}")
     changed = {key: value for key, value in config.model_dump(exclude_defaults=True).items() if key not in _SHOWN}
     table.add_row("also set", ", ".join(f"{key}={value}" for key, value in changed.items()) or "nothing")
     table.add_row("folder", f"{folder} (nothing was written)")
@@ -63,22 +64,18 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
 
 
 def _by_class(counts: Mapping[int, tuple[int, int]]) -> str:
-    """Of how many examples of a task each class has, training and validation; of many classes the fewest and the most.
+    """How many training and validation examples of a task each class has; of many classes the fewest and the most.
 
     >>> _by_class({0: (736, 92), 1: (64, 8)})
-    '; by class (train + validation): 0: 736 + 92, 1: 64 + 8'
+    'by class, train + validation: 0: 736 + 92, 1: 64 + 8'
     >>> _by_class({label: (90 + label, 10) for label in range(10)})
-    '; 10 classes, each with 90 to 99 train + 10 to 10 validation'
-    >>> _by_class({})
-    ''
+    '10 classes, each with 90 to 99 train + 10 to 10 validation'
     """
-    if not counts:
-        return ""
     if len(counts) <= MOST_CLASSES:
         pairs = ", ".join(f"{label}: {train} + {validation}" for label, (train, validation) in counts.items())
-        return f"; by class (train + validation): {pairs}"
+        return f"by class, train + validation: {pairs}"
     train, validation = (f"{min(of)} to {max(of)}" for of in zip(*counts.values(), strict=True))
-    return f"; {len(counts)} classes, each with {train} train + {validation} validation"
+    return f"{len(counts)} classes, each with {train} train + {validation} validation"
 
 
 def _show_capacities(prepared: Prepared, console: Console) -> None:
