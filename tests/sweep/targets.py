@@ -24,3 +24,10 @@ class Misses(OwnLabels):
 
     name = "misses"
     scores = (Score("accuracy", Classification.scores[0].of, (0.0, 1.0), higher_is_better=False),)
+
+
+class Unclassed(OwnLabels):
+    """It says of its labels that they are no classes."""
+
+    name = "unclassed"
+    has_classes = False

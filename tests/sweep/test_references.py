@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import yaml
 import analysis
 from analysis.seeds import being_added
 from cfsweep.config import Space
+from cfsweep.results.reader import read_table
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL, reference_method, reference_trial
 from cfsweep.results.status import has_majority, status
 from cfsweep.sweep.notes import describe_references
@@ -18,6 +20,7 @@ from cfsweep.sweep.references import MOST, reference_packs, reference_settings
 from cfsweep.sweep.space import check_space
 from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.spec import PackSpec
+from tests.conftest import Run
 from tests.sweep.in_process import Sweep, tiny
 
 LR = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}
@@ -147,7 +150,20 @@ def test_the_constant_answer_takes_the_seeds_that_are_added(sweep: Sweep) -> Non
     assert being_added(analysis.load(sweep.folder.root)) == []
 
 
-def test_without_references_or_without_classes_there_is_no_constant_answer(sweep: Sweep) -> None:
+def test_a_target_without_classes_has_no_constant_answer(run: Run, smoke: Path) -> None:
+    own = ("--set", "stream.target=tests.sweep.targets:Unclassed", "--set", "ingredients=[]")
+    few = ("run", smoke, "--trials", "1", *own, "--set", "search={}", "--set", "fixed={epochs: 1}")
+    code, out, complaints = run(*few, "--dry-run")
+    assert (code, complaints) == (0, "")
+    assert "naive and joint" in out
+    assert "majority" not in out
+    assert "by class" not in out
+    assert run(*few, "--workers", "0", "--out", "study")[0] == 0
+    assert status("study").complete
+    assert set(read_table("study", "runs")["trial"].to_pylist()) == {-2, -1, 0}
+
+
+def test_without_references_there_is_no_constant_answer(sweep: Sweep) -> None:
     sweep.train(sweep.open(tiny(trials=1)))
     assert [row["trial"] for row in sweep.rows()] == [0]
     study = yaml.safe_load(sweep.folder.study_file.read_text())
