@@ -149,7 +149,7 @@ def differing_data(one: Study, two: Study) -> list[str]:
     moved = "/" in one.stream and "/" in two.stream and hashes[0] == hashes[1] and bool(hashes[0])
     if one.stream != two.stream and not moved:
         found.append(f"stream ({one.stream} and {two.stream})")
-    for name in ("class_order", "n_tasks", "validation_frac", "split_seed", "target", "standardise", "args"):
+    for name in _OF_THE_DATA:
         values = [stream.get(name, _BEFORE.get(name)) for stream in streams]
         if values[0] != values[1]:
             found.append(f"stream.{name} ({values[0]} and {values[1]})")
@@ -159,7 +159,11 @@ def differing_data(one: Study, two: Study) -> list[str]:
     return found + ([f"the files {few(names)}"] if names and not found else [])
 
 
-_BEFORE = {"target": "classification", "standardise": "scalar", "args": {}}  # of studies that do not say it
+_OF_THE_DATA = (
+    *("class_order", "n_tasks", "validation_frac", "steering_frac", "split_seed", "splits", "target", "standardise"),
+    "args",
+)
+_BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "args": {}}  # of studies that do not say
 
 
 def _or_chosen(root: Root, runs: pd.DataFrame, trial: int | None) -> int:

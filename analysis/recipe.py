@@ -17,8 +17,8 @@ from analysis.description import Root, Study
 MORE_SEEDS = 10  # at least; enough for an interval that means something
 # What goes without saying in a stream; what has no entry here is said in full.
 USUAL: Mapping[str, Any] = {
-    "class_order": "fixed", "n_tasks": None, "validation_frac": 0.1, "split_seed": 0, "target": "classification",
-    "standardise": None, "args": {},
+    "class_order": "fixed", "n_tasks": None, "validation_frac": 0.1, "steering_frac": None, "split_seed": 0,
+    "splits": 1, "target": "classification", "standardise": None, "args": {},
 }  # fmt: skip
 _WITH_OPTIONS = ("name", "scenario", "data", "download")  # of a stream, that have options of their own
 _STANDARDISED_ONCE = "scalar"  # in studies that do not say how

@@ -166,12 +166,14 @@ def smooth(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
 
 
 def small_stream() -> Stream:
-    """The first three tasks of split-digits, with few examples each."""
-    digits = load_stream(StreamConfig(name="split-digits"))
-    tasks = [
-        replace(task, train=task.train[:27], validation=task.validation[:10], test=task.test[:12])
-        for task in digits.tasks[:3]
-    ]
+    """The first three tasks of split-digits, with few examples each. Stop rules look at training examples left over (in
+    revisions that know no steering examples, at validation data)."""
+    digits, tasks = load_stream(StreamConfig(name="split-digits")), []
+    for task in digits.tasks[:3]:
+        held_out = {"validation": task.validation[:10], "test": task.test[:12]}
+        if hasattr(task, "steering"):
+            held_out["steering"] = task.train[27:37]
+        tasks.append(replace(task, train=task.train[:27], **held_out))
     return replace(digits, tasks=tuple(tasks))
 
 

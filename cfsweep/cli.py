@@ -68,6 +68,10 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(help="Train every trial with this many seeds (default: 1).", metavar="N")
     ] = None,
+    splits: Annotated[
+        int | None,
+        typer.Option(help="Cut validation data in N ways, for the seeds in turns (default: 1).", metavar="N"),
+    ] = None,
     objective: Annotated[str | None, typer.Option(help="mixed or pareto (default: mixed).", metavar="NAME")] = None,
     data: Annotated[
         str | None, typer.Option(help="Where the data sets lie (default: $CFSWEEP_DATA).", metavar="DIR")
@@ -99,6 +103,7 @@ def run(
         "objective.name": objective,
         "trials": trials,
         "seeds": seeds,
+        "stream.splits": splits,
         "pack_runs": pack,
     }
 
@@ -175,7 +180,8 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     console = Console()
     console.print(f"study {now.study_id}: {state}", highlight=False)
     console.print(
-        f"{now.ended} of {budget(now.trials, now.seeds)}: {now.done} done, {now.stopped} stopped, {now.failed} failed",
+        f"{now.ended} of {budget(now.trials, now.seeds, now.splits)}: "
+        f"{now.done} done, {now.stopped} stopped, {now.failed} failed",
         highlight=False,
     )
     if now.equal:

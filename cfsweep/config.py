@@ -28,6 +28,7 @@ StrictValue = StrictFloat | StrictInt | StrictStr  # a bare `true` is none of th
 Scenario = Literal["task-il", "domain-il", "class-il"]
 SCENARIOS: tuple[Scenario, ...] = ("task-il", "domain-il", "class-il")
 ThirdObjective = Literal["train_s", "stored_bytes", "n_parameters"]
+MOST_SPLITS = 1_000  # each is made, and kept, when the stream is loaded
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -113,6 +114,9 @@ class StreamConfig(Frozen):
     `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task, or
     `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps
     the data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels.
+    `validation_frac` and `steering_frac` are the shares of a task's training data that become validation data and what
+    stop rules look at; None is none of the latter, or, where the space has a stop rule, as much as `validation_frac`.
+    The run of seed s is trained on split s modulo `splits` into training, steering and validation examples.
     `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
     `scalar`, one mean and deviation of all, for images.
     """
@@ -124,10 +128,20 @@ class StreamConfig(Frozen):
     class_order: Literal["fixed"] | int = "fixed"
     n_tasks: PositiveInt | None = None
     validation_frac: float = Field(default=0.1, gt=0.0, lt=1.0)
+    steering_frac: float | None = Field(default=None, gt=0.0, lt=1.0)
     split_seed: int = 0
+    splits: int = Field(default=1, ge=1, le=MOST_SPLITS)
     target: Name = "classification"
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
     args: dict[str, Any] = {}
+
+    def split_of(self, seed: int) -> int:
+        """The number of the split on which the runs of a seed are trained.
+
+        >>> [StreamConfig(splits=2).split_of(seed) for seed in range(4)]
+        [0, 1, 0, 1]
+        """
+        return seed % self.splits
 
 
 class ObjectiveConfig(Frozen):

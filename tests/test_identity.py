@@ -126,6 +126,8 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("space", "search", "ewc_mode", "choices"), ["separate"]),
         (("stream", "target"), "package.module:Regression"),
         (("stream", "standardise"), "channel"),
+        (("stream", "steering_frac"), 0.1),
+        (("stream", "splits"), 2),
     ]
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
@@ -258,7 +260,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "class_order": "fixed",
         "n_tasks": None,
         "validation_frac": 0.1,
+        "steering_frac": None,
         "split_seed": 0,
+        "splits": 1,
         "target": "classification",
         "standardise": None,
         "args": {},

@@ -21,7 +21,7 @@ class Status:
     `references_left` counts the references (naive and joint with each of their settings, and majority where the study
     has it) that still have runs to end.
     `running`: a sweep is writing to the folder now, on this machine. `equal` counts the trials that were not trained,
-    being equal to earlier ones, whose results they have.
+    being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the data.
     """
 
     study_id: str
@@ -34,6 +34,7 @@ class Status:
     failures: dict[tuple[int, int], str]
     equal: int = 0
     running: bool = False
+    splits: int = 1
 
     @property
     def ended(self) -> int:
@@ -75,6 +76,7 @@ def status(root: str | Path) -> Status:
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
         running=_is_locked(Path(root) / LOCK),
+        splits=(config.get("stream") or {}).get("splits", 1),
     )
 
 
@@ -89,12 +91,14 @@ def has_majority(study: Mapping[str, Any]) -> bool:
     return bool(study["config"]["references"] and study.get("majority"))
 
 
-def budget(trials: int, seeds: int) -> str:
+def budget(trials: int, seeds: int, splits: int = 1) -> str:
+    """How much is to be trained, in words.
+
+    >>> budget(1, 1), budget(48, 3), budget(48, 3, splits=2)
+    ('1 trial', '48 trials x 3 seeds', '48 trials x 3 seeds on 2 splits')
     """
-    >>> budget(1, 1), budget(48, 3)
-    ('1 trial', '48 trials x 3 seeds')
-    """
-    return f"{trials} trial{'s' * (trials != 1)}" + (f" x {seeds} seeds" if seeds > 1 else "")
+    said = f"{trials} trial{'s' * (trials != 1)}" + (f" x {seeds} seeds" if seeds > 1 else "")
+    return said + (f" on {min(seeds, splits)} splits" if min(seeds, splits) > 1 else "")
 
 
 def _is_locked(path: Path) -> bool:

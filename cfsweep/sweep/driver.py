@@ -273,7 +273,8 @@ class Driver:
         remaining = self.config.trials - self.asker.n_asked
         if remaining <= 0 or (self.in_flight and self.equal.n_waiting >= len(self.pack_of)):
             return False
-        wanted = trials_per_pack(self.pack_size, self.config.seeds, remaining, self.workers)
+        seeds_of_a_split = -(-self.config.seeds // self.config.stream.splits)
+        wanted = trials_per_pack(self.pack_size, seeds_of_a_split, remaining, self.workers)
         self._enqueue_trials(self.book.ask(min(wanted, remaining)))
         return True
 

@@ -31,8 +31,8 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     has_classes = target_of(prepared.stream.target).has_classes
     counts = class_counts(prepared.stream) if has_classes else [{} for _ in prepared.stream.tasks]
     for task, of_task in zip(prepared.stream.tasks, counts, strict=True):
-        sizes = f"{len(task.train)} train, {len(task.validation)} validation, {len(task.test)} test"
-        table.add_row("", f"{task.name}: {sizes}")
+        sizes = (f"{len(indices)} {part}" for part, indices in task.parts.items() if len(indices))
+        table.add_row("", f"{task.name}: {', '.join(sizes)}")
         if of_task:
             table.add_row("", f"  {_by_class(of_task)}")
     table.add_row("standardised by", config.stream.standardise or "")
@@ -49,7 +49,7 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
         table.add_row(f"  {name}", described)
     weighed = f", old weight {config.objective.old_weight:g}" if config.objective.name == "mixed" else ""
     table.add_row("objective", ", ".join(config.objective.names) + weighed)
-    table.add_row("budget", budget(config.trials, config.seeds))
+    table.add_row("budget", budget(config.trials, config.seeds, config.stream.splits))
     if config.references:
         table.add_row("references", describe_references(config))
         if has_classes:

@@ -30,7 +30,7 @@ from cfsweep.training import networks, own_code
 from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Conventions, ingredient_class
 from cfsweep.training.plugins import path_of
-from cfsweep.training.streams import Stream
+from cfsweep.training.streams import Stream, Task
 from cfsweep.training.targets import target_of
 
 LOCK_TRIES = 10
@@ -151,16 +151,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         **({"majority": majority_shares(stream)} if target_of(stream.target).has_classes else {}),
         "conventions": _conventions(config, hypers),
         "outputs": _outputs(config, stream),
-        "tasks": [
-            {
-                "name": task.name,
-                "classes": list(task.classes),
-                "n_train": len(task.train),
-                "n_validation": len(task.validation),
-                "n_test": len(task.test),
-            }
-            for task in stream.tasks
-        ],
+        "tasks": [{"name": task.name, "classes": list(task.classes), **_counts(task)} for task in stream.tasks],
         "data_sha256": dict(stream.files),
         "code_sha256": _own_code(config, stream),
         "versions": {
@@ -169,6 +160,11 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         },
         "git_revision": git_revision(Path(__file__).parent),
     }
+
+
+def _counts(task: Task) -> dict[str, int]:
+    """How many examples each part of a task has, in all splits; no word of steering examples where there are none."""
+    return {f"n_{part}": len(indices) for part, indices in task.parts.items() if part != "steering" or len(indices)}
 
 
 def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
@@ -229,11 +225,11 @@ def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
 
 
 def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], where: Path) -> None:
-    """Holds what is there now against what `study.yaml` says that the study began with: data, code of one's own, and
-    what the outputs mean.
+    """Holds what is there now against what `study.yaml` says that the study began with: data and what they are for,
+    code of one's own, and what the outputs mean.
 
     Raises:
-        InputError: a file is not the one that it was, or cfsweep numbered the outputs otherwise then.
+        InputError: a file is not the one that it was, or cfsweep cut the data or numbered the outputs otherwise then.
     """
     code = _own_code(config, stream)
     for before, here in ((study.get("data_sha256", {}), stream.files), (study.get("code_sha256", code), code)):
@@ -243,6 +239,14 @@ def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], 
                     f"{where}: the study began with {name} of SHA-256 {before.get(name, '(none)')[:12]}, but got "
                     f"{here.get(name, '(none)')[:12]}. Bring it back as it was, or start a new study."
                 )
+    for task, told in zip(stream.tasks, study.get("tasks", ()), strict=False):
+        counts = _counts(task)
+        if counts != {key: n for key, n in told.items() if key.startswith("n_")}:
+            then = f"of task `{task.name}` {told['n_train']} examples to train on"
+            raise InputError(
+                f"{where}: the study began with {then}, but this version of cfsweep gives it {counts['n_train']}, and "
+                f"{counts.get('n_steering', 0)} for its stop rules to look at. Start a new study."
+            )
     now = _outputs(config, stream)
     before = study.get("outputs")
     told = {key: value for key, value in (before or {}).items() if key != "meaning"}

@@ -13,7 +13,7 @@ from cfsweep.hypers import BASE_HYPERS, Hyper, Value
 from cfsweep.training.engine.device_memory import is_out_of_memory, release
 from cfsweep.training.pack import Pack, pack_size
 from cfsweep.training.spec import PackSpec, RunSpec
-from cfsweep.training.streams import Stream, Task
+from cfsweep.training.streams import Stream
 
 ON_CPU = 8  # a pack saves a CPU nothing per run: small ones tell the sampler more, sooner
 ROUNDS = 8  # so often at least a worker's packs follow one another, for the sampler to learn from results
@@ -81,7 +81,7 @@ def pack_peak(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, 
     """Measures packs on a few batches of the first two tasks, with penalties, replay and all; the order of the
     examples and their labels, which lie on the device for a whole task, are added as they will be."""
     n_examples = 4 * int(_heaviest(config, "batch_size", hypers["batch_size"]))
-    short = replace(stream, tasks=tuple(_first(task, n_examples) for task in stream.tasks[:2]))
+    short = replace(stream, tasks=tuple(task.first(n_examples, n_examples) for task in stream.tasks[:2]))
     n_indices = int(_heaviest(config, "epochs", hypers["epochs"])) * max(len(task.train) for task in stream.tasks)
 
     def peak(n_runs: int) -> int:
@@ -93,10 +93,6 @@ def pack_peak(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, 
         return meter(train) + 2 * n_runs * n_indices * np.dtype(np.int64).itemsize
 
     return peak
-
-
-def _first(task: Task, n: int) -> Task:
-    return replace(task, train=task.train[:n], validation=task.validation[:n], test=task.test[:n])
 
 
 def gpu_peak_bytes(act: Callable[[], None]) -> int:

@@ -17,11 +17,12 @@ def pack_runs(
     ingredients: tuple[str, ...] | None = None,
     joint: bool = False,
 ) -> list[PackSpec]:
-    """Packs of at most `size` runs; runs share a pack only if they agree in every static setting."""
-    groups: dict[tuple[object, ...], list[RunSpec]] = {}
+    """Packs of at most `size` runs; runs share a pack only if they agree in every static setting, and in the split that
+    their seeds are trained on."""
+    groups: dict[tuple[int, *tuple[object, ...]], list[RunSpec]] = {}
     for run in runs:
-        key = tuple(run.values[name] for name, hyper in hypers.items() if hyper.static)
-        groups.setdefault(key, []).append(run)
+        static = (run.values[name] for name, hyper in hypers.items() if hyper.static)
+        groups.setdefault((config.stream.split_of(run.seed), *static), []).append(run)
     return [
         PackSpec(
             network=config.space.network,
@@ -30,14 +31,16 @@ def pack_runs(
             runs=tuple(group[at : at + size]),
             joint=joint,
             curve_points_per_task=config.curve_points_per_task,
+            split=split,
         )
-        for group in groups.values()
+        for (split, *_), group in groups.items()
         for at in range(0, len(group), size)
     ]
 
 
 def trials_per_pack(size: int, seeds: int, remaining: int, workers: int) -> int:
-    """How many trials to ask for at once: a pack full, but no more than each worker's share of what is left.
+    """How many trials to ask for at once, of which a pack takes `seeds` runs each: a pack full, but no more than each
+    worker's share of what is left.
 
     >>> trials_per_pack(size=8, seeds=2, remaining=40, workers=2)
     4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cfsweep.config import Choices, Range, Space, StudyConfig
+from cfsweep.config import Choices, Range, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper, Value
-from cfsweep.training.ingredients import hypers_of, ingredient_class, refuse_misfits, registry
+from cfsweep.training.ingredients import StopRule, hypers_of, ingredient_class, refuse_misfits, registry
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
 
@@ -38,6 +38,23 @@ def check_space(space: Space, where: str) -> dict[str, Hyper]:
         for value in values:
             hyper.check(value, where)
     return hypers
+
+
+def with_steering(space: Space, stream: StreamConfig) -> StreamConfig:
+    """The stream of a study, with as many steering as validation examples where the space has a stop rule and nothing
+    else is said: what a rule chooses by may not score it. All trials are trained on what is left, with the rule on or
+    off, and so are the references.
+
+    >>> with_steering(Space(ingredients=("early-stopping",)), StreamConfig(validation_frac=0.2)).steering_frac
+    0.2
+    >>> with_steering(Space(), StreamConfig()).steering_frac is None
+    True
+    """
+    if stream.steering_frac is not None or not any(
+        issubclass(ingredient_class(n), StopRule) for n in space.ingredients
+    ):
+        return stream
+    return stream.model_copy(update={"steering_frac": stream.validation_frac})
 
 
 def _stranger(name: str, hypers: Mapping[str, Hyper], where: str) -> InputError:

@@ -19,7 +19,7 @@ from cfsweep.sweep.progress import Display
 from cfsweep.sweep.scheduler import Scheduler, SweepPlan, Workers
 from cfsweep.sweep.schedulers import open_scheduler
 from cfsweep.sweep.search.limits import history_note
-from cfsweep.sweep.space import check_space, check_study, layers_named
+from cfsweep.sweep.space import check_space, check_study, layers_named, with_steering
 from cfsweep.sweep.try_out import try_out
 from cfsweep.sweep.written import read_written
 from cfsweep.training.constant_answer import constant_answer
@@ -60,9 +60,10 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     """
     hypers = check_space(config.space, where)
     target = target_of(config.stream.target, where)
-    stream = load_stream(config.stream)
+    wanted = with_steering(config.space, config.stream)
+    stream = load_stream(wanted)
     # Noted as what it has come to, so that no later default can change what a study goes on with.
-    as_found = config.stream.model_copy(update={"standardise": stream.standardised})
+    as_found = wanted.model_copy(update={"standardise": stream.standardised})
     config = config.model_copy(update={"stream": as_found})
     check_study(config, stream, where)
     outputs = target.outputs(stream, config.stream.scenario)

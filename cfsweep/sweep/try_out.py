@@ -93,7 +93,7 @@ def _failure(spec: PackSpec, stream: Stream) -> Exception | None:
 def _short(task: Task, batch_size: int) -> Task:
     """A task of one whole batch, and of one as large as its last."""
     n = min(len(task.train), batch_size + len(task.train) % batch_size)
-    return replace(task, train=task.train[:n], validation=task.validation[:EVALUATED], test=task.test[:EVALUATED])
+    return task.first(n, EVALUATED)
 
 
 def _refuse_lone_examples(config: StudyConfig, stream: Stream, network: nn.Module, where: str) -> None:

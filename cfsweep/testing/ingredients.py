@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.hypers import Value
 from cfsweep.testing.calls import arguments_for, calls_by_piece, first_row
 from cfsweep.testing.packs import (
+    SHAPE,
     SIX,
     assert_equal,
     assert_same,
@@ -49,6 +51,7 @@ from cfsweep.training.ingredients import (
     Buffered,
     Ingredient,
     MixedReplay,
+    StopRule,
     ingredient_class,
 )
 from cfsweep.training.pack import Pack
@@ -148,14 +151,17 @@ def an_idle_setting_changes_nothing(name: str) -> None:
 
 
 def on_is_not_naive(name: str) -> None:
-    """With its defaults it changes the weights; and it stores bytes if it keeps state or examples."""
+    """With its defaults it changes the weights; and it stores bytes if it keeps state or examples, or looks at held-out
+    ones of old tasks."""
     kind = ingredient_class(name)
     scenario = kind.scenarios[-1]  # of several that in which most is forgotten
     naive = trained_once((), scenario)
     on = finish(make_pack(small_stream(), (name,), scenario=scenario))
     assert not torch.equal(weights(naive), weights(on)), f"in {scenario} its defaults are plain training"
     (ingredient,) = on.context.ingredients
-    keeps = issubclass(kind, Buffered) or bool(ingredient.kept(first_row(on.stack.states[kind.name])))
+    looks_at_old = isinstance(ingredient, StopRule) and ingredient.looks_at_old
+    kept = ingredient.kept(first_row(on.stack.states[kind.name]))
+    keeps = issubclass(kind, Buffered) or looks_at_old or bool(kept)
     stored = on.records[0].stored_bytes
     assert (stored > 0) == keeps, f"it stores {stored} bytes, though it keeps {'something' if keeps else 'nothing'}"
 
@@ -262,6 +268,23 @@ def buffers_are_pure(name: str) -> None:
     assert np.array_equal(examples, stream.tasks[1].train)
 
 
+def what_scores_it_steers_nothing(name: str) -> None:
+    """Noise in place of the images of validation and test data moves no weight and stores no byte more."""
+    kind, stream = ingredient_class(name), small_stream()
+    scored = np.concatenate([part for task in stream.tasks for part in (task.validation, task.test)])
+    x = stream.x.clone()
+    x[torch.from_numpy(scored)] = torch.randn(len(scored), *SHAPE, generator=torch.Generator().manual_seed(0))
+    for scenario, choice in itertools.product(kind.scenarios, variants(kind)):
+        seen, noise = (
+            finish(make_pack(images, (name,), varied_runs((name,), SIX, **choice), scenario))
+            for images in (stream, replace(stream, x=x))
+        )
+        assert torch.equal(weights(seen), weights(noise)), f"in {scenario} what scores a run moves its weights"
+        for one, other in zip(seen.records, noise.records, strict=True):
+            assert (one.steps, one.stored_bytes) == (other.steps, other.stored_bytes)
+            assert one.test != other.test, "the noise is not seen by what scores"
+
+
 CHECKS: tuple[Callable[[str], None], ...] = (
     knows_its_scenarios,
     same_seed_gives_the_same_bits,
@@ -276,6 +299,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     state_moves_with_its_run,
     functions_of_tensors_are_pure,
     buffers_are_pure,
+    what_scores_it_steers_nothing,
 )
 
 

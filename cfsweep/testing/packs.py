@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
@@ -62,7 +62,7 @@ def unliftable(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
 
 def small_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: int = 0) -> Stream:
     """Images (1, 6, 6) around one random point per class; `n_train` training examples per task, 8 of test, 6 of
-    validation."""
+    validation, 6 of steering."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(n_tasks * n_classes, *SHAPE))
     x, y, tasks, at = [], [], [], 0
@@ -75,6 +75,12 @@ def small_stream(n_tasks: int = 3, n_classes: int = 2, n_train: int = 22, seed: 
         train, validation, test = np.split(np.arange(at, at + n), [n_train, n_train + 6])
         tasks.append(Task(str(number), classes, train, validation, test))
         at += n
+    for number, task in enumerate(tasks):
+        labels = np.resize(task.classes, 6)
+        x.append(centres[labels] + rng.normal(size=(6, *SHAPE)))
+        y.append(labels)
+        tasks[number] = replace(task, steering=np.arange(at, at + 6))
+        at += 6
     images = torch.from_numpy(np.concatenate(x)).to(torch.float32)
     return Stream("small", images, torch.from_numpy(np.concatenate(y)), tuple(tasks), shift=0.1, scale=0.9)
 

@@ -43,7 +43,8 @@ def _of_entry_point(group: Group, name: str, path: str, taken: AbstractSet[str])
 
 
 def _about(kind: type[ingredients.Ingredient]) -> str:
-    return f"{kind.summary}; {', '.join(hyper.name for hyper in kind.hypers)}"
+    reads = "".join(f"; {read.what}" for read in ingredients.reads_of(kind))
+    return f"{kind.summary}; {', '.join(hyper.name for hyper in kind.hypers)}{reads}"
 
 
 def _first_line(thing: object) -> str:

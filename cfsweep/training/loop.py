@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,7 @@ class TaskLoop:
     """Trains one task on `examples` (n,), in place in `stack`; what lives for one task only lives here.
 
     `on_curve(step, moving)` is called at the steps where curves are to be noted, with the rows (rows,) bool that have
-    not finished the task; `scores(learned)` gives the validation scores (rows, T) of the tasks seen.
+    not finished the task; `steering_scores(learned, tasks)` gives those (rows, T) on the steering examples of `tasks`.
 
     The optimizer starts afresh with each task, or goes on from where the last one ended (`optimizer_state`), whatever
     became of the weights in between; then its step is counted over all tasks.
@@ -38,10 +39,10 @@ class TaskLoop:
         task: int,
         examples: NDArray[np.int64],
         on_curve: Callable[[int, Tensor], None],
-        scores: Callable[[int], Tensor],
+        steering_scores: Callable[[int, Iterable[int]], Tensor],
     ) -> None:
         self.context, self.stack, self.task = context, stack, task
-        self.on_curve, self.scores = on_curve, scores
+        self.on_curve, self.steering_scores = on_curve, steering_scores
         settings, timeline = context.settings, context.timeline
         epochs, batch_size = int(settings["epochs"]), int(settings["batch_size"])
         order = orders(stack.representatives, examples, task, epochs, batch_size, timeline.mixed_replays, stack.buffers)
@@ -178,16 +179,14 @@ class TaskLoop:
             return False
         stack = self.stack
         with torch.no_grad():
-            scores = self.scores(self.task + (self.step > 0))
-            if not self.context.target.score.higher_is_better:
-                scores = -scores
+            shown = self._shown({rule.looks_at_old for rule in due})
             for rule, number in due.items():
                 theta, state, finished = stack.over_rows(
                     lambda t, s, v, a, i=rule, n=number: i.check(t, s, v, a, self.task, n),
                     stack.theta,
                     stack.states[rule.name],
                     stack.values_of(rule),
-                    scores,
+                    shown[rule.looks_at_old],
                 )
                 declared_only(rule, stack.states[rule.name], state)
                 for name, value in state.items():
@@ -198,6 +197,13 @@ class TaskLoop:
             if self.step > 0:
                 self._renew_mask()
         return bool((self.finished_at >= 0).all())
+
+    def _shown(self, wanted: AbstractSet[bool]) -> dict[bool, Tensor]:
+        """The scores (rows, T) that stop rules are shown, by whether they look at old tasks, too."""
+        learned = self.task + (self.step > 0)
+        sign = 1 if self.context.target.score.higher_is_better else -1
+        tasks = {True: range(self.task + 1), False: range(self.task, self.task + 1)}
+        return {old: sign * self.steering_scores(learned, tasks[old]) for old in wanted}
 
     def _renew_mask(self) -> None:
         """Decides anew which weights may move, and clears the optimizer's state of the others."""

@@ -164,20 +164,21 @@ class Pack:
             )
         return theta
 
-    def _scores_seen(self, task: int, learned: int) -> Tensor:
-        """(rows, T): in the midst of `task`, the validation score on each task so far; 0 for later ones. `learned` as
-        for the evaluator."""
+    def _scores_within(self, task: int, part: str, learned: int, tasks: Iterable[int]) -> Tensor:
+        """(rows, T): in the midst of `task`, the score on the `part` examples of each of `tasks`; 0 for others. `part`
+        and `learned` as for the evaluator."""
         context = self.context
         context.lifted.module.eval()
         scores = torch.zeros(len(self.stack), len(self.stream.tasks), dtype=torch.float64, device=context.device)
-        for seen in range(task + 1):
-            scores[:, seen] = context.evaluator.scores(self.weights_for(seen, task), seen, learned, "validation")
+        for seen in tasks:
+            scores[:, seen] = context.evaluator.scores(self.weights_for(seen, task), seen, learned, part)
         context.lifted.train_mode()
         return scores
 
     def _record_curves(self, task: int, step: int, moving: Tensor) -> None:
         """Notes the validation score on each task seen, in the midst of `task`, of the rows that are `moving`."""
-        scores, still = self._scores_seen(task, task + 1).tolist(), moving.tolist()
+        scores = self._scores_within(task, "validation", task + 1, range(task + 1)).tolist()
+        still = moving.tolist()
         for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
             if still[row]:
                 self.records[i].curves += [(task, step, seen, scores[row][seen]) for seen in range(task + 1)]
@@ -198,7 +199,7 @@ class Pack:
             task,
             examples,
             partial(self._record_curves, task),
-            partial(self._scores_seen, task),
+            partial(self._scores_within, task, "steering"),
         )
         loop.run()
         steps = loop.steps_taken

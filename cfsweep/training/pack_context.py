@@ -40,8 +40,8 @@ class PackContext:
     """The examples, the network lifted over the runs, the ingredients: everything but the weights and the results.
 
     Raises:
-        InputError: an ingredient does not know the scenario or the target, or the network cannot be lifted and there
-            are several runs.
+        InputError: an ingredient does not know the scenario or the target, or finds nothing to steer by in the stream,
+            or the network cannot be lifted and there are several runs.
     """
 
     def __init__(self, spec: PackSpec, stream: Stream, device: torch.device) -> None:
@@ -72,6 +72,7 @@ class PackContext:
         self.evaluator = Evaluator(stream, self.target, self.outputs, self.store, self.lifted, self.layout, seed)
         self.ingredients = self._make_ingredients()
         self.timeline = Timeline(self.ingredients)
+        self._require_steering()
 
     def initial_weights(self) -> Tensor:
         """(runs, P): each seed draws its own; runs of one seed begin alike."""
@@ -103,6 +104,25 @@ class PackContext:
             if issubclass(kind, Extension):
                 module = kind.extend(module, self.settings, head_of(module, self.outputs.n_outputs))
         return module
+
+    def _require_steering(self) -> None:
+        """What stop rules look at must be held out for them, or they would choose by what scores the run.
+
+        Raises:
+            InputError: there are no such examples, or the target does not know them.
+        """
+        for rule in self.timeline.stop_rules:
+            for number, task in enumerate(self.stream.tasks):
+                if not len(task.steering):
+                    raise InputError(
+                        f"stream `{self.stream.name}`, task `{task.name}`: `{rule.name}` needs steering examples, but "
+                        "there is none. Set `stream.steering_frac`."
+                    )
+                if not bool((self.outputs.task_of[torch.from_numpy(task.steering)] == number).all()):
+                    raise InputError(
+                        f"target `{self.stream.target}`: its outputs must know all examples of a task, but not the "
+                        f"steering ones of `{task.name}`. Go over `task.parts` there."
+                    )
 
     def _make_ingredients(self) -> list[Ingredient]:
         sensitivity = self._mean_gradient_size(SQUARED_NORM, torch.abs)

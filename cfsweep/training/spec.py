@@ -39,7 +39,8 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class PackSpec:
-    """Runs that share their static settings. `joint` trains on the data of all tasks so far."""
+    """Runs that share their static settings and the stream's split of the number `split`. `joint` trains on the data of
+    all tasks so far."""
 
     network: NetworkConfig
     scenario: Scenario
@@ -47,6 +48,7 @@ class PackSpec:
     runs: tuple[RunSpec, ...]
     joint: bool = False
     curve_points_per_task: int = 0
+    split: int = 0
 
     @property
     def method(self) -> str:

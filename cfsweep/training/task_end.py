@@ -93,7 +93,8 @@ def buffer_rows(
 
 def stored_bytes(context: PackContext, stack: Stack, run: RunSpec, row: int, task: int) -> int:
     """What one run must keep after `task` beside its network: the state and the buffers of the ingredients that are on,
-    and what the optimizer keeps from task to task."""
+    the steering examples of all tasks so far where one of them looks at old ones, and what the optimizer keeps from
+    task to task."""
     total = sum(value[0].numel() * value.element_size() for value in stack.optimizer.values())
     if context.spec.joint:  # it needs the data of all tasks so far again
         n_examples = len(batches.training_examples(context.stream, task, joint=True))
@@ -103,4 +104,6 @@ def stored_bytes(context: PackContext, stack: Stack, run: RunSpec, row: int, tas
             state = ingredient.kept({name: value[row] for name, value in stack.states[ingredient.name].items()})
             total += sum(value.numel() * value.element_size() for value in state.values())
         total += stack.buffers[ingredient.name][row].n_bytes(context.store.example_bytes)
+    if any(rule.looks_at_old and not rule.is_off(run.values) for rule in context.timeline.stop_rules):
+        total += sum(len(seen.steering) for seen in context.stream.tasks[: task + 1]) * context.store.example_bytes
     return total

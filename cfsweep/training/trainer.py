@@ -41,11 +41,12 @@ def open_trainer(
     first_tasks: FirstTaskCache | None = None,
     checkpoint: bytes | None = None,
 ) -> Trainer:
-    """The trainer for `spec`, as it was when `checkpoint` was taken; from the start without one, or with one of a
-    version that wrote another format.
+    """The trainer for `spec` on its split of `stream`, as it was when `checkpoint` was taken; from the start without
+    one, or with one of a version that wrote another format.
 
     Raises:
         InputError: an ingredient or the network does not fit.
     """
+    stream = stream.of_split(spec.split)
     restored = Pack.restore(checkpoint, stream, device) if checkpoint is not None else None
     return restored or Pack(spec, stream, device, share_first_task, first_tasks)

@@ -242,3 +242,16 @@ class Sorting(SoundBuffer):
     ) -> Buffer:
         buffer.indices[::-1].sort()
         return super().update_buffer(buffer, examples, values, rng)
+
+
+class Peeking(SoundBuffer):
+    """It keeps an example that scores its run: the one that follows those to train on in the store."""
+
+    name = "peeking"
+
+    def update_buffer(
+        self, buffer: Buffer, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
+    ) -> Buffer:
+        if not values["room"]:
+            return super().update_buffer(buffer, examples, values, rng)
+        return Buffer(np.append(buffer.indices, examples.max() + 1), buffer.offered + len(examples))

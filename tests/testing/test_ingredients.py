@@ -38,6 +38,7 @@ BROKEN: dict[Callable[[str], None], type[Ingredient]] = {
     checks.state_moves_with_its_run: broken.NoNumber,
     checks.functions_of_tensors_are_pure: broken.Overwriting,
     checks.buffers_are_pure: broken.Sorting,
+    checks.what_scores_it_steers_nothing: broken.Peeking,
 }
 ALSO: dict[type[Ingredient], set[Callable[[str], None]]] = {
     broken.TooEarly: {

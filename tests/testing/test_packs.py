@@ -25,7 +25,7 @@ def test_the_small_stream_is_the_same_each_time_and_can_be_learned() -> None:
     one, two = small_stream(), small_stream()
     assert one.digest == two.digest != small_stream(seed=1).digest
     assert [len(task.train) for task in one.tasks] == [22, 22, 22]
-    parts = [part for task in one.tasks for part in (task.train, task.validation, task.test)]
+    parts = [part for task in one.tasks for part in task.parts.values()]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(one.x)))
     test = finish(make_pack(one)).records[0].test
     assert all(test[task + 1][task] >= 6 / 8 for task in range(3))

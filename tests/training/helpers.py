@@ -119,6 +119,11 @@ class PlainReservoir(PlainLoop):
 # ------------------------------------------------------------------------------------------------ stopping by hand
 
 
+def steered_by_validation(stream: Stream) -> Stream:
+    """The stream whose stop rules look at what scores, so that records and curves show what they saw."""
+    return replace(stream, tasks=tuple(replace(task, steering=task.validation) for task in stream.tasks))
+
+
 def early_stopped(
     plain: PlainLoop, task: int, patience: int, optimizer: torch.optim.Optimizer | None = None
 ) -> tuple[int, int]:
@@ -129,7 +134,7 @@ def early_stopped(
     for step in plain.steps(task, optimizer or plain.optimizer()):
         if step % per_epoch:
             continue
-        epoch, accuracy = step // per_epoch, plain.accuracies(task + 1, "validation")[task]
+        epoch, accuracy = step // per_epoch, plain.accuracies(task + 1, "steering")[task]
         if best is None or accuracy > best[0]:
             best = (accuracy, epoch, plain.theta())
         if epoch - best[1] == patience:

@@ -155,7 +155,7 @@ def test_what_breaks_after_a_run_has_finished_is_not_its_failure() -> None:
     clean.train_next_task()
     taken = clean.records[0].steps - first
     assert taken < 4, "it finishes within its first epoch"
-    loop = TaskLoop(clean.context, clean.stack, 1, stream.tasks[1].train, lambda *_: None, lambda _: torch.empty(0))
+    loop = TaskLoop(clean.context, clean.stack, 1, stream.tasks[1].train, lambda *_: None, lambda *_: torch.empty(0))
     unseen = int(loop.orders[0, 0, -1])  # of the last batch of the first epoch
     x = stream.x.clone()
     x[unseen] = torch.inf

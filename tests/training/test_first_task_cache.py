@@ -164,7 +164,7 @@ METHODS: list[tuple[tuple[str, ...], Scenario]] = [
 @pytest.mark.parametrize(("names", "scenario"), METHODS, ids=lambda x: x if isinstance(x, str) else "+".join(x))
 def test_on_real_images_to_the_last_bit(names: tuple[str, ...], scenario: Scenario) -> None:
     """Where matrix products have the size that they have in use, and round alike in packs of any size."""
-    stream, shelf = load_stream(StreamConfig(n_tasks=2)), Shelf()
+    stream, shelf = load_stream(StreamConfig(n_tasks=2, steering_frac=0.1)), Shelf()
     options: dict[str, Any] = {"scenario": scenario, "network": NetworkConfig(name="mlp"), "curves": 2}
     given: dict[str, Value] = {"batch_size": 64, "lr": 1e-3, "epochs": 1 + ("early-stopping" in names)}
     for numbers in ((0, 2), (4, 5, 7, 6), (8, 9, 10, 11)):

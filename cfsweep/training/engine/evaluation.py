@@ -22,8 +22,9 @@ ON_A_GPU = 16
 
 
 class Evaluator:
-    """Evaluates weights (rows, P) on the validation and the test examples of one task. A network that draws random
-    numbers all the same draws those of `seed`, that of its run."""
+    """Evaluates weights (rows, P) on the examples of one task that are held out: `validation` and `test`, which score,
+    and `steering`, which stop rules look at. A network that draws random numbers all the same draws those of `seed`,
+    that of its run."""
 
     def __init__(
         self,
@@ -39,7 +40,8 @@ class Evaluator:
         self.parts = [
             {
                 part: torch.from_numpy(indices).to(store.device)
-                for part, indices in (("validation", task.validation), ("test", task.test))
+                for part, indices in task.parts.items()
+                if part != "train"
             }
             for task in stream.tasks
         ]
@@ -47,7 +49,7 @@ class Evaluator:
         self.example_floats = max(256, int(np.prod(stream.input_shape)))
 
     def scores(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
-        """(rows,) float64: the target's score on the `part` ("validation" or "test") examples of `task`.
+        """(rows,) float64: the target's score on the `part` ("steering", "validation", "test") examples of `task`.
 
         `learned` tasks have been trained; in class-il that decides which outputs are active.
         """

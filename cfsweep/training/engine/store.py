@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cfsweep.training.streams import Stream
 
-_latest: tuple[weakref.ref[Stream], Store] | None = None
 FLOAT_BYTES = 512 * 2**20  # up to this size the store is kept ready for use, as float32
+_kept: list[tuple[weakref.ref[Stream], Store]] = []  # oldest first
 
 
 class Store:
@@ -20,12 +20,16 @@ class Store:
     more than half of a GPU's free memory stays in pinned host memory, and batches travel.
     """
 
-    def __init__(self, stream: Stream, device: torch.device) -> None:
+    def __init__(self, stream: Stream, device: torch.device, there: Tensor | None = None) -> None:
+        """`there` are the examples as they lie on the device already, not normalised, for another split."""
         self.device = device
         self.shift, self.scale = stream.shift, stream.scale
         self.example_bytes = stream.x[0].numel() * stream.x.element_size()
         x = stream.x
         self.ready = x.numel() * 4 <= FLOAT_BYTES
+        if there is not None:
+            self.x = there
+            return
         if self.ready:
             x = self._normalise(x)
         on_device = device.type == "cpu" or x.numel() * x.element_size() < torch.cuda.mem_get_info(device)[0] // 2
@@ -44,9 +48,18 @@ class Store:
 
 
 def store_on(device: torch.device, stream: Stream) -> Store:
-    """`Store(stream, device)`; the same one for the packs that a process trains one after the other."""
-    global _latest
-    if _latest is None or _latest[0]() is not stream or _latest[1].device != device:
-        _latest = None  # frees the old store before the new one is built
-        _latest = weakref.ref(stream), Store(stream, device)
-    return _latest[1]
+    """`Store(stream, device)`; the same one for the packs that a process trains one after the other, also where they
+    take turns with the splits of a stream, as far as their stores fit into `FLOAT_BYTES` together."""
+    _kept[:] = [(of, store) for of, store in _kept if store.device == device and _same_examples(of(), stream)]
+    found = next((store for of, store in _kept if of() is stream), None)
+    if found is None:
+        there = next((store.x for _, store in _kept if not store.ready), None)
+        most = max(1, FLOAT_BYTES // (4 * max(1, stream.x.numel())))
+        del _kept[: max(0, len(_kept) + 1 - most)]  # frees old stores before the new one is built
+        found = Store(stream, device, there)
+        _kept.append((weakref.ref(stream), found))
+    return found
+
+
+def _same_examples(one: Stream | None, other: Stream) -> bool:
+    return one is not None and one.x is other.x

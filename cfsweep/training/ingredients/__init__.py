@@ -45,6 +45,7 @@ from cfsweep.training.ingredients._pieces import (
     Projection,
     RateByStep,
     RateByWeight,
+    Read,
     ReplayLoss,
     StepObserver,
     StopRule,
@@ -52,6 +53,7 @@ from cfsweep.training.ingredients._pieces import (
     TaskWeights,
     Timeline,
     family_of,
+    reads_of,
 )
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
 from cfsweep.training.targets import target_of
@@ -82,6 +84,7 @@ __all__ = [
     "Projection",
     "RateByStep",
     "RateByWeight",
+    "Read",
     "ReplayLoss",
     "Settings",
     "State",
@@ -95,6 +98,7 @@ __all__ = [
     "family_of",
     "hypers_of",
     "ingredient_class",
+    "reads_of",
     "refuse_misfits",
     "registry",
 ]
@@ -146,7 +150,8 @@ def checked_class(found: object, where: str) -> type[Ingredient]:
         raise InputError(
             f"{where}: it must be a subclass of Ingredient, but got {found!r}. Inherit a piece, as Penalty."
         )
-    lacking = [name for name in ("name", "summary", "paper", "hypers") if not hasattr(found, name)]
+    said = ("name", "summary", "paper", "hypers", *(("looks_at_old",) if issubclass(found, StopRule) else ()))
+    lacking = [name for name in said if not hasattr(found, name)]
     lacking += sorted(found.__abstractmethods__)
     if lacking:
         raise InputError(f"{where}: {found.__name__} must have {', '.join(lacking)}, but lacks it. Define it.")

@@ -304,7 +304,14 @@ class Extension(Ingredient, piece=True):
 
 
 class StopRule(Ingredient, piece=True):
-    """Looks at the validation data within a task, and may end the task for its run."""
+    """Looks at steering examples within a task, held out from training and from what scores the run, and may end the
+    task for its run.
+
+    `looks_at_old`, which each rule must say: it looks at those of all tasks so far, and so must keep them; else at
+    those of the current task alone.
+    """
+
+    looks_at_old: ClassVar[bool]
 
     @abstractmethod
     def n_checks(self, epochs: int) -> int:
@@ -316,8 +323,9 @@ class StopRule(Ingredient, piece=True):
     ) -> tuple[Tensor, State, Tensor]:
         """The new (theta, state), and whether the run has finished this task, a bool scalar.
 
-        `scores` (T,) are those on the validation data of tasks 0 to `task`, the higher the better (their negative where
-        lower is better), zero for later tasks. `number` counts from 1; 0 is the call before the first step.
+        `scores` (T,) are those on the steering examples of `task`, or of tasks 0 to `task`, the higher the better
+        (their negative where lower is better), zero for other tasks. `number` counts from 1; 0 is the call before the
+        first step.
         """
 
     def kept(self, state: State) -> State:
@@ -339,6 +347,41 @@ FAMILIES: dict[str, tuple[type[Ingredient], ...]] = {
 def family_of(kind: type[Ingredient]) -> str:
     """The first family with a piece that the ingredient inherits."""
     return next(family for family, pieces in FAMILIES.items() if issubclass(kind, pieces))
+
+
+class Read(NamedTuple):
+    """Something that an ingredient reads beside the training examples of the current task; `kept`: it has to be kept
+    from task to task, and is in `stored_bytes`."""
+
+    what: str
+    kept: bool = True
+
+
+READ_BY_PIECE: dict[type[Ingredient], Read] = {
+    Penalty: Read("keeps old weights"),
+    Buffered: Read("keeps old examples"),
+    Generator: Read("keeps a generator of old examples"),
+    Distillation: Read("keeps the previous network"),
+    TaskWeights: Read("keeps which weights answer for which task"),
+}
+
+
+def reads_of(kind: type[Ingredient]) -> tuple[Read, ...]:
+    """All that the ingredient reads beside the training examples of the current task, as its pieces declare it.
+
+    >>> class Patience(StopRule):
+    ...     looks_at_old = True
+    >>> reads_of(Patience)
+    (Read(what='looks at held-out examples of all tasks so far, and keeps them', kept=True),)
+    """
+    found = [read for piece, read in READ_BY_PIECE.items() if issubclass(kind, piece)]
+    if issubclass(kind, StopRule):
+        current = Read("looks at held-out examples of the current task", kept=False)
+        old = Read("looks at held-out examples of all tasks so far, and keeps them")
+        found.append(old if kind.looks_at_old else current)
+    elif not found and kind.initial_state is not Ingredient.initial_state:
+        found.append(Read("keeps a state of its own"))
+    return tuple(found)
 
 
 Piece = TypeVar("Piece", bound=Ingredient)

@@ -1,4 +1,4 @@
-"""Early stopping: a task ends for a run when its validation accuracy no longer rises."""
+"""Early stopping: a task ends for a run when its accuracy on held-out examples no longer rises."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cfsweep.training.ingredients._pieces import StopRule
 
 
 class EarlyStopping(StopRule):
-    """After each epoch the validation accuracy on the current task is compared with the best so far in this task. A
-    run whose accuracy has not risen above it for `patience` epochs in a row has finished the task. Stopped or not, it
-    ends the task with the weights of its best epoch, the first of equals.
+    """After each epoch the accuracy on the steering examples of the current task is compared with the best so far in
+    this task. A run whose accuracy has not risen above it for `patience` epochs in a row has finished the task. Stopped
+    or not, it ends the task with the weights of its best epoch, the first of equals.
 
-    It trains on no validation example, but it chooses by them, so the accuracies on them are no longer those of
-    untouched data; those on test data are. The weights alone go back: what other ingredients noted on the way (the
-    path of `si`), and the running statistics of batch norms, are those of the last step.
+    The steering examples are held out for it, from training and from the validation data. The weights alone go back:
+    what other ingredients noted on the way (the path of `si`), and the running statistics of batch norms, are those of
+    the last step.
 
     References:
         Goodfellow, Bengio & Courville 2016, "Deep Learning", algorithm 7.1 with n = one epoch and p = `patience`; the
@@ -26,9 +26,10 @@ class EarlyStopping(StopRule):
     """
 
     name = "early-stopping"
-    summary = "a task ends when its validation accuracy no longer rises, with the best epoch's weights"
+    summary = "a task ends when its accuracy on held-out examples no longer rises, with the best epoch's weights"
     paper = "Goodfellow et al. 2016, Deep Learning, algorithm 7.1; Prechelt 1998"
     hypers = (Hyper("patience", "int", 3, "epochs without a new best score that end the task", low=0, off=0),)
+    looks_at_old = False
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
-from cfsweep.training.streams._base import Indices, Stream, Task
+from cfsweep.training.streams._base import Indices, Split, Stream, Task
 
 TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
 _TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
@@ -49,42 +49,48 @@ class Draft:
 
 
 class TooFewExamples(InputError):
-    """A class has too few examples to be cut in two."""
+    """A class has too few examples to be cut into parts."""
 
 
 def stratified_cut(
-    labels: NDArray[np.int64], share: float, seed: int, where: str, classes: Sequence[int] = ()
-) -> tuple[Indices, Indices]:
-    """Positions (kept, cut), both ascending: `share` of each class, rounded half up, goes to the second.
+    labels: NDArray[np.int64],
+    shares: Sequence[float],
+    seed: int | Sequence[int],
+    where: str,
+    classes: Sequence[int] = (),
+) -> tuple[Indices, ...]:
+    """Positions, ascending: those that are kept, then those of each share; of each class a share, rounded half up.
 
     Depends on the order and equality of the labels alone, not on their values: two tasks that hold the same images
-    under shifted labels are cut alike. `classes` are those that must occur (default: those in `labels`).
+    under shifted labels are cut alike. Further shares leave the first one as it is. `classes` are those that must occur
+    (default: those in `labels`).
 
     Raises:
-        TooFewExamples: a class would have no example left on one of the two sides.
+        TooFewExamples: a share, or what is kept, would have no example of a class.
 
-    >>> kept, cut = stratified_cut(np.array([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, 0, "here")
-    >>> len(kept), len(cut)
-    (6, 2)
+    >>> kept, first, second = stratified_cut(np.array([0, 0, 0, 0, 1, 1, 1, 1]), (0.25, 0.5), 0, "here")
+    >>> len(kept), len(first), len(second)
+    (2, 2, 4)
     """
     rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(labels), dtype=bool)
+    part = np.zeros(len(labels), dtype=np.int64)
     for label in classes or np.unique(labels).tolist():
         members = np.flatnonzero(labels == label)
-        n_cut = math.floor(share * len(members) + 0.5)
-        if not 1 <= n_cut < len(members):
+        sizes = [math.floor(share * len(members) + 0.5) for share in shares]
+        left = len(members) - sum(sizes)
+        if min(left, *sizes) < 1:
             raise TooFewExamples(
-                f"{where}: too few examples of class {label}: a share of {share:g} of its {len(members)} must leave "
-                f"at least 1 on each side, but gives {n_cut} and {len(members) - n_cut}. "
-                "Add examples, or change the share."
+                f"{where}: too few examples of class {label}: a share of {' and of '.join(f'{s:g}' for s in shares)} "
+                f"of its {len(members)} must leave at least 1 on each side, but gives {' and '.join(map(str, sizes))} "
+                f"and {left}. Add examples, or change the share."
             )
-        chosen[rng.permutation(members)[:n_cut]] = True
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+        part[rng.permutation(members)[: sum(sizes)]] = np.repeat(np.arange(len(sizes)) + 1, sizes)
+    return tuple(np.flatnonzero(part == number) for number in range(len(shares) + 1))
 
 
 def with_test(examples: Examples, where: str) -> tuple[Examples, Examples]:
     """(train, test): a fixed, stratified share of `TEST_SHARE` becomes the test split. Raises as `stratified_cut`."""
-    kept, cut = stratified_cut(examples.y.numpy(), TEST_SHARE, _TEST_SEED, f"{where}, test share")
+    kept, cut = stratified_cut(examples.y.numpy(), (TEST_SHARE,), _TEST_SEED, f"{where}, test share")
     return Examples(examples.x[kept], examples.y[kept]), Examples(examples.x[cut], examples.y[cut])
 
 
@@ -119,39 +125,57 @@ def split(config: StreamConfig, data: DataSet, n_tasks: int) -> Stream:
 
 
 def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], files: dict[str, str]) -> Stream:
-    """The stream of `drafts`, each with its validation share cut, standardised as `config.standardise` says.
+    """The stream of `drafts`, each with its validation share cut, standardised as `config.standardise` says; a share
+    for stop rules is cut beside it where `config.steering_frac` says so.
 
     `scalar`, the default of images: by the mean and deviation of all values of all tasks' training examples, one number
     each. `feature`, the default of flat data, and `channel` (the first dimension of an image): each feature or channel
     by its own, over the training examples of the first task, which alone may be seen when training begins. `none`: not
-    at all. Validation and test examples have no say in it.
+    at all. Steering, validation and test examples have no say in it. Each of `config.splits` is cut and standardised
+    for itself.
 
     Raises:
-        InputError: a class has too few examples for the validation share, a task has no test example, flat data has no
-            channels, or a feature varies too little to be scaled up.
+        InputError: a class has too few examples for the shares, a task has no test example, flat data has no channels,
+            or a feature varies too little to be scaled up.
     """
-    labels = y.numpy()
-    tasks = []
-    for draft in drafts:
-        where = f"stream `{config.name}`, task `{draft.name}`"
-        if not len(draft.test):
-            raise InputError(f"{where}: each task needs at least 1 test example, but it has 0. Add some.")
-        train, validation = stratified_cut(
-            labels[draft.train],
-            config.validation_frac,
-            config.split_seed,
-            f"{where}, validation_frac={config.validation_frac:g}",
-            draft.classes,
-        )
-        tasks.append(Task(draft.name, draft.classes, draft.train[train], draft.train[validation], draft.test))
     by = standardised_by(config, x.dim())
+    first, *others = [_split(config, x, y.numpy(), drafts, by, number) for number in range(config.splits)]
+    return Stream(
+        config.name, x, y, first.tasks, first.shift, first.scale, files, standardised=by, other_splits=tuple(others)
+    )
+
+
+def _split(
+    config: StreamConfig, x: Tensor, labels: NDArray[np.int64], drafts: Sequence[Draft], by: str, number: int
+) -> Split:
+    """The split of this number."""
+    tasks = tuple(_cut(config, labels, draft, number) for draft in drafts)
     shift, scale = _standardised(config, x, [task.train for task in tasks], by)
     if not torch.isfinite(torch.as_tensor(scale)).all():
         raise InputError(
             f"stream `{config.name}`: its features must vary by more than 1e-38, which float32 can scale up, but one "
             "does not. Multiply or drop it."
         )
-    return Stream(config.name, x, y, tuple(tasks), shift, scale, files, standardised=by)
+    return Split(tasks, shift, scale)
+
+
+def _cut(config: StreamConfig, labels: NDArray[np.int64], draft: Draft, number: int) -> Task:
+    """The task with the shares of the split of this number; split 0 is cut as where there is no other."""
+    where = f"stream `{config.name}`, task `{draft.name}`"
+    if not len(draft.test):
+        raise InputError(f"{where}: each task needs at least 1 test example, but it has 0. Add some.")
+    shares = {"validation_frac": config.validation_frac}
+    if config.steering_frac is not None:
+        shares["steering_frac"] = config.steering_frac
+    train, *cut = stratified_cut(
+        labels[draft.train],
+        tuple(shares.values()),
+        [config.split_seed, 0, number] if number else config.split_seed,  # no seeds that a stream draws from, too
+        f"{where}, {', '.join(f'{name}={share:g}' for name, share in shares.items())}",
+        draft.classes,
+    )
+    validation, steering = (draft.train[part] for part in (*cut, train[:0])[:2])
+    return Task(draft.name, draft.classes, draft.train[train], validation, draft.test, steering)
 
 
 def standardised_by(config: StreamConfig, n_dimensions: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,13 +15,38 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its classes in label order, and where its examples lie in the store."""
+    """One task: its classes in label order, and where its examples lie in the store.
+
+    No example is in two of the parts. `steering` is what stop rules look at, empty in a stream that is for none;
+    `validation` and `test` score, and are seen by nothing that trains.
+    """
 
     name: str
     classes: tuple[int, ...]
     train: Indices
     validation: Indices
     test: Indices
+    steering: Indices = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def parts(self) -> dict[str, Indices]:
+        """All its examples, by what they are for."""
+        return {"train": self.train, "steering": self.steering, "validation": self.validation, "test": self.test}
+
+    def first(self, n_train: int, n_held_out: int) -> Task:
+        """The task with the first examples of each part alone: so many to train on, so many of each other one."""
+        validation, test, steering = (part[:n_held_out] for part in (self.validation, self.test, self.steering))
+        return Task(self.name, self.classes, self.train[:n_train], validation, test, steering)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One way to cut the tasks into parts, and how the network sees the examples then: `shift`, `scale` as in `Stream`.
+    The test examples are the same in all."""
+
+    tasks: tuple[Task, ...]
+    shift: float | Tensor
+    scale: float | Tensor
 
 
 @dataclass(frozen=True)
@@ -35,7 +60,7 @@ class Stream:
     `y` is (n_examples,) int64: the class's number in the whole stream; `class_ids` are the labels that the user gave
     the classes, where those are others. `files` maps each data file to its SHA-256. `target` names what is to be
     learned of `y`, see `training.targets`. `test_share` is what became test data of each task's examples where the
-    user's data name none.
+    user's data name none. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
     """
 
     name: str
@@ -50,6 +75,7 @@ class Stream:
     standardised: str = "none"
     features: tuple[str, ...] = ()
     test_share: float = 0.0
+    other_splits: tuple[Split, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -59,16 +85,24 @@ class Stream:
     def n_classes(self) -> int:
         return max(max(task.classes) for task in self.tasks) + 1
 
+    def of_split(self, number: int) -> Stream:
+        """The stream as the split of this number has it, on the same store; always the same object."""
+        return self._others[number - 1] if number else self
+
+    @cached_property
+    def _others(self) -> tuple[Stream, ...]:
+        return tuple(replace(self, **vars(split), other_splits=()) for split in self.other_splits)
+
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of all that a training can see of it: examples, labels, and what belongs to which task."""
+        """The SHA-256 of all that a training on split 0 can see: examples, labels, and what belongs to which task."""
         by = [value for value in (self.shift, self.scale) if isinstance(value, Tensor)]
         numbers = tuple(value for value in (self.shift, self.scale) if not isinstance(value, Tensor))
         content = hashlib.sha256(repr((self.x.dtype, tuple(self.x.shape), *numbers)).encode())
         for tensor in (*by, self.x, self.y):
             content.update(np.ascontiguousarray(tensor.numpy()).data)
         for task in self.tasks:
-            content.update(repr((task.classes, [len(p) for p in (task.train, task.validation, task.test)])).encode())
-            for part in (task.train, task.validation, task.test):
+            content.update(repr((task.classes, [len(part) for part in task.parts.values()])).encode())
+            for part in task.parts.values():
                 content.update(np.ascontiguousarray(part).data)
         return content.hexdigest()

@@ -56,7 +56,7 @@ class Classification(Target):
         task_of = torch.full((len(stream.y),), -1, dtype=torch.int64)
         labels = stream.y.clone()
         for number, task in enumerate(stream.tasks):
-            for part in (task.train, task.validation, task.test):
+            for part in task.parts.values():
                 task_of[torch.from_numpy(part)] = number
         if scenario == "domain-il":
             n_outputs, meaning = stream.n_classes, "an output is a class, which tasks share"

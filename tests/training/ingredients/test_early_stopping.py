@@ -12,7 +12,7 @@ from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, we
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.ingredients.early_stopping import EarlyStopping
 from cfsweep.training.spec import RunSpec
-from tests.training.helpers import early_stopped
+from tests.training.helpers import early_stopped, steered_by_validation
 
 NAMES = ("early-stopping",)
 EPOCHS = 8
@@ -84,7 +84,8 @@ def test_whole_runs_agree_with_a_plain_loop(optimizer: str, scenario: Scenario) 
 
 def test_a_task_ends_with_the_best_accuracy_that_was_seen() -> None:
     names = ("early-stopping", "replay")
-    pack = finish(make_pack(small_stream(), names, scenario="class-il", patience=9, epochs=EPOCHS, curves=EPOCHS - 1))
+    stream, given = steered_by_validation(small_stream()), {"patience": 9, "epochs": EPOCHS}
+    pack = finish(make_pack(stream, names, scenario="class-il", curves=EPOCHS - 1, **given))
     record = pack.records[0]
     for task in range(3):
         along = [a for t, _, seen, a in record.curves if t == seen == task]

@@ -14,6 +14,7 @@ from cfsweep.testing import PlainLoop
 from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
 from cfsweep.training.ingredients.forgetting_limit import ForgettingLimit
 from cfsweep.training.spec import RunSpec
+from tests.training.helpers import steered_by_validation
 
 NAMES = ("forgetting-limit",)
 
@@ -80,10 +81,10 @@ def plain_task(plain: PlainLoop, task: int, limit: float) -> int:
     """Returns the steps taken."""
     n_steps = plain.n_steps(task)
     looks = {max(1, round(n_steps * k / 20)) for k in range(1, 21)}
-    start, kept = np.mean(plain.accuracies(task, "validation")[:task]) if task else 0.0, plain.theta()
+    start, kept = np.mean(plain.accuracies(task, "steering")[:task]) if task else 0.0, plain.theta()
     for step in plain.steps(task, plain.optimizer()):
         if task and step in looks:
-            if start - np.mean(plain.accuracies(task + 1, "validation")[:task]) > limit + 1e-6:
+            if start - np.mean(plain.accuracies(task + 1, "steering")[:task]) > limit + 1e-6:
                 plain.go_back(kept)
                 break
             kept = plain.theta()
@@ -116,7 +117,7 @@ def test_no_task_ends_beyond_the_limit(names: tuple[str, ...], scenario: Scenari
     limits = (0.0, 0.1, 0.25)
     given = {"lr": 0.02, "replay_ratio": 0.1} if "replay" in names else {"lr": 0.02}
     runs = tuple(RunSpec(k, k % 2, values_of(names, forgetting_limit=limits[k // 2], **given)) for k in range(6))
-    pack = finish(make_pack(small_stream(seed=1), names, runs, scenario))
+    pack = finish(make_pack(steered_by_validation(small_stream(seed=1)), names, runs, scenario))
     for run, record in zip(runs, pack.records, strict=True):
         assert largest_fall(record.validation) <= float(run.values["forgetting_limit"]) + 1e-9
     naive = finish(make_pack(small_stream(seed=1), scenario=scenario, lr=0.02))
@@ -125,7 +126,7 @@ def test_no_task_ends_beyond_the_limit(names: tuple[str, ...], scenario: Scenari
 
 def test_where_new_active_outputs_alone_break_the_limit_the_weights_stay() -> None:
     run = RunSpec(0, 1, values_of(NAMES, forgetting_limit=0.0, lr=0.02))
-    pack = make_pack(small_stream(), NAMES, (run,), "class-il")
+    pack = make_pack(steered_by_validation(small_stream()), NAMES, (run,), "class-il")
     pack.train_next_task()
     before = weights(pack).clone()
     record = pack.train_next_task().records[0]

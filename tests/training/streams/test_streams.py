@@ -138,7 +138,7 @@ def test_too_few_examples_for_the_validation_share_are_refused() -> None:
         validation_frac=1e-3,
     )
     with pytest.raises(InputError, match=r"too few examples of class 7: a share of 0.5 of its 0"):
-        stratified_cut(np.zeros(4, dtype=np.int64), 0.5, 0, "here", classes=(0, 7))
+        stratified_cut(np.zeros(4, dtype=np.int64), (0.5,), 0, "here", classes=(0, 7))
 
 
 def test_unknown_names_and_settings_are_refused() -> None:

@@ -43,7 +43,7 @@ class Regression(Target):
         n_tasks, n_outputs = len(stream.tasks), stream.y.shape[1]
         task_of = torch.full((len(stream.y),), -1, dtype=torch.int64)
         for number, task in enumerate(stream.tasks):
-            for part in (task.train, task.validation, task.test):
+            for part in task.parts.values():
                 task_of[torch.from_numpy(part)] = number
         masks = torch.ones(n_tasks + 1, n_tasks, n_outputs, dtype=torch.bool)
         return Outputs(n_outputs, stream.y.float(), task_of, masks)
@@ -87,7 +87,9 @@ def numbers_stream(shape: tuple[int, ...] = (6,), n_train: int = 22) -> Stream:
         flat = x[own].reshape(n, -1)
         y[own] = flat @ rng.normal(size=(flat.shape[1], 2)) / flat.shape[1] ** 0.5 + number
         train, validation, test = np.split(np.arange(at, at + n), [n_train, n_train + 6])
-        tasks.append(Task(str(number), (), train, validation, test))
+        tasks.append(
+            Task(str(number), (), train, validation, test, steering=validation)
+        )  # what stops is seen in curves
         at += n
     return Stream("numbers", torch.from_numpy(x), torch.from_numpy(y), tuple(tasks), target="regression")
 
