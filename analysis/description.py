@@ -45,6 +45,7 @@ class Study:
     trials: int | None = None
     seeds: int | None = None
     old_weight: float = 0.5
+    splits: int = 1
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -99,6 +100,7 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
         trials=config.get("trials"),
         seeds=config.get("seeds"),
         old_weight=float(objective.get("old_weight", 0.5)),
+        splits=int(stream.get("splits", 1)),
         raw=raw,
     )
 

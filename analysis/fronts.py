@@ -73,7 +73,8 @@ def front(
     Metrics are maximised; `forgetting_*`, `intransigence` and costs (`train_s`, `stored_bytes`, `n_parameters`) are
     minimised. Trials with equal values are on the front together or not at all. With `runs` (from `analysis.load`),
     seeds are resampled in pairs: each trial gets the share of resamples in which it is on the front, the hypervolume
-    gets an interval. This is the uncertainty from seeds; that of the finite validation set is not in it.
+    gets an interval. This is the uncertainty from seeds, and from the splits that they are trained on where a
+    study has several; with one, that of which examples are validation data is not in it.
 
     Raises:
         InputError: an objective is unknown.

@@ -60,6 +60,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no such stream folder": (("--stream", "./nowhere"), "there is no such folder. Check the path."),
     "no such module": (("--stream", "nowhere.at:all"), "there is no module `nowhere`"),
     "zero trials": (("--trials", "0"), "--trials: `trials` should be greater than 0, but got 0."),
+    "zero splits": (("--splits", "0"), "--splits: `stream.splits` should be greater than or equal to 1, but got 0."),
     "zero seeds": (("--seeds", "0"), "--seeds: `seeds` should be greater than or equal to 1, but got 0."),
     "no time": (("--set", "time_budget_s=0"), "--set: `time_budget_s` should be greater than 0, but got 0."),
     "a parameter its ingredients lack": (
@@ -309,11 +310,27 @@ def test_a_dry_run_says_everything_and_writes_nothing(run: Run, smoke: Path, tmp
         "majority, the constant answer: ends at 0.510",
         "searched: 1 to 1e+06 on a log scale, or 0",
         "searched: 0.1 or 0.2",
-        "48 trials x 3 seeds",
+        "48 trials x 3 seeds\n",
         "runs/smoke-split-digits (nothing was written)",
     ):
         assert text in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_is_for_steering_and_on_how_many_splits(run: Run) -> None:
+    digits = ("--stream", "split-digits")
+    code, out, complaints = run("run", "early-stopping", *digits, "--seeds", "4", "--splits", "3", "--dry-run")
+    assert (code, complaints) == (0, "")
+    for text in ("2, 3: 230 train, 29 steering, 29 validation, 72 test", "x 4 seeds on 3 splits"):
+        assert text in out
+    assert "splits the" not in out
+    code, out, complaints = run("run", "early-stopping", *digits, "--splits", "3", "--dry-run")
+    assert "note: of 3 splits the 1 seed of this study uses the first 1 alone. Give `--seeds 3` or more.\n" in out
+    code, out, complaints = run("run", "ewc", *digits, "--dry-run")
+    assert "steering" not in out
+    code, out, complaints = run("list", "ingredients")
+    for text in ("looks at held-out examples of the current task", "keeps old examples", "keeps the previous network"):
+        assert text in " ".join(out.split())
 
 
 MIXED_NOTE = (

@@ -14,13 +14,15 @@ _OTHERS = (
     ("R[t, i]", "accuracy on task i after training on task t, both counted from 0; R[-1, i] before any training; "
      "A(i, n) at evaluation n, J[t, i] of the joint reference"),
     ("train_s", "seconds of training; a run's share of its pack, a first task shared with other runs in full"),
-    ("stored_bytes", "bytes that the method keeps beside the network: replay examples, anchors, masks"),
+    ("stored_bytes", "bytes that the method keeps beside the network: replay examples, anchors, masks, "
+     "held-out examples of old tasks that a stop rule looks at"),
     ("n_parameters", "parameters of the network"),
-    ("± sd", "sample standard deviation over the seeds; absent with one seed"),
+    ("± sd", "sample standard deviation over the seeds, and over the splits of the data that they take turns with "
+     "where the study has several; absent with one seed"),
     ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "
      "that are done with every seed are ranked; seeds that are being added count once every trial has them"),
     ("P(front)", "share of resamples of the seeds, the same for all trials, in which the trial is on the front; "
-     "it leaves out the chance in which examples are in the validation set"),
+     "with one split it leaves out the chance in which examples are in the validation set"),
     ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
      "the largest cost), costs divided by their largest value among the trials"),
     ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled; it is "

@@ -49,4 +49,5 @@ def _subtitle(content: sections.Content) -> str:
     n_trials = int((content.trials["trial"] >= 0).sum())
     planned = f" of {about.trials} planned" if about.trials else ""
     seeds = f", {about.seeds} seed(s) each" if about.seeds else ""
+    seeds += f" on {about.splits} splits in turns" if about.splits > 1 else ""
     return f"Study {about.study_id}: {n_trials}{planned} trials{seeds}. Every accuracy is on validation data."

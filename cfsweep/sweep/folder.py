@@ -167,6 +167,14 @@ def _counts(task: Task) -> dict[str, int]:
     return {f"n_{part}": len(indices) for part, indices in task.parts.items() if part != "steering" or len(indices)}
 
 
+def _in_words(counts: Mapping[str, int]) -> str:
+    """
+    >>> _in_words({"n_train": 9, "n_test": 2})
+    '9 train, 2 test'
+    """
+    return ", ".join(f"{n} {part.removeprefix('n_')}" for part, n in counts.items())
+
+
 def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
     """How many outputs the network has, what one means, which label each example has in terms of them (a hash), and the
     user's labels of the classes where they are others."""
@@ -240,12 +248,11 @@ def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], 
                     f"{here.get(name, '(none)')[:12]}. Bring it back as it was, or start a new study."
                 )
     for task, told in zip(stream.tasks, study.get("tasks", ()), strict=False):
-        counts = _counts(task)
-        if counts != {key: n for key, n in told.items() if key.startswith("n_")}:
-            then = f"of task `{task.name}` {told['n_train']} examples to train on"
+        counts, then = _counts(task), {key: n for key, n in told.items() if key.startswith("n_")}
+        if then and counts != then:
             raise InputError(
-                f"{where}: the study began with {then}, but this version of cfsweep gives it {counts['n_train']}, and "
-                f"{counts.get('n_steering', 0)} for its stop rules to look at. Start a new study."
+                f"{where}: the study began with {_in_words(then)} examples of task `{task.name}`, but this version of "
+                f"cfsweep makes that {_in_words(counts)}. Start a new study."
             )
     now = _outputs(config, stream)
     before = study.get("outputs")

@@ -72,6 +72,17 @@ def share_note(stream: Stream) -> str | None:
     )
 
 
+def splits_note(config: StudyConfig) -> str | None:
+    """That there are fewer seeds than splits, so that some splits are trained on by none."""
+    seeds, splits = config.seeds, config.stream.splits
+    if seeds >= splits:
+        return None
+    return (
+        f"of {splits} splits the {seeds} seed{'s' * (seeds != 1)} of this study use{'s' * (seeds == 1)} the first "
+        f"{seeds} alone. Give `--seeds {splits}` or more."
+    )
+
+
 def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> tuple[str, ...]:
     """One line for each thing about the study that its user should know."""
     n_tasks = len(stream.tasks)
@@ -79,6 +90,7 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
     found = (
         share_note(stream),
         swamping_note(stream),
+        splits_note(config),
         rehearsal_note(config),
         short_of_weights,
         repetition_note(config, hypers),

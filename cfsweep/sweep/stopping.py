@@ -70,7 +70,7 @@ def standard_errors(matrix: Matrix, n_examples: Sequence[int], score: Score) -> 
     """Of the intermediate stability and plasticity: how far chance in the choice of the examples moves them.
 
     The score tells its variance over `n_examples[i]` examples; tasks are independent. (Seeds see the same examples, and
-    do not make them more.)
+    do not make them more; those of several splits see others, and then this is more than it is.)
 
     >>> from cfsweep.training.targets import target_of
     >>> accuracy = target_of("classification").score

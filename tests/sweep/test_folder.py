@@ -14,8 +14,8 @@ import yaml
 from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.sweep.folder import Folder, check_ground, describe
-from cfsweep.sweep.space import check_space
-from cfsweep.training.streams import Stream
+from cfsweep.sweep.space import check_space, with_steering
+from cfsweep.training.streams import Stream, load_stream
 from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, own_stream
 from tests.sweep.in_process import Sweep, tiny
 
@@ -98,6 +98,20 @@ def test_data_is_held_against_its_hashes(stream: Stream) -> None:
     for files in ({name: "0" * 64}, {"another.csv": "0" * 64}):
         with pytest.raises(InputError, match=r"^study.yaml: the study began with .* of SHA-256 0000"):
             check_ground(config, stream, {**study, "data_sha256": files}, Path("study.yaml"))
+
+
+def test_a_study_that_steered_by_validation_data_does_not_go_on_as_another_one(stream: Stream) -> None:
+    """Before there were steering examples all of them were trained on; the study may have said nothing of it."""
+    config = tiny({"patience": {"low": 1, "high": 3}}, {}, ("early-stopping",))
+    now = load_stream(with_steering(config.space, config.stream))
+    assert described(now, config)["tasks"][1] == {
+        "name": "2, 3", "classes": [2, 3], "n_train": 230, "n_steering": 29, "n_validation": 29, "n_test": 72,
+    }  # fmt: skip
+    check_ground(config, now, described(now, config), Path("study.yaml"))
+    said = r"^study.yaml: the study began with 259 train, 29 validation, 72 test examples of task `0, 1`, but this"
+    with pytest.raises(InputError, match=said) as caught:
+        check_ground(config, now, described(stream, config), Path("study.yaml"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ class Nudge(StopRule):
     """Moves the weights at each check, and ends the task at check number `until`."""
 
     name, summary, paper = "nudge", "", ""
+    looks_at_old = False
     hypers = (Hyper("until", "float", 1.0, "", low=0.0, off=0.0),)
 
     def n_checks(self, epochs: int) -> int:

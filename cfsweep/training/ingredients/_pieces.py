@@ -362,7 +362,7 @@ READ_BY_PIECE: dict[type[Ingredient], Read] = {
     Buffered: Read("keeps old examples"),
     Generator: Read("keeps a generator of old examples"),
     Distillation: Read("keeps the previous network"),
-    TaskWeights: Read("keeps which weights answer for which task"),
+    TaskWeights: Read("keeps weights or a mask for each task"),
 }
 
 

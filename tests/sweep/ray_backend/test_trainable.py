@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from cfsweep.config import StreamConfig
 from cfsweep.sweep.broker import Broker
 from cfsweep.sweep.first_task_store import WorkerFirstTasks
 from cfsweep.sweep.ray_backend import trainable
 from cfsweep.sweep.ray_backend.trainable import PackTrainable, from_tune, pack_stream, to_tune, unpack_stream
 from cfsweep.sweep.worker import TaskResult
-from cfsweep.training.streams import Stream
+from cfsweep.training.streams import Stream, load_stream
 from tests.sweep.test_worker import SPEC
 
 
@@ -28,6 +30,10 @@ def test_workers_share_the_streams_memory(stream: Stream) -> None:
     assert shared.tasks[3].name == stream.tasks[3].name
     np.testing.assert_array_equal(shared.tasks[3].validation, stream.tasks[3].validation)
     assert (shared.digest, shared.target) == (stream.digest, stream.target)
+    several = load_stream(StreamConfig(splits=3, standardise="channel", steering_frac=0.1))
+    shared = unpack_stream(pickle.loads(pickle.dumps(pack_stream(several))))
+    assert [shared.of_split(k).digest for k in range(3)] == [several.of_split(k).digest for k in range(3)]
+    assert shared.of_split(2).x is shared.x
 
 
 def test_a_result_travels_as_plain_values() -> None:

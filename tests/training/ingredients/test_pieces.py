@@ -211,6 +211,7 @@ class Hasty(StopRule):
     """It ends tasks early."""
 
     name, summary, paper, hypers = "hasty", "", "", ()
+    looks_at_old = False
 
     def n_checks(self, epochs: int) -> int:
         return epochs
