@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ def test_each_seed_is_trained_on_each_split() -> None:
     stream = load_stream(StreamConfig(splits=2, n_tasks=2))
     found = splits.average_accuracies(stream, "ewc", 3)
     assert found.shape == (2, 2, 3)
-    apart = [splits.average_accuracies(stream.of_split(number), "ewc", 3) for number in range(2)]
+    alone = (replace(stream.of_split(number), other_splits=()) for number in range(2))
+    apart = [splits.average_accuracies(one, "ewc", 3) for one in alone]
     assert np.array_equal(found, np.concatenate(apart, axis=1))
     assert not np.array_equal(found[:, 0], found[:, 1])
