@@ -8,7 +8,7 @@ the journal then. What a kill leaves unwritten is trained again from the last ch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -56,9 +56,9 @@ class Driver:
     """One sweep over one folder.
 
     `n_examples` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack;
-    `constant` are the scores of the constant answer where the study has the reference `majority`; `now()` gives
-    seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have lost, and `close(pack_id)`,
-    called when a pack is over.
+    `constant` are the scores of the constant answer on each split of the data where the study has the reference
+    `majority`, else none; `now()` gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have
+    lost, and `close(pack_id)`, called when a pack is over.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Driver:
         n_examples: dict[str, list[int]],
         workers: int,
         pack_size: int,
-        constant: Mapping[str, list[list[float]]] | None = None,
+        constant: Sequence[Mapping[str, list[list[float]]]] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.config, self.hypers, self.asker = folder, config, hypers, asker
@@ -307,7 +307,7 @@ class Driver:
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)
-        if self.constant is not None:
+        if self.constant:
             self.book.add_reference(RunSpec(MAJORITY_TRIAL, 0, {}))
         objectives = [f"objective_{name}" for name in self.config.objective.names]
         settings = [f"hp_{name}" for name in self.hypers]
@@ -346,7 +346,7 @@ class Driver:
 
     def _answer_alike(self) -> None:
         """Ends the runs of the reference `majority`, one for each seed of the study, which take no training."""
-        if self.constant is None:
+        if not self.constant:
             return
         trial, now = self.book[MAJORITY_TRIAL], datetime.now(UTC)
         left = [seed for seed in range(self.config.seeds) if seed not in trial.states]

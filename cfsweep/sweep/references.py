@@ -8,7 +8,7 @@ the remedies would win by those alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,10 +89,11 @@ def reference_packs(config: StudyConfig, settings: list[dict[str, Value]], size:
 
 
 def majority_report(
-    scores: Mapping[str, list[list[float]]], seeds: Iterable[int], n_examples: dict[str, list[int]]
+    scores: Sequence[Mapping[str, list[list[float]]]], seeds: Iterable[int], n_examples: dict[str, list[int]]
 ) -> PackReport:
-    """What a pack would say of the reference `majority` with these seeds, given the scores of `constant_answer`. It has
-    no parameters, is the same for each seed, and costs nothing."""
-    records = tuple(RunRecord(MAJORITY_TRIAL, seed, scores["validation"], scores["test"]) for seed in seeds)
+    """What a pack would say of the reference `majority` with these seeds, given the scores of `constant_answer` on each
+    split of the data. It has no parameters, is the same for each seed of a split, and costs nothing."""
+    of_split = {seed: scores[seed % len(scores)] for seed in seeds}
+    records = tuple(RunRecord(MAJORITY_TRIAL, seed, s["validation"], s["test"]) for seed, s in of_split.items())
     last = len(n_examples["validation"]) - 1
     return PackReport(task=last, done=True, records=records, n_examples=n_examples, n_parameters=0)

@@ -179,6 +179,12 @@ def _is_whole(folder: Folder, now: Status) -> bool:
     return now.complete and not read_written(folder.root, now.study_id, ()).torn
 
 
+def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[dict[str, list[list[float]]]]:
+    """The scores of the constant answer on each split of the data."""
+    splits = range(config.stream.splits)
+    return [constant_answer(prepared.stream.of_split(split), config.stream.scenario) for split in splits]
+
+
 def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: Scheduler, display: Display) -> Outcome:
     """Sweeps until the budget is spent or the user interrupts it. The caller holds the folder's lock."""
     from cfsweep.sweep.search.asker import (
@@ -197,7 +203,7 @@ def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: S
         example_counts(prepared.stream),
         capacity.workers,
         capacity.pack_size,
-        constant_answer(prepared.stream, config.stream.scenario) if folder.has_majority() else None,
+        _constant_answers(config, prepared) if folder.has_majority() else (),
     )
     folder.set_budget(config.trials, config.time_budget_s, config.seeds)  # now that all has been read without a fault
     with display:

@@ -12,10 +12,12 @@ from cfsweep.config import StreamConfig, StudyConfig
 from cfsweep.results.status import budget, status
 from cfsweep.sweep.notes import splits_note
 from cfsweep.sweep.packing import pack_runs
+from cfsweep.sweep.references import majority_report
 from cfsweep.sweep.study import prepare
+from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.first_task_cache import first_task_keys
 from cfsweep.training.ingredients import hypers_of
-from cfsweep.training.pack import Pack
+from cfsweep.training.pack import Pack, example_counts
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream, load_stream
 from cfsweep.training.trainer import open_trainer
@@ -123,6 +125,15 @@ def test_how_many_splits_there_are_is_said(tmp_path: Path, several: Stream) -> N
     assert splits_note(study(seeds=2)) == said
     assert splits_note(study(seeds=3)) is None
     assert splits_note(study(splits=1, seeds=1)) is None
+
+
+def test_the_constant_answer_is_that_of_each_seeds_split(several: Stream) -> None:
+    scores = [constant_answer(several.of_split(number), "task-il") for number in range(3)]
+    for number, of_split in enumerate(scores):  # so that the splits can be told apart
+        of_split["validation"][-1][0] += number
+    report = majority_report(scores, range(5), example_counts(several))
+    assert [record.validation for record in report.records] == [scores[seed % 3]["validation"] for seed in range(5)]
+    assert [record.seed for record in report.records] == list(range(5))
 
 
 # ------------------------------------------------------------------------------------------------ steering
