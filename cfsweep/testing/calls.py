@@ -11,6 +11,8 @@ from torch import Tensor
 from cfsweep.training.ingredients import (
     ActiveClasses,
     Answers,
+    BatchLoss,
+    Classifier,
     Comparison,
     Consolidation,
     Cut,
@@ -18,6 +20,7 @@ from cfsweep.training.ingredients import (
     Drawn,
     Examples,
     Generator,
+    Held,
     Ingredient,
     Partition,
     Penalty,
@@ -45,6 +48,7 @@ class Arguments(NamedTuple):
     examples: Examples
     compared: Comparison
     drawn: Drawn
+    held: Held
     scores: Tensor
     masks: Tensor
 
@@ -64,6 +68,7 @@ def arguments_for(pack: Pack, ingredient: Ingredient) -> Arguments:
         examples=examples,
         compared=compared,
         drawn=drawn,
+        held=Held(examples.x.flatten(1), examples.labels),
         scores=torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64),
         masks=pack.context.outputs.masks[1],
     )
@@ -73,7 +78,7 @@ def calls_by_piece(ingredient: Any, given: Arguments) -> dict[type[Ingredient], 
     """By piece, its method that takes tensors, to be called without arguments. (`Buffered` and `MixedReplay` work on
     indices, `Extension` on a module.)"""
     i = ingredient
-    theta, state, values, noise, examples, compared, drawn, scores, masks = given
+    theta, state, values, noise, examples, compared, drawn, held, scores, masks = given
     return {
         TaskStart: lambda: i.start_task(theta, state, values, 1),
         Consolidation: lambda: i.consolidate(theta, state, values, 1, examples),
@@ -82,6 +87,8 @@ def calls_by_piece(ingredient: Any, given: Arguments) -> dict[type[Ingredient], 
         Generator: lambda: i.generate(theta, state, values, 1, examples.noise),
         ReplayLoss: lambda: i.replay_loss(drawn, values),
         Projection: lambda: i.project(noise, theta, values),
+        BatchLoss: lambda: i.batch_loss(compared.now.logits, compared.labels, compared.mask, values, 1),
+        Classifier: lambda: i.outputs_for(held.features[:3], held),
         ActiveClasses: lambda: i.active_classes(masks, values, 1),
         Distillation: lambda: i.distillation_loss(compared, values, 1),
         RateByStep: lambda: i.rate(values, 2, 9),

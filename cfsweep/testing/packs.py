@@ -41,6 +41,7 @@ SMALL: dict[str, Value] = {
     "er_ace_buffer": 9,
     "der_buffer": 9,
     "a_gem_buffer": 9,
+    "icarl_budget": 13,
     "generative_epochs": 2,
     "generative_hidden": 8,
     "generative_latent": 3,

@@ -19,7 +19,7 @@ from cfsweep.testing.packs import (
     varied_runs,
     weights,
 )
-from cfsweep.training.ingredients import Cut, Ingredient, StopRule, hypers_of, ingredient_class
+from cfsweep.training.ingredients import SOLE, Cut, Ingredient, StopRule, hypers_of, ingredient_class
 
 
 def compose_or_are_refused(
@@ -63,9 +63,11 @@ def compose_or_are_refused(
 
 
 def exclude_each_other(one: type[Ingredient], other: type[Ingredient]) -> bool:
-    """Whether one names the other as excluded, both cut, or one cuts and the other one stops."""
-    cut, stop = ([issubclass(kind, piece) for kind in (one, other)] for piece in (Cut, StopRule))
-    return other.name in one.excludes or one.name in other.excludes or all(cut) or (any(cut) and any(stop))
+    """Whether one names the other as excluded, both have a piece that only one of them can, or one cuts and the other
+    one stops."""
+    both = any(issubclass(one, piece) and issubclass(other, piece) for piece in SOLE)
+    cut, stop = (any(issubclass(kind, piece) for kind in (one, other)) for piece in (Cut, StopRule))
+    return other.name in one.excludes or one.name in other.excludes or both or (cut and stop)
 
 
 def _assert_excluded(one: str, other: str) -> None:

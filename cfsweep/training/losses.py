@@ -122,8 +122,7 @@ class Losses:
     ) -> Tensor:
         x, mask = self.context.store[indices], self._mask(indices)
         traced = self.context.lifted.traced(weights, x, self.layers)
-        with torch.no_grad():
-            loss, by_logits = self.context.target.loss_and_gradient(traced.logits, labels, mask)
+        loss, by_logits = self._own_or_target_loss(traced.logits, labels, mask, own, over_rows)
         by_features: dict[str, Tensor] = {}
         for ingredient in self.distillations:
             traced = _with_leaves(traced)
@@ -138,6 +137,28 @@ class Losses:
             by_features |= {k: by_features[k] + v if k in by_features else v for k, v in more_by_features.items()}
         traced.vjp(by_logits, by_features, into.views)
         return loss
+
+    def _own_or_target_loss(
+        self, logits: Tensor, labels: Tensor, mask: Tensor, own: Own, over_rows: OverRows
+    ) -> tuple[Tensor, Tensor]:
+        """The loss (rows,) of the batch and its gradient by the logits: the target's, or that of an ingredient that is
+        on and has one in its place."""
+        with torch.no_grad():
+            loss, by_logits = self.context.target.loss_and_gradient(logits, labels, mask)
+        for ingredient in self.context.timeline.batch_losses:
+            leaf, values = logits.detach().requires_grad_(True), own[ingredient.name][1]
+            other = over_rows(
+                lambda z, y, m, v, i=ingredient: i.batch_loss(z, y, m, v, self.task),
+                leaf,
+                labels,
+                mask.expand_as(leaf),
+                values,
+            )
+            (by_leaf,) = torch.autograd.grad(other.sum(), leaf)
+            on = over_rows(ingredient.is_on, values)
+            loss = torch.where(on, other.detach(), loss)
+            by_logits = torch.where(on[:, None, None], by_leaf, by_logits)
+        return loss, by_logits
 
     def _mask(self, indices: Tensor) -> Tensor:
         """The outputs active for the examples `indices` (rows, n), to be broadcast to (rows, n, n_outputs)."""

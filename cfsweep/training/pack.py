@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.training import batches
+from cfsweep.training.answering import Answering
 from cfsweep.training.engine.device_memory import peak_bytes
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.first_task_cache import FirstTask, FirstTaskCache, first_task_keys
@@ -149,7 +150,8 @@ class Pack:
         """(runs alive, n, ...): what each run predicts for the `part` examples of `task`."""
         self.context.lifted.module.eval()
         weights = self.weights_for(task, self.next_task)
-        predicted = self.context.evaluator.predictions(weights, task, self.next_task, part)
+        answer = Answering(self.context, self.stack, ends=None).by_weights(weights)
+        predicted = self.context.evaluator.predictions(weights, task, self.next_task, part, answer)
         return predicted[torch.from_numpy(self.stack.row_of).to(self.context.device)]
 
     def weights_for(self, task: int, learned: int) -> Tensor:
@@ -170,8 +172,11 @@ class Pack:
         context = self.context
         context.lifted.module.eval()
         scores = torch.zeros(len(self.stack), len(self.stream.tasks), dtype=torch.float64, device=context.device)
+        answering = Answering(context, self.stack, task if learned > task else None)
         for seen in tasks:
-            scores[:, seen] = context.evaluator.scores(self.weights_for(seen, task), seen, learned, part)
+            theta = self.weights_for(seen, task)
+            answer = answering.by_weights(theta)
+            scores[:, seen] = context.evaluator.scores(theta, seen, learned, part, answer)
         context.lifted.train_mode()
         return scores
 
@@ -304,8 +309,13 @@ class Pack:
             return
         self.context.lifted.module.eval()
         weights = [self.weights_for(i, learned) for i in range(len(self.stream.tasks))]
+        answering = Answering(self.context, self.stack, learned - 1 if learned else None)
+        answers = [answering.by_weights(theta) for theta in weights]
         for part in ("validation", "test"):
-            by_task = [self.context.evaluator.scores(theta, i, learned, part) for i, theta in enumerate(weights)]
+            by_task = [
+                self.context.evaluator.scores(theta, i, learned, part, answer)
+                for i, (theta, answer) in enumerate(zip(weights, answers, strict=True))
+            ]
             scores = torch.stack(by_task, -1).tolist()  # (rows, T)
             for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
                 getattr(self.records[i], part).append(scores[row])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cfsweep.training import batches
 from cfsweep.training.engine.randomness import generator
-from cfsweep.training.ingredients import Buffer, Buffered, Consolidation, Examples, State
+from cfsweep.training.ingredients import Buffer, Buffered, Consolidation, Examples, Features, RankedBuffer, State
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.stack import Stack, over_one_row
@@ -59,9 +59,24 @@ def renewed_buffers(
     """The ingredient's buffer of each row after a task with the training examples `examples` (n,)."""
     buffers = []
     for row, (old, run) in enumerate(zip(stack.buffers[ingredient.name], stack.representatives, strict=True)):
-        new = ingredient.update_buffer(old, examples, run.numbers, generator(run.seed, "buffer", task))
+        offered = examples
+        if isinstance(ingredient, RankedBuffer):
+            offered = ingredient.rank(old, examples, _features(context, stack, row), run.numbers)
+        new = ingredient.update_buffer(old, offered, run.numbers, generator(run.seed, "buffer", task))
         buffers.append(_with_logits(context, stack, row, task, old, new) if ingredient.stores_logits else new)
     return buffers
+
+
+def _features(context: PackContext, stack: Stack, row: int) -> Features:
+    """Those of one row's weights. They are taken row by row, so that what is kept depends on no neighbour."""
+
+    def of(examples: NDArray[np.int64]) -> NDArray[np.float32]:
+        context.lifted.module.eval()  # where the first task was taken from elsewhere, it is not yet
+        found = context.evaluator.features(stack.theta[row : row + 1], torch.from_numpy(examples).to(context.device))
+        features: NDArray[np.float32] = found[0].cpu().numpy()
+        return features
+
+    return of
 
 
 def _with_logits(context: PackContext, stack: Stack, row: int, task: int, old: Buffer, new: Buffer) -> Buffer:

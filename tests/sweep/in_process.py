@@ -127,7 +127,8 @@ class Sweep:
         folder.checkpoints.mkdir(exist_ok=True)
         asker, size = open_asker(folder.journal, config, hypers), 8 if config.pack_runs == "auto" else config.pack_runs
         target, counts = target_of(self.stream.target), example_counts(self.stream)
-        constant = constant_answer(self.stream, config.stream.scenario) if folder.has_majority() else None
+        streams = [self.stream.of_split(number) for number in range(config.stream.splits)]
+        constant = [constant_answer(s, config.stream.scenario) for s in streams] if folder.has_majority() else []
         return Driver(folder, config, hypers, asker, target, counts, workers, size, constant, **options)
 
     def train(self, driver: Driver, fault: Fault = nothing) -> Driver:

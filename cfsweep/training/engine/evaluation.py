@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -19,6 +19,11 @@ from cfsweep.training.targets import Outputs, Target
 # no cache to keep within, and reads all weights again for each chunk.
 CHUNK_FLOATS, CHUNK_FLOATS_OTHER = 2**22, 2**19
 ON_A_GPU = 16
+
+
+Answer = Callable[[Tensor, Tensor], Tensor]
+"""What answers in place of the output layer, (rows, n, n_outputs), given logits (rows, n, n_outputs) and the features
+(rows, n, d) that they are made of."""
 
 
 class Evaluator:
@@ -48,24 +53,38 @@ class Evaluator:
         self.seed = seed
         self.example_floats = max(256, int(np.prod(stream.input_shape)))
 
-    def scores(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
+    def scores(self, theta: Tensor, task: int, learned: int, part: str, answer: Answer | None = None) -> Tensor:
         """(rows,) float64: the target's score on the `part` ("steering", "validation", "test") examples of `task`.
 
-        `learned` tasks have been trained; in class-il that decides which outputs are active.
+        `learned` tasks have been trained; in class-il that decides which outputs are active. `answer` answers for the
+        output layer, if given.
         """
         labels = self.outputs.labels[self.parts[task][part]]
-        return self.target.score.of(self.predictions(theta, task, learned, part), labels)
+        return self.target.score.of(self.predictions(theta, task, learned, part, answer), labels)
 
-    def predictions(self, theta: Tensor, task: int, learned: int, part: str) -> Tensor:
-        """(rows, n, ...): what the target predicts for the `part` examples of `task`, `learned` as for `scores`."""
+    def predictions(self, theta: Tensor, task: int, learned: int, part: str, answer: Answer | None = None) -> Tensor:
+        """(rows, n, ...): what the target predicts for the `part` examples of `task`, the others as for `scores`."""
         mask = self.outputs.masks[learned - 1, task]
         parameters = self.layout.unflatten(theta)
+        layers = () if answer is None else ("",)
+        predicted = []
         with torch.no_grad(), self.lifted.draws(torch_seed(self.seed, "evaluation", task)):
-            predicted = [
-                self.target.predict(self.lifted(parameters, self.store[indices], shared=True), mask)
-                for indices in self._chunks(self.parts[task][part], len(theta))
-            ]
+            for indices in self._chunks(self.parts[task][part], len(theta)):
+                outputs, features = self.lifted.answers(parameters, self.store[indices], layers, shared=True)
+                if answer is not None:
+                    outputs = answer(outputs, features[""].flatten(2))
+                predicted.append(self.target.predict(outputs, mask))
         return torch.cat(predicted, dim=1)
+
+    def features(self, theta: Tensor, examples: Tensor) -> Tensor:
+        """(rows, n, d): what goes into the output layer for the examples (n,) of the store."""
+        parameters = self.layout.unflatten(theta)
+        with torch.no_grad(), self.lifted.draws(torch_seed(self.seed, "evaluation")):
+            found = [
+                self.lifted.answers(parameters, self.store[indices], ("",), shared=True)[1][""].flatten(2)
+                for indices in self._chunks(examples, len(theta))
+            ]
+        return torch.cat(found, dim=1)
 
     def _chunks(self, indices: Tensor, n_rows: int) -> Iterator[Tensor]:
         floats = CHUNK_FLOATS if self.lifted.stack is not None else CHUNK_FLOATS_OTHER

@@ -28,8 +28,10 @@ from cfsweep.training.ingredients._pieces import (
     FAMILIES,
     ActiveClasses,
     Answers,
+    BatchLoss,
     Buffer,
     Buffered,
+    Classifier,
     Comparison,
     Consolidation,
     Cut,
@@ -37,12 +39,15 @@ from cfsweep.training.ingredients._pieces import (
     Drawn,
     Examples,
     Extension,
+    Features,
     Generated,
     Generator,
+    Held,
     MixedReplay,
     Partition,
     Penalty,
     Projection,
+    RankedBuffer,
     RateByStep,
     RateByWeight,
     Read,
@@ -61,10 +66,13 @@ from cfsweep.training.targets import target_of
 __all__ = [
     "EMPTY_BUFFER",
     "FAMILIES",
+    "SOLE",
     "ActiveClasses",
     "Answers",
+    "BatchLoss",
     "Buffer",
     "Buffered",
+    "Classifier",
     "Comparison",
     "Consolidation",
     "Context",
@@ -74,14 +82,17 @@ __all__ = [
     "Drawn",
     "Examples",
     "Extension",
+    "Features",
     "Generated",
     "Generator",
+    "Held",
     "Indices",
     "Ingredient",
     "MixedReplay",
     "Partition",
     "Penalty",
     "Projection",
+    "RankedBuffer",
     "RateByStep",
     "RateByWeight",
     "Read",
@@ -117,6 +128,13 @@ def _built_in() -> dict[str, type[Ingredient]]:
 
 
 registry: dict[str, type[Ingredient]] = _built_in()
+
+SOLE: dict[type[Ingredient], str] = {
+    Cut: "cut within a task",
+    BatchLoss: "replace the loss of the batch",
+    Classifier: "answer in place of the output layer",
+}
+"""The pieces that at most one ingredient of a trial can have, and what they do."""
 
 
 def ingredient_class(name: str, where: str = "ingredients") -> type[Ingredient]:
@@ -199,10 +217,12 @@ def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyp
                 raise InputError(
                     f"{where}: `{kind.name}` and `{other}` do not go together: {reason}. Remove one of them."
                 )
+    for piece, does in SOLE.items():
+        those = [name for name, kind in kinds.items() if issubclass(kind, piece)]
+        if len(those) > 1:
+            listed = "` and `".join(those)
+            raise InputError(f"{where}: one ingredient can {does}, but `{listed}` do. Remove one of them.")
     cutting = [name for name, kind in kinds.items() if issubclass(kind, Cut)]
-    if len(cutting) > 1:
-        listed = "` and `".join(cutting)
-        raise InputError(f"{where}: one ingredient can cut within a task, but `{listed}` do. Remove one of them.")
     stopping = [name for name, kind in kinds.items() if issubclass(kind, StopRule)]
     if cutting and stopping:
         raise InputError(

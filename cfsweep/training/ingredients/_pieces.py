@@ -3,13 +3,13 @@
 An ingredient inherits one or several pieces and implements their abstract methods:
 
     a penalty        Penalty, and StepObserver where it has to see every step
-    rehearsal        a source of old examples: Buffered or Generator;
-                     and their use: MixedReplay, ReplayLoss, or Projection
+    rehearsal        a source of old examples: Buffered, RankedBuffer or Generator;
+                     and their use: MixedReplay, ReplayLoss, Projection, or Classifier
     distillation     Distillation
     a partition      Partition, and Cut, TaskWeights, Extension where it needs them
     a schedule       RateByStep, RateByWeight
     a stop rule      StopRule
-    and, beside any  ActiveClasses, TaskStart
+    and, beside any  ActiveClasses, BatchLoss, TaskStart
 
 `Timeline` lists in which order a task meets them. All methods are for one model: `theta` (P,) are its weights as one
 flat vector, `state` the ingredient's own tensors by name, `values` its numeric hyperparameters and `lr` as scalar
@@ -21,7 +21,7 @@ them says of itself: `name`, `summary`, `paper`, `hypers`, and, if it likes, `in
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
@@ -78,6 +78,18 @@ class Generated(NamedTuple):
     x: Tensor
     labels: Tensor
     mask: Tensor
+
+
+class Held(NamedTuple):
+    """The k examples of a buffer as the network sees them now: features (k, d), what goes into the output layer, and
+    labels (k, ...)."""
+
+    features: Tensor
+    labels: Tensor
+
+
+Features = Callable[[Indices], NDArray[np.float32]]
+"""What goes into the output layer for the examples (n,) of the store, (n, d)."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +170,25 @@ class Buffered(Ingredient, piece=True):
         """The buffer after a task whose training examples are `examples` (n,); logits are filled in by the loop."""
 
 
+class RankedBuffer(Buffered, piece=True):
+    """A buffer that is offered those examples which the network's features commend."""
+
+    @abstractmethod
+    def rank(self, buffer: Buffer, examples: Indices, features: Features, values: Mapping[str, float]) -> Indices:
+        """What `update_buffer` gets as `examples` after a task whose training examples are `examples` (n,): some of
+        them and of the buffer's, the most wanted first, by the features of the weights of now."""
+
+
+class Classifier(Buffered, piece=True):
+    """Answers in place of the output layer, for whatever run has something in its buffer. Within a task and at its end
+    it answers by the buffer that the run would have if the task ended there. At most one ingredient of a trial can."""
+
+    @abstractmethod
+    def outputs_for(self, features: Tensor, held: Held) -> Tensor:
+        """What the target is to predict from in place of the logits, (n, n_outputs), for examples with these features
+        (n, d); called for each run by itself."""
+
+
 class Generator(Consolidation, piece=True):
     """A source of old examples: they are made up, by what `consolidate` has learned of the tasks."""
 
@@ -197,6 +228,16 @@ class Projection(ReplayLoss, piece=True):
     def project(self, gradient: Tensor, reference: Tensor, values: Values) -> Tensor:
         """The gradient (P,) that the optimizer is to see, given that of losses and penalties, and the `reference`: that
         of `replay_loss`, zero where nothing was drawn and at weights that are held still."""
+
+
+class BatchLoss(Ingredient, piece=True):
+    """Has a loss of the mini-batch in place of the target's, in every task, as long as the ingredient is on. At most
+    one ingredient of a trial can."""
+
+    @abstractmethod
+    def batch_loss(self, logits: Tensor, labels: Tensor, mask: Tensor, values: Values, task: int) -> Tensor:
+        """The mean over the examples, a scalar: logits (n, n_outputs), labels (n, ...), mask (n, n_outputs) bool of the
+        active outputs."""
 
 
 class ActiveClasses(Ingredient, piece=True):
@@ -405,7 +446,8 @@ class Timeline:
         self.rates_by_weight = those(RateByWeight)
         self.stop_rules = those(StopRule)  # check number 0
         self.partitions = those(Partition)  # again whenever a run has finished the task, and after a cut
-        # Each step: the loss (distillations, then replay losses), its gradient, the update.
+        # Each step: the loss (the batch's, then distillations, then replay losses), its gradient, the update.
+        self.batch_losses = those(BatchLoss)
         self.distillations = those(Distillation)  # *
         self.penalties = those(Penalty)  # *
         self.projections = those(Projection)  # *
@@ -416,4 +458,5 @@ class Timeline:
         # After the last step.
         self.consolidations = those(Consolidation)
         self.task_weights = those(TaskWeights)  # when a finished task is evaluated
-        self.buffered = those(Buffered)
+        self.classifiers = those(Classifier)  # whenever one is, within a task too
+        self.buffered = those(Buffered)  # each is offered what `RankedBuffer` says, if it is one

@@ -40,9 +40,7 @@ class ErAce(Buffered, ReplayLoss, ActiveClasses):
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
-        outputs, used = context.outputs, context.outputs.task_of >= 0
-        self._own = torch.zeros_like(outputs.masks[0])  # (T, n_outputs): what is right for some example of the task
-        self._own[outputs.task_of[used], outputs.labels[used]] = True
+        self._own = context.outputs.own
 
     def active_classes(self, masks: Tensor, values: Values, task: int) -> Tensor:
         current = (torch.arange(len(self._own), device=masks.device) == task).unsqueeze(1)

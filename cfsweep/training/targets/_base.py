@@ -1,4 +1,5 @@
-"""What a target is: what is learned from outputs and labels. One file per kind; only `er-ace` looks into labels, too.
+"""What a target is: what is learned from outputs and labels. One file per kind; `er-ace` and `icarl`
+look into labels, too.
 
 `outputs` are those of the network for n examples, (..., n, n_outputs); `labels` (..., n, *label_shape) belong to them;
 `mask` (..., n, n_outputs) bool tells the active outputs, those that an example may be answered with. Every function of
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, device
 
@@ -53,6 +55,13 @@ class Outputs:
     task_of: Tensor
     masks: Tensor
     meaning: str = ""
+
+    @property
+    def own(self) -> Tensor:
+        """(T, n_outputs) bool: what is right for some example of the task; labels (n_examples,) are classes."""
+        found, used = torch.zeros_like(self.masks[0]), self.task_of >= 0
+        found[self.task_of[used], self.labels[used]] = True
+        return found
 
     def to(self, place: device) -> Outputs:
         return replace(self, labels=self.labels.to(place), task_of=self.task_of.to(place), masks=self.masks.to(place))
