@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import normalize
 
 from cfsweep.hypers import Hyper
 from cfsweep.training.ingredients._base import Context, Indices, Settings, Values
@@ -98,7 +98,7 @@ class ICaRL(MixedReplay, RankedBuffer, Classifier, BatchLoss, Distillation):
         # Off must stay exactly off, even where logits are so large that 0 times them is no number.
         now, before = (said.logits.masked_fill(off, 0.0) for said in (answers.now, answers.before))
         older = self.context.outputs.masks[task - 1, 0] & ~self._own[task]
-        return torch.where(off, 0.0, sigmoid_cross_entropy(now, torch.sigmoid(before), older))
+        return torch.where(off, 0.0, sigmoid_cross_entropy(now, sigmoid(before), older))
 
     # ------------------------------------------------------------------ exemplars
 
@@ -154,10 +154,22 @@ def sigmoid_cross_entropy(logits: Tensor, q: Tensor, among: Tensor) -> Tensor:
     >>> sigmoid_cross_entropy(z, q, torch.tensor([True, False]))  # log 2
     tensor(0.6931)
     """
-    # Autograd's gradient is not zero where q is σ of the same z, but a rounding error, of which Adam makes a whole step.
-    slope, at = torch.sigmoid(logits.detach()) - q, logits.detach()
-    losses = softplus(at) - q * at + slope * (logits - at)
+    # Autograd's gradient is not quite zero where q is σ of the same z, and Adam makes a whole step of what is left.
+    at = logits.detach()
+    value = at.clamp(min=0.0) + torch.log1p(torch.exp(-at.abs())) - q * at
+    losses = value + (sigmoid(at) - q) * (logits - at)
     return torch.where(among, losses, 0.0).sum(-1).mean()
+
+
+def sigmoid(z: Tensor) -> Tensor:
+    """σ(z) = 1 / (1 + e^-z), of the shape of z. torch's own rounds otherwise at the end of a tensor, where a run would
+    get other bits alone than among others; exp does not.
+
+    >>> sigmoid(torch.tensor([0.0, 200.0, -200.0]))
+    tensor([0.5000, 1.0000, 0.0000])
+    """
+    e = torch.exp(-z.abs())
+    return torch.where(z >= 0, 1.0, e) / (1 + e)
 
 
 def herding(features: NDArray[np.float32], m: int) -> Indices:

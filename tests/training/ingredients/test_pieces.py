@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,14 +15,17 @@ from cfsweep.hypers import Hyper
 from cfsweep.testing import finish, make_pack, small_stream, values_of
 from cfsweep.testing.packs import off_values, path_to
 from cfsweep.training.ingredients import (
+    BatchLoss,
     Buffer,
     Buffered,
+    Classifier,
     Comparison,
     Consolidation,
     Cut,
     Distillation,
     Drawn,
     Examples,
+    Held,
     Indices,
     Ingredient,
     MixedReplay,
@@ -207,6 +211,29 @@ class Halfway(Cut):
         return theta, state
 
 
+class Squares(BatchLoss):
+    """Its loss of the batch is of the logits alone."""
+
+    name, summary, paper, hypers = "squares", "", "", ()
+
+    def batch_loss(self, logits: Tensor, labels: Tensor, mask: Tensor, values: Values, task: int) -> Tensor:
+        return logits.square().mean()
+
+
+class Oracle(Classifier):
+    """It answers always the same."""
+
+    name, summary, paper, hypers = "oracle", "", "", ()
+
+    def update_buffer(
+        self, buffer: Buffer, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
+    ) -> Buffer:
+        return buffer
+
+    def outputs_for(self, features: Tensor, held: Held) -> Tensor:
+        return torch.zeros(len(features), 2)
+
+
 class Hasty(StopRule):
     """It ends tasks early."""
 
@@ -243,13 +270,15 @@ class Jealous(Whole):
             ("packnet", Halfway),
             "one ingredient can cut within a task, but `packnet` and `halfway` do. Remove one of them",
         ),
+        (("icarl", Squares), "one ingredient can replace the loss of the batch, but `icarl` and `squares` do. Remove"),
+        (("icarl", Oracle), "one ingredient can answer in place of the output layer, but `icarl` and `oracle` do."),
         (("packnet", Hasty), "`hasty` and `packnet` do not go together: the one ends a task early, the other cuts"),
         (("early-stopping", Halfway), "`early-stopping` and `halfway` do not go together: the one ends a task early"),
         ((Whole, SameKnob), "belongs to one ingredient, but `pull` of `same-knob` is there already. Rename it"),
         ((Whole, Whole), "each ingredient appears once, but `whole` is listed twice. Remove one"),
         (("si", Jealous), "`jealous` and `si` do not go together: both note every step. Remove one of them"),
     ],
-    ids=["cuts", "own stop rule", "own cut", "hyperparameter", "twice", "excluded"],
+    ids=["cuts", "losses", "answers", "own stop rule", "own cut", "hyperparameter", "twice", "excluded"],
 )
 def test_two_that_do_not_go_together_are_refused_in_one_line(names: tuple[Any, ...], said: str) -> None:
     with pytest.raises(InputError, match=f"^space.yaml: .*{said}") as caught:
@@ -336,8 +365,10 @@ def test_the_timeline_names_each_built_in_ingredient_where_its_pieces_say() -> N
         "cuts": (Cut, {"packnet"}),
         "projections": (Projection, {"a-gem"}),
         "replay_losses": (ReplayLoss, {"a-gem", "er-ace", "der++", "generative-replay"}),
-        "buffered": (Buffered, {"a-gem", "er-ace", "der++", "replay"}),
-        "mixed_replays": (MixedReplay, {"replay"}),
+        "buffered": (Buffered, {"a-gem", "er-ace", "der++", "replay", "icarl"}),
+        "mixed_replays": (MixedReplay, {"replay", "icarl"}),
+        "batch_losses": (BatchLoss, {"icarl"}),
+        "classifiers": (Classifier, {"icarl"}),
         "penalties": (Penalty, {"ewc", "l2-sp", "mas", "si"}),
         "step_observers": (StepObserver, {"si"}),
         "task_starts": (TaskStart, {"adapters", "si"}),
