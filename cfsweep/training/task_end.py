@@ -68,10 +68,10 @@ def renewed_buffers(
 
 
 def _features(context: PackContext, stack: Stack, row: int) -> Features:
-    """Those of one row's weights. They are taken row by row, so that what is kept depends on no neighbour."""
+    """Those of one row's weights. They are taken row by row, so that what is kept depends on no neighbour; the
+    network must answer as in evaluation."""
 
     def of(examples: NDArray[np.int64]) -> NDArray[np.float32]:
-        context.lifted.module.eval()  # where the first task was taken from elsewhere, it is not yet
         found = context.evaluator.features(stack.theta[row : row + 1], torch.from_numpy(examples).to(context.device))
         features: NDArray[np.float32] = found[0].cpu().numpy()
         return features
