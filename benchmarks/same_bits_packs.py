@@ -50,7 +50,7 @@ NUMBERS: dict[str, dict[str, tuple[float, ...]]] = {
     "er-ace": {"er_ace_buffer": (9, 0, 20)},
     "der++": {"der_alpha": (1.0, 0.0, 0.3), "der_beta": (0.5, 1.0, 0.0), "der_buffer": (9, 0, 20)},
     "a-gem": {"a_gem_buffer": (9, 0, 20)},
-    "icarl": {"icarl_budget": (13, 0, 40)},
+    "icarl": {"icarl_budget": (13, 0, 40), "icarl_temperature": (1.0, 2.0, 3.0)},
     "generative-replay": {"generative_weight": (1.0, 0.0, 0.5)},
     "lwf": {"lwf_alpha": (0.25, 0.0, 1.0), "lwf_temperature": (2.0, 1.0, 3.0)},
     "feature-distillation": {"feature_weight": (0.01, 0.0, 0.5)},

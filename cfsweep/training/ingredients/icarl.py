@@ -36,7 +36,8 @@ class ICaRL(MixedReplay, RankedBuffer, Classifier, BatchLoss, Distillation):
 
     - Training (algorithm 3): per example the sum over outputs of the sigmoid cross-entropy -q log g(x) - (1-q) log(1 -
       g(x)), the mean over the batch; q is 1 or 0 by the label at the task's own classes, and at older ones what the
-      network at the end of the last task says of the example.
+      network at the end of the last task says of the example, σ(z/T) with its logits z. T = 1 is the paper; the code
+      beside van de Ven & Tolias 2019 has 2, and divides the old logits alone, as here.
     - When a task ends, m exemplars of each of its classes are chosen by herding (algorithm 4), and the lists of older
       classes are cut to their first m (algorithm 5).
     - An example's class is the one whose exemplars have the nearest mean, as the network of now sees them (algorithm
@@ -56,13 +57,25 @@ class ICaRL(MixedReplay, RankedBuffer, Classifier, BatchLoss, Distillation):
 
     References:
         Rebuffi et al. 2017 (arXiv 1611.07725), section 2 (features and means are normalised), algorithms 1 to 5;
-        van de Ven & Tolias 2019 (arXiv 1904.07734) on split MNIST with K = 2000 and a fixed number of steps.
+        van de Ven & Tolias 2019 (arXiv 1904.07734) on split MNIST with K = 2000 and a fixed number of steps, in the
+        union of task and exemplars too.
     """
 
     name = "icarl"
     summary = "answers by the nearest mean of exemplars, which are chosen by herding and trained on (class-il only)"
     paper = "Rebuffi et al. 2017, CVPR, arXiv 1611.07725"
-    hypers = (Hyper("icarl_budget", "int", 2000, "exemplars kept, of all classes together", low=0, off=0),)
+    hypers = (
+        Hyper("icarl_budget", "int", 2000, "exemplars kept, of all classes together", low=0, off=0),
+        Hyper(
+            "icarl_temperature",
+            "float",
+            1.0,
+            "what divides the old network's logits; above 1 it softens what is distilled",
+            low=0.0,
+            low_open=True,
+            takes_effect="later",
+        ),
+    )
     scenarios = ("class-il",)
     needs_classes = True
     trains_old_outputs = True
@@ -98,7 +111,8 @@ class ICaRL(MixedReplay, RankedBuffer, Classifier, BatchLoss, Distillation):
         # Off must stay exactly off, even where logits are so large that 0 times them is no number.
         now, before = (said.logits.masked_fill(off, 0.0) for said in (answers.now, answers.before))
         older = self.context.outputs.masks[task - 1, 0] & ~self._own[task]
-        return torch.where(off, 0.0, sigmoid_cross_entropy(now, sigmoid(before), older))
+        q = sigmoid(before / values["icarl_temperature"])
+        return torch.where(off, 0.0, sigmoid_cross_entropy(now, q, older))
 
     # ------------------------------------------------------------------ exemplars
 

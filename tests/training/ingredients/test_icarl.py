@@ -34,7 +34,7 @@ from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, Task
 from tests.training.helpers import NETWORK, few_digits
 
-ON, OFF = {"icarl_budget": torch.tensor(9.0)}, {"icarl_budget": torch.tensor(0.0)}
+ON, OFF = ({"icarl_budget": torch.tensor(n), "icarl_temperature": torch.tensor(1.0)} for n in (9.0, 0.0))
 HUGE = torch.tensor([[3e38, -3e38, 1e30, 0.0, torch.inf, -torch.inf]])
 
 
@@ -161,6 +161,11 @@ def test_losses_of_new_and_old_outputs_by_hand() -> None:
     now, before = torch.zeros(2, 6), torch.full((2, 6), math.log(3))
     compared = Comparison(torch.tensor([0, 3]), seen, Answers(now, {}), Answers(before, {}))
     assert ingredient.distillation_loss(compared, ON, 1).item() == pytest.approx(2 * math.log(2), rel=1e-6)
+    softer = {**ON, "icarl_temperature": torch.tensor(2.0)}  # old outputs: q = √3/(1 + √3) where σ is 3/4
+    now_too = Answers(torch.full((2, 6), math.log(3)), {})
+    loss = ingredient.distillation_loss(compared._replace(now=now_too), softer, 1)
+    q = math.sqrt(3) / (1 + math.sqrt(3))
+    assert loss.item() == pytest.approx(2 * (q * math.log(4 / 3) + (1 - q) * math.log(4)), rel=1e-6)
     now.requires_grad_(True)
     (gradient,) = torch.autograd.grad(ingredient.distillation_loss(compared, ON, 1), now)
     torch.testing.assert_close(gradient, torch.tensor([[-0.125] * 2 + [0.0] * 4] * 2))
@@ -301,7 +306,7 @@ class PlainICaRL(PlainLoop):
         for index in indices.tolist():
             now = self.network(self.x[index : index + 1])[0]
             with torch.no_grad():
-                q = torch.sigmoid(self.before(self.x[index : index + 1])[0])
+                q = torch.sigmoid(self.before(self.x[index : index + 1])[0] / float(self.values["icarl_temperature"]))
             for output in self.stream.tasks[learned - 1].classes:
                 q[output] = float(output == int(self.stream.y[index]))
             seen = self.active(0, learned)
@@ -340,7 +345,7 @@ class PlainICaRL(PlainLoop):
 def test_a_whole_run_is_that_of_a_plain_loop(seed: int) -> None:
     """With SGD: a task's first gradient of the old outputs is zero up to rounding, of which Adam makes whole steps."""
     given: dict[str, Value] = {"optimizer": "sgd", "lr": 0.02, "epochs": 2, "icarl_budget": 13 + 7 * seed}
-    run = RunSpec(0, seed, values_of(("icarl",), **given))
+    run = RunSpec(0, seed, values_of(("icarl",), **given, icarl_temperature=1.0 + seed / 2))
     pack, plain = twins_agree(("icarl",), PlainICaRL, small_stream(seed=seed), run, "class-il", atol=5e-6)
     assert isinstance(plain, PlainICaRL)
     kept = [index for of_class in plain.exemplars.values() for index in of_class]
@@ -436,6 +441,12 @@ def test_what_it_excludes_is_refused_with_the_reason(other: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         hypers_of(("icarl", other))
     assert other in registry
+
+
+@pytest.mark.parametrize("value", [0.0, -2.0, "hot"])
+def test_bad_temperatures(value: Value) -> None:
+    with pytest.raises(InputError, match="`0 < icarl_temperature` must hold, but got icarl_temperature="):
+        ICaRL.hypers[1].check(value, "space.yaml")
 
 
 @pytest.mark.parametrize("value", [-1, 0.5, "many"])
