@@ -49,8 +49,15 @@ NUMBERS: dict[str, dict[str, tuple[float, ...]]] = {
     "replay": {"replay_ratio": (0.5, 0.0, 0.25), "replay_buffer": (9, 20, 5)},
     "er-ace": {"er_ace_buffer": (9, 0, 20)},
     "der++": {"der_alpha": (1.0, 0.0, 0.3), "der_beta": (0.5, 1.0, 0.0), "der_buffer": (9, 0, 20)},
+    "der++-online": {
+        "der_online_alpha": (1.0, 0.0, 0.3),
+        "der_online_beta": (0.5, 1.0, 0.0),
+        "der_online_buffer": (9, 0, 20),
+    },
     "a-gem": {"a_gem_buffer": (9, 0, 20)},
     "icarl": {"icarl_budget": (13, 0, 40), "icarl_temperature": (1.0, 2.0, 3.0)},
+    "a-gem-online": {"a_gem_online_buffer": (9, 0, 20)},
+    "gdumb": {"gdumb_buffer": (9, 0, 20)},
     "generative-replay": {"generative_weight": (1.0, 0.0, 0.5)},
     "lwf": {"lwf_alpha": (0.25, 0.0, 1.0), "lwf_temperature": (2.0, 1.0, 3.0)},
     "feature-distillation": {"feature_weight": (0.01, 0.0, 0.5)},
@@ -65,6 +72,7 @@ NUMBERS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 CHOICES: dict[str, list[Json]] = {
     "ewc": [{"ewc_mode": "online"}, {"ewc_fisher": "predicted"}, {"ewc_fisher": "empirical"}, {"ewc_examples": 0}],
+    "si": [{"si_cut": "none"}],
     "mas": [{"mas_examples": 0}],
     "replay": [{"replay_mode": "class-balanced"}],
     "feature-distillation": [{"feature_layers": "body.1,body.3"}],

@@ -19,7 +19,7 @@ from cfsweep.sweep.references import reference_settings
 from cfsweep.sweep.space import default_within
 from cfsweep.training.acting import idle
 from cfsweep.training.constant_answer import majority_shares
-from cfsweep.training.ingredients import Buffered, Generator, Penalty, ingredient_class, registry
+from cfsweep.training.ingredients import Buffered, BufferedOnline, Generator, Penalty, ingredient_class, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
@@ -193,7 +193,7 @@ def rehearsal_note(config: StudyConfig) -> str | None:
         return None
     kinds = [ingredient_class(name) for name in config.space.ingredients]
     penalties = [f"`{kind.name}`" for kind in kinds if issubclass(kind, Penalty)]
-    if not penalties or any(issubclass(kind, Buffered | Generator) for kind in kinds):
+    if not penalties or any(issubclass(kind, Buffered | BufferedOnline | Generator) for kind in kinds):
         return None
     remedies = " or ".join(f"`{name}`" for name in REMEDIES if name in registry)
     return (

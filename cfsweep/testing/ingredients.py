@@ -49,6 +49,7 @@ from cfsweep.training.acting import idle
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import (
     Buffered,
+    BufferedOnline,
     Ingredient,
     MixedReplay,
     StopRule,
@@ -161,7 +162,7 @@ def on_is_not_naive(name: str) -> None:
     (ingredient,) = on.context.ingredients
     looks_at_old = isinstance(ingredient, StopRule) and ingredient.looks_at_old
     kept = ingredient.kept(first_row(on.stack.states[kind.name]))
-    keeps = issubclass(kind, Buffered) or looks_at_old or bool(kept)
+    keeps = issubclass(kind, Buffered | BufferedOnline) or looks_at_old or bool(kept)
     stored = on.records[0].stored_bytes
     assert (stored > 0) == keeps, f"it stores {stored} bytes, though it keeps {'something' if keeps else 'nothing'}"
 
@@ -264,6 +265,9 @@ def buffers_are_pure(name: str) -> None:
         assert mixed.shape == examples.shape
     if isinstance(ingredient, Buffered):
         ingredient.update_buffer(buffer, examples, numbers, generator(0, "buffer"))
+    if isinstance(ingredient, BufferedOnline):
+        slots = ingredient.slots(buffer.offered, len(examples), numbers, generator(0, "buffer"))
+        assert slots.shape == examples.shape
     assert np.array_equal(buffer.indices, kept)
     assert np.array_equal(examples, stream.tasks[1].train)
 

@@ -24,8 +24,7 @@ class Answering:
         for classifier in self.by:  # one or none: `hypers_of` saw to it
             self.buffers = stack.buffers[classifier.name]
             if ends is not None:
-                examples = context.stream.tasks[ends].train
-                self.buffers = renewed_buffers(context, stack, classifier, ends, examples)
+                self.buffers = renewed_buffers(context, stack, classifier, ends)
         self._latest: tuple[Tensor, Answer] | None = None
 
     def by_weights(self, theta: Tensor) -> Answer | None:

@@ -22,6 +22,11 @@ def training_examples(stream: Stream, task: int, joint: bool) -> Indices:
     return stream.tasks[task].train
 
 
+def shuffled(run: RunSpec, examples: Indices, task: int, epoch: int) -> Indices:
+    """The training examples (n,) of `task` in the order of an epoch."""
+    return generator(run.seed, "order", task, epoch).permutation(examples)
+
+
 def orders(
     runs: Sequence[RunSpec],
     examples: Indices,
@@ -35,11 +40,11 @@ def orders(
     order = np.empty((len(runs), epochs, len(examples)), np.int64)
     for row, run in enumerate(runs):
         for epoch in range(epochs):
-            shuffled = generator(run.seed, "order", task, epoch).permutation(examples)
+            mixed = shuffled(run, examples, task, epoch)
             for ingredient in mixed_replays:
                 rng = generator(run.seed, "mix", task, epoch)
-                shuffled = ingredient.mix_in(shuffled, batch_size, buffers[ingredient.name][row], run.numbers, rng)
-            order[row, epoch] = shuffled
+                mixed = ingredient.mix_in(mixed, batch_size, buffers[ingredient.name][row], run.numbers, rng)
+            order[row, epoch] = mixed
     return order
 
 

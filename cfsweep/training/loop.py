@@ -20,6 +20,7 @@ from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.losses import Losses
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.stack import Stack, declared_only
+from cfsweep.training.task_end import buffers_within
 
 
 class TaskLoop:
@@ -45,7 +46,8 @@ class TaskLoop:
         self.on_curve, self.steering_scores = on_curve, steering_scores
         settings, timeline = context.settings, context.timeline
         epochs, batch_size = int(settings["epochs"]), int(settings["batch_size"])
-        order = orders(stack.representatives, examples, task, epochs, batch_size, timeline.mixed_replays, stack.buffers)
+        buffers = {i.name: buffers_within(context, stack, i, task) for i in timeline.mixed_replays}
+        order = orders(stack.representatives, examples, task, epochs, batch_size, timeline.mixed_replays, buffers)
         self.orders = torch.from_numpy(order).to(context.device)  # (rows, epochs, n)
         self.present = self._present(order)  # (rows, T) bool: the tasks that examples are drawn from
         self.optimizer_state = OptimizerState(
@@ -60,7 +62,7 @@ class TaskLoop:
         self.loss_by_step = torch.zeros(len(stack), self.n_steps, device=context.device)
         self.step = 0
         self.after_cut = False
-        self.losses = Losses.of(context, stack, task, self.n_steps, self.present)
+        self.losses = Losses.of(context, stack, task, self.orders, self.present)
         self.check_numbers = {rule: _check_steps(rule.n_checks(epochs), self.n_steps) for rule in timeline.stop_rules}
         self.rate_by_weight = self._rate_by_weight()
 
@@ -110,6 +112,7 @@ class TaskLoop:
         if cut_step == self.n_steps:
             self._cut()
         self.stack.optimizer, self.stack.optimizer_steps = self.optimizer_state.after(self.n_steps)
+        self.stack.buffers.update(self.losses.filled(self.steps_taken))
 
     def _advance(self, until: int) -> None:
         """Takes the steps up to the next event. On a CPU a few rows take them all, then the next few: so their weights
@@ -158,6 +161,7 @@ class TaskLoop:
                 self.loss_by_step[moved],
             )
             self.finished_at = self.finished_at[moved]
+            self.losses = self.losses.rows(moved)
             self.optimizer_state.regroup(moved)
             self.rate_by_weight = self._rate_by_weight()
         with torch.no_grad():
@@ -194,6 +198,7 @@ class TaskLoop:
                     kept.copy_(torch.where(self._finished(value), kept, value))
                 stack.theta.copy_(torch.where(self._finished(theta), stack.theta, theta))
                 self.finished_at.masked_fill_((self.finished_at < 0) & finished, self.step)
+            self.losses.close(self.finished_at >= 0)
             if self.step > 0:
                 self._renew_mask()
         return bool((self.finished_at >= 0).all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from cfsweep.training.engine.lift import ByName, Traced, Weights
-from cfsweep.training.ingredients import Answers, Comparison, Distillation, Drawn, Projection, ReplayLoss, State
+from cfsweep.training.ingredients import (
+    Answers,
+    Buffer,
+    BufferedOnline,
+    Comparison,
+    Distillation,
+    Drawn,
+    Projection,
+    ReplayLoss,
+    State,
+)
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.replay_draws import ReplayDraws
 from cfsweep.training.stack import OverRows, Stack
@@ -46,13 +56,15 @@ class Losses:
     mask: Tensor | None
 
     @staticmethod
-    def of(context: PackContext, stack: Stack, task: int, n_steps: int, present: Tensor) -> Losses:
-        """For batches in which the tasks `present` (rows, T) occur."""
+    def of(context: PackContext, stack: Stack, task: int, orders: Tensor, present: Tensor) -> Losses:
+        """For batches that are cut from `orders` (rows, epochs, n), in which the tasks `present` (rows, T) occur."""
+        timeline = context.timeline
+        replays = [i for i in timeline.replay_losses if task > 0 or isinstance(i, BufferedOnline)]
+        draws = {i.name: (i, ReplayDraws.of(context, stack, i, task, orders)) for i in replays}
+        draws = {name: pair for name, pair in draws.items() if bool(pair[1].rows.any())}
         if task == 0:
             mask = _the_same(context.outputs.masks[task][present.any(0)])
-            return Losses(context, task, (), (), {}, {}, None, mask)
-        timeline = context.timeline
-        draws = {i.name: (i, ReplayDraws.of(context, stack, i, task, n_steps)) for i in timeline.replay_losses}
+            return Losses(context, task, (), (), {}, draws, None, mask)
         masks = _active_classes(context, stack, task)
         return Losses(
             context,
@@ -63,13 +75,13 @@ class Losses:
                 i.name: context.layout.unflatten(i.old_weights(stack.states[i.name])) | _statistics(context)
                 for i in timeline.distillations
             },
-            {name: pair for name, pair in draws.items() if bool(pair[1].rows.any())},
+            draws,
             masks,
             _the_same(context.outputs.masks[task][present.any(0)]) if masks is None else None,
         )
 
-    def rows(self, rows: slice) -> Losses:
-        """Those of some rows alone."""
+    def rows(self, rows: slice | Tensor) -> Losses:
+        """Those of some rows alone; those of a slice share the buffers that fill with this."""
         return replace(
             self,
             old_weights={
@@ -109,17 +121,32 @@ class Losses:
         Its gradient is written `into` place; those to project on, by ingredient, `into_replayed`, where the others
         leave theirs behind.
         """
-        loss = self._of_batch(weights, indices, labels, own, over_rows, into)
+        loss, logits = self._of_batch(weights, indices, labels, own, over_rows, into)
         for name, (ingredient, draws) in self.replays.items():
+            if step < draws.first:  # a network must not even see what nobody has drawn: it may count statistics
+                into_replayed[name].whole.zero_()
+                continue
             replayed = self._of_drawn(ingredient, draws, weights, step, own, over_rows, into_replayed[name])
             if not isinstance(ingredient, Projection):
                 into.whole.add_(into_replayed[name].whole)
                 loss = loss + replayed
+        for _, draws in self.replays.values():
+            draws.offer(step, indices, logits)
         return loss
+
+    def close(self, finished: Tensor) -> None:
+        """Has the buffers that fill online take in nothing more for the rows (rows,) bool that have finished."""
+        for _, draws in self.replays.values():
+            draws.close(finished)
+
+    def filled(self, steps: Sequence[int]) -> dict[str, list[Buffer]]:
+        """By ingredient, each row's buffer that was filled online, after so many `steps` of the task."""
+        return {name: draws.filled(steps) for name, (_, draws) in self.replays.items() if draws.filling is not None}
 
     def _of_batch(
         self, weights: Weights, indices: Tensor, labels: Tensor, own: Own, over_rows: OverRows, into: FlatGradient
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        """The loss (rows,) and the logits (rows, n, n_outputs)."""
         x, mask = self.context.store[indices], self._mask(indices)
         traced = self.context.lifted.traced(weights, x, self.layers)
         loss, by_logits = self._own_or_target_loss(traced.logits, labels, mask, own, over_rows)
@@ -136,7 +163,7 @@ class Losses:
             by_logits = by_logits if more_by_logits is None else by_logits + more_by_logits
             by_features |= {k: by_features[k] + v if k in by_features else v for k, v in more_by_features.items()}
         traced.vjp(by_logits, by_features, into.views)
-        return loss
+        return loss, traced.logits.detach()
 
     def _own_or_target_loss(
         self, logits: Tensor, labels: Tensor, mask: Tensor, own: Own, over_rows: OverRows
@@ -193,7 +220,7 @@ class Losses:
         stored = traced.logits if examples.stored is None else examples.stored
         drawn = Drawn(examples.labels, examples.mask, traced.logits, stored)
         loss: Tensor = over_rows(ingredient.replay_loss, drawn, own[ingredient.name][1])
-        loss = torch.where(draws.rows, loss, 0.0)
+        loss = torch.where(draws.has[:, step], loss, 0.0)
         by_logits, _ = _gradients(traced, loss)
         traced.vjp(torch.zeros_like(traced.logits) if by_logits is None else by_logits, {}, into.views)
         return loss.detach()

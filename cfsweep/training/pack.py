@@ -252,15 +252,15 @@ class Pack:
         """Renews what is kept of the examples so far. It may depend on values that take effect later."""
         if not self.stack.alive:
             return
-        buffered = self.context.timeline.buffered
-        if buffered:
+        timeline = self.context.timeline
+        if timeline.buffered:
             self.stack.fork_rows("later")
             self.stack.clock = time.perf_counter()
-        for ingredient in buffered:
-            buffers = renewed_buffers(self.context, self.stack, ingredient, task, self.stream.tasks[task].train)
-            self.stack.buffers[ingredient.name] = buffers
+        for ingredient in timeline.buffered:
+            self.stack.buffers[ingredient.name] = renewed_buffers(self.context, self.stack, ingredient, task)
+        for name in (ingredient.name for ingredient in (*timeline.buffered, *timeline.buffered_online)):
             for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-                self.records[i].buffers += buffer_rows(self.context, ingredient, buffers[row], task)
+                self.records[i].buffers += buffer_rows(self.context, name, self.stack.buffers[name][row], task)
         self._record_seconds()
         self.stack.clock = None
         for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.training.engine.randomness import generator
-from cfsweep.training.ingredients import Buffer, Buffered, Generated, Generator, ReplayLoss
+from cfsweep.training.ingredients import Buffer, Buffered, BufferedOnline, Generated, Generator, Indices, ReplayLoss
 from cfsweep.training.pack_context import PackContext
+from cfsweep.training.spec import RunSpec
 from cfsweep.training.stack import Stack
-from cfsweep.training.task_end import renewed_buffers
+from cfsweep.training.task_end import buffers_within
 
 
 class DrawnExamples(NamedTuple):
@@ -27,27 +29,44 @@ class DrawnExamples(NamedTuple):
     stored: Tensor | None
 
 
+class Filling(NamedTuple):
+    """How buffers fill while a task is trained, as it is known before: chance decides, and no weight has a say.
+
+    `slots` (rows, steps, batch size) are those that a step's examples take, the last column of a buffer for an example
+    that is not kept; `offered` and `held` (rows, steps + 1) count the examples before each step, and after the last.
+    """
+
+    slots: Tensor
+    offered: Tensor
+    held: Tensor
+
+
 @dataclass(frozen=True)
 class ReplayDraws:
-    """What an ingredient draws in each step of `task`. `rows` (rows,) bool: which have something to draw from; the
-    others get some examples that mean nothing.
+    """What an ingredient draws in each step of `task`. `has` (rows, steps + 1) bool: which rows have something to draw
+    from before each step, and after the last; the others get some examples that mean nothing. No row has any before
+    step `first`.
 
     `places` (rows, steps, n) point into the `pool` of generated examples, or into the buffers' `indices` (rows,
-    longest buffer) and the logits `stored` with them.
+    longest buffer) and the logits `stored` with them, which change with each step where there is a `filling`.
     """
 
     context: PackContext
     task: int
-    rows: Tensor
+    has: Tensor
+    first: int
     places: Tensor
     pool: Generated | None
     indices: Tensor | None
     stored: Tensor | None
+    filling: Filling | None = None
 
     @staticmethod
-    def of(context: PackContext, stack: Stack, ingredient: ReplayLoss, task: int, n_steps: int) -> ReplayDraws:
-        """The draws of `ingredient` in the `n_steps` steps of `task`."""
-        size = ingredient.n_draws(int(context.settings["batch_size"]))
+    def of(context: PackContext, stack: Stack, ingredient: ReplayLoss, task: int, orders: Tensor) -> ReplayDraws:
+        """The draws of `ingredient` in `task`, whose batches are cut from `orders` (rows, epochs, n)."""
+        if isinstance(ingredient, BufferedOnline):
+            return _online(context, stack, ingredient, task, orders)
+        n_steps = _n_steps(context, orders)
         context.lifted.module.eval()  # a source may ask it, and a restored pack's is not yet
         pool, indices, stored = None, None, None
         if isinstance(ingredient, Generator):
@@ -57,29 +76,32 @@ class ReplayDraws:
             rows = stack.over_rows(ingredient.is_on, stack.values_of(ingredient))
         else:
             assert isinstance(ingredient, Buffered)  # `checked_class` saw to it
-            buffers = _buffers(context, stack, ingredient, task)
+            buffers = buffers_within(context, stack, ingredient, task)
             lengths = [len(buffer.indices) for buffer in buffers]
             rows = torch.tensor([length > 0 for length in lengths], device=context.device)
             if any(lengths):
-                indices = _padded_indices(buffers, context)
-                stored = _padded_logits(buffers, context) if ingredient.stores_logits else None
-        places = np.stack(
-            [
-                generator(run.seed, "draw", task).integers(max(1, length), size=(n_steps, size))
-                for run, length in zip(stack.representatives, lengths, strict=True)
-            ]
-        )
-        return ReplayDraws(context, task, rows, torch.from_numpy(places).to(context.device), pool, indices, stored)
+                indices = _padded_indices(buffers, context, max(lengths))
+                stored = _padded_logits(buffers, context, max(lengths)) if ingredient.stores_logits else None
+        held = np.repeat(np.array(lengths)[:, None], n_steps, 1)
+        places = _places(context, stack, ingredient, task, held)
+        has = rows.unsqueeze(1).expand(-1, n_steps + 1)
+        return ReplayDraws(context, task, has, 0, places, pool, indices, stored)
 
-    def some(self, rows: slice) -> ReplayDraws:
-        """What is drawn for some rows alone."""
+    @property
+    def rows(self) -> Tensor:
+        """Which rows have something to draw from in the end, (rows,) bool."""
+        return self.has[:, -1]
+
+    def some(self, rows: slice | Tensor) -> ReplayDraws:
+        """What is drawn for some rows alone; those of a slice share what changes with this."""
         return replace(
             self,
-            rows=self.rows[rows],
+            has=self.has[rows],
             places=self.places[rows],
             pool=self.pool and Generated(*(part[rows] for part in self.pool)),
             indices=None if self.indices is None else self.indices[rows],
             stored=None if self.stored is None else self.stored[rows],
+            filling=self.filling and Filling(*(part[rows] for part in self.filling)),
         )
 
     def examples(self, step: int) -> DrawnExamples:
@@ -96,12 +118,95 @@ class ReplayDraws:
         stored = None if self.stored is None else self.stored[row, places]
         return DrawnExamples(self.context.store[indices], outputs.labels[indices], mask, stored)
 
+    # ------------------------------------------------------------------ a buffer that is filled online
 
-def _buffers(context: PackContext, stack: Stack, ingredient: Buffered, task: int) -> list[Buffer]:
-    """The buffer that each row draws from."""
-    if ingredient.holds_current_task:
-        return renewed_buffers(context, stack, ingredient, task, context.stream.tasks[task].train)
-    return stack.buffers[ingredient.name]
+    def offer(self, step: int, indices: Tensor, logits: Tensor) -> None:
+        """Has the buffers take in the examples `indices` (rows, n) of step `step`, and their `logits` in it (rows, n,
+        n_outputs), with minus infinity at the outputs that are inactive for the example."""
+        if self.filling is None or self.indices is None or self.stored is None:
+            return
+        slots = self.filling.slots[:, step, : indices.shape[1]]
+        row = torch.arange(len(slots), device=slots.device).unsqueeze(1)
+        outputs = self.context.outputs
+        active = outputs.masks[self.task][outputs.task_of[indices]]
+        self.indices[row, slots] = indices
+        self.stored[row, slots] = logits.masked_fill(~active, -torch.inf)
+
+    def close(self, finished: Tensor) -> None:
+        """Has the buffers of the rows (rows,) bool that have finished the task take in nothing more."""
+        if self.filling is not None and self.indices is not None:
+            self.filling.slots.masked_fill_(finished[:, None, None], self.indices.shape[1] - 1)
+
+    def filled(self, steps: Sequence[int]) -> list[Buffer]:
+        """The buffer of each row after so many `steps` of the task."""
+        assert self.filling is not None
+        assert self.indices is not None
+        assert self.stored is not None
+        buffers = []
+        for row, step in enumerate(steps):
+            n, offered = int(self.filling.held[row, step]), int(self.filling.offered[row, step])
+            indices, logits = (part[row, :n].cpu().numpy().copy() for part in (self.indices, self.stored))
+            buffers.append(Buffer(indices, offered, logits))
+        return buffers
+
+
+def _online(context: PackContext, stack: Stack, ingredient: BufferedOnline, task: int, orders: Tensor) -> ReplayDraws:
+    """Those from a buffer that is filled online."""
+    assert isinstance(ingredient, ReplayLoss)  # `checked_class` saw to it
+    buffers, batch_size = stack.buffers[ingredient.name], int(context.settings["batch_size"])
+    own = (context.outputs.task_of[orders] == task).cpu().numpy()  # what others mix in is not new
+    plans = [
+        _plan(ingredient, run, buffer, task, in_batches(new, batch_size))
+        for run, buffer, new in zip(stack.representatives, buffers, own, strict=True)
+    ]
+    slots, offered, held = (np.stack(part) for part in zip(*plans, strict=True))
+    width = int(held.max())
+    filling = Filling(*(torch.from_numpy(part).to(context.device) for part in (slots, offered, held)))
+    filling.slots[filling.slots < 0] = width
+    places = _places(context, stack, ingredient, task, held[:, :-1])
+    first = int((held > 0).any(0).argmax())
+    indices, stored = _padded_indices(buffers, context, width + 1), _padded_logits(buffers, context, width + 1)
+    return ReplayDraws(context, task, filling.held > 0, first, places, None, indices, stored, filling)
+
+
+def _plan(
+    ingredient: BufferedOnline, run: RunSpec, buffer: Buffer, task: int, new: NDArray[np.bool_]
+) -> tuple[Indices, Indices, Indices]:
+    """The `Filling` of one row (-1 for what is not kept), given which examples of each step are `new` (steps, batch
+    size). Of several that take one slot in a step the last one stays."""
+    slots = np.full(new.shape, -1, np.int64)
+    rng = generator(run.seed, "buffer", task)
+    slots[new] = ingredient.slots(buffer.offered, int(new.sum()), run.numbers, rng)
+    offered = buffer.offered + np.concatenate([[0], new.sum(1).cumsum()])
+    held = np.maximum.accumulate(np.concatenate([[len(buffer.indices)], slots.max(1) + 1]))
+    for step in slots:
+        last = {slot: k for k, slot in enumerate(step.tolist())}
+        step[:] = [slot if last[slot] == k else -1 for k, slot in enumerate(step.tolist())]
+    return slots, offered, held
+
+
+def in_batches(values: NDArray[np.bool_], batch_size: int) -> NDArray[np.bool_]:
+    """(steps, batch_size): what (epochs, n) says of examples, by step; False where a last batch of an epoch has none.
+
+    >>> in_batches(np.array([[True, True, False]]), 2).tolist()
+    [[True, True], [False, False]]
+    """
+    short = -values.shape[1] % batch_size
+    return np.pad(values, ((0, 0), (0, short))).reshape(-1, batch_size)
+
+
+def _places(context: PackContext, stack: Stack, ingredient: ReplayLoss, task: int, held: Indices) -> Tensor:
+    """(rows, steps, n): what is drawn in each step, where there are `held` (rows, steps) examples."""
+    size = ingredient.n_draws(int(context.settings["batch_size"]))
+    drawn = [
+        generator(run.seed, "draw", task).integers(np.maximum(1, n)[:, None], size=(len(n), size))
+        for run, n in zip(stack.representatives, held, strict=True)
+    ]
+    return torch.from_numpy(np.stack(drawn)).to(context.device)
+
+
+def _n_steps(context: PackContext, orders: Tensor) -> int:
+    return orders.shape[1] * -(-orders.shape[2] // int(context.settings["batch_size"]))
 
 
 def _generated(context: PackContext, stack: Stack, ingredient: Generator, task: int) -> Generated:
@@ -120,15 +225,15 @@ def _generated(context: PackContext, stack: Stack, ingredient: Generator, task: 
     return generated
 
 
-def _padded_indices(buffers: Sequence[Buffer], context: PackContext) -> Tensor:
-    padded = np.zeros((len(buffers), max(len(buffer.indices) for buffer in buffers)), np.int64)
+def _padded_indices(buffers: Sequence[Buffer], context: PackContext, width: int) -> Tensor:
+    padded = np.zeros((len(buffers), width), np.int64)
     for row, buffer in enumerate(buffers):
         padded[row, : len(buffer.indices)] = buffer.indices
     return torch.from_numpy(padded).to(context.device)
 
 
-def _padded_logits(buffers: Sequence[Buffer], context: PackContext) -> Tensor:
-    padded = torch.zeros(len(buffers), max(len(buffer.indices) for buffer in buffers), context.outputs.n_outputs)
+def _padded_logits(buffers: Sequence[Buffer], context: PackContext, width: int) -> Tensor:
+    padded = torch.zeros(len(buffers), width, context.outputs.n_outputs)
     for row, buffer in enumerate(buffers):
         if buffer.logits is not None:
             padded[row, : len(buffer.logits)] = torch.from_numpy(buffer.logits)

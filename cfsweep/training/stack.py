@@ -27,7 +27,7 @@ OverRows = Callable[..., Any]
 _STAGES: tuple[TakesEffect, ...] = ("start", "cut", "later")
 
 RowContent = dict[str, Any]
-"""What one row holds beside its buffers, without the row dimension; tensors and plain containers."""
+"""What one row holds, without the row dimension; tensors and plain containers."""
 
 
 class Stack:
@@ -117,6 +117,7 @@ class Stack:
             "states": {name: {k: v[row].clone() for k, v in state.items()} for name, state in self.states.items()},
             "optimizer": {name: value[row].clone() for name, value in self.optimizer.items()},
             "optimizer_steps": self.optimizer_steps,
+            "buffers": {name: _content_of(buffers[row]) for name, buffers in self.buffers.items()},
         }
 
     def join(self, rows: Sequence[tuple[RowContent, Sequence[int]]]) -> None:
@@ -133,7 +134,8 @@ class Stack:
         joined = _stacked([content["optimizer"] for content in contents])
         self.optimizer = {k: torch.cat([self.optimizer[k], v]) if self.optimizer else v for k, v in joined.items()}
         self.optimizer_steps = contents[0]["optimizer_steps"]
-        self.buffers = {name: [*old, *([EMPTY_BUFFER] * len(rows))] for name, old in self.buffers.items()}
+        for name, old in self.buffers.items():
+            self.buffers[name] = [*old, *(_buffer_of(content["buffers"][name]) for content in contents)]
         self.seconds = np.concatenate([self.seconds, np.zeros(len(rows))])
         self.alive = sorted(row_of)
         self.row_of = np.asarray([row_of[run] for run in self.alive], np.int64)
@@ -159,7 +161,7 @@ class Stack:
             "states": self.states,
             "optimizer": self.optimizer,
             "optimizer_steps": self.optimizer_steps,
-            "buffers": {n: [[_tensor(v) for v in astuple(b)] for b in buffers] for n, buffers in self.buffers.items()},
+            "buffers": {name: [_content_of(buffer) for buffer in buffers] for name, buffers in self.buffers.items()},
             "representatives": [self.runs.index(run) for run in self.representatives],
         }
 
@@ -168,7 +170,7 @@ class Stack:
         self.alive, self.theta, self.states = content["alive"], content["theta"], content["states"]
         self.optimizer, self.optimizer_steps = content["optimizer"], content["optimizer_steps"]
         self.row_of, self.seconds = np.asarray(content["row_of"], np.int64), np.zeros(len(self.theta))
-        self.buffers = {n: [Buffer(*map(_array, b)) for b in buffers] for n, buffers in content["buffers"].items()}
+        self.buffers = {name: [_buffer_of(buffer) for buffer in saved] for name, saved in content["buffers"].items()}
         self._describe([self.runs[i] for i in content["representatives"]])
 
     def _key(self, run: int, stage: TakesEffect) -> tuple[object, ...]:
@@ -246,9 +248,10 @@ def _stacked(states: Sequence[State]) -> State:
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
-def _tensor(value: Any) -> Any:
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+def _content_of(buffer: Buffer) -> list[Any]:
+    return [torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in astuple(buffer)]
 
 
-def _array(value: Any) -> Any:
-    return value.cpu().numpy() if isinstance(value, Tensor) else value
+def _buffer_of(content: Sequence[Any]) -> Buffer:
+    parts: list[Any] = [value.cpu().numpy() if isinstance(value, Tensor) else value for value in content]
+    return Buffer(*parts)

@@ -53,16 +53,21 @@ def consolidated_state(
     return {k: torch.cat([piece[k] for piece in pieces]) for k in pieces[0]}
 
 
-def renewed_buffers(
-    context: PackContext, stack: Stack, ingredient: Buffered, task: int, examples: NDArray[np.int64]
-) -> list[Buffer]:
-    """The ingredient's buffer of each row after a task with the training examples `examples` (n,)."""
-    buffers = []
+def buffers_within(context: PackContext, stack: Stack, ingredient: Buffered, task: int) -> list[Buffer]:
+    """The ingredient's buffer of each row while `task`, which is about to begin, is trained."""
+    if ingredient.holds_current_task:
+        return renewed_buffers(context, stack, ingredient, task)
+    return stack.buffers[ingredient.name]
+
+
+def renewed_buffers(context: PackContext, stack: Stack, ingredient: Buffered, task: int) -> list[Buffer]:
+    """The ingredient's buffer of each row after `task`."""
+    buffers, examples, last = [], context.stream.tasks[task].train, int(context.settings["epochs"]) - 1
     for row, (old, run) in enumerate(zip(stack.buffers[ingredient.name], stack.representatives, strict=True)):
-        offered = examples
+        come = batches.shuffled(run, examples, task, last) if ingredient.as_they_come else examples
         if isinstance(ingredient, RankedBuffer):
-            offered = ingredient.rank(old, examples, _features(context, stack, row), run.numbers)
-        new = ingredient.update_buffer(old, offered, run.numbers, generator(run.seed, "buffer", task))
+            come = ingredient.rank(old, come, _features(context, stack, row), run.numbers)
+        new = ingredient.update_buffer(old, come, run.numbers, generator(run.seed, "buffer", task))
         buffers.append(_with_logits(context, stack, row, task, old, new) if ingredient.stores_logits else new)
     return buffers
 
@@ -98,12 +103,13 @@ def _with_logits(context: PackContext, stack: Stack, row: int, task: int, old: B
 
 
 def buffer_rows(
-    context: PackContext, ingredient: Buffered, buffer: Buffer, task: int
+    context: PackContext, ingredient: str, buffer: Buffer, task: int
 ) -> list[tuple[str, int, int, int, int]]:
-    """What `buffer` holds after `task`: (ingredient, after_task, task, class, number of examples) in that order."""
+    """What the `buffer` of an ingredient holds after `task`: (ingredient, after_task, task, class, number of examples)
+    in that order."""
     tasks = context.outputs.task_of.cpu().numpy()[buffer.indices].tolist()
     counts = Counter(zip(tasks, context.target.classes(context.stream)[buffer.indices].tolist(), strict=True))
-    return [(ingredient.name, task, old, label, n) for (old, label), n in sorted(counts.items())]
+    return [(ingredient, task, old, label, n) for (old, label), n in sorted(counts.items())]
 
 
 def stored_bytes(context: PackContext, stack: Stack, run: RunSpec, row: int, task: int) -> int:

@@ -163,7 +163,17 @@ def test_rehearsal_and_other_scenarios_are_not(scenario: Scenario, ingredients: 
 
 OWN = "examples.own_remedy:EWCPlusPlus"  # a penalty
 PENALTIES = {"ewc", "l2-sp", "si", "mas", OWN}
-REHEARSALS = {"replay", "er-ace", "der++", "a-gem", "generative-replay", "icarl"}
+REHEARSALS = {
+    "replay",
+    "er-ace",
+    "gdumb",
+    "der++",
+    "der++-online",
+    "a-gem",
+    "a-gem-online",
+    "generative-replay",
+    "icarl",
+}
 
 
 def test_what_an_ingredient_is_made_of_decides() -> None:

@@ -31,6 +31,7 @@ from cfsweep.training.ingredients._pieces import (
     BatchLoss,
     Buffer,
     Buffered,
+    BufferedOnline,
     Classifier,
     Comparison,
     Consolidation,
@@ -72,6 +73,7 @@ __all__ = [
     "BatchLoss",
     "Buffer",
     "Buffered",
+    "BufferedOnline",
     "Classifier",
     "Comparison",
     "Consolidation",
@@ -175,9 +177,15 @@ def checked_class(found: object, where: str) -> type[Ingredient]:
         raise InputError(f"{where}: {found.__name__} must have {', '.join(lacking)}, but lacks it. Define it.")
     if not pieces_of(found):
         raise InputError(f"{where}: {found.__name__} must inherit a piece, but has none, so it would do nothing.")
-    if issubclass(found, ReplayLoss) and not issubclass(found, Buffered | Generator):
+    if issubclass(found, ReplayLoss) and not issubclass(found, Buffered | BufferedOnline | Generator):
         raise InputError(
-            f"{where}: {found.__name__} has a ReplayLoss, but no source. Inherit Buffered or Generator too."
+            f"{where}: {found.__name__} has a ReplayLoss, but no source. Inherit Buffered, BufferedOnline or Generator "
+            "too."
+        )
+    if issubclass(found, BufferedOnline) and (issubclass(found, Buffered) or not issubclass(found, ReplayLoss)):
+        raise InputError(
+            f"{where}: {found.__name__} has a buffer that is filled online, which needs a ReplayLoss to draw from it, "
+            "and no other buffer. Inherit ReplayLoss or Projection beside BufferedOnline, and not Buffered."
         )
     if registry.get(found.name, found) is not found:
         raise InputError(f"{where}: `{found.name}` is the name of a built-in ingredient. Choose another `name`.")

@@ -3,7 +3,7 @@
 An ingredient inherits one or several pieces and implements their abstract methods:
 
     a penalty        Penalty, and StepObserver where it has to see every step
-    rehearsal        a source of old examples: Buffered, RankedBuffer or Generator;
+    rehearsal        a source of old examples: Buffered, RankedBuffer, BufferedOnline or Generator;
                      and their use: MixedReplay, ReplayLoss, Projection, or Classifier
     distillation     Distillation
     a partition      Partition, and Cut, TaskWeights, Extension where it needs them
@@ -158,10 +158,12 @@ class Buffered(Ingredient, piece=True):
 
     `stores_logits`: the logits of each example, as they are when it gets in, are stored with it. `holds_current_task`:
     while a task is trained the buffer is what it will be at the end of it, the task's own examples included.
+    `as_they_come`: the examples of a task are told in the order of its last epoch, not in that of the store.
     """
 
     stores_logits: ClassVar[bool] = False
     holds_current_task: ClassVar[bool] = False
+    as_they_come: ClassVar[bool] = False
 
     @abstractmethod
     def update_buffer(
@@ -189,6 +191,20 @@ class Classifier(Buffered, piece=True):
         (n, d); called for each run by itself."""
 
 
+class BufferedOnline(Ingredient, piece=True):
+    """A source of examples: a buffer that is offered those of each mini-batch right after its step, in every epoch,
+    with the logits of that step.
+
+    A step draws from what the buffer holds by then, so from the first task on, and examples of the task in training
+    too. What others mix into a batch is not offered. An example that comes twice may be held twice.
+    """
+
+    @abstractmethod
+    def slots(self, offered: int, n: int, values: Mapping[str, float], rng: np.random.Generator) -> Indices:
+        """The slot of the buffer that each of the next `n` examples takes, (n,), when `offered` have been offered
+        before; -1 for none. Slots that are empty are taken in their order, from 0."""
+
+
 class Generator(Consolidation, piece=True):
     """A source of old examples: they are made up, by what `consolidate` has learned of the tasks."""
 
@@ -199,7 +215,7 @@ class Generator(Consolidation, piece=True):
 
 
 class MixedReplay(Buffered, piece=True):
-    """Examples of the buffer take places in the mini-batches."""
+    """Examples of the buffer take places in the mini-batches, in the first task too where it `holds_current_task`."""
 
     @abstractmethod
     def mix_in(
@@ -210,7 +226,8 @@ class MixedReplay(Buffered, piece=True):
 
 class ReplayLoss(Ingredient, piece=True):
     """Beside each mini-batch, from the second task on, examples are drawn with replacement from the ingredient's source
-    (`Buffered` or `Generator`) and have a loss of their own, as long as the ingredient is on and there are any."""
+    (`Buffered` or `Generator`) and have a loss of their own, as long as the ingredient is on and there are any; from
+    the first task on where the source is `BufferedOnline`."""
 
     @abstractmethod
     def n_draws(self, batch_size: int) -> int:
@@ -376,7 +393,7 @@ class StopRule(Ingredient, piece=True):
 
 FAMILIES: dict[str, tuple[type[Ingredient], ...]] = {
     "penalty": (Penalty,),
-    "rehearsal": (Buffered, Generator),
+    "rehearsal": (Buffered, BufferedOnline, Generator),
     "distillation": (Distillation,),
     "partition": (Partition,),
     "schedule": (RateByStep, RateByWeight),
@@ -401,6 +418,7 @@ class Read(NamedTuple):
 READ_BY_PIECE: dict[type[Ingredient], Read] = {
     Penalty: Read("keeps old weights"),
     Buffered: Read("keeps old examples"),
+    BufferedOnline: Read("keeps old examples"),
     Generator: Read("keeps a generator of old examples"),
     Distillation: Read("keeps the previous network"),
     TaskWeights: Read("keeps weights or a mask for each task"),
@@ -441,7 +459,7 @@ class Timeline:
         # Before the first step.
         self.task_starts = those(TaskStart)  # *
         self.mixed_replays = those(MixedReplay)
-        self.replay_losses = those(ReplayLoss)  # *; each with its source, a `Generator` or a buffer
+        self.replay_losses = those(ReplayLoss)  # *; each with its source (* but for a `BufferedOnline`)
         self.active_classes = those(ActiveClasses)  # *
         self.rates_by_weight = those(RateByWeight)
         self.stop_rules = those(StopRule)  # check number 0
@@ -453,6 +471,7 @@ class Timeline:
         self.projections = those(Projection)  # *
         self.rates_by_step = those(RateByStep)
         self.step_observers = those(StepObserver)
+        self.buffered_online = those(BufferedOnline)
         # Between steps: the stop rules, then a cut.
         self.cuts = those(Cut)
         # After the last step.

@@ -20,8 +20,9 @@ class AGem(Buffered, Projection):
     g̃ = g - (g·r)/(r·r) r where g·r < 0, else g. Each step draws as many examples as a batch holds.
 
     Departures: the paper keeps a fixed number of random examples per task; here a task enters a reservoir over all
-    examples so far when it ends, so that the buffer has one size whatever the number of tasks. The rule is for plain
-    gradient steps: with momentum or Adam what is projected is what the optimizer is given, not the step it makes of it.
+    examples so far when it ends, so that the buffer has one size whatever the number of tasks (`a-gem-online` has the
+    paper's). The rule is for plain gradient steps: with momentum or Adam what is projected is what the optimizer is
+    given, not the step it makes of it.
 
     References:
         Chaudhry et al. 2019 (ICLR; arXiv 1812.00420), eq. 10 (the constraint) and 11 (its solution).

@@ -12,6 +12,7 @@ from cfsweep.hypers import Hyper
 from cfsweep.training.ingredients._base import Conventions, Indices, Settings, Values
 from cfsweep.training.ingredients._buffer import reservoir
 from cfsweep.training.ingredients._pieces import Buffer, Buffered, Drawn, ReplayLoss
+from cfsweep.training.targets import Target
 
 
 class DerPlusPlus(Buffered, ReplayLoss):
@@ -22,9 +23,9 @@ class DerPlusPlus(Buffered, ReplayLoss):
     on the number of classes.
 
     Departures: a task enters the reservoir when it ends, and z is of that moment; in the paper examples enter as they
-    come, with the logits of that step. The mean is over the outputs that were active for the example when it was stored
-    (task-il: those of its task; class-il: those of the classes seen by then; domain-il: all): one that was inactive
-    had never been trained, and to hold an old example to its logit would hold new classes to noise.
+    come, with the logits of that step (`der++-online`). The mean is over the outputs that were active for the example
+    when it was stored (task-il: those of its task; class-il: those of the classes seen by then; domain-il: all): one
+    that was inactive had never been trained, and to hold an old example to its logit would hold new classes to noise.
 
     References:
         Buzzega et al. 2020 (NeurIPS; arXiv 2004.07211), eq. 6. Defaults: theirs for split MNIST with 500 examples.
@@ -48,16 +49,25 @@ class DerPlusPlus(Buffered, ReplayLoss):
         return 2 * batch_size
 
     def replay_loss(self, drawn: Drawn, values: Values) -> Tensor:
-        half = len(drawn.labels) // 2
-        logits, stored = drawn.logits, drawn.stored
-        of_labels = self.context.target.losses(logits[half:], drawn.labels[half:], drawn.mask[half:]).mean()
-        return values["der_alpha"] * squared_error(logits[:half], stored[:half]) + values["der_beta"] * of_labels
+        return dark_replay_loss(drawn, self.context.target, values["der_alpha"], values["der_beta"])
 
     def update_buffer(
         self, buffer: Buffer, examples: Indices, values: Mapping[str, float], rng: np.random.Generator
     ) -> Buffer:
         on = values["der_alpha"] > 0 or values["der_beta"] > 0
         return reservoir(buffer, examples, int(values["der_buffer"]) if on else 0, rng)
+
+
+def dark_replay_loss(drawn: Drawn, target: Target, alpha: Tensor, beta: Tensor) -> Tensor:
+    """α times the squared error of the first half of what is drawn, and β times the loss of the other half, a scalar.
+
+    References:
+        Buzzega et al. 2020, eq. 6.
+    """
+    half = len(drawn.labels) // 2
+    logits, stored = drawn.logits, drawn.stored
+    of_labels = target.losses(logits[half:], drawn.labels[half:], drawn.mask[half:]).mean()
+    return alpha * squared_error(logits[:half], stored[:half]) + beta * of_labels
 
 
 def squared_error(logits: Tensor, stored: Tensor) -> Tensor:

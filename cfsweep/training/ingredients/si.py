@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Conventions, Settings, State, Values
+from cfsweep.training.ingredients._base import Context, Conventions, Settings, State, Values
 from cfsweep.training.ingredients._pieces import Examples, Penalty, StepObserver, TaskStart
 from cfsweep.training.ingredients._quadratic import quadratic_gradient
 
@@ -20,9 +20,13 @@ class SI(Penalty, StepObserver, TaskStart):
     after it. Ω waits for the next task to begin, as nothing earlier depends on ξ.
 
     The maximum is not in eq. 5, but in the authors' own code: where ω is negative, Ω could be too, and the penalty
-    would drive the weight away without bound. Libraries differ: FACIL and the code beside van de Ven & Tolias 2019
-    leave Ω negative, Avalanche takes λ/2 and cuts Ω off at 0.001, and Mammoth replaces ω by lr·Σg², with the
-    penalty's gradient in g. Their c are not those here.
+    would drive the weight away without bound. `si_cut: none` leaves it out: that is eq. 5 to the letter, and what
+    FACIL and the code beside van de Ven & Tolias 2019 do. Other libraries differ more: Avalanche takes λ/2 and cuts Ω
+    off at 0.001, and Mammoth replaces ω by lr·Σg², with the penalty's gradient in g. Their c are not those here.
+
+    Whether the cut has a say depends on what moves a weight beside g. Plain gradient descent with momentum μ from rest
+    has ω = lr·Σ_t g_t Σ_{s<=t} μ^(t-s) g_s, which is never negative, as the kernel μ^|t-s| is positive definite; and a
+    penalty that pulls back to where the task began hardly changes that. Weight decay does.
 
     References:
         Zenke, Poole & Ganguli 2017, eq. 3 (ω), eq. 4 (the penalty, with c as there and no ½), eq. 5 (Ω).
@@ -42,11 +46,25 @@ class SI(Penalty, StepObserver, TaskStart):
             low_open=True,
             takes_effect="later",
         ),
+        Hyper(
+            "si_cut",
+            "choice",
+            "zero",
+            "below what an importance is cut off: at zero, or not at all, so that it may be negative",
+            choices=("zero", "none"),
+            static=True,
+            takes_effect="later",
+        ),
     )
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        super().__init__(context, settings)
+        self._cut = settings["si_cut"] == "zero"
 
     @staticmethod
     def conventions(settings: Settings) -> Conventions:
-        return Conventions("c * sum Omega (theta - theta*)^2, Omega summed over tasks and kept >= 0, latest weights")
+        cut = "kept >= 0" if settings["si_cut"] == "zero" else "also where negative"
+        return Conventions(f"c * sum Omega (theta - theta*)^2, Omega summed over tasks and {cut}, latest weights")
 
     def initial_state(self, theta: Tensor) -> State:
         zero = torch.zeros_like(theta)
@@ -57,7 +75,8 @@ class SI(Penalty, StepObserver, TaskStart):
 
     def start_task(self, theta: Tensor, state: State, values: Values, task: int) -> tuple[Tensor, State]:
         importance = state["importance"] + state["path"] / (state["moved"].square() + values["si_damping"])
-        return theta, {**state, "importance": importance.clamp(min=0.0), "path": torch.zeros_like(theta)}
+        importance = importance.clamp(min=0.0) if self._cut else importance
+        return theta, {**state, "importance": importance, "path": torch.zeros_like(theta)}
 
     def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
         return quadratic_gradient(theta, state["anchor"], state["importance"], 2 * values["si_c"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -385,8 +386,11 @@ def test_within_a_task_it_answers_as_if_the_task_ended_there(monkeypatch: pytest
         return original(self, theta, state, values, scores, task, number)
 
     monkeypatch.setattr(EarlyStopping, "check", spy)
+    monkeypatch.setattr(EarlyStopping, "looks_at_old", True)
     runs = (RunSpec(0, 0, values_of(("icarl", "early-stopping"), patience=99, epochs=1)),)
-    pack = make_pack(small_stream(), ("icarl", "early-stopping"), runs, network=CNN)
+    stream = small_stream()
+    looked_at = replace(stream, tasks=tuple(replace(task, steering=task.validation) for task in stream.tasks))
+    pack = make_pack(looked_at, ("icarl", "early-stopping"), runs, network=CNN)
     pack.stack.vmappable = False  # so that the spy sees numbers
     finish(pack)
     first, last = dict(reversed(looks)), dict(looks)

@@ -274,7 +274,9 @@ def test_the_old_network_answers_as_it_did_statistics_included() -> None:
     x = pack.context.store[torch.from_numpy(pack.stream.tasks[1].train[:9])].unsqueeze(0)
     module.eval()
     expected = pack.context.lifted(pack.context.layout.unflatten(pack.stack.theta), x).detach()
-    losses = Losses.of(pack.context, pack.stack, 1, 10, torch.ones(1, 3, dtype=torch.bool))
+    losses = Losses.of(
+        pack.context, pack.stack, 1, torch.zeros(1, 1, 10, dtype=torch.int64), torch.ones(1, 3, dtype=torch.bool)
+    )
     with torch.no_grad():  # training goes on
         module.get_buffer("2.running_mean").add_(1.0)
         pack.stack.theta.add_(0.1)

@@ -18,6 +18,7 @@ from cfsweep.training.ingredients import (
     BatchLoss,
     Buffer,
     Buffered,
+    BufferedOnline,
     Classifier,
     Comparison,
     Consolidation,
@@ -44,6 +45,7 @@ from cfsweep.training.ingredients import (
     registry,
 )
 from cfsweep.training.ingredients._base import pieces_of
+from cfsweep.training.ingredients.der import DerPlusPlus
 
 STRENGTH = Hyper("pull", "float", 1.0, "strength", low=0.0, off=0.0, takes_effect="later")
 
@@ -155,6 +157,21 @@ class Sourceless(ReplayLoss):
         return drawn.logits.sum()
 
 
+class Undrawn(BufferedOnline):
+    """Nobody draws from it."""
+
+    name, summary, paper, hypers = "undrawn", "", "", ()
+
+    def slots(self, offered: int, n: int, values: Mapping[str, float], rng: np.random.Generator) -> Indices:
+        return np.full(n, -1)
+
+
+class TwoBuffers(Undrawn, DerPlusPlus):
+    """One that fills online, and one that does not."""
+
+    name = "two-buffers"
+
+
 class Nothing(Ingredient):
     """It does nothing."""
 
@@ -170,7 +187,9 @@ def function() -> None:
     [
         (Unfinished, "Unfinished must have consolidate, but lacks it. Define it."),
         (Anonymous, "Anonymous must have name, summary, paper, hypers, but lacks it. Define it."),
-        (Sourceless, "Sourceless has a ReplayLoss, but no source. Inherit Buffered or Generator too."),
+        (Sourceless, "Sourceless has a ReplayLoss, but no source. Inherit Buffered, BufferedOnline or Generator too."),
+        (Undrawn, "Undrawn has a buffer that is filled online, .* Inherit ReplayLoss or Projection beside"),
+        (TwoBuffers, "TwoBuffers has a buffer that is filled online, .* and no other buffer. .* and not Buffered."),
         (Nothing, "Nothing must inherit a piece, but has none, so it would do nothing."),
         (Nameless, "`ewc` is the name of a built-in ingredient. Choose another `name`."),
         (function, "must be a subclass of Ingredient, but got <function function at .*Inherit a piece, as Penalty."),
@@ -363,15 +382,19 @@ def test_the_timeline_names_each_built_in_ingredient_where_its_pieces_say() -> N
     assert set().union(*found.values()) == registry.keys()
     expected = {
         "cuts": (Cut, {"packnet"}),
-        "projections": (Projection, {"a-gem"}),
-        "replay_losses": (ReplayLoss, {"a-gem", "er-ace", "der++", "generative-replay"}),
-        "buffered": (Buffered, {"a-gem", "er-ace", "der++", "replay", "icarl"}),
-        "mixed_replays": (MixedReplay, {"replay", "icarl"}),
+        "projections": (Projection, {"a-gem", "a-gem-online"}),
+        "replay_losses": (
+            ReplayLoss,
+            {"a-gem", "a-gem-online", "er-ace", "der++", "der++-online", "generative-replay"},
+        ),
+        "buffered": (Buffered, {"a-gem", "a-gem-online", "er-ace", "der++", "gdumb", "replay", "icarl"}),
+        "buffered_online": (BufferedOnline, {"der++-online"}),
+        "mixed_replays": (MixedReplay, {"gdumb", "replay", "icarl"}),
         "batch_losses": (BatchLoss, {"icarl"}),
         "classifiers": (Classifier, {"icarl"}),
         "penalties": (Penalty, {"ewc", "l2-sp", "mas", "si"}),
         "step_observers": (StepObserver, {"si"}),
-        "task_starts": (TaskStart, {"adapters", "si"}),
+        "task_starts": (TaskStart, {"adapters", "gdumb", "si"}),
     }
     for attribute, (piece, some) in expected.items():
         assert found[attribute] == {name for name, kind in registry.items() if issubclass(kind, piece)}

@@ -9,32 +9,34 @@ from torch import Tensor
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.testing import PlainLoop
+from cfsweep.testing import PlainLoop, twins_agree
 from cfsweep.testing.packs import finish, make_pack, small_stream, values_of, weights
 from cfsweep.testing.plain import ByName
 from cfsweep.training.ingredients import State
 from cfsweep.training.ingredients.si import SI
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Task
-from tests.training.helpers import assert_agrees, random_examples
+from tests.training.helpers import NETWORK, assert_agrees, few_digits, random_examples
 
 VALUES = {"si_c": torch.tensor(3.0), "si_damping": torch.tensor(0.1875)}
 
 
-def si() -> SI:
-    (ingredient,) = make_pack(small_stream(), ("si",)).context.ingredients
+def si(cut: str = "zero") -> SI:
+    (ingredient,) = make_pack(small_stream(), ("si",), si_cut=cut).context.ingredients
     assert isinstance(ingredient, SI)
     return ingredient
 
 
-def walk(state: State, theta: Tensor, steps: list[tuple[list[float], list[float]]]) -> tuple[Tensor, State]:
+def walk(
+    state: State, theta: Tensor, steps: list[tuple[list[float], list[float]]], cut: str = "zero"
+) -> tuple[Tensor, State]:
     """A task of the given (gradient, Δθ) of each step, and the beginning of the next one."""
     for gradient, change in steps:
         after = theta + torch.tensor(change)
         state = {**state, **si().observe_step(torch.tensor(gradient), theta, after, state, VALUES)}
         theta = after
     state = si().consolidate(theta, state, VALUES, 0, random_examples(1))
-    return si().start_task(theta, state, VALUES, 1)
+    return si(cut).start_task(theta, state, VALUES, 1)
 
 
 def test_by_hand() -> None:
@@ -58,8 +60,23 @@ def test_by_hand() -> None:
     assert state["anchor"].tolist() == [-0.25, 1.75, 2.0, -0.5]
 
 
+def test_without_the_cut_by_hand() -> None:
+    """The weights and steps of above: the second one's ω = -1 over Δ² + ξ = 0.25 + 0.1875 is Ω = -16/7, and pushes it
+    away, by 2·3·(-16/7)·2 = -192/7 at the distance 2. In the second task 0.375 / 0.25 comes on top, and the first one's
+    -1 / 0.4375 leaves it at 1 - 16/7."""
+    start = torch.tensor([0.0, 1.0, 2.0, 0.0])
+    steps = [([2.0, 2.0, 5.0, 2.0], [-0.5, 0.5, 0.0, -0.5]), ([-1.0, 0.0, 5.0, -1.0], [-0.25, 0.0, 0.0, -0.25])]
+    theta, state = walk(si().initial_state(start), start, steps, "none")
+    torch.testing.assert_close(state["importance"], torch.tensor([1.0, -16 / 7, 0.0, 1.0]))
+    away = si("none").gradient(theta + 2, state, VALUES)
+    torch.testing.assert_close(away, torch.tensor([12.0, -192 / 7, 0.0, 12.0]))
+    theta, state = walk(state, theta, [([2.0, -1.5, 0.0, -1.5], [0.5, 0.25, 0.0, 0.25])], "none")
+    torch.testing.assert_close(state["importance"], torch.tensor([-9 / 7, -11 / 14, 0.0, 2.5]))
+
+
+@pytest.mark.parametrize("lowest", [0.0, -float("inf")], ids=["zero", "none"])
 @pytest.mark.parametrize("seed", range(3))
-def test_importance_over_random_walks_is_that_of_each_weight_alone(seed: int) -> None:
+def test_importance_over_random_walks_is_that_of_each_weight_alone(seed: int, lowest: float) -> None:
     """Gradients and steps that have nothing to do with each other: many a path integral is negative."""
     torch.manual_seed(seed)
     tasks = torch.randn(4, 3, 2, 30)  # tasks, steps, (gradient, change), weights
@@ -73,11 +90,12 @@ def test_importance_over_random_walks_is_that_of_each_weight_alone(seed: int) ->
                 path -= gradient * change
                 moved += change
             cut += importance + path / (moved**2 + xi) < 0
-            importance = max(0.0, importance + path / (moved**2 + xi))
+            importance = max(lowest, importance + path / (moved**2 + xi))
         expected.append(importance)
     state = si().initial_state(theta)
     for task in tasks.tolist():
-        theta, state = walk(state, theta, [(gradient, change) for gradient, change in task])
+        steps = [(gradient, change) for gradient, change in task]
+        theta, state = walk(state, theta, steps, "zero" if lowest == 0 else "none")
     assert 10 < cut < 110
     torch.testing.assert_close(state["importance"], torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
@@ -108,7 +126,9 @@ class PlainSI(PlainLoop):
     def end_task(self, number: int, task: Task) -> None:
         for name, p in self.weights().items():
             total = (p - self.centre[name]) ** 2 + float(self.values["si_damping"])
-            self.importance[name] = torch.relu(self.importance[name] + self.path[name] / total)
+            self.importance[name] = self.importance[name] + self.path[name] / total
+            if self.values["si_cut"] == "zero":
+                self.importance[name] = torch.relu(self.importance[name])
         self.path, self.centre = self.zeros(), self.weights()
 
 
@@ -122,6 +142,35 @@ class PlainSI(PlainLoop):
 )
 def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int, given: dict[str, Value]) -> None:
     assert_agrees(PlainSI, "si", scenario, seed, **given)
+
+
+DECAYED: dict[str, Value] = {"optimizer": "sgd", "lr": 0.02, "weight_decay": 0.1, "si_c": 100.0, "si_damping": 0.1}
+
+
+def test_where_weights_decay_the_cut_decides_and_both_runs_are_those_of_a_plain_loop() -> None:
+    """Decay moves weights against their slope. In domain-il all outputs are active, so torch.optim decays them too."""
+    ends = {}
+    for cut in ("zero", "none"):
+        run = RunSpec(0, 4, values_of(("si",), batch_size=16, **{**DECAYED, "si_cut": cut}))
+        ends[cut], _ = twins_agree(("si",), PlainSI, few_digits(), run, "domain-il", NETWORK)
+    assert (weights(ends["zero"]) - weights(ends["none"])).abs().max() > 1e-3
+    share = {cut: float((pack.stack.states["si"]["importance"] < 0).float().mean()) for cut, pack in ends.items()}
+    assert share["zero"] == 0 < share["none"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_momentum_from_rest_leaves_no_path_integral_negative(seed: int) -> None:
+    """Whatever the gradients: what the docstring says of the cut."""
+    draw = torch.Generator().manual_seed(seed)
+    for momentum in (0.0, 0.5, 0.9, 0.99):
+        theta, velocity = torch.zeros(40, dtype=torch.float64), torch.zeros(40, dtype=torch.float64)
+        state = {"path": torch.zeros(40, dtype=torch.float64)}
+        for _ in range(60):
+            gradient = torch.randn(40, generator=draw, dtype=torch.float64)
+            velocity = momentum * velocity + gradient
+            after = theta - 0.1 * velocity
+            state, theta = si().observe_step(gradient, theta, after, state, VALUES), after
+        assert (state["path"] > 0).all()
 
 
 def test_the_path_integral_adds_up_to_the_fall_of_the_loss() -> None:
@@ -179,9 +228,12 @@ def test_weights_that_no_loss_reaches_stay_without_importance() -> None:
 
 
 def test_what_it_keeps_and_says() -> None:
-    pack = finish(make_pack(small_stream(), ("si",)))
-    assert pack.records[0].stored_bytes == 2 * 4 * pack.context.layout.size
-    assert str(pack.report().penalty_convention).startswith("c * sum Omega (theta - theta*)^2, ")
+    for cut, said in (("zero", "kept >= 0"), ("none", "also where negative")):
+        pack = finish(make_pack(small_stream(), ("si",), si_cut=cut))
+        assert pack.records[0].stored_bytes == 2 * 4 * pack.context.layout.size
+        convention = str(pack.report().penalty_convention)
+        assert convention.startswith("c * sum Omega (theta - theta*)^2, ")
+        assert said in convention
 
 
 @pytest.mark.parametrize(
