@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cfsweep.config import StreamConfig, StudyConfig
+from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import budget, status
 from cfsweep.sweep.notes import splits_note
 from cfsweep.sweep.packing import pack_runs
@@ -68,7 +69,7 @@ def test_each_seed_is_trained_on_its_split_by_every_trial(tmp_path: Path, severa
         if trial <= 0:  # what a sampler proposes later depends on what it has heard
             matrices = [alone[trial, seed][1:] for alone in apart]
             assert found[trial, seed][1:] == matrices[seed % 3]
-            assert matrices[0] != matrices[1] != matrices[2]
+            assert trial == MAJORITY_TRIAL or matrices[0] != matrices[1] != matrices[2]
 
 
 def test_added_seeds_go_on_with_the_splits(tmp_path: Path, several: Stream) -> None:
