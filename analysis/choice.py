@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.aggregate import best, column_of, finished, settings_of, trials, value
+from analysis.among import among
 from analysis.description import Root, study
 from analysis.files import file_in, local_folder, write_whole
 from analysis.formatting import mean_sd_of
@@ -21,6 +22,7 @@ from cfsweep.metrics import INTRANSIGENCE
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, reference_trial
 
 FILE = "selection.json"
+CORRECTED = ("average_accuracy", "stability", "plasticity")
 RULES = ("average_accuracy", "mixed", "stability_at_least")
 
 
@@ -99,12 +101,15 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
     runs, trial = counted(runs), int(chosen["trial"])
     metrics = [c for c in chosen.index if c.startswith(("val_", "objective_")) and not c.endswith("_sd")]
+    expected = {f"val_{name}": among(runs, name).corrected(trial) for name in CORRECTED}
     return {
         "trial": trial,
         "settings": settings_of(chosen),
         "references": _references(runs),
         "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
         "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
+        "chosen_among": len(among(runs, CORRECTED[0]).trials),
+        "corrected_for_the_choice": expected,
     }
 
 

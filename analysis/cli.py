@@ -20,18 +20,20 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.aggregate import column_of, row_of, trials, value
+from analysis.among import among
 from analysis.choice import opened_by, select, test_cell, test_summary
 from analysis.comparison import compare, gate
 from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
 from analysis.description import Setting, Study, shown_settings, study
 from analysis.files import local_folder
-from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
+from analysis.formatting import mean_sd, mean_sd_of, on_correction, one_line, plain, settings_text, trial_name, unsigned
 from analysis.frames import load
 from analysis.fronts import Front, front, write_front
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from analysis.seeds import notes_on_seeds
+from analysis.uncertainty import LEAST_SEEDS, Interval
 from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
 from cfsweep.results.reader import filesystem
 
@@ -95,10 +97,13 @@ def gate_command(
     min_average_accuracy: Annotated[float | None, typer.Option()] = None,
     min_stability: Annotated[float | None, typer.Option()] = None,
     min_plasticity: Annotated[float | None, typer.Option()] = None,
-    beats: Annotated[str | None, typer.Option(help="default or naive")] = None,
+    beats: Annotated[str | None, typer.Option(help="default or naive; takes three seeds.")] = None,
+    margin: Annotated[
+        float, typer.Option(help="How far above the opponent the interval must lie, with --beats.")
+    ] = 0.0,
 ) -> None:
-    """Exit with 1 unless the chosen trial holds what is asked, on validation data."""
-    for line in gate(root, min_average_accuracy, min_stability, min_plasticity, beats):
+    """Exit with 1 unless the chosen trial holds what is asked, on validation data, luck set aside."""
+    for line in gate(root, min_average_accuracy, min_stability, min_plasticity, beats, margin):
         typer.echo(line)
 
 
@@ -121,13 +126,14 @@ def select_command(
     if beaten := beaten_by_majority(all_trials, chosen):
         typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
     tests = test_summary(root)
-    shown = Table(
-        "trial", "validation", "test", box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left"
-    )
+    others = among(runs, "average_accuracy")
+    heads = ("trial", "validation", "corrected", "test")
+    shown = Table(*heads, box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left")
     for trial in opened_by(record):
         validation = mean_sd_of(row_of(all_trials, trial), "val_average_accuracy")
-        shown.add_row(trial_name(trial), validation, test_cell(tests, trial))
+        shown.add_row(trial_name(trial), validation, mean_sd(others.corrected(trial)), test_cell(tests, trial))
     _console().print(shown)
+    typer.echo(on_correction(others.n_seeds, len(others.trials)))
     row = row_of(all_trials, chosen)
     if row is not None:
         typer.echo(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:\n")
@@ -143,13 +149,24 @@ def compare_command(
 ) -> None:
     """Compare two folders, or two trials of one, over the seeds that both have."""
     found = compare(root, other, first, second)
-    shown = Table("metric", "first", "second", "second - first", "95% interval", box=SIMPLE_HEAD)
+    with_choice = any(d.corrected is not None for d in found)
+    heads = ["metric", "first", "second", "second - first", "95 % interval"]
+    shown = Table(*heads, *(["corrected", "95 % interval"] if with_choice else []), box=SIMPLE_HEAD)
     for d in found:
-        spread = "–" if d.interval is None else f"{d.interval[0]:+.4g} to {d.interval[1]:+.4g}"
-        shown.add_row(d.metric, plain(d.first), plain(d.second), f"{d.difference:+.4g}", spread)
+        cells = [d.metric, plain(d.first), plain(d.second), f"{d.difference:+.4g}", _interval_text(d.interval)]
+        if with_choice:
+            c = d.corrected
+            cells += ["–", "–"] if c is None else [f"{c.value:+.4g}", _interval_text(c.interval)]
+        shown.add_row(*cells)
     _console().print(shown)
     n_seeds = found[0].n_seeds if found else 0
-    typer.echo(f"{n_seeds} paired seed(s)" + ("; an interval needs two." if n_seeds == 1 else "."))
+    typer.echo(f"{n_seeds} paired seed(s)" + ("." if n_seeds >= LEAST_SEEDS else f"; an interval takes {LEAST_SEEDS}."))
+    if with_choice:
+        typer.echo("corrected: without what the choice of the best among many adds.")
+
+
+def _interval_text(ends: Interval | None) -> str:
+    return "–" if ends is None else f"{ends[0]:+.4g} to {ends[1]:+.4g}"
 
 
 def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:
@@ -164,9 +181,9 @@ def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...
 def _print_front(found: Front, settings: Sequence[Setting]) -> None:
     if len(found.table):
         _print_trials(found, settings)
-        spread = found.hypervolume_interval
+        volume = found.corrected_hypervolume
         text = f"{len(found.members)} of {len(found.table)} trials on the front. Hypervolume {plain(found.hypervolume)}"
-        text += f" (95% interval {spread[0]:.4f} to {spread[1]:.4f})" if spread else ""
+        text += f" (without what noise adds {unsigned(volume)})" if volume else ""
         point = ", ".join(f"{o}={p:g}" for o, p in zip(found.objectives, found.reference_point, strict=True))
         typer.echo(f"{text};\nreference point {point};\nnormalisation: {found.normalisation}.")
     for note in found.notes:
@@ -178,7 +195,7 @@ def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
     console, rows, members = _console(), listed(found), len(found.members)
     metrics = list(dict.fromkeys([*found.objectives, "average_accuracy"]))
     heads = [name.replace("average_accuracy", "avg. accuracy").replace("_", " ") for name in metrics]
-    heads = ["trial", *heads, *(["P(front)"] if found.n_seeds > 1 else [])]
+    heads = ["trial", *heads, *(["corrected", "P(front)"] if found.corrected_hypervolume else [])]
     results = [_result_cells(row, metrics, found) for _, row in rows.iterrows()]
     names = [setting.name.replace("_", "_\n") for setting in settings]
     values = [
@@ -216,8 +233,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], members: int) ->
 def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[str]:
     cells = [trial_name(int(row["trial"]))]
     cells += [mean_sd_of(row, column_of(name, list(row.index))) for name in metrics]
-    chance = value(row, "p_on_front")
-    return cells + ([] if found.n_seeds < 2 else ["–" if chance is None else f"{chance:.2f}"])
+    if found.corrected_hypervolume is None:
+        return cells
+    true, chance = value(row, "corrected_average_accuracy"), value(row, "p_on_front")
+    return [*cells, mean_sd(true), "–" if chance is None else f"{chance:.2f}"]
 
 
 def _settings_of(all_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:

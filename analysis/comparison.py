@@ -9,31 +9,37 @@ import numpy as np
 import pandas as pd
 
 from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
-from analysis.bootstrap import interval, resampled_means
-from analysis.choice import selection
+from analysis.among import among
+from analysis.choice import CORRECTED, selection
 from analysis.constant_answer import beaten_by_majority
 from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
 from analysis.references import best_reference
 from analysis.seeds import counted
+from analysis.uncertainty import LEAST_SEEDS, Estimate, Interval, Side, corrected, paired
 from cfsweep.errors import InputError, NoAnswerError, few, unknown
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
+AVERAGE = "average_accuracy"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`second - first` in one metric over the seeds both have: mean, 95 % bootstrap interval (None with one seed)."""
+    """`second - first` in one metric over the `n_seeds` seeds that both have: the means, and their difference with its
+    95 % interval, Student's of paired differences (None with fewer than three seeds). Where a trial was chosen by its
+    score among others, both flatter it; `corrected` is the difference without that (None too for costs, and where both
+    trials were named beforehand)."""
 
     metric: str
     first: float
     second: float
     difference: float
-    interval: tuple[float, float] | None
+    interval: Interval | None
     n_seeds: int
+    corrected: Estimate | None = None
 
 
 def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
@@ -57,17 +63,19 @@ def gate(
     min_stability: float | None = None,
     min_plasticity: float | None = None,
     beats: str | None = None,
+    margin: float = 0.0,
 ) -> list[str]:
     """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
 
     A trial that is no better than the constant answer (`analysis.constant_answer`) fails whatever is asked. Minima are
-    in [0, 1], for the mean over seeds. `beats` (`default`, `naive`) asks for a higher average accuracy
-    over the same seeds; the line gives the interval. Seeds that are being added count once every trial has them, as in
-    `analysis.trials`. The highest of many validation accuracies is biased upwards, so select a trial before, and set
-    the minimum with a margin.
+    in [0, 1], for the true mean over seeds: the raw mean of the best of many is too high, so that a minimum is held
+    against the corrected one (`analysis.uncertainty.corrected_means`; with fewer than three seeds there is none, and
+    the line says so). `beats` (`default`, `naive`) asks that the average accuracy be higher by more than `margin`: the
+    95 % interval of the corrected difference over the same seeds must lie above it, which takes three seeds. Seeds that
+    are being added count once every trial has them, as in `analysis.trials`.
 
     Raises:
-        InputError: nothing to check, or an unknown `beats`.
+        InputError: nothing to check, an unknown `beats`, or a margin without it or outside [0, 1).
         NoAnswerError: a check fails; the message lists every failure.
     """
     minima = {"average_accuracy": min_average_accuracy, "stability": min_stability, "plasticity": min_plasticity}
@@ -77,13 +85,15 @@ def gate(
         )
     if beats is not None and beats not in OPPONENTS:
         raise unknown("gate", "opponent", beats, OPPONENTS)
+    if not 0 <= margin < 1 or (margin and beats is None):
+        raise InputError(f"gate: `0 <= margin < 1` must hold, and it needs --beats, but got {margin:g}. Change it.")
     runs = counted(load(root))
     trial, why = chosen_trial(root, runs)
     table = trials(runs)
     row = row_of(table, trial)
-    checks = [_minimum(row, name, limit) for name, limit in minima.items() if limit is not None]
+    checks = [_minimum(runs, row, trial, name, limit) for name, limit in minima.items() if limit is not None]
     if beats is not None:
-        checks.append(_beats(runs, trial, beats))
+        checks.append(_beats(runs, trial, beats, margin))
     if beaten := beaten_by_majority(table, trial):
         checks.append((False, beaten))
     who = f"trial {trial_name(trial)} ({why})"
@@ -93,22 +103,39 @@ def gate(
     return [f"{who}: {text}" for _, text in checks]
 
 
-def _minimum(row: pd.Series | None, name: str, limit: float) -> tuple[bool, str]:
-    found = value(row, f"val_{name}")
-    if found is None:
+def _minimum(runs: pd.DataFrame, row: pd.Series | None, trial: int, name: str, limit: float) -> tuple[bool, str]:
+    raw = value(row, f"val_{name}")
+    if raw is None:
         return False, f"{name} has no value"
-    return found >= limit, f"{name} {found:.4f} {'>=' if found >= limit else '<'} {limit:g}"
+    others = among(runs, name)
+    held, said = others.corrected(trial), f"{raw:.4f} before the correction for the choice among {len(others.trials)}"
+    if held is None:
+        held, said = raw, f"not corrected for the choice among {len(others.trials)}: {_few(others.n_seeds)}"
+    return held >= limit, f"{name} {held:.4f} {'>=' if held >= limit else '<'} {limit:g} ({said})"
 
 
-def _beats(runs: pd.DataFrame, trial: int, opponent: str) -> tuple[bool, str]:
+def _beats(runs: pd.DataFrame, trial: int, opponent: str, margin: float) -> tuple[bool, str]:
     try:
         other = best_reference(runs, NAIVE) if opponent == NAIVE else DEFAULT_TRIAL
-        (found,) = compare_runs(runs, other, runs, trial, ["average_accuracy"])
+        (found,) = compare_runs(runs, other, runs, trial, [AVERAGE], chosen=(False, True))
     except InputError:
         return False, f"{opponent} has no finished run over the same seeds"
-    spread = "" if found.interval is None else f", 95% interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
-    verb = "beats" if found.difference > 0 else "does not beat"
-    return found.difference > 0, f"{verb} {opponent} in average_accuracy ({found.difference:+.4f}{spread})"
+    raw = f"does not beat {opponent} in {AVERAGE} ({found.difference:+.4f}"
+    if trial == other:
+        return False, f"{raw}: it is {opponent} itself)"
+    if found.corrected is None:
+        return False, f"{raw}, but {_few(found.n_seeds)})"
+    held = found.corrected.interval[0] > margin
+    verb = "beats" if held else "does not beat"
+    by = f" by more than {margin:g}" if margin else ""
+    return held, (
+        f"{verb} {opponent} in {AVERAGE}{by} ({found.corrected.text}, corrected for the choice among "
+        f"{len(among(runs, AVERAGE).trials)}; raw {found.difference:+.4f})"
+    )
+
+
+def _few(n_seeds: int) -> str:
+    return f"{n_seeds} seed(s) give no interval, {LEAST_SEEDS} do: `cfsweep resume DIR --seeds {LEAST_SEEDS}`"
 
 
 def compare(
@@ -117,14 +144,17 @@ def compare(
     """Paired differences, second minus first, over the seeds that both have.
 
     Two folders: the chosen trial of each unless given. One folder: `first` against `second`, which default to the
-    library's default settings and the chosen trial.
+    library's default settings and the chosen trial. A trial that is given counts as named beforehand, so that nothing
+    is corrected for its choice.
 
     Raises:
         InputError: a trial is not there or not finished, or no seed is common.
     """
     runs = load(root)
+    chosen = (first is None, second is None)
     if other is None:
-        return compare_runs(runs, DEFAULT_TRIAL if first is None else first, runs, _or_chosen(root, runs, second))
+        one, two = DEFAULT_TRIAL if first is None else first, _or_chosen(root, runs, second)
+        return compare_runs(runs, one, runs, two, chosen=(False, chosen[1]))
     apart = differing_data(study(root), study(other))
     if apart:
         raise InputError(
@@ -132,7 +162,8 @@ def compare(
             "studies of the same data."
         )
     others = load(other)
-    return compare_runs(runs, _or_chosen(root, runs, first), others, _or_chosen(other, others, second))
+    one, two = _or_chosen(root, runs, first), _or_chosen(other, others, second)
+    return compare_runs(runs, one, others, two, chosen=chosen)
 
 
 def differing_data(one: Study, two: Study) -> list[str]:
@@ -171,29 +202,41 @@ def _or_chosen(root: Root, runs: pd.DataFrame, trial: int | None) -> int:
 
 
 def compare_runs(
-    first_runs: pd.DataFrame, first: int, second_runs: pd.DataFrame, second: int, metrics: Sequence[str] = COMPARED
+    first_runs: pd.DataFrame,
+    first: int,
+    second_runs: pd.DataFrame,
+    second: int,
+    metrics: Sequence[str] = COMPARED,
+    chosen: tuple[bool, bool] = (False, False),
 ) -> list[Difference]:
-    """`compare` on run tables; metrics without a value on either side are left out."""
+    """`compare` on run tables; `chosen` tells which of the two was chosen by its score among the trials of its study.
+    Metrics without a value on either side are left out."""
     one, two = _finished(first_runs, first), _finished(second_runs, second)
     seeds = sorted(set(one["seed"]) & set(two["seed"]))
     if not seeds:
         raise InputError(f"compare: trials {first} and {second} share no seed. Sweep both with the same --seeds.")
-    columns = [column_of(m, list(first_runs.columns)) for m in metrics]
-    pair = [by_seed(rows[rows["seed"].isin(seeds)], [t], columns)[0] for rows, t in ((one, first), (two, second))]
-    differences = pair[1] - pair[0]
-    means = resampled_means(differences[None])[:, 0]
-    return [
-        Difference(
-            metric,
-            float(pair[0][:, i].mean()),
-            float(pair[1][:, i].mean()),
-            float(differences[:, i].mean()),
-            interval(means[:, i]) if len(seeds) > 1 else None,
-            len(seeds),
+    columns = [column_of(metric, list(first_runs.columns)) for metric in metrics]
+    one, two = (
+        by_seed(rows[rows["seed"].isin(seeds)], [trial], columns)[0] for rows, trial in ((one, first), (two, second))
+    )
+    found = []
+    for metric, a, b in zip(metrics, one.T, two.T, strict=True):
+        if np.isnan(a).any() or np.isnan(b).any():
+            continue
+        of_pairs, of_choice = paired(b - a), None
+        if metric in CORRECTED and any(chosen):
+            of_choice = corrected(
+                (among(first_runs, metric, seeds).side(first) if chosen[0] else None) or Side(a[None]),
+                (among(second_runs, metric, seeds).side(second) if chosen[1] else None) or Side(b[None]),
+            )
+        means = float(a.mean()), float(b.mean())
+        difference = float((b - a).mean())
+        found.append(
+            Difference(
+                metric, *means, difference, None if of_pairs is None else of_pairs.interval, len(seeds), of_choice
+            )
         )
-        for i, metric in enumerate(metrics)
-        if not np.isnan(differences[:, i]).any()
-    ]
+    return found
 
 
 def _finished(runs: pd.DataFrame, trial: int) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.aggregate import value
 from analysis.description import Setting
+from analysis.uncertainty import LEAST_SEEDS, Estimate
 from cfsweep.results.schema import DEFAULT_TRIAL, reference_method
 
 _LATEX = {
@@ -52,6 +53,30 @@ def mean_sd_of(row: pd.Series | None, mean: str, sd: str = "") -> str:
     ('0.800 ± 0.014', '–')
     """
     return mean_sd(value(row, mean), value(row, sd or f"{mean}_sd"))
+
+
+def on_correction(n_seeds: int, n_trials: int) -> str:
+    """What is to be known of a validation accuracy by which a trial was chosen.
+
+    >>> on_correction(2, 40)
+    'The best of 40 looks better than it is, by how much 2 seed(s) do not tell; 3 do.'
+    """
+    if n_seeds < LEAST_SEEDS:
+        return (
+            f"The best of {n_trials} looks better than it is, by how much {n_seeds} seed(s) do not tell; "
+            f"{LEAST_SEEDS} do."
+        )
+    return f"corrected: what validation is expected to be without the luck of the best among {n_trials}."
+
+
+def unsigned(estimate: Estimate) -> str:
+    """A quantity that cannot be below 0, and its interval.
+
+    >>> unsigned(Estimate(0.8123456, (0.79, 0.83)))
+    '0.8123, 95 % interval 0.7900 to 0.8300'
+    """
+    low, high = estimate.interval
+    return f"{estimate.value:.4f}, 95 % interval {low:.4f} to {high:.4f}"
 
 
 def trial_name(trial: int) -> str:

@@ -15,18 +15,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.aggregate import COSTS, by_seed, column_of, finished, references, repeats
-from analysis.bootstrap import RESAMPLES, interval, resampled_means
 from analysis.constant_answer import notes_on_majority
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
 from analysis.frames import numbers
+from analysis.headroom import no_remedy_needed
 from analysis.references import n_settings
 from analysis.seeds import counted, notes_on_seeds
+from analysis.uncertainty import LEAST_SEEDS, Estimate, corrected_means, of_front
 from cfsweep.metrics import ALL_METRICS
 from cfsweep.results.schema import MAJORITY_TRIAL, METADATA
 
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
+AVERAGE = "average_accuracy"
+SURE = 0.5  # from here on it is likelier than not that noise hides what differs between trials
 
 # The reference point of the hypervolume. A metric counts from the worst value that it can have: an accuracy from 0, a
 # transfer from -1, a forgetting from 1. A cost is divided by the largest one among the trials and counts from 1.1: from
@@ -39,9 +42,11 @@ class Front:
     """The finished trials with their place relative to the front.
 
     `table` has one row per ranked trial, best rank first, then by the first objective: the columns of
-    `analysis.trials`, `rank` (0 is the front), `on_front`, and `p_on_front` in [0, 1] (null with fewer than two seeds).
-    `references` are marked, never members. `hypervolume` is in units of the normalised objectives, its interval
-    covers 95 % of the resamples. `dropped` counts finished trials without a value in some objective.
+    `analysis.trials`, `rank` (0 is the front), `on_front`, `p_on_front` in [0, 1], and `corrected_average_accuracy`, in
+    which the best are not flattered (both null with fewer than three seeds, see `analysis.uncertainty`). `references`
+    are marked, never members. `hypervolume` is in units of the normalised objectives; `corrected_hypervolume` is what
+    is left of it without what noise adds, with an interval of 95 % (None with fewer than three seeds). `dropped` counts
+    finished trials without a value in some objective.
     """
 
     objectives: tuple[str, ...]
@@ -50,7 +55,7 @@ class Front:
     dropped: int
     n_seeds: int
     hypervolume: float | None
-    hypervolume_interval: tuple[float, float] | None
+    corrected_hypervolume: Estimate | None
     reference_point: tuple[float, ...]
     normalisation: str
     notes: tuple[str, ...]
@@ -66,15 +71,14 @@ def front(
     trials: pd.DataFrame,
     objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     runs: pd.DataFrame | None = None,
-    resamples: int = RESAMPLES,
 ) -> Front:
     """The front of the finished trials of `trials` (from `analysis.trials`) in two or three objectives.
 
     Metrics are maximised; `forgetting_*`, `intransigence` and costs (`train_s`, `stored_bytes`, `n_parameters`) are
-    minimised. Trials with equal values are on the front together or not at all. With `runs` (from `analysis.load`),
-    seeds are resampled in pairs: each trial gets the share of resamples in which it is on the front, the hypervolume
-    gets an interval. This is the uncertainty from seeds, and from the splits that they are trained on where a
-    study has several; with one, that of which examples are validation data is not in it.
+    minimised. Trials with equal values are on the front together or not at all. With `runs` (from `analysis.load`) of
+    three seeds at least, each trial gets the probability that it is on the front of the true means, and the hypervolume
+    an interval (`analysis.uncertainty.of_front`). This is the uncertainty from seeds, and from the splits that they are
+    trained on where a study has several; with one, that of which examples are validation data is not in it.
 
     Raises:
         InputError: an objective is unknown.
@@ -90,37 +94,44 @@ def front(
     table, points, dropped = done.iloc[whole].reset_index(drop=True), points[whole], len(done) - len(whole)
     n_seeds = int(table["n_seeds"].max()) if len(table) else 0
     maximise, scale, worst = maximised(objectives), _scale(points, objectives), reference_point(objectives)
-    chances, spread = None, None
-    if runs is not None and n_seeds > 1:
-        values = by_seed(counted(runs), table["trial"].tolist(), columns)
-        chances, spread = _uncertainty(values, maximise, worst, scale, resamples)
+    uncertain, corrected = None, None
+    if runs is not None and len(table):
+        numbers_of_trials = table["trial"].tolist()
+        values = by_seed(counted(runs), numbers_of_trials, [*columns, column_of(AVERAGE, list(trials.columns))])
+        uncertain = of_front(values[..., :-1] / scale, maximise, worst, _limits(objectives))
+        corrected = None if np.isnan(values[..., -1]).any() else corrected_means(values[..., -1])
     return Front(
         objectives=tuple(objectives),
-        table=_ranked(table, points, maximise, chances),
+        table=_ranked(table, points, maximise, None if uncertain is None else uncertain.p_on_front, corrected),
         references=references(trials),
         dropped=dropped,
         n_seeds=n_seeds,
         hypervolume=hypervolume(points / scale, maximise, worst) if len(points) else None,
-        hypervolume_interval=spread,
+        corrected_hypervolume=None if uncertain is None else uncertain.hypervolume,
         reference_point=worst,
         normalisation=_normalisation(objectives, scale),
         notes=(
             *(notes_on_seeds(runs) if runs is not None else ()),
             *_notes(trials, len(table), dropped, n_seeds, runs is not None, objectives),
             *_alike(points, maximise),
+            *_hidden(0.0 if uncertain is None else uncertain.alike),
             *_of_references(trials),
             *notes_on_majority(trials, table.loc[ranks(points, maximise) == 0, "trial"].tolist()),
+            *_needless(runs),
         ),
     )
 
 
-def _ranked(table: pd.DataFrame, points: Floats, maximise: Sequence[bool], chances: Floats | None) -> pd.DataFrame:
+def _ranked(
+    table: pd.DataFrame, points: Floats, maximise: Sequence[bool], chances: Floats | None, corrected: Floats | None
+) -> pd.DataFrame:
     """`table` with the place of each trial relative to the front, best rank first, then by the first objective."""
-    rank = ranks(points, maximise)
+    rank, nothing = ranks(points, maximise), [pd.NA] * len(table)
     table = table.assign(
         rank=pd.array(rank, dtype="Int64"),
         on_front=rank == 0,
-        p_on_front=pd.array(chances if chances is not None else [pd.NA] * len(table), dtype="Float64"),
+        p_on_front=pd.array(nothing if chances is None else chances, dtype="Float64"),
+        corrected_average_accuracy=pd.array(nothing if corrected is None else corrected, dtype="Float64"),
     )
     order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
     return table.iloc[order].reset_index(drop=True)
@@ -181,19 +192,11 @@ def _scale(points: Floats, objectives: Sequence[str]) -> Floats:
     return np.array([(top or 1.0) if name in COSTS else 1.0 for name, top in zip(objectives, largest, strict=True)])
 
 
-def _uncertainty(
-    values: Floats, maximise: Sequence[bool], worst: Sequence[float], scale: Floats, resamples: int
-) -> tuple[Floats, tuple[float, float]]:
-    """Share of resamples on the front for each trial, and the interval of the hypervolume."""
-    on_front = np.zeros(len(values))
-    volumes = np.empty(resamples)
-    for index, points in enumerate(resampled_means(values, resamples)):
-        # The mean of equal values may differ in the last bit, for their sums go in another order: rounded, so that
-        # equal trials stay equal.
-        points = np.round(points / scale, 12)
-        on_front += moocore.is_nondominated(points, maximise=list(maximise), keep_weakly=True)
-        volumes[index] = hypervolume(points, maximise, worst)
-    return on_front / resamples, interval(volumes)
+def _limits(objectives: Sequence[str]) -> tuple[Floats, Floats]:
+    """Between what each objective, costs normalised, can be."""
+    bounds = {metric.name: metric.bounds for metric in ALL_METRICS}
+    pairs = np.array([(0.0, np.inf) if name in COSTS else bounds.get(name, (0.0, 1.0)) for name in objectives])
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _normalisation(objectives: Sequence[str], scale: Floats) -> str:
@@ -216,11 +219,23 @@ def _notes(
     apart = [f"{n} {state}" for state in ("stopped", "failed", "incomplete") if (n := (own["state"] == state).sum())]
     if apart:
         notes.append(f"Not ranked: {', '.join(apart)}.")
-    if ranked and n_seeds == 1:
-        notes.append("One seed only: how far another seed would move the front is unknown. Sweep with --seeds 3.")
-    elif ranked and has_runs and n_seeds < 5:
-        notes.append(f"P(front) and intervals come from {n_seeds} seeds: read them as rough.")
+    if ranked and has_runs and n_seeds < LEAST_SEEDS:
+        notes.append(
+            f"{n_seeds} seed(s) give no interval, no P(front), and no correction for the choice among {ranked} trials: "
+            "how far other seeds would move the front is unknown. Go on with "
+            f"`cfsweep resume DIR --seeds {LEAST_SEEDS}`."
+        )
     return tuple(notes)
+
+
+def _hidden(chance: float) -> list[str]:
+    """Says so where what differs between trials is likely to be hidden by noise."""
+    if chance < SURE:
+        return []
+    return [
+        f"With a probability of {chance:.2f} the trials are so much alike that the noise of seeds hides what differs: "
+        "which of them is best is luck."
+    ]
 
 
 def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
@@ -231,6 +246,12 @@ def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
         return []
     count = "one point" if distinct == 1 else f"{distinct} different points"
     return [f"The {len(members)} trials on the front are {count}: some have equal values in all objectives."]
+
+
+def _needless(runs: pd.DataFrame | None) -> list[str]:
+    """Says so where naive is within noise of joint."""
+    said = None if runs is None else no_remedy_needed(runs)
+    return [said] if said else []
 
 
 def _of_references(trials: pd.DataFrame) -> list[str]:
@@ -256,11 +277,13 @@ def write_front(found: Front, path: Path) -> Path:
     rows = pd.concat([found.table, found.references.reindex(columns=found.table.columns)], ignore_index=True)
     rows["on_front"] = rows["on_front"].astype("boolean")
     content = pa.Table.from_pandas(rows, preserve_index=False)
+    volume = found.corrected_hypervolume
     meaning = {
         "objectives": found.objectives,
         "maximised": maximised(found.objectives),
         "hypervolume": found.hypervolume,
-        "hypervolume_interval_95": found.hypervolume_interval,
+        "corrected_hypervolume": volume and volume.value,
+        "corrected_hypervolume_interval_95": volume and volume.interval,
         "reference_point": found.reference_point,
         "normalisation": found.normalisation,
         "n_seeds": found.n_seeds,

@@ -21,16 +21,20 @@ _OTHERS = (
      "where the study has several; absent with one seed"),
     ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "
      "that are done with every seed are ranked; seeds that are being added count once every trial has them"),
-    ("P(front)", "share of resamples of the seeds, the same for all trials, in which the trial is on the front; "
-     "with one split it leaves out the chance in which examples are in the validation set"),
+    ("corrected", "expected true mean, shrunk towards where the trials lie: the raw means of the best are flattered by "
+     "the choice among many. With fewer than three seeds there is none, and no interval"),
+    ("P(front)", "probability that no trial is better in all objectives, given the seeds' noise and where the trials "
+     "lie; with one split it leaves out the chance in which examples are in the validation set"),
+    ("95 % interval", "of a difference named beforehand: Student's, of paired seeds; of a chosen trial's, and of the "
+     "hypervolume: from a model of the trials' true means. docs/uncertainty.md shows how often they hold"),
     ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
      "the largest cost), costs divided by their largest value among the trials"),
     ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled; it is "
      "above 1 where the forest then predicts worse than the mean, R² being below 0. Where a setting could not act, a "
      "random one of its values in other trials stands in"),
     ("–", "no value; of a setting: it could not act, as where its ingredient is off"),
-    ("gap recovered", "(best - naive) / (joint - naive) in average accuracy; the best is picked among many on the same "
-     "validation data, so it looks a little better than it is"),
+    ("gap recovered", "(best - naive) / (joint - naive) in average accuracy, the best corrected for the choice among "
+     "many where there are three seeds"),
     ("naive, joint", "no remedy; trained on all data so far at every task. References, never on the front"),
     ("majority", "the constant answer: each example gets the most frequent class of the training data so far, among "
      "those that are possible for it. A reference; a trial that does not beat it has learned nothing that accuracy "

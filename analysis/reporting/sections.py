@@ -14,7 +14,7 @@ from analysis.aggregate import best, column_of, finished, repeats, row_of, trial
 from analysis.choice import opened_by, selection, test_cell, test_summary
 from analysis.constant_answer import notes_on_imbalance, notes_on_majority
 from analysis.description import Root, Setting, Study, shown_settings, study
-from analysis.formatting import mean_sd_of, one_line, plain, settings_text, trial_name
+from analysis.formatting import mean_sd, mean_sd_of, one_line, plain, settings_text, trial_name, unsigned
 from analysis.frames import curves, load, matrix_of, table_of
 from analysis.fronts import Front, front
 from analysis.recipe import next_command, space_file, space_text
@@ -30,6 +30,7 @@ from analysis.seeds import being_added
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE
 
 AVERAGE = "val_average_accuracy"
+CORRECTED = "corrected_average_accuracy"
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,15 @@ def headline(content: Content) -> str:
     naive, joint = (row_of(content.trials, best_reference(content.trials, method)) for method in METHODS)
     default, constant = (row_of(content.trials, number) for number in (DEFAULT_TRIAL, MAJORITY_TRIAL))
     top = best(content.trials)
-    gap = recovered(value(naive, AVERAGE), value(joint, AVERAGE), value(top, AVERAGE))
+    table = content.found.table
+    expected = value(row_of(table, int(top["trial"])), CORRECTED) if top is not None and len(table) else None
+    held = value(top, AVERAGE) if expected is None else expected
+    gap = recovered(value(naive, AVERAGE), value(joint, AVERAGE), held)
     cards = [
         (mean_sd_of(naive, AVERAGE), "naive (no remedy)"),
         (mean_sd_of(default, AVERAGE), "default settings (trial 0)"),
         (mean_sd_of(top, AVERAGE), "best" if top is None else f"best, trial {trial_name(int(top['trial']))}"),
+        *([(mean_sd(expected), f"the same, corrected for the choice among {len(table)}")] if expected else []),
         (mean_sd_of(joint, AVERAGE), "joint (all data so far)"),
         *([] if constant is None else [(mean_sd_of(constant, AVERAGE), "majority (the constant answer)")]),
         ("–" if gap is None else f"{gap:.0%}", "of the gap naive–joint recovered by the best"),
@@ -133,9 +138,8 @@ def front_section(content: Content) -> str:
 
 def _front_text(found: Front) -> str:
     volume = f"Hypervolume {plain(found.hypervolume)}"
-    if found.hypervolume_interval:
-        low, high = found.hypervolume_interval
-        volume += f" (95% interval from resampled seeds: {low:.3f} to {high:.3f})"
+    if found.corrected_hypervolume:
+        volume += f" (without what noise adds: {unsigned(found.corrected_hypervolume)})"
     point = ", ".join(f"{name} {p:g}" for name, p in zip(found.objectives, found.reference_point, strict=True))
     text = (
         f"{len(found.members)} of {len(found.table)} trials are on the front: no other trial is as good in "
@@ -164,10 +168,15 @@ def choice_section(content: Content) -> str:
         return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how), command, *pasted)
     tests = test_summary(content.root)
     rows = [
-        [trial_name(trial), mean_sd_of(row_of(content.trials, trial), AVERAGE), test_cell(tests, trial)]
+        [
+            trial_name(trial),
+            mean_sd_of(row_of(content.trials, trial), AVERAGE),
+            mean_sd(value(row_of(content.found.table, trial), CORRECTED)),
+            test_cell(tests, trial),
+        ]
         for trial in opened_by(content.record)
     ]
-    head = ["trial", "validation, average accuracy", "test, average accuracy"]
+    head = ["trial", "validation, average accuracy", "corrected for the choice", "test, average accuracy"]
     how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
     parts = [html.paragraph(f"{text} {how}"), html.table(head, rows), *pasted]
     return html.section("choice", "The chosen trial", *parts, html.paragraph("With more seeds:"), command)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.aggregate import column_of, row_of, value
 from analysis.description import Setting
-from analysis.formatting import for_csv, for_latex, for_markdown, mean_sd_of, plain, trial_name
+from analysis.formatting import for_csv, for_latex, for_markdown, mean_sd, mean_sd_of, plain, trial_name
 from analysis.frames import numbers
 from analysis.fronts import Front
 from cfsweep.errors import unknown
@@ -26,8 +26,8 @@ METRICS_SHOWN = ("average_accuracy", "stability", "plasticity")
 def table(found: Front, settings: Sequence[Setting], format: str = "markdown", which: Which = "front") -> str:
     """The front (or all ranked trials) as text, highest average accuracy first; then the default and the references.
 
-    Accuracies are in [0, 1], mean ± sample standard deviation over seeds. CSV keeps mean and deviation in columns of
-    their own, unrounded.
+    Accuracies are in [0, 1], mean ± sample standard deviation over seeds; `corrected` is the average accuracy in which
+    the best are not flattered. CSV keeps mean and deviation in columns of their own, unrounded.
 
     Raises:
         InputError: `format` is unknown.
@@ -44,7 +44,8 @@ def table(found: Front, settings: Sequence[Setting], format: str = "markdown", w
 def table_cells(found: Front, rows: pd.DataFrame, settings: Sequence[Setting]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table as plain text, not escaped."""
     metrics = _metrics(found)
-    head = ["trial", *(m.replace("_", " ") for m in metrics), *(["P(front)"] if found.n_seeds > 1 else [])]
+    uncertain = ["corrected", "P(front)"] if found.corrected_hypervolume else []
+    head = ["trial", *(m.replace("_", " ") for m in metrics), *uncertain]
     cells = [_cells(row, metrics, settings, found) for _, row in rows.iterrows()]
     return [*head, *(s.name for s in settings)], cells
 
@@ -67,8 +68,8 @@ def listed(found: Front, which: Which = "front") -> pd.DataFrame:
 def _cells(row: pd.Series, metrics: Sequence[str], settings: Sequence[Setting], found: Front) -> list[str]:
     cells = [trial_name(int(row["trial"]))]
     cells += [mean_sd_of(row, column_of(metric, list(row.index))) for metric in metrics]
-    if found.n_seeds > 1:
-        cells.append(plain(_rounded(value(row, "p_on_front"))))
+    if found.corrected_hypervolume:
+        cells += [mean_sd(value(row, "corrected_average_accuracy")), plain(_rounded(value(row, "p_on_front")))]
     return cells + [plain(row.get(s.column)) for s in settings]
 
 
@@ -98,11 +99,12 @@ def _csv(rows: pd.DataFrame, metrics: Sequence[str], settings: Sequence[Setting]
     write = csv.writer(text, lineterminator="\n")
     spread = [name for metric in metrics for name in (metric, f"{metric}_sd")]
     names = [for_csv(s.name) for s in settings]
-    write.writerow(["trial", "name", "on_front", "rank", "p_on_front", "n_seeds", *spread, *names])
+    places = ["on_front", "rank", "p_on_front", "corrected_average_accuracy", "n_seeds"]
+    write.writerow(["trial", "name", *places, *spread, *names])
     for _, row in rows.iterrows():
         columns = [column_of(metric, list(row.index)) for metric in metrics]
         values = [value(row, name) for column in columns for name in (column, f"{column}_sd")]
-        own = [row.get(key) for key in ("on_front", "rank", "p_on_front", "n_seeds")]
+        own = [row.get(key) for key in places]
         name = trial_name(int(row["trial"]))
         write.writerow([row["trial"], name, *map(_csv_cell, [*own, *values, *(row.get(s.column) for s in settings)])])
     return text.getvalue()

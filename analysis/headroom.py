@@ -1,0 +1,33 @@
+"""Whether forgetting leaves a remedy anything to gain: `naive` beside `joint`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.aggregate import by_seed, row_of, trials
+from analysis.references import METHODS, best_reference
+from analysis.seeds import counted
+from analysis.uncertainty import paired
+
+AVERAGE = "val_average_accuracy"
+
+
+def no_remedy_needed(runs: pd.DataFrame) -> str | None:
+    """Says so where the average accuracy of `joint`, trained on all data so far, lies within the noise of that of
+    `naive`, without a remedy: where the 95 % interval of the paired difference holds 0, or lies below it. None where it
+    does not, where one of them has not finished, and with fewer than three seeds.
+
+    `runs` are those of `analysis.load`.
+    """
+    table, rows = trials(runs), counted(runs)
+    naive, joint = (best_reference(runs, method) for method in METHODS)
+    if row_of(table, naive) is None or row_of(table, joint) is None:
+        return None
+    values = by_seed(rows, [naive, joint], [AVERAGE])[..., 0]
+    found = paired(values[1] - values[0])
+    if found is None or not found.interval[0] <= 0:
+        return None
+    return (
+        f"No remedy is needed here, as far as these seeds tell: joint, trained on all data so far, beats naive by "
+        f"{found.text} in average accuracy."
+    )
