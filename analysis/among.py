@@ -43,8 +43,8 @@ class Among:
 
 
 def among(runs: pd.DataFrame, metric: str, seeds: Sequence[int] | None = None) -> Among:
-    """The trials of `runs` (from `analysis.load`) of which one can be chosen, by `metric`, over `seeds` (by default those
-    that count).
+    """The trials of `runs` (from `analysis.load`) of which one can be chosen, by `metric`, over `seeds`, by default
+    those that count.
 
     Raises:
         InputError: no such metric.

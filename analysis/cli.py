@@ -183,7 +183,7 @@ def _print_front(found: Front, settings: Sequence[Setting]) -> None:
         _print_trials(found, settings)
         volume = found.corrected_hypervolume
         text = f"{len(found.members)} of {len(found.table)} trials on the front. Hypervolume {plain(found.hypervolume)}"
-        text += f" (without what noise adds {unsigned(volume)})" if volume else ""
+        text += f",\nwithout what noise adds {unsigned(volume)}" if volume else ""
         point = ", ".join(f"{o}={p:g}" for o, p in zip(found.objectives, found.reference_point, strict=True))
         typer.echo(f"{text};\nreference point {point};\nnormalisation: {found.normalisation}.")
     for note in found.notes:

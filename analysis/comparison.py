@@ -110,7 +110,7 @@ def _minimum(runs: pd.DataFrame, row: pd.Series | None, trial: int, name: str, l
     others = among(runs, name)
     held, said = others.corrected(trial), f"{raw:.4f} before the correction for the choice among {len(others.trials)}"
     if held is None:
-        held, said = raw, f"not corrected for the choice among {len(others.trials)}: {_few(others.n_seeds)}"
+        held, said = raw, f"not corrected for the choice among {len(others.trials)}, as {_few(others.n_seeds)}"
     return held >= limit, f"{name} {held:.4f} {'>=' if held >= limit else '<'} {limit:g} ({said})"
 
 
@@ -135,7 +135,7 @@ def _beats(runs: pd.DataFrame, trial: int, opponent: str, margin: float) -> tupl
 
 
 def _few(n_seeds: int) -> str:
-    return f"{n_seeds} seed(s) give no interval, {LEAST_SEEDS} do: `cfsweep resume DIR --seeds {LEAST_SEEDS}`"
+    return f"{n_seeds} seed(s) tell nothing of luck; `cfsweep resume DIR --seeds {LEAST_SEEDS}` does"
 
 
 def compare(

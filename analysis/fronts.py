@@ -220,11 +220,8 @@ def _notes(
     if apart:
         notes.append(f"Not ranked: {', '.join(apart)}.")
     if ranked and has_runs and n_seeds < LEAST_SEEDS:
-        notes.append(
-            f"{n_seeds} seed(s) give no interval, no P(front), and no correction for the choice among {ranked} trials: "
-            "how far other seeds would move the front is unknown. Go on with "
-            f"`cfsweep resume DIR --seeds {LEAST_SEEDS}`."
-        )
+        remedy = f"Go on with `cfsweep resume DIR --seeds {LEAST_SEEDS}`."
+        notes.append(f"{n_seeds} seed(s) give no interval, P(front) or corrected mean. {remedy}")
     return tuple(notes)
 
 

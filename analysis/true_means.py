@@ -86,7 +86,7 @@ def true_means(values: Floats) -> TrueMeans:
     unit = means.std(0)
     unit = np.where(unit > 0, unit, 1.0)
     scaled = means / unit
-    spread = noise.of_contrasts / np.outer(unit, unit) + JITTER * np.eye(len(unit))
+    spread = noise.of_contrasts / np.outer(unit, unit)
     fits = [_alike(scaled, spread, share) for share in ALIKE]
     fits += [
         _fitted(scaled, spread, k)
@@ -116,7 +116,7 @@ class Fit(NamedTuple):
 def _alike(means: Floats, spread: Floats, share: float) -> Fit:
     """One component around the mean of all, with so large a share of the noise's extent."""
     n, m = means.shape
-    precision = np.broadcast_to(np.linalg.inv(spread), (n, m, m))
+    precision = np.broadcast_to(np.linalg.inv(spread + JITTER * np.eye(m)), (n, m, m))
     centre = np.linalg.solve(precision.sum(0), np.einsum("nij,nj->i", precision, means))
     mixture = Mixture(np.ones(1), centre[None], share * spread.mean(0)[None])
     return Fit(mixture, m * math.log(n) + 2 * math.log(len(ALIKE)))
@@ -147,10 +147,10 @@ def _begun(means: Floats, spread: Floats, k: int) -> Mixture:
     apart = means - means.mean(0)
     widest = np.linalg.svd(apart, full_matrices=False)[2][0]
     parts = np.array_split(np.argsort(apart @ widest, kind="stable"), k)
-    centres = np.stack([means[part].mean(0) for part in parts])
+    centres, jitter = np.stack([means[part].mean(0) for part in parts]), JITTER * np.eye(means.shape[1])
     extents = []
     for part, centre in zip(parts, centres, strict=True):
-        of_noise = np.linalg.cholesky(spread[part].mean(0) if len(spread) > 1 else spread[0])
+        of_noise = np.linalg.cholesky((spread[part].mean(0) if len(spread) > 1 else spread[0]) + jitter)
         white = np.linalg.solve(of_noise, (means[part] - centre).T)
         values, directions = np.linalg.eigh(white @ white.T / max(1, len(part) - 1))
         values = np.maximum(values - 1, LEAST_SPREAD)
@@ -171,7 +171,7 @@ class Given(NamedTuple):
 def _given(means: Floats, spread: Floats, mixture: Mixture) -> Given:
     """For `means` (n, m) with noise of the covariance `spread` (n or 1, m, m)."""
     n, m = means.shape
-    whole = mixture.covariances + spread[:, None]
+    whole = mixture.covariances + spread[:, None] + JITTER * np.eye(m)
     inverse = np.linalg.inv(whole)
     apart = means[:, None] - mixture.centres
     pulled = np.einsum("nkij,nkj->nki", np.broadcast_to(inverse, (n, *inverse.shape[1:])), apart)
@@ -179,9 +179,12 @@ def _given(means: Floats, spread: Floats, mixture: Mixture) -> Given:
     joint = np.log(mixture.shares + 1e-300) + log_density
     top = joint.max(1, keepdims=True)
     total = top + np.log(np.exp(joint - top).sum(1, keepdims=True))
+    # As differences from the means: what has no noise stays where it is, to the last bit.
+    away = np.einsum("nij,nkj->nki", np.broadcast_to(spread, (n, m, m)), pulled)
+    left = np.einsum("kij,nkjl,nlo->nkio", mixture.covariances, inverse, np.broadcast_to(spread, (len(inverse), m, m)))
     return Given(
         np.exp(joint - total),
-        mixture.centres + np.einsum("kij,nkj->nki", mixture.covariances, pulled),
-        mixture.covariances - np.einsum("kij,nkjl,klo->nkio", mixture.covariances, inverse, mixture.covariances),
+        means[:, None] - away,
+        (left + left.swapaxes(-1, -2)) / 2,
         float(total.sum()),
     )

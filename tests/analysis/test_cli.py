@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import analysis
 from analysis.cli import main
 from tests.analysis.folder import HYPERS, Folder, half_grown, idle, matrix_for
 
@@ -36,11 +37,11 @@ def test_front_prints_in_a_hundred_columns_and_writes_parquet(call, known: Path)
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines()[:-1])) <= 100
     lines = [line.split() for line in out.splitlines()]
-    row = "2 0.800 ± 0.014 0.900 ± 0.014 0.833 ± 0.014 1.00 200 100 0.2"
-    assert row.split() in lines
+    assert ["2", "0.800", "±", "0.010", "0.900", "±", "0.010", "0.833", "±", "0.010", "0.833", "1.00"] in lines
+    assert ["2", "buffer_size=200,", "ewc_lambda=100,", "replay_ratio=0.2"] in lines
     assert any(line[:2] == ["0", "(default)"] for line in lines)
     assert any(line[:1] == ["naive"] for line in lines)
-    assert "3 of 5 trials on the front. Hypervolume 0.745 (95% interval 0.7276 to 0.7626);" in out
+    assert "3 of 5 trials on the front. Hypervolume 0.745,\nwithout what noise adds 0.7450, 95 % interval 0.70" in out
     assert "reference point stability=0, plasticity=0;\nnormalisation: none." in out
     assert pq.read_table(known / "front.parquet").num_rows == 7
     assert (known / "front.svg").exists()
@@ -75,7 +76,8 @@ def test_settings_that_could_not_act(call, tmp_path: Path) -> None:  # type: ign
     root = idle(tmp_path / "idle", n_trials=6).write()
     shown = [call("front", root), call("table", root, "--all"), call("select", root), call("compare", root)]
     shown += [call("front", root, "--image", root / "front.svg"), call("gate", root, "--beats", "default")]
-    assert [code for code, _, _ in shown] == [0] * 6
+    assert [code for code, _, _ in shown] == [0] * 5 + [1]
+    assert "2 seed(s) tell nothing of luck" in shown[-1][2]
     for code, out, err in shown:
         assert not any(word in out + err for word in ("<NA>", "nan", "NaN", "None")), code
     default = next(line for line in shown[1][1].splitlines() if line.startswith("| 0 (default)"))
@@ -94,14 +96,30 @@ def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     assert call("gate", known, "--min-average-accuracy", "0.8")[0] == 0
     code, out, err = call("gate", known, "--min-average-accuracy", "0.9", "--beats", "naive")
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "average_accuracy 0.8333 < 0.9" in err
+    assert "average_accuracy 0.8333 < 0.9 (0.8333 before the correction for the choice among 5)" in err
+    assert call("gate", known, "--beats", "naive", "--margin", "0.2")[0] == 0
+    code, _, err = call("gate", known, "--beats", "naive", "--margin", "0.3")
+    assert (code, "by more than 0.3 (+0.2467, 95 % interval" in err) == (
+        1,
+        True,
+    )
+    for margin in ("-0.1", "1", "nan"):
+        code, _, err = call("gate", known, "--beats", "naive", "--margin", margin)
+        assert (code, err.count("\n"), "`0 <= margin < 1` must hold" in err) == (2, 1, True)
+    assert call("gate", known, "--min-stability", "0.1", "--margin", "0.1")[0] == 2
 
 
 def test_select_prints_validation_then_test(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("select", known)
     assert code == 0
     assert out.startswith("trial 2, by average_accuracy on validation, selected 20")
-    assert ["2", "0.833", "±", "0.014", "0.823", "±", "0.014"] in [line.split() for line in out.splitlines()]
+    lines = [line.split() for line in out.splitlines()]
+    assert ["2", "0.833", "±", "0.010", "0.833", "0.823", "±", "0.010"] in lines
+    assert "corrected: what validation is expected to be without the luck of the best among 5." in out
+    record = analysis.selection(known)
+    assert record is not None
+    assert record["chosen_among"] == 5
+    assert record["corrected_for_the_choice"]["val_stability"] == pytest.approx(0.8)
     assert json.loads((known / "selection.json").read_text())["trial"] == 2
     assert call("select", known, "--rule", "stability_at_least", "--at-least", "0.5")[0] == 2
 
@@ -118,9 +136,11 @@ def test_seeds_that_are_being_added_are_named(call, tmp_path: Path) -> None:  # 
 def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("compare", known)
     assert code == 0
-    row = ["stability", "0.6", "0.8", "+0.2", "+0.2", "to", "+0.2"]
+    row = ["stability", "0.6", "0.8", "+0.2", "+0.2", "to", "+0.2", "+0.2", "+0.2", "to", "+0.2"]
     assert row in [line.split() for line in out.splitlines()]
-    assert "2 paired seed(s)." in out
+    assert "3 paired seed(s).\ncorrected: without what the choice of the best among many adds." in out
+    code, out, _ = call("compare", known, "--second", "2")
+    assert row[:7] in [line.split() for line in out.splitlines()], "named beforehand"
 
 
 @pytest.mark.parametrize("command", ["front", "report", "table", "gate", "select", "compare"])

@@ -18,9 +18,9 @@ from tests.analysis.folder import Folder, matrix_for
 
 def test_one_row_per_run_sorted(known: Path) -> None:
     runs = analysis.load(known)
-    assert len(runs) == 18
+    assert len(runs) == 26
     assert runs[["trial", "seed"]].apply(tuple, axis=1).is_monotonic_increasing
-    row = runs[(runs["trial"] == 2) & (runs["seed"] == 1)].iloc[0]
+    row = runs[(runs["trial"] == 2) & (runs["seed"] == 2)].iloc[0]
     assert row["val_stability"] == pytest.approx(0.81)
     assert row["val_average_accuracy"] == pytest.approx((2 * 0.81 + 0.91) / 3)
     assert row["hp_ewc_lambda"] == 100.0

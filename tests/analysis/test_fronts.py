@@ -75,33 +75,42 @@ def test_seeds_that_shift_all_trials_alike_leave_the_front_certain(known: Path) 
     runs = analysis.load(known)
     found = analysis.front(analysis.trials(runs), runs=runs)
     assert found.table.set_index("trial")["p_on_front"].to_dict() == {2: 1, 4: 1, 1: 1, 3: 0, 0: 0}
-    low, high = found.hypervolume_interval or (0, 0)
-    # The lowest resample is seed 0 twice, the highest seed 1 twice; each has a chance of a quarter.
-    assert low == pytest.approx(0.49 * 0.94 + 0.3 * 0.89)
-    assert high == pytest.approx(0.51 * 0.96 + 0.3 * 0.91)
+    assert found.corrected_hypervolume is not None
+    assert found.corrected_hypervolume.value == pytest.approx(found.hypervolume, abs=0.001)
+    # Seeds move both objectives of all trials by 0.01: Student's interval of their level is ± 4.303 · 0.01 / √3. The
+    # volume 0.5 · 0.95 + 0.3 · 0.9 moves by 0.5 + 0.95 for the first box, by 0.3 for the second: 1.75 times as much.
+    low, high = found.corrected_hypervolume.interval
+    half = 4.303 * 0.01 / 3**0.5 * 1.75
+    assert (high - low) / 2 == pytest.approx(half, rel=0.1)
+    assert low < found.hypervolume < high
 
 
-def test_a_trial_that_wins_under_one_seed_only(tmp_path: Path) -> None:
+def test_trials_that_noise_hides_share_the_front(tmp_path: Path) -> None:
+    """Two that win under one seed each, and one that never does."""
     folder = Folder(tmp_path)
-    for trial, (at_0, at_1) in enumerate([(0.6, 0.6), (0.5, 0.8)]):
-        folder.run(trial, 0, matrix_for(at_0, 0.9))
-        folder.run(trial, 1, matrix_for(at_1, 0.9))
-    runs = analysis.load(folder.write())
-    found = analysis.front(analysis.trials(runs), runs=runs, resamples=8000)
-    chances = found.table.set_index("trial")["p_on_front"]
-    # Means of trial 1 over the resamples (0,0), (0,1) twice, (1,1): 0.5, 0.65, 0.8, against 0.6.
-    assert chances[1] == pytest.approx(0.75, abs=0.02)
-    assert chances[0] == pytest.approx(0.25, abs=0.02)
-
-
-def test_one_seed_says_so(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.run(0, 0, matrix_for(0.5, 0.6))
+    for trial, values in enumerate([(0.60, 0.66, 0.63), (0.66, 0.60, 0.63), (0.20, 0.21, 0.19)]):
+        for seed, stability in enumerate(values):
+            folder.run(trial, seed, matrix_for(stability, 0.9))
     runs = analysis.load(folder.write())
     found = analysis.front(analysis.trials(runs), runs=runs)
-    assert found.hypervolume_interval is None
+    chances = found.table.set_index("trial")["p_on_front"]
+    assert chances[0] == pytest.approx(0.5, abs=0.05)
+    assert chances[1] == pytest.approx(0.5, abs=0.05)
+    assert chances[2] < 0.01
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2])
+def test_fewer_than_three_seeds_say_so(tmp_path: Path, n_seeds: int) -> None:
+    folder = Folder(tmp_path)
+    for seed in range(n_seeds):
+        folder.run(0, seed, matrix_for(0.5, 0.6))
+    runs = analysis.load(folder.write())
+    found = analysis.front(analysis.trials(runs), runs=runs)
+    assert found.corrected_hypervolume is None
     assert found.table["p_on_front"].isna().all()
-    assert any("One seed only" in note for note in found.notes)
+    assert found.table["corrected_average_accuracy"].isna().all()
+    said = f"{n_seeds} seed(s) give no interval, P(front) or corrected mean. Go on with `cfsweep resume DIR --seeds 3`."
+    assert said in found.notes
 
 
 def test_three_objectives_minimise_the_cost(tmp_path: Path) -> None:

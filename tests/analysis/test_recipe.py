@@ -16,6 +16,7 @@ import analysis
 from analysis.description import parse_study, study
 from analysis.recipe import USUAL, next_command, space_file, space_text
 from cfsweep.config import StreamConfig
+from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.sweep.parsing import make_config
 from cfsweep.sweep.space import check_space
 from cfsweep.sweep.yaml_text import parse_yaml
@@ -100,7 +101,7 @@ def test_the_command_trains_the_chosen_trial_again(run: Run, smoke: Path, tmp_pa
     code, _, complaints = run(*shlex.split(command)[1:], "--workers", "0", "--out", "again")
     assert (code, complaints) == (0, "")
     ours, again = analysis.load("first"), analysis.load("again")
-    assert set(again["trial"]) == {0, -1, -2}
+    assert set(again["trial"]) == {0, -1, -2, MAJORITY_TRIAL}
     assert len(again[again["trial"] == 0]) == 10
     before = ours[(ours["trial"] == chosen["trial"]) & (ours["seed"] == 0)].iloc[0]
     after = again[(again["trial"] == 0) & (again["seed"] == 0)].iloc[0]

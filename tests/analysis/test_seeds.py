@@ -50,20 +50,22 @@ def test_all_trials_are_ranked_by_the_seeds_that_they_share(tmp_path: Path) -> N
     assert found.hypervolume == pytest.approx(0.8 * 0.9)
     assert found.notes[0] == "Seeds being added, left out until every trial has them: 1, 2."
     assert analysis.gate(tmp_path, min_stability=0.79) == [
-        "trial 1 (highest average validation accuracy): stability 0.8000 >= 0.79"
+        "trial 1 (highest average validation accuracy): stability 0.8000 >= 0.79 (not corrected for the choice among "
+        "3, as 1 seed(s) tell nothing of luck; `cfsweep resume DIR --seeds 3` does)"
     ]
 
 
-def test_resamples_draw_the_seeds_that_count(tmp_path: Path) -> None:
+def test_intervals_are_of_the_seeds_that_count(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for trial, stability in enumerate((0.6, 0.5)):
-        for seed in (0, 1):
+        for seed in (0, 1, 2):
             folder.run(trial, seed, matrix_for(stability, 0.9))
-    folder.run(1, 2, matrix_for(1.0, 0.9), started_at=LATER)
+    folder.run(1, 3, matrix_for(1.0, 0.9), started_at=LATER)
     runs = loaded(folder)
     found = analysis.front(analysis.trials(runs), runs=runs)
     assert found.table["p_on_front"].tolist() == [1.0, 0.0]
-    assert found.hypervolume_interval == pytest.approx((0.6 * 0.9, 0.6 * 0.9))
+    assert found.corrected_hypervolume is not None
+    assert found.corrected_hypervolume.interval == pytest.approx((0.6 * 0.9, 0.6 * 0.9))
 
 
 def test_trials_under_way_are_incomplete_and_hold_up_nothing(tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ def settings(known_once: Path) -> tuple[Setting, ...]:
 
 def test_markdown_is_best_first_with_the_references_last(found: Front, settings: tuple[Setting, ...]) -> None:
     lines = analysis.table(found, settings).splitlines()
-    assert lines[0].startswith("| trial | average accuracy | stability | plasticity | P(front) |")
-    assert lines[1] == "|" + " --- |" * 8
+    assert lines[0].startswith("| trial | average accuracy | stability | plasticity | corrected | P(front) |")
+    assert lines[1] == "|" + " --- |" * 9
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 2", "| 4", "| 1", "| 0 (default)", "| joint", "| naive"]
-    assert "| 0.833 ± 0.014 | 0.800 ± 0.014 | 0.900 ± 0.014 | 1 |" in lines[2]
+    assert "| 0.833 ± 0.010 | 0.800 ± 0.010 | 0.900 ± 0.010 | 0.833 | 1 |" in lines[2]
 
 
 def test_all_ranked_trials(found: Front, settings: tuple[Setting, ...]) -> None:
@@ -51,16 +51,17 @@ def test_csv_keeps_every_digit(found: Front, settings: tuple[Setting, ...]) -> N
     rows = list(csv.DictReader(io.StringIO(analysis.table(found, settings, "csv"))))
     assert [row["trial"] for row in rows] == ["2", "4", "1", "0", "-2", "-1"]
     assert float(rows[0]["average_accuracy"]) == pytest.approx(2.5 / 3, abs=1e-15)
+    assert float(rows[0]["corrected_average_accuracy"]) == pytest.approx(2.5 / 3)
     assert (rows[0]["on_front"], rows[3]["on_front"], rows[5]["on_front"]) == ("True", "False", "")
     assert (rows[0]["ewc_lambda"], rows[5]["ewc_lambda"]) == ("100.0", "")
 
 
 def test_latex(found: Front, settings: tuple[Setting, ...]) -> None:
     lines = analysis.table(found, settings, "latex").splitlines()
-    assert lines[:2] == [r"\begin{tabular}{llllllll}", r"\toprule"]
+    assert lines[:2] == [r"\begin{tabular}{lllllllll}", r"\toprule"]
     assert r"replay\_ratio" in lines[2]
     assert lines[2].endswith(r"\\")
-    assert lines[4].startswith(r"2 & 0.833 $\pm$ 0.014 & ")
+    assert lines[4].startswith(r"2 & 0.833 $\pm$ 0.010 & ")
 
 
 def test_unknown_formats_name_the_known_ones(found: Front) -> None:
