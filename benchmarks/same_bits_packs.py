@@ -73,6 +73,8 @@ NUMBERS: dict[str, dict[str, tuple[float, ...]]] = {
 CHOICES: dict[str, list[Json]] = {
     "ewc": [{"ewc_mode": "online"}, {"ewc_fisher": "predicted"}, {"ewc_fisher": "empirical"}, {"ewc_examples": 0}],
     "si": [{"si_cut": "none"}],
+    "lwf": [{"lwf_weighting": "constant", "lwf_classes": "old"}],
+    "generative-replay": [{"generative_labels": "distilled"}, {"generative_generator": "per-task"}],
     "mas": [{"mas_examples": 0}],
     "replay": [{"replay_mode": "class-balanced"}],
     "feature-distillation": [{"feature_layers": "body.1,body.3"}],

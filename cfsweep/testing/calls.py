@@ -22,6 +22,7 @@ from cfsweep.training.ingredients import (
     Generator,
     Held,
     Ingredient,
+    LossShares,
     Partition,
     Penalty,
     Projection,
@@ -39,7 +40,8 @@ from cfsweep.training.pack import Pack
 
 
 class Arguments(NamedTuple):
-    """For one model, as the second task finds it; `noise` (P,) stands for gradients and steps."""
+    """For one model, as the second task finds it; `noise` (P,) stands for gradients and steps, `codes` (7, n_codes) are
+    what examples are made up of."""
 
     theta: Tensor
     state: State
@@ -51,6 +53,7 @@ class Arguments(NamedTuple):
     held: Held
     scores: Tensor
     masks: Tensor
+    codes: Tensor
 
 
 def arguments_for(pack: Pack, ingredient: Ingredient) -> Arguments:
@@ -59,11 +62,18 @@ def arguments_for(pack: Pack, ingredient: Ingredient) -> Arguments:
     noise = torch.randn(stack.theta[0].shape, generator=drawing)
     examples = _examples(pack, drawing)
     compared, drawn = _answers(pack, examples)
+    # Not the very weights that a state may hold: to write them over it would change nothing.
+    theta = stack.theta[0] + 0.1 * noise
+    state, values = first_row(stack.states[ingredient.name]), first_row(stack.values_of(ingredient))
+    codes = torch.empty(0)
+    if isinstance(ingredient, Generator):
+        codes = torch.randn(7, ingredient.n_codes(), generator=drawing)
+        made_up = ingredient.generate(theta, state, values, 1, codes)
+        drawn = drawn._replace(labels=made_up.labels, mask=made_up.mask)
     return Arguments(
-        # Not the very weights that a state may hold: to write them over it would change nothing.
-        theta=stack.theta[0] + 0.1 * noise,
-        state=first_row(stack.states[ingredient.name]),
-        values=first_row(stack.values_of(ingredient)),
+        theta=theta,
+        state=state,
+        values=values,
         noise=noise,
         examples=examples,
         compared=compared,
@@ -71,6 +81,7 @@ def arguments_for(pack: Pack, ingredient: Ingredient) -> Arguments:
         held=Held(examples.x.flatten(1), examples.labels),
         scores=torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64),
         masks=pack.context.outputs.masks[1],
+        codes=codes,
     )
 
 
@@ -79,18 +90,19 @@ def calls_by_piece(ingredient: Any, given: Arguments) -> dict[type[Ingredient], 
     `BufferedOnline` and
     `MixedReplay` work on indices, `Extension` on a module.)"""
     i = ingredient
-    theta, state, values, noise, examples, compared, drawn, held, scores, masks = given
+    theta, state, values, noise, examples, compared, drawn, held, scores, masks, codes = given
     return {
         TaskStart: lambda: i.start_task(theta, state, values, 1),
         Consolidation: lambda: i.consolidate(theta, state, values, 1, examples),
         Penalty: lambda: i.gradient(theta, state, values),
         StepObserver: lambda: i.observe_step(noise, theta, theta + noise, state, values),
-        Generator: lambda: i.generate(theta, state, values, 1, examples.noise),
+        Generator: lambda: i.generate(theta, state, values, 1, codes),
         ReplayLoss: lambda: i.replay_loss(drawn, values),
         Projection: lambda: i.project(noise, theta, values),
         BatchLoss: lambda: i.batch_loss(compared.now.logits, compared.labels, compared.mask, values, 1),
         Classifier: lambda: i.outputs_for(held.features[:3], held),
         ActiveClasses: lambda: i.active_classes(masks, values, 1),
+        LossShares: lambda: i.loss_shares(values, 1),
         Distillation: lambda: i.distillation_loss(compared, values, 1),
         RateByStep: lambda: i.rate(values, 2, 9),
         RateByWeight: lambda: i.weight_rates(values),

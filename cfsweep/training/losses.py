@@ -43,7 +43,8 @@ class Losses:
     `distillations` and `replays` are the ingredients that add to them, with what they draw; `layers` the features they
     want; `old_weights` those of the end of the last task, by ingredient. `masks` (rows, T, n_outputs) are the active
     outputs where they are not the scenario's for every row; `mask` (n_outputs,) where they are the same for all
-    examples of all batches.
+    examples of all batches. `batch_share` (rows,) is what the loss of the batch is multiplied by, and `own_shares`, by
+    ingredient, what that of the ingredient is; None and left out where nothing is.
     """
 
     context: PackContext
@@ -54,6 +55,8 @@ class Losses:
     replays: Mapping[str, tuple[ReplayLoss, ReplayDraws]]
     masks: Tensor | None
     mask: Tensor | None
+    batch_share: Tensor | None
+    own_shares: Mapping[str, Tensor]
 
     @staticmethod
     def of(context: PackContext, stack: Stack, task: int, orders: Tensor, present: Tensor) -> Losses:
@@ -64,7 +67,7 @@ class Losses:
         draws = {name: pair for name, pair in draws.items() if bool(pair[1].rows.any())}
         if task == 0:
             mask = _the_same(context.outputs.masks[task][present.any(0)])
-            return Losses(context, task, (), (), {}, draws, None, mask)
+            return Losses(context, task, (), (), {}, draws, None, mask, None, {})
         masks = _active_classes(context, stack, task)
         return Losses(
             context,
@@ -78,6 +81,7 @@ class Losses:
             draws,
             masks,
             _the_same(context.outputs.masks[task][present.any(0)]) if masks is None else None,
+            *_loss_shares(context, stack, task),
         )
 
     def rows(self, rows: slice | Tensor) -> Losses:
@@ -90,6 +94,8 @@ class Losses:
             },
             replays={name: (i, draws.some(rows)) for name, (i, draws) in self.replays.items()},
             masks=None if self.masks is None else self.masks[rows],
+            batch_share=None if self.batch_share is None else self.batch_share[rows],
+            own_shares={name: share[rows] for name, share in self.own_shares.items()},
         )
 
     def trained_outputs(self, stack: Stack, present: Tensor) -> Tensor:
@@ -150,6 +156,8 @@ class Losses:
         x, mask = self.context.store[indices], self._mask(indices)
         traced = self.context.lifted.traced(weights, x, self.layers)
         loss, by_logits = self._own_or_target_loss(traced.logits, labels, mask, own, over_rows)
+        if self.batch_share is not None:
+            loss, by_logits = loss * self.batch_share, by_logits * self.batch_share[:, None, None]
         by_features: dict[str, Tensor] = {}
         for ingredient in self.distillations:
             traced = _with_leaves(traced)
@@ -158,6 +166,7 @@ class Losses:
             more = over_rows(
                 lambda c, v, i=ingredient: i.distillation_loss(c, v, self.task), compared, own[ingredient.name][1]
             )
+            more = self._shared(ingredient, more)
             loss = loss + more.detach()
             more_by_logits, more_by_features = _gradients(traced, more)
             by_logits = by_logits if more_by_logits is None else by_logits + more_by_logits
@@ -186,6 +195,11 @@ class Losses:
             loss = torch.where(on, other.detach(), loss)
             by_logits = torch.where(on[:, None, None], by_leaf, by_logits)
         return loss, by_logits
+
+    def _shared(self, ingredient: Distillation | ReplayLoss, loss: Tensor) -> Tensor:
+        """An ingredient's loss (rows,) as it is added to that of the batch."""
+        share = self.own_shares.get(ingredient.name)
+        return loss if share is None else loss * share
 
     def _mask(self, indices: Tensor) -> Tensor:
         """The outputs active for the examples `indices` (rows, n), to be broadcast to (rows, n, n_outputs)."""
@@ -220,7 +234,7 @@ class Losses:
         stored = traced.logits if examples.stored is None else examples.stored
         drawn = Drawn(examples.labels, examples.mask, traced.logits, stored)
         loss: Tensor = over_rows(ingredient.replay_loss, drawn, own[ingredient.name][1])
-        loss = torch.where(draws.has[:, step], loss, 0.0)
+        loss = torch.where(draws.has[:, step], self._shared(ingredient, loss), 0.0)
         by_logits, _ = _gradients(traced, loss)
         traced.vjp(torch.zeros_like(traced.logits) if by_logits is None else by_logits, {}, into.views)
         return loss.detach()
@@ -241,6 +255,18 @@ def _active_classes(context: PackContext, stack: Stack, task: int) -> Tensor | N
             stack.values_of(ingredient),
         )
     return masks
+
+
+def _loss_shares(context: PackContext, stack: Stack, task: int) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """What the losses of the batch (rows,), and by name those of the ingredients (rows,), are multiplied by."""
+    of_batch: Tensor | None = None
+    own: dict[str, Tensor] = {}
+    for ingredient in context.timeline.loss_shares:
+        share, own[ingredient.name] = stack.over_rows(
+            lambda v, i=ingredient: i.loss_shares(v, task), stack.values_of(ingredient)
+        )
+        of_batch = share if of_batch is None else of_batch * share
+    return of_batch, own
 
 
 def _with_leaves(traced: Traced) -> Traced:

@@ -20,8 +20,8 @@ from cfsweep.training.task_end import buffers_within
 
 
 class DrawnExamples(NamedTuple):
-    """One step's examples: x (rows, n, *input_shape), labels (rows, n, ...), mask (rows, n, n_outputs), and the logits
-    stored with them (rows, n, n_outputs), or None."""
+    """One step's examples: x (rows, n, *input_shape), labels (rows, n, ...), mask (rows, n, ..., n_outputs), and the
+    logits stored with them (rows, n, n_outputs), or None."""
 
     x: Tensor
     labels: Tensor
@@ -210,7 +210,7 @@ def _n_steps(context: PackContext, orders: Tensor) -> int:
 
 
 def _generated(context: PackContext, stack: Stack, ingredient: Generator, task: int) -> Generated:
-    shape = (len(context.stream.tasks[task].train), ingredient.n_noise())
+    shape = (len(context.stream.tasks[task].train), ingredient.n_codes())
     noise = [
         generator(run.seed, "noise", task, epoch=1).standard_normal(shape, np.float32) for run in stack.representatives
     ]

@@ -16,7 +16,7 @@ from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.stack import Stack, over_one_row
 
-EXAMPLE_BYTES = 2**26  # of examples that `consolidate` sees at once
+EXAMPLE_BYTES = 2**26  # of examples and their noise that `consolidate` sees at once
 
 
 def consolidated_state(
@@ -24,7 +24,7 @@ def consolidated_state(
 ) -> State:
     """The ingredient's state of every row after `task`, whose training examples are `examples` (n,)."""
     size = ingredient.n_examples(len(examples))
-    row_bytes = 4 * max(1, size * int(np.prod(context.stream.input_shape)))
+    row_bytes = 4 * max(1, size * (int(np.prod(context.stream.input_shape)) + ingredient.n_noise()))
     at_once = max(1, EXAMPLE_BYTES // row_bytes) if context.lifted.stack is not None else 1
     alone = at_once == 1 and size > 0 and not context.examples_can_be_lifted
     over_rows = over_one_row if alone else stack.over_rows

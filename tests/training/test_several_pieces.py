@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.hypers import Hyper
-from cfsweep.testing import finish, make_pack, small_stream, values_of
+from cfsweep.testing import PlainLoop, finish, make_pack, small_stream, twins_agree, values_of
 from cfsweep.testing.packs import outcomes, path_to, weights
 from cfsweep.training.ingredients import (
     ActiveClasses,
@@ -18,6 +21,7 @@ from cfsweep.training.ingredients import (
     Distillation,
     Drawn,
     Examples,
+    LossShares,
     Penalty,
     Projection,
     RateByWeight,
@@ -83,6 +87,39 @@ class FromNothing(Distillation):
     def distillation_loss(self, answers: Comparison, values: Values, task: int) -> Tensor:
         wrong = answers.before.logits.abs().sum() > 0
         return torch.where(wrong, torch.inf, 0.0) + 0.0 * answers.now.logits.sum()
+
+
+class Half(Distillation, LossShares):
+    """Half of the batch's loss, and three times the squared logits of the first two outputs."""
+
+    name, summary, paper, hypers = "half", "", "", knob("half_on")
+    trains_old_outputs = True
+    _shares, _knob = (0.5, 3.0), "half_on"
+
+    def distillation_loss(self, answers: Comparison, values: Values, task: int) -> Tensor:
+        return answers.now.logits[:, :2].square().mean()
+
+    def loss_shares(self, values: Values, task: int) -> tuple[Tensor, Tensor]:
+        of_batch, own = (torch.full_like(values["lr"], share) for share in self._shares)
+        on = values[self._knob] > 0
+        return torch.where(on, of_batch, 1.0), torch.where(on, own, 0.0)
+
+
+class Fifth(Half):
+    """A fifth of the batch's loss, and a tenth of the same."""
+
+    name, hypers = "fifth", knob("fifth_on")
+    _shares, _knob = (0.2, 0.1), "fifth_on"
+
+
+class PlainShares(PlainLoop):
+    """Both at once."""
+
+    def batch_loss(self, indices: NDArray[np.int64], learned: int) -> Tensor:
+        loss = super().batch_loss(indices, learned)
+        if learned == 1:
+            return loss
+        return 0.5 * 0.2 * loss + (3 + 0.1) * self.network(self.x[indices])[:, :2].square().mean()
 
 
 class Without(ActiveClasses):
@@ -186,6 +223,26 @@ def test_distillations_of_one_layer_add_up() -> None:
 def test_each_distillation_sees_its_own_old_network(names: tuple[str, ...]) -> None:
     pack = finish(make_pack(small_stream(), names, scenario="class-il"))
     assert pack.records[0].failure is None
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_shares_of_the_batch_multiply_and_each_ingredient_has_its_own(scenario: Scenario) -> None:
+    names = paths(Half, Fifth)
+    run = RunSpec(0, 5, values_of(names, optimizer="sgd", half_on=1.0, fifth_on=1.0))
+    twins_agree(names, PlainShares, small_stream(), run, scenario)
+
+
+def test_shares_are_those_of_each_row() -> None:
+    """Runs that differ in them come to what they come to alone."""
+    names = paths(Half, Fifth)
+    given = [{"half_on": half, "fifth_on": fifth} for half, fifth in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0))]
+    runs = tuple(RunSpec(k, 0, values_of(names, optimizer="sgd", **of)) for k, of in enumerate(given))
+    together = weights(finish(make_pack(small_stream(), names, runs)))
+    for k, run in enumerate(runs):
+        torch.testing.assert_close(weights(finish(make_pack(small_stream(), names, (run,))))[0], together[k])
+    naive = weights(finish(make_pack(small_stream(), optimizer="sgd")))[0]
+    torch.testing.assert_close(together[3], naive)
+    assert (together[:3] - naive).abs().amax(1).min() > 1e-3
 
 
 def test_active_classes_are_those_that_all_leave() -> None:

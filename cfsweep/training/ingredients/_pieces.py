@@ -9,7 +9,7 @@ An ingredient inherits one or several pieces and implements their abstract metho
     a partition      Partition, and Cut, TaskWeights, Extension where it needs them
     a schedule       RateByStep, RateByWeight
     a stop rule      StopRule
-    and, beside any  ActiveClasses, BatchLoss, TaskStart
+    and, beside any  ActiveClasses, BatchLoss, LossShares, TaskStart
 
 `Timeline` lists in which order a task meets them. All methods are for one model: `theta` (P,) are its weights as one
 flat vector, `state` the ingredient's own tensors by name, `values` its numeric hyperparameters and `lr` as scalar
@@ -64,7 +64,8 @@ class Comparison(NamedTuple):
 
 class Drawn(NamedTuple):
     """Examples drawn beside a mini-batch: labels (n, ...), mask (n, n_outputs) bool of the active outputs, the logits
-    (n, n_outputs) of the weights in training, and those stored with the examples (where none are stored: the same)."""
+    (n, n_outputs) of the weights in training, and those stored with the examples (where none are stored: the same).
+    Labels and mask of generated examples are as their `Generator` made them."""
 
     labels: Tensor
     mask: Tensor
@@ -73,7 +74,8 @@ class Drawn(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """Made-up examples: x (n, *input_shape), labels (n, ...), mask (n, n_outputs) bool of the active outputs."""
+    """Made-up examples: x (n, *input_shape), and what the ingredient's own `replay_loss` is to get with each: labels
+    (n, ...) of any kind, mask (n, ..., n_outputs) bool of the active outputs."""
 
     x: Tensor
     labels: Tensor
@@ -208,10 +210,14 @@ class BufferedOnline(Ingredient, piece=True):
 class Generator(Consolidation, piece=True):
     """A source of old examples: they are made up, by what `consolidate` has learned of the tasks."""
 
+    def n_codes(self) -> int:
+        """How many standard normal numbers each made-up example is made of; `n_noise` by default."""
+        return self.n_noise()
+
     @abstractmethod
     def generate(self, theta: Tensor, state: State, values: Values, task: int, noise: Tensor) -> Generated:
         """As many examples of old tasks as `task`, which is about to begin with the weights `theta`, has training
-        examples: one for each row of standard normal noise (n, n_noise)."""
+        examples: one for each row of standard normal noise (n, n_codes)."""
 
 
 class MixedReplay(Buffered, piece=True):
@@ -299,6 +305,16 @@ class Distillation(Consolidation, piece=True):
                 "`consolidate` return `super()`'s entries beside your own."
             )
         return state["old"]
+
+
+class LossShares(Ingredient, piece=True):
+    """Mixes the loss of the mini-batch with its own, which is its `distillation_loss` or `replay_loss`."""
+
+    @abstractmethod
+    def loss_shares(self, values: Values, task: int) -> tuple[Tensor, Tensor]:
+        """What the mean loss of the batch and what its own loss are multiplied by, two scalars, while `task`, the
+        second one or a later one, is trained; 1 for the batch where the ingredient is off. Those of several ingredients
+        for the batch multiply."""
 
 
 class RateByStep(Ingredient, piece=True):
@@ -461,6 +477,7 @@ class Timeline:
         self.mixed_replays = those(MixedReplay)
         self.replay_losses = those(ReplayLoss)  # *; each with its source (* but for a `BufferedOnline`)
         self.active_classes = those(ActiveClasses)  # *
+        self.loss_shares = those(LossShares)  # *
         self.rates_by_weight = those(RateByWeight)
         self.stop_rules = those(StopRule)  # check number 0
         self.partitions = those(Partition)  # again whenever a run has finished the task, and after a cut

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
-from cfsweep.training.ingredients._base import Context, Settings, State, Values
-from cfsweep.training.ingredients._pieces import Drawn, Examples, Generated, Generator, ReplayLoss
+from cfsweep.training.ingredients._base import Context, Conventions, Settings, State, Values
+from cfsweep.training.ingredients._distillation import cross_entropy, soft_targets
+from cfsweep.training.ingredients._pieces import Drawn, Examples, Generated, Generator, LossShares, ReplayLoss
+from cfsweep.training.ingredients._shares import loss_shares
 from cfsweep.training.ingredients._vae import Vae
 
+TEMPERATURE = 2.0  # of distilled labels
 
-class GenerativeReplay(Generator, ReplayLoss):
+
+class GenerativeReplay(Generator, ReplayLoss, LossShares):
     """Beside each batch, as many made-up examples of the old tasks, labelled by the network as it was before the task.
+    No old data is kept.
 
-    When a task ends, a variational autoencoder is trained on its examples alone, and its decoder is kept. Before each
-    later task the decoders make up as many examples as the task has, in equal shares; the answer of the network, as
-    the previous task left it, among the outputs active for that old task, is their label. No old data is kept.
+    `generative_generator`: `shared`, as in both papers, is one variational autoencoder for all old tasks together. When
+    a task ends it goes on learning, from the task's examples and, beside each batch, from as many that it makes up as
+    it was before. With `per-task`, one learns from each task's examples alone, its decoder is kept, and old tasks have
+    equal shares of the made-up examples: nothing degrades, but the memory grows with the tasks.
 
-    Departures: the paper has a generative adversarial network for all old tasks together, which learns each task from
-    new and made-up examples and so degrades; a decoder per task does not, but the memory grows with the tasks. The
-    losses are added with a weight, where the paper mixes them by shares (eq. 1). All autoencoders begin with the same
-    weights; a seed decides the order of the examples and the noise. Beside `adapters` the network is asked as the new
-    task finds it, with its bottlenecks at the identity, and beside `packnet` with the weights of all tasks at once.
+    After t old tasks the losses of new and made-up examples are mixed by 1/(1 + wt) and wt/(1 + wt), for the network as
+    for the shared autoencoder; w is `generative_weight`, and at 1 each task counts alike: 1/(t + 1), 1 - 1/(t + 1).
+
+    A label is the answer among the outputs active for old examples (`hard`), or, from their probabilities p at T = 2,
+    the loss is T²·H(p, softmax(z/T)), with p = 0 for new classes (`distilled`). In task-il nobody knows of which task
+    an example of the shared one is, so that it has a label for each old task, and the loss is the mean over these.
+
+    van de Ven & Tolias 2019 have 2 hidden layers of 400 units, 100 numbers for an example, and as many steps as the
+    network takes (`generative_epochs` = `epochs`); the defaults here are smaller. Departures: Shin et al. have a
+    generative adversarial network. Inputs are standardised, not pixels within 0 and 1, so the decoder's outputs are
+    Gaussian, where van de Ven & Tolias have a cross-entropy of pixels. The examples that the network sees beside a task
+    are made up once, as many as it has of its own, and drawn from these. The autoencoder learns when the task has
+    ended, which comes to the same as beside it, as neither sees the other; its Adam begins afresh with each task; all
+    autoencoders begin with the same weights, and a seed decides the order of the examples and the noise. Beside
+    `adapters` the network is asked as the new task finds it, with its bottlenecks at the identity, and beside `packnet`
+    with the weights of all tasks at once.
 
     References:
-        Shin et al. 2017 (arXiv 1705.08690), section 3; Robins 1995 (pseudo-rehearsal) on labels from the old network;
-        Kingma & Welling 2014 (arXiv 1312.6114), eq. 10, the autoencoder's loss.
+        Shin et al. 2017 (arXiv 1705.08690), section 3 and eq. 1; van de Ven & Tolias 2019 (arXiv 1904.07734), "DGR" and
+        "DGR+distill", and the authors' code; Kingma & Welling 2014 (arXiv 1312.6114), eq. 10, the autoencoder's loss.
     """
 
     name = "generative-replay"
@@ -36,49 +55,107 @@ class GenerativeReplay(Generator, ReplayLoss):
     paper = "Shin et al. 2017, arXiv 1705.08690"
     hypers = (
         Hyper(
-            "generative_weight", "float", 1.0, "weight of the made-up examples", low=0.0, off=0.0, takes_effect="later"
+            "generative_weight",
+            "float",
+            1.0,
+            "what an old task counts beside the new one",
+            low=0.0,
+            off=0.0,
+            takes_effect="later",
+        ),
+        Hyper(
+            "generative_generator",
+            "choice",
+            "shared",
+            "whether one autoencoder learns all tasks, old ones from what it makes up, or each task has its own",
+            choices=("shared", "per-task"),
+            static=True,
+        ),
+        Hyper(
+            "generative_labels",
+            "choice",
+            "hard",
+            "what a made-up example is to be answered with: one class, or probabilities",
+            choices=("hard", "distilled"),
+            static=True,
         ),
         Hyper("generative_epochs", "int", 20, "passes of the autoencoder over a task", low=1, static=True),
-        Hyper("generative_hidden", "int", 128, "units of its hidden layers", low=1, static=True),
+        Hyper("generative_layers", "int", 1, "hidden layers of its encoder, and of its decoder", low=1, static=True),
+        Hyper("generative_hidden", "int", 128, "units of each hidden layer", low=1, static=True),
         Hyper("generative_latent", "int", 16, "numbers that describe an example", low=1, static=True),
     )
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
-        self._epochs, self._batch_size = int(settings["generative_epochs"]), int(settings["batch_size"])
-        hidden, latent = int(settings["generative_hidden"]), int(settings["generative_latent"])
-        self._vae = Vae(math.prod(context.input_shape), hidden, latent)
+        self._shared = settings["generative_generator"] == "shared"
+        self._distilled = settings["generative_labels"] == "distilled"
+        if self._distilled and not context.target.has_classes:
+            raise InputError(
+                f"`generative-replay`: generative_labels=distilled needs classes, but this stream's target is "
+                f"{context.target.name}. Take generative_labels=hard."
+            )
+        self._batch_size = int(settings["batch_size"])
+        self._epochs = int(settings["generative_epochs"])
+        layers, hidden, latent = (int(settings[f"generative_{name}"]) for name in ("layers", "hidden", "latent"))
+        self._vae = Vae(math.prod(context.input_shape), layers, hidden, latent)
+
+    @staticmethod
+    def conventions(settings: Settings) -> Conventions:
+        of = "T^2 * cross-entropy(old/T, now/T), T = 2," if settings["generative_labels"] == "distilled" else "loss"
+        return Conventions(f"1/(1 + w t) * loss + w t/(1 + w t) * {of} of made-up examples; t old tasks")
 
     def initial_state(self, theta: Tensor) -> State:
-        return {"decoders": theta.new_zeros(self.context.n_tasks, self._vae.decoder_size)}
+        if self._shared:
+            return {"generators": self._vae.initial.to(theta.device).unsqueeze(0)}
+        return {"generators": theta.new_zeros(self.context.n_tasks - 1, self._vae.decoder_size)}
 
     def n_examples(self, n_train: int) -> int:
         return n_train
 
     def n_noise(self) -> int:
-        return self._epochs * (self._vae.n_latent + 1)
+        return self._vae.n_noise(self._epochs)
 
     def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
-        weights = self._vae.trained(examples.x.flatten(1), examples.noise, self._epochs, self._batch_size)
-        row = torch.arange(self.context.n_tasks, device=theta.device).unsqueeze(1)
-        return {"decoders": torch.where(row == task, weights[-self._vae.decoder_size :], state["decoders"])}
+        if task == self.context.n_tasks - 1:  # nobody is left to be taught
+            return state
+        generators, x = state["generators"], examples.x.flatten(1)
+        how = (examples.noise, self._epochs, self._batch_size)
+        if self._shared:
+            shares = loss_shares(values["generative_weight"], task) if task > 0 else None
+            return {"generators": self._vae.trained(generators[0], x, shares, *how).unsqueeze(0)}
+        trained = self._vae.trained(self._vae.initial.to(x.device), x, None, *how)
+        row = torch.arange(len(generators), device=theta.device).unsqueeze(1)
+        return {"generators": torch.where(row == task, trained[-self._vae.decoder_size :], generators)}
+
+    def n_codes(self) -> int:
+        return self._vae.n_latent
 
     def generate(self, theta: Tensor, state: State, values: Values, task: int, noise: Tensor) -> Generated:
-        codes = noise[:, : self._vae.n_latent]
-        examples, labels, masks = [], [], []
-        for old in range(task):
-            x = self._vae.decode(state["decoders"][old], codes[old::task])
-            x = torch.where(values["generative_weight"] > 0, x, 0.0)  # off: whatever became of the autoencoder
-            x = x.reshape(-1, *self.context.input_shape)
-            active = self.context.outputs.masks[task - 1, old]
-            examples.append(x)
-            labels.append(self.context.target.predict(self.context.forward(theta, x), active))
-            masks.append(self.context.outputs.masks[task, old].expand(len(x), -1))
-        return Generated(torch.cat(examples), torch.cat(labels), torch.cat(masks))
+        generators, decode = state["generators"], self._vae.decode
+        if self._shared:
+            old = range(task) if self.context.scenario == "task-il" else [0]
+            return self._labelled(theta, decode(generators[0], noise), values, task, old)
+        parts = [self._labelled(theta, decode(generators[k], noise[k::task]), values, task, [k]) for k in range(task)]
+        return Generated(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def _labelled(self, theta: Tensor, x: Tensor, values: Values, task: int, old: Sequence[int]) -> Generated:
+        """The examples x (n, n_inputs), each with labels (n, len(old), ...) as one of the tasks `old`."""
+        x = torch.where(values["generative_weight"] > 0, x, 0.0)  # off: whatever became of the autoencoder
+        x = x.reshape(-1, *self.context.input_shape)
+        before, now = (self.context.outputs.masks[t, list(old)].expand(len(x), -1, -1) for t in (task - 1, task))
+        logits = self.context.forward(theta, x).unsqueeze(1).expand(-1, len(old), -1)
+        if self._distilled:
+            return Generated(x, soft_targets(logits / TEMPERATURE, before), now)
+        return Generated(x, self.context.target.predict(logits, before), now)
 
     def n_draws(self, batch_size: int) -> int:
         return batch_size
 
+    def loss_shares(self, values: Values, task: int) -> tuple[Tensor, Tensor]:
+        return loss_shares(values["generative_weight"], task)
+
     def replay_loss(self, drawn: Drawn, values: Values) -> Tensor:
-        losses = self.context.target.losses(drawn.logits, drawn.labels, drawn.mask)
-        return values["generative_weight"] * losses.mean()
+        logits = drawn.logits.unsqueeze(1).expand_as(drawn.mask)
+        if self._distilled:
+            return TEMPERATURE**2 * cross_entropy(drawn.labels, logits / TEMPERATURE, drawn.mask).mean()
+        return self.context.target.losses(logits, drawn.labels, drawn.mask).mean()

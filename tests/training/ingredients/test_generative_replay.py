@@ -1,13 +1,16 @@
-"""The autoencoder against the formula and against torch's own Adam; and what is made up from it."""
+"""The autoencoder against the formula and against torch's own Adam; what is made up from it; whole runs against a plain
+loop."""
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
@@ -16,6 +19,7 @@ from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy
+from cfsweep.testing import PlainLoop, twins_agree, values_of
 from cfsweep.testing.packs import (
     CNN,
     MLP,
@@ -26,17 +30,17 @@ from cfsweep.testing.packs import (
     make_pack,
     restored,
     small_stream,
-    varied_runs,
 )
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import Drawn, registry
+from cfsweep.training.ingredients._shares import loss_shares
 from cfsweep.training.ingredients._vae import LR, Vae
 from cfsweep.training.ingredients.generative_replay import GenerativeReplay
-from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
-from cfsweep.training.replay_draws import ReplayDraws
-from cfsweep.training.spec import score_rows
-from cfsweep.training.streams import load_stream
+from cfsweep.training.spec import RunSpec, score_rows
+from cfsweep.training.streams import Task, load_stream
+
+# ------------------------------------------------------------------------------------------------- the autoencoder
 
 
 class Twin(nn.Module):
@@ -44,8 +48,7 @@ class Twin(nn.Module):
 
     def __init__(self, vae: Vae, weights: Tensor) -> None:
         super().__init__()
-        sizes = [shape for shape in vae.shapes if len(shape) == 2]
-        self.layers = nn.ModuleList(nn.Linear(*size) for size in sizes)
+        self.layers = nn.ModuleList(nn.Linear(*shape) for shape in vae.shapes if len(shape) == 2)
         at = 0
         with torch.no_grad():
             for layer in self.layers:
@@ -56,14 +59,41 @@ class Twin(nn.Module):
                 at += n + layer.out_features
         assert at == len(weights) == vae.size
 
+    def through(self, half: int, x: Tensor) -> Tensor:
+        n = len(self.layers) // 2
+        *hidden, last = self.layers[half * n : (half + 1) * n]
+        for layer in hidden:
+            x = layer(x).relu()
+        out: Tensor = last(x)
+        return out
+
     def loss(self, x: Tensor, noise: Tensor) -> Tensor:
-        first, code, third, last = self.layers
-        mean, log_variance = code(first(x).relu()).chunk(2, -1)
+        mean, log_variance = self.through(0, x).chunk(2, -1)
         posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
         prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
-        inputs = torch.distributions.Normal(last(third(mean + posterior.stddev * noise).relu()), 1.0)
+        inputs = torch.distributions.Normal(self.through(1, mean + posterior.stddev * noise), 1.0)
         bound = inputs.log_prob(x).sum(-1) - torch.distributions.kl_divergence(posterior, prior).sum(-1)
         return -bound.mean() - 0.5 * x.shape[1] * math.log(2 * math.pi)
+
+    def learn(self, x: Tensor, share: float, noise: Tensor, epochs: int, batch_size: int) -> None:
+        """Epochs of torch's Adam; of the loss `share` is that of x, the rest that of as many examples that a copy of
+        what it is now makes up."""
+        optimizer, teacher = torch.optim.Adam(self.parameters(), lr=LR), copy.deepcopy(self)
+        width = noise.shape[1] // epochs
+        for epoch in range(epochs):
+            columns = noise[:, epoch * width : (epoch + 1) * width]
+            keys, half = columns[:, -1].tolist(), width // 2
+            order = sorted(range(len(noise)), key=keys.__getitem__)
+            for at in range(0, len(order), batch_size):
+                chosen = order[at : at + batch_size]
+                to_encode, codes = columns[chosen, :half], columns[chosen, half:-1]
+                optimizer.zero_grad()
+                total = share * self.loss(x[chosen], to_encode)
+                if share < 1:
+                    made_up = teacher.through(1, codes).detach()
+                    total = total + (1 - share) * self.loss(made_up, to_encode)
+                total.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
 
     def weights(self) -> Tensor:
         pieces = [p for layer in self.layers for p in (layer.weight.T.flatten(), layer.bias)]  # type: ignore[union-attr, operator]
@@ -77,59 +107,69 @@ def test_the_loss_worked_out_by_hand() -> None:
     Code: 0.5 + 2·0.5 = 1.5. Decoder: relu(2·1.5 - 1) = 2; 3·2 - 1 = 5. Error: ½·(2 - 5)² = 4.5.
     Divergence: ½·(0.25 + 4 - 1 - log 4).
     """
-    vae = Vae(1, 1, 1)
+    vae = Vae(1, 1, 1, 1)
     weights = torch.tensor([1.0, 1.0, 0.5, 0.0, -1.0, math.log(4.0), 2.0, -1.0, 3.0, -1.0])
     assert vae.size == 10
     assert vae.decoder_size == 4
-    assert vae.decode(weights[6:], torch.tensor([[1.5]])).item() == 5.0
+    assert vae.decode(weights, torch.tensor([[1.5]])).item() == 5.0
     mean, log_variance = vae.encode(weights, torch.tensor([[2.0]]))
     assert (mean.item(), log_variance.item()) == (0.5, pytest.approx(math.log(4.0)))
     expected = 4.5 + 0.5 * (0.25 + 4 - 1 - math.log(4.0))
-    assert vae.loss(weights, torch.tensor([[2.0]]), torch.tensor([[0.5]])).item() == pytest.approx(expected, rel=1e-6)
+    assert vae.losses(weights, torch.tensor([[2.0]]), torch.tensor([[0.5]])).item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_loss_is_the_bound_of_torch_distributions(seed: int) -> None:
+def test_the_loss_is_the_bound_of_torch_distributions(seed: int, n_layers: int) -> None:
     torch.manual_seed(seed)
-    vae = Vae(12, 7, 3)
+    vae = Vae(12, n_layers, 7, 3)
     weights = 0.5 * torch.randn(vae.size)
     x, noise = torch.randn(9, 12), torch.randn(9, 3)
-    torch.testing.assert_close(vae.loss(weights, x, noise), Twin(vae, weights).loss(x, noise), rtol=1e-4, atol=1e-4)
+    expected = Twin(vae, weights).loss(x, noise)
+    torch.testing.assert_close(vae.losses(weights, x, noise).mean(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [4, 10, 64])
-@pytest.mark.parametrize("seed", range(3))
-def test_training_is_that_of_torch_optim_adam(seed: int, batch_size: int) -> None:
+@pytest.mark.parametrize("share", [1.0, 0.25])
+@pytest.mark.parametrize("seed", range(2))
+def test_training_is_that_of_torch_optim_adam(seed: int, share: float, batch_size: int) -> None:
     torch.manual_seed(seed)
-    vae, epochs = Vae(12, 7, 3), 5
-    x, noise = torch.randn(10, 12), torch.randn(10, epochs * 4)
-    twin = Twin(vae, vae.initial)
-    optimizer = torch.optim.Adam(twin.parameters(), lr=LR)
-    for epoch in range(epochs):
-        codes, keys = noise[:, 4 * epoch : 4 * epoch + 3], noise[:, 4 * epoch + 3].tolist()
-        order = sorted(range(10), key=keys.__getitem__)
-        for at in range(0, 10, batch_size):
-            chosen = order[at : at + batch_size]
-            optimizer.zero_grad()
-            twin.loss(x[chosen], codes[chosen]).backward()
-            optimizer.step()
-    trained = vae.trained(x, noise, epochs, batch_size)
-    assert not torch.allclose(trained, vae.initial, atol=1e-3)
+    vae, epochs = Vae(12, 2, 7, 3), 5
+    x, noise = torch.randn(10, 12), torch.randn(10, epochs * 7)
+    assert vae.n_noise(epochs) == noise.shape[1]
+    shares = None if share == 1 else (torch.tensor(share), torch.tensor(1 - share))
+    begin = vae.initial + 0.1 * torch.randn(vae.size)
+    kept = begin.clone()
+    twin = Twin(vae, begin)
+    twin.learn(x, share, noise, epochs, batch_size)
+    trained = vae.trained(begin, x, shares, noise, epochs, batch_size)
+    assert torch.equal(begin, kept), "the weights to begin with are left as they are"
+    assert not torch.allclose(trained, begin, atol=1e-3)
     torch.testing.assert_close(trained, twin.weights(), rtol=1e-3, atol=1e-5)
-    lifted = vmap(lambda x, noise: vae.trained(x, noise, epochs, batch_size))(x[None], noise[None])[0]
+    given = (begin[None], x[None], noise[None])
+    lifted = vmap(lambda w, x, noise: vae.trained(w, x, shares, noise, epochs, batch_size))(*given)[0]
     torch.testing.assert_close(lifted, trained, rtol=1e-3, atol=1e-5)
 
 
 def test_it_begins_as_linear_layers_do() -> None:
-    vae = Vae(30, 20, 4)
+    vae = Vae(30, 2, 20, 4)
     at = 0
-    for n_in, n_out in ((30, 20), (20, 8), (4, 20), (20, 30)):
+    for n_in, n_out in ((30, 20), (20, 20), (20, 8), (4, 20), (20, 20), (20, 30)):
         piece = vae.initial[at : at + (n_in + 1) * n_out]
         assert 0.9 / n_in**0.5 < piece.abs().max() <= 1 / n_in**0.5
         assert abs(piece.mean()) < 0.1 / n_in**0.5
         at += (n_in + 1) * n_out
     assert at == vae.size
-    assert torch.equal(Vae(30, 20, 4).initial, vae.initial)
+    assert torch.equal(Vae(30, 2, 20, 4).initial, vae.initial)
+
+
+# ------------------------------------------------------------------------------------------- made-up examples
+
+
+@pytest.mark.parametrize(("weight", "task", "new"), [(1.0, 1, 1 / 2), (1.0, 4, 0.2), (0.5, 2, 1 / 2), (2.0, 3, 1 / 7)])
+def test_shares_by_hand(weight: float, task: int, new: float) -> None:
+    found = [share.item() for share in loss_shares(torch.tensor(weight), task)]
+    assert found == [pytest.approx(new, rel=1e-6), pytest.approx(1 - new, rel=1e-6)]
 
 
 def generative(pack: Pack) -> GenerativeReplay:
@@ -138,110 +178,167 @@ def generative(pack: Pack) -> GenerativeReplay:
     return ingredient
 
 
-def test_decoders_are_those_of_each_task_alone() -> None:
-    stream = small_stream()
-    pack = make_pack(stream, ("generative-replay",), varied_runs(("generative-replay",), 2))
-    ingredient = generative(pack)
-    kept = torch.zeros(2, 3, ingredient._vae.decoder_size)
-    for task in range(3):
-        pack.train_next_task()
-        for run in range(2):
-            noise = noise_of(pack, run, task, epoch=0)
-            x = pack.context.store[torch.from_numpy(stream.tasks[task].train)].flatten(1)
-            trained = ingredient._vae.trained(x, noise, 2, 5)
-            kept[run, task] = trained[-ingredient._vae.decoder_size :]
-        found = pack.stack.states["generative-replay"]["decoders"][torch.from_numpy(pack.stack.row_of)]
-        torch.testing.assert_close(found, kept, rtol=1e-3, atol=1e-5)
-    on = [run.numbers["generative_weight"] > 0 for run in pack.spec.runs]
-    assert [record.stored_bytes for record in pack.records] == [4 * kept[0].numel() * is_on for is_on in on]
-
-
-def noise_of(pack: Pack, run: int, task: int, epoch: int) -> Tensor:
-    shape = (len(pack.stream.tasks[task].train), generative(pack).n_noise())
-    rng = generator(pack.spec.runs[run].seed, "noise", task, epoch)
-    return torch.from_numpy(rng.standard_normal(shape, np.float32))
-
-
+@pytest.mark.parametrize("labels", ["hard", "distilled"])
 @pytest.mark.parametrize("network", [MLP, CNN, UNLIFTABLE], ids=["mlp", "cnn", "unliftable"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_what_is_made_up_and_how_it_is_labelled(scenario: Scenario, network: NetworkConfig) -> None:
-    pack = make_pack(small_stream(), ("generative-replay",), scenario=scenario, network=network)
+def test_what_is_made_up_and_how_it_is_labelled(scenario: Scenario, network: NetworkConfig, labels: str) -> None:
+    pack = make_pack(
+        small_stream(), ("generative-replay",), scenario=scenario, network=network, generative_labels=labels
+    )
     ingredient = generative(pack)
     pack.train_next_task()
     pack.train_next_task()
     pack.context.lifted.module.eval()
-    theta, decoders = pack.stack.theta[0], pack.stack.states["generative-replay"]["decoders"][0]
-    noise = noise_of(pack, 0, 2, epoch=1)
+    theta, state = pack.stack.theta[0], {k: v[0] for k, v in pack.stack.states["generative-replay"].items()}
+    noise = torch.randn(22, ingredient.n_codes())
     with torch.no_grad():
-        values = {"generative_weight": torch.ones(())}
-        x, labels, mask = ingredient.generate(theta, {"decoders": decoders}, values, 2, noise)
-    assert x.shape == (22, *SHAPE)
-    masks = pack.context.outputs.masks
-    for k in range(22):  # the first half from task 0, the other from task 1
-        old, code = (0, noise[2 * k, :3]) if k < 11 else (1, noise[2 * (k - 11) + 1, :3])
-        alone = ingredient._vae.decode(decoders[old], code[None]).view(1, *SHAPE)
-        torch.testing.assert_close(x[k : k + 1], alone, rtol=1e-4, atol=1e-5)
-        logits = pack.context.lifted.one(pack.context.layout.unflatten(theta), x[k : k + 1])[0].detach()
-        active_before = masks[1, old].nonzero().flatten().tolist()
-        assert logits[labels[k]] >= max(logits[c].item() for c in active_before) - 1e-5
-        assert labels[k] in active_before
-        assert torch.equal(mask[k], masks[2, old])
+        made_up = ingredient.generate(theta, state, {"generative_weight": torch.ones(())}, 2, noise)
+    assert made_up.x.shape == (22, *SHAPE)
+    masks, heads = pack.context.outputs.masks, 2 if scenario == "task-il" else 1
+    for k, head in np.ndindex(22, heads):
+        alone = ingredient._vae.decode(state["generators"][0], noise[k : k + 1]).view(1, *SHAPE)
+        torch.testing.assert_close(made_up.x[k : k + 1], alone, rtol=1e-4, atol=1e-5)
+        logits = pack.context.lifted.one(pack.context.layout.unflatten(theta), made_up.x[k : k + 1])[0].detach()
+        before = masks[1, head].nonzero().flatten().tolist()
+        if labels == "hard":
+            assert logits[made_up.labels[k, head]] >= max(logits[c].item() for c in before) - 1e-5
+            assert made_up.labels[k, head] in before
+        else:
+            expected = torch.zeros(len(logits))
+            expected[before] = torch.softmax(logits[before] / 2, 0)
+            torch.testing.assert_close(made_up.labels[k, head], expected, rtol=1e-4, atol=1e-5)
+        assert torch.equal(made_up.mask[k, head], masks[2, head])
 
 
-def test_loss_by_hand() -> None:
-    """Two examples, weight 3. The outputs 0 and 1 are active for the first: log(1 + e²) - 2 for its label 1, with the
-    logits (0, 2, 50). The label of the other is 2, all are active and alike: log 3. The mean is half of the sum."""
-    ingredient = generative(make_pack(small_stream(), ("generative-replay",)))
-    logits = torch.tensor([[0.0, 2.0, 50.0], [1.0, 1.0, 1.0]])
-    drawn = Drawn(torch.tensor([1, 2]), torch.tensor([[True, True, False], [True, True, True]]), logits, logits)
-    loss = ingredient.replay_loss(drawn, {"generative_weight": torch.tensor(3.0)})
-    assert loss.item() == pytest.approx(3 * 0.5 * (math.log(1 + math.e**2) - 2 + math.log(3)), rel=1e-6)
+def of(labels: str) -> GenerativeReplay:
+    return generative(make_pack(small_stream(), ("generative-replay",), generative_labels=labels))
+
+
+def test_hard_loss_by_hand() -> None:
+    """Two examples, two old tasks with the outputs {0, 1} and {2, 3}. The first: log(1 + e²) - 2 for its label 1 among
+    (0, 2), log 2 among (5, 5). The other: log 2 and log 2. The mean is a quarter of the sum; no weight is in it."""
+    logits = torch.tensor([[0.0, 2.0, 5.0, 5.0], [1.0, 1.0, 7.0, 7.0]])
+    mask = torch.tensor([[[True, True, False, False], [False, False, True, True]]]).expand(2, -1, -1)
+    drawn = Drawn(torch.tensor([[1, 2], [0, 3]]), mask, logits, logits)
+    loss = of("hard").replay_loss(drawn, {"generative_weight": torch.tensor(3.0)})
+    assert loss.item() == pytest.approx(0.25 * (math.log(1 + math.e**2) - 2 + 3 * math.log(2)), rel=1e-6)
+
+
+def test_distilled_loss_by_hand() -> None:
+    """p = (3/4, 1/4, 0) and now, at T = 2, (1/4, 1/4, 1/2): 4 · (log 4), as both old outputs have 1/4."""
+    logits = torch.tensor([[0.0, 0.0, 2 * math.log(2.0)]])
+    drawn = Drawn(torch.tensor([[[0.75, 0.25, 0.0]]]), torch.ones(1, 1, 3, dtype=torch.bool), logits, logits)
+    loss = of("distilled").replay_loss(drawn, {"generative_weight": torch.tensor(3.0)})
+    assert loss.item() == pytest.approx(4 * math.log(4), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_loss_is_torch_s_cross_entropy_among_the_active_outputs(seed: int) -> None:
     torch.manual_seed(seed)
-    ingredient = generative(make_pack(small_stream(), ("generative-replay",)))
-    logits, mask = torch.randn(8, 6), torch.tensor([True, True, True, False, True, False]).expand(8, 6)
-    labels = torch.tensor([0, 1, 2, 4])[torch.randint(4, (8,))]
-    expected = 0.7 * functional.cross_entropy(logits.masked_fill(~mask, -torch.inf), labels)
-    found = ingredient.replay_loss(Drawn(labels, mask, logits, logits), {"generative_weight": torch.tensor(0.7)})
-    torch.testing.assert_close(found, expected)
+    logits, mask = torch.randn(8, 6), torch.tensor([True, True, True, False, True, False]).expand(8, 1, 6)
+    labels = torch.tensor([0, 1, 2, 4])[torch.randint(4, (8, 1))]
+    among = logits.masked_fill(~mask[:, 0], -torch.inf)
+    found = of("hard").replay_loss(Drawn(labels, mask, logits, logits), {})
+    torch.testing.assert_close(found, functional.cross_entropy(among, labels[:, 0]))
+    p = torch.softmax(torch.randn(8, 6).masked_fill(~mask[:, 0], -torch.inf), 1)
+    apart = functional.cross_entropy(logits[:, [0, 1, 2, 4]] / 2, p[:, [0, 1, 2, 4]])
+    found = of("distilled").replay_loss(Drawn(p.unsqueeze(1), mask, logits, logits), {})
+    torch.testing.assert_close(found, 4 * apart)
 
 
-def test_a_task_with_made_up_examples_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Task 1 by torch's SGD on the batch's loss plus that of the examples drawn, one step after the other."""
-    stream = small_stream(n_tasks=2)
-    given = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.02, "generative_weight": 0.6}
-    pack = make_pack(stream, ("generative-replay",), scenario="class-il", **given)
-    pack.train_next_task()
-    seen: list[tuple[ReplayDraws, TaskLoop]] = []
-    original = TaskLoop.run
+# ------------------------------------------------------------------------------------------------- whole runs
 
-    def spy(self: TaskLoop) -> None:
-        seen.append((self.losses.replays["generative-replay"][1], self))
-        original(self)
 
-    monkeypatch.setattr(TaskLoop, "run", spy)
-    leaf = {k: v.clone().requires_grad_() for k, v in pack.context.layout.unflatten(pack.stack.theta[0]).items()}
-    pack.train_next_task()
-    draws, loop = seen[0]
-    mask, step = pack.context.outputs.masks[1, 1], 0
-    for epoch in loop.orders[0]:
-        for chosen in epoch.split(5):
-            logits = pack.context.lifted.one(leaf, pack.context.store[chosen]).masked_fill(~mask, -torch.inf)
-            old = draws.examples(step)
-            assert old.labels.shape == (1, 5)
-            again = pack.context.lifted.one(leaf, old.x[0]).masked_fill(~old.mask[0], -torch.inf)
-            loss = functional.cross_entropy(logits, pack.context.outputs.labels[chosen])
-            loss = loss + 0.6 * functional.cross_entropy(again, old.labels[0])
-            gradients = torch.autograd.grad(loss, list(leaf.values()))
-            leaf = {
-                k: (v - 0.02 * g).detach().requires_grad_() for (k, v), g in zip(leaf.items(), gradients, strict=True)
-            }
-            step += 1
-    expected = pack.context.layout.flatten({name: value.detach() for name, value in leaf.items()})
-    torch.testing.assert_close(pack.stack.theta[0], expected, rtol=1e-3, atol=1e-5)
+class PlainGenerativeReplay(PlainLoop):
+    """One autoencoder, which learns on when a task has ended; the examples that a task draws are made up before it."""
+
+    def start(self) -> None:
+        v = {name: int(self.values[f"generative_{name}"]) for name in ("layers", "hidden", "latent", "epochs")}
+        self.latent, self.passes = v["latent"], v["epochs"]
+        self.vae = Vae(math.prod(self.stream.input_shape), v["layers"], v["hidden"], v["latent"])
+        self.shared = self.values["generative_generator"] == "shared"
+        self.twins = [Twin(self.vae, self.vae.initial) for _ in ([0] if self.shared else self.stream.tasks[1:])]
+
+    def share(self, n_old: int) -> float:
+        return 1 / (1 + float(self.values["generative_weight"]) * n_old)
+
+    def train_task(self, number: int) -> None:
+        if number > 0:
+            self.make_up(number)
+        super().train_task(number)
+
+    def make_up(self, number: int) -> None:
+        n = len(self.stream.tasks[number].train)
+        codes = generator(self.run.seed, "noise", number, 1).standard_normal((n, self.latent), np.float32)
+        z = torch.from_numpy(codes)
+        kinds = [(self.twins[0], z)] if self.shared else [(self.twins[k], z[k::number]) for k in range(number)]
+        size = (self.n_steps(number), int(self.values["batch_size"]))
+        self.draws = iter(generator(self.run.seed, "draw", number).integers(n, size=size))
+        with torch.no_grad():
+            pools = [twin.through(1, part) for twin, part in kinds]
+            self.task_of = [k for k, pool in enumerate(pools) for _ in pool]
+            self.pool = torch.cat(pools).view(n, *self.stream.input_shape)
+            self.said = self.network(self.pool)
+
+    def end_task(self, number: int, task: Task) -> None:
+        if number == len(self.stream.tasks) - 1:
+            return
+        x = self.x[task.train].flatten(1)
+        width = self.passes * (2 * self.latent + 1)
+        noise = torch.from_numpy(generator(self.run.seed, "noise", number).standard_normal((len(x), width), np.float32))
+        twin, share = (self.twins[0], self.share(number)) if self.shared else (self.twins[number], 1.0)
+        twin.learn(x, share, noise, self.passes, int(self.values["batch_size"]))
+
+    def batch_loss(self, indices: NDArray[np.int64], learned: int) -> Tensor:
+        loss, n_old = super().batch_loss(indices, learned), learned - 1
+        if n_old == 0:
+            return loss
+        losses = []
+        for place in next(self.draws):
+            now, before = self.network(self.pool[place : place + 1])[0], self.said[place]
+            heads = list(range(n_old)) if self.shared else [self.task_of[place]]
+            for head in heads if self.scenario == "task-il" else [0]:
+                old, among = self.active(head, learned - 1), self.active(head, learned)
+                assert among[: len(old)] == old
+                if self.values["generative_labels"] == "hard":
+                    losses.append(functional.cross_entropy(now[among], before[old].argmax()))
+                else:
+                    p = torch.zeros(len(among))
+                    p[: len(old)] = torch.softmax(before[old] / 2, 0)
+                    losses.append(4 * functional.cross_entropy(now[among] / 2, p))
+        share = self.share(n_old)
+        return share * loss + (1 - share) * torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("kind", ["shared", "per-task"])
+@pytest.mark.parametrize("labels", ["hard", "distilled"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_whole_run_is_that_of_a_plain_loop(scenario: Scenario, labels: str, kind: str) -> None:
+    given: dict[str, Value] = {"optimizer": "sgd", "lr": 0.02, "generative_weight": 0.7, "generative_layers": 2}
+    given |= {"generative_labels": labels, "generative_generator": kind}
+    run = RunSpec(0, 3, values_of(("generative-replay",), **given))
+    pack, plain = twins_agree(("generative-replay",), PlainGenerativeReplay, small_stream(n_tasks=4), run, scenario)
+    assert isinstance(plain, PlainGenerativeReplay)
+    found = pack.stack.states["generative-replay"]["generators"][0]
+    kept = plain.vae.size if kind == "shared" else plain.vae.decoder_size
+    expected = torch.stack([twin.weights()[-kept:] for twin in plain.twins])
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(found, plain.vae.initial[-kept:], atol=1e-3)
+    assert pack.records[0].stored_bytes == 4 * kept * (1 if kind == "shared" else 3)
+
+
+def test_a_task_is_learned_beside_the_old_ones_and_the_last_one_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first task alone, the second one beside the first with shares of 1/2; nobody replays the last one."""
+    seen: list[list[float]] = []
+    original = Vae.trained
+
+    def spy(self: Vae, weights: Tensor, x: Tensor, shares: Any, *rest: Any) -> Tensor:
+        seen.append([float(share) for share in shares or ()])
+        return original(self, weights, x, shares, *rest)
+
+    monkeypatch.setattr(Vae, "trained", spy)
+    finish(make_pack(small_stream(), ("generative-replay",), network=UNLIFTABLE))  # called as it is, without vmap
+    assert seen == [[], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -292,7 +389,10 @@ def test_bad_values_are_refused() -> None:
     hypers = {hyper.name: hyper for hyper in registry["generative-replay"].hypers}
     bad = {
         "generative_weight": (-0.1, float("inf"), float("nan"), "1"),
+        "generative_generator": ("one", True),
+        "generative_labels": ("soft", 1),
         "generative_epochs": (0, 2.5, True),
+        "generative_layers": (0, 1.5),
         "generative_hidden": (0, -3),
         "generative_latent": (0, 0.5),
     }
@@ -308,6 +408,7 @@ def test_it_holds_what_plain_training_forgets() -> None:
     network = NetworkConfig(name="mlp", args={"hidden": [64]})
     given: dict[str, Value] = {"epochs": 6, "batch_size": 32, "lr": 1e-3}
     defaults: dict[str, Value] = {hyper.name: hyper.default for hyper in registry["generative-replay"].hypers}
+    defaults["generative_epochs"] = 60  # of 250 examples each
     averages = []
     for names, own in (((), {}), (("generative-replay",), defaults)):
         pack = finish(make_pack(stream, names, scenario="class-il", network=network, **{**given, **own}))

@@ -23,9 +23,12 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from tests.training.helpers import NETWORK, few_digits
 
+# Li & Hoiem's form, in which the loss stands alone.
+CONSTANT: dict[str, Value] = {"lwf_weighting": "constant"}
 
-def lwf_of(scenario: Scenario = "task-il") -> LwF:
-    (ingredient,) = make_pack(small_stream(), ("lwf",), scenario=scenario).context.ingredients
+
+def lwf_of(scenario: Scenario = "task-il", **given: Value) -> LwF:
+    (ingredient,) = make_pack(small_stream(), ("lwf",), scenario=scenario, **given).context.ingredients
     assert isinstance(ingredient, LwF)
     return ingredient
 
@@ -51,7 +54,7 @@ def test_loss_by_hand_task_il() -> None:
     cross-entropies log 2 and 3/4 log 4 + 1/4 log 4/3 = log 4 - 1/4 log 3. Task 1: (1/2, 1/2) on all sides, log 2.
     The outputs of task 2 are new and have no say."""
     mean = (math.log(2) + math.log(4) - math.log(3) / 4) / 2
-    lwf, values = lwf_of(), numbers(0.5, 2.0)
+    lwf, values = lwf_of(**CONSTANT), numbers(0.5, 2.0)
     first = lwf.distillation_loss(compared(NOW, BEFORE), values, 1)
     assert first.item() == pytest.approx(0.5 * 4 * mean, rel=1e-6)
     second = lwf.distillation_loss(compared(NOW, BEFORE), values, 2)
@@ -59,32 +62,56 @@ def test_loss_by_hand_task_il() -> None:
 
 
 def test_loss_by_hand_class_il_and_domain_il() -> None:
-    """class-il after two tasks: one group of four, all alike before and now: log 4, whatever the last two say."""
+    """class-il after two tasks: one group of four, all alike before and now: log 4, whatever the last two say. Where
+    the two new ones compete, and are like the others: log 6."""
     alike = torch.tensor([[3.0, 3.0, 3.0, 3.0, 50.0, -50.0]])
-    loss = lwf_of("class-il").distillation_loss(compared(alike + 1, alike), numbers(1.0, 5.0), 2)
+    old = lwf_of("class-il", lwf_classes="old", **CONSTANT)
+    loss = old.distillation_loss(compared(alike + 1, alike), numbers(1.0, 5.0), 2)
     assert loss.item() == pytest.approx(25 * math.log(4), rel=1e-6)
+    seen = lwf_of("class-il", lwf_classes="seen", **CONSTANT)
+    loss = seen.distillation_loss(compared(torch.full((1, 6), 4.0), alike), numbers(1.0, 5.0), 2)
+    assert loss.item() == pytest.approx(25 * math.log(6), rel=1e-6)
     mean = (math.log(2) + math.log(4) - math.log(3) / 4) / 2
     for task in (1, 2):
-        loss = lwf_of("domain-il").distillation_loss(compared(NOW[:, :2], BEFORE[:, :2]), numbers(0.5, 2.0), task)
-        assert loss.item() == pytest.approx(2 * mean, rel=1e-6)
+        lwf, given = lwf_of("domain-il", **CONSTANT), compared(NOW[:, :2], BEFORE[:, :2])
+        assert lwf.distillation_loss(given, numbers(0.5, 2.0), task).item() == pytest.approx(2 * mean, rel=1e-6)
 
 
+def test_weighting_by_hand() -> None:
+    """By task, after two of them at α = 1: a third of the batch's loss, two thirds of 4 times the mean of the groups
+    above. At α = 1/2 the shares are a half each; constant: 1 and 1."""
+    mean = (math.log(2) + math.log(4) - math.log(3) / 4) / 2
+    lwf = lwf_of(lwf_weighting="by-task")
+    for alpha, new in ((1.0, 1 / 3), (0.5, 1 / 2), (2.0, 1 / 5)):
+        values = numbers(alpha, 2.0)
+        loss = lwf.distillation_loss(compared(NOW, BEFORE), values, 2)
+        assert loss.item() == pytest.approx(4 * (mean + math.log(2)) / 2, rel=1e-6)
+        assert [x.item() for x in lwf.loss_shares(values, 2)] == [pytest.approx(new), pytest.approx(1 - new)]
+    assert [x.item() for x in lwf_of(**CONSTANT).loss_shares(numbers(0.5, 2.0), 2)] == [1.0, 1.0]
+
+
+# The outputs that answered together, and those among which they are to.
 GROUPS = {
-    ("task-il", 1): [[0, 1]],
-    ("task-il", 2): [[0, 1], [2, 3]],
-    ("class-il", 1): [[0, 1]],
-    ("class-il", 2): [[0, 1, 2, 3]],
-    ("domain-il", 1): [[0, 1]],
-    ("domain-il", 2): [[0, 1]],
+    ("task-il", 1, "seen"): [([0, 1], [0, 1])],
+    ("task-il", 2, "seen"): [([0, 1], [0, 1]), ([2, 3], [2, 3])],
+    ("task-il", 2, "old"): [([0, 1], [0, 1]), ([2, 3], [2, 3])],
+    ("class-il", 1, "seen"): [([0, 1], [0, 1, 2, 3])],
+    ("class-il", 2, "seen"): [([0, 1, 2, 3], [0, 1, 2, 3, 4, 5])],
+    ("class-il", 1, "old"): [([0, 1], [0, 1])],
+    ("class-il", 2, "old"): [([0, 1, 2, 3], [0, 1, 2, 3])],
+    ("domain-il", 1, "seen"): [([0, 1], [0, 1])],
+    ("domain-il", 2, "seen"): [([0, 1], [0, 1])],
+    ("domain-il", 2, "old"): [([0, 1], [0, 1])],
 }
+Groups = list[tuple[list[int], list[int]]]
 
 
-def slow(now: Tensor, before: Tensor, groups: list[list[int]], alpha: float, temperature: float, kl: bool) -> Tensor:
+def slow(now: Tensor, before: Tensor, groups: Groups, alpha: float, temperature: float, kl: bool) -> Tensor:
     """The paper's equations in its own form, one example and one output at a time: p^(1/T), normalised."""
     total = now.new_zeros(())
     for z, old in zip(now, before, strict=True):
-        for group in groups:
-            p_old, p_now = torch.softmax(old[group], 0), torch.softmax(z[group], 0)
+        for group, among in groups:
+            p_old, p_now = torch.softmax(old[group], 0), torch.softmax(z[among], 0)
             p_old, p_now = (p ** (1 / temperature) / (p ** (1 / temperature)).sum() for p in (p_old, p_now))
             for i in range(len(group)):
                 total = total - p_old[i] * (torch.log(p_now[i]) - (torch.log(p_old[i]) if kl else 0.0))
@@ -92,31 +119,37 @@ def slow(now: Tensor, before: Tensor, groups: list[list[int]], alpha: float, tem
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("scenario", "task"), list(GROUPS), ids=str)
-def test_loss_and_gradient_are_those_of_the_definition(scenario: Scenario, task: int, seed: int) -> None:
+@pytest.mark.parametrize(("scenario", "task", "classes"), list(GROUPS), ids=str)
+def test_loss_and_gradient_are_those_of_the_definition(scenario: Scenario, task: int, classes: str, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     n_outputs = 2 if scenario == "domain-il" else 6
     now, before = (3 * torch.randn(7, n_outputs, generator=rng) for _ in range(2))
     alpha, temperature = (0.1 + 2 * torch.rand(2, generator=rng)).tolist()
     now = now.requires_grad_(True)
-    loss = lwf_of(scenario).distillation_loss(compared(now, before), numbers(alpha, temperature), task)
+    lwf = lwf_of(scenario, lwf_classes=classes, **CONSTANT)
+    loss = lwf.distillation_loss(compared(now, before), numbers(alpha, temperature), task)
     (gradient,) = torch.autograd.grad(loss, now)
     exact = now.detach().double().requires_grad_(True)
-    groups = GROUPS[scenario, task]
+    groups = GROUPS[scenario, task, classes]
     for kl in (False, True):
         expected = slow(exact, before.double(), groups, alpha, temperature, kl)
         torch.testing.assert_close(gradient, torch.autograd.grad(expected, exact)[0].float(), rtol=1e-4, atol=1e-5)
         if not kl:
             torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
-    outside = sorted(set(range(n_outputs)) - {i for group in groups for i in group})
+    outside = sorted(set(range(n_outputs)) - {i for _, among in groups for i in among})
     assert not gradient[:, outside].any()
+    mean = lwf_of(scenario, lwf_classes=classes).distillation_loss(
+        compared(now, before), numbers(alpha, temperature), task
+    )
+    torch.testing.assert_close(mean * alpha * len(groups), loss)
 
 
 def test_the_factor_keeps_the_gradient_as_large_when_the_temperature_moves() -> None:
     """Hinton et al. 2015, eq. 4: for a large T it is (z - v)/k among k outputs, each less its mean, whatever T."""
     now, before = torch.randn(1, 6).requires_grad_(True), torch.randn(1, 6)
     for temperature in (300.0, 1000.0):
-        loss = lwf_of("class-il").distillation_loss(compared(now, before), numbers(1.0, temperature), 2)
+        lwf = lwf_of("class-il", lwf_classes="old")
+        loss = lwf.distillation_loss(compared(now, before), numbers(1.0, temperature), 2)
         (gradient,) = torch.autograd.grad(loss, now)
         z, v = now.detach()[:, :4], before[:, :4]
         expected = ((z - z.mean()) - (v - v.mean())) / 4
@@ -129,11 +162,15 @@ def test_nothing_pulls_where_nothing_has_changed() -> None:
     assert torch.autograd.grad(loss, logits)[0].abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("weighting", ["by-task", "constant"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_off_adds_nothing_to_any_logits(scenario: Scenario) -> None:
+def test_off_adds_nothing_to_any_logits(scenario: Scenario, weighting: str) -> None:
     huge = torch.tensor([[3e38, -3e38, 1e30, 0.0, torch.inf, -torch.inf]])[:, : 2 if scenario == "domain-il" else 6]
     now = huge.clone().requires_grad_(True)
-    loss = lwf_of(scenario).distillation_loss(compared(now, huge.flip(1)), numbers(0.0, 1e-3), 2)
+    lwf, values = lwf_of(scenario, lwf_weighting=weighting), numbers(0.0, 1e-3)
+    of_batch, own = lwf.loss_shares(values, 2)
+    loss = own * lwf.distillation_loss(compared(now, huge.flip(1)), values, 2)
+    assert of_batch.item() == 1.0
     assert loss.item() == 0.0
     assert torch.equal(torch.autograd.grad(loss, now)[0], torch.zeros_like(now))
 
@@ -146,11 +183,13 @@ def test_off_adds_nothing_to_any_logits(scenario: Scenario) -> None:
         ("lwf_temperature", 0.0, "0 < lwf_temperature"),
         ("lwf_temperature", -2.0, "0 < lwf_temperature"),
         ("lwf_temperature", "hot", "0 < lwf_temperature"),
+        ("lwf_classes", "new", "lwf_classes` must be one of seen, old"),
+        ("lwf_weighting", 1, "lwf_weighting` must be one of by-task, constant"),
     ],
 )
 def test_bad_values(name: str, value: Value, rule: str) -> None:
     (hyper,) = (h for h in LwF.hypers if h.name == name)
-    with pytest.raises(InputError, match=f"space.yaml: `{rule}` must hold, but got {name}="):
+    with pytest.raises(InputError, match=f"space.yaml: `{rule}.*, but got {name}="):
         hyper.check(value, "space.yaml")
 
 
@@ -165,29 +204,32 @@ class PlainLwF(PlainLoop):
         super().train_task(number)
 
     def batch_loss(self, indices: NDArray[np.int64], learned: int) -> Tensor:
-        loss = super().batch_loss(indices, learned)
-        if self.scenario == "task-il":
-            groups = [list(task.classes) for task in self.stream.tasks[: learned - 1]]
-        else:
-            groups = [self.active(0, learned - 1)] if learned > 1 else []
+        loss, n_old = super().batch_loss(indices, learned), learned - 1
+        if n_old == 0:
+            return loss
         alpha, temperature = float(self.values["lwf_alpha"]), float(self.values["lwf_temperature"])
         with torch.no_grad():
             old = self.before(self.x[indices])
-        now = self.network(self.x[indices])
-        for group in groups:
-            apart = nn.functional.kl_div(
-                torch.log_softmax(now[:, group] / temperature, 1),
-                torch.softmax(old[:, group] / temperature, 1),
-                reduction="batchmean",
-            )
-            loss = loss + alpha * temperature**2 * apart
-        return loss
+        now, apart = self.network(self.x[indices]), []
+        for task in range(n_old) if self.scenario == "task-il" else [0]:
+            group = self.active(task, n_old)
+            among = self.active(task, learned) if self.values["lwf_classes"] == "seen" else group
+            p = torch.zeros(len(indices), len(among))
+            p[:, [among.index(c) for c in group]] = torch.softmax(old[:, group] / temperature, 1)
+            log_q = torch.log_softmax(now[:, among] / temperature, 1)
+            apart.append(temperature**2 * nn.functional.kl_div(log_q, p, reduction="batchmean"))
+        if self.values["lwf_weighting"] == "constant":
+            return loss + alpha * torch.stack(apart).sum()
+        return (loss + alpha * n_old * torch.stack(apart).mean()) / (1 + alpha * n_old)
 
 
+@pytest.mark.parametrize("weighting", ["by-task", "constant"])
+@pytest.mark.parametrize("classes", ["seen", "old"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_whole_run_is_that_of_a_plain_loop(scenario: Scenario) -> None:
+def test_whole_run_is_that_of_a_plain_loop(scenario: Scenario, classes: str, weighting: str) -> None:
     """With SGD: a task's first gradient of the old outputs is zero up to rounding, of which Adam makes whole steps."""
     given: dict[str, Value] = {"epochs": 2, "batch_size": 32, "optimizer": "sgd", "lr": 0.02}
+    given |= {"lwf_classes": classes, "lwf_weighting": weighting}
     run = RunSpec(0, 3, values_of(("lwf",), **given, lwf_alpha=0.8, lwf_temperature=1.7))
     twins_agree(("lwf",), PlainLwF, few_digits(), run, scenario, NETWORK, atol=2e-6)
 
@@ -296,3 +338,16 @@ def test_the_statistics_are_kept_when_a_run_is_restored() -> None:
     pack = make_pack(stream, ("lwf",), network=UNLIFTABLE, batch_size=6, lwf_alpha=1.0)
     pack.train_next_task()
     assert_same(finish(restored(pack)), whole)
+
+
+def test_in_class_il_the_old_classes_live_on_only_where_the_student_answers_among_all() -> None:
+    """The share of the examples of old tasks that are answered with some old class."""
+    stream, learned = small_stream(), {}
+    for classes in ("seen", "old"):
+        given: dict[str, Value] = {"lwf_classes": classes, "epochs": 10}
+        pack = finish(make_pack(stream, ("lwf",), scenario="class-il", **given))
+        indices = torch.from_numpy(np.concatenate([task.test for task in stream.tasks[:2]]))
+        x = pack.context.store[indices].unsqueeze(0)
+        said = pack.context.lifted(pack.context.layout.unflatten(pack.stack.theta), x)[0].argmax(-1)
+        learned[classes] = float((said < 4).float().mean())
+    assert learned["old"] < learned["seen"]

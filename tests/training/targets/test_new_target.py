@@ -267,6 +267,13 @@ def test_what_needs_classes_is_refused_in_one_line(name: str) -> None:
     assert {"packnet", "lwf"} <= set(registry) - set(FITTING)
 
 
+def test_distilled_labels_that_need_classes_are_refused_in_one_line() -> None:
+    said = "generative_labels=distilled needs classes, but this stream's target is regression. Take"
+    with pytest.raises(InputError, match=said) as caught:
+        make_pack(numbers_stream(), ("generative-replay",), scenario="domain-il", generative_labels="distilled")
+    assert "\n" not in str(caught.value)
+
+
 def test_unknown_and_odd_targets_are_refused_in_one_line() -> None:
     for name, said in (
         ("regresion", "stream: unknown target `regresion`. Known, closest first: regression"),
