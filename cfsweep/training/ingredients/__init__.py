@@ -25,7 +25,6 @@ from cfsweep.training.ingredients._base import (
 )
 from cfsweep.training.ingredients._pieces import (
     EMPTY_BUFFER,
-    FAMILIES,
     ActiveClasses,
     Answers,
     BatchLoss,
@@ -52,16 +51,13 @@ from cfsweep.training.ingredients._pieces import (
     RankedBuffer,
     RateByStep,
     RateByWeight,
-    Read,
     ReplayLoss,
     StepObserver,
     StopRule,
     TaskStart,
     TaskWeights,
-    Timeline,
-    family_of,
-    reads_of,
 )
+from cfsweep.training.ingredients._timeline import FAMILIES, Read, Timeline, family_of, reads_of
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
 from cfsweep.training.targets import target_of
 
