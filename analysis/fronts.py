@@ -24,7 +24,7 @@ from analysis.references import n_settings
 from analysis.seeds import counted, notes_on_seeds
 from analysis.uncertainty import LEAST_SEEDS, Estimate, corrected_means, of_front
 from cfsweep.metrics import ALL_METRICS
-from cfsweep.results.schema import MAJORITY_TRIAL, METADATA
+from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, METADATA
 
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
@@ -43,7 +43,8 @@ class Front:
 
     `table` has one row per ranked trial, best rank first, then by the first objective: the columns of
     `analysis.trials`, `rank` (0 is the front), `on_front`, `p_on_front` in [0, 1], and `corrected_average_accuracy`, in
-    which the best are not flattered (both null with fewer than three seeds, see `analysis.uncertainty`). `references`
+    which the best are not flattered (both null with fewer than three seeds, see `analysis.uncertainty`; the latter for
+    the default too, which was named beforehand, unless it is the best). `references`
     are marked, never members. `hypervolume` is in units of the normalised objectives; `corrected_hypervolume` is what
     is left of it without what noise adds, with an interval of 95 % (None with fewer than three seeds). `dropped` counts
     finished trials without a value in some objective.
@@ -100,6 +101,8 @@ def front(
         values = by_seed(counted(runs), numbers_of_trials, [*columns, column_of(AVERAGE, list(trials.columns))])
         uncertain = of_front(values[..., :-1] / scale, maximise, worst, _limits(objectives))
         corrected = None if np.isnan(values[..., -1]).any() else corrected_means(values[..., -1])
+        if corrected is not None and numbers_of_trials[int(values[..., -1].mean(1).argmax())] != DEFAULT_TRIAL:
+            corrected[[trial == DEFAULT_TRIAL for trial in numbers_of_trials]] = np.nan
     return Front(
         objectives=tuple(objectives),
         table=_ranked(table, points, maximise, None if uncertain is None else uncertain.p_on_front, corrected),

@@ -143,9 +143,10 @@ def of_front(
             on_front += moocore.is_nondominated(np.round(points, 12), maximise=up, keep_weakly=True)
         noise = posterior.noise.contrasts(_AT_ONCE, rng) + posterior.noise.levels(_AT_ONCE, rng)[:, None]
         gains[start : start + _AT_ONCE] = [volume(posterior.means + errors) - centre for errors in noise]
-    raw = volume(values.mean(1))
+    raw, most = volume(values.mean(1)), float(np.abs(np.where(up, bounds[1], bounds[0]) - worst).prod())
     low, high = interval(gains)
-    estimate = Estimate(raw - float(np.median(gains)), (max(raw - high, 0.0), raw - low))
+    ends = [min(max(raw - gain, 0.0), most) for gain in (high, float(np.median(gains)), low)]
+    estimate = Estimate(ends[1], (ends[0], ends[2]))
     return OfFront(on_front / DRAWS, estimate, posterior.alike)
 
 
