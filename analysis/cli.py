@@ -131,7 +131,8 @@ def select_command(
     shown = Table(*heads, box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left")
     for trial in opened_by(record):
         validation = mean_sd_of(row_of(all_trials, trial), "val_average_accuracy")
-        shown.add_row(trial_name(trial), validation, mean_sd(others.corrected(trial)), test_cell(tests, trial))
+        corrected = mean_sd(others.corrected(trial) if trial == chosen else None)
+        shown.add_row(trial_name(trial), validation, corrected, test_cell(tests, trial))
     _console().print(shown)
     typer.echo(on_correction(others.n_seeds, len(others.trials)))
     row = row_of(all_trials, chosen)
@@ -166,7 +167,7 @@ def compare_command(
 
 
 def _interval_text(ends: Interval | None) -> str:
-    return "–" if ends is None else f"{ends[0]:+.4g} to {ends[1]:+.4g}"
+    return "–" if ends is None else f"{ends[0]:+.3g} to {ends[1]:+.3g}"
 
 
 def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 LEAST_FOR_A_LINE = 8  # trials
+REACH = 1.5  # deviations between trials up to which the noise follows the line; beyond, it stays
 MANY = 200.0  # degrees of freedom from which a Student's t is a Gaussian for every purpose here
 
 
@@ -99,7 +100,7 @@ def _trend(variances: Floats, means: Floats) -> Floats:
     factors = np.ones(means.shape)
     for j, (variance, mean) in enumerate(zip(variances.T, means.T, strict=True)):
         there = variance > 0
-        apart = mean - mean.mean()
+        apart = (mean - mean.mean()).clip(-REACH * mean.std(), REACH * mean.std())
         size = float(np.square(apart[there] - apart[there].mean()).sum()) if there.sum() >= LEAST_FOR_A_LINE else 0.0
         if size <= 0:
             continue
