@@ -79,7 +79,7 @@ class Side:
     place: int = 0
 
 
-def corrected(first: Side, second: Side) -> Estimate | None:
+def corrected(first: Side, second: Side, draws: int = DRAWS) -> Estimate | None:
     """How far the true mean of `second` lies above that of `first`, over the same seeds, where one of them or both were
     chosen among many; None with fewer than three seeds.
 
@@ -92,14 +92,14 @@ def corrected(first: Side, second: Side) -> Estimate | None:
     rng = np.random.default_rng(0)
     noise = noise_of(np.concatenate([first.values, second.values])[..., None])
     by_trial = np.broadcast_to(noise.of_one[:, 0, 0], (noise.n_trials,))
-    means, draws, of_levels = [], [], 0.0
+    means, drawn, of_levels = [], [], 0.0
     for side, own in ((first, by_trial[: len(first.values)]), (second, by_trial[len(first.values) :])):
         posterior = true_means(side.values[..., None])
         means.append(float(posterior.means[side.place, 0]))
-        draws.append(posterior.draws(DRAWS, rng)[:, side.place, 0])
+        drawn.append(posterior.draws(draws, rng)[:, side.place, 0])
         of_levels += float(own.mean()) / len(own) / n_seeds
-    errors = math.sqrt(of_levels) * rng.standard_normal(DRAWS) * noise.tails((DRAWS,), rng)
-    return Estimate(means[1] - means[0], interval(draws[1] - draws[0] + errors))
+    errors = math.sqrt(of_levels) * rng.standard_normal(draws) * noise.tails((draws,), rng)
+    return Estimate(means[1] - means[0], interval(drawn[1] - drawn[0] + errors))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,11 @@ class OfFront:
 
 
 def of_front(
-    values: Floats, maximise: Sequence[bool], worst: Sequence[float], bounds: tuple[Floats, Floats]
+    values: Floats,
+    maximise: Sequence[bool],
+    worst: Sequence[float],
+    bounds: tuple[Floats, Floats],
+    draws: int = DRAWS,
 ) -> OfFront | None:
     """The uncertainty of a front from the trials' objectives `values` (n, n_seeds, m), costs normalised, with the
     volume above the point `worst`; each objective is between `bounds` (m,) and (m,). None with fewer than three seeds.
@@ -135,19 +139,20 @@ def of_front(
     def volume(points: Floats) -> float:
         return float(moocore.hypervolume(points.clip(*bounds), ref=list(worst), maximise=up))
 
-    on_front, gains = np.zeros(len(values)), np.empty(DRAWS)
+    on_front, gains = np.zeros(len(values)), np.empty(draws)
     centre = volume(posterior.means)
-    for start in range(0, DRAWS, _AT_ONCE):
-        for points in posterior.draws(_AT_ONCE, rng):
+    for start in range(0, draws, _AT_ONCE):
+        now = min(_AT_ONCE, draws - start)
+        for points in posterior.draws(now, rng):
             # Trials without any noise that are equal must stay equal: rounded, as sums go in different orders.
             on_front += moocore.is_nondominated(np.round(points, 12), maximise=up, keep_weakly=True)
-        noise = posterior.noise.contrasts(_AT_ONCE, rng) + posterior.noise.levels(_AT_ONCE, rng)[:, None]
-        gains[start : start + _AT_ONCE] = [volume(posterior.means + errors) - centre for errors in noise]
+        noise = posterior.noise.contrasts(now, rng) + posterior.noise.levels(now, rng)[:, None]
+        gains[start : start + now] = [volume(posterior.means + errors) - centre for errors in noise]
     raw, most = volume(values.mean(1)), float(np.abs(np.where(up, bounds[1], bounds[0]) - worst).prod())
     low, high = interval(gains)
     ends = [min(max(raw - gain, 0.0), most) for gain in (high, float(np.median(gains)), low)]
     estimate = Estimate(ends[1], (ends[0], ends[2]))
-    return OfFront(on_front / DRAWS, estimate, posterior.alike)
+    return OfFront(on_front / draws, estimate, posterior.alike)
 
 
 def interval(draws: Floats) -> Interval:
