@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from analysis import noise, true_means, uncertainty
 from analysis.aggregate import by_seed, finished, trials
 from analysis.seeds import counted
 from benchmarks import coverage_measures, made_up_studies
-from benchmarks.coverage_measures import Bands, Found, of_choice, of_volume
+from benchmarks.coverage_measures import NO_BANDS, Bands, of_choice, of_volume
 from benchmarks.made_up_studies import Study, made_up
 from cfsweep.errors import InputError
 from cfsweep.files import write_atomically
@@ -28,6 +29,8 @@ from cfsweep.results.schema import DEFAULT_TRIAL
 
 COLUMNS = ("val_stability", "val_plasticity", "val_average_accuracy")
 MEASURED_BY = (noise, true_means, uncertainty, coverage_measures, made_up_studies)
+DRAWS = 400  # of each interval: the middle 95 % of them hold 94.5 %
+PART = 50  # studies that one process measures at a time
 LEAST_SEEDS = 20  # of a real study, whose mean over all seeds stands for the truth
 
 
@@ -47,37 +50,49 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one cell: each number's mean over the studies that have it; P(front) of the model and of the bootstrap."""
+    """Of one cell: by name the sum of a number over the studies that have it, and how many those are; P(front) of the
+    model and of the bootstrap."""
 
-    means: Found
+    totals: dict[str, tuple[float, float]]
     model: Bands
     bootstrap: Bands
 
+    def mean(self, name: str) -> float:
+        """The mean of a number, NaN where no study has it.
 
-def measure(cell: Cell, n_studies: int, draws: int) -> Result:
-    """What `n_studies` of them give, each with the same numbers in every process and order."""
-    found: list[Found] = []
-    model = bootstrap = Bands(*np.zeros((3, len(coverage_measures.BANDS) - 1)))
-    for study, rng in _studies(cell, n_studies):
-        numbers = of_choice(study, draws, rng)
+        >>> Result({"x": (3.0, 4.0)}, NO_BANDS, NO_BANDS).mean("x")
+        0.75
+        """
+        total, n = self.totals.get(name, (0.0, 0.0))
+        return total / n if n else math.nan
+
+    def __add__(self, other: Result) -> Result:
+        totals = dict(self.totals)
+        for name, (total, n) in other.totals.items():
+            before, n_before = totals.get(name, (0.0, 0.0))
+            totals[name] = (before + total, n_before + n)
+        return Result(totals, self.model + other.model, self.bootstrap + other.bootstrap)
+
+
+NOTHING = Result({}, NO_BANDS, NO_BANDS)
+
+
+def measure(cell: Cell, numbers: range) -> Result:
+    """What the studies of these numbers give, the same in every process and order."""
+    found = NOTHING
+    for study, rng in _studies(cell, numbers):
+        values, model, bootstrap = of_choice(study, DRAWS, rng), NO_BANDS, NO_BANDS
         if cell.fronts:
-            of_front, *shown = of_volume(study, draws, rng, cell.others)
-            numbers |= of_front
-            model, bootstrap = (Bands(*np.add(one, more)) for one, more in zip((model, bootstrap), shown, strict=True))
-        found.append(numbers)
-    names = dict.fromkeys(name for numbers in found for name in numbers)
-    return Result({name: _mean([numbers.get(name, math.nan) for numbers in found]) for name in names}, model, bootstrap)
+            of_front, model, bootstrap = of_volume(study, DRAWS, rng, cell.others)
+            values |= of_front
+        found += Result({k: (v, 1.0) for k, v in values.items() if not math.isnan(v)}, model, bootstrap)
+    return found
 
 
-def _mean(values: list[float]) -> float:
-    there = [value for value in values if not math.isnan(value)]
-    return sum(there) / len(there) if there else math.nan
-
-
-def _studies(cell: Cell, n_studies: int) -> Iterator[tuple[Study, np.random.Generator]]:
+def _studies(cell: Cell, numbers: range) -> Iterator[tuple[Study, np.random.Generator]]:
     kind = zlib.crc32(f"{cell.population}/{cell.noise}/{cell.n_trials}/{Path(cell.study).name}".encode())
     whole = real(Path(cell.study)) if cell.study else None
-    for number in range(n_studies):
+    for number in numbers:
         rng = np.random.default_rng([kind, cell.n_seeds, number])
         if whole is None:
             yield made_up(cell.population, cell.noise, cell.n_trials, cell.n_seeds, rng), rng
@@ -107,24 +122,24 @@ def real(folder: Path) -> Study:
     return Study(values[whole].mean(1), values[whole], kept.index(DEFAULT_TRIAL))
 
 
-def measure_all(
-    cells: Iterable[Cell], n_studies: int, draws: int, workers: int, out: Path
-) -> Iterator[tuple[Cell, Result]]:
-    """Each cell with its result, in the order in which they are done, and from `out` what was done before by the same
-    code. `workers` processes of one thread, 0 for this one."""
+def measure_all(cells: Iterable[Cell], n_studies: int, workers: int, out: Path) -> Iterator[tuple[Cell, Result]]:
+    """Parts of each cell's studies with their results, in the order in which they are done; from `out` what was done
+    before by the same code. `workers` processes of one thread, 0 for this one."""
+    starts = range(0, n_studies, PART)
+    jobs = [(cell, range(start, min(start + PART, n_studies))) for start in starts for cell in dict.fromkeys(cells)]
     left = []
-    for cell in dict.fromkeys(cells):
-        path = _path(out, cell, n_studies, draws)
+    for cell, numbers in jobs:
+        path = _path(out, cell, numbers)
         if path.exists():
             yield cell, _read(path)
         else:
-            left.append(cell)
+            left.append((cell, numbers, path))
     if workers == 0:
-        for cell in left:
-            yield cell, _kept(cell, n_studies, draws, out)
+        for job in left:
+            yield job[0], _kept(*job)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_kept, cell, n_studies, draws, out): cell for cell in left}
+        waiting = {pool.submit(_kept, *job): job[0] for job in left}
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
@@ -132,23 +147,28 @@ def measure_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _kept(cell: Cell, n_studies: int, draws: int, out: Path) -> Result:
-    found = measure(cell, n_studies, draws)
-    content = {"cell": asdict(cell), "means": found.means, "model": found.model, "bootstrap": found.bootstrap}
-    text = json.dumps(content, default=np.ndarray.tolist)
-    write_atomically(_path(out, cell, n_studies, draws), lambda file: file.write(text.encode()))
+def _kept(cell: Cell, numbers: range, path: Path) -> Result:
+    found = measure(cell, numbers)
+    bands = {"model": found.model.table.tolist(), "bootstrap": found.bootstrap.table.tolist()}
+    text = json.dumps({"cell": asdict(cell), "totals": found.totals, **bands})
+    write_atomically(path, lambda file: file.write(text.encode()))
     return found
 
 
 def _read(path: Path) -> Result:
     content: dict[str, Any] = json.loads(path.read_text())
-    model, bootstrap = (Bands(*np.array(content[name])) for name in ("model", "bootstrap"))
-    return Result(content["means"], model, bootstrap)
+    totals = {name: (total, n) for name, (total, n) in content["totals"].items()}
+    return Result(totals, Bands(np.array(content["model"])), Bands(np.array(content["bootstrap"])))
 
 
-def _path(out: Path, cell: Cell, n_studies: int, draws: int) -> Path:
+def _path(out: Path, cell: Cell, numbers: range) -> Path:
     """Where a result is kept: under a name that changes with what it depends on, the studies and the measuring code."""
-    code = [Path(str(file)).read_bytes() for file in (__file__, *(module.__file__ for module in MEASURED_BY))]
     rows = sorted(path.name for path in Path(cell.study, "runs").iterdir()) if cell.study else []
-    whole = hashlib.sha256(b"".join([json.dumps([asdict(cell), n_studies, draws, rows]).encode(), *code]))
-    return out / f"{whole.hexdigest()[:16]}.json"
+    what = json.dumps([asdict(cell), numbers.start, numbers.stop, rows]).encode()
+    return out / f"{hashlib.sha256(what + _code()).hexdigest()[:16]}.json"
+
+
+@cache
+def _code() -> bytes:
+    """The code that measures, as it was when this process first asked."""
+    return b"".join(Path(str(file)).read_bytes() for file in (__file__, *(module.__file__ for module in MEASURED_BY)))

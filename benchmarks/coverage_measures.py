@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import moocore
@@ -19,13 +20,18 @@ BANDS = (0.0, 0.02, 0.1, 0.3, 0.6, 0.9, 1.0)  # of P(front)
 Found = dict[str, float]  # by name, NaN where there is none
 
 
-class Bands(NamedTuple):
-    """By band of P(front), (6,) each: how many trials were shown with it, the sum of what was shown, how many of them
-    are on the front of the true means."""
+@dataclass(frozen=True)
+class Bands:
+    """Rows of `table` (3, 6), by band of P(front): how many trials were shown with it, the sum of what was shown, how
+    many of them are on the front of the true means."""
 
-    trials: Floats
-    shown: Floats
-    on_front: Floats
+    table: Floats
+
+    def __add__(self, other: Bands) -> Bands:
+        return Bands(self.table + other.table)
+
+
+NO_BANDS = Bands(np.zeros((3, len(BANDS) - 1)))
 
 
 def volume(points: Floats) -> float:
@@ -147,12 +153,10 @@ def rejected(values: Floats, draws: int, rng: np.random.Generator) -> dict[str, 
 def bands(shown: Floats, truly: NDArray[np.bool_]) -> Bands:
     """What was `shown` (n,) of trials that are `truly` (n,) on the front or not; NaN is in no band.
 
-    >>> found = bands(np.array([0.0, 0.05, 1.0, np.nan]), np.array([False, True, True, True]))
-    >>> found.trials.tolist(), found.on_front.tolist()
-    ([1.0, 1.0, 0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+    >>> bands(np.array([0.0, 0.05, 1.0, np.nan]), np.array([False, True, True, True])).table.tolist()[::2]
+    [[1.0, 1.0, 0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]]
     """
     there = ~np.isnan(shown)
     which = np.searchsorted(BANDS[1:-1], shown[there], side="right")
     sums = (None, shown[there], truly[there].astype(float))
-    trials, total, right = (np.bincount(which, weights, len(BANDS) - 1).astype(float) for weights in sums)
-    return Bands(trials, total, right)
+    return Bands(np.array([np.bincount(which, weights, len(BANDS) - 1) for weights in sums], dtype=float))

@@ -1,0 +1,166 @@
+"""How often intervals hold the truth: `python -m benchmarks.coverage` simulates studies whose true means are known, and
+with `--study DIR` draws a few seeds of a real study with many. `--write` puts the tables into docs/uncertainty.md."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from analysis.uncertainty import LEVEL
+from benchmarks.coverage_cells import DRAWS, NOTHING, Cell, Result, measure_all, real
+from benchmarks.coverage_tables import Text, calibration, coverage, kind, percent, points, table
+from benchmarks.made_up_studies import NOISES, POPULATIONS
+from benchmarks.page import measured_on, put_section
+from cfsweep.errors import CfsweepError
+
+PAGE = Path(__file__).parent.parent / "docs" / "uncertainty.md"
+SEEDS = (2, 3, 5, 10)
+STUDIES = 400
+OF_FRONTS = list(POPULATIONS)[:6]
+UNDER_NOISE = ("cloud under a curve", "good, with a bad tail")
+GATES = (
+    ("equal", "plain"),
+    ("equal", "heavy tails (t5)"),
+    ("60 % equal, 40 % worse", "plain"),
+    ("60 % equal, 40 % worse", "worse trials noisier"),
+    ("one better by 1 sd", "plain"),
+    ("one better by 2 sds", "plain"),
+    ("one better by 3 sds", "plain"),
+)
+# With no seeds yet: each is measured with all of SEEDS.
+FRONTS = [Cell(0, name, n_trials=n, others=n == 24) for n in (8, 24, 96) for name in OF_FRONTS]
+NOISY = [Cell(0, population, noise, 24) for noise in NOISES if noise != "plain" for population in UNDER_NOISE]
+GATED = [Cell(0, population, noise, 40, fronts=False) for population, noise in GATES]
+
+VOLUME = [("model", "volume model"), ("percentile", "volume percentile"), ("basic", "volume basic")]
+REJECTED = [("model", "volume model"), ("posterior", "volume posterior"), ("independent", "volume independent")]
+NAMED = [("Student", "named student"), ("percentile", "named percentile"), ("basic", "named basic")]
+CHOSEN = [("corrected", "chosen corrected"), ("Student", "chosen student"), ("percentile", "chosen percentile")]
+PASSES = [("corrected", "passes corrected"), ("Student", "passes student"), ("percentile", "passes percentile")]
+BIAS = [
+    ("best, raw", "best raw"),
+    ("best, corrected", "best corrected"),
+    ("volume, raw", "volume bias raw"),
+    ("volume, corrected", "volume bias corrected"),
+]
+AIMED: list[Text] = [coverage, percent, percent]
+PLAIN: list[Text] = [percent] * 3
+
+
+def simulated(results: dict[Cell, Result], seeds: Sequence[int], chosen: Sequence[list[Cell]]) -> str:
+    """The section of the simulated studies; `chosen` are the rows for fronts, noise and gates."""
+    fronts, noisy, gated = chosen
+    tried = [cell for cell in fronts if cell.others]
+    all_kinds = [*fronts, *noisy]
+    parts = [
+        "### Hypervolume: how often the interval holds the true one, in %",
+        table(results, all_kinds, VOLUME, seeds, AIMED, kind),
+        "### Difference of two trials named beforehand, in %",
+        table(results, all_kinds, NAMED, seeds, AIMED, kind),
+        "### Difference of the best trial to the default, in %",
+        table(results, all_kinds, CHOSEN, seeds, AIMED, kind),
+        "### What is shown too high, in points",
+        table(results, all_kinds, BIAS, seeds, [points] * 4, kind),
+        "### P(front): shown → truly on the front",
+        calibration(results, [cell for cell in all_kinds if cell.others or cell in noisy], seeds, kind),
+        "### Gates: how often 40 trials pass `--beats default`, in %",
+        table(results, gated, PASSES, seeds, PLAIN, kind),
+        "### The hypervolume by what was rejected, in %",
+        table(results, tried, REJECTED, seeds, PLAIN, kind),
+    ]
+    return "\n\n".join(parts)
+
+
+def of_real(results: dict[Cell, Result], seeds: Sequence[int], studies: Sequence[Cell]) -> str:
+    """The section of the real studies."""
+    found = [real(Path(cell.study)) for cell in studies]
+    sizes = [
+        f"{kind(c)}: {f.values.shape[0]} trials, {f.values.shape[1]} seeds" for c, f in zip(studies, found, strict=True)
+    ]
+    parts = [
+        f"{'; '.join(sizes)}.",
+        "Hypervolume, in %:",
+        table(results, studies, VOLUME, seeds, AIMED, kind),
+        "Difference of two trials named beforehand, in %:",
+        table(results, studies, NAMED, seeds, AIMED, kind),
+        "Difference of the best trial to the default, in %:",
+        table(results, studies, CHOSEN, seeds, AIMED, kind),
+        "What is shown too high, in points:",
+        table(results, studies, BIAS, seeds, [points] * 4, kind),
+        "P(front), shown → truly on the front:",
+        calibration(results, studies, seeds, kind),
+    ]
+    return "\n\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 2 bad input, 130 interrupted (and resumable)."""
+    given = asked(arguments)
+    seeds: Sequence[int] = SEEDS
+    rows = [FRONTS, NOISY, GATED]
+    with tempfile.TemporaryDirectory() as scratch:
+        if given.quick:
+            given.out, given.studies, seeds = Path(scratch), 4, SEEDS[:2]
+            rows = [[replace(cell, n_trials=8, others=cell.fronts) for cell in part[:2]] for part in rows]
+        studies = [Cell(0, study=str(folder)) for folder in given.study]
+        try:
+            for folder in given.study:
+                real(folder)
+            cells = [replace(cell, n_seeds=n) for part in (*rows, studies) for cell in part for n in seeds]
+            results = measured(cells, given)
+            texts = {"simulated": simulated(results, seeds, rows)}
+            if studies:
+                texts["real"] = of_real(results, seeds, studies)
+        except CfsweepError as error:
+            print(f"benchmarks.coverage: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return 130
+    for name, text in texts.items():
+        print(text)
+        if given.write:
+            put_section(PAGE, name, f"{text}\n\n{foot(given)}")
+    return 0
+
+
+def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
+    parser.add_argument("--study", type=Path, action="append", default=[], help="a study of many seeds; may come again")
+    parser.add_argument("--studies", type=int, default=STUDIES, help="in each cell")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread; 0 simulates in this one")
+    parser.add_argument("--out", type=Path, default=Path("runs/coverage"), help="what is done is kept here")
+    parser.add_argument("--quick", action="store_true", help="a few small studies of 2 and 3 seeds: for the tests")
+    parser.add_argument("--write", action="store_true", help="into docs/uncertainty.md")
+    return parser.parse_args(arguments)
+
+
+def foot(given: argparse.Namespace) -> str:
+    """How much was drawn, how well that tells a share, and with which command."""
+    by_chance = 100 * math.sqrt(LEVEL * (1 - LEVEL) / given.studies)
+    command = "python -m benchmarks.coverage" + "".join(f" --study {folder}" for folder in given.study)
+    return (
+        f"{given.studies} studies a cell, so that 95 % is known to ± {by_chance:.1f} (one standard error); {DRAWS} "
+        f"draws an interval. {measured_on(command)}"
+    )
+
+
+def measured(cells: Sequence[Cell], given: argparse.Namespace) -> dict[Cell, Result]:
+    """All cells, with a line for each part as it is done."""
+    console, results = Console(stderr=True), dict.fromkeys(cells, NOTHING)
+    parts = measure_all(cells, given.studies, given.workers, given.out)
+    for number, (cell, part) in enumerate(parts, 1):
+        results[cell] += part
+        console.print(f"part {number}: {kind(cell)}, {cell.n_seeds} seeds", highlight=False)
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The tables of docs/uncertainty.md, from measured cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from analysis.uncertainty import LEAST_SEEDS, LEVEL
+from benchmarks.coverage_cells import Cell, Result
+from benchmarks.coverage_measures import BANDS, NO_BANDS, Bands
+from benchmarks.page import markdown_table
+
+Results = Mapping[Cell, Result]
+Column = tuple[str, str]  # its heading, and the name of the number
+Text = Callable[[float, int], str]  # of a number, and of how many seeds it is
+AIM, AIM_OF_FEW, FEW = 0.02, 0.90, 5  # within 2 points of 95 % from 5 seeds on, no less than 90 % with fewer
+LESS, MORE = "↓", "↑"
+
+
+def coverage(share: float, n_seeds: int) -> str:
+    """A share that holds, in %, with a mark where it misses the aim.
+
+    >>> coverage(0.9301, 5), coverage(0.9299, 5), coverage(0.9, 3), coverage(0.89, 3), coverage(0.98, 3)
+    ('93.0', '93.0 ↓', '90.0', '89.0 ↓', '98.0 ↑')
+    >>> coverage(float("nan"), 2)
+    '–'
+    """
+    least = LEVEL - AIM if n_seeds >= FEW else AIM_OF_FEW
+    mark = f" {LESS}" if share < least - 1e-9 else f" {MORE}" if share > LEVEL + AIM + 1e-9 else ""
+    return percent(share) + mark
+
+
+def percent(share: float, _: int = 0) -> str:
+    """A share in %; a dash for none.
+
+    >>> percent(0.951)
+    '95.1'
+    """
+    return "–" if np.isnan(share) else f"{100 * share:.1f}"
+
+
+def points(difference: float, _: int = 0) -> str:
+    """A difference in points, that is hundredths; a dash for none.
+
+    >>> points(0.0123), points(-0.00004)
+    ('+1.23', '+0.00')
+    """
+    return "–" if np.isnan(difference) else f"{100 * difference + 0.0:+.2f}".replace("-0.00", "+0.00")
+
+
+def table(
+    results: Results,
+    rows: Sequence[Cell],
+    columns: Sequence[Column],
+    seeds: Sequence[int],
+    texts: Sequence[Text],
+    about: Callable[[Cell], str],
+) -> str:
+    """A row for each of `rows`, whatever its number of seeds; for each of `columns`, written as the one of `texts` at
+    its place does, one for each of `seeds`. What is missing for every row is left out."""
+    cells = [
+        (f"{heading}, {n}", name, n, text)
+        for (heading, name), text in zip(columns, texts, strict=True)
+        for n in seeds
+        if any(name in results[replace(row, n_seeds=n)].totals for row in rows)
+    ]
+    lines = [
+        [about(row), *(text(results[replace(row, n_seeds=n)].mean(name), n) for _, name, n, text in cells)]
+        for row in rows
+    ]
+    return markdown_table(["", *(heading for heading, *_ in cells)], lines)
+
+
+def calibration(results: Results, rows: Sequence[Cell], seeds: Sequence[int], about: Callable[[Cell], str]) -> str:
+    """By band of P(front), what was shown on average and the share truly on the front; all `seeds` together."""
+    headings = ["", *(f"{low:g} to {high:g}" for low, high in pairwise(BANDS))]
+    lines = []
+    for row in rows:
+        found = [results[replace(row, n_seeds=n)] for n in seeds if n >= LEAST_SEEDS]
+        for name, of_all in (("model", [r.model for r in found]), ("bootstrap", [r.bootstrap for r in found])):
+            lines.append([f"{about(row)}: {name}", *_calibrated(of_all)])
+    return markdown_table(headings, lines)
+
+
+LEAST_IN_BAND = 50  # trials, for a share with an error of 7 points at most
+
+
+def _calibrated(of_all: Sequence[Bands]) -> list[str]:
+    trials, shown, on_front = sum(of_all, NO_BANDS).table
+    return [
+        f"{s / n:.2f} → {o / n:.2f}" if n >= LEAST_IN_BAND else "–"
+        for n, s, o in zip(trials, shown, on_front, strict=True)
+    ]
+
+
+def kind(cell: Cell) -> str:
+    """What the studies of a cell are, in words.
+
+    >>> kind(Cell(3, "equal", "plain", 24)), kind(Cell(3, study="runs/mine"))
+    ('equal, 24 trials', 'mine')
+    >>> kind(Cell(3, "equal", "heavy tails (t5)", 40))
+    'equal, 40 trials, heavy tails (t5)'
+    """
+    if cell.study:
+        return Path(cell.study).name
+    return f"{cell.population}, {cell.n_trials} trials" + ("" if cell.noise == "plain" else f", {cell.noise}")
