@@ -31,14 +31,23 @@ def coverage(share: float, n_seeds: int) -> str:
     """
     least = LEVEL - AIM if n_seeds >= FEW else AIM_OF_FEW
     mark = f" {LESS}" if share < least - 1e-9 else f" {MORE}" if share > LEVEL + AIM + 1e-9 else ""
-    return percent(share) + mark
+    return tenths(share) + mark
 
 
 def percent(share: float, _: int = 0) -> str:
-    """A share in %; a dash for none.
+    """A share in %, whole; a dash for none.
 
     >>> percent(0.951)
-    '95.1'
+    '95'
+    """
+    return "–" if np.isnan(share) else f"{100 * share:.0f}"
+
+
+def tenths(share: float, _: int = 0) -> str:
+    """A share in %, to a tenth; a dash for none.
+
+    >>> tenths(0.0475)
+    '4.8'
     """
     return "–" if np.isnan(share) else f"{100 * share:.1f}"
 
@@ -53,44 +62,35 @@ def points(difference: float, _: int = 0) -> str:
 
 
 def table(
-    results: Results,
-    rows: Sequence[Cell],
-    columns: Sequence[Column],
-    seeds: Sequence[int],
-    texts: Sequence[Text],
-    about: Callable[[Cell], str],
+    results: Results, rows: Sequence[Cell], columns: Sequence[Column], seeds: Sequence[int], texts: Sequence[Text]
 ) -> str:
-    """A row for each of `rows`, whatever its number of seeds; for each of `columns`, written as the one of `texts` at
-    its place does, one for each of `seeds`. What is missing for every row is left out."""
-    cells = [
-        (f"{heading}, {n}", name, n, text)
-        for (heading, name), text in zip(columns, texts, strict=True)
-        for n in seeds
-        if any(name in results[replace(row, n_seeds=n)].totals for row in rows)
-    ]
-    lines = [
-        [about(row), *(text(results[replace(row, n_seeds=n)].mean(name), n) for _, name, n, text in cells)]
-        for row in rows
-    ]
-    return markdown_table(["", *(heading for heading, *_ in cells)], lines)
+    """A row for each of `rows`, whatever its number of seeds, and a cell for each of `columns`: its number with each of
+    `seeds` that has one, written as the one of `texts` at its place does."""
+    headings, cells = [], []
+    for (heading, name), text in zip(columns, texts, strict=True):
+        there = [n for n in seeds if any(name in results[replace(row, n_seeds=n)].totals for row in rows)]
+        headings.append(f"{heading}: {' / '.join(map(str, there))} seeds")
+        cells.append([" / ".join(text(results[replace(row, n_seeds=n)].mean(name), n) for n in there) for row in rows])
+    return markdown_table(["", *headings], zip(map(kind, rows), *cells, strict=True))
 
 
-def calibration(results: Results, rows: Sequence[Cell], seeds: Sequence[int], about: Callable[[Cell], str]) -> str:
-    """By band of P(front), what was shown on average and the share truly on the front; all `seeds` together."""
-    headings = ["", *(f"{low:g} to {high:g}" for low, high in pairwise(BANDS))]
+def calibration(results: Results, rows: Sequence[Cell], seeds: Sequence[int], who: Sequence[str]) -> str:
+    """By band of P(front), what was shown on average and the share truly on the front, by `who` is in it, `model` and
+    `bootstrap`; all `seeds` together of which there is an interval."""
     lines = []
     for row in rows:
         found = [results[replace(row, n_seeds=n)] for n in seeds if n >= LEAST_SEEDS]
-        for name, of_all in (("model", [r.model for r in found]), ("bootstrap", [r.bootstrap for r in found])):
-            lines.append([f"{about(row)}: {name}", *_calibrated(of_all)])
-    return markdown_table(headings, lines)
+        for name in who:
+            shown = sum([result.model if name == "model" else result.bootstrap for result in found], NO_BANDS)
+            lines.append([kind(row) + (f": {name}" if len(who) > 1 else ""), *_calibrated(shown)])
+    return markdown_table(["", *(f"{low:g} to {high:g}" for low, high in pairwise(BANDS))], lines)
 
 
 LEAST_IN_BAND = 50  # trials, for a share with an error of 7 points at most
 
 
-def _calibrated(of_all: Sequence[Bands]) -> list[str]:
-    trials, shown, on_front = sum(of_all, NO_BANDS).table
+def _calibrated(found: Bands) -> list[str]:
+    trials, shown, on_front = found.table
     return [
         f"{s / n:.2f} → {o / n:.2f}" if n >= LEAST_IN_BAND else "–"
         for n, s, o in zip(trials, shown, on_front, strict=True)

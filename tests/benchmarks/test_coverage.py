@@ -13,9 +13,9 @@ import analysis
 from analysis.noise import Floats
 from analysis.uncertainty import corrected_means, of_front, paired
 from benchmarks import coverage, coverage_cells
-from benchmarks.coverage_cells import NOTHING, Cell, measure, measure_all, real
+from benchmarks.coverage_cells import NOTHING, Cell, Result, measure, measure_all, real
 from benchmarks.coverage_measures import NO_BANDS, of_choice, of_volume, on_front, rejected, resampled, volume
-from benchmarks.coverage_tables import calibration, kind
+from benchmarks.coverage_tables import calibration, table, tenths
 from benchmarks.made_up_studies import NOISES, POPULATIONS, REACH, SD, SD_OF_AVERAGE, Study, made_up, with_average
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import Folder, matrix_for
@@ -239,10 +239,21 @@ def test_calibration_pools_seeds_of_the_model_and_leaves_thin_bands_out() -> Non
     results = {
         Cell(n, "on a curve", n_trials=24): measure(Cell(n, "on a curve", n_trials=24), range(6)) for n in (2, 3)
     }
-    text = calibration(results, [cell], (2, 3), kind)
+    text = calibration(results, [cell], (2, 3), ["model", "bootstrap"])
     of_model = next(line for line in text.splitlines() if ": model" in line)
     assert "→ 1.00" in of_model
     assert "–" in of_model
+
+
+def test_a_table_has_the_numbers_of_the_seeds_that_have_one() -> None:
+    results = {
+        Cell(2, "equal", n_trials=8): Result({"old": (3.0, 4.0)}, NO_BANDS, NO_BANDS),
+        Cell(3, "equal", n_trials=8): Result({"old": (1.0, 4.0), "new": (19.0, 20.0)}, NO_BANDS, NO_BANDS),
+    }
+    columns = [("model", "new"), ("percentile", "old")]
+    text = table(results, [Cell(0, "equal", n_trials=8)], columns, (2, 3), [tenths, tenths])
+    assert text.splitlines()[0] == "|  | model: 3 seeds | percentile: 2 / 3 seeds |"
+    assert text.splitlines()[2] == "| equal, 8 trials | 95.0 | 75.0 / 25.0 |"
 
 
 def test_quick_writes_both_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,8 +264,8 @@ def test_quick_writes_both_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert coverage.main(["--quick", "--write", "--workers", "0", "--study", str(study)]) == 0
     written = page.read_text()
     assert "before\n" not in written
-    assert "|  | model, 3 | percentile, 2 | percentile, 3 |" in written
-    assert "mine: 6 trials, 20 seeds" in written
+    assert "|  | model: 3 seeds | percentile: 2 / 3 seeds | basic: 2 / 3 seeds |" in written
+    assert "mine has 6 trials and 20 seeds" in written
     assert "4 studies a cell" in written
 
 
