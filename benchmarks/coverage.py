@@ -15,7 +15,18 @@ from rich.console import Console
 
 from analysis.uncertainty import LEVEL
 from benchmarks.coverage_cells import DRAWS, NOTHING, Cell, Result, measure_all, real
-from benchmarks.coverage_tables import Results, Text, calibration, coverage, kind, percent, points, table, tenths
+from benchmarks.coverage_tables import (
+    Results,
+    Text,
+    calibration,
+    coverage,
+    kind,
+    percent,
+    points,
+    table,
+    tenths,
+    together,
+)
 from benchmarks.made_up_studies import NOISES, POPULATIONS
 from benchmarks.page import measured_on, put_section
 from cfsweep.errors import CfsweepError
@@ -55,6 +66,12 @@ BIAS = [
     ("volume, raw", "volume bias raw"),
     ("volume, corrected", "volume bias corrected"),
 ]
+TOGETHER = {
+    "hypervolume": ("volume model", "volume percentile"),
+    "two trials named beforehand": ("named student", "named percentile"),
+    "the best trial and the default": ("chosen corrected", "chosen percentile"),
+}
+UNSEEN = "all seeds the same split"  # the noise with an error that no seed shows
 AIMED: list[Text] = [coverage, percent, percent]
 PLAIN: list[Text] = [tenths, percent, percent]
 
@@ -67,7 +84,10 @@ def simulated(results: Results, seeds: Sequence[int], chosen: Sequence[list[Cell
     # What a difference named beforehand is of does not matter to it, but the noise does.
     by_noise = [cell for cell in (*tried, *noisy) if cell.population == UNDER_NOISE[0]]
     everywhere = [*fronts, *noisy]
+    seen = [cell for cell in everywhere if cell.noise != UNSEEN]
     parts = [
+        f"### All studies together, but those with {UNSEEN}, in %",
+        together(results, seen, TOGETHER, seeds),
         "### Hypervolume: how often the interval holds the true one, in %",
         table(results, everywhere, VOLUME, seeds, AIMED),
         "### Difference of two trials named beforehand, in %",

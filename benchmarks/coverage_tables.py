@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.uncertainty import LEAST_SEEDS, LEVEL
-from benchmarks.coverage_cells import Cell, Result
+from benchmarks.coverage_cells import NOTHING, Cell, Result
 from benchmarks.coverage_measures import BANDS, NO_BANDS, Bands
 from benchmarks.page import markdown_table
 
@@ -72,6 +72,23 @@ def table(
         headings.append(f"{heading}: {' / '.join(map(str, there))} seeds")
         cells.append([" / ".join(text(results[replace(row, n_seeds=n)].mean(name), n) for n in there) for row in rows])
     return markdown_table(["", *headings], zip(map(kind, rows), *cells, strict=True))
+
+
+def together(results: Results, rows: Sequence[Cell], whats: Mapping[str, tuple[str, str]], seeds: Sequence[int]) -> str:
+    """A row for each of `whats`, by name that of an interval and of the one of before: how often each holds in the
+    studies of all `rows` together, and how often the first does in the row where it does least."""
+    lines = []
+    for what, (now, before) in whats.items():
+        cells: list[list[str]] = [[], [], []]
+        for n in seeds:
+            found = [results[replace(row, n_seeds=n)] for row in rows]
+            least = min((result.mean(now) for result in found if now in result.totals), default=float("nan"))
+            pooled = sum(found, NOTHING)
+            for cell, share in zip(cells, (pooled.mean(now), least, pooled.mean(before)), strict=True):
+                cell.append(tenths(share))
+        lines.append([what, *(" / ".join(cell) for cell in cells)])
+    of = f"{' / '.join(map(str, seeds))} seeds"
+    return markdown_table(["", f"holds: {of}", "least of any kind", "percentile bootstrap"], lines)
 
 
 def calibration(results: Results, rows: Sequence[Cell], seeds: Sequence[int], who: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from analysis.uncertainty import corrected_means, of_front, paired
 from benchmarks import coverage, coverage_cells
 from benchmarks.coverage_cells import NOTHING, Cell, Result, measure, measure_all, real
 from benchmarks.coverage_measures import NO_BANDS, of_choice, of_volume, on_front, rejected, resampled, volume
-from benchmarks.coverage_tables import calibration, table, tenths
+from benchmarks.coverage_tables import calibration, table, tenths, together
 from benchmarks.made_up_studies import NOISES, POPULATIONS, REACH, SD, SD_OF_AVERAGE, Study, made_up, with_average
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import Folder, matrix_for
@@ -254,6 +254,16 @@ def test_a_table_has_the_numbers_of_the_seeds_that_have_one() -> None:
     text = table(results, [Cell(0, "equal", n_trials=8)], columns, (2, 3), [tenths, tenths])
     assert text.splitlines()[0] == "|  | model: 3 seeds | percentile: 2 / 3 seeds |"
     assert text.splitlines()[2] == "| equal, 8 trials | 95.0 | 75.0 / 25.0 |"
+
+
+def test_all_kinds_together_weigh_by_their_studies() -> None:
+    kinds = [Cell(0, name, n_trials=8) for name in ("equal", "on a curve")]
+    results = {
+        Cell(3, "equal", n_trials=8): Result({"now": (9.0, 10.0), "before": (5.0, 10.0)}, NO_BANDS, NO_BANDS),
+        Cell(3, "on a curve", n_trials=8): Result({"now": (30.0, 30.0), "before": (15.0, 30.0)}, NO_BANDS, NO_BANDS),
+    }
+    text = together(results, kinds, {"volume": ("now", "before")}, [3])
+    assert text.splitlines()[2] == "| volume | 97.5 | 90.0 | 50.0 |"
 
 
 def test_quick_writes_both_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
