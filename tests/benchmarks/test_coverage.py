@@ -149,6 +149,20 @@ def test_without_noise_every_interval_is_the_volume() -> None:
         assert (low, high) == pytest.approx((true, true), abs=1e-4)
 
 
+def test_the_rejected_intervals_of_one_trial_are_students() -> None:
+    """Plasticity is 0.5 throughout, so that the volume is half the stability: 0.3 ± 0.5 · 4.303 · 0.1 / √3."""
+    values = np.array([[[0.5, 0.5], [0.6, 0.5], [0.7, 0.5]]])
+    half = 0.5 * 4.303 * 0.1 / math.sqrt(3)
+    for low, high in rejected(values, 40_000, rng()).values():
+        assert (low, high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.01)
+
+
+def test_what_noise_adds_is_taken_off() -> None:
+    study = made_up("equal", "plain", 24, 5, rng(4))
+    low, high = rejected(study.values[..., :2], 400, rng())["independent"]
+    assert (low + high) / 2 < volume(study.values[..., :2].mean(1)) - 0.005
+
+
 def test_two_seeds_have_resamples_alone() -> None:
     found = measure(Cell(2, "equal", n_trials=8), range(3))
     assert math.isnan(found.mean("volume model"))
@@ -220,6 +234,8 @@ def test_the_truth_of_a_real_study_is_the_mean_over_its_seeds(tmp_path: Path) ->
     assert study.default == 0
     found = measure(Cell(3, study=str(tmp_path), fronts=False), range(40))
     assert 0.7 < found.mean("named student") <= 1
+    of_all = measure(Cell(20, study=str(tmp_path), fronts=False), range(3))
+    assert of_all.mean("best raw") == pytest.approx(0, abs=1e-12), "all seeds, each once, are the truth"
 
 
 def test_a_real_study_of_few_seeds_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
