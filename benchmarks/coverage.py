@@ -165,7 +165,7 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
     parser.add_argument("--study", type=Path, action="append", default=[], help="a study of many seeds; may come again")
-    parser.add_argument("--studies", type=int, default=STUDIES, help="in each cell")
+    parser.add_argument("--studies", type=int, default=STUDIES, help="of each kind; of some, half as many")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread; 0 simulates in this one")
     parser.add_argument("--out", type=Path, default=Path("runs/coverage"), help="what is done is kept here")
     parser.add_argument("--quick", action="store_true", help="a few small studies of 2 and 3 seeds: for the tests")
@@ -175,22 +175,29 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def foot(given: argparse.Namespace) -> str:
     """How much was drawn, how well that tells a share, and with which command."""
-    by_chance = 100 * math.sqrt(LEVEL * (1 - LEVEL) / given.studies)
     command = "python -m benchmarks.coverage" + "".join(f" --study {folder.name}" for folder in given.study)
+    most, half = (100 * math.sqrt(LEVEL * (1 - LEVEL) / n) for n in (given.studies, given.studies // 2))
     return (
-        f"{given.studies} studies a cell, so that 95 % is known to ± {by_chance:.1f} (one standard error); {DRAWS} "
-        f"draws an interval. {measured_on(command)}"
+        f"{given.studies} studies for each row of plain noise, so that 95 % is known to ± {most:.1f} (one standard error); "
+        f"{given.studies // 2} for the gates, the other noises and the real studies (± {half:.1f}). {DRAWS} draws an "
+        f"interval. {measured_on(command)}"
     )
 
 
 def measured(cells: Sequence[Cell], given: argparse.Namespace) -> dict[Cell, Result]:
     """All cells, with a line for each part as it is done."""
     console, results = Console(stderr=True), dict.fromkeys(cells, NOTHING)
-    parts = measure_all(cells, given.studies, given.workers, given.out)
-    for number, (cell, part) in enumerate(parts, 1):
-        results[cell] += part
-        console.print(f"part {number}: {kind(cell)}, {cell.n_seeds} seeds", highlight=False)
+    for n_studies in (given.studies, given.studies // 2):
+        now = [cell for cell in cells if _n_studies(cell, given.studies) == n_studies]
+        for number, (cell, part) in enumerate(measure_all(now, n_studies, given.workers, given.out), 1):
+            results[cell] += part
+            console.print(f"part {number}: {kind(cell)}, {cell.n_seeds} seeds", highlight=False)
     return results
+
+
+def _n_studies(cell: Cell, most: int) -> int:
+    """As many as asked for of fronts under plain noise, of the others half."""
+    return most if cell.population and cell.fronts and cell.noise == "plain" else most // 2
 
 
 if __name__ == "__main__":

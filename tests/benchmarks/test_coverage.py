@@ -292,7 +292,7 @@ def test_quick_writes_both_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "before\n" not in written
     assert "|  | model: 3 seeds | percentile: 2 / 3 seeds | basic: 2 / 3 seeds |" in written
     assert "mine has 6 trials and 20 seeds" in written
-    assert "4 studies a cell" in written
+    assert "4 studies for each row of plain noise" in written
 
 
 def test_the_page_has_a_place_for_each_section() -> None:
