@@ -178,9 +178,9 @@ def foot(given: argparse.Namespace) -> str:
     command = "python -m benchmarks.coverage" + "".join(f" --study {folder.name}" for folder in given.study)
     most, half = (100 * math.sqrt(LEVEL * (1 - LEVEL) / n) for n in (given.studies, given.studies // 2))
     return (
-        f"{given.studies} studies for each row of plain noise, so that 95 % is known to ± {most:.1f} (one standard error); "
-        f"{given.studies // 2} for the gates, the other noises and the real studies (± {half:.1f}). {DRAWS} draws an "
-        f"interval. {measured_on(command)}"
+        f"{given.studies} studies for each row of plain noise, so that 95 % is known to ± {most:.1f} (one standard "
+        f"error); {given.studies // 2} for the gates, the other noises and the real studies (± {half:.1f}). {DRAWS} "
+        f"draws an interval. {measured_on(command)}"
     )
 
 
