@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.training.engine.randomness import generator
-from cfsweep.training.ingredients import Buffer, Buffered, BufferedOnline, Generated, Generator, Indices, ReplayLoss
+from cfsweep.training.ingredients import Buffer, Buffered, BufferedOnline, Generator, Indices, ReplayLoss
+from cfsweep.training.made_up import MadeUp
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.stack import Stack
@@ -47,18 +48,18 @@ class ReplayDraws:
     from before each step, and after the last; the others get some examples that mean nothing. No row has any before
     step `first`.
 
-    `places` (rows, steps, n) point into the `pool` of generated examples, or into the buffers' `indices` (rows,
-    longest buffer) and the logits `stored` with them, which change with each step where there is a `filling`.
+    They are `made_up`; or `places` (rows, steps, n) point into the buffers' `indices` (rows, longest buffer) and the
+    logits `stored` with them, which change with each step where there is a `filling`.
     """
 
     context: PackContext
     task: int
     has: Tensor
     first: int
-    places: Tensor
-    pool: Generated | None
-    indices: Tensor | None
-    stored: Tensor | None
+    made_up: MadeUp | None = None
+    places: Tensor | None = None
+    indices: Tensor | None = None
+    stored: Tensor | None = None
     filling: Filling | None = None
 
     @staticmethod
@@ -66,26 +67,21 @@ class ReplayDraws:
         """The draws of `ingredient` in `task`, whose batches are cut from `orders` (rows, epochs, n)."""
         if isinstance(ingredient, BufferedOnline):
             return _online(context, stack, ingredient, task, orders)
-        n_steps = _n_steps(context, orders)
         context.lifted.module.eval()  # a source may ask it, and a restored pack's is not yet
-        pool, indices, stored = None, None, None
         if isinstance(ingredient, Generator):
-            pool = _generated(context, stack, ingredient, task)
-            lengths = [pool.labels.shape[1]] * len(stack)
-            # One that is switched off must not even see the network with its examples.
-            rows = stack.over_rows(ingredient.is_on, stack.values_of(ingredient))
-        else:
-            assert isinstance(ingredient, Buffered)  # `checked_class` saw to it
-            buffers = buffers_within(context, stack, ingredient, task)
-            lengths = [len(buffer.indices) for buffer in buffers]
-            rows = torch.tensor([length > 0 for length in lengths], device=context.device)
-            if any(lengths):
-                indices = _padded_indices(buffers, context, max(lengths))
-                stored = _padded_logits(buffers, context, max(lengths)) if ingredient.stores_logits else None
-        held = np.repeat(np.array(lengths)[:, None], n_steps, 1)
-        places = _places(context, stack, ingredient, task, held)
+            return _made_up(context, stack, ingredient, task, orders)
+        assert isinstance(ingredient, Buffered)  # `checked_class` saw to it
+        n_steps = orders.shape[1] * _steps_per_epoch(context, orders)
+        buffers = buffers_within(context, stack, ingredient, task)
+        lengths = [len(buffer.indices) for buffer in buffers]
+        rows = torch.tensor([length > 0 for length in lengths], device=context.device)
+        indices, stored = None, None
+        if any(lengths):
+            indices = _padded_indices(buffers, context, max(lengths))
+            stored = _padded_logits(buffers, context, max(lengths)) if ingredient.stores_logits else None
+        places = _places(context, stack, ingredient, task, np.repeat(np.array(lengths)[:, None], n_steps, 1))
         has = rows.unsqueeze(1).expand(-1, n_steps + 1)
-        return ReplayDraws(context, task, has, 0, places, pool, indices, stored)
+        return ReplayDraws(context, task, has, 0, places=places, indices=indices, stored=stored)
 
     @property
     def rows(self) -> Tensor:
@@ -97,8 +93,8 @@ class ReplayDraws:
         return replace(
             self,
             has=self.has[rows],
-            places=self.places[rows],
-            pool=self.pool and Generated(*(part[rows] for part in self.pool)),
+            made_up=self.made_up and self.made_up.rows(rows),
+            places=None if self.places is None else self.places[rows],
             indices=None if self.indices is None else self.indices[rows],
             stored=None if self.stored is None else self.stored[rows],
             filling=self.filling and Filling(*(part[rows] for part in self.filling)),
@@ -106,12 +102,12 @@ class ReplayDraws:
 
     def examples(self, step: int) -> DrawnExamples:
         """The draws of step `step`, counted from 0."""
+        if self.made_up is not None:
+            return DrawnExamples(*self.made_up.examples(step), None)
+        assert self.places is not None
+        assert self.indices is not None
         places = self.places[:, step]
         row = torch.arange(len(places), device=places.device).unsqueeze(1)
-        if self.pool is not None:
-            x, labels, mask = (part[row, places] for part in self.pool)
-            return DrawnExamples(x, labels, mask, None)
-        assert self.indices is not None
         indices = self.indices[row, places]
         outputs = self.context.outputs
         mask = outputs.masks[self.task][outputs.task_of[indices]]
@@ -150,6 +146,16 @@ class ReplayDraws:
         return buffers
 
 
+def _made_up(context: PackContext, stack: Stack, ingredient: Generator, task: int, orders: Tensor) -> ReplayDraws:
+    """Those that are made up."""
+    assert isinstance(ingredient, ReplayLoss)  # `checked_class` saw to it
+    steps, size = _steps_per_epoch(context, orders), ingredient.n_draws(int(context.settings["batch_size"]))
+    # One that is switched off must not even see the network with its examples.
+    has = stack.over_rows(ingredient.is_on, stack.values_of(ingredient))
+    has = has.unsqueeze(1).expand(-1, orders.shape[1] * steps + 1)
+    return ReplayDraws(context, task, has, 0, MadeUp.of(context, stack, ingredient, task, steps, size))
+
+
 def _online(context: PackContext, stack: Stack, ingredient: BufferedOnline, task: int, orders: Tensor) -> ReplayDraws:
     """Those from a buffer that is filled online."""
     assert isinstance(ingredient, ReplayLoss)  # `checked_class` saw to it
@@ -166,7 +172,7 @@ def _online(context: PackContext, stack: Stack, ingredient: BufferedOnline, task
     places = _places(context, stack, ingredient, task, held[:, :-1])
     first = int((held > 0).any(0).argmax())
     indices, stored = _padded_indices(buffers, context, width + 1), _padded_logits(buffers, context, width + 1)
-    return ReplayDraws(context, task, filling.held > 0, first, places, None, indices, stored, filling)
+    return ReplayDraws(context, task, filling.held > 0, first, None, places, indices, stored, filling)
 
 
 def _plan(
@@ -205,24 +211,8 @@ def _places(context: PackContext, stack: Stack, ingredient: ReplayLoss, task: in
     return torch.from_numpy(np.stack(drawn)).to(context.device)
 
 
-def _n_steps(context: PackContext, orders: Tensor) -> int:
-    return orders.shape[1] * -(-orders.shape[2] // int(context.settings["batch_size"]))
-
-
-def _generated(context: PackContext, stack: Stack, ingredient: Generator, task: int) -> Generated:
-    shape = (len(context.stream.tasks[task].train), ingredient.n_codes())
-    noise = [
-        generator(run.seed, "noise", task, epoch=1).standard_normal(shape, np.float32) for run in stack.representatives
-    ]
-    with torch.no_grad():
-        generated: Generated = stack.over_rows(
-            lambda t, s, v, n: ingredient.generate(t, s, v, task, n),
-            stack.theta,
-            stack.states[ingredient.name],
-            stack.values_of(ingredient),
-            torch.from_numpy(np.stack(noise)).to(context.device),
-        )
-    return generated
+def _steps_per_epoch(context: PackContext, orders: Tensor) -> int:
+    return -(-orders.shape[2] // int(context.settings["batch_size"]))
 
 
 def _padded_indices(buffers: Sequence[Buffer], context: PackContext, width: int) -> Tensor:

@@ -216,8 +216,8 @@ class Generator(Consolidation, piece=True):
 
     @abstractmethod
     def generate(self, theta: Tensor, state: State, values: Values, task: int, noise: Tensor) -> Generated:
-        """As many examples of old tasks as `task`, which is about to begin with the weights `theta`, has training
-        examples: one for each row of standard normal noise (n, n_codes)."""
+        """Examples of old tasks for one epoch of `task`, which began with the weights `theta`: one for each row of
+        standard normal noise (n, n_codes), in any order."""
 
 
 class MixedReplay(Buffered, piece=True):
@@ -231,9 +231,9 @@ class MixedReplay(Buffered, piece=True):
 
 
 class ReplayLoss(Ingredient, piece=True):
-    """Beside each mini-batch, from the second task on, examples are drawn with replacement from the ingredient's source
-    (`Buffered` or `Generator`) and have a loss of their own, as long as the ingredient is on and there are any; from
-    the first task on where the source is `BufferedOnline`."""
+    """Beside each mini-batch, from the second task on, examples of the ingredient's source have a loss of their own, as
+    long as the ingredient is on and there are any: they are drawn with replacement from what is `Buffered`, or are new
+    ones of a `Generator`. From the first task on where the source is `BufferedOnline`."""
 
     @abstractmethod
     def n_draws(self, batch_size: int) -> int:

@@ -250,7 +250,8 @@ def test_loss_is_torch_s_cross_entropy_among_the_active_outputs(seed: int) -> No
 
 
 class PlainGenerativeReplay(PlainLoop):
-    """One autoencoder, which learns on when a task has ended; the examples that a task draws are made up before it."""
+    """One autoencoder, which learns on when a task has ended; each step makes up new examples, which the network labels
+    as it was before the task."""
 
     def start(self) -> None:
         v = {name: int(self.values[f"generative_{name}"]) for name in ("layers", "hidden", "latent", "epochs")}
@@ -263,22 +264,27 @@ class PlainGenerativeReplay(PlainLoop):
         return 1 / (1 + float(self.values["generative_weight"]) * n_old)
 
     def train_task(self, number: int) -> None:
-        if number > 0:
-            self.make_up(number)
+        self.number, self.step, self.before = number, 0, copy.deepcopy(self.network)
         super().train_task(number)
 
-    def make_up(self, number: int) -> None:
-        n = len(self.stream.tasks[number].train)
-        codes = generator(self.run.seed, "noise", number, 1).standard_normal((n, self.latent), np.float32)
-        z = torch.from_numpy(codes)
-        kinds = [(self.twins[0], z)] if self.shared else [(self.twins[k], z[k::number]) for k in range(number)]
-        size = (self.n_steps(number), int(self.values["batch_size"]))
-        self.draws = iter(generator(self.run.seed, "draw", number).integers(n, size=size))
+    def made_up(self) -> list[tuple[int, Tensor]]:
+        """The examples of the next step, each with the task whose decoder made it: of one epoch's codes the k-th lot,
+        which goes to the decoders in equal parts."""
+        size = int(self.values["batch_size"])
+        per_epoch = self.n_steps(self.number) // int(self.values["epochs"])
+        epoch, step = divmod(self.step, per_epoch)
+        self.step += 1
+        n, number, seed = per_epoch * size, self.number, self.run.seed
+        codes = torch.from_numpy(
+            generator(seed, "noise", number, 1 + epoch).standard_normal((n, self.latent), np.float32)
+        )
+        # Of the codes, in the order of the decoders that they go to, each is taken once.
+        of = [0] * n if self.shared else [k % number for k in range(n)]
+        by_decoder = sorted(range(n), key=of.__getitem__)
+        order = generator(seed, "draw", number, epoch).permutation(n)
+        taken = [by_decoder[place] for place in order[step * size : (step + 1) * size]]
         with torch.no_grad():
-            pools = [twin.through(1, part) for twin, part in kinds]
-            self.task_of = [k for k, pool in enumerate(pools) for _ in pool]
-            self.pool = torch.cat(pools).view(n, *self.stream.input_shape)
-            self.said = self.network(self.pool)
+            return [(of[k], self.twins[of[k]].through(1, codes[k : k + 1])) for k in taken]
 
     def end_task(self, number: int, task: Task) -> None:
         if number == len(self.stream.tasks) - 1:
@@ -294,9 +300,10 @@ class PlainGenerativeReplay(PlainLoop):
         if n_old == 0:
             return loss
         losses = []
-        for place in next(self.draws):
-            now, before = self.network(self.pool[place : place + 1])[0], self.said[place]
-            heads = list(range(n_old)) if self.shared else [self.task_of[place]]
+        for source, example in self.made_up():
+            x = example.view(1, *self.stream.input_shape)
+            now, before = self.network(x)[0], self.before(x)[0].detach()
+            heads = list(range(n_old)) if self.shared else [source]
             for head in heads if self.scenario == "task-il" else [0]:
                 old, among = self.active(head, learned - 1), self.active(head, learned)
                 assert among[: len(old)] == old
