@@ -1,73 +1,113 @@
-"""What a row's folder holds: test accuracies of the trial that validation data selects, opened by `analysis`."""
+"""What the records say of one row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-import analysis
-from analysis.frames import matrix_of
 from benchmarks.reproduction.model import Matrix, Quantity
-from benchmarks.reproduction.runner import Job, complete
-from cfsweep.errors import NoAnswerError
-from cfsweep.results.reader import read_study
+from benchmarks.reproduction.stages import MEASURE, SEARCH
+from benchmarks.reproduction.verdicts import MISSING, BySeed
+
+NO_RUN = "no run of it went all the way"
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial of a search: its settings, and means over its seeds on validation data, in [0, 1]."""
+
+    trial: int
+    setting: dict[str, Any]
+    average_accuracy: float
+    stability: float
+    plasticity: float
+    chosen: bool
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The accuracy matrices of a row, one (T, T) per seed, and where and when they were measured.
+    """The accuracy matrices of a row, one (T, T) per seed, and what it took.
 
-    `train_s` is that of all its runs, `stored_bytes` the mean over the seeds of the trial. `images` are the numbers of
-    examples to train on, to validate on and to test on, over all tasks.
+    `chosen` are the values that its search chose. `stored_bytes` is the mean over the seeds. `images` are the numbers
+    of examples to train on, to validate on and to test on, over all tasks.
     """
 
-    matrices: tuple[Matrix, ...]
-    settings: dict[str, object]
-    started_at: datetime
-    devices: tuple[str, ...]
-    versions: dict[str, str]
-    train_s: float
+    matrices: Mapping[int, Matrix]
+    chosen: dict[str, Any]
     stored_bytes: float
     images: tuple[int, int, int]
 
-    def of(self, quantity: Quantity) -> tuple[float, float | None]:
-        """Mean over seeds and standard deviation (null with one seed) of one quantity."""
-        values = [quantity.of(matrix) for matrix in self.matrices]
-        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+    def of(self, quantity: Quantity) -> BySeed:
+        """One quantity, by seed."""
+        return {seed: quantity.of(matrix) for seed, matrix in self.matrices.items()}
 
 
-def measured(job: Job) -> Measured | str:
-    """What the job's folder holds, or why there is nothing to report of it.
+@dataclass(frozen=True)
+class Found:
+    """All that the records hold of one row: the measurement, or why there is none, the finished trials of its search,
+    and the seconds that training took in either stage."""
 
-    Raises:
-        InputError: the folder holds another study, or is damaged.
-    """
-    if not complete(job):
-        return "not measured yet"
-    try:
-        record = analysis.select(job.folder)
-    except NoAnswerError:
-        return "no run of it went all the way"
-    trial = record["trial"] if job.row.trial is None else job.row.trial
-    rows, runs = analysis.test_accuracy(job.folder), analysis.load(job.folder)
-    own = runs[runs["trial"] == trial]
-    study = read_study(job.folder)
+    measured: Measured | str
+    tried: tuple[Tried, ...]
+    search_s: float
+    measure_s: float
+
+
+NOTHING = Found(MISSING, (), 0.0, 0.0)
+Results = Mapping[str, Found]
+
+
+def results_of(records: pa.Table) -> dict[str, Found]:
+    """By the rows' keys, what the records hold of them; rows without any are left out."""
+    by_row: dict[str, list[Record]] = {}
+    for record in records.to_pylist():
+        by_row.setdefault(record["row"], []).append(record)
+    return {key: _found(rows) for key, rows in by_row.items()}
+
+
+def _found(rows: Sequence[Record]) -> Found:
+    search = [row for row in rows if row["stage"] == SEARCH]
+    measure = [row for row in rows if row["stage"] == MEASURE]
+    return Found(_measured(search, measure), _tried(search), _seconds(search), _seconds(measure))
+
+
+def _seconds(rows: Sequence[Record]) -> float:
+    return float(sum(row["train_s"] or 0.0 for row in rows))
+
+
+def _measured(search: Sequence[Record], measure: Sequence[Record]) -> Measured | str:
+    own = [row for row in measure if row["test_accuracy"] is not None]
+    if not own:
+        return NO_RUN if measure or (search and not any(row["chosen"] for row in search)) else MISSING
+    n = round(len(own[0]["test_accuracy"]) ** 0.5)
     return Measured(
-        matrices=tuple(matrix_of(rows, trial, seed)[1:] for seed in sorted(own["seed"])),
-        settings=record["settings"],
-        started_at=pd.to_datetime(runs["started_at"]).max().to_pydatetime(),
-        devices=tuple(sorted(set(runs["device"].dropna()))),
-        versions=study["versions"],
-        train_s=float(runs["train_s"].sum()),
-        stored_bytes=float(own["stored_bytes"].mean()),
-        images=(_images(study, "n_train"), _images(study, "n_validation"), _images(study, "n_test")),
+        {row["seed"]: np.array(row["test_accuracy"]).reshape(n, n) for row in own},
+        json.loads(own[0]["setting"]),
+        float(np.mean([row["stored_bytes"] for row in own])),
+        (own[0]["n_train"], own[0]["n_validation"], own[0]["n_test"]),
     )
 
 
-def _images(study: Mapping[str, Any], part: str) -> int:
-    return sum(task[part] for task in study["tasks"])
+def _tried(search: Sequence[Record]) -> tuple[Tried, ...]:
+    by_trial: dict[int, list[Record]] = {}
+    for row in search:
+        by_trial.setdefault(row["trial"], []).append(row)
+    return tuple(
+        Tried(
+            trial,
+            json.loads(rows[0]["setting"]),
+            *(
+                float(np.mean([row[f"val_{name}"] for row in rows]))
+                for name in ("average_accuracy", "stability", "plasticity")
+            ),
+            rows[0]["chosen"],
+        )
+        for trial, rows in sorted(by_trial.items())
+        if trial >= 0 and all(row["state"] == "done" for row in rows)
+    )

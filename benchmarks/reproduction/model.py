@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cfsweep.config import StudyConfig
+from cfsweep.config import Searched, StudyConfig
+from cfsweep.hypers import Value
 from cfsweep.metrics import backward_transfer
 
 Matrix = NDArray[np.float64]
 Sense = Literal["about", "below", "above", "exactly"]
-TOLERANCE = 3.0  # points within which a mean counts as reproduced
+Group = Literal["main", "as published", "experiment"]
+TOLERANCE = 3.0  # points within which a mean agrees with a published one
 SDS = 2.0  # or so many published standard deviations, if that is more
-WITHIN, UNEXPLAINED = "within", "differs: not explained"
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Why:
-    """Why a number differs: words without numbers, and the rows (`table/row`) whose measurement shows it."""
+    """A reason for a difference, written down before it is measured: words without numbers, the rows (`table/row`) that
+    are to show it, and what they must show for it to count, in the quantity of the same name.
+
+    `agrees`: the mean of each of them meets the claim. `farther`: each of them lies beyond the row that is to be
+    explained, seen from the claim, by more than seeds explain (`verdicts.explains`).
+    """
 
     text: str
     see: tuple[str, ...]
+    shows: Literal["agrees", "farther"]
 
 
 @dataclass(frozen=True)
@@ -63,16 +70,27 @@ class Quantity:
     name: str
     of: Callable[[Matrix], float]
     claim: Claim | None = None
-    why: Why | None = None
+    whys: tuple[Why, ...] = ()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every search of a table may spend: so many trials, each with so many seeds."""
+
+    trials: int = 10
+    seeds: int = 2
 
 
 @dataclass(frozen=True)
 class Row:
-    """One study, and what is measured in it.
+    """A method in one scenario, and what is measured of it.
 
-    `trial` is the trial that is measured; None stands for the one that validation data selects, which is the only one
-    there is where nothing is searched. `experiment` marks a row that is there to explain others. `trace` asks for the
-    whole accuracy matrix, `front` for the trials on the study's front.
+    Where its study searches something, there are two stages: the search, which validation data decides, and then the
+    chosen setting, measured with more seeds. `setting` tells what is fixed. `naive` is the name of the row of the same
+    table without a remedy, which this one must differ from; None in that row itself. `trial` is the trial that is
+    measured; None stands for the only one there is. `as published` rows have the source's own strength, an
+    `experiment` is there to explain others. `trace` asks for the whole accuracy matrix, `front` for the trials of the
+    search that none dominates.
     """
 
     name: str
@@ -80,28 +98,46 @@ class Row:
     setting: str
     study: StudyConfig
     quantities: tuple[Quantity, ...]
+    naive: str | None = None
+    group: Group = "main"
     trial: int | None = None
-    experiment: bool = False
     trace: bool = False
     front: bool = False
 
-    def study_for(self, seeds: int) -> StudyConfig:
-        """The study with so many seeds, in two packs where nothing is searched, so that two processors share it.
+    @property
+    def searched(self) -> Mapping[str, Searched]:
+        """What is searched, by its name; nothing where the method has no strength."""
+        return self.study.space.search
 
-        >>> from cfsweep.config import Space
-        >>> row = Row("naive", "naive", "", StudyConfig(space=Space()), ())
-        >>> study = row.study_for(5)
-        >>> study.seeds, study.pack_runs
-        (5, 3)
+    def seeds_of(self, seeds: int) -> int:
+        """With how many seeds it is measured where the main rows have `seeds`: half of them, rounded up, elsewhere."""
+        return seeds if self.group == "main" else -(-seeds // 2)
+
+    def search_study(self, budget: Budget) -> StudyConfig:
+        """The study of the first stage."""
+        return self.study.model_copy(update={"trials": budget.trials, "seeds": budget.seeds})
+
+    def measured_study(self, seeds: int, chosen: Mapping[str, Value]) -> StudyConfig:
+        """The study of the last stage, with the `chosen` value of each hyperparameter that was searched; in two packs,
+        so that two processors share it.
+
+        >>> from cfsweep.config import Range, Space
+        >>> space = Space(ingredients=("ewc",), search={"ewc_lambda": Range(low=1.0, high=100.0)})
+        >>> row = Row("ewc", "EWC", "", StudyConfig(space=space), ())
+        >>> study = row.measured_study(5, {"ewc_lambda": 10.0})
+        >>> study.space.fixed, study.space.search, study.trials, study.seeds, study.pack_runs
+        ({'ewc_lambda': 10.0}, {}, 1, 5, 3)
         """
-        packs = self.study.pack_runs if self.study.space.search else -(-seeds // 2)
-        return self.study.model_copy(update={"seeds": seeds, "pack_runs": packs})
+        n = self.seeds_of(seeds)
+        space = self.study.space.model_copy(update={"search": {}, "fixed": {**self.study.space.fixed, **chosen}})
+        return self.study.model_copy(update={"space": space, "trials": 1, "seeds": n, "pack_runs": -(-n // 2)})
 
 
 @dataclass(frozen=True)
 class Table:
     """A published table: its source, how many training images the data sets were published with, the facts that a
-    reader needs to judge the comparison, its rows. `side_by_side` shows one line per method, and what it stores."""
+    reader needs to judge the comparison, its rows, the budget of their searches. `side_by_side` shows one line per
+    method, and what it stores and reads."""
 
     name: str
     title: str
@@ -109,26 +145,12 @@ class Table:
     published_images: int
     facts: tuple[str, ...]
     rows: tuple[Row, ...]
+    budget: Budget = Budget()
     side_by_side: bool = False
 
-    def key(self, row: Row) -> str:
+    def key(self, row: Row | str) -> str:
         """The row's folder below the output folder, and its name everywhere."""
-        return f"{self.name}/{row.name}"
-
-
-def verdict(claim: Claim | None, mean: float, why: str | None) -> str:
-    """What the report says of a measured mean, given the reason for a difference, if there is one.
-
-    >>> verdict(Claim(90.0), 92.0, None), verdict(Claim(90.0), 80.0, None), verdict(Claim(90.0), 80.0, "less data")
-    ('within', 'differs: not explained', 'differs: less data')
-    >>> verdict(None, 80.0, "less data")
-    'no claim'
-    """
-    if claim is None:
-        return "no claim"
-    if claim.holds(mean):
-        return WITHIN
-    return f"differs: {why}" if why else UNEXPLAINED
+        return f"{self.name}/{row if isinstance(row, str) else row.name}"
 
 
 def final_average(matrix: Matrix) -> float:

@@ -1,125 +1,92 @@
-"""Writes what was claimed beside what was measured, as Markdown."""
+"""Writes the page: what was claimed beside what was measured, as Markdown, from the records alone."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
+import moocore
 import numpy as np
+import pyarrow as pa
 
-import analysis
-from benchmarks.reproduction.measured import Measured, measured
-from benchmarks.reproduction.model import UNEXPLAINED, WITHIN, Claim, Quantity, Row, Table, Why, verdict
-from benchmarks.reproduction.runner import Job
-from benchmarks.reproduction.side_by_side import markdown, number, side_by_side
+from benchmarks.reproduction.lines import blocks, searches, tally
+from benchmarks.reproduction.markdown import hours, markdown, number, setting
+from benchmarks.reproduction.measured import NOTHING, Found, Measured, Results, results_of
+from benchmarks.reproduction.model import Row, Table
+from benchmarks.reproduction.side_by_side import side_by_side
+from benchmarks.reproduction.verdicts import NIL
 
-Results = Mapping[str, Measured | str]
-SIGNS = {"about": "", "below": "< ", "above": "> ", "exactly": ""}
-HEAD = """# Published tables, measured with cfsweep
+HEAD = f"""# Published tables, measured with cfsweep
 
-Written by `python -m benchmarks.reproduce`; do not edit. Accuracies are in percent of the test set, differences in
-points; ± is the standard deviation over seeds. `within`: the mean lies within 3 points of the published one, or within
-2 published standard deviations where these are given and are more. Every other number says why it differs and which
-row, measured by the same command, shows it, or that nothing explains it yet.
+Written by `python -m benchmarks.reproduce`; do not edit. Every number is in reproduction.parquet beside this page, one
+row per run, and a test writes the page from it again. Accuracies are in percent of the test set, differences in points;
+± is the standard deviation over seeds, and a range in brackets the 95 % interval (Student's) of the mean of the
+differences between two rows, paired over the seeds that both have.
+
+**How a strength is chosen.** Where a method has a strength, it is searched on validation data: each search of a table
+has the budget that the table states, the first trial is cfsweep's default, and the others are spread evenly over the
+range. The trial with the best average accuracy on validation data is trained again, with more seeds, and measured on
+test data; no test number chooses anything. The first seeds of the measurement are those of the search. The source's own
+strength, where it is known, is a row of its own, `as published`.
+
+**What a verdict says.** A mean agrees with a published one if it lies within 3 points of it, or within 2 published
+standard deviations where these are given and are more.
+
+- `reproduced`: it agrees, and the method lies apart from its row without a remedy, `beside naive`: the interval leaves
+  out 0, on the side on which it was published.
+- `baseline agrees`: the row without a remedy itself; it has nothing to differ from.
+- `floor`: it agrees, and neither the published nor the measured gap to the row without a remedy reaches {NIL:g} point:
+  it says nothing of the method.
+- `inert`: a gap was published and none is measured. It is not reproduced, however near the mean comes.
+- `bound holds`: what was claimed as more than, less than or exactly so much, is so.
+- `differs, explained`: a reason that was written down before the measurement, and that the rows it names bear out;
+  `differs, not explained`: all others, with bounds that do not hold.
+- `not measured yet`: no complete stage, or that of the row without a remedy is missing.
 """
 
 
-def report(tables: Sequence[Table], jobs: Sequence[Job], command: str) -> str:
-    """The whole page. Rows that were not measured stand in it as such.
-
-    Raises:
-        InputError: a folder holds another study, or is damaged.
-    """
-    by_key = {job.key: job for job in jobs}
-    results = {key: measured(job) for key, job in by_key.items()}
-    parts = [HEAD, _circumstances(results, jobs, command), _summary(tables, results)]
+def report(tables: Sequence[Table], records: pa.Table, command: str) -> str:
+    """The whole page. Rows that were not measured stand in it as such."""
+    results = results_of(records)
+    parts = [HEAD, _circumstances(records, command), tally(tables, results)]
     for table in tables:
         parts += [f"## {table.title}", f"Source: {table.source}. {_images(table, results)}"]
-        parts.append("\n".join(f"- {fact}" for fact in table.facts))
-        shown = [row for row in table.rows if not row.experiment]
-        parts.append(side_by_side(table, results) if table.side_by_side else _lines(table, shown, results))
-        experiments = [row for row in table.rows if row.experiment]
-        if experiments:
-            parts += ["### Experiments", _lines(table, experiments, results)]
-        parts += [_trace(row, results[table.key(row)]) for row in table.rows if row.trace]
-        parts += [_front(by_key[table.key(row)], results[table.key(row)]) for row in table.rows if row.front]
+        parts.append("\n".join(f"- {fact}" for fact in (*table.facts, _budget(table))))
+        parts += [side_by_side(table, results)] if table.side_by_side else blocks(table, results)
+        parts.append(searches(table, results))
+        for row in table.rows:
+            found = results.get(table.key(row), NOTHING)
+            parts += [_trace(row, found) if row.trace else "", _front(row, found) if row.front else ""]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def _claim(claim: Claim | None) -> str:
-    return "–" if claim is None else SIGNS[claim.sense] + number(claim.value, claim.sd)
+def _budget(table: Table) -> str:
+    """What each search of the table may spend."""
+    none = [row.method for row in table.rows if not row.searched and row.group == "main" and row.naive is not None]
+    text = f"Each search: {table.budget.trials} trials with {table.budget.seeds} seeds."
+    without = ", ".join(dict.fromkeys(none))
+    return text + (f" Without a strength, and so without a search: {without}." if without else "")
 
 
-def line(row: Row, quantity: Quantity, result: Measured | str, results: Results) -> tuple[str, ...]:
-    """One line of a table: method, setting, quantity, claimed, measured, difference, verdict."""
-    start = (row.method, row.setting, quantity.name, _claim(quantity.claim))
-    if isinstance(result, str):
-        return (*start, "–", "–", result)
-    mean, sd = result.of(quantity)
-    about = quantity.claim is not None and quantity.claim.sense == "about"
-    difference = f"{mean - quantity.claim.value:+.2f}" if quantity.claim is not None and about else "–"
-    said = verdict(quantity.claim, mean, _reason(quantity.why, results))
-    if row.experiment and said == UNEXPLAINED:
-        said = "differs"  # it explains others; nothing needs to explain it
-    return (*start, number(mean, sd), difference, said)
-
-
-def _reason(why: Why | None, results: Results) -> str | None:
-    """The reason with the rows that show it; None while one of them is not measured."""
-    if why is None or any(isinstance(results.get(key, ""), str) for key in why.see):
-        return None
-    return f"{why.text} (see {', '.join(f'`{key}`' for key in why.see)})"
-
-
-def _lines(table: Table, rows: Sequence[Row], results: Results) -> str:
-    heads = ("row", "method", "setting", "quantity", "claimed", "measured", "difference", "verdict")
-    lines = []
-    for row in rows:
-        for place, quantity in enumerate(row.quantities):
-            name = f"`{row.name}`" if place == 0 else ""
-            lines.append((name, *line(row, quantity, results[table.key(row)], results)))
-    return markdown(heads, lines)
-
-
-def _summary(tables: Sequence[Table], results: Results) -> str:
-    """How many numbers of each table are within, differ with a reason, differ without one, or are missing."""
-    lines = []
-    for table in tables:
-        verdicts = [
-            line(row, quantity, results[table.key(row)], results)[-1]
-            for row in table.rows
-            for quantity in row.quantities
-            if quantity.claim is not None and not row.experiment
-        ]
-        within, unexplained = verdicts.count(WITHIN), verdicts.count(UNEXPLAINED)
-        differs = sum(1 for v in verdicts if v.startswith("differs")) - unexplained
-        missing = len(verdicts) - within - differs - unexplained
-        lines.append((table.title, *map(str, (len(verdicts), within, differs, unexplained, missing))))
-    heads = ("table", "claims", "within", "differ, explained", "differ, not explained", "not measured")
-    return markdown(heads, lines)
-
-
-def _circumstances(results: Results, jobs: Sequence[Job], command: str) -> str:
+def _circumstances(records: pa.Table, command: str) -> str:
     """Where, when and with what the numbers were measured."""
-    found = [result for result in results.values() if isinstance(result, Measured)]
-    if not found:
+    if not records.num_rows:
         return f"Command: `{command}`. Nothing was measured yet."
-    dates = sorted(result.started_at for result in found)
-    versions = {f"{name} {version}" for result in found for name, version in result.versions.items()}
-    wanted = sorted(v for v in versions if v.split()[0] in ("cfsweep", "torch", "ray", "optuna", "numpy"))
-    hours = sum(result.train_s for result in found) / 3600
-    devices = sorted({device for result in found for device in result.devices})
-    period = f"{dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}"
+
+    def different(column: str) -> str:
+        return ", ".join(sorted({value for value in records[column].to_pylist() if value}))
+
+    dates = sorted(date for date in records["started_at"].to_pylist() if date is not None)
+    spent = hours(sum(seconds or 0.0 for seconds in records["train_s"].to_pylist()))
     return (
-        f"Command: `{command}`. {jobs[0].config.seeds} seeds. Measured from {period} on {_processor()} "
-        f"({', '.join(devices)}), {hours:.2f} hours of training in all, with {', '.join(wanted)}."
+        f"Command: `{command}`. Measured from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d} on {different('processor')} "
+        f"({different('device')}) with {different('versions')}. Training took {spent} of one processor in all, where a "
+        "first task that runs share counts for each of them."
     )
 
 
 def _images(table: Table, results: Results) -> str:
     """How much of the published data there was, as the table's first measured row has it."""
-    found = [r for row in table.rows if isinstance(r := results[table.key(row)], Measured)]
+    found = [m for row in table.rows if isinstance(m := results.get(table.key(row), NOTHING).measured, Measured)]
     if not found:
         return ""
     train, held_out, test = found[0].images
@@ -129,44 +96,32 @@ def _images(table: Table, results: Results) -> str:
     )
 
 
-def _processor() -> str:
-    """The processor's name, as far as the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")] if cpuinfo.exists() else []
-    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
-
-
-def _trace(row: Row, result: Measured | str) -> str:
+def _trace(row: Row, found: Found) -> str:
     """The accuracy on each task after each task, mean over seeds."""
-    if isinstance(result, str):
+    if isinstance(found.measured, str):
         return ""
-    mean = 100 * np.mean(result.matrices, axis=0)
+    mean = 100 * np.mean(list(found.measured.matrices.values()), axis=0)
     heads = ("after", *(f"task {task}" for task in range(len(mean))))
     lines = [(f"task {t}", *(number(cell) if i <= t else "" for i, cell in enumerate(x))) for t, x in enumerate(mean)]
     return f"### Trace of `{row.name}`\n\n{markdown(heads, lines)}"
 
 
-def _front(job: Job, result: Measured | str) -> str:
-    """The trials on the front, as validation data sees them, and what was searched."""
-    if isinstance(result, str):
+def _front(row: Row, found: Found) -> str:
+    """The trials of the search that none dominates in stability and plasticity, as validation data sees them."""
+    if not found.tried:
         return ""
-    runs = analysis.load(job.folder)
-    members = analysis.front(analysis.trials(runs), runs=runs).members
-    searched = list(job.config.space.search)
+    points = np.array([[tried.stability, tried.plasticity] for tried in found.tried])
+    on_front = moocore.is_nondominated(points, maximise=True, keep_weakly=True)
     lines = [
         (
-            str(member["trial"]),
-            *(_setting(member[f"hp_{name}"]) for name in searched),
-            *(number(100 * member[f"val_{m}"], 100 * member[f"val_{m}_sd"]) for m in ("stability", "plasticity")),
-            f"{member['p_on_front']:.2f}",
+            str(tried.trial),
+            *(setting(tried.setting[name]) for name in row.searched),
+            *(number(100 * x) for x in (tried.stability, tried.plasticity, tried.average_accuracy)),
+            "yes" if tried.chosen else "",
         )
-        for member in members.to_dict("records")
+        for tried, on in sorted(zip(found.tried, on_front, strict=True), key=lambda pair: pair[0].stability)
+        if on
     ]
-    chosen = ", ".join(f"{name} {_setting(result.settings[name])}" for name in searched)
-    heads = ("trial", *searched, "stability", "plasticity", "share of resamples on the front")
-    text = f"{job.config.trials} trials; measured on test data above: {chosen}."
-    return f"### Front of `{job.row.name}`, validation data\n\n{text}\n\n{markdown(heads, lines)}"
-
-
-def _setting(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    heads = ("trial", *row.searched, "stability", "plasticity", "average accuracy", "chosen")
+    text = f"{len(found.tried)} trials went all the way; means over the seeds of the search."
+    return f"### Front of `{row.name}`, validation data\n\n{text}\n\n{markdown(heads, lines)}"

@@ -1,69 +1,26 @@
-"""Trains what is not yet there: each row is one study in a folder of its own, by the code path of `cfsweep run`."""
+"""Trains what is not yet there: each stage of a row is one study in a folder of its own, by the code path of
+`cfsweep run`."""
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.console import Console
 
-from benchmarks.reproduction.model import Row, Table
-from cfsweep.config import StudyConfig
-from cfsweep.errors import InputError
-from cfsweep.results.status import status
+from benchmarks.reproduction.stages import SEARCH, Job, Stage, complete, planned, stage_of
+from cfsweep.config import Choices, Searched
+from cfsweep.hypers import Value
 from cfsweep.sweep import study
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.progress import Display
-from cfsweep.sweep.scheduler import Workers
+from cfsweep.sweep.scheduler import Scheduler, Workers
 from cfsweep.sweep.schedulers import open_scheduler
+from cfsweep.sweep.search.study import open_study
 from cfsweep.sweep.space import check_space
 from cfsweep.training.ingredients import ingredient_class, refuse_misfits
-
-
-@dataclass(frozen=True)
-class Job:
-    """A row with its study as it is to be run, and its folder."""
-
-    key: str
-    row: Row
-    config: StudyConfig
-    folder: Path
-
-
-def jobs_of(tables: Sequence[Table], out: Path, seeds: int, data: Path | None) -> list[Job]:
-    """The jobs of all rows, in the order of the tables."""
-    jobs = []
-    for table in tables:
-        for row in table.rows:
-            config = row.study_for(seeds)
-            place = {} if data is None else {"data": str(data.expanduser().absolute())}
-            # All are of images. It is part of a study's id, which is asked for before the images are loaded.
-            stream = config.stream.model_copy(update={"standardise": "scalar", **place})
-            config = config.model_copy(update={"stream": stream})
-            jobs.append(Job(table.key(row), row, config, out / table.key(row)))
-    return jobs
-
-
-def complete(job: Job) -> bool:
-    """Whether the job's study has nothing left to train.
-
-    Raises:
-        InputError: its folder holds another study (a row or the number of seeds was changed since).
-    """
-    folder = Folder(job.folder)
-    if not folder.exists():
-        return False
-    there, _ = folder.read()
-    now = job.config.model_copy(update={"identity_version": there.identity_version}).study_id
-    if there.study_id != now:
-        raise InputError(
-            f"{job.folder}: it holds study {there.study_id}, but {job.key} is now {now}: the row or the number of "
-            "seeds has changed. Remove the folder, or choose another with --out."
-        )
-    return status(job.folder).complete
 
 
 def check(jobs: Sequence[Job]) -> None:
@@ -74,32 +31,99 @@ def check(jobs: Sequence[Job]) -> None:
             ingredient does not know.
     """
     for job in jobs:
-        check_space(job.config.space, job.key)
-        kinds = [ingredient_class(name, job.key) for name in job.config.space.ingredients]
-        refuse_misfits(kinds, job.config.stream.scenario, job.config.stream.target, job.key)
+        config = planned(job).config
+        check_space(config.space, job.key)
+        kinds = [ingredient_class(name, job.key) for name in config.space.ingredients]
+        refuse_misfits(kinds, config.stream.scenario, config.stream.target, job.key)
 
 
 def run(jobs: Sequence[Job], workers: Workers, console: Console) -> bool:
-    """Trains the jobs that are not complete, one after the other; returns False if it was interrupted.
+    """Trains the stages that are not complete, one after the other; returns False if it was interrupted.
 
     The workers are started once for all of them, and not at all where nothing is left.
 
     Raises:
-        InputError: a job's folder or its study is wrong, or the data has changed.
+        InputError: a folder or a study is wrong, or the data has changed.
     """
     check(jobs)
-    left = [job for job in jobs if not complete(job)]
+    left = [job for job in jobs if not _finished(job)]
     console.print(f"{len(jobs) - len(left)} of {len(jobs)} rows are complete", highlight=False)
     if not left:
         return True
     with open_scheduler(workers, lambda: None) as (scheduler, _):
         for number, job in enumerate(left, 1):
             console.print(f"{number} of {len(left)}: {job.key}", highlight=False)
-            started = time.monotonic()
-            prepared = study.prepare(job.config, job.key)
-            if study.begin(prepared, job.folder, scheduler, Display(console, live=workers.count != 0)).interrupted:
-                return False
-            del prepared
-            gc.collect()  # lets go of the study's stream
-            console.print(f"   {time.monotonic() - started:.0f} s", highlight=False)
+            for name in job.stages:
+                stage = stage_of(job, name)
+                if stage is None:
+                    console.print("   no trial of its search went all the way", highlight=False)
+                elif not complete(stage):
+                    started = time.monotonic()
+                    if not _train(stage, scheduler, Display(console, live=workers.count != 0)):
+                        return False
+                    gc.collect()  # lets go of the study's stream
+                    console.print(f"   {name}: {time.monotonic() - started:.0f} s", highlight=False)
     return True
+
+
+def _finished(job: Job) -> bool:
+    return all(stage is not None and complete(stage) for stage in (stage_of(job, name) for name in job.stages))
+
+
+def _train(stage: Stage, scheduler: Scheduler, display: Display) -> bool:
+    """Returns False if it was interrupted."""
+    prepared = study.with_identity_version_of(stage.folder, study.prepare(stage.config, stage.title))
+    if stage.name == SEARCH and len(prepared.config.space.search) == 1:
+        _lay_out(prepared, stage)
+    return not study.begin(prepared, stage.folder, scheduler, display).interrupted
+
+
+def _lay_out(prepared: study.Prepared, stage: Stage) -> None:
+    """Puts the trials of a search of one hyperparameter into its journal: after the default, which is always the first,
+    values that are spread evenly. A random draw of so few could miss the decade that matters.
+
+    A kill in between leaves a journal with the first few of them; the others follow.
+    """
+    folder = Folder(stage.folder)
+    if not folder.exists():
+        folder.refuse_other_content()
+        with folder.locked():
+            folder.create(prepared.config, prepared.hypers, prepared.stream)
+    ((name, searched),) = prepared.config.space.search.items()
+    asked = open_study(folder.journal, prepared.config)
+    values = spread(searched, prepared.config.trials - 1, whole=prepared.hypers[name].kind == "int")
+    for value in values[len(asked.get_trials(deepcopy=False)) - 1 :]:
+        asked.enqueue_trial({name: value})
+
+
+def spread(searched: Searched, n: int, whole: bool = False) -> list[Value]:
+    """`n` values spread evenly over what is searched, on its scale, both ends included; of a list, its values in turn.
+
+    >>> from cfsweep.config import Range
+    >>> spread(Range(low=1.0, high=1e6, log=True), 4)
+    [1.0, 100.0, 10000.0, 1000000.0]
+    >>> spread(Range(low=0, high=10), 3, whole=True), spread(Choices(choices=("a", "b")), 3)
+    ([0, 5, 10], ['a', 'b', 'a'])
+    """
+    if isinstance(searched, Choices):
+        return [searched.choices[place % len(searched.choices)] for place in range(n)]
+    scale = np.geomspace if searched.log else np.linspace
+    values: list[float] = [float(f"{value:.6g}") for value in scale(searched.low, searched.high, n)]
+    return [round(value) for value in values] if whole else list(values)
+
+
+def ranges(searched: Mapping[str, Searched]) -> str:
+    """What is searched, in words.
+
+    >>> from cfsweep.config import Range
+    >>> ranges({"ewc_lambda": Range(low=1.0, high=1e8, log=True), "epochs": Choices(choices=(1, 5))})
+    'ewc_lambda 1 to 1e+08 (log), epochs 1 or 5'
+    """
+    return ", ".join(f"{name} {_range(of)}" for name, of in searched.items())
+
+
+def _range(searched: Searched) -> str:
+    if isinstance(searched, Choices):
+        return " or ".join(map(str, searched.choices))
+    zero = "0 or " if searched.zero else ""
+    return f"{zero}{searched.low:g} to {searched.high:g}" + (" (log)" if searched.log else "")

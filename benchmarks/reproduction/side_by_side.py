@@ -1,58 +1,65 @@
-"""A table with one line per method: its accuracy in each scenario, and what it stores."""
+"""A table with one line per method: its accuracy in each scenario, what it stores, what it reads, what it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from benchmarks.reproduction.measured import Measured
+from benchmarks.reproduction.lines import beside_naive
+from benchmarks.reproduction.markdown import hours, markdown, mean_sd, settings
+from benchmarks.reproduction.measured import NOTHING, Measured, Results
 from benchmarks.reproduction.model import Row, Table
 from cfsweep.config import SCENARIOS
-
-Results = Mapping[str, Measured | str]
+from cfsweep.training.ingredients import ingredient_class, reads_of
 
 
 def side_by_side(table: Table, results: Results) -> str:
-    """One line per method, in the table's order."""
-    found: dict[str, dict[str, tuple[Row, Measured | str]]] = {}
+    """One line per method, in the table's order, then another table of the differences to the rows without a remedy."""
+    methods: dict[str, list[Row]] = {}
     for row in table.rows:
-        found.setdefault(row.method, {})[row.study.stream.scenario] = (row, results[table.key(row)])
-    lines = []
-    for method, by_scenario in found.items():
-        pairs = [(s, by_scenario.get(s)) for s in SCENARIOS]
-        cells = [_cell(pair) for _, pair in pairs]
-        settings = dict.fromkeys(row.setting for row, _ in by_scenario.values())
-        stored = [r.stored_bytes for _, r in by_scenario.values() if isinstance(r, Measured)]
-        lines.append((method, "; ".join(s for s in settings if s) or "–", *cells, _stored(stored)))
-    return markdown(("remedy", "setting", *SCENARIOS, "stored, kB"), lines)
-
-
-def _cell(pair: tuple[Row, Measured | str] | None) -> str:
-    if pair is None:
-        return "–"
-    row, result = pair
-    return result if isinstance(result, str) else number(*result.of(row.quantities[0]))
-
-
-def _stored(stored: Sequence[float]) -> str:
-    """The largest over the scenarios."""
-    return f"{max(stored) / 1000:,.0f}" if stored else "–"
-
-
-def number(mean: float, sd: float | None = None) -> str:
-    """
-    >>> number(97.7, 0.814), number(-65.3)
-    ('97.70 ± 0.81', '-65.30')
-    """
-    return f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
-
-
-def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """
-    >>> print(markdown(("a", "b"), [("1", "2")]))
-    | a | b |
-    |---|---|
-    | 1 | 2 |
-    """
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, *lines)).replace(
-        "\n", "\n|" + "---|" * len(heads) + "\n", 1
+        methods.setdefault(row.method, []).append(row)
+    lines = [_line(table, method, rows, results) for method, rows in methods.items()]
+    heads = ("remedy", "setting", *SCENARIOS, "stored, kB", "training", "reads, beside the current task")
+    gaps = [
+        (
+            method,
+            *(
+                _in(rows, scenario, lambda row: beside_naive(table, row, row.quantities[0], results))
+                for scenario in SCENARIOS
+            ),
+        )
+        for method, rows in methods.items()
+        if rows[0].naive is not None
+    ]
+    return f"{markdown(heads, lines)}\n\nDifferences to `naive`, paired over seeds:\n\n" + markdown(
+        ("remedy", *SCENARIOS), gaps
     )
+
+
+def _line(table: Table, method: str, rows: Sequence[Row], results: Results) -> tuple[str, ...]:
+    found = [results.get(table.key(row), NOTHING) for row in rows]
+    measured = [of.measured for of in found if isinstance(of.measured, Measured)]
+    stored = f"{max(of.stored_bytes for of in measured) / 1000:,.0f}" if measured else "–"
+    kinds = [ingredient_class(name, method) for name in rows[0].study.space.ingredients]
+    reads = "; ".join(dict.fromkeys(read.what for kind in kinds for read in reads_of(kind)))
+    if rows[0].trial is not None:
+        reads = "keeps all examples"  # the reference `joint`
+    return (
+        method,
+        rows[0].setting or "–",
+        *(_in(rows, scenario, lambda row: _cell(table, row, results)) for scenario in SCENARIOS),
+        stored,
+        hours(sum(of.measure_s for of in found)),
+        reads or "–",
+    )
+
+
+def _in(rows: Sequence[Row], scenario: str, cell: Callable[[Row], str]) -> str:
+    row = next((row for row in rows if row.study.stream.scenario == scenario), None)
+    return "–" if row is None else cell(row)
+
+
+def _cell(table: Table, row: Row, results: Results) -> str:
+    found = results.get(table.key(row), NOTHING).measured
+    if isinstance(found, str):
+        return found
+    return mean_sd(found.of(row.quantities[0])) + (f" ({settings(found.chosen)})" if found.chosen else "")

@@ -1,0 +1,117 @@
+"""What may be said of a measured number beside a published one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.reproduction.interval import LEAST_SEEDS, paired
+from benchmarks.reproduction.model import Claim, Why
+
+NIL = 1.0  # points: a smaller published gap to the row without a remedy is none
+REPRODUCED = "reproduced"
+BASELINE = "baseline agrees"
+FLOOR = "floor"
+INERT = "inert"
+BOUND = "bound holds"
+EXPLAINED = "differs, explained"
+UNEXPLAINED = "differs, not explained"
+MISSING = "not measured yet"
+NO_CLAIM = "no claim"
+KINDS = (REPRODUCED, BASELINE, FLOOR, INERT, BOUND, EXPLAINED, UNEXPLAINED, MISSING)  # in the order of the tally
+BySeed = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of `KINDS`, or that there is no claim, and what is to be said beside it."""
+
+    kind: str
+    beside: str = ""
+
+    @property
+    def text(self) -> str:
+        """
+        >>> Verdict("inert").text, Verdict("differs, explained", "less data").text
+        ('inert', 'differs, explained: less data')
+        """
+        return f"{self.kind}: {self.beside}" if self.beside else self.kind
+
+
+@dataclass(frozen=True)
+class Naive:
+    """The row without a remedy that another is held against: what was claimed of it, and its value for each seed."""
+
+    claim: Claim
+    values: BySeed
+
+
+def differences(own: BySeed, other: BySeed) -> tuple[float, float, float] | None:
+    """The mean over the seeds that both have of `own` less `other`, and Student's 95 % interval; None where these are
+    fewer than three.
+
+    >>> differences({0: 2.0, 1: 3.0, 2: 4.0, 3: 0.0}, {0: 1.0, 1: 2.0, 2: 3.0})
+    (1.0, 1.0, 1.0)
+    """
+    return paired(np.array([own[seed] - other[seed] for seed in sorted(own) if seed in other]))
+
+
+def judge(claim: Claim | None, own: BySeed, naive: Naive | None) -> Verdict:
+    """What follows from the numbers alone, `own` being the value for each seed, in percent; a number that differs is
+    not explained yet. `naive` is None in the row without a remedy.
+
+    A claim is reproduced where the mean agrees with it and the method lies apart from the row without a remedy, by the
+    95 % interval of the paired differences, on the side on which it was published. Where no gap was published, an
+    agreeing mean shows nothing of the method: `floor`. Where one was, and none is measured, the method is `inert`,
+    however near the mean comes. What is claimed as a bound, or exactly, holds or not, whatever the row without a
+    remedy.
+
+    >>> naive = Naive(Claim(60.0), {0: 59.0, 1: 60.0, 2: 61.0})
+    >>> judge(Claim(64.0), {0: 63.0, 1: 64.0, 2: 65.0}, naive).kind
+    'reproduced'
+    >>> judge(Claim(62.0), {0: 61.0, 1: 60.0, 2: 60.0}, naive).kind  # within 3 points, but no better than nothing
+    'inert'
+    >>> judge(Claim(60.5), {0: 59.0, 1: 60.0, 2: 61.0}, naive).kind
+    'floor'
+    """
+    if claim is None:
+        return Verdict(NO_CLAIM)
+    agrees = claim.holds(float(np.mean(list(own.values()))))
+    if claim.sense != "about":
+        return Verdict(BOUND if agrees else UNEXPLAINED)
+    if naive is None:
+        return Verdict(BASELINE if agrees else UNEXPLAINED)
+    measured = differences(own, naive.values)
+    if measured is None:
+        return Verdict(MISSING, f"fewer than {LEAST_SEEDS} seeds beside the row without a remedy")
+    gap, (mean, low, high) = claim.value - naive.claim.value, measured
+    if round(abs(gap), 9) < NIL:
+        return Verdict(FLOOR if agrees and abs(mean) < NIL else UNEXPLAINED)
+    if low <= 0 <= high:
+        return Verdict(INERT)
+    return Verdict(REPRODUCED if agrees and (mean > 0) == (gap > 0) else UNEXPLAINED)
+
+
+def explains(why: Why, claim: Claim, own: BySeed, seen: Mapping[str, BySeed]) -> bool:
+    """Whether what was measured bears the reason out; `seen` are the values of those of its rows that are measured.
+
+    >>> why = Why("fewer images", ("table/half",), "farther")
+    >>> own = {0: 80.0, 1: 81.0, 2: 82.0}
+    >>> explains(why, Claim(90.0), own, {"table/half": {0: 70.0, 1: 72.0, 2: 71.0}})
+    True
+    >>> explains(why, Claim(90.0), own, {"table/half": {0: 85.0, 1: 84.0, 2: 86.0}})
+    False
+    >>> explains(why, Claim(90.0), own, {})
+    False
+    """
+    return all(key in seen and _shown(why, claim, own, seen[key]) for key in why.see)
+
+
+def _shown(why: Why, claim: Claim, own: BySeed, other: BySeed) -> bool:
+    if why.shows == "agrees":
+        return claim.holds(float(np.mean(list(other.values()))))
+    apart = differences(other, own)
+    outside = float(np.mean(list(own.values()))) - claim.value
+    return apart is not None and (apart[1] > 0 if outside > 0 else apart[2] < 0)
