@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.uncertainty import Estimate
 from benchmarks.reproduction.verdicts import BySeed
 
 
@@ -28,13 +29,13 @@ def mean_sd(values: BySeed) -> str:
     return number(float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None)
 
 
-def difference(found: tuple[float, float, float] | None) -> str:
+def difference(found: Estimate | None) -> str:
     """A paired difference with its interval.
 
-    >>> difference((4.7, 3.12, 6.28)), difference(None)
+    >>> difference(Estimate(4.7, (3.12, 6.28))), difference(None)
     ('+4.70 (+3.12 to +6.28)', '–')
     """
-    return "–" if found is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*found)
+    return "–" if found is None else f"{found.value:+.2f} ({found.interval[0]:+.2f} to {found.interval[1]:+.2f})"
 
 
 def settings(values: Mapping[str, Any]) -> str:

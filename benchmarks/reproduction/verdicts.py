@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.reproduction.interval import LEAST_SEEDS, paired
+from analysis.uncertainty import LEAST_SEEDS, Estimate, paired
 from benchmarks.reproduction.model import Claim, Why
 
 NIL = 1.0  # points: a smaller published gap to the row without a remedy is none
@@ -48,12 +48,12 @@ class Naive:
     values: BySeed
 
 
-def differences(own: BySeed, other: BySeed) -> tuple[float, float, float] | None:
+def differences(own: BySeed, other: BySeed) -> Estimate | None:
     """The mean over the seeds that both have of `own` less `other`, and Student's 95 % interval; None where these are
     fewer than three.
 
     >>> differences({0: 2.0, 1: 3.0, 2: 4.0, 3: 0.0}, {0: 1.0, 1: 2.0, 2: 3.0})
-    (1.0, 1.0, 1.0)
+    Estimate(value=1.0, interval=(1.0, 1.0))
     """
     return paired(np.array([own[seed] - other[seed] for seed in sorted(own) if seed in other]))
 
@@ -86,7 +86,7 @@ def judge(claim: Claim | None, own: BySeed, naive: Naive | None) -> Verdict:
     measured = differences(own, naive.values)
     if measured is None:
         return Verdict(MISSING, f"fewer than {LEAST_SEEDS} seeds beside the row without a remedy")
-    gap, (mean, low, high) = claim.value - naive.claim.value, measured
+    gap, mean, (low, high) = claim.value - naive.claim.value, measured.value, measured.interval
     if round(abs(gap), 9) < NIL:
         return Verdict(FLOOR if agrees and abs(mean) < NIL else UNEXPLAINED)
     if low <= 0 <= high:
@@ -114,4 +114,4 @@ def _shown(why: Why, claim: Claim, own: BySeed, other: BySeed) -> bool:
         return claim.holds(float(np.mean(list(other.values()))))
     apart = differences(other, own)
     outside = float(np.mean(list(own.values()))) - claim.value
-    return apart is not None and (apart[1] > 0 if outside > 0 else apart[2] < 0)
+    return apart is not None and (apart.interval[0] > 0 if outside > 0 else apart.interval[1] < 0)
