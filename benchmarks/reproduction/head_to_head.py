@@ -71,7 +71,7 @@ _EWC: dict[str, Value] = {"ewc_fisher": "empirical"}
 _BETTER = Why(
     "the search found a strength that does better than the article's, with which the number is the published one",
     ("head-to-head/ewc-as-published",),
-    "agrees",
+    "surpassed",
 )
 
 TABLE = Table(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from benchmarks.reproduction.markdown import difference, hours, markdown, mean_sd, number, setting, settings
-from benchmarks.reproduction.measured import NOTHING, Measured, Results
+from benchmarks.reproduction.measured import NOTHING, Measured, Results, Tried
 from benchmarks.reproduction.model import Claim, Group, Quantity, Row, Table
 from benchmarks.reproduction.runner import ranges
 from benchmarks.reproduction.verdicts import (
@@ -23,6 +23,7 @@ from benchmarks.reproduction.verdicts import (
     explains,
     judge,
 )
+from cfsweep.config import Range
 
 SIGNS = {"about": "", "below": "< ", "above": "> ", "exactly": ""}
 GROUPS: dict[Group, str] = {"main": "", "as published": "As published", "experiment": "Experiments"}
@@ -140,6 +141,12 @@ def _claim(claim: Claim | None) -> str:
     return "–" if claim is None else SIGNS[claim.sense] + number(claim.value, claim.sd)
 
 
+def _at_end(row: Row, tried: Tried) -> str:
+    """A mark where the value lies at an end of its range, beyond which a better one may lie."""
+    ends = {name: (of.low, of.high) for name, of in row.searched.items() if isinstance(of, Range)}
+    return ", an end of its range" if any(tried.setting[name] in of for name, of in ends.items()) else ""
+
+
 def searches(table: Table, results: Results) -> str:
     """What each row searched, what validation data said of each trial, which was chosen, and how long either took."""
     rows = [row for row in table.rows if row.searched]
@@ -152,7 +159,7 @@ def searches(table: Table, results: Results) -> str:
         if not row.searched:
             lines.append((f"`{row.name}`", "nothing", "–", "–", *spent))
             continue
-        best = next((settings(t.setting) for t in found.tried if t.chosen), MISSING)
+        best = next((settings(t.setting) + _at_end(row, t) for t in found.tried if t.chosen), MISSING)
         one = len(row.searched) == 1
         tried = "; ".join(
             f"{setting(next(iter(t.setting.values())))}: {100 * t.average_accuracy:.1f}" for t in found.tried if one

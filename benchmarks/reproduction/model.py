@@ -55,12 +55,13 @@ class Why:
     are to show it, and what they must show for it to count, in the quantity of the same name.
 
     `agrees`: the mean of each of them meets the claim. `farther`: each of them lies beyond the row that is to be
-    explained, seen from the claim, by more than seeds explain (`verdicts.explains`).
+    explained, seen from the claim, by more than seeds explain. `surpassed`: each of them meets the claim, and the row
+    that is to be explained lies above it by more than seeds explain (`verdicts.explains`).
     """
 
     text: str
     see: tuple[str, ...]
-    shows: Literal["agrees", "farther"]
+    shows: Literal["agrees", "farther", "surpassed"]
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ differences between two rows, paired over the seeds that both have.
 
 **How a strength is chosen.** Where a method has a strength, it is searched on validation data: each search of a table
 has the budget that the table states, the first trial is cfsweep's default, moved into the range where it lies outside,
-and the others are spread evenly over the range. The trial with the best average accuracy on validation data is trained again, with more seeds, and measured on
-test data; no test number chooses anything. The first seeds of the measurement are those of the search. The source's own
-strength, where it is known, is a row of its own, `as published`.
+and the others are spread evenly over the range. The trial with the best average accuracy on validation data is trained
+again, with more seeds, and measured on test data; no test number chooses anything. The first seeds of the measurement
+are those of the search. The source's own strength, where it is known, is a row of its own, `as published`; such rows
+and experiments have half the seeds of the others.
 
 **What a verdict says.** A mean agrees with a published one if it lies within 3 points of it, or within 2 published
 standard deviations where these are given and are more.

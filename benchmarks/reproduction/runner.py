@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.console import Console
 
-from benchmarks.reproduction.stages import SEARCH, Job, Stage, complete, planned, stage_of
+from benchmarks.reproduction.stages import SEARCH, Job, Stage, complete, stage_of
 from cfsweep.config import Choices, Searched
 from cfsweep.hypers import Value
 from cfsweep.sweep import study
@@ -31,7 +31,7 @@ def check(jobs: Sequence[Job]) -> None:
             ingredient does not know.
     """
     for job in jobs:
-        config = planned(job).config
+        config = job.row.study
         check_space(config.space, job.key)
         kinds = [ingredient_class(name, job.key) for name in config.space.ingredients]
         refuse_misfits(kinds, config.stream.scenario, config.stream.target, job.key)

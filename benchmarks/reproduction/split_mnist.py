@@ -90,7 +90,7 @@ class _Method:
 
     def main(self, scenario: Scenario) -> Row:
         """Searched where it has a strength."""
-        better = Why(BETTER, (f"split-mnist/{self.name}-as-published-{scenario}",), "agrees")
+        better = Why(BETTER, (f"split-mnist/{self.name}-as-published-{scenario}",), "surpassed")
         search = strength_of(self.ingredients) if self.strength else {}
         return self._row(scenario, self.name, "main", {}, search, (better,) if self.strength else ())
 

@@ -14,6 +14,7 @@ from cfsweep.errors import InputError, NoAnswerError
 from cfsweep.hypers import Value
 from cfsweep.results.status import status
 from cfsweep.sweep.folder import Folder
+from cfsweep.sweep.space import with_steering
 
 StageName = Literal["search", "measure"]
 SEARCH: StageName = "search"
@@ -116,8 +117,8 @@ def complete(stage: Stage) -> bool:
 
 def _stage(job: Job, name: StageName, study: StudyConfig) -> Stage:
     place = {} if job.data is None else {"data": str(job.data.expanduser().absolute())}
-    # All are of images. It is part of a study's id, which is asked for before the images are loaded.
-    stream = study.stream.model_copy(update={"standardise": "scalar", **place})
+    # All are of images. Both are parts of a study's id, which is asked for before the images are loaded.
+    stream = with_steering(study.space, study.stream.model_copy(update={"standardise": "scalar", **place}))
     return Stage(job.key, name, study.model_copy(update={"stream": stream}), job.folder / name)
 
 

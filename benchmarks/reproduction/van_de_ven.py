@@ -77,7 +77,7 @@ class _Method:
         assert value is not None
         whys: tuple[Why, ...] = ()
         if self.published is not None and group == "main":
-            whys = (Why(split_mnist.BETTER, (f"van-de-ven/{self.name}-as-published-{scenario}",), "agrees"),)
+            whys = (Why(split_mnist.BETTER, (f"van-de-ven/{self.name}-as-published-{scenario}",), "surpassed"),)
         return Row(
             f"{name}-{scenario}",
             self.title,

@@ -113,5 +113,7 @@ def _shown(why: Why, claim: Claim, own: BySeed, other: BySeed) -> bool:
     if why.shows == "agrees":
         return claim.holds(float(np.mean(list(other.values()))))
     apart = differences(other, own)
+    if why.shows == "surpassed":
+        return claim.holds(float(np.mean(list(other.values())))) and apart is not None and apart.interval[1] < 0
     outside = float(np.mean(list(own.values()))) - claim.value
     return apart is not None and (apart.interval[0] > 0 if outside > 0 else apart.interval[1] < 0)
