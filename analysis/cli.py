@@ -151,17 +151,24 @@ def compare_command(
     """Compare two folders, or two trials of one, over the seeds that both have."""
     found = compare(root, other, first, second)
     with_choice = any(d.corrected is not None for d in found)
-    heads = ["metric", "first", "second", "second - first", "95 % interval"]
-    shown = Table(*heads, *(["corrected", "95 % interval"] if with_choice else []), box=SIMPLE_HEAD)
+    heads = ["metric", "first", "second", "difference", "95 % interval"]
+    # Narrow gaps: seven columns are to fit into the 100 characters of a log.
+    shown = Table(
+        *heads,
+        *(["corrected", "95 % interval"] if with_choice else []),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for d in found:
-        cells = [d.metric, plain(d.first), plain(d.second), f"{d.difference:+.4g}", _interval_text(d.interval)]
+        cells = [d.metric, plain(d.first), plain(d.second), f"{d.difference:+.3g}", _interval_text(d.interval)]
         if with_choice:
             c = d.corrected
-            cells += ["–", "–"] if c is None else [f"{c.value:+.4g}", _interval_text(c.interval)]
+            cells += ["–", "–"] if c is None else [f"{c.value:+.3g}", _interval_text(c.interval)]
         shown.add_row(*cells)
     _console().print(shown)
     n_seeds = found[0].n_seeds if found else 0
-    typer.echo(f"{n_seeds} paired seed(s)" + ("." if n_seeds >= LEAST_SEEDS else f"; an interval takes {LEAST_SEEDS}."))
+    typer.echo(f"difference: second - first. {n_seeds} paired seed(s)" + ("." if n_seeds >= LEAST_SEEDS else f"; an interval takes {LEAST_SEEDS}."))
     if with_choice:
         typer.echo("corrected: without what the choice of the best among many adds.")
 

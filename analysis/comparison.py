@@ -141,7 +141,7 @@ def _few(n_seeds: int) -> str:
 def compare(
     root: Root, other: Root | None = None, first: int | None = None, second: int | None = None
 ) -> list[Difference]:
-    """Paired differences, second minus first, over the seeds that both have.
+    """Paired differences, second minus first, over the seeds that both have, and that count where a trial is chosen.
 
     Two folders: the chosen trial of each unless given. One folder: `first` against `second`, which default to the
     library's default settings and the chosen trial. A trial that is given counts as named beforehand, so that nothing
@@ -209,8 +209,12 @@ def compare_runs(
     metrics: Sequence[str] = COMPARED,
     chosen: tuple[bool, bool] = (False, False),
 ) -> list[Difference]:
-    """`compare` on run tables; `chosen` tells which of the two was chosen by its score among the trials of its study.
+    """`compare` on run tables, of one study if they are the same object; `chosen` tells which of the two was chosen by
+    its score among the trials of its study. Where one was, seeds count once all trials have them, as for the choice.
     Metrics without a value on either side are left out."""
+    one_study = first_runs is second_runs
+    if any(chosen):
+        first_runs, second_runs = counted(first_runs), counted(second_runs)
     one, two = _finished(first_runs, first), _finished(second_runs, second)
     seeds = sorted(set(one["seed"]) & set(two["seed"]))
     if not seeds:
@@ -228,6 +232,7 @@ def compare_runs(
             of_choice = corrected(
                 (among(first_runs, metric, seeds).side(first) if chosen[0] else None) or Side(a[None]),
                 (among(second_runs, metric, seeds).side(second) if chosen[1] else None) or Side(b[None]),
+                one_study,
             )
         means = float(a.mean()), float(b.mean())
         difference = float((b - a).mean())

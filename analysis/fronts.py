@@ -19,7 +19,7 @@ from analysis.constant_answer import notes_on_majority
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
 from analysis.frames import numbers
-from analysis.headroom import no_remedy_needed
+from analysis.headroom import note_on_headroom
 from analysis.references import n_settings
 from analysis.seeds import counted, notes_on_seeds
 from analysis.uncertainty import LEAST_SEEDS, Estimate, corrected_means, of_front
@@ -120,7 +120,7 @@ def front(
             *_hidden(0.0 if uncertain is None else uncertain.alike),
             *_of_references(trials),
             *notes_on_majority(trials, table.loc[ranks(points, maximise) == 0, "trial"].tolist()),
-            *_needless(runs),
+            *_headroom(runs),
         ),
     )
 
@@ -248,9 +248,9 @@ def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
     return [f"The {len(members)} trials on the front are {count}: some have equal values in all objectives."]
 
 
-def _needless(runs: pd.DataFrame | None) -> list[str]:
-    """Says so where naive is within noise of joint."""
-    said = None if runs is None else no_remedy_needed(runs)
+def _headroom(runs: pd.DataFrame | None) -> list[str]:
+    """Says so where joint is not shown to be above naive."""
+    said = None if runs is None else note_on_headroom(runs)
     return [said] if said else []
 
 

@@ -68,9 +68,10 @@ def noise_of(values: Floats) -> Noise:
     ([[[1.0]]], [[0.5]])
 
     References:
-        Smyth 2004, "Linear models and empirical Bayes methods for assessing differential expression", section 6.2 (how
-        far variances differ by more than chance) and eq. 1 (the moderated variance).
-        Law et al. 2014, "voom", and limma's `trend`: the line in the logarithms of variances.
+        Smyth 2004, "Linear models and empirical Bayes methods for assessing differential expression", section 3 (the
+        moderated variance) and 6.2 (how far variances differ by more than chance).
+        Law et al. 2014, "voom: precision weights unlock linear model analysis tools for RNA-seq read counts" (variances
+        drawn towards a curve over the means; here a straight line in their logarithms).
     """
     n, n_seeds, m = values.shape
     by_seed = values.mean(0)

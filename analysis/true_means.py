@@ -79,8 +79,9 @@ def true_means(values: Floats) -> TrueMeans:
     (True, True)
 
     References:
-        Bovy, Hogg & Roweis 2011, "Extreme deconvolution", eq. 16 (the steps of EM).
-        Raftery 1995, "Bayesian model selection in social research", eq. 26 and 35 (weights from the BIC).
+        Bovy, Hogg & Roweis 2011, "Extreme deconvolution" (the steps of EM, and the prior on covariances: here as wide
+        as the noise, where theirs is w times the identity).
+        Raftery 1995, "Bayesian model selection in social research" (weights from the BIC).
     """
     noise, means = noise_of(values), values.mean(1)
     unit = means.std(0)

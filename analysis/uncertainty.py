@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-from analysis.noise import Floats, noise_of
+from analysis.noise import Floats, noise_of, tails
 from analysis.true_means import true_means
 
 LEVEL = 0.95
-LEAST_SEEDS = (
-    3  # Student's t of two has intervals 13 standard errors wide on either side, and pooling hides what they hide
-)
+# Student's t of two seeds has intervals 13 standard errors wide on either side, and pooling hides what they hide.
+LEAST_SEEDS = 3
 DRAWS = 2000  # the error of a probability is then below 0.012, and that of an end of an interval well below its width
 _AT_ONCE = 100
 
@@ -52,7 +51,7 @@ def paired(differences: Floats) -> Estimate | None:
     '+0.0200, 95 % interval -0.0048 to +0.0448'
 
     References:
-        Student 1908, "The probable error of a mean", section VII (paired differences).
+        Student 1908, "The probable error of a mean", section IX (paired differences, as of sleep with two drugs).
     """
     n = len(differences)
     if n < LEAST_SEEDS:
@@ -79,27 +78,39 @@ class Side:
     place: int = 0
 
 
-def corrected(first: Side, second: Side, draws: int = DRAWS) -> Estimate | None:
+def corrected(first: Side, second: Side, one_study: bool = True, draws: int = DRAWS) -> Estimate | None:
     """How far the true mean of `second` lies above that of `first`, over the same seeds, where one of them or both were
     chosen among many; None with fewer than three seeds.
 
-    The means of what was chosen are shrunk towards where those lie among which it was (`analysis.true_means`); the
-    noise is that of all trials together.
+    The means of what was chosen are shrunk towards where those lie among which it was (`analysis.true_means`). How far
+    the levels of both sides are known, in one study, the noise of all its trials together says. In two, each seed may
+    move all trials of one more than those of the other, so that the differences between the sides' means say it, with
+    Student's t of as few degrees of freedom as there are seeds.
     """
     n_seeds = first.values.shape[1]
     if n_seeds < LEAST_SEEDS:
         return None
     rng = np.random.default_rng(0)
-    noise = noise_of(np.concatenate([first.values, second.values])[..., None])
-    by_trial = np.broadcast_to(noise.of_one[:, 0, 0], (noise.n_trials,))
-    means, drawn, of_levels = [], [], 0.0
-    for side, own in ((first, by_trial[: len(first.values)]), (second, by_trial[len(first.values) :])):
+    means, drawn = [], []
+    for side in (first, second):
         posterior = true_means(side.values[..., None])
         means.append(float(posterior.means[side.place, 0]))
         drawn.append(posterior.draws(draws, rng)[:, side.place, 0])
-        of_levels += float(own.mean()) / len(own) / n_seeds
-    errors = math.sqrt(of_levels) * rng.standard_normal(draws) * noise.tails((draws,), rng)
+    if one_study:
+        variance, freedom = _of_levels(first, second)
+    else:
+        variance, freedom = float((second.values.mean(0) - first.values.mean(0)).var(ddof=1)) / n_seeds, n_seeds - 1
+    errors = math.sqrt(variance) * rng.standard_normal(draws) * tails(freedom, (draws,), rng)
     return Estimate(means[1] - means[0], interval(drawn[1] - drawn[0] + errors))
+
+
+def _of_levels(first: Side, second: Side) -> tuple[float, float]:
+    """The variance of the difference between the means of all trials of either side, of one study, and its degrees of
+    freedom."""
+    noise = noise_of(np.concatenate([first.values, second.values])[..., None])
+    by_trial = np.broadcast_to(noise.of_one[:, 0, 0], (noise.n_trials,))
+    sides = by_trial[: len(first.values)], by_trial[len(first.values) :]
+    return sum(float(own.mean()) / len(own) for own in sides) / noise.n_seeds, noise.freedom
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,8 @@ def of_front(
     the raw volume (the basic bootstrap interval, parametric, about shrunk means).
 
     References:
-        Davison & Hinkley 1997, "Bootstrap methods and their application", eq. 5.6 (the basic interval), section 2.1.
+        Davison & Hinkley 1997, "Bootstrap methods and their application", eq. 5.6 (the basic interval),
+        section 2.2 (simulation from a fitted model).
     """
     if values.shape[1] < LEAST_SEEDS:
         return None
