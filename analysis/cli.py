@@ -168,7 +168,10 @@ def compare_command(
         shown.add_row(*cells)
     _console().print(shown)
     n_seeds = found[0].n_seeds if found else 0
-    typer.echo(f"difference: second - first. {n_seeds} paired seed(s)" + ("." if n_seeds >= LEAST_SEEDS else f"; an interval takes {LEAST_SEEDS}."))
+    typer.echo(
+        f"difference: second - first. {n_seeds} paired seed(s)"
+        + ("." if n_seeds >= LEAST_SEEDS else f"; an interval takes {LEAST_SEEDS}.")
+    )
     if with_choice:
         typer.echo("corrected: without what the choice of the best among many adds.")
 

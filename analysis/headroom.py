@@ -29,6 +29,6 @@ def note_on_headroom(runs: pd.DataFrame) -> str | None:
     if found is None or found.interval[0] > 0:
         return None
     return (
-        "These seeds do not show that a remedy has anything to gain: the average accuracy of joint, trained on all data "
-        f"so far, minus that of naive is {found.text}."
+        "No remedy is needed here, as far as these seeds show: the average accuracy of joint, trained on all data so "
+        f"far, minus that of naive is {found.text}."
     )

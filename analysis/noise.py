@@ -163,6 +163,9 @@ def root(covariances: Floats) -> Floats:
     >>> root(np.array([[4.0]])).tolist()
     [[2.0]]
     """
-    values, directions = np.linalg.eigh(covariances)
-    found: Floats = directions * np.sqrt(values.clip(min=0))[..., None, :]
+    # Of correlations: the eigenvalues of covariances would give what has no noise some, the square root of a rounding.
+    size = np.sqrt(np.einsum("...ii->...i", covariances).clip(min=0))
+    unit = np.where(size > 0, size, 1.0)
+    values, directions = np.linalg.eigh(covariances / unit[..., :, None] / unit[..., None, :])
+    found: Floats = size[..., None] * directions * np.sqrt(values.clip(min=0))[..., None, :]
     return found

@@ -182,10 +182,9 @@ def _given(means: Floats, spread: Floats, mixture: Mixture) -> Given:
     total = top + np.log(np.exp(joint - top).sum(1, keepdims=True))
     # As differences from the means: what has no noise stays where it is, to the last bit.
     away = np.einsum("nij,nkj->nki", np.broadcast_to(spread, (n, m, m)), pulled)
-    left = np.einsum("kij,nkjl,nlo->nkio", mixture.covariances, inverse, np.broadcast_to(spread, (len(inverse), m, m)))
     return Given(
         np.exp(joint - total),
         means[:, None] - away,
-        (left + left.swapaxes(-1, -2)) / 2,
+        spread[:, None] - spread[:, None] @ inverse @ spread[:, None],
         float(total.sum()),
     )

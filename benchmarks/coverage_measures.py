@@ -89,7 +89,7 @@ def of_choice(study: Study, draws: int, rng: np.random.Generator) -> Found:
     best = int(values.mean(1).argmax())
     found["best raw"] = float(values[best].mean() - truth[best])
     of_best = _of_difference(values[best] - values[study.default], draws, rng)
-    free = corrected(Side(values[None, study.default]), Side(values, best), draws)
+    free = corrected(Side(values[None, study.default]), Side(values, best), draws=draws)
     if free is not None:
         of_best["corrected"] = free.interval
         # The default is compared as it is: beyond it lies the corrected mean of the best.
