@@ -34,7 +34,7 @@ from cfsweep.errors import CfsweepError, InputError
 from cfsweep.files import write_atomically
 from cfsweep.sweep.scheduler import Workers
 
-# The cheap ones first: the last takes as long as all others together.
+# The cheap ones first: the last takes about twice as long as all others together.
 TABLES = (
     head_to_head.TABLE,
     split_mnist.TABLE,
