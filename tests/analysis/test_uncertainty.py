@@ -12,25 +12,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import uncertainty as under_test
 from analysis.noise import Floats
 from analysis.true_means import true_means
 from analysis.uncertainty import Estimate, Side, corrected, corrected_means, interval, of_front, paired
 from tests.analysis.test_noise import scores
 
 UNIT = (np.zeros(2), np.ones(2))
+FEW = 400  # draws: they tell coverage, and 2,000 take five times as long
 BOTH = [True, True]
 
 
 def hold(found: Estimate | None, truth: float) -> bool:
     assert found is not None
     return found.interval[0] <= truth <= found.interval[1]
-
-
-@pytest.fixture
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many draws as tell coverage: 2,000 would take five times as long."""
-    monkeypatch.setattr(under_test, "DRAWS", 400)
 
 
 def test_students_interval_by_hand_and_as_of_scipy() -> None:
@@ -70,30 +64,30 @@ def test_the_interval_of_a_difference_named_beforehand_covers(n_seeds: int) -> N
 
 
 @pytest.mark.parametrize(("n_seeds", "spread"), [(3, 0.0), (3, 0.03), (5, 0.03)])
-def test_the_interval_of_a_chosen_trial_covers(n_seeds: int, spread: float, few_draws: None) -> None:
+def test_the_interval_of_a_chosen_trial_covers(n_seeds: int, spread: float) -> None:
     """The best of 24 beside the first of them, whether they differ or not."""
     draw, held, raw = np.random.default_rng(1), [], []
     for _ in range(200):
         true = 0.8 + spread * draw.standard_normal(24)
         values = true[:, None] + 0.02 * draw.standard_normal((1, n_seeds)) + 0.015 * draw.standard_normal((24, n_seeds))
         best = int(values.mean(1).argmax())
-        held.append(hold(corrected(Side(values[:1]), Side(values, best)), true[best] - true[0]))
+        held.append(hold(corrected(Side(values[:1]), Side(values, best), draws=FEW), true[best] - true[0]))
         raw.append(values[best].mean() - values[0].mean() - true[best] + true[0])
     assert 0.9 <= np.mean(held) <= 0.995
     assert np.mean(raw) > 0.001, "the raw difference is too high"
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
-def test_the_interval_of_two_studies_covers_where_seeds_move_each_in_its_own_way(n_seeds: int, few_draws: None) -> None:
+def test_the_interval_of_two_studies_covers_where_seeds_move_each_in_its_own_way(n_seeds: int) -> None:
     draw, held, as_one = np.random.default_rng(2), [], []
-    for _ in range(150):
+    for _ in range(80):
         true = 0.8 + 0.02 * draw.standard_normal((2, 24))
         moved = true[..., None] + 0.015 * draw.standard_normal((2, 1, n_seeds))
         values = moved + 0.01 * draw.standard_normal((2, 24, n_seeds))
         best = values.mean(2).argmax(1)
         sides, truth = [Side(v, int(b)) for v, b in zip(values, best, strict=True)], true[1, best[1]] - true[0, best[0]]
-        held.append(hold(corrected(*sides, one_study=False), truth))
-        as_one.append(hold(corrected(*sides), truth))
+        held.append(hold(corrected(*sides, one_study=False, draws=FEW), truth))
+        as_one.append(hold(corrected(*sides, draws=FEW), truth))
     assert np.mean(held) >= 0.9
     assert np.mean(as_one) < 0.85, "as if both were of one study, it would be too narrow"
 
@@ -128,27 +122,28 @@ def test_a_front_as_by_a_plain_loop() -> None:
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
-def test_the_interval_of_a_volume_covers_and_noise_is_taken_off(n_seeds: int, few_draws: None) -> None:
+def test_the_interval_of_a_volume_covers_and_noise_is_taken_off(n_seeds: int) -> None:
     draw, held, raw, left = np.random.default_rng(4), [], [], []
     for _ in range(120):
         true = np.array([0.7, 0.8]) + 0.03 * draw.standard_normal((24, 2)) @ np.array([[1, -0.5], [0, 0.87]])
         values = true[:, None] + 0.015 * draw.standard_normal((1, n_seeds, 2))
         values = values + 0.015 * draw.standard_normal((24, n_seeds, 2))
-        found = of_front(values, BOTH, (0.0, 0.0), UNIT)
+        found = of_front(values, BOTH, (0.0, 0.0), UNIT, FEW)
+        assert found is not None
         truth = moocore.hypervolume(true, ref=[0, 0], maximise=True)
-        held.append(hold(found, truth) if isinstance(found, Estimate) else hold(found and found.hypervolume, truth))
+        held.append(hold(found.hypervolume, truth))
         raw.append(moocore.hypervolume(values.mean(1), ref=[0, 0], maximise=True) - truth)
-        left.append(found.hypervolume.value - truth if found else math.nan)
+        left.append(found.hypervolume.value - truth)
     assert 0.88 <= np.mean(held) <= 0.995
     assert np.mean(raw) > 0.001
     assert abs(np.mean(left)) < np.mean(raw) / 2
 
 
-def test_of_trials_shown_with_a_probability_as_many_are_on_the_front(few_draws: None) -> None:
+def test_of_trials_shown_with_a_probability_as_many_are_on_the_front() -> None:
     draw, said, true_ones = np.random.default_rng(5), [], []
     for _ in range(80):
         true = 0.8 + 0.03 * draw.standard_normal((16, 2))
-        found = of_front(true[:, None] + 0.015 * draw.standard_normal((16, 3, 2)), BOTH, (0.0, 0.0), UNIT)
+        found = of_front(true[:, None] + 0.015 * draw.standard_normal((16, 3, 2)), BOTH, (0.0, 0.0), UNIT, FEW)
         assert found is not None
         said.extend(found.p_on_front)
         true_ones.extend(moocore.is_nondominated(true, maximise=True))
