@@ -142,9 +142,9 @@ def test_a_root_squares_to_its_covariance() -> None:
 
 
 def test_a_root_gives_no_spread_to_what_has_none() -> None:
-    """Plain eigenvalues would give the first score, whose deviation is 1e-15, one of 1e-10: a cost in bytes would no
+    """Plain eigenvalues would give the last score, whose deviation is 1e-15, one of 1e-10: a cost in bytes would no
     longer be equal where it is."""
     draw = np.random.default_rng(5)
     for _ in range(100):
-        half = np.diag([1e-15, 0.01, 0.01]) @ draw.standard_normal((3, 8))
-        assert np.abs(root(half @ half.T)[0]).max() < 1e-13
+        half = np.diag([0.01, 0.01, 1e-15]) @ draw.standard_normal((3, 8))
+        assert np.abs(root(half @ half.T)[2]).max() < 1e-13
