@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 LEAST_FOR_A_LINE = 8  # trials
 REACH = 1.5  # deviations between trials up to which the noise follows the line; beyond, it stays
+ROUNDING = 1e-12  # of the largest score: what varies by no more does not vary
 MANY = 200.0  # degrees of freedom from which a Student's t is a Gaussian for every purpose here
 
 
@@ -80,6 +81,9 @@ def noise_of(values: Floats) -> Noise:
     if n == 1:
         return Noise(1, n_seeds, np.zeros_like(values), np.zeros((1, m, m)), math.inf, shared)
     rest = values - values.mean(1, keepdims=True) - apart
+    # A cost in bytes has no noise. What rounding leaves of it differs between trials by factors: that would count as
+    # noise that differs, in all scores.
+    rest[..., np.abs(rest).max((0, 1)) <= ROUNDING * np.abs(values).max((0, 1))] = 0.0
     own = np.einsum("nsi,nsj->nij", rest, rest) * n / (n - 1) / (n_seeds - 1)
     trend = _trend(np.einsum("nii->ni", own), values.mean(1))
     both = trend[:, :, None] * trend[:, None, :]

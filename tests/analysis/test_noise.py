@@ -115,6 +115,16 @@ def test_where_nothing_varies_there_is_no_noise(values: Floats) -> None:
     assert np.abs(noise.contrasts(10, draw)[..., -1]).max() < 1e-14
 
 
+def test_a_cost_without_noise_says_nothing_of_the_noise_of_other_scores() -> None:
+    """Sevenths are rounded, and so are their means over seeds."""
+    scores = 0.7 + 0.01 * np.random.default_rng(0).standard_normal((30, 3, 2))
+    both = noise_of(np.concatenate([scores, np.arange(3, 33)[:, None, None] / 7 * np.ones((30, 3, 1))], axis=2))
+    alone = noise_of(scores)
+    assert both.freedom == alone.freedom
+    assert not both.of_one[:, 2].any()
+    np.testing.assert_array_equal(both.of_one[:, :2, :2], alone.of_one)
+
+
 def test_simulated_errors_spread_as_the_noise_does() -> None:
     values, draw = scores(15, 4, 2), np.random.default_rng(1)
     noise = noise_of(values)
