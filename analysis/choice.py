@@ -101,15 +101,15 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
     runs, trial = counted(runs), int(chosen["trial"])
     metrics = [c for c in chosen.index if c.startswith(("val_", "objective_")) and not c.endswith("_sd")]
-    expected = {f"val_{name}": among(runs, name).corrected(trial) for name in CORRECTED}
+    others = {name: among(runs, name) for name in CORRECTED}
     return {
         "trial": trial,
         "settings": settings_of(chosen),
         "references": _references(runs),
         "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
         "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
-        "chosen_among": len(among(runs, CORRECTED[0]).trials),
-        "corrected_for_the_choice": expected,
+        "chosen_among": len(others["average_accuracy"].trials),
+        "corrected_for_the_choice": {f"val_{name}": those.corrected(trial) for name, those in others.items()},
     }
 
 

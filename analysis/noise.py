@@ -37,10 +37,6 @@ class Noise:
         """The covariance (n or 1, m, m) of the difference between a trial's mean over seeds and that of all trials."""
         return self.of_one * (1 - 1 / self.n_trials) / self.n_seeds
 
-    def tails(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-        """What normal numbers must be multiplied by, as the covariances `of_one` are estimates themselves."""
-        return tails(self.freedom, shape, rng)
-
     def contrasts(self, n_draws: int, rng: np.random.Generator) -> Floats:
         """Errors (n_draws, n, m) of the trials' means, beside that of their level: the seeds' own residuals with random
         weights, so that what similar trials share stays shared."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.noise import Floats, Noise, noise_of, root
+from analysis.noise import Floats, Noise, noise_of, root, tails
 
 MOST_COMPONENTS = 4
 TRIALS_PER_COMPONENT = 8  # fewer do not tell where a component of the mixture lies
@@ -61,7 +61,7 @@ class TrueMeans:
         which = (rng.random((n_draws, n, 1)) > self.shares.cumsum(1)).sum(-1).clip(max=self.shares.shape[1] - 1)
         roots = np.broadcast_to(root(self.covariances), (n, *self.covariances.shape[1:]))
         trial = np.arange(n)
-        normal = rng.standard_normal((n_draws, n, m)) * self.noise.tails((n_draws, n), rng)[..., None]
+        normal = rng.standard_normal((n_draws, n, m)) * tails(self.noise.freedom, (n_draws, n), rng)[..., None]
         found: Floats = self.centres[trial, which] + np.einsum("dnij,dnj->dni", roots[trial, which], normal)
         return found
 

@@ -10,7 +10,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.noise import Floats, root
+from analysis.noise import Floats, root, tails
 from analysis.true_means import true_means
 from analysis.uncertainty import Side, corrected, interval, of_front, paired
 from benchmarks.made_up_studies import Study
@@ -140,7 +140,7 @@ def rejected(values: Floats, draws: int, rng: np.random.Generator) -> dict[str, 
     levels = model.noise.levels(draws, rng)[:, None]
     posterior = np.array([volume(points) for points in model.draws(draws, rng) + levels])
     shape = (draws, len(values))
-    normal = rng.standard_normal((*shape, 2)) * model.noise.tails(shape, rng)[..., None]
+    normal = rng.standard_normal((*shape, 2)) * tails(model.noise.freedom, shape, rng)[..., None]
     roots = np.broadcast_to(root(model.noise.of_contrasts), (len(values), 2, 2))
     errors = np.einsum("nij,dnj->dni", roots, normal) + levels
     centre = volume(model.means)

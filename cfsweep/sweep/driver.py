@@ -324,7 +324,7 @@ class Driver:
             self.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
         on_their_way = self._pick_up_packs()
         self._end_without_training(on_their_way, written.rows)
-        self._answer_alike()
+        self._end_majority()
         for trial in self.book:
             self.book.report_end(trial)
         self.commit()
@@ -344,7 +344,7 @@ class Driver:
             ended = Ended("stopped", record, method, ingredients, trial.values, self.attempt, now)
             self._take_in(part, PackReport.of_failure(record, self.n_examples), [ended])
 
-    def _answer_alike(self) -> None:
+    def _end_majority(self) -> None:
         """Ends the runs of the reference `majority`, one for each seed of the study, which take no training."""
         if not self.constant:
             return
