@@ -175,7 +175,8 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def foot(given: argparse.Namespace) -> str:
     """How much was drawn, how well that tells a share, and with which command."""
-    command = "python -m benchmarks.coverage" + "".join(f" --study {folder.name}" for folder in given.study)
+    command = f"python -m benchmarks.coverage --studies {given.studies}"
+    command += "".join(f" --study {folder.name}" for folder in given.study)
     most, half = (100 * math.sqrt(LEVEL * (1 - LEVEL) / n) for n in (given.studies, given.studies // 2))
     return (
         f"{given.studies} studies for each row of plain noise, so that 95 % is known to ± {most:.1f} (one standard "
