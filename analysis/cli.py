@@ -206,7 +206,7 @@ def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
     console, rows, members = _console(), listed(found), len(found.members)
     metrics = list(dict.fromkeys([*found.objectives, "average_accuracy"]))
     heads = [name.replace("average_accuracy", "avg. accuracy").replace("_", " ") for name in metrics]
-    heads = ["trial", *heads, *(["corrected", "P(front)"] if found.corrected_hypervolume else [])]
+    heads = ["trial", *heads, *(["corrected", "front share"] if found.corrected_hypervolume else [])]
     results = [_result_cells(row, metrics, found) for _, row in rows.iterrows()]
     names = [setting.name.replace("_", "_\n") for setting in settings]
     values = [
@@ -246,7 +246,7 @@ def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[
     cells += [mean_sd_of(row, column_of(name, list(row.index))) for name in metrics]
     if found.corrected_hypervolume is None:
         return cells
-    true, chance = value(row, "corrected_average_accuracy"), value(row, "p_on_front")
+    true, chance = value(row, "corrected_average_accuracy"), value(row, "front_share")
     return [*cells, mean_sd(true), "–" if chance is None else f"{chance:.2f}"]
 
 

@@ -42,12 +42,12 @@ class Front:
     """The finished trials with their place relative to the front.
 
     `table` has one row per ranked trial, best rank first, then by the first objective: the columns of
-    `analysis.trials`, `rank` (0 is the front), `on_front`, `p_on_front` in [0, 1], and `corrected_average_accuracy`, in
-    which the best are not flattered (both null with fewer than three seeds, see `analysis.uncertainty`; the latter for
-    the default too, which was named beforehand, unless it is the best). `references`
-    are marked, never members. `hypervolume` is in units of the normalised objectives; `corrected_hypervolume` is what
-    is left of it without what noise adds, with an interval of 95 % (None with fewer than three seeds). `dropped` counts
-    finished trials without a value in some objective.
+    `analysis.trials`, `rank` (0 is the front), `on_front`, `front_share` in [0, 1], and `corrected_average_accuracy`,
+    in which the best are not flattered (both null with fewer than three seeds, see `analysis.uncertainty`; the latter
+    for the default too, which was named beforehand, unless it is the best). `references` are marked, never members.
+    `hypervolume` is in units of the normalised objectives; `corrected_hypervolume` is what is left of it without what
+    noise adds, with an interval of 95 % (None with fewer than three seeds). `dropped` counts finished trials without a
+    value in some objective.
     """
 
     objectives: tuple[str, ...]
@@ -105,7 +105,7 @@ def front(
             corrected[[trial == DEFAULT_TRIAL for trial in numbers_of_trials]] = np.nan
     return Front(
         objectives=tuple(objectives),
-        table=_ranked(table, points, maximise, None if uncertain is None else uncertain.p_on_front, corrected),
+        table=_ranked(table, points, maximise, None if uncertain is None else uncertain.front_share, corrected),
         references=references(trials),
         dropped=dropped,
         n_seeds=n_seeds,
@@ -133,7 +133,7 @@ def _ranked(
     table = table.assign(
         rank=pd.array(rank, dtype="Int64"),
         on_front=rank == 0,
-        p_on_front=pd.array(nothing if chances is None else chances, dtype="Float64"),
+        front_share=pd.array(nothing if chances is None else chances, dtype="Float64"),
         corrected_average_accuracy=pd.array(nothing if corrected is None else corrected, dtype="Float64"),
     )
     order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
@@ -224,7 +224,7 @@ def _notes(
         notes.append(f"Not ranked: {', '.join(apart)}.")
     if ranked and has_runs and n_seeds < LEAST_SEEDS:
         remedy = f"Go on with `cfsweep resume DIR --seeds {LEAST_SEEDS}`."
-        notes.append(f"{n_seeds} seed(s) give no interval, P(front) or corrected mean. {remedy}")
+        notes.append(f"{n_seeds} seed(s): no interval, front share or corrected mean. {remedy}")
     return tuple(notes)
 
 
@@ -272,7 +272,7 @@ def _of_references(trials: pd.DataFrame) -> list[str]:
 def write_front(found: Front, path: Path) -> Path:
     """Writes `found.table` and its references to `path` as Parquet, atomically; what it means is in the metadata.
 
-    References have null in `rank`, `on_front` and `p_on_front`.
+    References have null in `rank`, `on_front` and `front_share`.
     """
     rows = pd.concat([found.table, found.references.reindex(columns=found.table.columns)], ignore_index=True)
     rows["on_front"] = rows["on_front"].astype("boolean")

@@ -22,6 +22,7 @@ TRIALS_PER_COMPONENT = 8  # fewer do not tell where a component of the mixture l
 ALIKE = (0.0, 0.1, 0.3, 1.0)  # variances of true means that noise hides, as shares of it
 STEPS, CLOSE_ENOUGH = 200, 1e-5
 LEAST_SPREAD = 0.02  # of a component as the fit begins, in variances of the noise: from 0 it could not grow
+LEAST_BESIDE_ONE = 3  # trials of which it can be said that one lies apart from them
 PSEUDO = 1.0  # trials that a component has beside its own, spread as the noise; without, it may shrink to a line
 JITTER = 1e-10  # of the variance between trials: keeps what has no noise at all, such as a cost in bytes, invertible
 
@@ -71,7 +72,8 @@ def true_means(values: Floats) -> TrueMeans:
 
     The model: a score is the trial's true mean + what all trials share in a seed + noise (`analysis.noise`); true means
     come from a mixture of up to four Gaussians, fitted by extreme deconvolution, or from one whose extent is none, or a
-    share of the noise's. Each of these counts with its weight by the Bayesian information criterion.
+    share of the noise's, or are all the same but for one. Each of these counts with its weight by the Bayesian
+    information criterion.
 
     >>> scores = np.array([[0.70, 0.72, 0.74], [0.71, 0.70, 0.75], [0.72, 0.73, 0.72], [0.70, 0.74, 0.75]])[..., None]
     >>> raw, shrunk = scores.mean((1, 2)), true_means(scores).means[:, 0]
@@ -89,6 +91,8 @@ def true_means(values: Floats) -> TrueMeans:
     scaled = means / unit
     spread = noise.of_contrasts / np.outer(unit, unit)
     fits = [_alike(scaled, spread, share) for share in ALIKE]
+    if len(means) > LEAST_BESIDE_ONE:
+        fits.append(_one_apart(scaled, spread))
     fits += [
         _fitted(scaled, spread, k)
         for k in range(1, MOST_COMPONENTS + 1)
@@ -117,10 +121,30 @@ class Fit(NamedTuple):
 def _alike(means: Floats, spread: Floats, share: float) -> Fit:
     """One component around the mean of all, with so large a share of the noise's extent."""
     n, m = means.shape
-    precision = np.broadcast_to(np.linalg.inv(spread + JITTER * np.eye(m)), (n, m, m))
-    centre = np.linalg.solve(precision.sum(0), np.einsum("nij,nj->i", precision, means))
-    mixture = Mixture(np.ones(1), centre[None], share * spread.mean(0)[None])
+    mixture = Mixture(np.ones(1), _middle(means, spread)[None], share * spread.mean(0)[None])
     return Fit(mixture, m * math.log(n) + 2 * math.log(len(ALIKE)))
+
+
+def _middle(means: Floats, spread: Floats) -> Floats:
+    """The mean (m,) of all, each weighed by how well it is known."""
+    n, m = means.shape
+    precision = np.broadcast_to(np.linalg.inv(spread + JITTER * np.eye(m)), (n, m, m))
+    middle: Floats = np.linalg.solve(precision.sum(0), np.einsum("nij,nj->i", precision, means))
+    return middle
+
+
+def _one_apart(means: Floats, spread: Floats) -> Fit:
+    """All the same but for the trial that is farthest from them: one good trial among many that do nothing. Any of the
+    n could be the one, so that it must lie far out to be taken for it."""
+    n, m = means.shape
+    apart = means - np.median(means, axis=0)
+    precision = np.linalg.inv(spread.mean(0) + JITTER * np.eye(m))
+    far = int(np.einsum("ni,ij,nj->n", apart, precision, apart).argmax())
+    rest = np.arange(n) != far
+    middle = _middle(means[rest], spread[rest] if len(spread) > 1 else spread)
+    extent = spread.mean(0)
+    mixture = Mixture(np.array([n - 1, 1]) / n, np.stack([middle, means[far]]), np.stack([0 * extent, extent]))
+    return Fit(mixture, (2 * m + 1) * math.log(n))
 
 
 def _fitted(means: Floats, spread: Floats, k: int) -> Fit:

@@ -115,10 +115,10 @@ def _of_levels(first: Side, second: Side) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class OfFront:
-    """What seeds leave open of a front of n trials: `p_on_front` (n,), the corrected `hypervolume` with its interval,
+    """What seeds leave open of a front of n trials: `front_share` (n,), the corrected `hypervolume` with its interval,
     and how likely it is that noise hides what differs between trials (`alike`)."""
 
-    p_on_front: Floats
+    front_share: Floats
     hypervolume: Estimate
     alike: float
 
@@ -133,7 +133,7 @@ def of_front(
     """The uncertainty of a front from the trials' objectives `values` (n, n_seeds, m), costs normalised, with the
     volume above the point `worst`; each objective is between `bounds` (m,) and (m,). None with fewer than three seeds.
 
-    `p_on_front` is the share of draws of all true means (`analysis.true_means`) in which a trial is dominated by none.
+    `front_share` is the share of draws of all true means (`analysis.true_means`) in which a trial is dominated by none.
 
     The volume under noisy means is too large, as each objective's best are those with luck. How much larger is
     simulated: noise is added to the shrunk means, and what the volume gains, and between what it varies, is taken off

@@ -96,9 +96,9 @@ def simulated(results: Results, seeds: Sequence[int], chosen: Sequence[list[Cell
         table(results, everywhere, CHOSEN, seeds, AIMED),
         "### What is shown too high, in points",
         table(results, everywhere, BIAS, seeds, [points] * 4),
-        "### P(front) by the model: shown → truly on the front",
+        "### Front share by the model: shown → truly on the front",
         calibration(results, [*tried, *noisy], seeds, ["model"]),
-        "### P(front) by the bootstrap: shown → truly on the front",
+        "### Front share by the bootstrap: shown → truly on the front",
         calibration(results, tried, seeds, ["bootstrap"]),
         "### Gates: how often `--beats default` passes, in %",
         table(results, gated, PASSES, seeds, PLAIN),
@@ -125,7 +125,7 @@ def of_real(results: Results, seeds: Sequence[int], studies: Sequence[Cell]) -> 
         table(results, studies, CHOSEN, seeds, AIMED),
         "What is shown too high, in points:",
         table(results, studies, BIAS, seeds, [points] * 4),
-        "P(front), shown → truly on the front:",
+        "Front share, shown → truly on the front:",
         calibration(results, studies, seeds, ["model", "bootstrap"]),
     ]
     return "\n\n".join(parts)
@@ -165,7 +165,7 @@ def asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
     parser.add_argument("--study", type=Path, action="append", default=[], help="a study of many seeds; may come again")
-    parser.add_argument("--studies", type=int, default=STUDIES, help="of each kind; of some, half as many")
+    parser.add_argument("--studies", type=int, default=STUDIES, help="of a kind; of some half, of gates twice")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread; 0 simulates in this one")
     parser.add_argument("--out", type=Path, default=Path("runs/coverage"), help="what is done is kept here")
     parser.add_argument("--quick", action="store_true", help="a few small studies of 2 and 3 seeds: for the tests")
@@ -177,18 +177,19 @@ def foot(given: argparse.Namespace) -> str:
     """How much was drawn, how well that tells a share, and with which command."""
     command = f"python -m benchmarks.coverage --studies {given.studies}"
     command += "".join(f" --study {folder.name}" for folder in given.study)
-    most, half = (100 * math.sqrt(LEVEL * (1 - LEVEL) / n) for n in (given.studies, given.studies // 2))
+    n = given.studies
+    errors = [f"± {100 * math.sqrt(LEVEL * (1 - LEVEL) / n):.1f}" for n in (n, n // 2, 2 * n)]
     return (
-        f"{given.studies} studies for each row of plain noise, so that 95 % is known to ± {most:.1f} (one standard "
-        f"error); {given.studies // 2} for the gates, the other noises and the real studies (± {half:.1f}). {DRAWS} "
-        f"draws an interval. {measured_on(command)}"
+        f"{n} studies for each row of plain noise, so that 95 % is known to {errors[0]} (one standard error); {n // 2} "
+        f"for the other noises and the real studies ({errors[1]}), {2 * n} for the gates ({errors[2]}). {DRAWS} draws "
+        f"an interval. {measured_on(command)}"
     )
 
 
 def measured(cells: Sequence[Cell], given: argparse.Namespace) -> dict[Cell, Result]:
     """All cells, with a line for each part as it is done."""
     console, results = Console(stderr=True), dict.fromkeys(cells, NOTHING)
-    for n_studies in (given.studies, given.studies // 2):
+    for n_studies in (given.studies, given.studies // 2, 2 * given.studies):
         now = [cell for cell in cells if _n_studies(cell, given.studies) == n_studies]
         for number, (cell, part) in enumerate(measure_all(now, n_studies, given.workers, given.out), 1):
             results[cell] += part
@@ -197,8 +198,11 @@ def measured(cells: Sequence[Cell], given: argparse.Namespace) -> dict[Cell, Res
 
 
 def _n_studies(cell: Cell, most: int) -> int:
-    """As many as asked for of fronts under plain noise, of the others half."""
-    return most if cell.population and cell.fronts and cell.noise == "plain" else most // 2
+    """As many as asked for of fronts under plain noise, of other noises and real studies half, of gates twice: they are
+    cheap, and what is asked of them is a small share."""
+    if not cell.fronts:
+        return 2 * most
+    return most if cell.population and cell.noise == "plain" else most // 2
 
 
 if __name__ == "__main__":

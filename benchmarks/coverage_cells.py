@@ -50,8 +50,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one cell: by name the sum of a number over the studies that have it, and how many those are; P(front) of the
-    model and of the bootstrap."""
+    """Of one cell: by name the sum of a number over the studies that have it, and how many those are; the front
+    shares of the model and of the bootstrap."""
 
     totals: dict[str, tuple[float, float]]
     model: Bands

@@ -16,14 +16,14 @@ from analysis.uncertainty import Side, corrected, interval, of_front, paired
 from benchmarks.made_up_studies import Study
 
 UP, WORST, BOUNDS = [True, True], [0.0, 0.0], (np.zeros(2), np.ones(2))
-BANDS = (0.0, 0.02, 0.1, 0.3, 0.6, 0.9, 1.0)  # of P(front)
+BANDS = (0.0, 0.02, 0.1, 0.3, 0.6, 0.9, 1.0)  # of front share
 Found = dict[str, float]  # by name, NaN where there is none
 
 
 @dataclass(frozen=True)
 class Bands:
-    """Rows of `table` (3, 6), by band of P(front): how many trials were shown with it, the sum of what was shown, how
-    many of them are on the front of the true means."""
+    """Rows of `table` (3, 6), by band of the front share: how many trials were shown with it, the sum of what was
+    shown, how many of them are on the front of the true means."""
 
     table: Floats
 
@@ -113,8 +113,8 @@ def _held(found: dict[str, tuple[float, float]], truth: float) -> list[tuple[str
 
 def of_volume(study: Study, draws: int, rng: np.random.Generator, others: bool) -> tuple[Found, Bands, Bands]:
     """Of the front in stability and plasticity: whether the intervals of its hypervolume hold the true one, how much
-    too large it is shown, and what was shown as P(front) by the model and by the bootstrap. `others` adds the intervals
-    that were tried and rejected."""
+    too large it is shown, and the front shares of the model and of the bootstrap. `others` adds the intervals that were
+    tried and rejected."""
     truth, values = study.truth[:, :2], study.values[..., :2]
     true, raw, truly = volume(truth), volume(values.mean(1)), on_front(truth)
     sample = resampled(values, draws, rng)
@@ -129,7 +129,7 @@ def of_volume(study: Study, draws: int, rng: np.random.Generator, others: bool) 
             found |= rejected(values, draws, rng)
     held = {f"volume {name}": inside for name, inside in _held(found, true)}
     none = np.full(len(truth), math.nan)
-    return held | bias, bands(none if model is None else model.p_on_front, truly), bands(shares, truly)
+    return held | bias, bands(none if model is None else model.front_share, truly), bands(shares, truly)
 
 
 def rejected(values: Floats, draws: int, rng: np.random.Generator) -> dict[str, tuple[float, float]]:

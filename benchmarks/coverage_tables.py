@@ -92,8 +92,8 @@ def together(results: Results, rows: Sequence[Cell], whats: Mapping[str, tuple[s
 
 
 def calibration(results: Results, rows: Sequence[Cell], seeds: Sequence[int], who: Sequence[str]) -> str:
-    """By band of P(front), what was shown on average and the share truly on the front, by `who` is in it, `model` and
-    `bootstrap`; all `seeds` together of which there is an interval."""
+    """By band of the front share, what was shown on average and the share truly on the front, by `who` is in it,
+    `model` and `bootstrap`; all `seeds` together of which there is an interval."""
     lines = []
     for row in rows:
         found = [results[replace(row, n_seeds=n)] for n in seeds if n >= LEAST_SEEDS]

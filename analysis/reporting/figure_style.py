@@ -44,8 +44,8 @@ def hover(row: pd.Series, objectives: Sequence[str], settings: Sequence[Setting]
     names = dict.fromkeys([*objectives, "average_accuracy"])
     lines = [f"<b>{_heading(int(row['trial']))}</b>"]
     lines += [f"{name}: {mean_sd_of(row, column_of(name, list(row.index)))}" for name in names]
-    if value(row, "p_on_front") is not None:
-        lines.append(f"P(on front): {plain(round(float(row['p_on_front']), 2))}")
+    if value(row, "front_share") is not None:
+        lines.append(f"Front share: {plain(round(float(row['front_share']), 2))}")
     shown = "\n".join(settings_text(row, [s], "\n") for s in settings) if int(row["trial"]) >= 0 else ""
     return "<br>".join([*lines, *([for_plotly(shown).replace("\n", "<br>")] if shown else [])])
 

@@ -44,7 +44,7 @@ def table(found: Front, settings: Sequence[Setting], format: str = "markdown", w
 def table_cells(found: Front, rows: pd.DataFrame, settings: Sequence[Setting]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table as plain text, not escaped."""
     metrics = _metrics(found)
-    uncertain = ["corrected", "P(front)"] if found.corrected_hypervolume else []
+    uncertain = ["corrected", "front share"] if found.corrected_hypervolume else []
     head = ["trial", *(m.replace("_", " ") for m in metrics), *uncertain]
     cells = [_cells(row, metrics, settings, found) for _, row in rows.iterrows()]
     return [*head, *(s.name for s in settings)], cells
@@ -69,7 +69,7 @@ def _cells(row: pd.Series, metrics: Sequence[str], settings: Sequence[Setting], 
     cells = [trial_name(int(row["trial"]))]
     cells += [mean_sd_of(row, column_of(metric, list(row.index))) for metric in metrics]
     if found.corrected_hypervolume:
-        cells += [mean_sd(value(row, "corrected_average_accuracy")), plain(_rounded(value(row, "p_on_front")))]
+        cells += [mean_sd(value(row, "corrected_average_accuracy")), plain(_rounded(value(row, "front_share")))]
     return cells + [plain(row.get(s.column)) for s in settings]
 
 
@@ -99,7 +99,7 @@ def _csv(rows: pd.DataFrame, metrics: Sequence[str], settings: Sequence[Setting]
     write = csv.writer(text, lineterminator="\n")
     spread = [name for metric in metrics for name in (metric, f"{metric}_sd")]
     names = [for_csv(s.name) for s in settings]
-    places = ["on_front", "rank", "p_on_front", "corrected_average_accuracy", "n_seeds"]
+    places = ["on_front", "rank", "front_share", "corrected_average_accuracy", "n_seeds"]
     write.writerow(["trial", "name", *places, *spread, *names])
     for _, row in rows.iterrows():
         columns = [column_of(metric, list(row.index)) for metric in metrics]

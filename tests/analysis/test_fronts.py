@@ -74,7 +74,7 @@ def test_the_known_front(known: Path) -> None:
 def test_seeds_that_shift_all_trials_alike_leave_the_front_certain(known: Path) -> None:
     runs = analysis.load(known)
     found = analysis.front(analysis.trials(runs), runs=runs)
-    assert found.table.set_index("trial")["p_on_front"].to_dict() == {2: 1, 4: 1, 1: 1, 3: 0, 0: 0}
+    assert found.table.set_index("trial")["front_share"].to_dict() == {2: 1, 4: 1, 1: 1, 3: 0, 0: 0}
     assert found.corrected_hypervolume is not None
     assert found.corrected_hypervolume.value == pytest.approx(found.hypervolume, abs=0.001)
     # Seeds move both objectives of all trials by 0.01: Student's interval of their level is ± 4.303 · 0.01 / √3. The
@@ -93,7 +93,7 @@ def test_trials_that_noise_hides_share_the_front(tmp_path: Path) -> None:
             folder.run(trial, seed, matrix_for(stability, 0.9))
     runs = analysis.load(folder.write())
     found = analysis.front(analysis.trials(runs), runs=runs)
-    chances = found.table.set_index("trial")["p_on_front"]
+    chances = found.table.set_index("trial")["front_share"]
     assert chances[0] == pytest.approx(0.5, abs=0.05)
     assert chances[1] == pytest.approx(0.5, abs=0.05)
     assert chances[2] < 0.01
@@ -107,9 +107,10 @@ def test_fewer_than_three_seeds_say_so(tmp_path: Path, n_seeds: int) -> None:
     runs = analysis.load(folder.write())
     found = analysis.front(analysis.trials(runs), runs=runs)
     assert found.corrected_hypervolume is None
-    assert found.table["p_on_front"].isna().all()
+    assert found.table["front_share"].isna().all()
     assert found.table["corrected_average_accuracy"].isna().all()
-    said = f"{n_seeds} seed(s) give no interval, P(front) or corrected mean. Go on with `cfsweep resume DIR --seeds 3`."
+    said = f"{n_seeds} seed(s): no interval, front share or corrected mean. "
+    said += "Go on with `cfsweep resume DIR --seeds 3`."
     assert said in found.notes
 
 
@@ -184,7 +185,7 @@ def test_the_front_as_parquet(known: Path, tmp_path: Path) -> None:
 
 def test_the_dtypes_stay_nullable(known: Path) -> None:
     table = analysis.front(analysis.trials(analysis.load(known))).table
-    assert table["p_on_front"].dtype == pd.Float64Dtype()
+    assert table["front_share"].dtype == pd.Float64Dtype()
     assert table["rank"].dtype == pd.Int64Dtype()
 
 

@@ -63,7 +63,7 @@ def test_intervals_are_of_the_seeds_that_count(tmp_path: Path) -> None:
     folder.run(1, 3, matrix_for(1.0, 0.9), started_at=LATER)
     runs = loaded(folder)
     found = analysis.front(analysis.trials(runs), runs=runs)
-    assert found.table["p_on_front"].tolist() == [1.0, 0.0]
+    assert found.table["front_share"].tolist() == [1.0, 0.0]
     assert found.corrected_hypervolume is not None
     assert found.corrected_hypervolume.interval == pytest.approx((0.6 * 0.9, 0.6 * 0.9))
 

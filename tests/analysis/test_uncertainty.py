@@ -115,7 +115,7 @@ def test_a_front_as_by_a_plain_loop() -> None:
     found = of_front(values, BOTH, (0.0, 0.0), (np.full(2, -9.0), np.full(2, 9.0)))
     assert found is not None
     width = ends[1] - ends[0]
-    assert found.p_on_front == pytest.approx(chances, abs=0.05), "three errors of a share of 2,000 draws, twice"
+    assert found.front_share == pytest.approx(chances, abs=0.05), "three errors of a share of 2,000 draws, twice"
     assert found.hypervolume.value == pytest.approx(volume, abs=0.06 * width)
     assert found.hypervolume.interval == pytest.approx(ends, abs=0.15 * width)
     assert found.alike < 0.5
@@ -145,7 +145,7 @@ def test_of_trials_shown_with_a_probability_as_many_are_on_the_front() -> None:
         true = 0.8 + 0.03 * draw.standard_normal((16, 2))
         found = of_front(true[:, None] + 0.015 * draw.standard_normal((16, 3, 2)), BOTH, (0.0, 0.0), UNIT, FEW)
         assert found is not None
-        said.extend(found.p_on_front)
+        said.extend(found.front_share)
         true_ones.extend(moocore.is_nondominated(true, maximise=True))
     chances, on = np.array(said), np.array(true_ones)
     for low, high in ((0.0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1.01)):
@@ -161,13 +161,13 @@ def test_equal_trials_without_noise_are_on_the_front_together() -> None:
     values[:4, :, :2] = [0.9, 0.95]
     found = of_front(values, [True, True, False], (0.0, 0.0, 1.1), (np.zeros(3), np.array([1.0, 1.0, np.inf])))
     assert found is not None
-    assert len(set(found.p_on_front[:4].tolist())) > 1, "the noise of all is pooled, so that theirs are not equal"
+    assert len(set(found.front_share[:4].tolist())) > 1, "the noise of all is pooled, so that theirs are not equal"
     values[...] = values.mean(1, keepdims=True)
     found = of_front(values, [True, True, False], (0.0, 0.0, 1.1), (np.zeros(3), np.array([1.0, 1.0, np.inf])))
     assert found is not None
-    assert found.p_on_front[:4].tolist() == [1.0] * 4
+    assert found.front_share[:4].tolist() == [1.0] * 4
     ranks = moocore.pareto_rank(np.round(values[:, 0], 12), maximise=[True, True, False])
-    assert found.p_on_front.tolist() == (ranks == 0).astype(float).tolist()
+    assert found.front_share.tolist() == (ranks == 0).astype(float).tolist()
     volume = moocore.hypervolume(values[:, 0], ref=[0, 0, 1.1], maximise=[True, True, False])
     assert (found.hypervolume.value, *found.hypervolume.interval) == pytest.approx((volume,) * 3, abs=1e-8)
 
@@ -182,7 +182,7 @@ def test_two_equal_costs_do_not_beat_one_another_by_a_rounding() -> None:
     beside = of_front(np.concatenate([noisy, cost], -1), [True, True, False], (0.0, 0.0, 1.1), bounds)
     assert without is not None
     assert beside is not None
-    assert beside.p_on_front == pytest.approx(without.p_on_front, abs=0.1)
+    assert beside.front_share == pytest.approx(without.front_share, abs=0.1)
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -190,9 +190,9 @@ def test_one_trial_and_two(n: int) -> None:
     values = scores(n, 3, 2, seed=2)
     found = of_front(values, BOTH, (0.0, 0.0), UNIT)
     assert found is not None
-    assert found.p_on_front.max() > 0.4
+    assert found.front_share.max() > 0.4
     if n == 1:
-        assert found.p_on_front.tolist() == [1.0]
+        assert found.front_share.tolist() == [1.0]
         assert found.hypervolume.interval[0] < values.mean(1).prod() < found.hypervolume.interval[1]
     means = corrected_means(values[..., 0])
     assert means is not None
@@ -206,7 +206,7 @@ def test_a_volume_is_never_below_nothing_nor_points_beyond_what_can_be() -> None
     ceiling = of_front(np.ones((12, 3, 2)), BOTH, (0.0, 0.0), UNIT)
     assert ceiling is not None
     assert (ceiling.hypervolume.value, *ceiling.hypervolume.interval) == pytest.approx((1.0, 1.0, 1.0))
-    assert ceiling.p_on_front.tolist() == [1.0] * 12
+    assert ceiling.front_share.tolist() == [1.0] * 12
 
 
 def test_the_same_scores_give_the_same_numbers() -> None:
@@ -215,7 +215,7 @@ def test_the_same_scores_give_the_same_numbers() -> None:
     assert first is not None
     assert second is not None
     assert first.hypervolume == second.hypervolume
-    assert first.p_on_front.tolist() == second.p_on_front.tolist()
+    assert first.front_share.tolist() == second.front_share.tolist()
 
 
 def test_the_middle_of_draws() -> None:

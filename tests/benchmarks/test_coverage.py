@@ -136,7 +136,7 @@ def test_what_is_measured_of_a_front_is_what_analysis_says() -> None:
     assert found["volume bias corrected"] == said.hypervolume.value - true
     assert found["volume bias raw"] == pytest.approx(volume(values.mean(1)) - true)
     front = [not any((other > mine).all() for other in study.truth[:, :2]) for mine in study.truth[:, :2]]
-    assert model.table.sum(1) == pytest.approx([12, said.p_on_front.sum(), sum(front)])
+    assert model.table.sum(1) == pytest.approx([12, said.front_share.sum(), sum(front)])
     assert bootstrap.table.sum(1)[[0, 2]].tolist() == [12, sum(front)]
     assert {"volume posterior", "volume independent", "volume percentile", "volume basic"} <= found.keys()
 

@@ -137,7 +137,7 @@ def test_references_and_failures_alone(show: Show, tmp_path: Path) -> None:
 def test_one_seed(show: Show, tmp_path: Path) -> None:
     seen = show(analysis.report(lively(tmp_path / "one", n_trials=12, seeds=1).write()))
     check_quiet(seen)
-    assert "1 seed(s) give no interval, P(front) or corrected mean." in seen.page.inner_text("#front")
+    assert "1 seed(s): no interval, front share or corrected mean." in seen.page.inner_text("#front")
     assert "Too few trials: 12 finished, 20 needed." in seen.page.inner_text("#importance")
 
 

@@ -28,7 +28,7 @@ def settings(known_once: Path) -> tuple[Setting, ...]:
 
 def test_markdown_is_best_first_with_the_references_last(found: Front, settings: tuple[Setting, ...]) -> None:
     lines = analysis.table(found, settings).splitlines()
-    assert lines[0].startswith("| trial | average accuracy | stability | plasticity | corrected | P(front) |")
+    assert lines[0].startswith("| trial | average accuracy | stability | plasticity | corrected | front share |")
     assert lines[1] == "|" + " --- |" * 9
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 2", "| 4", "| 1", "| 0 (default)", "| joint", "| naive"]
     assert "| 0.833 ± 0.010 | 0.800 ± 0.010 | 0.900 ± 0.010 | 0.833 | 1 |" in lines[2]
