@@ -10,8 +10,9 @@ True
 """
 
 from analysis.aggregate import trials
-from analysis.choice import choose, select, selection, test_accuracy
+from analysis.choice import choose, select, selection
 from analysis.comparison import compare, gate
+from analysis.confirmation import Confirmation, confirmation, test_accuracy
 from analysis.description import study
 from analysis.frames import accuracy_matrix, buffers, curves, load
 from analysis.fronts import Front, front, write_front
@@ -19,11 +20,13 @@ from analysis.reporting.page import report
 from analysis.reporting.tables import table
 
 __all__ = [
+    "Confirmation",
     "Front",
     "accuracy_matrix",
     "buffers",
     "choose",
     "compare",
+    "confirmation",
     "curves",
     "front",
     "gate",

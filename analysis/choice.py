@@ -13,10 +13,9 @@ from analysis.aggregate import best, column_of, finished, settings_of, trials, v
 from analysis.among import among
 from analysis.description import Root, study
 from analysis.files import file_in, local_folder, write_whole
-from analysis.formatting import mean_sd_of
-from analysis.frames import load, numbers, table_of
+from analysis.frames import load, numbers
 from analysis.references import METHODS, best_reference
-from analysis.seeds import being_added, counted
+from analysis.seeds import counted
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.metrics import INTRANSIGENCE
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, reference_trial
@@ -149,7 +148,7 @@ def selection(root: Root) -> dict[str, Any] | None:
 
 
 def opened_by(record: Mapping[str, Any]) -> list[int]:
-    """The trials whose test numbers a selection opens, in the order in which they are shown: the selected one, the
+    """The trials that a selection gives to be tested, in the order in which they are shown: the selected one, the
     default, and the references that were best on validation data when it was made.
 
     >>> opened_by({"trial": 7}), opened_by({"trial": 0, "references": {"naive": -5, "joint": -2}})
@@ -157,47 +156,3 @@ def opened_by(record: Mapping[str, Any]) -> list[int]:
     """
     references = record.get("references") or {method: reference_trial(method) for method in METHODS}
     return list(dict.fromkeys([record["trial"], DEFAULT_TRIAL, *references.values()]))
-
-
-def test_accuracy(root: Root) -> pd.DataFrame:
-    """Test accuracies, long (trial, seed, after_task, eval_task, accuracy, n_examples), of the selected trial, the
-    default and the references. The other trials' test numbers stay sealed.
-
-    Raises:
-        InputError: nothing was selected yet.
-    """
-    record = selection(root)
-    if record is None:
-        raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `analysis select` first.")
-    rows = table_of(root, "test")
-    order = ["trial", "seed", "after_task", "eval_task"]
-    return rows[rows["trial"].isin(opened_by(record))].sort_values(order, ignore_index=True)
-
-
-def test_summary(root: Root) -> pd.DataFrame:
-    """Average test accuracy at the end, mean and sd over the seeds that count, as in `analysis.trials`: columns trial,
-    mean, sd, n_seeds.
-
-    Raises:
-        InputError: nothing was selected yet.
-    """
-    rows = test_accuracy(root)
-    rows = rows[~rows["seed"].isin(being_added(load(root)))]
-    n_tasks = rows["eval_task"].max() + 1 if len(rows) else 0
-    last = rows[rows["after_task"] == n_tasks - 1]
-    per_seed = last.groupby(["trial", "seed"])["accuracy"].mean()
-    groups = per_seed.groupby("trial")
-    summary = pd.DataFrame({"mean": groups.mean(), "sd": groups.std(ddof=1), "n_seeds": groups.size()})
-    return summary.astype({"mean": "Float64", "sd": "Float64"}).reset_index()
-
-
-def test_cell(summary: pd.DataFrame, trial: int) -> str:
-    """One trial's line of `test_summary` as mean ± sd."""
-    rows = summary[summary["trial"] == trial]
-    return mean_sd_of(None if rows.empty else rows.iloc[0], "mean", "sd")
-
-
-# pytest collects functions by this prefix; these are not tests.
-test_accuracy.__test__ = False  # type: ignore[attr-defined]
-test_summary.__test__ = False  # type: ignore[attr-defined]
-test_cell.__test__ = False  # type: ignore[attr-defined]

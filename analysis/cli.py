@@ -21,10 +21,11 @@ from rich.text import Text
 
 from analysis.aggregate import column_of, row_of, trials, value
 from analysis.among import among
-from analysis.choice import opened_by, select, test_cell, test_summary
+from analysis.choice import select
 from analysis.comparison import compare, gate
+from analysis.confirmation import confirmation, is_tested, luck
 from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
-from analysis.description import Setting, Study, shown_settings, study
+from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.files import local_folder
 from analysis.formatting import mean_sd, mean_sd_of, on_correction, one_line, plain, settings_text, trial_name, unsigned
 from analysis.frames import load
@@ -114,7 +115,7 @@ def select_command(
     at_least: Annotated[float | None, typer.Option(help="The stability that stability_at_least asks for.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Choose anew; the record keeps the old choice.")] = False,
 ) -> None:
-    """Choose a trial on validation data, put it on record, then open its test numbers."""
+    """Choose a trial on validation data, and put it on record."""
     record = select(root, rule, at_least, replace)
     about, runs = study(root), load(root)
     chosen, all_trials = int(record["trial"]), trials(runs)
@@ -125,20 +126,40 @@ def select_command(
         typer.echo(note)
     if beaten := beaten_by_majority(all_trials, chosen):
         typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
-    tests = test_summary(root)
-    others = among(runs, "average_accuracy")
-    heads = ("trial", "validation", "corrected", "test")
-    shown = Table(*heads, box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left")
-    for trial in opened_by(record):
-        validation = mean_sd_of(row_of(all_trials, trial), "val_average_accuracy")
-        corrected = mean_sd(others.corrected(trial) if trial == chosen else None)
-        shown.add_row(trial_name(trial), validation, corrected, test_cell(tests, trial))
-    _console().print(shown)
+    others, row = among(runs, "average_accuracy"), row_of(all_trials, chosen)
+    shown, corrected = mean_sd_of(row, "val_average_accuracy"), others.corrected(chosen)
+    shown += "" if corrected is None else f", corrected {corrected:.3f}"
+    typer.echo(f"average accuracy on validation data {shown}")
     typer.echo(on_correction(others.n_seeds, len(others.trials)))
-    row = row_of(all_trials, chosen)
+    if is_tested(root):
+        show_confirmation(root)
+    else:
+        typer.echo(f"Test it, with fresh seeds: cfsweep confirm {root}")
     if row is not None:
         typer.echo(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:\n")
         typer.echo(f"{space_text(about, row)}\nand run\n\n{next_command(about, root, chosen, selected=True)}")
+
+
+def show_confirmation(root: Root) -> None:
+    """Prints what fresh seeds and test data say of the trials that were confirmed."""
+    found = confirmation(root)
+    heads = ["trial", "validation", "corrected", "validation,\nfresh seeds", "test,\nfresh seeds"]
+    refitted = any(one.refitted for one in found)
+    shown = Table(
+        *heads,
+        *(["test,\nrefitted"] if refitted else []),
+        box=SIMPLE_HEAD,
+        title="average accuracy at the end",
+        title_justify="left",
+    )
+    for one in found:
+        means = [one.chosen_by, None, one.fresh, one.test, *([one.refitted] if refitted else [])]
+        cells = [mean_sd(None) if mean is None else mean.text for mean in means]
+        cells[1] = mean_sd(one.corrected)
+        shown.add_row(trial_name(one.trial), *cells)
+    _console().print(shown)
+    if said := luck(found):
+        typer.echo(said)
 
 
 @app.command("compare")

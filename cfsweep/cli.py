@@ -19,6 +19,7 @@ from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, Inp
 if TYPE_CHECKING:
     from cfsweep.config import StudyConfig
     from cfsweep.results.status import Status
+    from cfsweep.sweep.confirm import Purpose
     from cfsweep.sweep.study import Outcome, Prepared
 
 EXIT_FAILED_TRIALS = 3
@@ -165,6 +166,43 @@ def resume(
     console = Console()
     where = Workers(workers, address, gpus_per_worker)
     _close(study.resume(folder, int(trials[1:]), seeds, where, console), folder, console)
+
+
+@app.command()
+def confirm(
+    folder: Annotated[Path, typer.Argument(help="The results folder of a sweep, in which a trial was selected.")],
+    trials: Annotated[
+        str,
+        typer.Option(
+            help="selected (with the default and the references), front (all of it, too), or numbers.",
+            metavar="selected|front|N,M",
+        ),
+    ] = "selected",
+    seeds: Annotated[int, typer.Option(help="With so many seeds that the sweep did not use.", metavar="N", min=1)] = 5,
+    refit: Annotated[bool, typer.Option("--refit", help="Train on the validation data, too.")] = False,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Train chosen trials once more with fresh seeds, test them, and keep their models."""
+    from analysis.cli import show_confirmation
+    from analysis.confirmation import to_confirm
+    from cfsweep.sweep.confirm import confirm as confirm_trials
+    from cfsweep.sweep.scheduler import Workers
+
+    numbers, references = to_confirm(folder, trials)
+    console, where = Console(), Workers(workers, address, gpus_per_worker)
+    purpose: Purpose = "refit" if refit else "confirm"
+    outcome = confirm_trials(folder, numbers, references, seeds, purpose, where, console)
+    again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
+    if outcome.interrupted:
+        console.print(f"interrupted. `{again}` goes on.", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
+        console.print(f"{_called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+    show_confirmation(folder)
+    if outcome.status.failed:
+        raise typer.Exit(EXIT_FAILED_TRIALS)
 
 
 @app.command()

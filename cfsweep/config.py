@@ -176,18 +176,24 @@ class ObjectiveConfig(Frozen):
 
 
 MOST_SEEDS = 10_000  # more are a slip of the finger
+FRESH = MOST_SEEDS  # the first of the seeds that confirm: a sweep never comes so far
+PARTS = ("validation", "test")  # of a task's examples: what can score a run
 
 
 class StudyConfig(Frozen):
     """A whole sweep. Everything but the budget, and what changes no result, is the study's identity.
 
-    `identity_version` says how the id is made; a study keeps the one that it began with.
+    A study that is to `confirm` trains trials of a sweep with other seeds, from `first_seed` on, keeps the models, and
+    is the one to be scored by test data; one that is to `refit` trains them on the validation data, too, which then
+    score nothing. `identity_version` says how the id is made; a study keeps the one that it began with.
     """
 
+    purpose: Literal["sweep", "confirm", "refit"] = "sweep"
     space: Space
     stream: StreamConfig = StreamConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     seeds: int = Field(default=1, ge=1, le=MOST_SEEDS)
+    first_seed: NonNegativeInt = 0
     seeds_at_start: PositiveInt | None = None  # where there were fewer, before some were added
     trials: PositiveInt = 48
     time_budget_s: PositiveFloat | None = None
@@ -222,6 +228,16 @@ class StudyConfig(Frozen):
         (That the data is the same is held by the SHA-256 of each file.)
         """
         return identity.study_id(self.as_begun, self.identity_version, NO_PART_OF_IDENTITY)
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds of each trial."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What scores the runs, of `PARTS`."""
+        return {"sweep": PARTS[:1], "confirm": PARTS, "refit": PARTS[1:]}[self.purpose]
 
     def grown(self, trials: int, seeds: int) -> StudyConfig:
         """The study with another budget of trials, and perhaps more seeds than it has."""

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.aggregate import best, column_of, finished, repeats, row_of, trials, value
-from analysis.choice import opened_by, selection, test_cell, test_summary
+from analysis.choice import selection
+from analysis.confirmation import Mean, confirmation, is_tested, luck
 from analysis.constant_answer import notes_on_imbalance, notes_on_majority
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd, mean_sd_of, one_line, plain, settings_text, trial_name, unsigned
@@ -166,20 +167,33 @@ def choice_section(content: Content) -> str:
     if content.record is None:
         how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected:"
         return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how), command, *pasted)
-    tests = test_summary(content.root)
+    how = "It was selected on validation data, and is on record in selection.json."
+    parts = [html.paragraph(f"{text} {how}"), *_confirmed(content), *pasted]
+    return html.section("choice", "The chosen trial", *parts, html.paragraph("With more seeds:"), command)
+
+
+def _mean(found: Mean | None) -> str:
+    return mean_sd(None) if found is None else found.text
+
+
+def _confirmed(content: Content) -> list[str]:
+    """What fresh seeds and test data say of the trials that were confirmed, or how to ask them."""
+    if not is_tested(content.root):
+        how = "Fresh seeds, which had no part in the choice, and test data say how good it is:"
+        return [html.paragraph(how), html.verbatim(f"cfsweep confirm {content.root}")]
+    found = confirmation(content.root)
     rows = [
         [
-            trial_name(trial),
-            mean_sd_of(row_of(content.trials, trial), AVERAGE),
-            mean_sd(value(row_of(content.found.table, trial), CORRECTED)),
-            test_cell(tests, trial),
+            trial_name(one.trial),
+            _mean(one.chosen_by),
+            mean_sd(one.corrected),
+            *map(_mean, (one.fresh, one.test, one.refitted)),
         ]
-        for trial in opened_by(content.record)
+        for one in found
     ]
-    head = ["trial", "validation, average accuracy", "corrected for the choice", "test, average accuracy"]
-    how = "It was selected on validation data, and is on record in selection.json, before these test numbers were read."
-    parts = [html.paragraph(f"{text} {how}"), html.table(head, rows), *pasted]
-    return html.section("choice", "The chosen trial", *parts, html.paragraph("With more seeds:"), command)
+    head = ["trial", "validation", "corrected", "validation, fresh seeds", "test, fresh seeds", "test, refitted"]
+    said = f"Average accuracy at the end. {luck(found)}".strip()
+    return [html.paragraph(said), html.table(head, rows)]
 
 
 def matrix_section(content: Content) -> str:

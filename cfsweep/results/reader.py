@@ -36,6 +36,15 @@ def filesystem(root: str | Path) -> tuple[pafs.FileSystem, str]:
     return pafs.LocalFileSystem(), str(Path(root).absolute())
 
 
+def is_study(root: str | Path) -> bool:
+    """Whether there is a study in `root`, as far as can be seen: a place that cannot be read holds none."""
+    fs, path = filesystem(root)
+    try:
+        return bool(fs.get_file_info(f"{path}/study.yaml").type == pafs.FileType.File)
+    except OSError:
+        return False
+
+
 def read_study(root: str | Path) -> dict[str, Any]:
     """`study.yaml` as a mapping.
 

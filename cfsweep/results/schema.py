@@ -21,6 +21,7 @@ TRIALS_PER_SETTING = 6
 NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL, MAJORITY_TRIAL = -1, -2, 0, -1000
 
 TABLES = ("runs", "accuracy", "test", "curves", "buffers")
+TABLE_OF = {"validation": "accuracy", "test": "test"}  # by what scores a run
 
 _HYPER_TYPES = {"float": pa.float64(), "int": pa.int64(), "choice": pa.string()}
 

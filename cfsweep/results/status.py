@@ -61,10 +61,7 @@ def status(root: str | Path) -> Status:
         states.setdefault(row["trial"], []).append(row["state"])
     ends = {trial: _end(runs_of) for trial, runs_of in states.items() if len(runs_of) >= seeds}
     own = [end for trial, end in ends.items() if trial >= 0]
-    known = len(study.get("references") or [{}])
-    n_settings = n_reference_settings(known, config["trials"]) if config["references"] else 0
-    references = [reference_trial(method, k) for k in range(n_settings) for method in (NAIVE, JOINT)]
-    references += [MAJORITY_TRIAL] if has_majority(study) else []
+    references = [*trained_references(study), *([MAJORITY_TRIAL] if has_majority(study) else [])]
     return Status(
         study_id=study["study_id"],
         trials=config["trials"],
@@ -78,6 +75,23 @@ def status(root: str | Path) -> Status:
         running=_is_locked(Path(root) / LOCK),
         splits=(config.get("stream") or {}).get("splits", 1),
     )
+
+
+def trained_references(study: Mapping[str, Any]) -> list[int]:
+    """The numbers of the references `naive` and `joint` that belong to the study whose `study.yaml` this is.
+
+    >>> trained_references({"config": {"references": True, "trials": 12}, "references": [{"lr": 0.1}, {"lr": 0.2}]})
+    [-1, -2, -3, -4]
+    >>> trained_references({"config": {"references": True, "trials": 2}, "confirms": {"references": [-3, -2]}})
+    [-3, -2]
+    """
+    config = study["config"]
+    if not config["references"]:
+        return []
+    if "confirms" in study:
+        return list(study["confirms"]["references"])
+    n_settings = n_reference_settings(len(study.get("references") or [{}]), config["trials"])
+    return [reference_trial(method, k) for k in range(n_settings) for method in (NAIVE, JOINT)]
 
 
 def has_majority(study: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from cfsweep.hypers import Value
@@ -28,6 +28,10 @@ class Asker(Protocol):
     @property
     def n_asked(self) -> int:
         """How many trials were ever proposed, by earlier sessions too."""
+
+    @property
+    def numbers(self) -> Collection[int]:
+        """The numbers of these, ascending."""
 
     @property
     def n_ended(self) -> Mapping[str, int]:

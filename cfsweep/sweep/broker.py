@@ -4,13 +4,15 @@ file system that machines share."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cfsweep.files import write_atomically
 from cfsweep.sweep.first_task_store import FirstTaskFolder
 
 Key = tuple[int, int]
+MODELS = "models"
 
 
 class Fetched(NamedTuple):
@@ -31,6 +33,9 @@ class BrokerClient(Protocol):
 
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         """Leaves a checkpoint."""
+
+    def keep(self, models: Mapping[Key, bytes]) -> None:
+        """Leaves what runs have come to, by (trial, seed); it is there when this returns."""
 
 
 class Broker:
@@ -71,6 +76,11 @@ class Broker:
         if pack_id in self.specs:
             write_atomically(checkpoint_path(self.checkpoints, pack_id), lambda file: file.write(checkpoint))
 
+    def keep(self, models: Mapping[Key, bytes]) -> None:
+        """What was left of a run before is replaced."""
+        for key, model in models.items():
+            write_atomically(model_path(self.checkpoints.parent, key), partial(_write, model))
+
     def close(self, pack_id: str) -> None:
         """The pack is done: its checkpoint goes."""
         self.specs.pop(pack_id, None)
@@ -88,5 +98,18 @@ class Broker:
         self.first_tasks.clear()
 
 
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
 def checkpoint_path(folder: Path, pack_id: str) -> Path:
     return folder / f"{pack_id}.pt"
+
+
+def model_path(root: Path, key: Key) -> Path:
+    """Where in the results folder `root` the model of a run lies, if the study keeps models.
+
+    >>> model_path(Path("confirmed"), (7, 10000)).as_posix()
+    'confirmed/models/trial7-seed10000.pt'
+    """
+    return root / MODELS / f"trial{key[0]}-seed{key[1]}.pt"

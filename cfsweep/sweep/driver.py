@@ -208,7 +208,8 @@ class Driver:
             elif record.tasks_done == self.n_tasks and trial.was == "stopped":
                 ended.append(self._end(trial, record, "stopped", job))
             elif record.tasks_done == self.n_tasks:
-                self.book.finish(trial, record.seed, objective_values(record, report, self.config.objective))
+                if "validation" in self.config.parts:
+                    self.book.finish(trial, record.seed, objective_values(record, report, self.config.objective))
                 ended.append(self._end(trial, record, "done", job))
         for trial in touched.values():
             if self.should_stop_trial(trial) or self._was_dropped(trial, report):
@@ -283,7 +284,7 @@ class Driver:
     ) -> None:
         begun = {trial for trial, _ in on_their_way}
         trials = [t for t in trials if self.equal.admit(t, begun=t.number in begun)]
-        runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in range(self.config.seeds)]
+        runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in self.config.seed_numbers]
         open_runs = [run for run in runs if run.key not in on_their_way and not self.book.has_ended(run)]
         self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size), attempt)
 
@@ -303,7 +304,9 @@ class Driver:
         runs that have ended, but whose rows are gone."""
         references: list[PackSpec] = []
         if self.config.references:
-            references = reference_packs(self.config, self.folder.reference_settings(), self.pack_size)
+            references = reference_packs(
+                self.config, self.folder.reference_settings(), self.folder.references(), self.pack_size
+            )
         for spec in references:
             for run in spec.runs:
                 self.book.add_reference(run)
@@ -312,7 +315,7 @@ class Driver:
         objectives = [f"objective_{name}" for name in self.config.objective.names]
         settings = [f"hp_{name}" for name in self.hypers]
         columns = [*("state", "config_hash", "same_as"), *settings, *(f"val_{n}" for n in FRONT_AXES), *objectives]
-        written = read_written(self.folder.root, self.config.study_id, columns)
+        written = read_written(self.folder.root, self.config.study_id, columns, self.config.parts)
         self.attempt = attempt = written.next_attempt
         lost = self.book.take_up_lost(row["trial"] for row in written.rows)
         for row in sorted(written.rows, key=lambda row: int(row["trial"])):
@@ -349,7 +352,7 @@ class Driver:
         if not self.constant:
             return
         trial, now = self.book[MAJORITY_TRIAL], datetime.now(UTC)
-        left = [seed for seed in range(self.config.seeds) if seed not in trial.states]
+        left = [seed for seed in self.config.seed_numbers if seed not in trial.states]
         report = majority_report(self.constant, left, self.n_examples)
         trial.states.update(dict.fromkeys(left, "done"))
         ended = [Ended("done", record, MAJORITY, (), {}, self.attempt, now) for record in report.records]

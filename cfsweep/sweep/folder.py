@@ -23,7 +23,7 @@ from cfsweep.errors import InputError, not_written
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
-from cfsweep.results.status import LOCK, has_majority
+from cfsweep.results.status import LOCK, has_majority, trained_references
 from cfsweep.sweep.parsing import parse
 from cfsweep.sweep.references import reference_settings
 from cfsweep.training import networks, own_code
@@ -102,6 +102,10 @@ class Folder:
         """What the references are trained with of the base hyperparameters that are searched; the default alone in a
         study that does not say so."""
         return self.read()[1].get("references") or [{}]
+
+    def references(self) -> list[int]:
+        """The numbers of the references that are trained."""
+        return trained_references(self.read()[1])
 
     def has_majority(self) -> bool:
         """Whether the study has the reference `majority`."""

@@ -32,6 +32,8 @@ def pack_runs(
             joint=joint,
             curve_points_per_task=config.curve_points_per_task,
             split=split,
+            parts=config.parts,
+            keep_models=config.purpose != "sweep",
         )
         for (split, *_), group in groups.items()
         for at in range(0, len(group), size)

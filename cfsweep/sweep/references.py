@@ -8,14 +8,14 @@ the remedies would win by those alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cfsweep.config import Space, StudyConfig
 from cfsweep.hypers import BASE_HYPERS, Value
-from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
+from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, reference_trial
 from cfsweep.sweep.packing import pack_runs
 from cfsweep.sweep.space import reference_values
 from cfsweep.sweep.suggest import suggest
@@ -73,16 +73,18 @@ class _Place:
         return choices[int(len(choices) * self.places[name])]
 
 
-def reference_packs(config: StudyConfig, settings: list[dict[str, Value]], size: int) -> list[PackSpec]:
-    """The packs of the references with the first of these settings, `n_reference_settings`: `naive` and `joint` with
-    the same settings and seeds."""
+def reference_packs(
+    config: StudyConfig, settings: Sequence[Mapping[str, Value]], numbers: Collection[int], size: int
+) -> list[PackSpec]:
+    """The packs of the references with these `numbers`, of those that have one of the `settings` each."""
     fixed = reference_values(config.space, BASE)
     packs: list[PackSpec] = []
     for method in (NAIVE, JOINT):
         runs = [
-            RunSpec(reference_trial(method, k), seed, {**fixed, **given})
-            for k, given in enumerate(settings[: n_reference_settings(len(settings), config.trials)])
-            for seed in range(config.seeds)
+            RunSpec(number, seed, {**fixed, **given})
+            for k, given in enumerate(settings)
+            if (number := reference_trial(method, k)) in numbers
+            for seed in config.seed_numbers
         ]
         packs += pack_runs(config, BASE, runs, size, ingredients=(), joint=method == JOINT)
     return packs
@@ -94,6 +96,9 @@ def majority_report(
     """What a pack would say of the reference `majority` with these seeds, given the scores of `constant_answer` on each
     split of the data. It has no parameters, is the same for each seed of a split, and costs nothing."""
     of_split = {seed: scores[seed % len(scores)] for seed in seeds}
-    records = tuple(RunRecord(MAJORITY_TRIAL, seed, s["validation"], s["test"]) for seed, s in of_split.items())
-    last = len(n_examples["validation"]) - 1
-    return PackReport(task=last, done=True, records=records, n_examples=n_examples, n_parameters=0)
+    n_tasks = len(n_examples["validation"])
+    records = tuple(
+        RunRecord(MAJORITY_TRIAL, seed, s.get("validation", []), s.get("test", []), tasks_done=n_tasks)
+        for seed, s in of_split.items()
+    )
+    return PackReport(task=n_tasks - 1, done=True, records=records, n_examples=n_examples, n_parameters=0)

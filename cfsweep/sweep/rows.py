@@ -15,7 +15,7 @@ from cfsweep.config import ObjectiveConfig, StudyConfig
 from cfsweep.hypers import Hyper, Value
 from cfsweep.identity import content_hash
 from cfsweep.metrics import METRICS, mixed, plasticity, stability, summarise
-from cfsweep.results.schema import BUFFERS_SCHEMA, TABLES, curves_schema, runs_schema, scores_schema
+from cfsweep.results.schema import BUFFERS_SCHEMA, TABLE_OF, TABLES, curves_schema, runs_schema, scores_schema
 from cfsweep.training.acting import acting, idle
 from cfsweep.training.spec import PackReport, RunRecord, method_of, score_rows
 
@@ -99,7 +99,7 @@ class StudyTables:
                 "attempt": run.attempt,
             }
             rows["runs"].append({**ids, **self._run(report, run)})
-            for table, part in (("accuracy", "validation"), ("test", "test")):
+            for part, table in TABLE_OF.items():
                 n = report.n_examples[part]
                 scores = score_rows(getattr(run.record, part), len(n))
                 rows[table] += [
@@ -122,10 +122,15 @@ class StudyTables:
         scores = score_rows(record.validation, n_tasks)
         untrained = scores[0] if len(scores) else np.empty(n_tasks)
         metrics, missing = summarise(scores[1:], untrained, config.stream.scenario, n_tasks, record.curves)
+        if "validation" not in config.parts:
+            metrics = dict.fromkeys(metrics)
+            missing = dict.fromkeys(metrics, "trained on the validation data, too")
         settings, idle_settings = self.settings(run.ingredients, run.values)
         missing.update(idle_settings)
         objectives: dict[str, float | None] = dict.fromkeys(config.objective.names)
-        if run.state == "done":
+        if "validation" not in config.parts:
+            missing.update(dict.fromkeys(objectives, "trained on the validation data, too"))
+        elif run.state == "done":
             values = objective_values(record, report, config.objective)
             objectives.update({name: values[name] for name in objectives})
         else:

@@ -12,6 +12,7 @@ from cfsweep.config import MOST_SEEDS, NO_PART_OF_IDENTITY, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
+from cfsweep.sweep.asker import Asker
 from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.folder import Folder, check_ground
 from cfsweep.sweep.notes import notes
@@ -120,16 +121,16 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, display: Display)
         folder.require_journal()
         trials = max(config.trials, there.trials)
         now = status(out)
-        if trials <= now.trials and _is_whole(folder, now):
+        if trials <= now.trials and is_whole(folder, there):
             return Outcome(now, nothing_to_do=True)
         with folder.locked():
             changed = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
             config = there.grown(trials, there.seeds).model_copy(update=changed)
-            return _sweep(folder, config, prepared, scheduler, display)
+            return sweep(folder, config, prepared, scheduler, display)
     folder.refuse_other_content()
     with folder.locked():
         folder.create(config, prepared.hypers, prepared.stream)
-        return _sweep(folder, config, prepared, scheduler, display)
+        return sweep(folder, config, prepared, scheduler, display)
 
 
 def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
@@ -160,7 +161,7 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, con
             f"--seeds {seeds}: the study has {config.seeds} seeds already, none is taken away, and {MOST_SEEDS} are "
             "the most. Give a number between."
         )
-    if (trials, seeds) == (config.trials, config.seeds) and _is_whole(folder, now):
+    if (trials, seeds) == (config.trials, config.seeds) and is_whole(folder, config):
         return Outcome(now, nothing_to_do=True)
 
     def prepare_again() -> Prepared:
@@ -169,28 +170,38 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, con
         return prepared
 
     with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
-        return _sweep(
+        return sweep(
             folder, config.grown(trials, seeds), prepared, scheduler, Display(console, live=workers.count != 0)
         )
 
 
-def _is_whole(folder: Folder, now: Status) -> bool:
+def is_whole(folder: Folder, config: StudyConfig) -> bool:
     """Whether nothing is left to train: all trials have ended, and their rows and matrices are there."""
-    return now.complete and not read_written(folder.root, now.study_id, ()).torn
+    return status(folder.root).complete and not read_written(folder.root, config.study_id, (), config.parts).torn
 
 
 def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[dict[str, list[list[float]]]]:
     """The scores of the constant answer on each split of the data."""
     splits = range(config.stream.splits)
-    return [constant_answer(prepared.stream.of_split(split), config.stream.scenario) for split in splits]
+    scenario, parts = config.stream.scenario, config.parts
+    return [constant_answer(prepared.stream.of_split(split), scenario, parts) for split in splits]
 
 
-def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: Scheduler, display: Display) -> Outcome:
-    """Sweeps until the budget is spent or the user interrupts it. The caller holds the folder's lock."""
-    from cfsweep.sweep.search.asker import (
-        open_asker,  # loads Optuna, which a study that is only described does not need
-    )
+def sweep(
+    folder: Folder,
+    config: StudyConfig,
+    prepared: Prepared,
+    scheduler: Scheduler,
+    display: Display,
+    asker: Asker | None = None,
+) -> Outcome:
+    """Trains the trials of `asker`, by default of the study's Optuna, until the budget is spent or the user interrupts
+    it. The caller holds the folder's lock."""
+    if asker is None:
+        # Loads Optuna, which a study that is only described does not need.
+        from cfsweep.sweep.search.asker import open_asker
 
+        asker = open_asker(folder.journal, config, prepared.hypers)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     plan = SweepPlan(config, prepared.hypers, prepared.stream, folder.checkpoints)
     capacity = scheduler.capacity(plan)
@@ -198,7 +209,7 @@ def _sweep(folder: Folder, config: StudyConfig, prepared: Prepared, scheduler: S
         folder,
         config,
         prepared.hypers,
-        open_asker(folder.journal, config, prepared.hypers),
+        asker,
         target_of(prepared.stream.target),
         example_counts(prepared.stream),
         capacity.workers,

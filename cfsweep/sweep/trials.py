@@ -89,7 +89,7 @@ class TrialBook:
         """The trials that have ended, but not all of whose runs have a row: rows were lost, or the study has more seeds
         now. Of them the asker knows all."""
         rows = Counter(trials_of_rows)
-        lost = [n for n in range(self.asker.n_asked) if n not in self.trials and rows[n] < self.config.seeds]
+        lost = [n for n in self.asker.numbers if n not in self.trials and rows[n] < self.config.seeds]
         found = [Trial(p.number, p.values, proposed=False, was=p.ended) for p in self.asker.ended(lost)]
         self.trials.update({trial.number: trial for trial in found})
         return found
@@ -115,17 +115,18 @@ class TrialBook:
         Raises:
             InputError: it belongs to a trial that the asker knows nothing of.
         """
-        if row["trial"] >= self.asker.n_asked:
+        if row["trial"] >= 0 and row["trial"] not in self.asker.numbers:
             raise InputError(
                 f"runs/ holds trial {row['trial']}, but the study's journal ends before it, so it is an older one. "
                 "Bring back the journal that belongs to the runs, or start a new study."
             )
-        if row["state"] == "done" and row.get("same_as") is None:
+        scored = row["state"] == "done" and "validation" in self.config.parts
+        if scored and row.get("same_as") is None:
             self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in FRONT_AXES})
         trial = self.trials.get(row["trial"])
         if trial is not None:
             trial.states[row["seed"]] = row["state"]
-            if row["state"] == "done":
+            if scored:
                 trial.objectives[row["seed"]] = {n: row[f"objective_{n}"] for n in self.config.objective.names}
 
     def finish(self, trial: Trial, seed: int, objectives: dict[str, float]) -> None:
@@ -139,7 +140,7 @@ class TrialBook:
             return
         states, values = set(trial.states.values()), None
         state = next((state for state in ("failed", "stopped") if state in states), "done")
-        if state == "done" and trial.proposed:
+        if state == "done" and trial.objectives and trial.proposed:
             names = self.config.objective.names
             values = [float(np.mean([seed[name] for seed in trial.objectives.values()])) for name in names]
         trial.reported, trial.values = True, {}

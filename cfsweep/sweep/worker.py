@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -67,13 +68,15 @@ class PackWorker:
         try:
             if fetched is not None:
                 self.trainer = self.open_trainer(fetched)
-            report, checkpoint = self._next_task(dropped)
+            report, checkpoint, models = self._next_task(dropped)
         except Exception as error:
             # The driver decides what becomes of the pack; raised here, the error would reach nobody.
             self.trainer = None
             return TaskResult.of_error(self.pack_id, error)
         if checkpoint is not None:
             self.broker.save(self.pack_id, checkpoint)
+        if models:
+            self.broker.keep(models)
         return TaskResult(self.pack_id, report.done, report)
 
     def open_trainer(self, fetched: Fetched) -> Trainer:
@@ -88,9 +91,10 @@ class PackWorker:
             fetched.checkpoint,
         )
 
-    def _next_task(self, dropped: set[Key]) -> tuple[PackReport, bytes | None]:
-        """The report after the next task, and the checkpoint, if there is more to train."""
+    def _next_task(self, dropped: set[Key]) -> tuple[PackReport, bytes | None, Mapping[Key, bytes]]:
+        """The report after the next task; the checkpoint, if there is more to train, or else the models that are to be
+        kept."""
         assert self.trainer is not None
         self.trainer.drop(dropped)
         report = self.trainer.report() if self.trainer.done else self.trainer.train_next_task()
-        return report, None if report.done else self.trainer.checkpoint()
+        return (report, None, self.trainer.models()) if report.done else (report, self.trainer.checkpoint(), {})

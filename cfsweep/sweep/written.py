@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cfsweep.results.reader import KEY, read_table
+from cfsweep.results.schema import TABLE_OF
 
 Key = tuple[int, int]
 
 
 class Written(NamedTuple):
     """The rows of the runs that are whole; the (trial, seed) of those that are `torn`: some of their parts of `runs/`,
-    `accuracy/` and `test/` are gone, but not all; the latest attempt that anything is left of, 0 if nothing is."""
+    `accuracy/` and `test/` are gone, but not all (`test/` only where the study tests); the latest
+    attempt that anything is left of, 0 if nothing is."""
 
     rows: list[dict[str, Any]]
     torn: set[Key]
@@ -25,14 +27,14 @@ class Written(NamedTuple):
         return self.latest_attempt + 1 if self.torn else 1
 
 
-def read_written(root: Path, study_id: str, columns: Iterable[str]) -> Written:
-    """That of the study in the results folder `root`, with these columns of its runs.
+def read_written(root: Path, study_id: str, columns: Iterable[str], parts: Iterable[str]) -> Written:
+    """That of the study in the results folder `root`, whose runs are scored by `parts`, with these columns of its runs.
 
     Raises:
         InputError: a part cannot be read, or is of another study.
     """
     runs = read_table(root, "runs", [*columns, "tasks_done"], study_id).to_pylist()
-    matrices = [read_table(root, table, (), study_id) for table in ("accuracy", "test")]
+    matrices = [read_table(root, table, (), study_id) for table in (TABLE_OF[part] for part in parts)]
     # With the attempt, as what is left of an earlier one is nothing of this one.
     known = [set(zip(*(table[name].to_pylist() for name in KEY), strict=True)) for table in matrices]
     scored, all_runs = {_key(row) for row in runs if row["tasks_done"]}, {_key(row) for row in runs}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from cfsweep.config import Scenario
+from cfsweep.config import PARTS, Scenario
 from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets import Floats, Target, target_of
 
 
-def constant_answer(stream: Stream, scenario: Scenario) -> dict[str, list[list[float]]]:
+def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = PARTS) -> dict[str, list[list[float]]]:
     """The scores of the constant answer, by part (`validation`, `test`): (T + 1) rows of T, as in a run's record.
 
     It is what a network that ignores its input could at best have learned: after task t it answers an example of task i
@@ -31,7 +33,7 @@ def constant_answer(stream: Stream, scenario: Scenario) -> dict[str, list[list[f
     answers = target.predict(torch.eye(outputs.n_outputs), torch.ones(outputs.n_outputs, dtype=torch.bool))
     train, *scored = (
         np.array([_right(target, answers, outputs.labels[getattr(task, part)]) for task in stream.tasks])
-        for part in ("train", "validation", "test")
+        for part in ("train", *parts)
     )
     counts = np.round(train * [[len(task.train)] for task in stream.tasks], 6)  # as shares are not exact
     so_far = counts.cumsum(0)
@@ -46,7 +48,7 @@ def constant_answer(stream: Stream, scenario: Scenario) -> dict[str, list[list[f
     numbers = range(len(stream.tasks))
     return {
         part: [[cell(right, after, task) for task in numbers] for after in (-1, *numbers)]
-        for part, right in zip(("validation", "test"), scored, strict=True)
+        for part, right in zip(parts, scored, strict=True)
     }
 
 

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
 from cfsweep.training.task_end import buffer_rows, consolidated_state, renewed_buffers, stored_bytes
 
-CHECKPOINT_FORMAT = 2  # of what `checkpoint` writes; another one cannot be restored
+CHECKPOINT_FORMAT = 3  # of what `checkpoint` writes; another one cannot be restored
 
 
 class Pack:
@@ -91,11 +91,12 @@ class Pack:
         taken = {i: known[keys[i]] for i in self.stack.alive if known and keys[i] in known}
         if taken:
             self.stack.keep([i for i in self.stack.alive if i not in taken])
+        here = self.stack.alive
         with self.context.lifted.draws(torch_seed(self.spec.runs[0].seed, "evaluation", task)):
-            if self.stack.alive:
+            if here:
                 self._train(task)
             if task == 0:
-                self._leave_first_tasks()
+                self._leave_first_tasks(here)
             self._begin_with(taken)
             self._update_buffers(task)
         self.next_task += 1
@@ -120,18 +121,31 @@ class Pack:
 
     def checkpoint(self) -> bytes:
         """Everything that the next `train_next_task()` needs, for `Pack.restore`."""
+        return self._saved(self.spec, self.records, self.stack.to_content())
+
+    def _saved(self, spec: PackSpec, records: Iterable[RunRecord], stack: Mapping[str, Any]) -> bytes:
         content = {
             "format": CHECKPOINT_FORMAT,
-            "spec": self.spec.to_dict(),
+            "spec": spec.to_dict(),
             "share_first_task": self.stack.share_first_task,
             "next_task": self.next_task,
-            "records": [asdict(record) for record in self.records],
-            "stack": self.stack.to_content(),
+            "records": [asdict(record) for record in records],
+            "stack": stack,
             "statistics": self.context.statistics(),
         }
         file = io.BytesIO()
         torch.save(content, file)
         return file.getvalue()
+
+    def models(self) -> dict[tuple[int, int], bytes]:
+        """For each run that went all the way, if they are to be kept, the checkpoint of a pack of this run alone."""
+        if not self.spec.keep_models or self.next_task < len(self.stream.tasks):
+            return {}
+        models = {}
+        for i in self.stack.alive:
+            alone = replace(self.spec, runs=self.spec.runs[i : i + 1])
+            models[self.spec.runs[i].key] = self._saved(alone, [self.records[i]], self.stack.content_of(i))
+        return models
 
     @staticmethod
     def restore(saved: bytes, stream: Stream, device: str | torch.device = "cpu") -> Pack | None:
@@ -275,12 +289,12 @@ class Pack:
         found = self.first_tasks.get(dict.fromkeys(self.first_task_keys[i] for i in self.stack.alive))
         return {key: FirstTask.from_bytes(content, self.context.device) for key, content in found.items()}
 
-    def _leave_first_tasks(self) -> None:
-        """Leaves what the first task has come to for other packs."""
+    def _leave_first_tasks(self, here: Iterable[int]) -> None:
+        """Leaves what the first task has come to, of the runs that were trained `here`, for other packs."""
         if self.first_tasks is None:
             return
         row_of = dict(zip(self.stack.alive, self.stack.row_of.tolist(), strict=True))
-        trained = {self.first_task_keys[i]: i for i, record in enumerate(self.records) if record.validation}
+        trained = {self.first_task_keys[i]: i for i in here}
         contents = {}
         for key, i in trained.items():
             row = self.stack.row(row_of[i]) if i in row_of else None
@@ -311,7 +325,9 @@ class Pack:
         weights = [self.weights_for(i, learned) for i in range(len(self.stream.tasks))]
         answering = Answering(self.context, self.stack, learned - 1 if learned else None)
         answers = [answering.by_weights(theta) for theta in weights]
-        for part in ("validation", "test"):
+        for i in self.stack.alive:
+            self.records[i].tasks_done = learned
+        for part in self.spec.parts:
             by_task = [
                 self.context.evaluator.scores(theta, i, learned, part, answer)
                 for i, (theta, answer) in enumerate(zip(weights, answers, strict=True))

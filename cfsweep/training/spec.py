@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfsweep.config import NetworkConfig, Scenario
+from cfsweep.config import PARTS, NetworkConfig, Scenario
 from cfsweep.hypers import Value
 from cfsweep.training.ingredients import ingredient_class
 
@@ -40,7 +40,8 @@ class RunSpec:
 @dataclass(frozen=True)
 class PackSpec:
     """Runs that share their static settings and the stream's split of the number `split`. `joint` trains on the data of
-    all tasks so far."""
+    all tasks so far; `parts` are the examples that score a run: `validation`, `test`. `keep_models`: what a run has
+    come to is wanted when it is done."""
 
     network: NetworkConfig
     scenario: Scenario
@@ -49,6 +50,8 @@ class PackSpec:
     joint: bool = False
     curve_points_per_task: int = 0
     split: int = 0
+    parts: tuple[str, ...] = PARTS
+    keep_models: bool = False
 
     @property
     def method(self) -> str:
@@ -70,6 +73,7 @@ class PackSpec:
                 **content,
                 "network": NetworkConfig(**content["network"]),
                 "ingredients": tuple(content["ingredients"]),
+                "parts": tuple(content.get("parts", PARTS)),
                 "runs": runs,
             }
         )
@@ -80,9 +84,9 @@ class RunRecord:
     """All that is known of one run so far.
 
     `validation` and `test` have one row per evaluation, the untrained network first, then after each task: the
-    target's score on each of the T tasks. `curves` rows are (task, step, eval_task, score), `buffers` rows (ingredient,
-    after_task, task, class, number of examples kept).
-    `failure` says why the run ended, or is None.
+    target's score on each of the T tasks; none where the pack does not score by that part. `curves` rows are (task,
+    step, eval_task, score), `buffers` rows (ingredient, after_task, task, class, number of examples kept). `failure`
+    says why the run ended, or is None.
     """
 
     trial: int
@@ -95,14 +99,11 @@ class RunRecord:
     steps: int = 0
     stored_bytes: int = 0
     failure: str | None = None
+    tasks_done: int = 0
 
     @property
     def key(self) -> tuple[int, int]:
         return (self.trial, self.seed)
-
-    @property
-    def tasks_done(self) -> int:
-        return max(0, len(self.validation) - 1)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,21 @@ class Stack:
             "representatives": [self.runs.index(run) for run in self.representatives],
         }
 
+    def content_of(self, run: int) -> dict[str, Any]:
+        """As `to_content`, that of a stack of one of the runs (an index into `runs`) alone."""
+        at = int(self.row_of[self.alive.index(run)])
+        rows = slice(at, at + 1)
+        return {
+            "alive": [0],
+            "row_of": [0],
+            "theta": self.theta[rows].clone(),  # a view would be saved with all that it is a view of
+            "states": {name: {k: v[rows].clone() for k, v in state.items()} for name, state in self.states.items()},
+            "optimizer": {name: value[rows].clone() for name, value in self.optimizer.items()},
+            "optimizer_steps": self.optimizer_steps,
+            "buffers": {name: [_content_of(buffers[at])] for name, buffers in self.buffers.items()},
+            "representatives": [0],
+        }
+
     def load_content(self, content: Mapping[str, Any]) -> None:
         """Inverse of `to_content`."""
         self.alive, self.theta, self.states = content["alive"], content["theta"], content["states"]

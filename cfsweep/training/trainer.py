@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
@@ -31,6 +31,9 @@ class Trainer(Protocol):
 
     def checkpoint(self) -> bytes:
         """Everything that the next `train_next_task()` needs."""
+
+    def models(self) -> Mapping[tuple[int, int], bytes]:
+        """What the runs that went all the way have come to, by (trial, seed), if the pack keeps models."""
 
 
 def open_trainer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -41,6 +42,9 @@ class RemoteBroker:
 
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         return self.actor.save.remote(pack_id, checkpoint)  # nobody waits for it
+
+    def keep(self, models: Mapping[Key, bytes]) -> None:
+        ray.get(self.actor.keep.remote(models))
 
     def stream_reference(self) -> Any:
         """The reference to the stream."""

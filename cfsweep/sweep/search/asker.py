@@ -41,6 +41,10 @@ class OptunaAsker:
         self.asked: dict[int, optuna.Trial] = {}  # that have not ended, by number
         self.past_running = [frozen for frozen in past if frozen.state == TrialState.RUNNING]
 
+    @property
+    def numbers(self) -> range:
+        return range(self.n_asked)
+
     def running(self) -> list[Proposal]:
         return [self._proposal(trial_again(self.study, frozen), frozen) for frozen in self.past_running]
 

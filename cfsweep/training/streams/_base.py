@@ -49,6 +49,13 @@ class Split:
     scale: float | Tensor
 
 
+def _refitted(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """These tasks with their validation examples among those to train on."""
+    return tuple(
+        replace(task, train=np.union1d(task.train, task.validation), validation=task.validation[:0]) for task in tasks
+    )
+
+
 @dataclass(frozen=True)
 class Stream:
     """An ordered list of tasks over one store.
@@ -88,6 +95,12 @@ class Stream:
     def of_split(self, number: int) -> Stream:
         """The stream as the split of this number has it, on the same store; always the same object."""
         return self._others[number - 1] if number else self
+
+    def refitted(self) -> Stream:
+        """The stream with the validation examples among those to train on, in every split: they score no more. What
+        the network sees of an example stays the same."""
+        others = tuple(replace(split, tasks=_refitted(split.tasks)) for split in self.other_splits)
+        return replace(self, tasks=_refitted(self.tasks), other_splits=others)
 
     @cached_property
     def _others(self) -> tuple[Stream, ...]:

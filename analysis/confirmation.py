@@ -1,0 +1,196 @@
+"""What fresh seeds and test data say of trials that were chosen: read from what `cfsweep confirm` wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.aggregate import row_of, trials, value
+from analysis.among import among
+from analysis.choice import opened_by, selection
+from analysis.description import Root, study
+from analysis.formatting import mean_sd
+from analysis.frames import load, numbers, table_of
+from analysis.fronts import front
+from analysis.seeds import being_added
+from cfsweep.errors import InputError
+from cfsweep.results.reader import is_study
+from cfsweep.results.schema import MAJORITY_TRIAL
+
+CONFIRMED, REFITTED = "confirmed", "refitted"  # folders within that of the sweep
+AVERAGE = "average_accuracy"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over `n` seeds, and their sample standard deviation (None with one)."""
+
+    value: float
+    sd: float | None
+    n: int
+
+    @property
+    def text(self) -> str:
+        """
+        >>> Mean(0.9712, 0.006, 5).text, Mean(0.9712, None, 1).text
+        ('0.971 ± 0.006', '0.971')
+        """
+        return mean_sd(self.value, self.sd)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Average accuracy at the end of one trial or reference, in [0, 1]: on validation data with the seeds of the sweep
+    (`chosen_by`; `corrected` for the choice among all its trials, see `analysis.uncertainty`) and with `fresh` ones; on
+    test data with the fresh ones (`test`), and of models that were trained on the validation data, too (`refitted`).
+    None where there is no such number."""
+
+    trial: int
+    chosen_by: Mean | None
+    corrected: float | None
+    fresh: Mean | None
+    test: Mean | None
+    refitted: Mean | None
+
+
+def confirmed_in(root: Root, name: str = CONFIRMED) -> str | None:
+    """The folder of what was confirmed of the sweep in `root`, or None."""
+    inside = f"{root}/{name}"
+    return inside if is_study(inside) else None
+
+
+def to_confirm(root: Root, which: str) -> tuple[list[int], list[int]]:
+    """The trials that `cfsweep confirm --trials` asks for, and the references beside them: `selected` is the selected
+    one and the default, `front` all trials on the front of the study, too, and else it is numbers with commas between.
+
+    Raises:
+        InputError: no trial was selected, or `which` is something else.
+    """
+    shown = opened_by(_selected(root))
+    numbers, references = [n for n in shown if n >= 0], [n for n in shown if n < 0 and n != MAJORITY_TRIAL]
+    if which == "front":
+        members = front(trials(load(root)), study(root).front_objectives).members
+        numbers += [int(n) for n in members["trial"] if int(n) not in numbers]
+    elif which != "selected":
+        try:
+            numbers = list(dict.fromkeys(int(n) for n in which.split(",")))
+        except ValueError:
+            raise InputError(
+                f"--trials {which}: `selected`, `front` or numbers such as `3,17` are needed. Write one of these."
+            ) from None
+    return numbers, references
+
+
+def is_tested(root: Root) -> bool:
+    """Whether there are test numbers of the sweep in `root`, which a selection opens."""
+    inside = any(confirmed_in(root, name) is not None for name in (CONFIRMED, REFITTED))
+    return inside or bool(len(table_of(root, "test")))
+
+
+def confirmation(root: Root) -> list[Confirmation]:
+    """What is known of the trials that were confirmed, the selected one first, then the others by their number, the
+    references last; of a sweep of earlier versions, which tested by itself, what its selection opens.
+
+    Raises:
+        InputError: no trial was selected, or nothing was confirmed.
+    """
+    record, refitted_in, fresh_in = _selected(root), confirmed_in(root, REFITTED), confirmed_in(root)
+    refitted = {} if refitted_in is None else _tested(refitted_in)
+    if fresh_in is not None:
+        tests = _tested(fresh_in)
+    else:
+        tests = {} if refitted else _means(test_accuracy(root), being_added(load(root)))
+    swept = trials(load(root))
+    fresh = None if fresh_in is None else trials(load(fresh_in))
+    others = among(load(root), AVERAGE)
+    shown = opened_by(record)
+    known = {*tests, *refitted}
+    order = [n for n in shown if n in known and n >= 0]
+    order += sorted(n for n in known if n >= 0 and n not in shown)
+    order += [n for n in shown if n in known and n < 0]
+    return [
+        Confirmation(
+            trial,
+            _mean_of(swept, trial),
+            others.corrected(trial) if trial == record["trial"] else None,
+            None if fresh is None else _mean_of(fresh, trial),
+            tests.get(trial),
+            refitted.get(trial),
+        )
+        for trial in order
+    ]
+
+
+def luck(found: Sequence[Confirmation]) -> str:
+    """How much of the first one's number was luck, in a line: the curse of the winner.
+
+    >>> luck([Confirmation(7, Mean(0.983, None, 1), None, Mean(0.9712, 0.006, 5), None, None)])
+    'Chosen at 0.983, fresh seeds say 0.971 ± 0.006 (5 seeds): 0.012 less.'
+    """
+    chosen = found[0] if found else None
+    if chosen is None or chosen.chosen_by is None or chosen.fresh is None:
+        return ""
+    less = chosen.chosen_by.value - chosen.fresh.value
+    return (
+        f"Chosen at {chosen.chosen_by.value:.3f}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} seeds): "
+        f"{abs(less):.3f} {'less' if less > 0 else 'more'}."
+    )
+
+
+def test_accuracy(root: Root) -> pd.DataFrame:
+    """Test accuracies, long (trial, seed, after_task, eval_task, accuracy, n_examples): of the trials and references
+    that were confirmed, with fresh seeds; of a sweep of earlier versions, which tested by itself, those of the selected
+    trial, the default and the references, with the seeds of the sweep.
+
+    Raises:
+        InputError: no trial was selected, or nothing was confirmed.
+    """
+    record, order = _selected(root), ["trial", "seed", "after_task", "eval_task"]
+    folder = confirmed_in(root)
+    rows = table_of(root if folder is None else folder, "test")
+    if folder is None:
+        rows = rows[rows["trial"].isin(opened_by(record))]
+        if rows.empty:
+            raise InputError(f"{root}: nothing was tested yet. `cfsweep confirm {root}` tests what was selected.")
+    return rows.sort_values(order, ignore_index=True)
+
+
+def _tested(folder: str) -> dict[int, Mean]:
+    return _means(table_of(folder, "test"), being_added(load(folder)))
+
+
+def _means(rows: pd.DataFrame, added: Sequence[int]) -> dict[int, Mean]:
+    """The means of the last rows of the accuracy matrices, without the seeds that are being `added`."""
+    rows = rows[~rows["seed"].isin(added)]
+    n_tasks = rows["eval_task"].max() + 1 if len(rows) else 0
+    last = rows[rows["after_task"] == n_tasks - 1]
+    per_seed = last.groupby(["trial", "seed"])["accuracy"].mean()
+    found = {}
+    for trial, values in per_seed.groupby("trial"):
+        of_seeds = numbers(values)
+        sd = float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None
+        found[int(str(trial))] = Mean(float(of_seeds.mean()), sd, len(of_seeds))
+    return found
+
+
+def _mean_of(table: pd.DataFrame, trial: int) -> Mean | None:
+    row = row_of(table, trial)
+    mean = value(row, f"val_{AVERAGE}")
+    if row is None or mean is None or math.isnan(mean):
+        return None
+    return Mean(mean, value(row, f"val_{AVERAGE}_sd"), int(row["n_seeds"]))
+
+
+def _selected(root: Root) -> dict[str, object]:
+    record = selection(root)
+    if record is None:
+        study(root)  # which says if there is none
+        raise InputError(f"{root}: test data stay closed until a trial is chosen. Run `cfsweep select {root}` first.")
+    return record
+
+
+# pytest collects functions by this prefix; this is no test.
+test_accuracy.__test__ = False  # type: ignore[attr-defined]
