@@ -11,11 +11,10 @@ An ingredient inherits one or several pieces and implements their abstract metho
     a stop rule      StopRule
     and, beside any  ActiveClasses, BatchLoss, LossShares, TaskStart
 
-All methods are for one model: `theta` (P,) are its weights as one
-flat vector, `state` the ingredient's own tensors by name, `values` its numeric hyperparameters and `lr` as scalar
-tensors. Where they take tensors they are pure functions that `torch.func.vmap` can lift. `Ingredient` has what each of
-them says of itself: `name`, `summary`, `paper`, `hypers`, and, if it likes, `initial_state`, `conventions`,
-`scenarios`, `excludes`.
+All methods are for one model: `theta` (P,) are its weights as one flat vector, `state` the ingredient's own tensors by
+name, `values` its numeric hyperparameters and `lr` as scalar tensors. Where they take tensors they are pure functions
+that `torch.func.vmap` can lift. `Ingredient` has what each of them says of itself: `name`, `summary`, `paper`,
+`hypers`, and, if it likes, `initial_state`, `conventions`, `scenarios`, `excludes`, `needs_classes`.
 """
 
 from __future__ import annotations
