@@ -14,7 +14,7 @@ AVERAGE = "val_average_accuracy"
 
 def note_on_headroom(runs: pd.DataFrame) -> str | None:
     """Says so where the seeds do not show that the average accuracy of `joint`, trained on all data so far, is above
-    that of `naive`, without a remedy: where the 95 % interval of the paired difference holds 0, or lies below it. It
+    that of `naive`, without a remedy: where the interval of the paired difference holds 0, or lies below it. It
     may lie above all the same where the interval is wide, which is therefore told. None where it is shown, where one
     of them has not finished, and with fewer than three seeds.
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from analysis.description import Study
-from analysis.formatting import for_html
+from analysis.formatting import INTERVAL, for_html
 from analysis.fronts import Front
 from analysis.uncertainty import DRAWS
 from cfsweep.metrics import ALL_METRICS
@@ -28,7 +28,7 @@ _OTHERS = (
      "no other trial is as good in all objectives and better in one. Near a probability where trials lie in a cloud; "
      "too low where many lie along one trade-off curve (docs/uncertainty.md). With one split it leaves out the chance "
      "of which examples validate"),
-    ("95 % interval", "of a difference named beforehand: Student's, of paired seeds; of a chosen trial's, and of the "
+    (INTERVAL, "of a difference named beforehand: Student's, of paired seeds; of a chosen trial's, and of the "
      "hypervolume: from a model of the trials' true means. docs/uncertainty.md shows how often they hold"),
     ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
      "the largest cost), costs divided by their largest value among the trials"),
