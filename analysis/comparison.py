@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
+from analysis.aggregate import AVERAGE, best, by_seed, column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import CORRECTED, selection
 from analysis.constant_answer import beaten_by_majority
@@ -23,7 +23,6 @@ from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
-AVERAGE = "average_accuracy"
 
 
 @dataclass(frozen=True)

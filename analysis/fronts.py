@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.aggregate import COSTS, by_seed, column_of, finished, references, repeats
+from analysis.aggregate import AVERAGE, COSTS, by_seed, column_of, finished, references, repeats
 from analysis.constant_answer import notes_on_majority
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
@@ -28,7 +28,6 @@ from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, METADATA
 
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
-AVERAGE = "average_accuracy"
 SURE = 0.5  # from here on it is likelier than not that noise hides what differs between trials
 
 # The reference point of the hypervolume. A metric counts from the worst value that it can have: an accuracy from 0, a
