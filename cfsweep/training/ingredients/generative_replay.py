@@ -10,9 +10,10 @@ from torch import Tensor
 
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Drawn, Examples, Generated
 from cfsweep.training.ingredients._base import Context, Conventions, Settings, State, Values
 from cfsweep.training.ingredients._distillation import cross_entropy, soft_targets
-from cfsweep.training.ingredients._pieces import Drawn, Examples, Generated, Generator, LossShares, ReplayLoss
+from cfsweep.training.ingredients._pieces import Generator, LossShares, ReplayLoss
 from cfsweep.training.ingredients._shares import loss_shares
 from cfsweep.training.ingredients._vae import Vae
 
