@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from benchmarks.reproduction.markdown import difference, hours, markdown, mean_sd, number, setting, settings
-from benchmarks.reproduction.measured import NOTHING, Measured, Results, Tried
+from benchmarks.reproduction.measured import NOTHING, Found, Measured, Results, Tried
 from benchmarks.reproduction.model import Claim, Group, Quantity, Row, Table
 from benchmarks.reproduction.runner import ranges
 from benchmarks.reproduction.verdicts import (
@@ -147,6 +147,15 @@ def _at_end(row: Row, tried: Tried) -> str:
     return ", an end of its range" if any(tried.setting[name] in of for name, of in ends.items()) else ""
 
 
+def _tried(row: Row, found: Found) -> str:
+    """What validation data said of each value, where one hyperparameter is searched; those that failed at the end."""
+    if len(row.searched) > 1:
+        return "–"
+    ((name, _),) = row.searched.items()
+    said = [f"{setting(tried.setting[name])}: {100 * tried.average_accuracy:.1f}" for tried in found.tried]
+    return "; ".join([*said, *(f"{setting(values[name])}: failed" for values in found.failed)]) or "–"
+
+
 def searches(table: Table, results: Results) -> str:
     """What each row searched, what validation data said of each trial, which was chosen, and how long either took."""
     rows = [row for row in table.rows if row.searched]
@@ -160,10 +169,6 @@ def searches(table: Table, results: Results) -> str:
             lines.append((f"`{row.name}`", "nothing", "–", "–", *spent))
             continue
         best = next((settings(t.setting) + _at_end(row, t) for t in found.tried if t.chosen), MISSING)
-        one = len(row.searched) == 1
-        tried = "; ".join(
-            f"{setting(next(iter(t.setting.values())))}: {100 * t.average_accuracy:.1f}" for t in found.tried if one
-        )
-        lines.append((f"`{row.name}`", ranges(row.searched), tried or "–", best, *spent))
+        lines.append((f"`{row.name}`", ranges(row.searched), _tried(row, found), best, *spent))
     heads = ("row", "searched", "tried: average accuracy on validation data", "chosen", "search", "measurement")
     return f"### Searches and training time\n\n{markdown(heads, lines)}"

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reproduction.model import Matrix, Quantity
+from benchmarks.reproduction.records import VALIDATION
 from benchmarks.reproduction.stages import MEASURE, SEARCH
 from benchmarks.reproduction.verdicts import MISSING, BySeed
 
@@ -51,15 +52,16 @@ class Measured:
 @dataclass(frozen=True)
 class Found:
     """All that the records hold of one row: the measurement, or why there is none, the finished trials of its search,
-    and the seconds that training took in either stage."""
+    the settings of those that did not finish with every seed, and the seconds that training took in either stage."""
 
     measured: Measured | str
     tried: tuple[Tried, ...]
+    failed: tuple[dict[str, Any], ...]
     search_s: float
     measure_s: float
 
 
-NOTHING = Found(MISSING, (), 0.0, 0.0)
+NOTHING = Found(MISSING, (), (), 0.0, 0.0)
 Results = Mapping[str, Found]
 
 
@@ -74,7 +76,7 @@ def results_of(records: pa.Table) -> dict[str, Found]:
 def _found(rows: Sequence[Record]) -> Found:
     search = [row for row in rows if row["stage"] == SEARCH]
     measure = [row for row in rows if row["stage"] == MEASURE]
-    return Found(_measured(search, measure), _tried(search), _seconds(search), _seconds(measure))
+    return Found(_measured(search, measure), *_tried(search), _seconds(search), _seconds(measure))
 
 
 def _seconds(rows: Sequence[Record]) -> float:
@@ -94,20 +96,18 @@ def _measured(search: Sequence[Record], measure: Sequence[Record]) -> Measured |
     )
 
 
-def _tried(search: Sequence[Record]) -> tuple[Tried, ...]:
+def _tried(search: Sequence[Record]) -> tuple[tuple[Tried, ...], tuple[dict[str, Any], ...]]:
+    """The trials that finished with every seed, and the settings of the others."""
     by_trial: dict[int, list[Record]] = {}
     for row in search:
-        by_trial.setdefault(row["trial"], []).append(row)
-    return tuple(
-        Tried(
-            trial,
-            json.loads(rows[0]["setting"]),
-            *(
-                float(np.mean([row[f"val_{name}"] for row in rows]))
-                for name in ("average_accuracy", "stability", "plasticity")
-            ),
-            rows[0]["chosen"],
-        )
-        for trial, rows in sorted(by_trial.items())
-        if trial >= 0 and all(row["state"] == "done" for row in rows)
-    )
+        if row["trial"] >= 0:
+            by_trial.setdefault(row["trial"], []).append(row)
+    done, failed = [], []
+    for trial, rows in sorted(by_trial.items()):
+        setting = json.loads(rows[0]["setting"])
+        if any(row["state"] != "done" for row in rows):
+            failed.append(setting)
+            continue
+        means = {name: float(np.mean([row[f"val_{name}"] for row in rows])) for name in VALIDATION}
+        done.append(Tried(trial, setting, chosen=rows[0]["chosen"], **means))
+    return tuple(done), tuple(failed)

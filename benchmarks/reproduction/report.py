@@ -64,7 +64,7 @@ def report(tables: Sequence[Table], records: pa.Table, command: str) -> str:
 def _budget(table: Table) -> str:
     """What each search of the table may spend."""
     none = [row.method for row in table.rows if not row.searched and row.group == "main" and row.naive is not None]
-    text = f"Each search: {table.budget.trials} trials with {table.budget.seeds} seeds."
+    text = f"Each search: {table.budget.trials} trials with {table.budget.seeds} seed(s)."
     without = ", ".join(dict.fromkeys(none))
     return text + (f" Without a strength, and so without a search: {without}." if without else "")
 

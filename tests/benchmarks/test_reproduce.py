@@ -408,7 +408,9 @@ def test_a_search_without_any_finished_trial_says_so(tmp_path: Path) -> None:
     tables = [table_of(tiny("lost", Claim(90.0), search=high, space={"fixed": {"optimizer": "sgd", "epochs": 1}}))]
     jobs = jobs_of(tables, tmp_path, 1, None)
     train(*jobs)
-    assert lines_of(page_of(tables, jobs), "lost")[0][-1] == "not measured yet: no run of it went all the way"
+    lines = lines_of(page_of(tables, jobs), "lost")
+    assert lines[0][-1] == "not measured yet: no run of it went all the way"
+    assert lines[1][2:4] == ["1e+30: failed; 1e+30: failed; 1e+32: failed", "not measured yet"]
 
 
 def test_records_of_another_version_are_one_line(tmp_path: Path) -> None:
