@@ -27,7 +27,17 @@ from analysis.confirmation import confirmation, is_tested, luck
 from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.files import local_folder
-from analysis.formatting import mean_sd, mean_sd_of, on_correction, one_line, plain, settings_text, trial_name, unsigned
+from analysis.formatting import (
+    INTERVAL,
+    mean_sd,
+    mean_sd_of,
+    on_correction,
+    one_line,
+    plain,
+    settings_text,
+    trial_name,
+    unsigned,
+)
 from analysis.frames import load
 from analysis.fronts import Front, front, write_front
 from analysis.recipe import next_command, space_file, space_text
@@ -172,11 +182,11 @@ def compare_command(
     """Compare two folders, or two trials of one, over the seeds that both have."""
     found = compare(root, other, first, second)
     with_choice = any(d.corrected is not None for d in found)
-    heads = ["metric", "first", "second", "difference", "95 % interval"]
+    heads = ["metric", "first", "second", "difference", INTERVAL]
     # Narrow gaps: seven columns are to fit into the 100 characters of a log.
     shown = Table(
         *heads,
-        *(["corrected", "95 % interval"] if with_choice else []),
+        *(["corrected", INTERVAL] if with_choice else []),
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -267,8 +277,8 @@ def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[
     cells += [mean_sd_of(row, column_of(name, list(row.index))) for name in metrics]
     if found.corrected_hypervolume is None:
         return cells
-    true, chance = value(row, "corrected_average_accuracy"), value(row, "front_share")
-    return [*cells, mean_sd(true), "–" if chance is None else f"{chance:.2f}"]
+    true, share = value(row, "corrected_average_accuracy"), value(row, "front_share")
+    return [*cells, mean_sd(true), "–" if share is None else f"{share:.2f}"]
 
 
 def _settings_of(all_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:

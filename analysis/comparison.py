@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
+from analysis.aggregate import AVERAGE, best, by_seed, column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import CORRECTED, selection
 from analysis.constant_answer import beaten_by_majority
@@ -23,15 +23,14 @@ from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
-AVERAGE = "average_accuracy"
 
 
 @dataclass(frozen=True)
 class Difference:
     """`second - first` in one metric over the `n_seeds` seeds that both have: the means, and their difference with its
-    95 % interval, Student's of paired differences (None with fewer than three seeds). Where a trial was chosen by its
-    score among others, both flatter it; `corrected` is the difference without that (None too for costs, and where both
-    trials were named beforehand)."""
+    interval, Student's of paired differences (None with fewer than three seeds). Where a trial was chosen by its score
+    among `n_among` (where both were, the larger number), both flatter it; `corrected` is the difference without that
+    (None too for costs, and where both trials were named beforehand: `n_among` is 1 then)."""
 
     metric: str
     first: float
@@ -40,6 +39,7 @@ class Difference:
     interval: Interval | None
     n_seeds: int
     corrected: Estimate | None = None
+    n_among: int = 1
 
 
 def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
@@ -71,8 +71,9 @@ def gate(
     in [0, 1], for the true mean over seeds: the raw mean of the best of many is too high, so that a minimum is held
     against the corrected one (`analysis.uncertainty.corrected_means`; with fewer than three seeds there is none, and
     the line says so). `beats` (`default`, `naive`) asks that the average accuracy be higher by more than `margin`: the
-    95 % interval of the corrected difference over the same seeds must lie above it, which takes three seeds. Seeds that
-    are being added count once every trial has them, as in `analysis.trials`.
+    interval of the corrected difference over the same seeds must lie above it, which takes three seeds. `naive` with
+    several settings is the best of them, and not corrected for that, which makes it harder to beat. Seeds that are
+    being added count once every trial has them, as in `analysis.trials`.
 
     Raises:
         InputError: nothing to check, an unknown `beats`, or a margin without it or outside [0, 1).
@@ -130,7 +131,7 @@ def _beats(runs: pd.DataFrame, trial: int, opponent: str, margin: float) -> tupl
     by = f" by more than {margin:g}" if margin else ""
     return held, (
         f"{verb} {opponent} in {AVERAGE}{by} ({found.corrected.text}, corrected for the choice among "
-        f"{len(among(runs, AVERAGE).trials)}; raw {found.difference:+.4f})"
+        f"{found.n_among}; raw {found.difference:+.4f})"
     )
 
 
@@ -227,20 +228,16 @@ def compare_runs(
     for metric, a, b in zip(metrics, one.T, two.T, strict=True):
         if np.isnan(a).any() or np.isnan(b).any():
             continue
-        of_pairs, of_choice = paired(b - a), None
+        of_pairs, of_choice, n_among = paired(b - a), None, 1
         if metric in CORRECTED and any(chosen):
-            of_choice = corrected(
+            sides = (
                 (among(first_runs, metric, seeds).side(first) if chosen[0] else None) or Side(a[None]),
                 (among(second_runs, metric, seeds).side(second) if chosen[1] else None) or Side(b[None]),
-                one_study,
             )
+            of_choice, n_among = corrected(*sides, one_study), max(len(side.values) for side in sides)
         means = float(a.mean()), float(b.mean())
-        difference = float((b - a).mean())
-        found.append(
-            Difference(
-                metric, *means, difference, None if of_pairs is None else of_pairs.interval, len(seeds), of_choice
-            )
-        )
+        between = None if of_pairs is None else of_pairs.interval
+        found.append(Difference(metric, *means, float((b - a).mean()), between, len(seeds), of_choice, n_among))
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.aggregate import row_of, trials, value
+from analysis.aggregate import AVERAGE, AVERAGE_COLUMN, row_of, trials, value
 from analysis.among import among
 from analysis.choice import opened_by, selection
 from analysis.description import Root, study
@@ -21,7 +21,6 @@ from cfsweep.results.reader import is_study
 from cfsweep.results.schema import MAJORITY_TRIAL
 
 CONFIRMED, REFITTED = "confirmed", "refitted"  # folders within that of the sweep
-AVERAGE = "average_accuracy"
 
 
 @dataclass(frozen=True)
@@ -178,10 +177,10 @@ def _means(rows: pd.DataFrame, added: Sequence[int]) -> dict[int, Mean]:
 
 def _mean_of(table: pd.DataFrame, trial: int) -> Mean | None:
     row = row_of(table, trial)
-    mean = value(row, f"val_{AVERAGE}")
+    mean = value(row, AVERAGE_COLUMN)
     if row is None or mean is None or math.isnan(mean):
         return None
-    return Mean(mean, value(row, f"val_{AVERAGE}_sd"), int(row["n_seeds"]))
+    return Mean(mean, value(row, f"{AVERAGE_COLUMN}_sd"), int(row["n_seeds"]))
 
 
 def _selected(root: Root) -> dict[str, object]:

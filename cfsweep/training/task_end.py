@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from cfsweep.training import batches
 from cfsweep.training.engine.randomness import generator
-from cfsweep.training.ingredients import Buffer, Buffered, Consolidation, Examples, Features, RankedBuffer, State
+from cfsweep.training.ingredients import (
+    Buffer,
+    Buffered,
+    Consolidation,
+    Examples,
+    Features,
+    Generator,
+    RankedBuffer,
+    State,
+)
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.stack import Stack, over_one_row
@@ -124,6 +133,8 @@ def stored_bytes(context: PackContext, stack: Stack, run: RunSpec, row: int, tas
         if not ingredient.is_off(run.values):
             state = ingredient.kept({name: value[row] for name, value in stack.states[ingredient.name].items()})
             total += sum(value.numel() * value.element_size() for value in state.values())
+            if isinstance(ingredient, Generator):  # beside the next task's weights those of this one, which label
+                total += stack.theta[row].numel() * stack.theta.element_size()
         total += stack.buffers[ingredient.name][row].n_bytes(context.store.example_bytes)
     if any(rule.looks_at_old and not rule.is_off(run.values) for rule in context.timeline.stop_rules):
         total += sum(len(seen.steering) for seen in context.stream.tasks[: task + 1]) * context.store.example_bytes

@@ -34,7 +34,7 @@ READS = {
     "gdumb": ["keeps old examples"],
     "icarl": ["keeps old examples", "keeps the previous network"],
     "er-ace": ["keeps old examples"],
-    "generative-replay": ["keeps a generator of old examples"],
+    "generative-replay": ["keeps a generator of old examples, and the previous network, which labels them"],
     "replay": ["keeps old examples"],
     "feature-distillation": ["keeps the previous network"],
     "lwf": ["keeps the previous network"],

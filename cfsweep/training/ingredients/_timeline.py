@@ -58,7 +58,7 @@ READ_BY_PIECE: dict[type[Ingredient], Read] = {
     Penalty: Read("keeps old weights"),
     Buffered: Read("keeps old examples"),
     BufferedOnline: Read("keeps old examples"),
-    Generator: Read("keeps a generator of old examples"),
+    Generator: Read("keeps a generator of old examples, and the previous network, which labels them"),
     Distillation: Read("keeps the previous network"),
     TaskWeights: Read("keeps weights or a mask for each task"),
 }
