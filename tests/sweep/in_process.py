@@ -74,6 +74,7 @@ class FaultyTrainer:
     def __init__(self, pack: Pack, happens: Callable[[], None]) -> None:
         self.pack, self.happens = pack, happens
         self.train_next_task, self.report, self.checkpoint = pack.train_next_task, pack.report, pack.checkpoint
+        self.models = pack.models
 
     @property
     def done(self) -> bool:
