@@ -28,8 +28,10 @@ demo: venv
 		--set lr=0.03 \
 		--set stream.validation_frac=0.2 \
 		--out runs/demo
-	$(BIN)/python -m analysis front runs/demo
-	$(BIN)/python -m analysis report runs/demo
+	$(BIN)/cfsweep front runs/demo
+	$(BIN)/cfsweep select runs/demo
+	$(BIN)/cfsweep confirm runs/demo
+	$(BIN)/cfsweep report runs/demo
 
 test: check
 	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow"

@@ -119,7 +119,7 @@ class Row:
         return self.study.model_copy(update={"trials": budget.trials, "seeds": budget.seeds})
 
     def measured_study(self, seeds: int, chosen: Mapping[str, Value]) -> StudyConfig:
-        """The study of the last stage, with the `chosen` value of each hyperparameter that was searched; in two packs,
+        """The study of the last stage, which is scored by test data, too, with the `chosen` value of each hyperparameter that was searched; in two packs,
         so that two processors share it.
 
         >>> from cfsweep.config import Range, Space
@@ -131,7 +131,8 @@ class Row:
         """
         n = self.seeds_of(seeds)
         space = self.study.space.model_copy(update={"search": {}, "fixed": {**self.study.space.fixed, **chosen}})
-        return self.study.model_copy(update={"space": space, "trials": 1, "seeds": n, "pack_runs": -(-n // 2)})
+        changed = {"space": space, "purpose": "confirm", "trials": 1, "seeds": n, "pack_runs": -(-n // 2)}
+        return self.study.model_copy(update=changed)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +15,7 @@ from benchmarks.reproduction.stages import SEARCH, Job, Stage, complete, stage_o
 from cfsweep.config import Choices, Searched
 from cfsweep.hypers import Value
 from cfsweep.sweep import study
+from cfsweep.sweep.broker import MODELS
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.scheduler import Scheduler, Workers
@@ -75,7 +77,9 @@ def _train(stage: Stage, scheduler: Scheduler, display: Display) -> bool:
     prepared = study.with_identity_version_of(stage.folder, study.prepare(stage.config, stage.title))
     if stage.name == SEARCH and len(prepared.config.space.search) == 1:
         _lay_out(prepared, stage)
-    return not study.begin(prepared, stage.folder, scheduler, display).interrupted
+    went_on = not study.begin(prepared, stage.folder, scheduler, display).interrupted
+    shutil.rmtree(stage.folder / MODELS, ignore_errors=True)  # of what is measured; nobody asks for them
+    return went_on
 
 
 def _lay_out(prepared: study.Prepared, stage: Stage) -> None:
