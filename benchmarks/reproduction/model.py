@@ -119,8 +119,8 @@ class Row:
         return self.study.model_copy(update={"trials": budget.trials, "seeds": budget.seeds})
 
     def measured_study(self, seeds: int, chosen: Mapping[str, Value]) -> StudyConfig:
-        """The study of the last stage, which is scored by test data, too, with the `chosen` value of each hyperparameter that was searched; in two packs,
-        so that two processors share it.
+        """The study of the last stage, which is scored by test data, too, with the `chosen` value of each
+        hyperparameter that was searched; in two packs, so that two processors share it.
 
         >>> from cfsweep.config import Range, Space
         >>> space = Space(ingredients=("ewc",), search={"ewc_lambda": Range(low=1.0, high=100.0)})
