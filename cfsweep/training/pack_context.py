@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
+from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
+from cfsweep.hypers import Hyper
 from cfsweep.training.engine.evaluation import Evaluator
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
@@ -24,6 +28,7 @@ from cfsweep.training.ingredients import (
     Context,
     Extension,
     Ingredient,
+    Settings,
     Timeline,
     check_layers,
     hypers_of,
@@ -34,6 +39,27 @@ from cfsweep.training.networks import build, head_of, seeded_constants, unliftab
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
+
+
+def built_network(
+    network: NetworkConfig,
+    input_shape: tuple[int, ...],
+    n_outputs: int,
+    kinds: Sequence[type[Ingredient]],
+    hypers: Mapping[str, Hyper],
+    settings: Settings,
+) -> nn.Module:
+    """A fresh network, with what ingredients of these `kinds` add to it.
+
+    Raises:
+        InputError: it cannot be built, or has not the layers that the `settings` name.
+    """
+    module = build(network, input_shape, n_outputs)
+    check_layers(hypers, settings, module, "settings")
+    for kind in kinds:
+        if issubclass(kind, Extension):
+            module = kind.extend(module, settings, head_of(module, n_outputs))
+    return module
 
 
 class PackContext:
@@ -98,12 +124,8 @@ class PackContext:
             return self._build()
 
     def _build(self) -> nn.Module:
-        module = build(self.spec.network, self.stream.input_shape, self.outputs.n_outputs)
-        check_layers(self.hypers, self.settings, module, "settings")
-        for kind in self.kinds:
-            if issubclass(kind, Extension):
-                module = kind.extend(module, self.settings, head_of(module, self.outputs.n_outputs))
-        return module
+        spec, n_outputs = self.spec, self.outputs.n_outputs
+        return built_network(spec.network, self.stream.input_shape, n_outputs, self.kinds, self.hypers, self.settings)
 
     def _require_steering(self) -> None:
         """What stop rules look at must be held out for them, or they would choose by what scores the run.

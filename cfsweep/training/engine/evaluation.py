@@ -19,6 +19,7 @@ from cfsweep.training.targets import Outputs, Target
 # no cache to keep within, and reads all weights again for each chunk.
 CHUNK_FLOATS, CHUNK_FLOATS_OTHER = 2**22, 2**19
 ON_A_GPU = 16
+LEAST_FLOATS = 256  # that an example counts as: its activations may be more
 
 
 Answer = Callable[[Tensor, Tensor], Tensor]
@@ -51,7 +52,7 @@ class Evaluator:
             for task in stream.tasks
         ]
         self.seed = seed
-        self.example_floats = max(256, int(np.prod(stream.input_shape)))
+        self.example_floats = int(np.prod(stream.input_shape))
 
     def scores(self, theta: Tensor, task: int, learned: int, part: str, answer: Answer | None = None) -> Tensor:
         """(rows,) float64: the target's score on the `part` ("steering", "validation", "test") examples of `task`.
@@ -87,7 +88,11 @@ class Evaluator:
         return torch.cat(found, dim=1)
 
     def _chunks(self, indices: Tensor, n_rows: int) -> Iterator[Tensor]:
-        floats = CHUNK_FLOATS if self.lifted.stack is not None else CHUNK_FLOATS_OTHER
-        floats *= ON_A_GPU if indices.is_cuda else 1
-        size = max(16, floats // (n_rows * self.example_floats))
+        size = chunk_size(n_rows, self.example_floats, self.lifted.stack is not None, indices.is_cuda)
         yield from torch.split(indices, size)
+
+
+def chunk_size(n_rows: int, example_floats: int, plain_stack: bool, on_gpu: bool) -> int:
+    """How many examples of so many floats pass through the network of `n_rows` rows at once."""
+    floats = (CHUNK_FLOATS if plain_stack else CHUNK_FLOATS_OTHER) * (ON_A_GPU if on_gpu else 1)
+    return max(16, floats // (n_rows * max(LEAST_FLOATS, example_floats)))

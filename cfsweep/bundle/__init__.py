@@ -1,0 +1,10 @@
+"""Bundles: a trained model in a folder, with all that is known of it and all that its remedies need to go on.
+
+`write` writes one, `Model` answers from one.
+"""
+
+from cfsweep.bundle.manifest import Manifest, read_manifest
+from cfsweep.bundle.model import Model
+from cfsweep.bundle.write import write
+
+__all__ = ["Manifest", "Model", "read_manifest", "write"]

@@ -1,0 +1,46 @@
+"""`MODEL_CARD.md` of a bundle, from the same facts as `model.json`."""
+
+from __future__ import annotations
+
+from cfsweep.bundle.manifest import Manifest
+
+PARTS = {"validation": "validation data", "test": "test data"}
+
+
+def card(about: Manifest) -> str:
+    """The page as Markdown."""
+    settings = "\n".join(f"| `{name}` | {value} |" for name, value in sorted(about.settings.items()))
+    tasks = "\n".join(f"| {number} | {task.name} | {_labels(task.labels)} |" for number, task in enumerate(about.tasks))
+    remedies = ", ".join(f"`{name}`" for name in about.ingredients) or "none"
+    trained = "on the data of all tasks so far" if about.joint else "on one task after the other"
+    parts = [
+        f"# Trial {about.trial} of study {about.study_id}, seed {about.seed}",
+        f"`{about.network.name}`, trained {trained} on `{about.stream}` ({about.scenario}). Remedies: {remedies}. "
+        f"Written on {about.created_at} by cfsweep {about.made_with['cfsweep']}, revision "
+        f"{about.git_revision or 'unknown'}.",
+        f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, not standardised: the model "
+        f"does that ({about.standardised}). It answers with {about.n_outputs} outputs"
+        + (", and must be told the task." if about.needs_task else "."),
+        *(_scores(about, part) for part in about.scores if about.scores[part]),
+        f"## Tasks\n\n| task | name | labels |\n|---|---|---|\n{tasks}",
+        f"## Settings\n\n| setting | value |\n|---|---|\n{settings}",
+        "## What is kept for the next task\n\n"
+        + ("Examples of old tasks are in this bundle." if about.has_examples else "No example of old tasks is kept."),
+        "## Data\n\n" + ("\n".join(f"- {name}: SHA-256 {digest}" for name, digest in about.data_sha256.items()) or "–"),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _labels(labels: tuple[int | str | None, ...]) -> str:
+    return ", ".join(str(label) for label in labels if label is not None) or "–"
+
+
+def _scores(about: Manifest, part: str) -> str:
+    rows = about.scores[part]
+    heads = " | ".join(f"task {task}" for task in range(len(rows[0])))
+    lines = [
+        f"| {'untrained' if t == 0 else f'after task {t - 1}'} | " + " | ".join(f"{x:.4f}" for x in row) + " |"
+        for t, row in enumerate(rows)
+    ]
+    table = "\n".join([f"| | {heads} |", "|---|" + "---|" * len(rows[0]), *lines])
+    return f"## {about.score.capitalize()} on {PARTS[part]}: {about.average[part]:.4f} at the end\n\n{table}"

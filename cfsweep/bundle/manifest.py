@@ -1,0 +1,114 @@
+"""`model.json` of a bundle: all that is known of a model but its numbers, and the hash of every file beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cfsweep.config import Frozen, NetworkConfig, Scenario
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+
+FORMAT = 1
+NAME = "model.json"
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class TaskInfo(Frozen):
+    """A task that the model has learned: its classes as they are numbered in the stream, and for each output of the
+    network the user's label, or None where the output is not active for an example of this task."""
+
+    name: str
+    classes: tuple[int, ...]
+    labels: tuple[int | str | None, ...]
+
+
+class Manifest(Frozen):
+    """What a bundle says of its model.
+
+    `needs_task`: which task an example is of must be told, as its outputs or the weights depend on it. `scores` holds
+    by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T). `has_examples`:
+    the examples that a rehearsal kept are in the bundle. `files` maps each other file to its SHA-256.
+    """
+
+    format: int = FORMAT
+    made_with: dict[str, str]
+    created_at: str
+    study_id: str
+    git_revision: str | None
+    trial: int
+    seed: int
+    purpose: str
+    stream: str
+    scenario: Scenario
+    target: str
+    score: str
+    network: NetworkConfig
+    ingredients: tuple[str, ...]
+    settings: dict[str, Value]
+    joint: bool
+    n_outputs: int
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    standardised: str
+    needs_task: bool
+    tasks: tuple[TaskInfo, ...]
+    data_sha256: dict[str, str]
+    scores: dict[str, Matrix]
+    has_examples: bool
+    files: dict[str, str]
+
+    @property
+    def average(self) -> dict[str, float]:
+        """By part, the mean score over all tasks at the end."""
+        return {part: sum(rows[-1]) / len(rows[-1]) for part, rows in self.scores.items() if rows}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """That of the bundle in `folder`, after every file was held against its hash.
+
+    Raises:
+        InputError: there is no bundle, a later version wrote it, or a file is missing or was changed.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: no {NAME} there, so it is no bundle. Give the folder that `cfsweep export` wrote.")
+    text = path.read_text()
+    try:
+        found = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        version = _format_of(text)
+        if version is not None and version > FORMAT:
+            raise InputError(
+                f"{path}: format {version} is newer than {FORMAT}, which this cfsweep reads. Upgrade it."
+            ) from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its content"
+        raise InputError(f"{path}: `{where}` is wrong ({first['msg']}). Export the model again.") from error
+    for name, digest in found.files.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: {name} is missing from the bundle. Copy it again, or export the model again.")
+        if sha256(folder / name) != digest:
+            raise InputError(f"{folder / name}: it was changed since the bundle was written. Export the model again.")
+    return found
+
+
+def _format_of(text: str) -> int | None:
+    import json
+
+    try:
+        content: Any = json.loads(text)
+    except ValueError:
+        return None
+    version = content.get("format") if isinstance(content, Mapping) else None
+    return version if isinstance(version, int) else None
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,155 @@
+"""A bundle as a model that answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cfsweep.bundle.manifest import Manifest, read_manifest
+from cfsweep.bundle.write import ANSWERS, WEIGHTS
+from cfsweep.errors import InputError
+from cfsweep.training.engine.evaluation import chunk_size
+from cfsweep.training.engine.layout import Layout
+from cfsweep.training.engine.lift import Lifted
+from cfsweep.training.engine.randomness import torch_seed
+from cfsweep.training.ingredients import Classifier, Context, Held, Settings, hypers_of, ingredient_class
+from cfsweep.training.networks import unliftable_reason
+from cfsweep.training.pack_context import built_network
+from cfsweep.training.targets import Outputs, target_of
+
+
+class Model:
+    """A trained model, from a bundle. `about` is all that is known of it.
+
+    It answers as the trainer did, to the last bit, for the same examples in the same order and number.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            InputError: there is no bundle, a file was changed, or the network at hand is another one.
+        """
+        self.about = about = read_manifest(folder)
+        self.kinds = [ingredient_class(name, str(folder)) for name in about.ingredients]
+        hypers = hypers_of(about.ingredients)
+        settings = {name: about.settings[name] for name, hyper in hypers.items() if hyper.static}
+        module = built_network(about.network, about.input_shape, about.n_outputs, self.kinds, hypers, settings)
+        weights = load_file(folder / WEIGHTS)
+        _load(module, weights, folder, about)
+        module.eval()
+        self.layout = Layout(module, about.n_outputs)
+        self.lifted = Lifted(module, unliftable_reason(module, about.input_shape) is None, self.layout.head)
+        self.target = target_of(about.target)
+        self.answers = load_file(folder / ANSWERS)
+        self.answerer = self._answerer(settings)
+
+    def outputs(self, x: NDArray[np.generic] | Tensor, task: int | None = None) -> Tensor:
+        """(n, n_outputs) for raw examples x (n, *input_shape), minus infinity at the outputs that are not active.
+
+        Raises:
+            InputError: the examples have another shape, or the task must be told, or there is no such task.
+        """
+        number = self._task(task)
+        examples = self._examples(x)
+        parameters = self._weights(number)
+        layers = () if self.answerer is None else ("",)
+        size = chunk_size(1, int(np.prod(self.about.input_shape)), self.lifted.stack is not None, on_gpu=False)
+        found = []
+        with torch.no_grad(), self.lifted.draws(torch_seed(self.about.seed, "evaluation", number)):
+            for chunk in torch.split(examples, size):
+                outputs, features = self.lifted.answers(parameters, chunk, layers, shared=True)
+                if self.answerer is None:
+                    found.append(outputs[0])
+                else:
+                    classifier, held = self.answerer
+                    found.append(classifier.outputs_for(features[""].flatten(2)[0], held))
+        return torch.cat(found).masked_fill(~self.answers["masks"][number], -torch.inf)
+
+    def predict(self, x: NDArray[np.generic] | Tensor, task: int | None = None) -> list[int | str | None]:
+        """The label of each example (n,), as the user calls it."""
+        number = self._task(task)
+        mask = self.answers["masks"][number]
+        predicted = self.target.predict(self.outputs(x, task), mask)
+        labels = self.about.tasks[number].labels
+        return [labels[output] for output in predicted.tolist()]
+
+    def _task(self, task: int | None) -> int:
+        n = len(self.about.tasks)
+        if task is None and self.about.needs_task:
+            raise InputError(f"model: it must be told of which task the examples are, 0 to {n - 1}. Give `task`.")
+        if task is not None and not 0 <= task < n:
+            raise InputError(f"model: `0 <= task < {n}` must hold, but got {task}. Give a task that it has learned.")
+        return task or 0
+
+    def _examples(self, x: NDArray[np.generic] | Tensor) -> Tensor:
+        found = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
+        if tuple(found.shape[1:]) != self.about.input_shape:
+            shape = ", ".join(["n", *map(str, self.about.input_shape)])
+            raise InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
+        return found.to(torch.float32, copy=True).sub_(self.answers["shift"]).mul_(self.answers["scale"])
+
+    def _weights(self, task: int) -> dict[str, Tensor]:
+        own = dict(self.lifted.module.named_parameters())
+        place = int(self.answers["which"][task])
+        found = {}
+        for entry in self.layout.entries:
+            stacked = self.answers.get(f"weights/{entry.name}")
+            found[entry.name] = own[entry.name].detach() if stacked is None else stacked[place]
+        return self.layout.unflatten(self.layout.flatten(found).unsqueeze(0))
+
+    def _answerer(self, settings: Settings) -> tuple[Classifier, Held] | None:
+        """What answers in place of the output layer, and the examples that it goes by, as the network sees them."""
+        if "held/features" not in self.answers:
+            return None
+        kind = next(kind for kind in self.kinds if issubclass(kind, Classifier))
+        held = Held(self.answers["held/features"], self.answers["held/labels"])
+        return kind(self._context(), settings), held
+
+    def _context(self) -> Context:
+        """One without examples: what answers needs none but those that are held."""
+        about, none = self.about, torch.empty(0, dtype=torch.int64)
+        masks = self.answers["masks"].expand(len(about.tasks) + 1, -1, -1)
+        return Context(
+            layout=self.layout,
+            target=self.target,
+            n_tasks=len(about.tasks),
+            scenario=about.scenario,
+            input_shape=about.input_shape,
+            forward=lambda theta, x: self.lifted.one(self.layout.unflatten(theta), x),
+            squared_gradients=_nothing,
+            output_sensitivity=_nothing,
+            outputs=Outputs(about.n_outputs, none, none, masks),
+            classes=none.numpy(),
+            output_tasks=(),
+        )
+
+
+def _nothing(*_: Any) -> Tensor:
+    raise NotImplementedError("a model that answers takes no gradients")
+
+
+def _load(module: torch.nn.Module, weights: dict[str, Tensor], folder: Path, about: Manifest) -> None:
+    """
+    Raises:
+        InputError: the network has other weights than the bundle.
+    """
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    different = sorted(
+        name
+        for name in own.keys() | weights.keys()
+        if name not in own or name not in weights or own[name].shape != weights[name].shape
+    )
+    if different:
+        raise InputError(
+            f"{folder}: network `{about.network.name}` is another one than was trained: it differs in `{different[0]}`"
+            f"{'' if len(different) == 1 else f' and {len(different) - 1} more'}. Bring back its code."
+        )
+    with torch.no_grad():
+        for name, value in weights.items():
+            own[name].copy_(value)

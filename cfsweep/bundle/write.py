@@ -1,0 +1,186 @@
+"""Writes a trained model as a bundle: a folder that is whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import cfsweep
+from cfsweep.bundle.card import card
+from cfsweep.bundle.manifest import NAME, Manifest, TaskInfo, sha256
+from cfsweep.bundle.program import Program
+from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.training.pack import Pack
+
+WEIGHTS, STATE, ANSWERS, PROGRAM, CARD = (
+    "weights.safetensors",
+    "state.safetensors",
+    "answers.safetensors",
+    "model.pt2",
+    "MODEL_CARD.md",
+)
+PACKAGES = ("torch", "numpy")
+
+
+def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, with_examples: bool = True) -> Manifest:
+    """Writes the model of a `pack` of one run, of the study `config` whose `study.yaml` is `about`, into the new folder
+    `to`.
+
+    `weights.safetensors`: its parameters and statistics by name. `answers.safetensors`: what else an answer takes (how
+    examples are standardised, which outputs are active for which task, weights of a task's own, exemplars' features).
+    `state.safetensors`: what its remedies and its optimizer keep for the next task, with the examples of rehearsals
+    unless `with_examples` is false. `model.pt2`: the program of all that. `model.json`, `MODEL_CARD.md`: what it is.
+
+    Raises:
+        InputError: `to` exists.
+    """
+    if to.exists():
+        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+    try:
+        program = Program(pack)
+        save_file(_whole(weights_of(pack)), scratch / WEIGHTS)
+        save_file(_whole(_answers(program)), scratch / ANSWERS)
+        save_file(_whole(_state(pack, with_examples)), scratch / STATE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own making
+            program.save(scratch / PROGRAM, pack)
+        manifest = _manifest(pack, config, about, program.needs_task, with_examples, {})
+        (scratch / CARD).write_text(card(manifest))
+        files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD)}
+        manifest = manifest.model_copy(update={"files": files})
+        (scratch / NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
+        os.chmod(scratch, 0o755)
+        scratch.rename(to)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return manifest
+
+
+def weights_of(pack: Pack) -> dict[str, Tensor]:
+    """The parameters of the only run by name, those that are held still too, and the statistics."""
+    module = pack.context.lifted.module
+    own = pack.context.layout.unflatten(pack.stack.theta[0])
+    still = {name: p.detach() for name, p in module.named_parameters() if name not in own}
+    return {**own, **still, **dict(module.named_buffers())}
+
+
+def _answers(program: Program) -> dict[str, Tensor]:
+    found = {name: getattr(program, name) for name in ("shift", "scale", "masks", "which")}
+    if len(set(program.which.tolist())) > 1:
+        for number, name in enumerate(program.names):
+            found[f"weights/{name}"] = getattr(program, f"weight{number}")
+    if program.answerer is not None:
+        found |= {"held/features": program.answerer.held.features, "held/labels": program.answerer.held.labels}
+    return found
+
+
+def _state(pack: Pack, with_examples: bool) -> dict[str, Tensor]:
+    """What the next task needs beside the weights, by `ingredient/entry`."""
+    stack, stream = pack.stack, pack.stream
+    found = {f"optimizer/{name}": value[0] for name, value in stack.optimizer.items()}
+    found["optimizer_steps"] = torch.tensor(stack.optimizer_steps)
+    for name, state in stack.states.items():
+        found |= {f"{name}/state/{entry}": value[0] for entry, value in state.items()}
+    for name, buffers in stack.buffers.items():
+        buffer = buffers[0]
+        if not buffer.offered and not len(buffer.indices):
+            continue
+        found[f"{name}/buffer/offered"] = torch.tensor(buffer.offered)
+        found[f"{name}/buffer/n"] = torch.tensor(len(buffer.indices))
+        if buffer.logits is not None:
+            found[f"{name}/buffer/logits"] = torch.from_numpy(buffer.logits)
+        if with_examples:
+            indices = torch.from_numpy(buffer.indices)
+            found[f"{name}/buffer/x"] = stream.x[indices]
+            found[f"{name}/buffer/y"] = stream.y[indices]
+            found[f"{name}/buffer/task"] = pack.context.outputs.task_of.cpu()[indices]
+    return found
+
+
+def _manifest(
+    pack: Pack,
+    config: StudyConfig,
+    about: Mapping[str, Any],
+    needs_task: bool,
+    with_examples: bool,
+    files: dict[str, str],
+) -> Manifest:
+    (run,), (record,), stream = pack.spec.runs, pack.records, pack.stream
+    return Manifest(
+        made_with={"cfsweep": cfsweep.__version__, **{name: metadata.version(name) for name in PACKAGES}},
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        study_id=str(about["study_id"]),
+        git_revision=about.get("git_revision"),
+        trial=run.trial,
+        seed=run.seed,
+        purpose=config.purpose,
+        stream=stream.name,
+        scenario=pack.spec.scenario,
+        target=stream.target,
+        score=pack.context.target.score.name,
+        network=pack.spec.network,
+        ingredients=pack.spec.ingredients,
+        settings=dict(run.values),
+        joint=pack.spec.joint,
+        n_outputs=pack.context.outputs.n_outputs,
+        input_shape=stream.input_shape,
+        input_dtype=str(stream.x.dtype).removeprefix("torch."),
+        standardised=stream.standardised,
+        needs_task=needs_task,
+        tasks=tuple(
+            TaskInfo(name=task.name, classes=task.classes, labels=labels)
+            for task, labels in zip(stream.tasks, labels_of(pack), strict=True)
+        ),
+        data_sha256=dict(stream.files),
+        scores={part: tuple(map(tuple, getattr(record, part))) for part in pack.spec.parts},
+        has_examples=with_examples,
+        files=files,
+    )
+
+
+def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
+    """For each task and output the user's label of the class that the output stands for, None where it is not active
+    for the task after the last one, or stands for none."""
+    outputs, stream = pack.context.outputs.to(torch.device("cpu")), pack.stream
+    nothing: list[tuple[int | None, ...]] = [(None,) * outputs.n_outputs for _ in stream.tasks]
+    if not pack.context.target.has_classes:
+        return nothing
+    by_task: list[dict[int, int]] = []
+    for task in stream.tasks:
+        examples = np.concatenate(list(task.parts.values()))
+        pairs = zip(outputs.labels[examples].tolist(), stream.y[examples].tolist(), strict=True)
+        by_task.append(dict(set(pairs)))
+    everywhere: dict[int, set[int]] = {}
+    for own in by_task:
+        for output, label in own.items():
+            everywhere.setdefault(output, set()).add(label)
+    found: list[tuple[int | None, ...]] = []
+    for own, mask in zip(by_task, outputs.masks[len(stream.tasks) - 1].tolist(), strict=True):
+        labels: list[int | None] = []
+        for output, active in enumerate(mask):
+            found_in = {own[output]} if output in own else everywhere.get(output, set())
+            label = next(iter(found_in)) if active and len(found_in) == 1 else None
+            labels.append(stream.class_ids[label] if label is not None and stream.class_ids else label)
+        found.append(tuple(labels))
+    return found
+
+
+def _whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors takes them: on the CPU, contiguous, none a view of another."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
