@@ -83,6 +83,15 @@ def to_confirm(root: Root, which: str) -> tuple[list[int], list[int]]:
     return numbers, references
 
 
+def selected(root: Root) -> int:
+    """The trial that was selected.
+
+    Raises:
+        InputError: none was.
+    """
+    return int(str(_selected(root)["trial"]))
+
+
 def is_tested(root: Root) -> bool:
     """Whether there are test numbers of the sweep in `root`, which a selection opens."""
     inside = any(confirmed_in(root, name) is not None for name in (CONFIRMED, REFITTED))

@@ -206,6 +206,32 @@ def confirm(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="The results folder of a sweep of which trials were confirmed.")],
+    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    trial: Annotated[str, typer.Option(help="selected, or a number.", metavar="selected|N")] = "selected",
+    seed: Annotated[str, typer.Option(help="A seed that confirmed it, or best (on validation data).")] = "best",
+    refit: Annotated[bool, typer.Option("--refit", help="One that was trained on the validation data, too.")] = False,
+    without_data: Annotated[
+        bool, typer.Option("--without-data", help="Leave the examples out that rehearsals keep.")
+    ] = False,
+) -> None:
+    """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
+    from analysis.confirmation import selected
+    from cfsweep.bundle.card import PARTS
+    from cfsweep.sweep.export import export as export_model
+
+    if trial != "selected" and not trial.lstrip("-").isdigit():
+        raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
+    number = selected(folder) if trial == "selected" else int(trial)
+    about = export_model(folder, number, seed, to, "refit" if refit else "confirm", not without_data)
+    said = ", ".join(f"{value:.4f} on {PARTS[part]}" for part, value in about.average.items())
+    Console().print(
+        f"{_called(number)}, seed {about.seed}: {about.score} {said}; in {to}", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
 def status(folder: Annotated[str, typer.Argument(help="A results folder, local or remote.")]) -> None:
     """Say how far a study is."""
     from cfsweep.results.status import budget

@@ -1,4 +1,4 @@
-"""Bundles: a trained model in a folder, with all that is known of it and all that its remedies need to go on.
+"""Bundles: a trained model in a folder, with all that is known of it and what its remedies keep.
 
 `write` writes one, `Model` answers from one.
 """

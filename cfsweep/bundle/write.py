@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import warnings
@@ -64,7 +63,9 @@ def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, w
         files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD)}
         manifest = manifest.model_copy(update={"files": files})
         (scratch / NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
-        os.chmod(scratch, 0o755)
+        for path in scratch.iterdir():  # safetensors makes files that are their owner's alone
+            path.chmod(0o644)
+        scratch.chmod(0o755)
         scratch.rename(to)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -174,9 +175,9 @@ def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
     for own, mask in zip(by_task, outputs.masks[len(stream.tasks) - 1].tolist(), strict=True):
         labels: list[int | None] = []
         for output, active in enumerate(mask):
-            found_in = {own[output]} if output in own else everywhere.get(output, set())
-            label = next(iter(found_in)) if active and len(found_in) == 1 else None
-            labels.append(stream.class_ids[label] if label is not None and stream.class_ids else label)
+            known = {own[output]} if output in own else everywhere.get(output, set())
+            named = [stream.class_ids[label] if stream.class_ids else label for label in known]
+            labels.append(named[0] if active and len(named) == 1 else None)
         found.append(tuple(labels))
     return found
 
