@@ -60,8 +60,8 @@ def _seed(root: Path, config: StudyConfig, trial: int, seed: str | int) -> int:
             f"--trial {trial}: it was not confirmed; {known} were. `cfsweep confirm --trials` trains more."
         )
     if seed == BEST:
-        scores = {number: float(value or 0.0) for number, value in sorted(own.items())}
-        return max(scores, key=scores.__getitem__)
+        scores: dict[int, float] = {int(number): float(value or 0.0) for number, value in sorted(own.items())}
+        return max(scores, key=lambda number: scores[number])
     if not str(seed).isdigit() or int(seed) not in own:
         raise InputError(f"--seed {seed}: `{BEST}` or one of {', '.join(map(str, sorted(own)))} is needed. Give one.")
     return int(seed)
