@@ -5,6 +5,6 @@
 
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.model import Model
-from cfsweep.bundle.write import write
+from cfsweep.bundle.writer import write
 
 __all__ = ["Manifest", "Model", "read_manifest", "write"]

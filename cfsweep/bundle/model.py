@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cfsweep.bundle.manifest import Manifest, read_manifest
-from cfsweep.bundle.write import ANSWERS, WEIGHTS
+from cfsweep.bundle.writer import ANSWERS, WEIGHTS
 from cfsweep.errors import InputError
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout

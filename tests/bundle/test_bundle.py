@@ -1,0 +1,252 @@
+"""Bundles answer as the trainer did: from their weights to the last bit, by their program within rounding."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cfsweep.bundle import Manifest, Model, read_manifest, write
+from cfsweep.bundle.writer import ANSWERS, CARD, PROGRAM, STATE, WEIGHTS
+from cfsweep.config import NetworkConfig, Scenario, Space, StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.testing.packs import CNN, UNLIFTABLE, finish, make_pack, small_stream, trained_once
+from cfsweep.training.ingredients import registry
+from cfsweep.training.pack import Pack
+from cfsweep.training.streams import Stream
+
+ABOUT = {"study_id": "0123456789ab", "git_revision": None}
+ALL = [(name, scenario) for name, kind in registry.items() for scenario in kind.scenarios]
+# What changes how a model is evaluated: heads per task, weights of a task's own, what answers for the output layer.
+EVALUATED: list[tuple[str, Scenario]] = [
+    ("ewc", "task-il"),
+    ("ewc", "domain-il"),
+    ("ewc", "class-il"),
+    ("packnet", "task-il"),
+    ("adapters", "task-il"),
+    ("icarl", "class-il"),
+]
+ROUNDING = 1e-5  # of logits near 1, by products of another shape
+
+
+def bundle_of(pack: Pack, to: Path, **given: Any) -> Manifest:
+    return write(pack, StudyConfig(space=Space(ingredients=pack.spec.ingredients)), ABOUT, to, **given)
+
+
+def x_of(stream: Stream, task: int) -> torch.Tensor:
+    return stream.x[stream.tasks[task].test]
+
+
+@pytest.mark.parametrize(("name", "scenario"), ALL)
+def test_the_weights_answer_as_the_trainer_did(
+    name: str, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+    pack = trained_once((name,), scenario)
+    bundle_of(pack, tmp_path / "bundle")
+    model = Model(tmp_path / "bundle")
+    for task in range(3):
+        weights = pack.weights_for(task, 3)
+        expected = pack.context.lifted(pack.context.layout.unflatten(weights), _seen(pack, task), shared=True)[0]
+        found = model.outputs(x_of(pack.stream, task), task)
+        active = pack.context.outputs.masks[2, task]
+        assert torch.equal(found.isfinite().any(0), active)
+        if name != "icarl":
+            assert torch.equal(found[:, active], expected[:, active]), "to the last bit"
+        assert torch.equal(pack.context.target.predict(found, active), pack.predictions(task)[0])
+
+
+def _seen(pack: Pack, task: int) -> torch.Tensor:
+    return pack.context.store[torch.from_numpy(pack.stream.tasks[task].test)]
+
+
+@pytest.mark.parametrize(("name", "scenario"), EVALUATED)
+@pytest.mark.parametrize("network", [None, CNN], ids=["mlp", "cnn"])
+def test_the_program_answers_within_rounding(
+    name: str, scenario: Scenario, network: NetworkConfig | None, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {} if network is None else {"network": network}
+    pack = finish(make_pack(small_stream(), (name,), scenario=scenario, epochs=1, **given))
+    about = bundle_of(pack, tmp_path / "bundle")
+    program, model = torch.export.load(tmp_path / "bundle" / PROGRAM).module(), Model(tmp_path / "bundle")
+    for task in range(3):
+        x = x_of(pack.stream, task)
+        for n in (1, 2, len(x)):
+            found = program(x[:n], torch.tensor(task)) if about.needs_task else program(x[:n])
+            assert found == pytest.approx(model.outputs(x[:n], task), abs=ROUNDING)
+        assert torch.equal(found.argmax(1), pack.predictions(task)[0])
+
+
+def test_a_network_with_statistics_and_dropout(tmp_path: Path) -> None:
+    pack = finish(make_pack(small_stream(), ("replay",), network=UNLIFTABLE, batch_size=6, epochs=1))
+    bundle_of(pack, tmp_path / "bundle")
+    program, model = torch.export.load(tmp_path / "bundle" / PROGRAM).module(), Model(tmp_path / "bundle")
+    for task in range(3):
+        x = x_of(pack.stream, task)
+        assert torch.equal(model.outputs(x, task).argmax(1), pack.predictions(task)[0])
+        assert program(x, torch.tensor(task)) == pytest.approx(model.outputs(x, task), abs=ROUNDING)
+
+
+def test_raw_bytes_are_standardised_by_the_model(tmp_path: Path) -> None:
+    stream = small_stream()
+    images = (stream.x * 40 + 128).clamp(0, 255).to(torch.uint8)
+    pack = finish(make_pack(replace(stream, x=images, shift=120.5, scale=1 / 33), ("ewc",), scenario="class-il"))
+    about = bundle_of(pack, tmp_path / "bundle")
+    assert (about.input_dtype, about.input_shape) == ("uint8", (1, 6, 6))
+    model = Model(tmp_path / "bundle")
+    for task in range(3):
+        x = x_of(pack.stream, task)
+        assert torch.equal(model.outputs(x, task).argmax(1), pack.predictions(task)[0])
+        assert torch.equal(model.outputs(x.numpy(), task), model.outputs(x, task))
+
+
+# ------------------------------------------------------------------------------------------------ what it says
+
+
+def test_labels_are_those_of_the_user(tmp_path: Path) -> None:
+    named = replace(small_stream(), class_ids=(10, 11, 20, 21, 30, 31))
+    expected: dict[Scenario, tuple[int | None, ...]] = {
+        "task-il": (None, None, 20, 21, None, None),
+        "domain-il": (20, 21),
+        "class-il": (10, 11, 20, 21, 30, 31),
+    }
+    for scenario, labels in expected.items():
+        pack = finish(make_pack(named, (), scenario=scenario, epochs=2, lr=0.1))
+        about = bundle_of(pack, tmp_path / scenario)
+        assert about.tasks[1].labels == labels
+        model, task = Model(tmp_path / scenario), named.tasks[1]
+        said = model.predict(named.x[task.test], 1)
+        right = [named.class_ids[label] for label in named.y[task.test].tolist()]
+        accuracy = sum(a == b for a, b in zip(said, right, strict=True)) / len(right)
+        assert accuracy == pack.records[0].test[-1][1] == about.scores["test"][-1][1]
+
+
+def test_what_is_in_it_and_that_it_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = trained_once(("ewc",), "class-il")
+    about = bundle_of(pack, tmp_path / "deep" / "bundle")
+    assert {p.name for p in (tmp_path / "deep" / "bundle").iterdir()} == {*about.files, "model.json"}
+    assert set(about.files) == {WEIGHTS, STATE, ANSWERS, PROGRAM, CARD}
+    assert read_manifest(tmp_path / "deep" / "bundle") == about
+    assert about.average["test"] == pytest.approx(sum(pack.records[0].test[-1]) / 3)
+    card = (tmp_path / "deep" / "bundle" / CARD).read_text()
+    assert f"on test data: {about.average['test']:.4f} at the end" in card
+    with pytest.raises(InputError, match="it exists"):
+        bundle_of(pack, tmp_path / "deep" / "bundle")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cfsweep.bundle.writer.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        bundle_of(pack, tmp_path / "deep" / "other")
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["bundle"]
+
+
+def test_what_remedies_keep_is_there_and_examples_only_if_wanted(tmp_path: Path) -> None:
+    ewc, replay = trained_once(("ewc",), "class-il"), trained_once(("replay",), "class-il")
+    bundle_of(ewc, tmp_path / "ewc")
+    state = load_file(tmp_path / "ewc" / STATE)
+    assert torch.equal(state["ewc/state/curvature"], ewc.stack.states["ewc"]["curvature"][0])
+    indices = replay.stack.buffers["replay"][0].indices
+    for with_examples in (True, False):
+        about = bundle_of(replay, tmp_path / f"replay-{with_examples}", with_examples=with_examples)
+        state = load_file(tmp_path / f"replay-{with_examples}" / STATE)
+        assert (about.has_examples, "replay/buffer/x" in state) == (with_examples, with_examples)
+        assert int(state["replay/buffer/n"]) == len(indices) > 0
+        if with_examples:
+            assert torch.equal(state["replay/buffer/x"], replay.stream.x[indices])
+            assert torch.equal(state["replay/buffer/y"], replay.stream.y[indices])
+
+
+def test_torch_alone_runs_the_program(tmp_path: Path) -> None:
+    pack = trained_once(("packnet",), "task-il")
+    bundle_of(pack, tmp_path / "bundle")
+    torch.save(x_of(pack.stream, 1), tmp_path / "x.pt")
+    script = """
+        import json, sys, torch
+        about = json.load(open("bundle/model.json"))
+        model = torch.export.load("bundle/model.pt2").module()
+        outputs = model(torch.load("x.pt"), torch.tensor(1))
+        print([about["tasks"][1]["labels"][k] for k in outputs.argmax(1).tolist()])
+        assert not any(name.startswith(("cfsweep", "analysis", "safetensors")) for name in sys.modules)
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script)]
+    environment = {"PATH": "/usr/bin:/bin"}  # no PYTHONPATH
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment)
+    assert json.loads(done.stdout) == pack.predictions(1)[0].tolist()
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b"x"))
+    bundle_of(trained_once(("packnet",), "task-il"), tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:
+    def change(**changes: Any) -> str:
+        text = (bundle / "model.json").read_text()
+        (bundle / "model.json").write_text(json.dumps({**json.loads(text), **changes}))
+        return text
+
+    before = change(format=2, later=True)
+    with pytest.raises(InputError, match=r"format 2 is newer than 1.*Upgrade it"):
+        Model(bundle)
+    (bundle / "model.json").write_text(before)
+    change(scenario="other")
+    with pytest.raises(InputError, match="`scenario` is wrong"):
+        Model(bundle)
+    (bundle / "model.json").write_text(before[:200])
+    with pytest.raises(InputError, match="Export the model again"):
+        Model(bundle)
+    (bundle / "model.json").write_text(before)
+    change(network={"name": "mlp", "args": {"hidden": [5]}})
+    with pytest.raises(InputError, match=r"network `mlp` is another one.*it differs in `body.1.bias` and"):
+        Model(bundle)
+    (bundle / "model.json").write_text(before)
+    weights = load_file(bundle / WEIGHTS)
+    save_file({name: value + 1 for name, value in weights.items()}, bundle / WEIGHTS)
+    with pytest.raises(InputError, match=r"weights.safetensors: it was changed"):
+        Model(bundle)
+    (bundle / WEIGHTS).unlink()
+    with pytest.raises(InputError, match=r"weights.safetensors is missing"):
+        Model(bundle)
+    with pytest.raises(InputError, match=r"no model.json there"):
+        Model(bundle / "absent")
+
+
+def test_a_wrong_question_is_one_line(bundle: Path) -> None:
+    model = Model(bundle)
+    x = torch.zeros(2, 1, 6, 6)
+    with pytest.raises(InputError, match=r"examples must be \(n, 1, 6, 6\), but got \(2, 6, 6\)"):
+        model.outputs(x[:, 0], 0)
+    with pytest.raises(InputError, match=r"told of which task"):
+        model.outputs(x)
+    with pytest.raises(InputError, match=r"`0 <= task < 3` must hold, but got 3"):
+        model.predict(x, 3)
+
+
+def test_nothing_that_a_bundle_brings_is_run_or_unpickled(bundle: Path) -> None:
+    """Its weights are in safetensors, its facts in JSON; a pickle in place of weights is no model."""
+    torch.save({"x": torch.zeros(1)}, bundle / WEIGHTS)
+    with pytest.raises(InputError, match="it was changed"):
+        Model(bundle)
+
+
+def test_what_is_no_run_at_its_end_gives_no_program(tmp_path: Path) -> None:
+    pack = make_pack(small_stream(), ("ewc",))
+    pack.train_next_task()
+    with pytest.raises(ValueError, match="has learned all tasks"):
+        bundle_of(pack, tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
