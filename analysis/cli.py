@@ -23,7 +23,7 @@ from analysis.aggregate import column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import select
 from analysis.comparison import compare, gate
-from analysis.confirmation import confirmation, is_tested, luck
+from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, luck
 from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.files import local_folder
@@ -143,7 +143,7 @@ def select_command(
     typer.echo(on_correction(others.n_seeds, len(others.trials)))
     if is_tested(root):
         show_confirmation(root)
-    else:
+    if confirmed_in(root) is None:
         typer.echo(f"Test it, with fresh seeds: cfsweep confirm {root}")
     if row is not None:
         typer.echo(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:\n")
@@ -153,20 +153,11 @@ def select_command(
 def show_confirmation(root: Root) -> None:
     """Prints what fresh seeds and test data say of the trials that were confirmed."""
     found = confirmation(root)
-    heads = ["trial", "validation", "corrected", "validation,\nfresh seeds", "test,\nfresh seeds"]
-    refitted = any(one.refitted for one in found)
-    shown = Table(
-        *heads,
-        *(["test,\nrefitted"] if refitted else []),
-        box=SIMPLE_HEAD,
-        title="average accuracy at the end",
-        title_justify="left",
-    )
-    for one in found:
-        means = [one.chosen_by, None, one.fresh, one.test, *([one.refitted] if refitted else [])]
-        cells = [mean_sd(None) if mean is None else mean.text for mean in means]
-        cells[1] = mean_sd(one.corrected)
-        shown.add_row(trial_name(one.trial), *cells)
+    cells = columns(found)
+    heads = [head.replace(", ", ",\n") for head in cells]
+    shown = Table(*heads, box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left")
+    for row in zip(*cells.values(), strict=True):
+        shown.add_row(*row)
     _console().print(shown)
     if said := luck(found):
         typer.echo(said)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from analysis.aggregate import AVERAGE, AVERAGE_COLUMN, row_of, trials, value
+from analysis.aggregate import AVERAGE, AVERAGE_COLUMN, finished, row_of, trials, value
 from analysis.among import among
 from analysis.choice import opened_by, selection
 from analysis.description import Root, study
-from analysis.formatting import mean_sd
+from analysis.formatting import mean_sd, trial_name
 from analysis.frames import load, numbers, table_of
 from analysis.fronts import front
 from analysis.seeds import being_added
@@ -44,8 +45,9 @@ class Mean:
 class Confirmation:
     """Average accuracy at the end of one trial or reference, in [0, 1]: on validation data with the seeds of the sweep
     (`chosen_by`; `corrected` for the choice among all its trials, see `analysis.uncertainty`) and with `fresh` ones; on
-    test data with the fresh ones (`test`), and of models that were trained on the validation data, too (`refitted`).
-    None where there is no such number."""
+    test data with the fresh ones (`test`; of a sweep of earlier versions, which tested by itself, with its own), and of
+    models that were trained on the validation data, too (`refitted`). None where there is no such number. `selected`:
+    it is the one that was chosen."""
 
     trial: int
     chosen_by: Mean | None
@@ -53,25 +55,34 @@ class Confirmation:
     fresh: Mean | None
     test: Mean | None
     refitted: Mean | None
+    selected: bool = False
 
 
 def confirmed_in(root: Root, name: str = CONFIRMED) -> str | None:
     """The folder of what was confirmed of the sweep in `root`, or None."""
     inside = f"{root}/{name}"
-    return inside if is_study(inside) else None
+    if not is_study(inside):
+        return None
+    confirms = study(inside).raw.get("confirms") or {}
+    return inside if confirms.get("study_id") == study(root).study_id else None
 
 
 def to_confirm(root: Root, which: str) -> tuple[list[int], list[int]]:
     """The trials that `cfsweep confirm --trials` asks for, and the references beside them: `selected` is the selected
-    one and the default, `front` all trials on the front of the study, too, and else it is numbers with commas between.
+    one and the default, if that has finished, `front` all trials on the front of the study, too, and else it is numbers
+    with commas between.
 
     Raises:
-        InputError: no trial was selected, or `which` is something else.
+        InputError: `root` confirms a sweep itself, no trial was selected, or `which` is something else.
     """
-    shown = opened_by(_selected(root))
-    numbers, references = [n for n in shown if n >= 0], [n for n in shown if n < 0 and n != MAJORITY_TRIAL]
+    if "confirms" in study(root).raw:
+        raise InputError(f"{root}: it confirms a sweep itself. Give the folder of the sweep.")
+    record = _selected(root)
+    shown, table = opened_by(record), trials(load(root))
+    done = {record["trial"], *finished(table)["trial"].tolist()}
+    numbers, references = [n for n in shown if n in done and n >= 0], [n for n in shown if MAJORITY_TRIAL < n < 0]
     if which == "front":
-        members = front(trials(load(root)), study(root).front_objectives).members
+        members = front(table, study(root).front_objectives).members
         numbers += [int(n) for n in members["trial"] if int(n) not in numbers]
     elif which != "selected":
         try:
@@ -94,8 +105,10 @@ def selected(root: Root) -> int:
 
 def is_tested(root: Root) -> bool:
     """Whether there are test numbers of the sweep in `root`, which a selection opens."""
-    inside = any(confirmed_in(root, name) is not None for name in (CONFIRMED, REFITTED))
-    return inside or bool(len(table_of(root, "test")))
+    if any(confirmed_in(root, name) is not None for name in (CONFIRMED, REFITTED)):
+        return True
+    record = selection(root)
+    return record is not None and not _opened(root, record).empty
 
 
 def confirmation(root: Root) -> list[Confirmation]:
@@ -127,24 +140,49 @@ def confirmation(root: Root) -> list[Confirmation]:
             None if fresh is None else _mean_of(fresh, trial),
             tests.get(trial),
             refitted.get(trial),
+            trial == record["trial"],
         )
         for trial in order
     ]
 
 
-def luck(found: Sequence[Confirmation]) -> str:
-    """How much of the first one's number was luck, in a line: the curse of the winner.
+def columns(found: Sequence[Confirmation]) -> dict[str, list[str]]:
+    """What is shown of them, by heading: a cell for each; no column in which no number is known, but the first three.
 
-    >>> luck([Confirmation(7, Mean(0.983, None, 1), None, Mean(0.9712, 0.006, 5), None, None)])
+    >>> columns([Confirmation(7, Mean(0.983, None, 1), 0.97, None, Mean(0.9512, 0.006, 5), None)])
+    {'trial': ['7'], 'validation': ['0.983'], 'corrected': ['0.970'], 'test': ['0.951 ± 0.006']}
+    """
+    is_fresh = any(one.fresh is not None for one in found)
+    means: dict[str, list[Mean | None]] = {
+        "validation, fresh seeds": [one.fresh for one in found],
+        "test, fresh seeds" if is_fresh else "test": [one.test for one in found],
+        "test, refitted": [one.refitted for one in found],
+    }
+    return {
+        "trial": [trial_name(one.trial) for one in found],
+        "validation": [_text(one.chosen_by) for one in found],
+        "corrected": [mean_sd(one.corrected) for one in found],
+        **{head: [_text(mean) for mean in of] for head, of in means.items() if any(of)},
+    }
+
+
+def _text(mean: Mean | None) -> str:
+    return mean_sd(None) if mean is None else mean.text
+
+
+def luck(found: Sequence[Confirmation]) -> str:
+    """How much of the selected one's number was luck, in a line: the curse of the winner.
+
+    >>> luck([Confirmation(7, Mean(0.983, None, 1), None, Mean(0.9712, 0.006, 5), None, None, selected=True)])
     'Chosen at 0.983, fresh seeds say 0.971 ± 0.006 (5 seeds): 0.012 less.'
     """
-    chosen = found[0] if found else None
+    chosen = next((one for one in found if one.selected), None)
     if chosen is None or chosen.chosen_by is None or chosen.fresh is None:
         return ""
     less = chosen.chosen_by.value - chosen.fresh.value
     return (
-        f"Chosen at {chosen.chosen_by.value:.3f}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} seeds): "
-        f"{abs(less):.3f} {'less' if less > 0 else 'more'}."
+        f"Chosen at {chosen.chosen_by.value:.3f}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} "
+        f"seed{'s' * (chosen.fresh.n != 1)}): {abs(less):.3f} {'less' if less > 0 else 'more'}."
     )
 
 
@@ -156,14 +194,17 @@ def test_accuracy(root: Root) -> pd.DataFrame:
     Raises:
         InputError: no trial was selected, or nothing was confirmed.
     """
-    record, order = _selected(root), ["trial", "seed", "after_task", "eval_task"]
-    folder = confirmed_in(root)
-    rows = table_of(root if folder is None else folder, "test")
-    if folder is None:
-        rows = rows[rows["trial"].isin(opened_by(record))]
-        if rows.empty:
-            raise InputError(f"{root}: nothing was tested yet. `cfsweep confirm {root}` tests what was selected.")
-    return rows.sort_values(order, ignore_index=True)
+    record, folder = _selected(root), confirmed_in(root)
+    rows = _opened(root, record) if folder is None else table_of(folder, "test")
+    if folder is None and rows.empty:
+        raise InputError(f"{root}: nothing was tested yet. `cfsweep confirm {root}` tests what was selected.")
+    return rows.sort_values(["trial", "seed", "after_task", "eval_task"], ignore_index=True)
+
+
+def _opened(root: Root, record: Mapping[str, Any]) -> pd.DataFrame:
+    """The test accuracies that a selection opens in a sweep of earlier versions; none in one of today."""
+    rows = table_of(root, "test")
+    return rows[rows["trial"].isin(opened_by(record))]
 
 
 def _tested(folder: str) -> dict[int, Mean]:
@@ -192,7 +233,7 @@ def _mean_of(table: pd.DataFrame, trial: int) -> Mean | None:
     return Mean(mean, value(row, f"{AVERAGE_COLUMN}_sd"), int(row["n_seeds"]))
 
 
-def _selected(root: Root) -> dict[str, object]:
+def _selected(root: Root) -> dict[str, Any]:
     record = selection(root)
     if record is None:
         study(root)  # which says if there is none

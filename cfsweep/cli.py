@@ -193,8 +193,12 @@ def confirm(
     numbers, references = to_confirm(folder, trials)
     console, where = Console(), Workers(workers, address, gpus_per_worker)
     purpose: Purpose = "refit" if refit else "confirm"
-    outcome = confirm_trials(folder, numbers, references, seeds, purpose, where, console)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
+    try:
+        outcome = confirm_trials(folder, numbers, references, seeds, purpose, where, console)
+    except KeyboardInterrupt:
+        _complain(f"interrupted; `{again}` goes on")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if outcome.interrupted:
         console.print(f"interrupted. `{again}` goes on.", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -238,7 +242,7 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     from cfsweep.results.status import status as read_status
 
     now = read_status(folder)
-    state = "complete" if now.complete else "not complete; `cfsweep resume` goes on"
+    state = "complete" if now.complete else f"not complete; `{now.goes_on_by}` goes on"
     if now.running:
         state = "running"
     console = Console()
@@ -273,7 +277,7 @@ for _verb, _does in (
     ("front", "Print the front of a results folder."),
     ("table", "Print its trials as a table."),
     ("report", "Write one HTML file that works offline."),
-    ("select", "Choose a trial by validation, then open its sealed test numbers."),
+    ("select", "Choose a trial by validation, and put it on record."),
     ("gate", "Check the chosen trial; exit code 1 if it fails."),
     ("compare", "Compare two trials, or two studies, seed by seed."),
 ):

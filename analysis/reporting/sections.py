@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.aggregate import AVERAGE_COLUMN, best, column_of, finished, repeats, row_of, trials, value
 from analysis.choice import selection
-from analysis.confirmation import Mean, confirmation, is_tested, luck
+from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, luck
 from analysis.constant_answer import notes_on_imbalance, notes_on_majority
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd, mean_sd_of, one_line, plain, settings_text, trial_name, unsigned
@@ -168,35 +168,25 @@ def choice_section(content: Content) -> str:
         html.verbatim(space_text(content.about, row)),
     ]
     if content.record is None:
-        how = "It has the highest average validation accuracy. Test accuracies stay sealed until a trial is selected:"
+        how = "It has the highest average validation accuracy. Test data stay closed until a trial is selected:"
         return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how), command, *pasted)
     how = "It was selected on validation data, and is on record in selection.json."
     parts = [html.paragraph(f"{text} {how}"), *_confirmed(content), *pasted]
     return html.section("choice", "The chosen trial", *parts, html.paragraph("With more seeds:"), command)
 
 
-def _mean(found: Mean | None) -> str:
-    return mean_sd(None) if found is None else found.text
-
-
 def _confirmed(content: Content) -> list[str]:
     """What fresh seeds and test data say of the trials that were confirmed, or how to ask them."""
-    if not is_tested(content.root):
+    parts: list[str] = []
+    if is_tested(content.root):
+        found = confirmation(content.root)
+        shown = columns(found)
+        said = f"Average accuracy at the end. {luck(found)}".strip()
+        parts += [html.paragraph(said), html.table(list(shown), list(map(list, zip(*shown.values(), strict=True))))]
+    if confirmed_in(content.root) is None:
         how = "Fresh seeds, which had no part in the choice, and test data say how good it is:"
-        return [html.paragraph(how), html.verbatim(f"cfsweep confirm {content.root}")]
-    found = confirmation(content.root)
-    rows = [
-        [
-            trial_name(one.trial),
-            _mean(one.chosen_by),
-            mean_sd(one.corrected),
-            *map(_mean, (one.fresh, one.test, one.refitted)),
-        ]
-        for one in found
-    ]
-    head = ["trial", "validation", "corrected", "validation, fresh seeds", "test, fresh seeds", "test, refitted"]
-    said = f"Average accuracy at the end. {luck(found)}".strip()
-    return [html.paragraph(said), html.table(head, rows)]
+        parts += [html.paragraph(how), html.verbatim(f"cfsweep confirm {content.root}")]
+    return parts
 
 
 def matrix_section(content: Content) -> str:

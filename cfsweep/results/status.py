@@ -21,7 +21,8 @@ class Status:
     `references_left` counts the references (naive and joint with each of their settings, and majority where the study
     has it) that still have runs to end.
     `running`: a sweep is writing to the folder now, on this machine. `equal` counts the trials that were not trained,
-    being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the data.
+    being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the data. `goes_on_by`
+    is the command that goes on with the study.
     """
 
     study_id: str
@@ -35,6 +36,7 @@ class Status:
     equal: int = 0
     running: bool = False
     splits: int = 1
+    goes_on_by: str = "cfsweep resume"
 
     @property
     def ended(self) -> int:
@@ -74,7 +76,20 @@ def status(root: str | Path) -> Status:
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
         running=_is_locked(Path(root) / LOCK),
         splits=(config.get("stream") or {}).get("splits", 1),
+        goes_on_by=_goes_on_by(root, study),
     )
+
+
+def _goes_on_by(root: str | Path, study: Mapping[str, Any]) -> str:
+    """
+    >>> _goes_on_by("demo/refitted", {"config": {"seeds": 5, "purpose": "refit"}, "confirms": {"trials": {}}})
+    'cfsweep confirm demo --seeds 5 --refit'
+    """
+    if "confirms" not in study:
+        return "cfsweep resume"
+    config = study["config"]
+    refit = " --refit" if config["purpose"] == "refit" else ""
+    return f"cfsweep confirm {Path(root).parent} --seeds {config['seeds']}{refit}"
 
 
 def trained_references(study: Mapping[str, Any]) -> list[int]:

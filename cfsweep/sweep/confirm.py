@@ -24,6 +24,7 @@ from cfsweep.sweep.listed import ListedAsker
 from cfsweep.sweep.progress import Display
 from cfsweep.sweep.scheduler import Workers
 from cfsweep.sweep.schedulers import open_scheduler
+from cfsweep.sweep.space import check_space, reference_values
 
 Purpose = Literal["confirm", "refit"]
 FOLDERS: Mapping[Purpose, str] = {"confirm": "confirmed", "refit": "refitted"}  # within that of the sweep
@@ -43,8 +44,8 @@ def confirm(
     validation data, too. It goes on with what is there: more trials and more seeds may be added, none is taken away.
 
     Raises:
-        InputError: there is no sweep, a trial did not go all the way in it, the data has changed, or the workers cannot
-            be reached.
+        InputError: there is no sweep, a trial did not go all the way in it, what is there is of another sweep, the data
+            has changed, or the workers cannot be reached.
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"--seeds {seeds}: `1 <= seeds <= {MOST_SEEDS}` must hold. Give another number.")
@@ -53,36 +54,48 @@ def confirm(
     if swept.purpose != "sweep":
         raise InputError(f"{root}: it confirms a sweep itself. Give the folder of the sweep.")
     folder = Folder(root / FOLDERS[purpose])
+    there, content = _begun(folder, swept, root)
+    before = content["confirms"]
+    usual = reference_values(swept.space, check_space(swept.space, str(sweep.study_file)))
+    known = {int(number): {**usual, **values} for number, values in before["trials"].items()}
+    wanted = {**known, **_values(root, swept, usual, [n for n in dict.fromkeys(trials) if n not in known])}
+    beside = sorted({*before["references"], *references} if swept.references else (), reverse=True)
+    config = _config(swept, there, purpose, len(wanted), seeds)
+    grows = there is None or (len(wanted), beside, config.seeds) != (len(known), before["references"], there.seeds)
+    if not grows and study.is_whole(folder, config):
+        return study.Outcome(status(folder.root), nothing_to_do=True)
 
     def prepare() -> study.Prepared:
         prepared = study.prepare(swept, str(sweep.study_file))
         check_ground(swept, prepared.stream, about, sweep.study_file)
-        return replace(prepared, stream=prepared.stream.refitted()) if purpose == "refit" else prepared
+        stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
+        return replace(prepared, config=config, stream=stream)
 
-    folder.root.mkdir(exist_ok=True)
-    with folder.locked():
-        there = folder.read() if folder.exists() else None
-        known = {int(n): v for n, v in there[1]["confirms"]["trials"].items()} if there else {}
-        wanted = {**known, **_values(root, swept, about, [n for n in trials if n not in known])}
-        beside = sorted({*(there[1]["confirms"]["references"] if there else ()), *references}, reverse=True)
-        config = _config(swept, there[0] if there else None, purpose, len(wanted), seeds)
-        same = there and (wanted.keys(), beside, config.seeds) == (
-            known.keys(),
-            there[1]["confirms"]["references"],
-            there[0].seeds,
+    with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):
+        if there is None:
+            content = {**describe(config, prepared.hypers, prepared.stream), **content}
+        check_ground(config, prepared.stream, content, folder.study_file)
+        content |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
+        folder.write({**content, "confirms": {**before, "trials": wanted, "references": beside}})
+        display = Display(console, live=workers.count != 0)
+        return study.sweep(folder, config, prepared, scheduler, display, ListedAsker(wanted))
+
+
+def _begun(folder: Folder, swept: StudyConfig, root: Path) -> tuple[StudyConfig | None, dict[str, Any]]:
+    """The study in `folder`, None where none was begun, and what its `study.yaml` says, at least what it `confirms`.
+
+    Raises:
+        InputError: it is of another sweep than the one in `root`.
+    """
+    if not folder.exists():
+        return None, {"confirms": {"study_id": swept.study_id, "trials": {}, "references": []}}
+    there, content = folder.read()
+    of = content.get("confirms", {"study_id": "(none)"})["study_id"]
+    if of != swept.study_id:
+        raise InputError(
+            f"{folder.root}: it confirms trials of study {of}, but {root} is of {swept.study_id}. Move it elsewhere."
         )
-        if same and study.is_whole(folder, config):
-            return study.Outcome(status(folder.root), nothing_to_do=True)
-        with open_scheduler(workers, prepare) as (scheduler, prepared):
-            confirms = {"study_id": swept.study_id, "trials": wanted, "references": beside}
-            if there:
-                check_ground(config, prepared.stream, there[1], folder.study_file)
-            content = there[1] if there else describe(config, prepared.hypers, prepared.stream)
-            references_of = {"references": about.get("references") or [{}]}
-            folder.write({**content, **references_of, "config": config.model_dump(mode="json"), "confirms": confirms})
-            prepared = replace(prepared, config=config)
-            display = Display(console, live=workers.count != 0)
-            return study.sweep(folder, config, prepared, scheduler, display, ListedAsker(wanted))
+    return there, content
 
 
 def _config(swept: StudyConfig, there: StudyConfig | None, purpose: Purpose, trials: int, seeds: int) -> StudyConfig:
@@ -98,21 +111,21 @@ def _config(swept: StudyConfig, there: StudyConfig | None, purpose: Purpose, tri
         "time_budget_s": None,
         "stop_trials": False,
     }
+    if purpose == "refit":
+        changed["curve_points_per_task"] = 0  # which are of validation data
     return swept.model_copy(update=changed)
 
 
 def _values(
-    root: Path, config: StudyConfig, about: Mapping[str, Any], trials: Sequence[int]
+    root: Path, config: StudyConfig, usual: Mapping[str, Value], trials: Sequence[int]
 ) -> dict[int, dict[str, Value]]:
-    """The settings of these trials, by number, from the rows of their runs. Where one could not act, and so is null, it
-    is the default.
+    """The settings of these trials, by number, from the rows of their runs. One that is null could not act, and is as
+    `usual`.
 
     Raises:
         InputError: one of them did not go all the way.
     """
-    if not trials:
-        return {}
-    rows = read_table(root, "runs", study_id=config.study_id).to_pylist()
+    rows = read_table(root, "runs", study_id=config.study_id).to_pylist() if trials else []
     found: dict[int, dict[str, Value]] = {}
     for number in trials:
         own = [row for row in rows if row["trial"] == number]
@@ -121,7 +134,6 @@ def _values(
                 f"--trials {number}: only a trial that went all the way with each seed can be confirmed. "
                 f"`cfsweep table {root} --all` lists those."
             )
-        hypers: Mapping[str, Any] = about["hypers"]
-        values = {name: own[0].get(f"hp_{name}") for name in hypers}
-        found[number] = {name: hypers[name]["default"] if v is None else v for name, v in values.items()}
+        settings = {name: own[0].get(f"hp_{name}") for name in usual}
+        found[number] = {**usual, **{name: value for name, value in settings.items() if value is not None}}
     return found

@@ -61,7 +61,8 @@ def probe(config: StudyConfig, hypers: Mapping[str, Hyper], n_runs: int) -> Pack
     """A pack of runs of different seeds, with what takes most memory of all that the study may ask for; one epoch."""
     values = {name: _heaviest(config, name, hyper) for name, hyper in hypers.items()} | {"epochs": 1}
     runs = tuple(RunSpec(0, seed, values) for seed in range(n_runs))
-    return PackSpec(config.space.network, config.stream.scenario, config.space.ingredients, runs)
+    space = config.space
+    return PackSpec(space.network, config.stream.scenario, space.ingredients, runs, parts=config.parts)
 
 
 def _heaviest(config: StudyConfig, name: str, hyper: Hyper) -> Value:

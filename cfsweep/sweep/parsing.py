@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
 
 
-OF_THE_FOLDER = ("identity_version", "seeds_at_start")
+OF_THE_FOLDER = ("first_seed", "identity_version", "purpose", "seeds_at_start")
 
 
 def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iterable[str]) -> StudyConfig:

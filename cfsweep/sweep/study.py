@@ -150,10 +150,12 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, con
     """Goes on with the study in `out`, with `more_trials` added to its budget, and as many `seeds` for each trial.
 
     Raises:
-        InputError: there is no study, it has more seeds, its data has changed, or the workers cannot be reached.
+        InputError: there is no sweep, it has more seeds, its data has changed, or the workers cannot be reached.
     """
     folder = Folder(out)
     config, study = folder.read()
+    if "confirms" in study:
+        raise InputError(f"{out}: it confirms trials of a sweep. `{status(out).goes_on_by}` goes on.")
     folder.require_journal()
     trials, now, seeds = config.trials + more_trials, status(out), seeds or config.seeds
     if not config.seeds <= seeds <= MOST_SEEDS:
