@@ -31,7 +31,8 @@ def test_what_seeds_do_not_show_is_no_verdict(tmp_path: Path) -> None:
     text = said(tmp_path, (0.80, 0.80, 0.80), (0.80, 0.82, 0.84))
     assert text == (
         "These seeds do not show whether a remedy is needed: the average accuracy of joint, trained on all data so "
-        "far, minus that of naive is +0.0200, 95 % interval -0.0297 to +0.0697; `cfsweep resume DIR --seeds 6` adds some."
+        "far, minus that of naive is +0.0200, 95 % interval -0.0297 to +0.0697; `cfsweep resume DIR --seeds 6` adds "
+        "some."
     ), "4.303 · 0.02 / √3"
 
 
