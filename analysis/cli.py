@@ -22,7 +22,7 @@ from rich.text import Text
 from analysis.aggregate import column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import opened_by, select, test_cell, test_summary
-from analysis.comparison import compare, gate
+from analysis.comparison import comparison, gate
 from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
 from analysis.description import Setting, Study, shown_settings, study
 from analysis.files import local_folder
@@ -30,10 +30,10 @@ from analysis.formatting import mean_sd, mean_sd_of, on_correction, one_line, pl
 from analysis.frames import load
 from analysis.fronts import Front, front, write_front
 from analysis.recipe import next_command, space_file, space_text
+from analysis.reporting import differences
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from analysis.seeds import notes_on_seeds
-from analysis.uncertainty import LEAST_SEEDS, Interval
 from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
 from cfsweep.results.reader import filesystem
 
@@ -149,35 +149,14 @@ def compare_command(
     second: Annotated[int | None, typer.Option(help="A trial. Default: the chosen one.")] = None,
 ) -> None:
     """Compare two folders, or two trials of one, over the seeds that both have."""
-    found = compare(root, other, first, second)
-    with_choice = any(d.corrected is not None for d in found)
-    heads = ["metric", "first", "second", "difference", "95 % interval"]
+    found = comparison(root, other, first, second)
     # Narrow gaps: seven columns are to fit into the 100 characters of a log.
-    shown = Table(
-        *heads,
-        *(["corrected", "95 % interval"] if with_choice else []),
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for d in found:
-        cells = [d.metric, plain(d.first), plain(d.second), f"{d.difference:+.3g}", _interval_text(d.interval)]
-        if with_choice:
-            c = d.corrected
-            cells += ["–", "–"] if c is None else [f"{c.value:+.3g}", _interval_text(c.interval)]
-        shown.add_row(*cells)
+    shown = Table(*differences.heads(found), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for row in differences.cells(found):
+        shown.add_row(*row)
     _console().print(shown)
-    n_seeds = found[0].n_seeds if found else 0
-    typer.echo(
-        f"difference: second - first. {n_seeds} paired seed(s)"
-        + ("." if n_seeds >= LEAST_SEEDS else f"; an interval takes {LEAST_SEEDS}.")
-    )
-    if with_choice:
-        typer.echo("corrected: without what the choice of the best among many adds.")
-
-
-def _interval_text(ends: Interval | None) -> str:
-    return "–" if ends is None else f"{ends[0]:+.3g} to {ends[1]:+.3g}"
+    for line in differences.lines(found):
+        typer.echo(line)
 
 
 def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:

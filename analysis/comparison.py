@@ -15,6 +15,7 @@ from analysis.constant_answer import beaten_by_majority
 from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
+from analysis.noise import ROUNDING
 from analysis.references import best_reference
 from analysis.seeds import counted
 from analysis.uncertainty import LEAST_SEEDS, Estimate, Interval, Side, corrected, paired
@@ -24,22 +25,51 @@ from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
 AVERAGE = "average_accuracy"
+HIGHEST = "highest average validation accuracy"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`second - first` in one metric over the `n_seeds` seeds that both have: the means, and their difference with its
-    95 % interval, Student's of paired differences (None with fewer than three seeds). Where a trial was chosen by its
-    score among others, both flatter it; `corrected` is the difference without that (None too for costs, and where both
-    trials were named beforehand)."""
+    """`second - first` in one metric over the `seeds` that both have: the means, and their difference with its 95 %
+    interval, Student's of paired differences (None with fewer than three seeds, and where these do not vary, as of
+    bytes or of the time of a pack that all seeds share). Where a trial was chosen by its score among `n_among` (where
+    both were, the larger number), both flatter it; `corrected` is the difference without that (None too for costs, and
+    where both trials were named beforehand: `n_among` is 1 then)."""
 
     metric: str
     first: float
     second: float
     difference: float
     interval: Interval | None
-    n_seeds: int
+    seeds: tuple[int, ...]
     corrected: Estimate | None = None
+    n_among: int = 1
+
+    @property
+    def n_seeds(self) -> int:
+        """How many seeds both have."""
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class Party:
+    """One of two trials that are compared, of the study in `root`. `named`: it was given, or is the default beside the
+    chosen one, and counts as named beforehand. `leads` says why its study would choose it, as `chosen_trial` does;
+    empty where it would not."""
+
+    root: Root
+    trial: int
+    named: bool
+    leads: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Who is compared, and the differences, one for each metric."""
+
+    first: Party
+    second: Party
+    differences: list[Difference]
 
 
 def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
@@ -54,7 +84,7 @@ def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
     found = best(trials(runs))
     if found is None:
         raise NoAnswerError(f"{root}: no trial has finished yet.")
-    return int(found["trial"]), "highest average validation accuracy"
+    return int(found["trial"]), HIGHEST
 
 
 def gate(
@@ -150,11 +180,18 @@ def compare(
     Raises:
         InputError: a trial is not there or not finished, or no seed is common.
     """
+    return comparison(root, other, first, second).differences
+
+
+def comparison(
+    root: Root, other: Root | None = None, first: int | None = None, second: int | None = None
+) -> Comparison:
+    """What `compare` returns, and who is compared; arguments and errors are the same."""
     runs = load(root)
-    chosen = (first is None, second is None)
     if other is None:
-        one, two = DEFAULT_TRIAL if first is None else first, _or_chosen(root, runs, second)
-        return compare_runs(runs, one, runs, two, chosen=(False, chosen[1]))
+        one = _party(root, runs, DEFAULT_TRIAL if first is None else first)
+        two = _party(root, runs, second)
+        return Comparison(one, two, _differences(runs, one, runs, two))
     apart = differing_data(study(root), study(other))
     if apart:
         raise InputError(
@@ -162,8 +199,22 @@ def compare(
             "studies of the same data."
         )
     others = load(other)
-    one, two = _or_chosen(root, runs, first), _or_chosen(other, others, second)
-    return compare_runs(runs, one, others, two, chosen=chosen)
+    one, two = _party(root, runs, first), _party(other, others, second)
+    return Comparison(one, two, _differences(runs, one, others, two))
+
+
+def _differences(first_runs: pd.DataFrame, one: Party, second_runs: pd.DataFrame, two: Party) -> list[Difference]:
+    chosen = (not one.named, not two.named)
+    return compare_runs(first_runs, one.trial, second_runs, two.trial, chosen=chosen)
+
+
+def _party(root: Root, runs: pd.DataFrame, named: int | None) -> Party:
+    if named is None:
+        return Party(root, chosen_trial(root, runs)[0], False, chosen_trial(root, runs)[1])
+    record, highest = selection(root), best(trials(runs))
+    leads = HIGHEST if highest is not None and int(highest["trial"]) == named else ""
+    leads = f"selected by {record['rule']}" if record is not None and int(record["trial"]) == named else leads
+    return Party(root, named, True, leads)
 
 
 def differing_data(one: Study, two: Study) -> list[str]:
@@ -197,10 +248,6 @@ _OF_THE_DATA = (
 _BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "args": {}}  # of studies that do not say
 
 
-def _or_chosen(root: Root, runs: pd.DataFrame, trial: int | None) -> int:
-    return chosen_trial(root, runs)[0] if trial is None else trial
-
-
 def compare_runs(
     first_runs: pd.DataFrame,
     first: int,
@@ -227,25 +274,25 @@ def compare_runs(
     for metric, a, b in zip(metrics, one.T, two.T, strict=True):
         if np.isnan(a).any() or np.isnan(b).any():
             continue
-        of_pairs, of_choice = paired(b - a), None
+        of_pairs, of_choice, n_among = paired(b - a), None, 1
         if metric in CORRECTED and any(chosen):
-            of_choice = corrected(
+            sides = (
                 (among(first_runs, metric, seeds).side(first) if chosen[0] else None) or Side(a[None]),
                 (among(second_runs, metric, seeds).side(second) if chosen[1] else None) or Side(b[None]),
-                one_study,
             )
+            of_choice, n_among = corrected(*sides, one_study), max(len(side.values) for side in sides)
         means = float(a.mean()), float(b.mean())
-        difference = float((b - a).mean())
-        found.append(
-            Difference(
-                metric, *means, difference, None if of_pairs is None else of_pairs.interval, len(seeds), of_choice
-            )
-        )
+        # What differs by the same in each seed by construction would have an interval without any width.
+        varies = np.ptp(b - a) > ROUNDING * max(np.abs(a).max(), np.abs(b).max())
+        between = of_pairs.interval if of_pairs is not None and varies else None
+        found.append(Difference(metric, *means, float((b - a).mean()), between, tuple(seeds), of_choice, n_among))
     return found
 
 
 def _finished(runs: pd.DataFrame, trial: int) -> pd.DataFrame:
     rows = runs[(runs["trial"] == trial) & (runs["state"] == "done")]
     if rows.empty:
-        raise InputError(f"compare: trial {trial_name(trial)} has no finished run. `analysis table --all` lists them.")
+        raise InputError(
+            f"compare: trial {trial_name(trial)} has no finished run. `cfsweep table DIR --all` lists them."
+        )
     return rows

@@ -136,11 +136,16 @@ def test_seeds_that_are_being_added_are_named(call, tmp_path: Path) -> None:  # 
 def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("compare", known)
     assert code == 0
-    row = ["stability", "0.6", "0.8", "+0.2", "+0.2", "to", "+0.2", "+0.2", "+0.2", "to", "+0.2"]
+    row = ["stability", "0.6", "0.8", "+0.2", "–", "+0.2", "–"]
     assert row in [line.split() for line in out.splitlines()]
-    assert "3 paired seed(s).\ncorrected: without what the choice of the best among many adds." in out
+    assert ["stored_bytes", "192", "320", "+128", "–", "–", "–"] in [line.split() for line in out.splitlines()]
+    assert (
+        f"first: trial 0 (default) of {known}, taken as named beforehand.\nsecond: trial 2 of {known}, chosen: " in out
+    )
+    assert "\ncorrected: without what the choice among 5 adds." in out
     code, out, _ = call("compare", known, "--second", "2")
-    assert row[:7] in [line.split() for line in out.splitlines()], "named beforehand"
+    assert row[:5] in [line.split() for line in out.splitlines()], "named beforehand"
+    assert "corrected" not in out
 
 
 @pytest.mark.parametrize("command", ["front", "report", "table", "gate", "select", "compare"])
