@@ -44,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or a URI such as s3://bucket/folder.")]
+MINIMUM = "From 0 to 1, for the corrected mean, without an interval."
 Objectives = Annotated[
     str, typer.Option(help="Two or three, comma-separated. Default: stability,plasticity and the sweep's third.")
 ]
@@ -94,15 +95,21 @@ def table_command(
 @app.command("gate")
 def gate_command(
     root: Dir,
-    min_average_accuracy: Annotated[float | None, typer.Option()] = None,
-    min_stability: Annotated[float | None, typer.Option()] = None,
-    min_plasticity: Annotated[float | None, typer.Option()] = None,
-    beats: Annotated[str | None, typer.Option(help="default or naive; takes three seeds.")] = None,
+    min_average_accuracy: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
+    min_stability: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
+    min_plasticity: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
+    beats: Annotated[
+        str | None, typer.Option(help="default or naive; asks for the whole interval, and takes three seeds.")
+    ] = None,
     margin: Annotated[
         float, typer.Option(help="How far above the opponent the interval must lie, with --beats.")
     ] = 0.0,
 ) -> None:
-    """Exit with 1 unless the chosen trial holds what is asked, on validation data, luck set aside."""
+    """Exit with 1 unless the chosen trial holds what is asked, on validation data, luck set aside.
+
+    A minimum is held against the corrected mean alone, without an interval: a trial that is truly at the minimum passes
+    about every second time. --beats asks for the whole interval.
+    """
     for line in gate(root, min_average_accuracy, min_stability, min_plasticity, beats, margin):
         typer.echo(line)
 
@@ -145,8 +152,10 @@ def select_command(
 def compare_command(
     root: Dir,
     other: Annotated[str | None, typer.Argument(metavar="[DIR2]", help="A second results folder.")] = None,
-    first: Annotated[int | None, typer.Option(help="A trial. Default: the chosen one; in one folder, 0.")] = None,
-    second: Annotated[int | None, typer.Option(help="A trial. Default: the chosen one.")] = None,
+    first: Annotated[
+        int | None, typer.Option(help="A trial, named beforehand. Default: the chosen one; in one folder, 0.")
+    ] = None,
+    second: Annotated[int | None, typer.Option(help="A trial, named beforehand. Default: the chosen one.")] = None,
 ) -> None:
     """Compare two folders, or two trials of one, over the seeds that both have."""
     found = comparison(root, other, first, second)

@@ -100,12 +100,14 @@ def gate(
     A trial that is no better than the constant answer (`analysis.constant_answer`) fails whatever is asked. Minima are
     in [0, 1], for the true mean over seeds: the raw mean of the best of many is too high, so that a minimum is held
     against the corrected one (`analysis.uncertainty.corrected_means`; with fewer than three seeds there is none, and
-    the line says so). `beats` (`default`, `naive`) asks that the average accuracy be higher by more than `margin`: the
-    95 % interval of the corrected difference over the same seeds must lie above it, which takes three seeds. Seeds that
-    are being added count once every trial has them, as in `analysis.trials`.
+    the line says so). That is an estimate: no interval has to lie above the minimum. `beats` (`default`, `naive`) asks
+    that the average accuracy be higher by more than `margin`: the 95 % interval of the corrected difference over the
+    same seeds must lie above it, which takes three seeds. Seeds that are being added count once every trial has them,
+    as in `analysis.trials`.
 
     Raises:
-        InputError: nothing to check, an unknown `beats`, or a margin without it or outside [0, 1).
+        InputError: nothing to check, a minimum outside [0, 1], an unknown `beats`, or a margin without it or outside
+            [0, 1).
         NoAnswerError: a check fails; the message lists every failure.
     """
     minima = {"average_accuracy": min_average_accuracy, "stability": min_stability, "plasticity": min_plasticity}
@@ -113,6 +115,10 @@ def gate(
         raise InputError(
             "gate: nothing to check. Give --min-average-accuracy, --min-stability, --min-plasticity, --beats."
         )
+    for name, limit in minima.items():
+        if limit is not None and not 0 <= limit <= 1:
+            option = f"min-{name.replace('_', '-')}"
+            raise InputError(f"gate: `0 <= {option} <= 1` must hold, but got --{option} {limit:g}. Change it.")
     if beats is not None and beats not in OPPONENTS:
         raise unknown("gate", "opponent", beats, OPPONENTS)
     if not 0 <= margin < 1 or (margin and beats is None):

@@ -109,6 +109,19 @@ def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     assert call("gate", known, "--min-stability", "0.1", "--margin", "0.1")[0] == 2
 
 
+@pytest.mark.parametrize("name", ["average-accuracy", "stability", "plasticity"])
+@pytest.mark.parametrize("limit", ["-0.1", "1.01", "90", "nan"])
+def test_a_minimum_that_no_metric_can_have_is_refused(call, known: Path, name: str, limit: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = call("gate", known, f"--min-{name}", limit)
+    said = f"gate: `0 <= min-{name} <= 1` must hold, but got --min-{name} {limit}. Change it.\n"
+    assert (code, out, err) == (2, "", said)
+
+
+def test_the_ends_of_its_range_are_minima(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    assert call("gate", known, "--min-stability", "0")[0] == 0
+    assert call("gate", known, "--min-stability", "1")[0] == 1
+
+
 def test_select_prints_validation_then_test(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("select", known)
     assert code == 0
