@@ -107,8 +107,8 @@ def gate_command(
 ) -> None:
     """Exit with 1 unless the chosen trial holds what is asked, on validation data, luck set aside.
 
-    A minimum is held against the corrected mean alone, without an interval: a trial that is truly at the minimum passes
-    about every second time. --beats asks for the whole interval.
+    A minimum is held against the corrected mean alone, without an interval: luck decides about a trial that is truly
+    near it. --beats asks for the whole interval.
     """
     for line in gate(root, min_average_accuracy, min_stability, min_plasticity, beats, margin):
         typer.echo(line)

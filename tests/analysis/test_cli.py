@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.cli import main
+from analysis.cli import app, main
 from tests.analysis.folder import HYPERS, Folder, half_grown, idle, matrix_for
 
 
@@ -169,6 +169,19 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path: Path, command: st
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_text_names_a_command_that_is_not_on_the_path() -> None:
+    """`analysis` is none: its verbs are those of `cfsweep`, or of `python -m analysis`."""
+    verbs = "|".join(command.name or "" for command in app.registered_commands)
+    no_command = re.compile(rf"(?<!python -m )\banalysis (?:{verbs})\b(?! of)")
+    here = Path(__file__).parents[2]
+    files = [path for room in ("analysis", "cfsweep", "docs") for path in (here / room).rglob("*.*")]
+    texts = {path: path.read_text() for path in [*files, here / "README.md"] if path.suffix in (".py", ".md")}
+    assert len(texts) > 100
+    assert [str(path) for path, text in texts.items() if no_command.search(text)] == []
+    assert no_command.search("Run `analysis select` first.")
+    assert not no_command.search("`python -m analysis select`")
 
 
 def test_an_unknown_command_is_exit_code_2(call) -> None:  # type: ignore[no-untyped-def]

@@ -113,7 +113,7 @@ def test_what_cannot_be_compared(known: Path, tmp_path: Path) -> None:
     apart.run(0, 9, matrix_for(0.9, 0.9))
     with pytest.raises(InputError, match="share no seed"):
         analysis.compare(known, apart.write())
-    with pytest.raises(InputError, match="trial 5 has no finished run"):
+    with pytest.raises(InputError, match=r"trial 5 has no finished run\. `cfsweep table DIR --all` lists"):
         analysis.compare(known, first=5, second=0)
 
 
