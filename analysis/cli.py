@@ -26,7 +26,17 @@ from analysis.comparison import comparison, gate
 from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
 from analysis.description import Setting, Study, shown_settings, study
 from analysis.files import local_folder
-from analysis.formatting import mean_sd, mean_sd_of, on_correction, one_line, plain, settings_text, trial_name, unsigned
+from analysis.formatting import (
+    mean_sd,
+    mean_sd_of,
+    on_correction,
+    on_spread,
+    one_line,
+    plain,
+    settings_text,
+    trial_name,
+    unsigned,
+)
 from analysis.frames import load
 from analysis.fronts import Front, front, write_front
 from analysis.recipe import next_command, space_file, space_text
@@ -69,7 +79,7 @@ def front_command(
 
     about, found, settings = _front(root, objectives)
     _print_front(found, settings)
-    for note in notes_on_imbalance(about):
+    for note in (*on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
         typer.echo(note)
     fs, _ = filesystem(root)
     if isinstance(fs, pafs.LocalFileSystem):
@@ -87,7 +97,7 @@ def table_command(
 ) -> None:
     """Print the front as a table, best first."""
     about, found, settings = _front(root, objectives)
-    for text in (*found.notes, *notes_on_imbalance(about)):
+    for text in (*found.notes, *on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
         typer.echo(text, err=True)
     typer.echo(table(found, settings, format, "all" if all else "front"), nl=False)
 

@@ -22,7 +22,8 @@ _OTHERS = (
     ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "
      "that are done with every seed are ranked; seeds that are being added count once every trial has them"),
     ("corrected", "expected true mean, shrunk towards where the trials lie: the raw means of the best are flattered by "
-     "the choice among many. With fewer than three seeds there is none, and no interval"),
+     "the choice among many. With fewer than three seeds there is none, and no interval. – for the default, which was "
+     "named beforehand, so that nothing is taken off, unless it is the best"),
     ("front share", "share of 2,000 draws of all trials' true means, as the seeds leave them possible, in which no "
      "trial is better in all objectives. Near a probability where trials lie in a cloud; too low where many lie along "
      "one trade-off curve (docs/uncertainty.md). With one split it leaves out the chance of which examples validate"),

@@ -45,6 +45,7 @@ def test_front_prints_in_a_hundred_columns_and_writes_parquet(call, known: Path)
     assert "reference point stability=0, plasticity=0;\nnormalisation: none." in out
     assert pq.read_table(known / "front.parquet").num_rows == 7
     assert (known / "front.svg").exists()
+    assert out.count("±: standard deviation over 3 seeds, all with the same validation examples.\n") == 1
 
 
 def test_many_settings_share_a_column(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -90,6 +91,18 @@ def test_table(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, err = call("table", known, "--format", "csv", "--all")
     assert (code, len(out.splitlines())) == (0, 8)
     assert "Not ranked: 1 stopped, 1 failed." in err
+    assert "±: standard deviation over 3 seeds" in err
+
+
+def test_the_spread_over_splits_is_called_so(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = Folder(tmp_path, seeds=2)
+    for seed in (0, 1):
+        folder.run(0, seed, matrix_for(0.6 + 0.1 * seed, 0.9))
+    study_file = folder.write() / "study.yaml"
+    study_file.write_text(study_file.read_text().replace("name: split-digits", "name: split-digits\n    splits: 2"))
+    said = "±: standard deviation over 2 seeds, which take turns with 2 validation splits."
+    assert said in call("front", tmp_path)[1]
+    assert said in call("table", tmp_path)[2]
 
 
 def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
