@@ -15,6 +15,8 @@ from analysis.seeds import counted, mean_over_seeds
 from cfsweep.errors import unknown
 from cfsweep.results.schema import MAJORITY_TRIAL
 
+AVERAGE = "average_accuracy"  # what chooses, unless told otherwise
+AVERAGE_COLUMN = f"val_{AVERAGE}"
 COSTS = ("train_s", "stored_bytes", "n_parameters")
 _RESOURCES = (*COSTS, "peak_bytes", "steps")
 
@@ -115,7 +117,7 @@ def by_seed(runs: pd.DataFrame, trial_numbers: Sequence[int], columns: Sequence[
     return result
 
 
-def best(table: pd.DataFrame, by: str = "average_accuracy") -> pd.Series | None:
+def best(table: pd.DataFrame, by: str = AVERAGE) -> pd.Series | None:
     """The finished trial with the highest `by`; the lowest trial number among equals; None if there is none."""
     candidates = finished(table)
     values = numbers(candidates[column_of(by, list(table.columns))])

@@ -244,8 +244,8 @@ def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[
     cells += [mean_sd_of(row, column_of(name, list(row.index))) for name in metrics]
     if found.corrected_hypervolume is None:
         return cells
-    true, chance = value(row, "corrected_average_accuracy"), value(row, "front_share")
-    return [*cells, mean_sd(true), "–" if chance is None else f"{chance:.2f}"]
+    true, share = value(row, "corrected_average_accuracy"), value(row, "front_share")
+    return [*cells, mean_sd(true), "–" if share is None else f"{share:.2f}"]
 
 
 def _settings_of(all_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:

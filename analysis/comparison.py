@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.aggregate import best, by_seed, column_of, row_of, trials, value
+from analysis.aggregate import AVERAGE, best, by_seed, column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import CORRECTED, selection
 from analysis.constant_answer import beaten_by_majority
@@ -24,13 +24,12 @@ from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
-AVERAGE = "average_accuracy"
 HIGHEST = "highest average validation accuracy"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`second - first` in one metric over the `seeds` that both have: the means, and their difference with its 95 %
+    """`second - first` in one metric over the `seeds` that both have: the means, and their difference with its
     interval, Student's of paired differences (None with fewer than three seeds, and where these do not vary, as of
     bytes or of the time of a pack that all seeds share). Where a trial was chosen by its score among `n_among` (where
     both were, the larger number), both flatter it; `corrected` is the difference without that (None too for costs, and
@@ -101,9 +100,10 @@ def gate(
     in [0, 1], for the true mean over seeds: the raw mean of the best of many is too high, so that a minimum is held
     against the corrected one (`analysis.uncertainty.corrected_means`; with fewer than three seeds there is none, and
     the line says so). That is an estimate: no interval has to lie above the minimum. `beats` (`default`, `naive`) asks
-    that the average accuracy be higher by more than `margin`: the 95 % interval of the corrected difference over the
-    same seeds must lie above it, which takes three seeds. Seeds that are being added count once every trial has them,
-    as in `analysis.trials`.
+    that the average accuracy be higher by more than `margin`: the interval of the corrected difference over the same
+    seeds must lie above it, which takes three seeds. `naive` with several settings is the best of them, and not
+    corrected for that, which makes it harder to beat. Seeds that are being added count once every trial has them, as in
+    `analysis.trials`.
 
     Raises:
         InputError: nothing to check, a minimum outside [0, 1], an unknown `beats`, or a margin without it or outside
@@ -166,7 +166,7 @@ def _beats(runs: pd.DataFrame, trial: int, opponent: str, margin: float) -> tupl
     by = f" by more than {margin:g}" if margin else ""
     return held, (
         f"{verb} {opponent} in {AVERAGE}{by} ({found.corrected.text}, corrected for the choice among "
-        f"{len(among(runs, AVERAGE).trials)}; raw {found.difference:+.4f})"
+        f"{found.n_among}; raw {found.difference:+.4f})"
     )
 
 

@@ -6,13 +6,12 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from analysis.aggregate import finished, row_of, value
+from analysis.aggregate import AVERAGE_COLUMN, finished, row_of, value
 from analysis.description import Study
 from cfsweep.errors import few
 from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 
-AVERAGE = "val_average_accuracy"
 _ROUNDING = 1e-9  # the mean of equal numbers may differ from them in the last bits
 
 
@@ -29,7 +28,7 @@ def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
     >>> beaten_by_majority(table, 1) is None
     True
     """
-    constant, own = (value(row_of(trials, number), AVERAGE) for number in (MAJORITY_TRIAL, trial))
+    constant, own = (value(row_of(trials, number), AVERAGE_COLUMN) for number in (MAJORITY_TRIAL, trial))
     if not not_above(own, constant):
         return None
     return f"does not beat the constant answer ({MAJORITY}) in average_accuracy ({own:.4f} against {constant:.4f})"
@@ -56,7 +55,7 @@ def notes_on_majority(trials: pd.DataFrame, on_front: Collection[int]) -> list[s
     on_it = [trial for trial in beaten if trial in on_front]
     if not on_it:
         return []
-    constant = value(row_of(trials, MAJORITY_TRIAL), AVERAGE)
+    constant = value(row_of(trials, MAJORITY_TRIAL), AVERAGE_COLUMN)
     what = f"the constant answer ({MAJORITY}, {constant:.3f} in average accuracy)"
     if len(beaten) == (n := len(finished(trials))):
         return [f"No trial beats {what}: {n} finished, and none has learned anything that accuracy can show."]

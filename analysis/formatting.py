@@ -11,9 +11,10 @@ import pandas as pd
 
 from analysis.aggregate import value
 from analysis.description import Setting
-from analysis.uncertainty import LEAST_SEEDS, Estimate
+from analysis.uncertainty import LEAST_SEEDS, LEVEL, Estimate
 from cfsweep.results.schema import DEFAULT_TRIAL, reference_method
 
+INTERVAL = f"{100 * LEVEL:g} % interval"  # what each interval is called
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -92,7 +93,7 @@ def unsigned(estimate: Estimate) -> str:
     '0.8123, 95 % interval 0.7900 to 0.8300'
     """
     low, high = estimate.interval
-    return f"{estimate.value:.4f}, 95 % interval {low:.4f} to {high:.4f}"
+    return f"{estimate.value:.4f}, {INTERVAL} {low:.4f} to {high:.4f}"
 
 
 def trial_name(trial: int) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.aggregate import COSTS, by_seed, column_of, finished, references, repeats
+from analysis.aggregate import AVERAGE, COSTS, by_seed, column_of, finished, references, repeats
 from analysis.constant_answer import notes_on_majority
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
@@ -28,7 +28,6 @@ from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, METADATA
 
 Floats = NDArray[np.float64]
 DEFAULT_OBJECTIVES = ("stability", "plasticity")
-AVERAGE = "average_accuracy"
 SURE = 0.5  # from here on it is likelier than not that noise hides what differs between trials
 
 # The reference point of the hypervolume. A metric counts from the worst value that it can have: an accuracy from 0, a
@@ -46,7 +45,7 @@ class Front:
     in which the best are not flattered (both null with fewer than three seeds, see `analysis.uncertainty`; the latter
     for the default too, which was named beforehand, unless it is the best). `references` are marked, never members.
     `hypervolume` is in units of the normalised objectives; `corrected_hypervolume` is what is left of it without what
-    noise adds, with an interval of 95 % (None with fewer than three seeds). `dropped` counts finished trials without a
+    noise adds, with its interval (None with fewer than three seeds). `dropped` counts finished trials without a
     value in some objective.
     """
 
@@ -77,8 +76,8 @@ def front(
 
     Metrics are maximised; `forgetting_*`, `intransigence` and costs (`train_s`, `stored_bytes`, `n_parameters`) are
     minimised. Trials with equal values are on the front together or not at all. With `runs` (from `analysis.load`) of
-    three seeds at least, each trial gets the probability that it is on the front of the true means, and the hypervolume
-    an interval (`analysis.uncertainty.of_front`). This is the uncertainty from seeds, and from the splits that they are
+    three seeds at least, each trial gets its front share, and the hypervolume a correction and an interval
+    (`analysis.uncertainty.of_front`). This is the uncertainty from seeds, and from the splits that they are
     trained on where a study has several; with one, that of which examples are validation data is not in it.
 
     Raises:
@@ -126,14 +125,14 @@ def front(
 
 
 def _ranked(
-    table: pd.DataFrame, points: Floats, maximise: Sequence[bool], chances: Floats | None, corrected: Floats | None
+    table: pd.DataFrame, points: Floats, maximise: Sequence[bool], shares: Floats | None, corrected: Floats | None
 ) -> pd.DataFrame:
     """`table` with the place of each trial relative to the front, best rank first, then by the first objective."""
     rank, nothing = ranks(points, maximise), [pd.NA] * len(table)
     table = table.assign(
         rank=pd.array(rank, dtype="Int64"),
         on_front=rank == 0,
-        front_share=pd.array(nothing if chances is None else chances, dtype="Float64"),
+        front_share=pd.array(nothing if shares is None else shares, dtype="Float64"),
         corrected_average_accuracy=pd.array(nothing if corrected is None else corrected, dtype="Float64"),
     )
     order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))

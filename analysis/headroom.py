@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.aggregate import by_seed, row_of, trials, value
+from analysis.aggregate import AVERAGE_COLUMN, by_seed, row_of, trials, value
 from analysis.constant_answer import not_above
 from analysis.references import METHODS, best_reference
 from analysis.seeds import counted
 from analysis.uncertainty import paired
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 
-AVERAGE = "val_average_accuracy"
 # One point of average accuracy. Another split of the validation data moves it by about as much or more (by deviations
 # of 0.008 and 0.029 in docs/log.md, "how much of ± is the split?"): what a remedy could gain at most would be hidden.
 NEGLIGIBLE = 0.01
@@ -22,7 +21,7 @@ def note_on_headroom(runs: pd.DataFrame) -> str | None:
     data so far, and of `naive`, without a remedy, over the seeds that count.
 
     Where `joint` does not beat the constant answer, nothing was learned that could be forgotten: it says so, and judges
-    no remedy. Else the 95 % interval of the paired difference joint - naive decides: where it ends at `NEGLIGIBLE` or
+    no remedy. Else the interval of the paired difference joint - naive decides: where it ends at `NEGLIGIBLE` or
     below, no remedy is needed; where it holds 0 and reaches farther, these seeds do not show whether one is. None
     where it lies above 0, where one of them has not finished, and with fewer than three seeds.
 
@@ -30,7 +29,7 @@ def note_on_headroom(runs: pd.DataFrame) -> str | None:
     """
     table, rows = trials(runs), counted(runs)
     naive, joint = (best_reference(runs, method) for method in METHODS)
-    reached, constant = (value(row_of(table, number), AVERAGE) for number in (joint, MAJORITY_TRIAL))
+    reached, constant = (value(row_of(table, number), AVERAGE_COLUMN) for number in (joint, MAJORITY_TRIAL))
     if reached is not None and not_above(reached, constant):
         return (
             f"Even joint, trained on all data so far, does not beat the constant answer ({MAJORITY}) in average "
@@ -39,7 +38,7 @@ def note_on_headroom(runs: pd.DataFrame) -> str | None:
         )
     if row_of(table, naive) is None or reached is None:
         return None
-    values = by_seed(rows, [naive, joint], [AVERAGE])[..., 0]
+    values = by_seed(rows, [naive, joint], [AVERAGE_COLUMN])[..., 0]
     found = paired(values[1] - values[0])
     if found is None or found.interval[0] > 0:
         return None

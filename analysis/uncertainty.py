@@ -107,9 +107,13 @@ def corrected(first: Side, second: Side, one_study: bool = True, draws: int = DR
 def _of_levels(first: Side, second: Side) -> tuple[float, float]:
     """The variance of the difference between the means of all trials of either side, of one study, and its degrees of
     freedom."""
-    noise = noise_of(np.concatenate([first.values, second.values])[..., None])
+    # The default is mostly one of the trials among which the other side was chosen. Counted twice it would make the
+    # noise of a few trials look a third smaller, and twice as well known.
+    is_twice = (first.values[:, None] == second.values).all(-1)  # (n of first, n of second)
+    noise = noise_of(np.concatenate([second.values, first.values[~is_twice.any(1)]])[..., None])
     by_trial = np.broadcast_to(noise.of_one[:, 0, 0], (noise.n_trials,))
-    sides = by_trial[: len(first.values)], by_trial[len(first.values) :]
+    place = np.where(is_twice.any(1), is_twice.argmax(1), len(second.values) - 1 + (~is_twice.any(1)).cumsum())
+    sides = by_trial[place], by_trial[: len(second.values)]
     return sum(float(own.mean()) / len(own) for own in sides) / noise.n_seeds, noise.freedom
 
 

@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
 from analysis.uncertainty import LEVEL
 from benchmarks.coverage_cells import DRAWS, NOTHING, Cell, Result, measure_all, real
 from benchmarks.coverage_tables import (
+    Column,
     Results,
     Text,
     calibration,
@@ -55,25 +57,42 @@ NOISY = [
 ]
 GATED = [Cell(0, population, noise, 40, fronts=False) for population, noise in GATES]
 
-VOLUME = [("model", "volume model"), ("percentile", "volume percentile"), ("basic", "volume basic")]
-REJECTED = [("model", "volume model"), ("posterior", "volume posterior"), ("independent", "volume independent")]
-NAMED = [("Student", "named student"), ("percentile", "named percentile"), ("basic", "named basic")]
-CHOSEN = [("corrected", "chosen corrected"), ("Student", "chosen student"), ("percentile", "chosen percentile")]
-PASSES = [("corrected", "passes corrected"), ("Student", "passes student"), ("percentile", "passes percentile")]
-BIAS = [
-    ("best, raw", "best raw"),
-    ("best, corrected", "best corrected"),
-    ("volume, raw", "volume bias raw"),
-    ("volume, corrected", "volume bias corrected"),
-]
+
+class Shown(NamedTuple):
+    """What a table shows of each row: its columns, and how each is written."""
+
+    columns: list[Column]
+    texts: list[Text]
+
+
+AIMED: list[Text] = [coverage, percent, percent]
+PLAIN: list[Text] = [tenths, percent, percent]
+VOLUME = Shown([("model", "volume model"), ("percentile", "volume percentile"), ("basic", "volume basic")], AIMED)
+REJECTED = Shown(
+    [("model", "volume model"), ("posterior", "volume posterior"), ("independent", "volume independent")], PLAIN
+)
+NAMED = Shown([("Student", "named student"), ("percentile", "named percentile"), ("basic", "named basic")], AIMED)
+CHOSEN = Shown(
+    [("corrected", "chosen corrected"), ("Student", "chosen student"), ("percentile", "chosen percentile")], AIMED
+)
+PASSES = Shown(
+    [("corrected", "passes corrected"), ("Student", "passes student"), ("percentile", "passes percentile")], PLAIN
+)
+BIAS = Shown(
+    [
+        ("best, raw", "best raw"),
+        ("best, corrected", "best corrected"),
+        ("volume, raw", "volume bias raw"),
+        ("volume, corrected", "volume bias corrected"),
+    ],
+    [points] * 4,
+)
 TOGETHER = {
     "hypervolume": ("volume model", "volume percentile"),
     "two trials named beforehand": ("named student", "named percentile"),
     "the best trial and the default": ("chosen corrected", "chosen percentile"),
 }
 UNSEEN = "all seeds the same split"  # the noise with an error that no seed shows
-AIMED: list[Text] = [coverage, percent, percent]
-PLAIN: list[Text] = [tenths, percent, percent]
 
 
 def simulated(results: Results, seeds: Sequence[int], chosen: Sequence[list[Cell]]) -> str:
@@ -88,24 +107,32 @@ def simulated(results: Results, seeds: Sequence[int], chosen: Sequence[list[Cell
     parts = [
         f"### All studies together, but those with {UNSEEN}, in %",
         together(results, seen, TOGETHER, seeds),
-        "### Hypervolume: how often the interval holds the true one, in %",
-        table(results, everywhere, VOLUME, seeds, AIMED),
-        "### Difference of two trials named beforehand, in %",
-        table(results, by_noise, NAMED, seeds, AIMED),
-        "### Difference of the best trial to the default, in %",
-        table(results, everywhere, CHOSEN, seeds, AIMED),
-        "### What is shown too high, in points",
-        table(results, everywhere, BIAS, seeds, [points] * 4),
+        *tables(
+            results,
+            seeds,
+            ("### Hypervolume: how often the interval holds the true one, in %", VOLUME, everywhere),
+            ("### Difference of two trials named beforehand, in %", NAMED, by_noise),
+            ("### Difference of the best trial to the default, in %", CHOSEN, everywhere),
+            ("### What is shown too high, in points", BIAS, everywhere),
+        ),
         "### Front share by the model: shown → truly on the front",
         calibration(results, [*tried, *noisy], seeds, ["model"]),
         "### Front share by the bootstrap: shown → truly on the front",
         calibration(results, tried, seeds, ["bootstrap"]),
-        "### Gates: how often `--beats default` passes, in %",
-        table(results, gated, PASSES, seeds, PLAIN),
-        "### The hypervolume by what was rejected, in %",
-        table(results, rejected, REJECTED, seeds, PLAIN),
+        *tables(
+            results,
+            seeds,
+            ("### Gates: how often `--beats default` passes, in %", PASSES, gated),
+            ("### The hypervolume by what was rejected, in %", REJECTED, rejected),
+        ),
     ]
     return "\n\n".join(parts)
+
+
+def tables(results: Results, seeds: Sequence[int], *wanted: tuple[str, Shown, Sequence[Cell]]) -> list[str]:
+    """A title and a table for each of `wanted`: the title, what is shown, and of which rows."""
+    parts = ((title, table(results, rows, shown.columns, seeds, shown.texts)) for title, shown, rows in wanted)
+    return [text for part in parts for text in part]
 
 
 def of_real(results: Results, seeds: Sequence[int], studies: Sequence[Cell]) -> str:
@@ -115,16 +142,15 @@ def of_real(results: Results, seeds: Sequence[int], studies: Sequence[Cell]) -> 
     sizes = [f"{name} has {n_trials} trials and {n_seeds} seeds" for name, n_trials, n_seeds in shapes]
     parts = [
         f"{'; '.join(sizes)}.",
-        "Hypervolume, in %:",
-        table(results, studies, VOLUME, seeds, AIMED),
-        "The same by what was rejected, in %:",
-        table(results, studies, REJECTED, seeds, PLAIN),
-        "Difference of two trials named beforehand, in %:",
-        table(results, studies, NAMED, seeds, AIMED),
-        "Difference of the best trial to the default, in %:",
-        table(results, studies, CHOSEN, seeds, AIMED),
-        "What is shown too high, in points:",
-        table(results, studies, BIAS, seeds, [points] * 4),
+        *tables(
+            results,
+            seeds,
+            ("Hypervolume, in %:", VOLUME, studies),
+            ("The same by what was rejected, in %:", REJECTED, studies),
+            ("Difference of two trials named beforehand, in %:", NAMED, studies),
+            ("Difference of the best trial to the default, in %:", CHOSEN, studies),
+            ("What is shown too high, in points:", BIAS, studies),
+        ),
         "Front share, shown → truly on the front:",
         calibration(results, studies, seeds, ["model", "bootstrap"]),
     ]

@@ -180,7 +180,7 @@ def measure(case: Case) -> Cost:
         root = Path(scratch) / "study"
         driver = new_driver(root, case)
         if not case.ahead:
-            driver.last_task = _Nobody()
+            driver.packs.last_task = _Nobody()
         watch(driver, cost)
         Simulation(driver, cost).run()
         summary = driver.book.summary()

@@ -6,12 +6,11 @@ import shlex
 
 from analysis.comparison import Comparison, Difference, Party
 from analysis.description import study
-from analysis.formatting import plain, trial_name
+from analysis.formatting import INTERVAL, plain, trial_name
 from analysis.noise import ROUNDING
 from analysis.uncertainty import LEAST_SEEDS, Interval
 from cfsweep.errors import few
 
-INTERVAL = "95 % interval"
 _PLAIN_FROM = 1000  # from here on a number is told whole: bytes are counted, and seconds of that size known no better
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 
 from analysis.description import Study
-from analysis.formatting import for_html
+from analysis.formatting import INTERVAL, for_html
 from analysis.fronts import Front
+from analysis.uncertainty import DRAWS
 from cfsweep.metrics import ALL_METRICS
 
 _OTHERS = (
@@ -24,10 +25,11 @@ _OTHERS = (
     ("corrected", "expected true mean, shrunk towards where the trials lie: the raw means of the best are flattered by "
      "the choice among many. With fewer than three seeds there is none, and no interval. – for the default, which was "
      "named beforehand, so that nothing is taken off, unless it is the best"),
-    ("front share", "share of 2,000 draws of all trials' true means, as the seeds leave them possible, in which no "
-     "trial is better in all objectives. Near a probability where trials lie in a cloud; too low where many lie along "
-     "one trade-off curve (docs/uncertainty.md). With one split it leaves out the chance of which examples validate"),
-    ("95 % interval", "of a difference named beforehand: Student's, of paired seeds; of a chosen trial's, and of the "
+    ("front share", f"share of {DRAWS:,} draws of all trials' true means, as the seeds leave them possible, in which "
+     "no other trial is as good in all objectives and better in one. Near a probability where trials lie in a cloud; "
+     "too low where many lie along one trade-off curve (docs/uncertainty.md). With one split it leaves out the chance "
+     "of which examples validate"),
+    (INTERVAL, "of a difference named beforehand: Student's, of paired seeds; of a chosen trial's, and of the "
      "hypervolume: from a model of the trials' true means. docs/uncertainty.md shows how often they hold"),
     ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
      "the largest cost), costs divided by their largest value among the trials"),

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aggregate import row_of, value
-from analysis.constant_answer import AVERAGE, not_above
+from analysis.aggregate import AVERAGE_COLUMN, row_of, value
+from analysis.constant_answer import not_above
 from analysis.frames import numbers
 from analysis.fronts import Front
 from analysis.references import METHODS
@@ -50,8 +50,8 @@ def marks(found: Front, chosen: int | None = None) -> list[Mark]:
 def drawn_references(found: Front) -> pd.DataFrame:
     """The references that a figure shows: not `majority` where every ranked trial beats it, as it then lies far off,
     and would leave the trials a corner of the figure."""
-    constant = value(row_of(found.references, MAJORITY_TRIAL), AVERAGE)
-    if any(not_above(own, constant) for own in numbers(found.table[AVERAGE])):
+    constant = value(row_of(found.references, MAJORITY_TRIAL), AVERAGE_COLUMN)
+    if any(not_above(own, constant) for own in numbers(found.table[AVERAGE_COLUMN])):
         return found.references
     return found.references[found.references["trial"] != MAJORITY_TRIAL]
 

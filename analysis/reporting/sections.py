@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aggregate import best, column_of, finished, repeats, row_of, trials, value
+from analysis.aggregate import AVERAGE_COLUMN, best, column_of, finished, repeats, row_of, trials, value
 from analysis.choice import opened_by, selection, test_cell, test_summary
 from analysis.constant_answer import notes_on_imbalance, notes_on_majority
 from analysis.description import Root, Setting, Study, shown_settings, study
@@ -29,7 +29,6 @@ from analysis.reporting.tables import listed, table_cells
 from analysis.seeds import being_added
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE
 
-AVERAGE = "val_average_accuracy"
 CORRECTED = "corrected_average_accuracy"
 
 
@@ -88,15 +87,19 @@ def headline(content: Content) -> str:
     top = best(content.trials)
     table = content.found.table
     expected = value(row_of(table, int(top["trial"])), CORRECTED) if top is not None and len(table) else None
-    held = value(top, AVERAGE) if expected is None else expected
-    gap = recovered(value(naive, AVERAGE), value(joint, AVERAGE), held)
+    held = value(top, AVERAGE_COLUMN) if expected is None else expected
+    gap = recovered(value(naive, AVERAGE_COLUMN), value(joint, AVERAGE_COLUMN), held)
     cards = [
-        (mean_sd_of(naive, AVERAGE), "naive (no remedy)"),
-        (mean_sd_of(default, AVERAGE), "default settings (trial 0)"),
-        (mean_sd_of(top, AVERAGE), "best" if top is None else f"best, trial {trial_name(int(top['trial']))}"),
-        *([(mean_sd(expected), f"the same, corrected for the choice among {len(table)}")] if expected else []),
-        (mean_sd_of(joint, AVERAGE), "joint (all data so far)"),
-        *([] if constant is None else [(mean_sd_of(constant, AVERAGE), "majority (the constant answer)")]),
+        (mean_sd_of(naive, AVERAGE_COLUMN), "naive (no remedy)"),
+        (mean_sd_of(default, AVERAGE_COLUMN), "default settings (trial 0)"),
+        (mean_sd_of(top, AVERAGE_COLUMN), "best" if top is None else f"best, trial {trial_name(int(top['trial']))}"),
+        *(
+            [(mean_sd(expected), f"the same, corrected for the choice among {len(table)}")]
+            if expected is not None
+            else []
+        ),
+        (mean_sd_of(joint, AVERAGE_COLUMN), "joint (all data so far)"),
+        *([] if constant is None else [(mean_sd_of(constant, AVERAGE_COLUMN), "majority (the constant answer)")]),
         ("–" if gap is None else f"{gap:.0%}", "of the gap naive–joint recovered by the best"),
         _counts(content.trials),
     ]
@@ -170,7 +173,7 @@ def choice_section(content: Content) -> str:
     rows = [
         [
             trial_name(trial),
-            mean_sd_of(row_of(content.trials, trial), AVERAGE),
+            mean_sd_of(row_of(content.trials, trial), AVERAGE_COLUMN),
             mean_sd(value(row_of(content.found.table, trial), CORRECTED)),
             test_cell(tests, trial),
         ]

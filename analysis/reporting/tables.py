@@ -73,8 +73,8 @@ def _cells(row: pd.Series, metrics: Sequence[str], settings: Sequence[Setting], 
     return cells + [plain(row.get(s.column)) for s in settings]
 
 
-def _rounded(chance: float | None) -> float | None:
-    return None if chance is None else round(chance, 2)
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 2)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ import moocore
 import numpy as np
 import pyarrow as pa
 
+from analysis.formatting import INTERVAL
 from benchmarks.reproduction.lines import blocks, searches, tally
 from benchmarks.reproduction.markdown import hours, markdown, number, setting
 from benchmarks.reproduction.measured import NOTHING, Found, Measured, Results, results_of
@@ -19,7 +20,7 @@ HEAD = f"""# Published tables, measured with cfsweep
 
 Written by `python -m benchmarks.reproduce`; do not edit. Every number is in reproduction.parquet beside this page, one
 row per run, and a test writes the page from it again. Accuracies are in percent of the test set, differences in points;
-± is the standard deviation over seeds, and a range in brackets the 95 % interval (Student's) of the mean of the
+± is the standard deviation over seeds, and a range in brackets the {INTERVAL} (Student's) of the mean of the
 differences between two rows, paired over the seeds that both have.
 
 **How a strength is chosen.** Where a method has a strength, it is searched on validation data: each search of a table

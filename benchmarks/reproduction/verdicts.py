@@ -49,7 +49,7 @@ class Naive:
 
 
 def differences(own: BySeed, other: BySeed) -> Estimate | None:
-    """The mean over the seeds that both have of `own` less `other`, and Student's 95 % interval; None where these are
+    """The mean over the seeds that both have of `own` less `other`, and Student's interval; None where these are
     fewer than three.
 
     >>> differences({0: 2.0, 1: 3.0, 2: 4.0, 3: 0.0}, {0: 1.0, 1: 2.0, 2: 3.0})
@@ -63,7 +63,7 @@ def judge(claim: Claim | None, own: BySeed, naive: Naive | None) -> Verdict:
     not explained yet. `naive` is None in the row without a remedy.
 
     A claim is reproduced where the mean agrees with it and the method lies apart from the row without a remedy, by the
-    95 % interval of the paired differences, on the side on which it was published. Where no gap was published, an
+    interval of the paired differences, on the side on which it was published. Where no gap was published, an
     agreeing mean shows nothing of the method: `floor`. Where one was, and none is measured, the method is `inert`,
     however near the mean comes. What is claimed as a bound, or exactly, holds or not, whatever the row without a
     remedy.

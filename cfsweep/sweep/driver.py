@@ -10,46 +10,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper
-from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL
+from cfsweep.results.schema import DEFAULT_TRIAL
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweep.asker import Asker
 from cfsweep.sweep.equal_trials import EqualTrials
 from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.pack_files import PackFiles
+from cfsweep.sweep.pack_queue import Key, PackJob, PackQueue
 from cfsweep.sweep.packing import pack_runs, trials_per_pack
-from cfsweep.sweep.references import majority_report, reference_packs
-from cfsweep.sweep.rows import FRONT_AXES, Ended, StudyTables, objective_values
-from cfsweep.sweep.stopping import ended_matrices, stopper_for
+from cfsweep.sweep.resuming import pick_up
+from cfsweep.sweep.rows import Ended, StudyTables, objective_values
+from cfsweep.sweep.stopping import stopper_for
 from cfsweep.sweep.trials import Trial, TrialBook
 from cfsweep.sweep.worker import TaskResult
-from cfsweep.sweep.written import read_written
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, method_of, score_rows
+from cfsweep.training.spec import PackReport, RunRecord, RunSpec, score_rows
 from cfsweep.training.targets import Target
 
-Key = tuple[int, int]
 COMMIT_EVERY_S = 1.0
 HAND_ON_SHARE = 0.05  # of the driver's time, for reading the results that equal trials are handed
 ASKED_AT_ONCE = 256  # trials, where all that come are equal to others, before it looks up again
 MAX_DEATHS = 3  # of a pack's workers; then its runs are tried one by one, and at last given up
-
-
-@dataclass
-class PackJob:
-    """A pack to train: what it is, which attempt, how many workers died under it in this session, when it began."""
-
-    pack_id: str
-    spec: PackSpec
-    attempt: int = 1
-    deaths: int = 0
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 class Driver:
@@ -81,20 +66,15 @@ class Driver:
         self.close: Callable[[str], None] = lambda pack_id: None
         self.started = now()
         self.committed_at = now()
-        self.tables, self.files = StudyTables(config, hypers, target.score.name), PackFiles(folder)
+        self.tables = StudyTables(config, hypers, target.score.name)
         self.rows = PendingRows(folder.root, self.tables.schemas)
         self.equal, self.hand_on_at = EqualTrials(self.tables), now()
         self.attempt = 1  # of runs that have no row
         self.stopper = stopper_for(config, n_examples["validation"], target.score, asker)
         self.book = TrialBook(config, asker)
-        self.queue: list[PackJob] = []
-        self.in_flight: dict[str, PackJob] = {}
-        self.pack_of: dict[Key, str] = {}  # of the runs in flight
-        self.last_task: set[str] = set()  # ids of the packs in flight that are training their last task
-        self.over: list[str] = []  # packs to forget once their results are written
-        self.n_packs = self.files.first_free()
+        self.packs = PackQueue(folder, lambda pack_id: self.close(pack_id))
         self.interrupted = False
-        self._pick_up()
+        pick_up(self)
 
     # ------------------------------------------------------------------ the scheduler's side
 
@@ -106,35 +86,31 @@ class Driver:
     @property
     def complete(self) -> bool:
         """The whole budget of trials, and the references, have ended."""
-        on_their_way = self.in_flight or self.queue or self.equal.waiting
+        on_their_way = self.packs.in_flight or self.packs.waiting or self.equal.waiting
         return not on_their_way and self.asker.n_asked >= self.config.trials
 
     @property
     def finished(self) -> bool:
         """The user has interrupted it; or nothing is on its way, and nothing more is to be handed out."""
-        return self.interrupted or (not self.in_flight and (self.out_of_time or self.complete))
+        return self.interrupted or (not self.packs.in_flight and (self.out_of_time or self.complete))
 
     def next_pack(self) -> PackJob | None:
         """The next pack to train, or None if there is none now."""
         if self.interrupted or self.out_of_time:
             return None
         at_most = self.asker.n_asked + ASKED_AT_ONCE
-        while not self.queue and self.asker.n_asked < at_most and self._ask():
+        while not self.packs.waiting and self.asker.n_asked < at_most and self._ask():
             pass
-        if not self.in_flight:
+        if not self.packs.in_flight:
             self.commit()  # perhaps all that was asked for has been trained before
-        if not self.queue:
+        if not self.packs.waiting:
             return None
-        job = replace(self.queue.pop(0), started_at=datetime.now(UTC))
-        self.files.save(job.pack_id, job.spec, job.attempt)
-        self.in_flight[job.pack_id] = job
-        self.pack_of.update((run.key, job.pack_id) for run in job.spec.runs)
-        return job
+        return self.packs.hand_out()
 
     def tick(self) -> None:
         """What can be done while the workers train: asks for as many packs as are about to be over, and writes."""
         ends = self.interrupted or self.out_of_time
-        while not ends and len(self.queue) < len(self.last_task) and self._ask():
+        while not ends and len(self.packs.waiting) < len(self.packs.last_task) and self._ask():
             pass
         if ends or self.now() - self.committed_at >= COMMIT_EVERY_S:
             self.commit()
@@ -143,21 +119,19 @@ class Driver:
         """Writes the results taken in: Parquet first, then the ends of trials. Then hands them on to equal trials."""
         self._write()
         ready = [first for first in self.equal.waiting if first not in self.book.trials or self.book[first].reported]
-        if ready and (not self.in_flight or self.now() >= self.hand_on_at):
+        if ready and (not self.packs.in_flight or self.now() >= self.hand_on_at):
             began = self.now()
             self._hand_on(ready)
             self._write()
             self.hand_on_at = self.now() + (self.now() - began) / HAND_ON_SHARE
 
     def _write(self) -> None:
-        if not (self.over or self.rows.part or self.asker.pending):
+        if not (self.packs.over or self.rows.part or self.asker.pending):
             return
         self.asker.flush()
         self.rows.write()
         self.asker.release()
-        for pack_id in self.over:
-            self._forget(pack_id)
-        self.over.clear()
+        self.packs.forget_over()
         self.committed_at = self.now()
 
     def _hand_on(self, firsts: Iterable[int]) -> None:
@@ -165,12 +139,12 @@ class Driver:
         them is trained."""
         failed = {n for n in firsts if n in self.book.trials and "failed" in self.book[n].states.values()}
         for first in failed:
-            self._enqueue_trials(self.equal.after_failure(first))
+            self.enqueue_trials(self.equal.after_failure(first))
         pairs = self.equal.pop(first for first in firsts if first not in failed)
         if not pairs:
             return
         tables = self.equal.rows(self.folder.root, pairs, self.attempt)
-        self.rows.add(f"{self._new_id()}-equal", tables)
+        self.rows.add(f"{self.packs.new_id()}-equal", tables)
         for row in tables["runs"]:
             self.book.load(row)
         for _, trial in pairs:
@@ -189,7 +163,7 @@ class Driver:
 
     def take_report(self, pack_id: str, report: PackReport) -> None:
         """Takes in what a pack says. What is known already is passed over, so a report may come twice."""
-        job = self.in_flight.get(pack_id)
+        job = self.packs.in_flight.get(pack_id)
         if job is None:
             return
         ended: list[Ended] = []
@@ -214,13 +188,13 @@ class Driver:
             if self.should_stop_trial(trial) or self._was_dropped(trial, report):
                 ended += [self._end(trial, record, "stopped", job) for record in trial.running]
         self._drop({run.record.key for run in ended if run.state == "stopped"})
-        self._take_in(f"{pack_id}-a{job.attempt}-t{report.task}", report, ended)
+        self.take_in(f"{pack_id}-a{job.attempt}-t{report.task}", report, ended)
         if all(self.book.has_ended(run) for run in job.spec.runs):
-            self._pop(pack_id)
-            self.over.append(pack_id)
+            self.packs.pop(pack_id)
+            self.packs.over.append(pack_id)
         elif report.task == self.n_tasks - 2:
-            self.last_task.add(pack_id)
-        if not self.in_flight:
+            self.packs.last_task.add(pack_id)
+        if not self.packs.in_flight:
             self.commit()
 
     def on_pack_failure(self, pack_id: str, reason: str, died: bool, out_of_memory: bool = False) -> None:
@@ -233,36 +207,36 @@ class Driver:
         """
         if self.interrupted:  # it stays on its way: a resumed sweep goes on with it
             return
-        job = self._pop(pack_id)
+        job = self.packs.pop(pack_id)
         if job is None:
             return
         deaths = job.deaths + died
         if died and deaths < MAX_DEATHS:
-            self.queue.insert(0, replace(job, attempt=job.attempt + 1, deaths=deaths))
+            self.packs.again(job, deaths)
             return
         left = [run for run in job.spec.runs if not self.book.has_ended(run)]
         if out_of_memory and len(left) > 1:
-            self._forget(pack_id)
+            self.packs.forget(pack_id)
             half = -(-len(left) // 2)
             self.pack_size = min(self.pack_size, half)
             halves = (tuple(left[:half]), tuple(left[half:]))
-            self._enqueue([replace(job.spec, runs=runs) for runs in halves], attempt=job.attempt + 1)
+            self.packs.add([replace(job.spec, runs=runs) for runs in halves], attempt=job.attempt + 1)
             return
         if out_of_memory:
             reason = f"a run alone does not fit into its worker's memory ({reason}). Take a smaller network or batch."
         elif len(job.spec.runs) > 1:
-            self._forget(pack_id)
+            self.packs.forget(pack_id)
             # A later attempt than all that went before, whose rows a kill may have left without their run.
-            self._enqueue([replace(job.spec, runs=(run,)) for run in left], attempt=job.attempt + 1)
+            self.packs.add([replace(job.spec, runs=(run,)) for run in left], attempt=job.attempt + 1)
             return
         for run in left:
             trial = self.book[run.trial]
             record = replace(trial.records.get(run.seed) or RunRecord(run.trial, run.seed), failure=reason)
             part = f"{pack_id}-a{job.attempt}-failed"
             report = PackReport.of_failure(record, self.n_examples)
-            self._take_in(part, report, [self._end(trial, record, "failed", job)])
-        self.over.append(pack_id)
-        if not self.in_flight:
+            self.take_in(part, report, [self._end(trial, record, "failed", job)])
+        self.packs.over.append(pack_id)
+        if not self.packs.in_flight:
             self.commit()
 
     # ------------------------------------------------------------------ asking
@@ -271,102 +245,23 @@ class Driver:
         """Asks for the trials of a pack, if any are left to ask for; not while as many wait for the results of others
         as runs are trained, from which the sampler is to learn."""
         remaining = self.config.trials - self.asker.n_asked
-        if remaining <= 0 or (self.in_flight and self.equal.n_waiting >= len(self.pack_of)):
+        if remaining <= 0 or (self.packs.in_flight and self.equal.n_waiting >= len(self.packs.pack_of)):
             return False
         seeds_of_a_split = -(-self.config.seeds // self.config.stream.splits)
         wanted = trials_per_pack(self.pack_size, seeds_of_a_split, remaining, self.workers)
-        self._enqueue_trials(self.book.ask(min(wanted, remaining)))
+        self.enqueue_trials(self.book.ask(min(wanted, remaining)))
         return True
 
-    def _enqueue_trials(
+    def enqueue_trials(
         self, trials: Iterable[Trial], on_their_way: AbstractSet[Key] = frozenset(), attempt: int = 1
     ) -> None:
+        """Has the runs of these trials wait for a worker, but those that are on their way or have ended, and those of a
+        trial that is equal to an earlier one."""
         begun = {trial for trial, _ in on_their_way}
         trials = [t for t in trials if self.equal.admit(t, begun=t.number in begun)]
         runs = [RunSpec(t.number, seed, t.values) for t in trials for seed in range(self.config.seeds)]
         open_runs = [run for run in runs if run.key not in on_their_way and not self.book.has_ended(run)]
-        self._enqueue(pack_runs(self.config, self.hypers, open_runs, self.pack_size), attempt)
-
-    def _enqueue(self, specs: Iterable[PackSpec], attempt: int = 1) -> None:
-        for spec in specs:
-            self.queue.append(PackJob(self._new_id(), spec, attempt))
-
-    def _new_id(self) -> str:
-        """Of a pack, or of results that are written like one's."""
-        self.n_packs += 1
-        return f"pack{self.n_packs - 1:06d}"
-
-    # ------------------------------------------------------------------ resuming
-
-    def _pick_up(self) -> None:
-        """Takes up what an earlier driver left: runs written but not told, packs on their way, trials not begun, and
-        runs that have ended, but whose rows are gone."""
-        references: list[PackSpec] = []
-        if self.config.references:
-            references = reference_packs(self.config, self.folder.reference_settings(), self.pack_size)
-        for spec in references:
-            for run in spec.runs:
-                self.book.add_reference(run)
-        if self.constant:
-            self.book.add_reference(RunSpec(MAJORITY_TRIAL, 0, {}))
-        objectives = [f"objective_{name}" for name in self.config.objective.names]
-        settings = [f"hp_{name}" for name in self.hypers]
-        columns = [*("state", "config_hash", "same_as"), *settings, *(f"val_{n}" for n in FRONT_AXES), *objectives]
-        written = read_written(self.folder.root, self.config.study_id, columns)
-        self.attempt = attempt = written.next_attempt
-        lost = self.book.take_up_lost(row["trial"] for row in written.rows)
-        for row in sorted(written.rows, key=lambda row: int(row["trial"])):
-            self.book.load(row)
-            self.equal.know(row)
-        if self.stopper is not None:
-            repeats = {row["trial"] for row in written.rows if row.get("same_as") is not None}  # not judged themselves
-            matrices = ended_matrices(self.folder.root, self.config.as_begun.seeds, self.target.score.name)
-            self.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
-        on_their_way = self._pick_up_packs()
-        self._end_without_training(on_their_way, written.rows)
-        self._end_majority()
-        for trial in self.book:
-            self.book.report_end(trial)
-        self.commit()
-        for spec in references:
-            left = tuple(r for r in spec.runs if r.key not in on_their_way and not self.book.has_ended(r))
-            self._enqueue([replace(spec, runs=left)] if left else [], attempt)
-        left_over = [*lost, *(trial for trial in self.book if trial.proposed)]
-        self._enqueue_trials((trial for trial in left_over if not trial.reported), on_their_way, attempt)
-
-    def _end_without_training(self, on_their_way: AbstractSet[Key], rows: Iterable[Mapping[str, Any]]) -> None:
-        """Ends the runs with which stopped trials would grow to the seeds that the study has now."""
-        added = [(t, seed) for t, seed in self.book.added_to_stopped(rows) if (t.number, seed) not in on_their_way]
-        part, ingredients = f"{self._new_id()}-stopped" if added else "", self.config.space.ingredients
-        for trial, seed in added:
-            record, trial.states[seed] = RunRecord(trial.number, seed), "stopped"
-            now, method = datetime.now(UTC), method_of(ingredients)
-            ended = Ended("stopped", record, method, ingredients, trial.values, self.attempt, now)
-            self._take_in(part, PackReport.of_failure(record, self.n_examples), [ended])
-
-    def _end_majority(self) -> None:
-        """Ends the runs of the reference `majority`, one for each seed of the study, which take no training."""
-        if not self.constant:
-            return
-        trial, now = self.book[MAJORITY_TRIAL], datetime.now(UTC)
-        left = [seed for seed in range(self.config.seeds) if seed not in trial.states]
-        report = majority_report(self.constant, left, self.n_examples)
-        trial.states.update(dict.fromkeys(left, "done"))
-        ended = [Ended("done", record, MAJORITY, (), {}, self.attempt, now) for record in report.records]
-        self._take_in(f"{self._new_id()}-{MAJORITY}" if left else "", report, ended)
-
-    def _pick_up_packs(self) -> set[Key]:
-        """Queues the packs that an earlier driver had on their way; returns their runs that have not ended."""
-        found: set[Key] = set()
-        for pack_id, spec, attempt in self.files.saved():
-            job = PackJob(pack_id, spec, attempt + 1)
-            left = {run.key for run in job.spec.runs} - self.ended_runs(job)
-            if left:
-                self.queue.append(job)
-            else:
-                self._forget(pack_id)
-            found |= left
-        return found
+        self.packs.add(pack_runs(self.config, self.hypers, open_runs, self.pack_size), attempt)
 
     # ------------------------------------------------------------------ ending runs
 
@@ -396,28 +291,13 @@ class Driver:
 
     def _drop(self, keys: set[Key]) -> None:
         """Has these runs trained no further. Those that are queued are left out when their pack is handed out."""
-        by_pack: dict[str, set[Key]] = {}
-        for key in keys & self.pack_of.keys():
-            by_pack.setdefault(self.pack_of[key], set()).add(key)
-        for pack_id, here in by_pack.items():
+        for pack_id, here in self.packs.of_runs(keys).items():
             self.drop(pack_id, here)
 
-    def _take_in(self, part: str, report: PackReport, ended: list[Ended]) -> None:
+    def take_in(self, part: str, report: PackReport, ended: list[Ended]) -> None:
         """Tells the asker at once, so that its next answer knows; the files are for `commit`."""
         if not ended:
             return
         self.rows.add(part, self.tables.rows(report, ended))
         for number in {run.record.trial for run in ended}:
             self.book.report_end(self.book[number])
-
-    def _pop(self, pack_id: str) -> PackJob | None:
-        """Takes the pack out of those in flight."""
-        job = self.in_flight.pop(pack_id, None)
-        self.last_task.discard(pack_id)
-        for run in job.spec.runs if job else ():
-            self.pack_of.pop(run.key, None)
-        return job
-
-    def _forget(self, pack_id: str) -> None:
-        self.close(pack_id)
-        self.files.remove(pack_id)

@@ -13,9 +13,10 @@ import torch
 
 from cfsweep.errors import InputError
 from cfsweep.sweep.broker import Broker
-from cfsweep.sweep.driver import Driver, PackJob
+from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.first_task_store import first_tasks_recur
 from cfsweep.sweep.interrupt import interruptible
+from cfsweep.sweep.pack_queue import PackJob
 from cfsweep.sweep.pack_size import most_runs, pack_size_beside_memory, runs_that_fit
 from cfsweep.sweep.scheduler import Capacity, Scheduler, SweepPlan, Workers
 from cfsweep.sweep.worker import PackWorker, TaskResult

@@ -87,8 +87,7 @@ def arguments_for(pack: Pack, ingredient: Ingredient) -> Arguments:
 
 def calls_by_piece(ingredient: Any, given: Arguments) -> dict[type[Ingredient], Callable[[], Any]]:
     """By piece, its method that takes tensors, to be called without arguments. (`Buffered`, `RankedBuffer`,
-    `BufferedOnline` and
-    `MixedReplay` work on indices, `Extension` on a module.)"""
+    `BufferedOnline` and `MixedReplay` work on indices, `Extension` on a module.)"""
     i = ingredient
     theta, state, values, noise, examples, compared, drawn, held, scores, masks, codes = given
     return {

@@ -1,4 +1,5 @@
-"""What answering every example alike would score, and how the classes are spread over the tasks."""
+"""What answering every example alike would score (the majority-class baseline, ZeroR), and how the classes are spread
+over the tasks."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.noise import Floats
+from analysis.noise import Floats, noise_of
 from analysis.true_means import true_means
-from analysis.uncertainty import Estimate, Side, corrected, corrected_means, interval, of_front, paired
+from analysis.uncertainty import Estimate, Side, _of_levels, corrected, corrected_means, interval, of_front, paired
 from tests.analysis.test_noise import scores
 
 UNIT = (np.zeros(2), np.ones(2))
@@ -61,6 +61,27 @@ def test_the_interval_of_a_difference_named_beforehand_covers(n_seeds: int) -> N
     draw = np.random.default_rng(n_seeds)
     held = [hold(paired(0.02 + 0.01 * draw.standard_normal(n_seeds)), 0.02) for _ in range(2000)]
     assert np.mean(held) == pytest.approx(0.95, abs=0.015), "three standard errors; half the width holds 0.84 and less"
+
+
+def test_a_trial_on_both_sides_counts_once() -> None:
+    """Of two trials, one the default: 1.5 times the variance of one over the seeds, which 2 degrees of freedom tell."""
+    values = np.array([[0.70, 0.72, 0.77], [0.74, 0.73, 0.75]])
+    variance, freedom = _of_levels(Side(values[:1]), Side(values, 1))
+    of_one = float((values[1] - values[0]).var(ddof=1)) / 2
+    assert (variance, freedom) == pytest.approx((1.5 * of_one / 3, 2))
+    other = np.array([[0.71, 0.70, 0.74]])
+    apart = noise_of(np.concatenate([values, other])[..., None])
+    variance, freedom = _of_levels(Side(other), Side(values, 1))
+    assert (variance, freedom) == pytest.approx((1.5 * apart.of_one[0, 0, 0] / 3, 4))
+
+
+def test_the_interval_of_a_chosen_trial_covers_among_two() -> None:
+    """Far apart, so that nothing is shrunk: with the default counted twice it held in 89 %."""
+    draw, held = np.random.default_rng(0), []
+    for _ in range(300):
+        values = np.array([[0.6], [0.8]]) + 0.015 * draw.standard_normal((2, 5))
+        held.append(hold(corrected(Side(values[:1]), Side(values, 1), draws=FEW), 0.2))
+    assert np.mean(held) > 0.91
 
 
 @pytest.mark.parametrize(("n_seeds", "spread"), [(3, 0.0), (3, 0.03), (5, 0.03)])

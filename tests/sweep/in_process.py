@@ -10,9 +10,10 @@ from typing import Any
 from cfsweep.config import StudyConfig
 from cfsweep.results.reader import read_table
 from cfsweep.sweep.broker import Fetched
-from cfsweep.sweep.driver import Driver, PackJob
+from cfsweep.sweep.driver import Driver
 from cfsweep.sweep.folder import Folder
 from cfsweep.sweep.local import LocalScheduler
+from cfsweep.sweep.pack_queue import PackJob
 from cfsweep.sweep.scheduler import SweepPlan
 from cfsweep.sweep.search.asker import open_asker
 from cfsweep.sweep.space import check_space, check_study

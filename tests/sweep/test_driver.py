@@ -89,12 +89,12 @@ def test_packs_are_asked_for_while_the_workers_train_their_last_task(sweep: Swee
 
     def watch() -> None:
         if driver.asker.n_asked < 12:
-            asked_while_waiting.append(len(driver.in_flight) < driver.workers)
+            asked_while_waiting.append(len(driver.packs.in_flight) < driver.workers)
         ask()
-        assert len(driver.queue) <= driver.workers
+        assert len(driver.packs.waiting) <= driver.workers
 
     def look(pack_id: str, pack: Pack, driver: Driver) -> None:
-        ahead.append((len(driver.last_task), len(driver.queue)))
+        ahead.append((len(driver.packs.last_task), len(driver.packs.waiting)))
 
     driver._ask = watch  # type: ignore[method-assign]
     sweep.train(driver, look)
@@ -242,7 +242,7 @@ def test_a_time_budget_ends_the_sweep_and_the_next_session_goes_on(sweep: Sweep)
     # What was on its way was finished; what was asked ahead is for the next session.
     states = [t.state for t in first.asker.study.trials]
     assert states.count(TrialState.COMPLETE) == done
-    assert states.count(TrialState.RUNNING) == sum(len(job.spec.runs) for job in first.queue)
+    assert states.count(TrialState.RUNNING) == sum(len(job.spec.runs) for job in first.packs.waiting)
     second = sweep.train(sweep.open(config, now=lambda: clock[0]), tick)
     assert not second.complete
     assert len(sweep.rows()) > done

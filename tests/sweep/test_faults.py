@@ -139,7 +139,7 @@ def test_an_interrupted_sweep_issues_no_pack_and_picks_up_those_on_their_way(swe
 
     first = sweep.train(sweep.open(config), interrupt)
     assert sweep.rows() == []
-    for pack_id in list(first.in_flight):
+    for pack_id in list(first.packs.in_flight):
         first.on_pack_failure(pack_id, "the worker died", died=True)  # Tune ends its workers
     assert first.finished
     assert not first.complete, "two packs are on their way"
@@ -175,7 +175,7 @@ def test_a_lost_worker_costs_an_attempt(sweep: Sweep) -> None:
 
     def dies_once(pack_id: str, pack: Pack, driver: Driver) -> None:
         if pack.next_task == 3 and not died:
-            died.append(driver.in_flight[pack_id].attempt)
+            died.append(driver.packs.in_flight[pack_id].attempt)
             raise WorkerDied
 
     sweep.train(sweep.open(tiny(trials=2, pack_runs=2), workers=1), dies_once)
@@ -279,8 +279,8 @@ def test_runs_whose_rows_are_gone_are_trained_again(sweep: Sweep, tables: tuple[
     assert results(sweep) == before
     assert [(t.state, t.values) for t in again.asker.study.trials] == told
     assert again.asker.n_asked == 4
-    assert again.n_packs > (first.n_packs if lost != slice(None) or len(tables) < 3 else 0)
-    assert sweep.train(sweep.open(config, workers=1)).n_packs == again.n_packs, "nothing is left to train"
+    assert again.packs.n_ids > (first.packs.n_ids if lost != slice(None) or len(tables) < 3 else 0)
+    assert sweep.train(sweep.open(config, workers=1)).packs.n_ids == again.packs.n_ids, "nothing is left to train"
     assert list(sweep.folder.checkpoints.iterdir()) == []
 
 
@@ -291,7 +291,7 @@ def test_a_run_that_failed_before_its_first_score_is_not_taken_for_lost(sweep: S
     config = tiny(trials=1, pack_runs=1)
     first = sweep.train(sweep.open(config, workers=1), raises)
     assert [row["state"] for row in sweep.rows()] == ["failed"]
-    assert sweep.train(sweep.open(config, workers=1)).n_packs == first.n_packs
+    assert sweep.train(sweep.open(config, workers=1)).packs.n_ids == first.packs.n_ids
 
 
 def test_a_trial_that_was_stopped_stays_so_though_it_is_trained_again(sweep: Sweep) -> None:

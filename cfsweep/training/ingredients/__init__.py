@@ -13,6 +13,17 @@ from torch import nn
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import BASE_HYPERS, Hyper, layer_names
+from cfsweep.training.ingredients._arguments import (
+    EMPTY_BUFFER,
+    Answers,
+    Buffer,
+    Comparison,
+    Drawn,
+    Examples,
+    Features,
+    Generated,
+    Held,
+)
 from cfsweep.training.ingredients._base import (
     Context,
     Conventions,
@@ -24,25 +35,16 @@ from cfsweep.training.ingredients._base import (
     pieces_of,
 )
 from cfsweep.training.ingredients._pieces import (
-    EMPTY_BUFFER,
     ActiveClasses,
-    Answers,
     BatchLoss,
-    Buffer,
     Buffered,
     BufferedOnline,
     Classifier,
-    Comparison,
     Consolidation,
     Cut,
     Distillation,
-    Drawn,
-    Examples,
     Extension,
-    Features,
-    Generated,
     Generator,
-    Held,
     LossShares,
     MixedReplay,
     Partition,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cfsweep.training.ingredients._arguments import Buffer
 from cfsweep.training.ingredients._base import Indices
-from cfsweep.training.ingredients._pieces import Buffer
 
 
 def reservoir(buffer: Buffer, examples: Indices, capacity: int, rng: np.random.Generator) -> Buffer:

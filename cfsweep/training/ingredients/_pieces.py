@@ -1,4 +1,5 @@
-"""The pieces that ingredients are made of; `_timeline.py` lists the moments at which the loop calls them.
+"""The pieces that ingredients are made of; `_timeline.py` lists the moments at which the loop calls them, and
+`_arguments.py` has what they are given.
 
 An ingredient inherits one or several pieces and implements their abstract methods:
 
@@ -11,107 +12,32 @@ An ingredient inherits one or several pieces and implements their abstract metho
     a stop rule      StopRule
     and, beside any  ActiveClasses, BatchLoss, LossShares, TaskStart
 
-All methods are for one model: `theta` (P,) are its weights as one
-flat vector, `state` the ingredient's own tensors by name, `values` its numeric hyperparameters and `lr` as scalar
-tensors. Where they take tensors they are pure functions that `torch.func.vmap` can lift. `Ingredient` has what each of
-them says of itself: `name`, `summary`, `paper`, `hypers`, and, if it likes, `initial_state`, `conventions`,
-`scenarios`, `excludes`.
+All methods are for one model: `theta` (P,) are its weights as one flat vector, `state` the ingredient's own tensors by
+name, `values` its numeric hyperparameters and `lr` as scalar tensors. Where they take tensors they are pure functions
+that `torch.func.vmap` can lift. `Ingredient` has what each of them says of itself: `name`, `summary`, `paper`,
+`hypers`, and, if it likes, `initial_state`, `conventions`, `scenarios`, `excludes`, `needs_classes`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cfsweep.training.ingredients._arguments import (
+    Buffer,
+    Comparison,
+    Drawn,
+    Examples,
+    Features,
+    Generated,
+    Held,
+)
 from cfsweep.training.ingredients._base import Indices, Ingredient, Settings, State, Values
-
-
-class Examples(NamedTuple):
-    """Training examples of the task that has just ended: x (n, *input_shape) float32, labels (n, ...), mask (n,
-    n_outputs) bool of the active outputs; for what is drawn at random, one uniform number in [0, 1) for each number of
-    the labels, (n, ...), and standard normal noise (n, n_noise)."""
-
-    x: Tensor
-    labels: Tensor
-    mask: Tensor
-    uniform: Tensor
-    noise: Tensor
-
-
-class Answers(NamedTuple):
-    """A network's outputs for n examples: logits (n, n_outputs), and by layer the features (n, ...) asked for."""
-
-    logits: Tensor
-    features: dict[str, Tensor]
-
-
-class Comparison(NamedTuple):
-    """The answers to a mini-batch, `now` by the weights in training, `before` by those of the end of the last task;
-    labels (n, ...), mask (n, n_outputs) bool of the active outputs."""
-
-    labels: Tensor
-    mask: Tensor
-    now: Answers
-    before: Answers
-
-
-class Drawn(NamedTuple):
-    """Examples drawn beside a mini-batch: labels (n, ...), mask (n, n_outputs) bool of the active outputs, the logits
-    (n, n_outputs) of the weights in training, and those stored with the examples (where none are stored: the same).
-    Labels and mask of generated examples are as their `Generator` made them."""
-
-    labels: Tensor
-    mask: Tensor
-    logits: Tensor
-    stored: Tensor
-
-
-class Generated(NamedTuple):
-    """Made-up examples: x (n, *input_shape), and what the ingredient's own `replay_loss` is to get with each: labels
-    (n, ...) of any kind, mask (n, ..., n_outputs) bool of the active outputs."""
-
-    x: Tensor
-    labels: Tensor
-    mask: Tensor
-
-
-class Held(NamedTuple):
-    """The k examples of a buffer as the network sees them now: features (k, d), what goes into the output layer, and
-    labels (k, ...)."""
-
-    features: Tensor
-    labels: Tensor
-
-
-Features = Callable[[Indices], NDArray[np.float32]]
-"""What goes into the output layer for the examples (n,) of the store, (n, d)."""
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Old examples that are kept: their indices in the store, how many examples were `offered` so far, for an
-    ingredient that stores logits those of the moment each example got in, (n, n_outputs), with minus infinity at
-    outputs that were inactive for it, and for a buffer that balances classes how many of each were offered,
-    (n_classes,)."""
-
-    indices: Indices
-    offered: int
-    logits: NDArray[np.float32] | None = None
-    offered_by_class: Indices | None = None
-
-    def n_bytes(self, example_bytes: int) -> int:
-        """What the examples take, `example_bytes` each, and their logits."""
-        return len(self.indices) * example_bytes + (0 if self.logits is None else self.logits.nbytes)
-
-
-EMPTY_BUFFER = Buffer(np.empty(0, np.int64), 0)
 
 
 class TaskStart(Ingredient, piece=True):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Buffer
 from cfsweep.training.ingredients._base import Indices
 from cfsweep.training.ingredients._buffer import latest_of_each_class
-from cfsweep.training.ingredients._pieces import Buffer
 from cfsweep.training.ingredients.a_gem import AGem
 
 

@@ -8,15 +8,9 @@ from torch.nn import functional
 
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Examples
 from cfsweep.training.ingredients._base import Context, Settings, State, Values
-from cfsweep.training.ingredients._pieces import (
-    Consolidation,
-    Examples,
-    Extension,
-    Partition,
-    TaskStart,
-    TaskWeights,
-)
+from cfsweep.training.ingredients._pieces import Consolidation, Extension, Partition, TaskStart, TaskWeights
 
 SLOT = "cfsweep_adapter"  # a name that no network of one's own has
 LATER = 32767  # owner of the weights that every task but the first trains

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Buffer, Drawn
 from cfsweep.training.ingredients._base import Conventions, Indices, Settings, Values
 from cfsweep.training.ingredients._buffer import reservoir
-from cfsweep.training.ingredients._pieces import Buffer, Buffered, Drawn, ReplayLoss
+from cfsweep.training.ingredients._pieces import Buffered, ReplayLoss
 from cfsweep.training.targets import Target
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Drawn
 from cfsweep.training.ingredients._base import Conventions, Indices, Settings, Values
 from cfsweep.training.ingredients._buffer import reservoir_slots
-from cfsweep.training.ingredients._pieces import BufferedOnline, Drawn, ReplayLoss
+from cfsweep.training.ingredients._pieces import BufferedOnline, ReplayLoss
 from cfsweep.training.ingredients.der import DerPlusPlus, dark_replay_loss
 
 

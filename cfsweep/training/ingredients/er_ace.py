@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Buffer, Drawn
 from cfsweep.training.ingredients._base import Context, Indices, Settings, Values
 from cfsweep.training.ingredients._buffer import reservoir
-from cfsweep.training.ingredients._pieces import ActiveClasses, Buffer, Buffered, Drawn, ReplayLoss
+from cfsweep.training.ingredients._pieces import ActiveClasses, Buffered, ReplayLoss
 
 
 class ErAce(Buffered, ReplayLoss, ActiveClasses):

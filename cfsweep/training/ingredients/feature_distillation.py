@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper, layer_names
+from cfsweep.training.ingredients._arguments import Comparison
 from cfsweep.training.ingredients._base import Context, Conventions, Settings, Values
-from cfsweep.training.ingredients._pieces import Comparison, Distillation
+from cfsweep.training.ingredients._pieces import Distillation
 
 
 class FeatureDistillation(Distillation):

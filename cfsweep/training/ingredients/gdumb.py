@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Buffer
 from cfsweep.training.ingredients._base import Indices, State, Values
 from cfsweep.training.ingredients._buffer import greedily_balanced, passes
-from cfsweep.training.ingredients._pieces import Buffer, MixedReplay, TaskStart
+from cfsweep.training.ingredients._pieces import MixedReplay, TaskStart
 
 RESET = "before each task gdumb sets all weights back to the initial ones"
 FILLS = "gdumb fills the mini-batches with its own buffer"

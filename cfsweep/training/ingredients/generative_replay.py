@@ -10,9 +10,10 @@ from torch import Tensor
 
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Drawn, Examples, Generated
 from cfsweep.training.ingredients._base import Context, Conventions, Settings, State, Values
 from cfsweep.training.ingredients._distillation import cross_entropy, soft_targets
-from cfsweep.training.ingredients._pieces import Drawn, Examples, Generated, Generator, LossShares, ReplayLoss
+from cfsweep.training.ingredients._pieces import Generator, LossShares, ReplayLoss
 from cfsweep.training.ingredients._shares import loss_shares
 from cfsweep.training.ingredients._vae import Vae
 
@@ -38,12 +39,11 @@ class GenerativeReplay(Generator, ReplayLoss, LossShares):
     van de Ven & Tolias 2019 have 2 hidden layers of 400 units, 100 numbers for an example, and as many steps as the
     network takes (`generative_epochs` = `epochs`); the defaults here are smaller. Departures: Shin et al. have a
     generative adversarial network. Inputs are standardised, not pixels within 0 and 1, so the decoder's outputs are
-    Gaussian, where van de Ven & Tolias have a cross-entropy of pixels. Each step sees new
-    examples, as in both papers. The autoencoder learns when the task has
-    ended, which comes to the same as beside it, as neither sees the other; its Adam begins afresh with each task; all
-    autoencoders begin with the same weights, and a seed decides the order of the examples and the noise. Beside
-    `adapters` the network is asked as the new task finds it, with its bottlenecks at the identity, and beside `packnet`
-    with the weights of all tasks at once.
+    Gaussian, where van de Ven & Tolias have a cross-entropy of pixels. Each step sees new examples, as in both papers.
+    The autoencoder learns when the task has ended, which comes to the same as beside it, as neither sees the other; its
+    Adam begins afresh with each task; all autoencoders begin with the same weights, and a seed decides the order of the
+    examples and the noise. Beside `adapters` the network is asked as the new task finds it, with its bottlenecks at the
+    identity, and beside `packnet` with the weights of all tasks at once.
 
     References:
         Shin et al. 2017 (arXiv 1705.08690), section 3 and eq. 1; van de Ven & Tolias 2019 (arXiv 1904.07734), "DGR" and

@@ -11,18 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Buffer, Comparison, Features, Held
 from cfsweep.training.ingredients._base import Context, Indices, Settings, Values
-from cfsweep.training.ingredients._pieces import (
-    BatchLoss,
-    Buffer,
-    Classifier,
-    Comparison,
-    Distillation,
-    Features,
-    Held,
-    MixedReplay,
-    RankedBuffer,
-)
+from cfsweep.training.ingredients._pieces import BatchLoss, Classifier, Distillation, MixedReplay, RankedBuffer
 
 _SOFTMAX = "it trains the outputs as a softmax, icarl as one sigmoid each"
 _EXEMPLARS = "icarl mixes its own exemplars into the batches"

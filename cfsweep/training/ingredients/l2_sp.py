@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Examples
 from cfsweep.training.ingredients._base import Conventions, Settings, State, Values
-from cfsweep.training.ingredients._pieces import Examples, Penalty
+from cfsweep.training.ingredients._pieces import Penalty
 
 
 class L2SP(Penalty):

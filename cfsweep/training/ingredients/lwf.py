@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Comparison
 from cfsweep.training.ingredients._base import Context, Conventions, Settings, Values
 from cfsweep.training.ingredients._distillation import cross_entropy, soft_targets
-from cfsweep.training.ingredients._pieces import Comparison, Distillation, LossShares
+from cfsweep.training.ingredients._pieces import Distillation, LossShares
 from cfsweep.training.ingredients._shares import loss_shares
 
 

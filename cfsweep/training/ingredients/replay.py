@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from cfsweep.hypers import Hyper
+from cfsweep.training.ingredients._arguments import Buffer
 from cfsweep.training.ingredients._base import Context, Indices, Settings
 from cfsweep.training.ingredients._buffer import class_balanced, mixed_in, reservoir
-from cfsweep.training.ingredients._pieces import Buffer, MixedReplay
+from cfsweep.training.ingredients._pieces import MixedReplay
 
 
 class Replay(MixedReplay):

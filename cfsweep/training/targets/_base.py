@@ -1,5 +1,5 @@
-"""What a target is: what is learned from outputs and labels. One file per kind; `er-ace` and `icarl`
-look into labels, too.
+"""What a target is: what is learned from outputs and labels. One file per kind; of the ingredients `icarl` alone looks
+into labels, too, and asks for classes (`needs_classes`).
 
 `outputs` are those of the network for n examples, (..., n, n_outputs); `labels` (..., n, *label_shape) belong to them;
 `mask` (..., n, n_outputs) bool tells the active outputs, those that an example may be answered with. Every function of
