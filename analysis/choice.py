@@ -168,7 +168,7 @@ def test_accuracy(root: Root) -> pd.DataFrame:
     """
     record = selection(root)
     if record is None:
-        raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `analysis select` first.")
+        raise InputError(f"{root}: test accuracies are sealed until a trial is chosen. Run `cfsweep select DIR` first.")
     rows = table_of(root, "test")
     order = ["trial", "seed", "after_task", "eval_task"]
     return rows[rows["trial"].isin(opened_by(record))].sort_values(order, ignore_index=True)
