@@ -39,6 +39,11 @@ class OneModel:
                 f"{few(sorted(f'{dtype} on {device}' for dtype, device in kinds))}. Move the model to one device."
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is now."""
+        return next(self.model.parameters()).device
+
     def theta(self) -> Tensor:
         """The weights (P,) as they are now; autograd can follow them back to the parameters.
 
@@ -64,8 +69,10 @@ class OneModel:
         found = {name: p.grad for name, p in self.model.named_parameters() if p.requires_grad}
         if all(gradient is None for gradient in found.values()):
             raise InputError(
-                f"{self.where}: the loss must have gone backward, but no parameter has a gradient. Do so first"
+                f"{self.where}: the parameters must hold the gradient of the loss, but none has any. Call "
+                "`loss.backward()` first."
             )
+
         zeros = self.layout.unflatten(torch.zeros_like(self.theta()))
         return self.layout.flatten({name: zeros[name] if g is None else g for name, g in found.items()})
 

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from cfsweep.modules._examples import Data, active_outputs, gathered, require_active
 from cfsweep.modules._model import OneModel, evaluating, without_stream
 from cfsweep.modules._saved import Saved, counted, require_fit
-from cfsweep.modules._values import Given, checked_values, numbers_of
+from cfsweep.modules._values import Given, checked_seed, checked_values, numbers_of
 from cfsweep.training.batches import examples_to_consolidate
 from cfsweep.training.engine.named_state import from_named, to_named
 from cfsweep.training.ingredients import Examples, Penalty, Values
@@ -34,7 +34,7 @@ class QuadraticPenalty(Saved):
         super().__init__()
         self.where = type(self).__name__
         self.values = checked_values(self.kind, self.where, given)
-        self.seed = seed
+        self.seed = checked_seed(seed, self.where)
         self.one = OneModel(model, self.where)  # not a module: its parameters are the user's, not ours
         masks = torch.ones(2, 1, self.one.n_outputs, dtype=torch.bool)
         settings = {hyper.name: self.values[hyper.name] for hyper in self.kind.hypers if hyper.static}
@@ -45,14 +45,14 @@ class QuadraticPenalty(Saved):
     def penalty(self) -> Tensor:
         """What is to be added to the loss, a scalar; zero, with a gradient of zero, until the first task has ended.
 
-        Its gradient by the parameters is the ingredient's, to the last bit. The value is that of the quadratic whose
-        lowest point is zero; the sum over several anchors is higher by a constant, which has no gradient.
+        Its gradient by the parameters is the ingredient's, to the last bit. The value is that of the quadratic which
+        is zero at its centre; the sum over several anchors is higher by a constant, which has no gradient.
         """
         theta = self.one.theta()
-        self._move_to(theta)
+        self._follow()
         gradient, centre = torch.zeros_like(theta), theta.detach()
         if self.tasks_ended:
-            gradient = self.ingredient.gradient(theta.detach(), self.state, self._numbers(theta))
+            gradient = self.ingredient.gradient(theta.detach(), self.state, self._numbers())
             centre = self.state[self.centre]
         penalty: Tensor = _Quadratic.apply(theta, gradient, centre)
         return penalty
@@ -73,8 +73,8 @@ class QuadraticPenalty(Saved):
         """Keeps what the ingredient keeps of a task that has ended with the weights of now."""
         with evaluating(self.one.model):
             theta = self.one.theta().detach()
-            self._move_to(theta)
-            numbers = self._numbers(theta)
+            self._follow()
+            numbers = self._numbers()
             self.state = self.ingredient.consolidate(theta, self.state, numbers, self.tasks_ended, examples)
         self.tasks_ended += 1
 
@@ -88,21 +88,22 @@ class QuadraticPenalty(Saved):
         size = self.ingredient.n_examples(len(x))
         run = RunSpec(0, self.seed, {})
         chosen, uniform, _ = examples_to_consolidate([run], np.arange(len(x)), self.tasks_ended, size, 0)
-        theta = self.one.theta().detach()
-        indices = torch.from_numpy(chosen[0])
+        theta, indices = self.one.theta().detach(), torch.from_numpy(chosen[0])
         x, y, active = (part[indices.to(part.device)].to(theta.device) for part in (x, y, active))
+        with evaluating(self.one.model):
+            self.ingredient.context.forward(theta, x[:1])  # what it does not answer as it should, it refuses
         return Examples(x, y, active, torch.from_numpy(uniform[0]).to(theta.device), theta.new_empty(size, 0))
 
     def _no_examples(self) -> Examples:
         nothing = self.one.theta().detach().new_empty(0)
         return Examples(nothing, nothing, nothing, nothing, nothing)
 
-    def _numbers(self, like: Tensor) -> Values:
-        return numbers_of(self.kind, self.values, like)
+    def _numbers(self) -> Values:
+        return numbers_of(self.kind, self.values, self.one.device)
 
-    def _move_to(self, theta: Tensor) -> None:
+    def _follow(self) -> None:
         """Follows the model to its device."""
-        self.state = {name: value.to(theta.device) for name, value in self.state.items()}
+        self.state = {name: value.to(self.one.device) for name, value in self.state.items()}
 
 
 class _Quadratic(torch.autograd.Function):

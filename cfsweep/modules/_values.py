@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.training.ingredients import Ingredient
 
@@ -31,7 +32,18 @@ def checked_values(kind: type[Ingredient], where: str, given: Given) -> dict[str
     return values
 
 
-def numbers_of(kind: type[Ingredient], values: Mapping[str, Value], like: Tensor) -> dict[str, Tensor]:
-    """The numeric ones as an ingredient gets them: scalar float32 tensors, on the device of `like`."""
+def numbers_of(kind: type[Ingredient], values: Mapping[str, Value], device: torch.device) -> dict[str, Tensor]:
+    """The numeric ones as an ingredient gets them: scalar float32 tensors, on `device`."""
     named = ((hyper.name, values[hyper.name]) for hyper in kind.hypers if not hyper.static)
-    return {name: torch.tensor(float(value), device=like.device) for name, value in named}
+    return {name: torch.tensor(float(value), device=device) for name, value in named}
+
+
+def checked_seed(seed: int, where: str) -> int:
+    """`seed`, from which random numbers can be derived.
+
+    Raises:
+        InputError: it is no whole number from 0 on.
+    """
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"{where}: `seed` must be a whole number from 0 on, but got seed={seed!r}. The default is 0.")
+    return seed

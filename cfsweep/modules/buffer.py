@@ -12,7 +12,7 @@ from torch import Tensor
 from cfsweep.errors import InputError
 from cfsweep.modules._examples import gathered
 from cfsweep.modules._saved import Saved, counted
-from cfsweep.modules._values import Given, checked_values
+from cfsweep.modules._values import Given, checked_seed, checked_values
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import EMPTY_BUFFER, Buffer, Indices
 from cfsweep.training.ingredients._buffer import class_balanced, reservoir
@@ -44,7 +44,7 @@ class ReservoirBuffer(Saved):
         self.where = type(self).__name__
         given: Given = {"size": ("replay_buffer", size), "mode": ("replay_mode", mode)}
         self.values = checked_values(Replay, self.where, given)
-        self.seed = seed
+        self.seed = checked_seed(seed, self.where)
         self.x, self.y = torch.empty(0), torch.empty(0, dtype=torch.int64)
         self.tasks_ended = 0
         self.draws = 0  # since the last task has ended
@@ -71,9 +71,7 @@ class ReservoirBuffer(Saved):
                 f"{x.dtype} {tuple(x.shape[1:])}. Use one buffer for each kind."
             )
         if bool((y < 0).any()):
-            raise InputError(
-                f"{self.where}: a label must be a class from 0 on, but one is {int(y.min())}. Number them so."
-            )
+            raise InputError(f"{self.where}: labels must be classes from 0 on, but one is {int(y.min())}. Number them.")
         n_held = len(self)
         both = torch.cat([self.x.to(x.device), x]) if n_held else x
         labels = torch.cat([self.y.to(y.device), y])
@@ -87,8 +85,10 @@ class ReservoirBuffer(Saved):
         depend on the seed, the task and how many batches were drawn in it.
 
         Raises:
-            InputError: the buffer is empty.
+            InputError: the buffer is empty, or n negative.
         """
+        if n < 0:
+            raise InputError(f"{self.where}: `0 <= n` must hold, but got n={n}. Say how many examples to draw.")
         if not len(self):
             raise InputError(
                 f"{self.where}: there must be examples to draw from, but it is empty. Ask `len(buffer)` first: "

@@ -81,11 +81,10 @@ class DistillationLoss(Saved):
 
     def batch_share(self) -> Tensor:
         """What the loss of the batch is multiplied by, a scalar; 1 in the first task."""
-        theta = self.one.theta()
         if not len(self.masks):
-            return theta.new_ones(())
+            return torch.ones((), device=self.one.device)
         # It does not depend on the outputs.
-        return self._lwf(None).loss_shares(numbers_of(LwF, self.values, theta), len(self.masks))[0]
+        return self._lwf(None).loss_shares(numbers_of(LwF, self.values, self.one.device), len(self.masks))[0]
 
     def loss(self, x: Tensor, outputs: Tensor, active: Tensor | None = None) -> Tensor:
         """What is to be added to that, a scalar: zero in the first task. `outputs` (n, n_outputs) are those of the
@@ -103,7 +102,7 @@ class DistillationLoss(Saved):
         task, lwf = len(self.masks), self._lwf(active)
         if not task:
             return outputs.new_zeros(())
-        values = numbers_of(LwF, self.values, outputs)
+        values = numbers_of(LwF, self.values, self.one.device)
         mask = lwf.context.outputs.masks[task, task].expand_as(outputs)
         nothing = outputs.new_empty(len(x), 0)  # no label is looked at
         compared = Comparison(nothing, mask, Answers(outputs, {}), Answers(self._before(x), {}))
@@ -122,13 +121,13 @@ class DistillationLoss(Saved):
 
     def _before(self, x: Tensor) -> Tensor:
         """The old weights' answers; that updates no statistics."""
-        old = {name: value.to(self.one.theta().device) for name, value in self.old.items()}
+        old = {name: value.to(self.one.device) for name, value in self.old.items()}
         with evaluating(self.one.model):
             return Lifted(self.one.model, False).one(old, x)
 
     def _lwf(self, active: Tensor | None) -> LwF:
         """The ingredient as it is in a stream of the tasks that have ended and the one in training."""
-        by_task = torch.cat([self.masks, self._mask(active)]).to(self.one.theta().device)
+        by_task = torch.cat([self.masks, self._mask(active)]).to(self.one.device)
         n_tasks = len(by_task)
         # `masks[t, i]`: task-il goes by the task of the example, class-il by the one in training.
         masks = by_task.unsqueeze(0 if self.scenario == "task-il" else 1).expand(n_tasks, n_tasks, -1)

@@ -197,12 +197,11 @@ Capacity(task=None, n_weights=4, frac=0.5)]
     # ------------------------------------------------------------------ inside
 
     def _numbers(self) -> Values:
-        return numbers_of(PackNet, self.values, self._state()["owner"])
+        return numbers_of(PackNet, self.values, self.one.device)
 
     def _state(self) -> dict[str, Tensor]:
         """That on the device of the model."""
-        device = self.one.theta().device
-        self.state = {name: value.to(device) for name, value in self.state.items()}
+        self.state = {name: value.to(self.one.device) for name, value in self.state.items()}
         return self.state
 
     def _require_task(self) -> None:

@@ -65,8 +65,8 @@ class SIPenalty(QuadraticPenalty):
             )
         with torch.no_grad():
             theta = self.one.theta().detach()
-            self._move_to(theta)
-            self.state |= self._si.observe_step(*self._noted, theta, self.state, self._numbers(theta))
+            self._follow()
+            self.state |= self._si.observe_step(*self._noted, theta, self.state, self._numbers())
         self._noted = None
 
     def consolidate(self) -> None:
@@ -74,5 +74,5 @@ class SIPenalty(QuadraticPenalty):
         self._end_task(self._no_examples())
         with torch.no_grad():
             theta = self.one.theta().detach()
-            numbers = self._numbers(theta)
+            numbers = self._numbers()
             _, self.state = self._si.start_task(theta, self.state, numbers, self.tasks_ended)
