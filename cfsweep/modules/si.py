@@ -70,7 +70,8 @@ class SIPenalty(QuadraticPenalty):
         self._noted = None
 
     def consolidate(self) -> None:
-        """Takes in a task that has ended: its path becomes importance, its weights what is held on to."""
+        """Takes in a task that has ended: its path becomes importance, its weights what is held on to. (A sweep's run
+        does the former when the next task begins: there the damping may still differ.)"""
         self._end_task(self._no_examples())
         with torch.no_grad():
             theta = self.one.theta().detach()

@@ -80,6 +80,19 @@ def test_draws_are_those_of_the_seed_and_go_on_after_loading() -> None:
         assert torch.isin(batch_y, one.y).all()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_kept_later_does_not_depend_on_saving(mode: str) -> None:
+    """Also where a class comes again: how many of it were offered decides what it may keep."""
+    through, saved = ReservoirBuffer(11, mode=mode), ReservoirBuffer(11, mode=mode)
+    for task in range(5):
+        x, y = torch.arange(100.0 * task, 100 * task + 25), (torch.arange(25) ** 2 + task) % 3
+        through.add_task(x, y)
+        saved.add_task(x, y)
+        assert torch.equal(saved.x, through.x)
+        state, saved = saved.state_dict(), ReservoirBuffer(11, mode=mode)
+        saved.load_state_dict(state)
+
+
 def test_what_is_given_may_change_afterwards() -> None:
     x = torch.arange(4.0)
     buffer = ReservoirBuffer(10)

@@ -9,7 +9,11 @@ import torch
 
 from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.hypers import Value
+from cfsweep.modules import from_named, to_named
+from cfsweep.modules._saved import Saved
 from cfsweep.testing import twins_agree, values_of
+from cfsweep.training.ingredients.si import SI
+from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from tests.modules import loops
 from tests.training.helpers import NETWORK, few_digits
@@ -24,14 +28,31 @@ def run_of(name: str, seed: int, given: dict[str, Value]) -> RunSpec:
 def assert_agrees(
     loop: type[loops.Loop[Any]], name: str, scenario: Scenario = "task-il", seed: int = 3, **given: Value
 ) -> loops.Loop[Any]:
-    """With the pack; and saving and loading in the midst changes no bit."""
+    """With the pack, what is kept at the end included; and saving and loading in the midst changes no bit."""
     run = run_of(name, seed, given)
     pack, plain = twins_agree((name,), loop, few_digits(), run, scenario, NETWORK)
     assert isinstance(plain, loops.Loop)
+    assert_keeps_the_same(pack, plain.module)
     interrupted = type("Interrupted", (loop,), {"interrupted": True})(few_digits(), run, scenario, NETWORK)
     assert interrupted.train() == pack.records[0].test
     assert torch.equal(interrupted.theta(), plain.theta())
     return plain
+
+
+def assert_keeps_the_same(pack: Pack, module: Saved) -> None:
+    """What the module keeps is what the ingredient does, by the names of parameters, and the other way round."""
+    (ingredient,), layout = pack.context.ingredients, pack.context.layout
+    flat = {name: value[0] for name, value in pack.stack.states[ingredient.name].items()}
+    if isinstance(ingredient, SI):  # a sweep's path becomes importance when the next task begins
+        values = {name: torch.tensor(value) for name, value in pack.spec.runs[0].numbers.items()}
+        _, flat = ingredient.start_task(pack.stack.theta[0], flat, values, 3)
+    own = {name: value for name, value in module.state_dict().items() if "." in name}
+    named = to_named(layout, flat)
+    assert own.keys() == named.keys()
+    for name, value in own.items():
+        torch.testing.assert_close(value, named[name], rtol=2e-3, atol=2e-5)
+    again = from_named(layout, own)
+    assert all(torch.equal(piece, own[name]) for name, piece in to_named(layout, again).items())
 
 
 @pytest.mark.parametrize("fisher", ["true", "predicted", "empirical"])
