@@ -44,8 +44,8 @@ class OneModel:
         """Where the model is now."""
         return next(self.model.parameters()).device
 
-    def theta(self) -> Tensor:
-        """The weights (P,) as they are now; autograd can follow them back to the parameters.
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained, by name.
 
         Raises:
             InputError: others are trained than when this was made.
@@ -58,23 +58,30 @@ class OneModel:
                 f"{self.where}: the parameters that are trained must stay those that it was made with, but "
                 f"requires_grad has changed, or the model, at {few(changed)}. Make it anew, or put it back."
             )
-        return self.layout.flatten(trained)
+        return trained
+
+    def theta(self) -> Tensor:
+        """The weights (P,) as they are now, as a copy; autograd can follow them back to the parameters.
+
+        Raises:
+            InputError: as `trained`.
+        """
+        return self.layout.flatten(self.trained())
 
     def gradient(self) -> Tensor:
         """The gradients (P,) that the parameters hold now; zero where there is none.
 
         Raises:
-            InputError: no parameter has any.
+            InputError: no parameter has any; or as `trained`.
         """
-        found = {name: p.grad for name, p in self.model.named_parameters() if p.requires_grad}
-        if all(gradient is None for gradient in found.values()):
+        trained = self.trained()
+        if all(p.grad is None for p in trained.values()):
             raise InputError(
                 f"{self.where}: the parameters must hold the gradient of the loss, but none has any. Call "
                 "`loss.backward()` first."
             )
 
-        zeros = self.layout.unflatten(torch.zeros_like(self.theta()))
-        return self.layout.flatten({name: zeros[name] if g is None else g for name, g in found.items()})
+        return self.layout.flatten({n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in trained.items()})
 
     def write(self, theta: Tensor) -> None:
         """Takes the weights (P,), in place."""

@@ -104,12 +104,7 @@ Capacity(task=None, n_weights=4, frac=0.5)]
         Raises:
             InputError: all tasks have ended, or a batch norm is about to change its statistics.
         """
-        trainable = self.one.layout.unflatten(self.trainable())
-        self._require_held_statistics()
-        for name, moves in trainable.items():
-            gradient = self.one.model.get_parameter(name).grad
-            if gradient is not None:
-                gradient.mul_(moves)
+        self._freeze()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -119,12 +114,13 @@ Capacity(task=None, n_weights=4, frac=0.5)]
         Raises:
             InputError: as `freeze_gradients`.
         """
-        self.freeze_gradients()
-        before, trainable = self.one.theta().detach().clone(), self.trainable()
+        kept = [(p, moves, p.detach().clone()) for p, moves in self._freeze()]
         try:
             yield
         finally:
-            self.one.write(torch.where(trainable, self.one.theta().detach(), before))
+            with torch.no_grad():
+                for parameter, moves, before in kept:
+                    parameter.copy_(torch.where(moves, parameter, before))
 
     def prune(self) -> None:
         """The cut: the largest of the free weights of each layer become the task's own, the others zero until the next
@@ -170,7 +166,7 @@ Capacity(task=None, n_weights=4, frac=0.5)]
         """
         if not 0 <= task < self.n_tasks:
             raise InputError(f"{self.where}: `0 <= task < {self.n_tasks}` must hold, but got task={task}.")
-        before = self.one.theta().detach().clone()
+        before = self.one.theta().detach()
         if task < self.tasks_ended:
             self.one.write(self.ingredient.weights_for(before, self._state(), self._numbers(), task))
         try:
@@ -195,6 +191,16 @@ Capacity(task=None, n_weights=4, frac=0.5)]
         self.state = from_named(self.one.layout, fitting)
 
     # ------------------------------------------------------------------ inside
+
+    def _freeze(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Each parameter, with which of its weights may move (*shape) bool; the gradients of the others become zero."""
+        by_name = self.one.layout.unflatten(self.trainable())
+        self._require_held_statistics()
+        free = [(parameter, by_name[name]) for name, parameter in self.one.trained().items()]
+        for parameter, moves in free:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(~moves, 0.0)
+        return free
 
     def _numbers(self) -> Values:
         return numbers_of(PackNet, self.values, self.one.device)

@@ -50,7 +50,7 @@ class SIPenalty(QuadraticPenalty):
         Raises:
             InputError: no parameter has a gradient.
         """
-        self._noted = self.one.gradient().clone(), self.one.theta().detach().clone()
+        self._noted = self.one.gradient(), self.one.theta().detach()
 
     def after_step(self) -> None:
         """Adds the step that the optimizer has taken to the path.
