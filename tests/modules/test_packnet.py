@@ -125,6 +125,16 @@ def test_without_the_hold_momentum_moves_what_is_frozen() -> None:
         assert torch.equal(before[still], masks.one.theta().detach()[still]) is not cut
 
 
+def test_a_gradient_that_is_no_number_is_zero_where_frozen() -> None:
+    """0 times NaN would be NaN, and so would be the norm by which somebody clips."""
+    model = made(plain)
+    masks = PackNetMasks(model, TASKS)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    masks.freeze_gradients()
+    assert torch.equal(masks.one.gradient().isnan(), masks.trainable())
+
+
 def test_the_weights_of_now_answer_for_a_task_that_has_not_ended() -> None:
     model = made(plain)
     masks = PackNetMasks(model, TASKS)
