@@ -22,16 +22,16 @@ from rich.text import Text
 from analysis.aggregate import column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import select
-from analysis.comparison import compare, gate
+from analysis.comparison import comparison, gate
 from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, luck
 from analysis.constant_answer import beaten_by_majority, notes_on_imbalance
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.files import local_folder
 from analysis.formatting import (
-    INTERVAL,
     mean_sd,
     mean_sd_of,
     on_correction,
+    on_spread,
     one_line,
     plain,
     settings_text,
@@ -41,10 +41,10 @@ from analysis.formatting import (
 from analysis.frames import load
 from analysis.fronts import Front, front, write_front
 from analysis.recipe import next_command, space_file, space_text
+from analysis.reporting import differences
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from analysis.seeds import notes_on_seeds
-from analysis.uncertainty import LEAST_SEEDS, Interval
 from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
 from cfsweep.results.reader import filesystem
 
@@ -55,6 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or a URI such as s3://bucket/folder.")]
+MINIMUM = "From 0 to 1, for the corrected mean, without an interval."
 Objectives = Annotated[
     str, typer.Option(help="Two or three, comma-separated. Default: stability,plasticity and the sweep's third.")
 ]
@@ -79,7 +80,7 @@ def front_command(
 
     about, found, settings = _front(root, objectives)
     _print_front(found, settings)
-    for note in notes_on_imbalance(about):
+    for note in (*on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
         typer.echo(note)
     fs, _ = filesystem(root)
     if isinstance(fs, pafs.LocalFileSystem):
@@ -97,7 +98,7 @@ def table_command(
 ) -> None:
     """Print the front as a table, best first."""
     about, found, settings = _front(root, objectives)
-    for text in (*found.notes, *notes_on_imbalance(about)):
+    for text in (*found.notes, *on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
         typer.echo(text, err=True)
     typer.echo(table(found, settings, format, "all" if all else "front"), nl=False)
 
@@ -105,15 +106,21 @@ def table_command(
 @app.command("gate")
 def gate_command(
     root: Dir,
-    min_average_accuracy: Annotated[float | None, typer.Option()] = None,
-    min_stability: Annotated[float | None, typer.Option()] = None,
-    min_plasticity: Annotated[float | None, typer.Option()] = None,
-    beats: Annotated[str | None, typer.Option(help="default or naive; takes three seeds.")] = None,
+    min_average_accuracy: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
+    min_stability: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
+    min_plasticity: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
+    beats: Annotated[
+        str | None, typer.Option(help="default or naive; asks for the whole interval, and takes three seeds.")
+    ] = None,
     margin: Annotated[
         float, typer.Option(help="How far above the opponent the interval must lie, with --beats.")
     ] = 0.0,
 ) -> None:
-    """Exit with 1 unless the chosen trial holds what is asked, on validation data, luck set aside."""
+    """Exit with 1 unless the chosen trial holds what is asked, on validation data, luck set aside.
+
+    A minimum is held against the corrected mean alone, without an interval: luck decides about a trial that is truly
+    near it. --beats asks for the whole interval.
+    """
     for line in gate(root, min_average_accuracy, min_stability, min_plasticity, beats, margin):
         typer.echo(line)
 
@@ -167,39 +174,20 @@ def show_confirmation(root: Root) -> None:
 def compare_command(
     root: Dir,
     other: Annotated[str | None, typer.Argument(metavar="[DIR2]", help="A second results folder.")] = None,
-    first: Annotated[int | None, typer.Option(help="A trial. Default: the chosen one; in one folder, 0.")] = None,
-    second: Annotated[int | None, typer.Option(help="A trial. Default: the chosen one.")] = None,
+    first: Annotated[
+        int | None, typer.Option(help="A trial, named beforehand. Default: the chosen one; in one folder, 0.")
+    ] = None,
+    second: Annotated[int | None, typer.Option(help="A trial, named beforehand. Default: the chosen one.")] = None,
 ) -> None:
     """Compare two folders, or two trials of one, over the seeds that both have."""
-    found = compare(root, other, first, second)
-    with_choice = any(d.corrected is not None for d in found)
-    heads = ["metric", "first", "second", "difference", INTERVAL]
+    found = comparison(root, other, first, second)
     # Narrow gaps: seven columns are to fit into the 100 characters of a log.
-    shown = Table(
-        *heads,
-        *(["corrected", INTERVAL] if with_choice else []),
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for d in found:
-        cells = [d.metric, plain(d.first), plain(d.second), f"{d.difference:+.3g}", _interval_text(d.interval)]
-        if with_choice:
-            c = d.corrected
-            cells += ["–", "–"] if c is None else [f"{c.value:+.3g}", _interval_text(c.interval)]
-        shown.add_row(*cells)
+    shown = Table(*differences.heads(found), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for row in differences.cells(found):
+        shown.add_row(*row)
     _console().print(shown)
-    n_seeds = found[0].n_seeds if found else 0
-    typer.echo(
-        f"difference: second - first. {n_seeds} paired seed(s)"
-        + ("." if n_seeds >= LEAST_SEEDS else f"; an interval takes {LEAST_SEEDS}.")
-    )
-    if with_choice:
-        typer.echo("corrected: without what the choice of the best among many adds.")
-
-
-def _interval_text(ends: Interval | None) -> str:
-    return "–" if ends is None else f"{ends[0]:+.3g} to {ends[1]:+.3g}"
+    for line in differences.lines(found):
+        typer.echo(line)
 
 
 def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:

@@ -15,6 +15,7 @@ from analysis.constant_answer import beaten_by_majority
 from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
+from analysis.noise import ROUNDING
 from analysis.references import best_reference
 from analysis.seeds import counted
 from analysis.uncertainty import LEAST_SEEDS, Estimate, Interval, Side, corrected, paired
@@ -23,23 +24,51 @@ from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
+HIGHEST = "highest average validation accuracy"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`second - first` in one metric over the `n_seeds` seeds that both have: the means, and their difference with its
-    interval, Student's of paired differences (None with fewer than three seeds). Where a trial was chosen by its score
-    among `n_among` (where both were, the larger number), both flatter it; `corrected` is the difference without that
-    (None too for costs, and where both trials were named beforehand: `n_among` is 1 then)."""
+    """`second - first` in one metric over the `seeds` that both have: the means, and their difference with its
+    interval, Student's of paired differences (None with fewer than three seeds, and where these do not vary, as of
+    bytes or of the time of a pack that all seeds share). Where a trial was chosen by its score among `n_among` (where
+    both were, the larger number), both flatter it; `corrected` is the difference without that (None too for costs, and
+    where both trials were named beforehand: `n_among` is 1 then)."""
 
     metric: str
     first: float
     second: float
     difference: float
     interval: Interval | None
-    n_seeds: int
+    seeds: tuple[int, ...]
     corrected: Estimate | None = None
     n_among: int = 1
+
+    @property
+    def n_seeds(self) -> int:
+        """How many seeds both have."""
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class Party:
+    """One of two trials that are compared, of the study in `root`. `named`: it was given, or is the default beside the
+    chosen one, and counts as named beforehand. `leads` says why its study would choose it, as `chosen_trial` does;
+    empty where it would not."""
+
+    root: Root
+    trial: int
+    named: bool
+    leads: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Who is compared, and the differences, one for each metric."""
+
+    first: Party
+    second: Party
+    differences: list[Difference]
 
 
 def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
@@ -54,7 +83,7 @@ def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
     found = best(trials(runs))
     if found is None:
         raise NoAnswerError(f"{root}: no trial has finished yet.")
-    return int(found["trial"]), "highest average validation accuracy"
+    return int(found["trial"]), HIGHEST
 
 
 def gate(
@@ -70,13 +99,15 @@ def gate(
     A trial that is no better than the constant answer (`analysis.constant_answer`) fails whatever is asked. Minima are
     in [0, 1], for the true mean over seeds: the raw mean of the best of many is too high, so that a minimum is held
     against the corrected one (`analysis.uncertainty.corrected_means`; with fewer than three seeds there is none, and
-    the line says so). `beats` (`default`, `naive`) asks that the average accuracy be higher by more than `margin`: the
-    interval of the corrected difference over the same seeds must lie above it, which takes three seeds. `naive` with
-    several settings is the best of them, and not corrected for that, which makes it harder to beat. Seeds that are
-    being added count once every trial has them, as in `analysis.trials`.
+    the line says so). That is an estimate: no interval has to lie above the minimum. `beats` (`default`, `naive`) asks
+    that the average accuracy be higher by more than `margin`: the interval of the corrected difference over the same
+    seeds must lie above it, which takes three seeds. `naive` with several settings is the best of them, and not
+    corrected for that, which makes it harder to beat. Seeds that are being added count once every trial has them, as in
+    `analysis.trials`.
 
     Raises:
-        InputError: nothing to check, an unknown `beats`, or a margin without it or outside [0, 1).
+        InputError: nothing to check, a minimum outside [0, 1], an unknown `beats`, or a margin without it or outside
+            [0, 1).
         NoAnswerError: a check fails; the message lists every failure.
     """
     minima = {"average_accuracy": min_average_accuracy, "stability": min_stability, "plasticity": min_plasticity}
@@ -84,6 +115,10 @@ def gate(
         raise InputError(
             "gate: nothing to check. Give --min-average-accuracy, --min-stability, --min-plasticity, --beats."
         )
+    for name, limit in minima.items():
+        if limit is not None and not 0 <= limit <= 1:
+            option = f"min-{name.replace('_', '-')}"
+            raise InputError(f"gate: `0 <= {option} <= 1` must hold, but got --{option} {limit:g}. Change it.")
     if beats is not None and beats not in OPPONENTS:
         raise unknown("gate", "opponent", beats, OPPONENTS)
     if not 0 <= margin < 1 or (margin and beats is None):
@@ -151,11 +186,18 @@ def compare(
     Raises:
         InputError: a trial is not there or not finished, or no seed is common.
     """
+    return comparison(root, other, first, second).differences
+
+
+def comparison(
+    root: Root, other: Root | None = None, first: int | None = None, second: int | None = None
+) -> Comparison:
+    """What `compare` returns, and who is compared; arguments and errors are the same."""
     runs = load(root)
-    chosen = (first is None, second is None)
     if other is None:
-        one, two = DEFAULT_TRIAL if first is None else first, _or_chosen(root, runs, second)
-        return compare_runs(runs, one, runs, two, chosen=(False, chosen[1]))
+        one = _party(root, runs, DEFAULT_TRIAL if first is None else first)
+        two = _party(root, runs, second)
+        return Comparison(one, two, _differences(runs, one, runs, two))
     apart = differing_data(study(root), study(other))
     if apart:
         raise InputError(
@@ -163,8 +205,22 @@ def compare(
             "studies of the same data."
         )
     others = load(other)
-    one, two = _or_chosen(root, runs, first), _or_chosen(other, others, second)
-    return compare_runs(runs, one, others, two, chosen=chosen)
+    one, two = _party(root, runs, first), _party(other, others, second)
+    return Comparison(one, two, _differences(runs, one, others, two))
+
+
+def _differences(first_runs: pd.DataFrame, one: Party, second_runs: pd.DataFrame, two: Party) -> list[Difference]:
+    chosen = (not one.named, not two.named)
+    return compare_runs(first_runs, one.trial, second_runs, two.trial, chosen=chosen)
+
+
+def _party(root: Root, runs: pd.DataFrame, named: int | None) -> Party:
+    if named is None:
+        return Party(root, chosen_trial(root, runs)[0], False, chosen_trial(root, runs)[1])
+    record, highest = selection(root), best(trials(runs))
+    leads = HIGHEST if highest is not None and int(highest["trial"]) == named else ""
+    leads = f"selected by {record['rule']}" if record is not None and int(record["trial"]) == named else leads
+    return Party(root, named, True, leads)
 
 
 def differing_data(one: Study, two: Study) -> list[str]:
@@ -196,10 +252,6 @@ _OF_THE_DATA = (
     "args",
 )
 _BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "args": {}}  # of studies that do not say
-
-
-def _or_chosen(root: Root, runs: pd.DataFrame, trial: int | None) -> int:
-    return chosen_trial(root, runs)[0] if trial is None else trial
 
 
 def compare_runs(
@@ -236,13 +288,17 @@ def compare_runs(
             )
             of_choice, n_among = corrected(*sides, one_study), max(len(side.values) for side in sides)
         means = float(a.mean()), float(b.mean())
-        between = None if of_pairs is None else of_pairs.interval
-        found.append(Difference(metric, *means, float((b - a).mean()), between, len(seeds), of_choice, n_among))
+        # What differs by the same in each seed by construction would have an interval without any width.
+        varies = np.ptp(b - a) > ROUNDING * max(np.abs(a).max(), np.abs(b).max())
+        between = of_pairs.interval if of_pairs is not None and varies else None
+        found.append(Difference(metric, *means, float((b - a).mean()), between, tuple(seeds), of_choice, n_among))
     return found
 
 
 def _finished(runs: pd.DataFrame, trial: int) -> pd.DataFrame:
     rows = runs[(runs["trial"] == trial) & (runs["state"] == "done")]
     if rows.empty:
-        raise InputError(f"compare: trial {trial_name(trial)} has no finished run. `analysis table --all` lists them.")
+        raise InputError(
+            f"compare: trial {trial_name(trial)} has no finished run. `cfsweep table DIR --all` lists them."
+        )
     return rows

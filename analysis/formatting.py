@@ -70,6 +70,22 @@ def on_correction(n_seeds: int, n_trials: int) -> str:
     return f"corrected: what validation is expected to be without the luck of the best among {n_trials}."
 
 
+def on_spread(n_seeds: int, n_splits: int) -> list[str]:
+    """Says what ± holds, where there is one.
+
+    >>> on_spread(3, 1), on_spread(1, 1)
+    (['±: standard deviation over 3 seeds, all with the same validation examples.'], [])
+    >>> on_spread(6, 3)
+    ['±: standard deviation over 6 seeds, which take turns with 3 validation splits.']
+    """
+    if n_seeds < 2:
+        return []
+    how = "all with the same validation examples"
+    if n_splits > 1:
+        how = f"which take turns with {n_splits} validation splits"
+    return [f"±: standard deviation over {n_seeds} seeds, {how}."]
+
+
 def unsigned(estimate: Estimate) -> str:
     """A quantity that cannot be below 0, and its interval.
 

@@ -21,6 +21,7 @@ USUAL: Mapping[str, Any] = {
     "splits": 1, "target": "classification", "standardise": None, "args": {},
 }  # fmt: skip
 _WITH_OPTIONS = ("name", "scenario", "data", "download")  # of a stream, that have options of their own
+_EMBEDDED = "split-digits"  # scikit-learn brings its data
 _STANDARDISED_ONCE = "scalar"  # in studies that do not say how
 
 
@@ -53,7 +54,8 @@ def next_command(about: Study, root: Root, trial: int, selected: bool) -> str:
         return shlex.join(["cfsweep", "select", str(root)])
     stream = _mapping(_mapping(about.raw.get("config")).get("stream"))
     words = ["cfsweep", "run", space_file(root, trial)]
-    for option, value in (("stream", about.stream), ("scenario", about.scenario), ("data", stream.get("data"))):
+    data = stream.get("data") if _reads_data_sets(about.stream) else None
+    for option, value in (("stream", about.stream), ("scenario", about.scenario), ("data", data)):
         words += [f"--{option}", str(value)] if value else []
     words += ["--trials", "1", "--seeds", str(max(MORE_SEEDS, 2 * (about.seeds or 1)))]
     said = {"standardise": _STANDARDISED_ONCE, **stream} if stream else {}
@@ -61,6 +63,12 @@ def next_command(about: Study, root: Root, trial: int, selected: bool) -> str:
         if key not in _WITH_OPTIONS and value != USUAL.get(key, ...):
             words += ["--set", f"stream.{key}={_yaml(value, flow=True)}"]
     return shlex.join(words)
+
+
+def _reads_data_sets(stream: str) -> bool:
+    """Whether a stream looks into the folder of data sets, which a study notes down in any case: what is embedded does
+    not, nor does a folder or a function of one's own."""
+    return stream != _EMBEDDED and not {"/", ":"} & set(stream)
 
 
 def space_file(root: Root, trial: int) -> str:

@@ -1,10 +1,11 @@
-"""Writes the table of docs/remedies.md from the ingredients themselves: `python -m benchmarks.remedies_page`."""
+"""Writes the tables of docs/remedies.md from the ingredients themselves: `python -m benchmarks.remedies_page`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from benchmarks.page import put_section
+from cfsweep.hypers import BASE_HYPERS, Hyper, shown
 from cfsweep.training.ingredients import FAMILIES, Ingredient, family_of, reads_of, registry
 
 PAGE = Path(__file__).parent.parent / "docs" / "remedies.md"
@@ -37,9 +38,27 @@ def _row(kind: type[Ingredient]) -> str:
     return f"| `{kind.name}` | {kind.summary} | {reads} | {', '.join(knobs)} | {kind.paper} |"
 
 
+def hypers_table() -> str:
+    """The hyperparameters of every trial and of each built-in ingredient in Markdown, in the order of `table`."""
+    lines = ["| hyperparameter | default | off | legal | what it is |", "|---|---|---|---|---|"]
+    lines += ["| **every trial** | | | | |", *map(_hyper_row, BASE_HYPERS)]
+    for family in FAMILIES:
+        for kind in registry.values():
+            if family_of(kind) == family:
+                lines += [f"| **{kind.name}** | | | | |", *map(_hyper_row, kind.hypers)]
+    return "\n".join(lines)
+
+
+def _hyper_row(hyper: Hyper) -> str:
+    off = "–" if hyper.off is None else f"{hyper.off:g}"
+    only = "" if hyper.only_with is None else f"; with `{hyper.only_with[0]}={hyper.only_with[1]}` alone"
+    return f"| `{hyper.name}` | {shown(hyper.default)} | {off} | {hyper.rule} | {hyper.doc}{only} |"
+
+
 def main() -> None:
-    """Writes it."""
+    """Writes them."""
     put_section(PAGE, "remedies", table())
+    put_section(PAGE, "hyperparameters", hypers_table())
 
 
 if __name__ == "__main__":

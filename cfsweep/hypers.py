@@ -111,6 +111,15 @@ class Hyper:
         return above and below and x == x and abs(x) != float("inf")
 
 
+def shown(value: Value) -> str:
+    """A value for a list or table, in four digits.
+
+    >>> shown(1 / 3), shown(100.0), shown(500), shown("true"), shown("")
+    ('0.3333', '100', '500', 'true', '""')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or '""'
+
+
 def layer_names(text: str) -> tuple[str, ...]:
     """The names in a list separated by commas.
 

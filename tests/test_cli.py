@@ -324,6 +324,7 @@ def test_a_dry_run_says_what_is_for_steering_and_on_how_many_splits(run: Run) ->
     assert (code, complaints) == (0, "")
     for text in ("2, 3: 230 train, 29 steering, 29 validation, 72 test", "x 4 seeds on 3 splits"):
         assert text in out
+    assert "by class, train + steering + validation: 2: 114 + 14 + 14, 3: 116 + 15 + 15" in out
     assert "splits the" not in out
     code, out, complaints = run("run", "early-stopping", *digits, "--splits", "3", "--dry-run")
     assert "note: of 3 splits the 1 seed of this study uses the first 1 alone. Give `--seeds 3` or more.\n" in out

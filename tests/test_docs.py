@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import remedies_page
+from cfsweep.hypers import BASE_HYPERS
 from cfsweep.training import ingredients
 from cfsweep.training.ingredients import Ingredient
 
@@ -22,9 +23,22 @@ PIECES: dict[str, type[Ingredient]] = {
 }
 
 
-def test_the_table_of_remedies_is_that_of_the_ingredients() -> None:
+def test_the_tables_of_remedies_are_those_of_the_ingredients() -> None:
     page = remedies_page.PAGE.read_text()
-    assert remedies_page.table() in page, "run `python -m benchmarks.remedies_page`"
+    for table in (remedies_page.table(), remedies_page.hypers_table()):
+        assert table in page, "run `python -m benchmarks.remedies_page`"
+
+
+def test_each_hyperparameter_has_a_row_with_its_default_off_value_and_meaning() -> None:
+    rows = remedies_page.hypers_table().splitlines()
+    hypers = [*BASE_HYPERS, *(hyper for kind in ingredients.registry.values() for hyper in kind.hypers)]
+    for hyper in hypers:
+        (row,) = (row for row in rows if row.startswith(f"| `{hyper.name}` |"))
+        assert hyper.doc in row
+        assert row.count("|") == 6, "no cell breaks the table"
+    assert "| `replay_ratio` | 0.5 | 0 | 0 <= replay_ratio < 1 | share of each mini-batch that is replayed |" in rows
+    assert any(row.endswith("| decay of old curvature (online); with `ewc_mode=online` alone |") for row in rows)
+    assert sum("**" in row for row in rows) == 1 + len(ingredients.registry)
 
 
 def test_the_python_about_remedies_runs() -> None:

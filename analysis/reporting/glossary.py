@@ -23,7 +23,8 @@ _OTHERS = (
     ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "
      "that are done with every seed are ranked; seeds that are being added count once every trial has them"),
     ("corrected", "expected true mean, shrunk towards where the trials lie: the raw means of the best are flattered by "
-     "the choice among many. With fewer than three seeds there is none, and no interval"),
+     "the choice among many. With fewer than three seeds there is none, and no interval. – for the default, which was "
+     "named beforehand, so that nothing is taken off, unless it is the best"),
     ("front share", f"share of {DRAWS:,} draws of all trials' true means, as the seeds leave them possible, in which "
      "no other trial is as good in all objectives and better in one. Near a probability where trials lie in a cloud; "
      "too low where many lie along one trade-off curve (docs/uncertainty.md). With one split it leaves out the chance "

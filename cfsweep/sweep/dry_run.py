@@ -63,19 +63,26 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     show_notes(prepared, console)
 
 
-def _by_class(counts: Mapping[int, tuple[int, int]]) -> str:
-    """How many training and validation examples of a task each class has; of many classes the fewest and the most.
+def _by_class(counts: Mapping[int, tuple[int, int, int]]) -> str:
+    """How many training, steering (where there are any) and validation examples of a task each class has; of many
+    classes the fewest and the most.
 
-    >>> _by_class({0: (736, 92), 1: (64, 8)})
+    >>> _by_class({0: (736, 0, 92), 1: (64, 0, 8)})
     'by class, train + validation: 0: 736 + 92, 1: 64 + 8'
-    >>> _by_class({label: (90 + label, 10) for label in range(10)})
+    >>> _by_class({0: (644, 92, 92), 1: (56, 8, 8)})
+    'by class, train + steering + validation: 0: 644 + 92 + 92, 1: 56 + 8 + 8'
+    >>> _by_class({label: (90 + label, 0, 10) for label in range(10)})
     '10 classes, each with 90 to 99 train + 10 to 10 validation'
     """
+    of_parts = dict(zip(("train", "steering", "validation"), zip(*counts.values(), strict=True), strict=True))
+    shown = {part: of for part, of in of_parts.items() if part != "steering" or any(of)}
     if len(counts) <= MOST_CLASSES:
-        pairs = ", ".join(f"{label}: {train} + {validation}" for label, (train, validation) in counts.items())
-        return f"by class, train + validation: {pairs}"
-    train, validation = (f"{min(of)} to {max(of)}" for of in zip(*counts.values(), strict=True))
-    return f"{len(counts)} classes, each with {train} train + {validation} validation"
+        sums = zip(counts, zip(*shown.values(), strict=True), strict=True)
+        return f"by class, {' + '.join(shown)}: " + ", ".join(
+            f"{label}: {' + '.join(map(str, n))}" for label, n in sums
+        )
+    spans = (f"{min(of)} to {max(of)} {part}" for part, of in shown.items())
+    return f"{len(counts)} classes, each with {' + '.join(spans)}"
 
 
 def _show_capacities(prepared: Prepared, console: Console) -> None:

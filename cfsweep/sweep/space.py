@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cfsweep.config import Choices, Range, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, unknown
@@ -106,13 +106,30 @@ def layers_named(space: Space, hypers: Mapping[str, Hyper]) -> list[dict[str, Va
 
 
 def default_within(searched: Range | Choices, hyper: Hyper) -> Value:
-    """The library's default, moved into what is searched where it lies outside of it."""
+    """The library's default, or, where what is searched lacks it, what is nearest to it there; of words, and among
+    equally near ones, the first choice. A number that switches its ingredient off is near to no other.
+
+    >>> width = Hyper("width", "int", 16, "units", low=0, off=0)
+    >>> default_within(Choices(choices=(5, 10, 20)), width), default_within(Choices(choices=(0, 100)), width)
+    (20, 100)
+    >>> default_within(Range(low=20, high=40), width)
+    20
+    """
     if isinstance(searched, Choices):
-        return hyper.default if hyper.default in searched.choices else searched.choices[0]
+        return _nearest(searched.choices, hyper)
     if searched.zero and hyper.default == 0:
         return 0
     inside = min(max(float(hyper.default), searched.low), searched.high)
     return int(inside) if hyper.kind == "int" else inside
+
+
+def _nearest(choices: Sequence[Value], hyper: Hyper) -> Value:
+    if hyper.default in choices:
+        return hyper.default
+    if hyper.kind == "choice":
+        return choices[0]
+    # Without its ingredient trial 0 would be plain training, which is not what the default is beside.
+    return min(choices, key=lambda value: (value == hyper.off, abs(float(value) - float(hyper.default))))
 
 
 def reference_values(space: Space, base: Mapping[str, Hyper]) -> dict[str, Value]:

@@ -60,7 +60,7 @@ def lowest(searched: Range) -> float:
 
 
 def default_params(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, Any]:
-    """Optuna parameters of the library's default settings, moved into the range where they lie outside it."""
+    """Optuna parameters of the library's default settings, or of what is nearest to them where the space lacks them."""
     params: dict[str, Any] = {}
     for name, searched in space.search.items():
         value = default_within(searched, hypers[name])

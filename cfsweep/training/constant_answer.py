@@ -58,25 +58,25 @@ def _right(target: Target, answers: Tensor, labels: Tensor) -> list[float]:
     return [float(target.score.of(answer.expand(1, *labels.shape), labels)) for answer in answers]
 
 
-def class_counts(stream: Stream) -> list[dict[int, tuple[int, int]]]:
-    """For each task, by class as the user named it, the numbers of its training and of its validation examples."""
+def class_counts(stream: Stream) -> list[dict[int, tuple[int, int, int]]]:
+    """For each task, by class as the user named it, the numbers of its training, steering and validation examples."""
     classes = target_of(stream.target).classes(stream)
 
-    def counted(examples: Indices) -> Indices:
-        found: Indices = np.bincount(classes[examples], minlength=classes.max() + 1)
+    def counted(examples: Indices) -> list[int]:
+        found: list[int] = np.bincount(classes[examples], minlength=classes.max() + 1).tolist()
         return found
 
-    pairs = [(counted(task.train).tolist(), counted(task.validation).tolist()) for task in stream.tasks]
     names = stream.class_ids or range(classes.max() + 1)
-    return [
-        {name: (n, m) for name, n, m in zip(names, train, validation, strict=True) if n or m}
-        for train, validation in pairs
-    ]
+    of_tasks = []
+    for task in stream.tasks:
+        parts = zip(*map(counted, (task.train, task.steering, task.validation)), strict=True)
+        of_tasks.append({name: counts for name, counts in zip(names, parts, strict=True) if any(counts)})
+    return of_tasks
 
 
 def majority_shares(stream: Stream) -> list[float]:
     """For each task the share, in (0, 1], of the most frequent class among its validation examples, or, where it has
     none (`Stream.refitted`), among those to train on."""
     counted = [list(zip(*counts.values(), strict=True)) for counts in class_counts(stream)]
-    held_out = [validation if any(validation) else train for train, validation in counted]
+    held_out = [validation if any(validation) else train for train, _, validation in counted]
     return [max(found) / sum(found) for found in held_out]

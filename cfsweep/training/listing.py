@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import cast
 
 from cfsweep.errors import InputError
+from cfsweep.hypers import shown
 from cfsweep.training import ingredients, networks, streams, targets
 from cfsweep.training.plugins import Group, current_folder_importable, imported, installed
 
@@ -14,7 +15,8 @@ Lines = list[tuple[str, str]]
 
 
 def listed(group: str) -> Lines:
-    """(name, one line) of each of `group`: what is built in, then what installed packages bring.
+    """(name, one line) of each of `group`: what is built in, then what installed packages bring. That of an ingredient
+    has its hyperparameters with their defaults.
 
     An entry point that cannot be imported is listed with the reason; the others are listed all the same.
     """
@@ -44,7 +46,8 @@ def _of_entry_point(group: Group, name: str, path: str, taken: AbstractSet[str])
 
 def _about(kind: type[ingredients.Ingredient]) -> str:
     reads = "".join(f"; {read.what}" for read in ingredients.reads_of(kind))
-    return f"{kind.summary}; {', '.join(hyper.name for hyper in kind.hypers)}{reads}"
+    defaults = ", ".join(f"{hyper.name}={shown(hyper.default)}" for hyper in kind.hypers)
+    return f"{kind.summary}; {defaults}{reads}"
 
 
 def _first_line(thing: object) -> str:

@@ -89,7 +89,7 @@ def test_a_chosen_trial_is_compared_over_seeds_that_count(tmp_path: Path) -> Non
     assert by_choice["stability"].corrected is None
     named = {d.metric: d for d in analysis.compare(root, first=0, second=3)}
     assert named["stability"].n_seeds == 4
-    assert named["stability"].interval == pytest.approx((0.06, 0.06))
+    assert named["stability"].difference == pytest.approx(0.06)
 
 
 def test_two_studies_are_known_by_their_own_seeds() -> None:

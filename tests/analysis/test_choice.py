@@ -14,7 +14,7 @@ from tests.analysis.folder import LATER, Folder, half_grown, matrix_for
 
 
 def test_test_numbers_are_sealed_until_a_choice_is_on_record(known: Path) -> None:
-    with pytest.raises(InputError, match="sealed until a trial is chosen"):
+    with pytest.raises(InputError, match=r"sealed until a trial is chosen\. Run `cfsweep select DIR` first"):
         analysis.test_accuracy(known)
     record = analysis.select(known)
     assert record["trial"] == 2

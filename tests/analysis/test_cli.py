@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.cli import main
+from analysis.cli import app, main
 from tests.analysis.folder import HYPERS, Folder, half_grown, idle, matrix_for
 
 
@@ -45,6 +45,7 @@ def test_front_prints_in_a_hundred_columns_and_writes_parquet(call, known: Path)
     assert "reference point stability=0, plasticity=0;\nnormalisation: none." in out
     assert pq.read_table(known / "front.parquet").num_rows == 7
     assert (known / "front.svg").exists()
+    assert out.count("±: standard deviation over 3 seeds, all with the same validation examples.\n") == 1
 
 
 def test_many_settings_share_a_column(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -90,6 +91,18 @@ def test_table(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, err = call("table", known, "--format", "csv", "--all")
     assert (code, len(out.splitlines())) == (0, 8)
     assert "Not ranked: 1 stopped, 1 failed." in err
+    assert "±: standard deviation over 3 seeds" in err
+
+
+def test_the_spread_over_splits_is_called_so(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = Folder(tmp_path, seeds=2)
+    for seed in (0, 1):
+        folder.run(0, seed, matrix_for(0.6 + 0.1 * seed, 0.9))
+    study_file = folder.write() / "study.yaml"
+    study_file.write_text(study_file.read_text().replace("name: split-digits", "name: split-digits\n    splits: 2"))
+    said = "±: standard deviation over 2 seeds, which take turns with 2 validation splits."
+    assert said in call("front", tmp_path)[1]
+    assert said in call("table", tmp_path)[2]
 
 
 def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
@@ -107,6 +120,19 @@ def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
         code, _, err = call("gate", known, "--beats", "naive", "--margin", margin)
         assert (code, err.count("\n"), "`0 <= margin < 1` must hold" in err) == (2, 1, True)
     assert call("gate", known, "--min-stability", "0.1", "--margin", "0.1")[0] == 2
+
+
+@pytest.mark.parametrize("name", ["average-accuracy", "stability", "plasticity"])
+@pytest.mark.parametrize("limit", ["-0.1", "1.01", "90", "nan"])
+def test_a_minimum_that_no_metric_can_have_is_refused(call, known: Path, name: str, limit: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = call("gate", known, f"--min-{name}", limit)
+    said = f"gate: `0 <= min-{name} <= 1` must hold, but got --min-{name} {limit}. Change it.\n"
+    assert (code, out, err) == (2, "", said)
+
+
+def test_the_ends_of_its_range_are_minima(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+    assert call("gate", known, "--min-stability", "0")[0] == 0
+    assert call("gate", known, "--min-stability", "1")[0] == 1
 
 
 def test_select_prints_validation_then_test(call, known: Path) -> None:  # type: ignore[no-untyped-def]
@@ -136,11 +162,16 @@ def test_seeds_that_are_being_added_are_named(call, tmp_path: Path) -> None:  # 
 def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("compare", known)
     assert code == 0
-    row = ["stability", "0.6", "0.8", "+0.2", "+0.2", "to", "+0.2", "+0.2", "+0.2", "to", "+0.2"]
+    row = ["stability", "0.6", "0.8", "+0.2", "–", "+0.2", "–"]
     assert row in [line.split() for line in out.splitlines()]
-    assert "3 paired seed(s).\ncorrected: without what the choice of the best among many adds." in out
+    assert ["stored_bytes", "192", "320", "+128", "–", "–", "–"] in [line.split() for line in out.splitlines()]
+    assert (
+        f"first: trial 0 (default) of {known}, taken as named beforehand.\nsecond: trial 2 of {known}, chosen: " in out
+    )
+    assert "\ncorrected: without what the choice among 5 adds." in out
     code, out, _ = call("compare", known, "--second", "2")
-    assert row[:7] in [line.split() for line in out.splitlines()], "named beforehand"
+    assert row[:5] in [line.split() for line in out.splitlines()], "named beforehand"
+    assert "corrected" not in out
 
 
 @pytest.mark.parametrize("command", ["front", "report", "table", "gate", "select", "compare"])
@@ -151,6 +182,19 @@ def test_bad_input_is_one_line_and_exit_code_2(call, tmp_path: Path, command: st
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_text_names_a_command_that_is_not_on_the_path() -> None:
+    """`analysis` is none: its verbs are those of `cfsweep`, or of `python -m analysis`."""
+    verbs = "|".join(command.name or "" for command in app.registered_commands)
+    no_command = re.compile(rf"(?<!python -m )\banalysis (?:{verbs})\b(?! of)")
+    here = Path(__file__).parents[2]
+    files = [path for room in ("analysis", "cfsweep", "docs") for path in (here / room).rglob("*.*")]
+    texts = {path: path.read_text() for path in [*files, here / "README.md"] if path.suffix in (".py", ".md")}
+    assert len(texts) > 100
+    assert [str(path) for path, text in texts.items() if no_command.search(text)] == []
+    assert no_command.search("Run `analysis select` first.")
+    assert not no_command.search("`python -m analysis select`")
 
 
 def test_an_unknown_command_is_exit_code_2(call) -> None:  # type: ignore[no-untyped-def]

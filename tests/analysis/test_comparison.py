@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import analysis
-from analysis.comparison import differing_data
+from analysis.comparison import Party, comparison, differing_data
 from analysis.description import Study, parse_study
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import Folder, matrix_for
@@ -58,14 +58,42 @@ def test_paired_differences_cancel_what_seeds_share(known: Path) -> None:
     by_name = {d.metric: d for d in analysis.compare(known, first=0, second=2)}
     stability = by_name["stability"]
     assert (stability.first, stability.second) == (pytest.approx(0.6), pytest.approx(0.8))
-    assert stability.interval == pytest.approx((0.2, 0.2))
-    assert stability.n_seeds == 3
+    assert stability.interval is None, "0.2 in each seed: that is no measure of what another seed would give"
+    assert (stability.seeds, stability.n_seeds, stability.n_among) == ((0, 1, 2), 3, 1)
     assert stability.corrected is None, "both were named beforehand"
     by_choice = {d.metric: d for d in analysis.compare(known)}
     assert by_choice["stability"].corrected is not None
     assert by_choice["stability"].corrected.interval == pytest.approx((0.2, 0.2))
+    assert by_choice["stability"].n_among == 5
     assert by_choice["train_s"].corrected is None
     assert by_name["train_s"].difference == pytest.approx(0.2)
+    assert by_name["train_s"].interval is None
+
+
+def test_an_interval_is_that_of_the_pairs(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for seed, gain in enumerate((0.01, 0.02, 0.03)):
+        folder.run(0, seed, matrix_for(0.5 + 0.1 * seed, 0.6))
+        folder.run(1, seed, matrix_for(0.5 + 0.1 * seed + gain, 0.6))
+    stability, plasticity = analysis.compare(folder.write(), first=0, second=1)[1:3]
+    assert stability.interval == pytest.approx((-0.004841, 0.044841), abs=1e-6), "0.02 ± 4.303 · 0.01 / √3"
+    assert plasticity.interval is None
+
+
+def test_who_is_compared(known: Path) -> None:
+    found = comparison(known)
+    assert found.first == Party(known, 0, named=True, leads="")
+    assert found.second == Party(known, 2, named=False, leads="highest average validation accuracy")
+    assert comparison(known, second=2).second == Party(known, 2, True, "highest average validation accuracy")
+    analysis.select(known, "stability_at_least", at_least=0.4)
+    assert comparison(known).second == Party(known, 1, False, "selected by stability_at_least")
+    named = comparison(known, first=1, second=2)
+    assert [party.leads for party in (named.first, named.second)] == [
+        "selected by stability_at_least",
+        "highest average validation accuracy",
+    ]
+    assert comparison(known, first=3, second=-1).first.leads == ""
+    assert comparison(known, first=3, second=-1).second.leads == ""
 
 
 def test_two_folders(known: Path, tmp_path: Path) -> None:
@@ -85,7 +113,7 @@ def test_what_cannot_be_compared(known: Path, tmp_path: Path) -> None:
     apart.run(0, 9, matrix_for(0.9, 0.9))
     with pytest.raises(InputError, match="share no seed"):
         analysis.compare(known, apart.write())
-    with pytest.raises(InputError, match="trial 5 has no finished run"):
+    with pytest.raises(InputError, match=r"trial 5 has no finished run\. `cfsweep table DIR --all` lists"):
         analysis.compare(known, first=5, second=0)
 
 

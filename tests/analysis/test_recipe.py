@@ -16,10 +16,12 @@ import analysis
 from analysis.description import parse_study, study
 from analysis.recipe import USUAL, next_command, space_file, space_text
 from cfsweep.config import StreamConfig
+from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.sweep.parsing import make_config
 from cfsweep.sweep.space import check_space
 from cfsweep.sweep.yaml_text import parse_yaml
+from cfsweep.training.streams import load_stream, registry
 from tests.analysis.folder import Folder, matrix_for
 from tests.conftest import Run
 
@@ -73,13 +75,27 @@ def test_the_next_command() -> None:
 
 def test_what_the_study_says_of_its_stream_is_in_the_command(tmp_path: Path) -> None:
     told = {"data": "/my data", "n_tasks": 2, "class_order": 7, "args": {"a": [1, "1e5"]}, "target": "my.file:Target"}
-    stream = {**StreamConfig(scenario="task-il").model_dump(mode="json"), **told, "standardise": "none"}
+    stream = {**StreamConfig(name="split-mnist").model_dump(mode="json"), **told, "standardise": "none"}
     command = shlex.split(next_command(about(**stream), "runs/demo", 7, selected=True))
     path = tmp_path / "space.yaml"
     path.write_text(space_text(about(), row_with(lr=0.1)))
     assignments = [value for option, value in pairwise(command) if option == "--set"]
-    settings = {f"stream.{key}": command[command.index(f"--{key}") + 1] for key in ("scenario", "data")}
+    options = {"name": "stream", "scenario": "scenario", "data": "data"}
+    settings = {f"stream.{key}": command[command.index(f"--{option}") + 1] for key, option in options.items()}
     assert make_config(path, settings, assignments).stream.model_dump(mode="json") == stream
+
+
+@pytest.mark.parametrize("name", [*registry, "/my/tasks", "my.file:tasks"])
+def test_the_folder_of_data_sets_is_told_where_the_stream_reads_it(name: str, tmp_path: Path) -> None:
+    """A built-in stream reads it if it cannot be loaded from an empty one."""
+    reads = False
+    if name in registry:
+        try:
+            load_stream(StreamConfig(name=name, data=str(tmp_path)))
+        except InputError:
+            reads = True
+    words = shlex.split(next_command(about(name=name, data="/my data"), "runs/demo", 7, selected=True))
+    assert ("--data" in words) == ("/my data" in words) == reads
 
 
 def test_what_goes_without_saying_of_a_stream_are_its_defaults() -> None:

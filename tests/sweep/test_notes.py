@@ -289,6 +289,9 @@ def test_a_default_that_the_space_leaves_out_is_noted() -> None:
     said = "trial 0 is as near to the library's default as the space allows: lr=0.01 (default 0.001)"
     assert default_note(space, hypers_of(())) == said
     assert default_note(Space.model_validate({"search": {"lr": {"low": 1e-5, "high": 0.1}}}), hypers_of(())) is None
+    latent = {"generative_latent": {"choices": [5, 10, 20]}}
+    space = Space.model_validate({"ingredients": ["generative-replay"], "search": latent})
+    assert str(default_note(space, hypers_of(space.ingredients))).endswith(": generative_latent=20 (default 16)")
 
 
 @pytest.mark.parametrize(

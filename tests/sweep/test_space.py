@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from cfsweep.config import Choices, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
-from cfsweep.hypers import BASE_HYPERS
+from cfsweep.hypers import BASE_HYPERS, Hyper
 from cfsweep.sweep.parsing import make_config
 from cfsweep.sweep.space import check_space, check_study, default_within, reference_values
 from cfsweep.testing import small_stream
@@ -29,7 +30,7 @@ def space_of(search: dict[str, Any], ingredients: tuple[str, ...] = ("ewc", "rep
     [
         ("weight_decay", {"low": 1e-5, "high": 1e-2, "log": True, "zero": True}, 0.0),  # the default is off
         ("epochs", {"choices": [3, 5]}, 5),
-        ("epochs", {"choices": [1, 2]}, 1),  # the default is none of them
+        ("epochs", {"choices": [1, 2]}, 2),  # the default is none of them
         ("epochs", {"low": 7, "high": 9}, 7),
         ("optimizer", {"choices": ["sgd", "adam"]}, "adam"),
         ("lr", {"low": 1e-5, "high": 1e-4}, 1e-4),
@@ -41,6 +42,38 @@ def test_the_references_have_the_default_moved_into_the_range(name: str, searche
     found = reference_values(space, BASE)[name]
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("choices", "nearest"),
+    [
+        ((5, 10, 20), 20),
+        ((20, 10, 5), 20),
+        ((12, 20), 12),  # equally far: the first
+        ((20, 12), 20),
+        ((16.0, 20), 16),
+        ((0, 100), 100),  # 0 is off, though nearer
+        ((0,), 0),
+    ],
+)
+def test_of_numbers_the_nearest_stands_for_the_default(choices: tuple[float, ...], nearest: int) -> None:
+    assert default_within(Choices(choices=choices), Hyper("width", "int", 16, "units", low=0, off=0)) == nearest
+
+
+def test_the_nearest_number_is_that_of_a_slow_search() -> None:
+    draw = random.Random(0)
+    for _ in range(300):
+        hyper = Hyper("x", "float", draw.uniform(-9, 9), "anything")
+        choices = [round(draw.uniform(-9, 9), 1) for _ in range(draw.randint(1, 6))]
+        nearest = choices[0]
+        for choice in choices[1:]:
+            if abs(choice - float(hyper.default)) < abs(nearest - float(hyper.default)):
+                nearest = choice
+        assert default_within(Choices(choices=tuple(choices)), hyper) == nearest
+
+
+def test_of_words_the_first_stands_for_a_default_that_is_missing() -> None:
+    assert default_within(Choices(choices=("adamw", "sgd")), BASE["optimizer"]) == "adamw"
 
 
 def test_the_references_take_what_is_fixed() -> None:

@@ -75,7 +75,9 @@ def test_choices_fixed_values_and_defaults() -> None:
         ("replay_buffer", {"low": 10, "high": 1000, "log": True}, 500),
         ("replay_buffer", {"low": 10, "high": 100, "zero": True}, 100),
         ("epochs", {"choices": [3, 5]}, 5),
-        ("epochs", {"choices": [1, 2]}, 1),  # the default is none of them
+        ("epochs", {"choices": [1, 2]}, 2),  # the default is none of them
+        ("epochs", {"choices": [20, 8, 1]}, 8),
+        ("ewc_lambda", {"choices": [0, 1e4]}, 1e4),  # 0 is off
         ("optimizer", {"choices": ["sgd", "adam"]}, "adam"),
     ],
 )

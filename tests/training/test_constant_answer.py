@@ -156,8 +156,11 @@ def test_nothing_learned_is_no_forward_transfer_in_task_il() -> None:
 
 def test_classes_are_counted_by_the_users_names() -> None:
     named = replace(APART, class_ids=(10, 20, 30, 40))
-    assert class_counts(APART) == [{0: (3, 1), 1: (5, 4)}, {2: (7, 3), 3: (1, 1)}]
-    assert class_counts(named) == [{10: (3, 1), 20: (5, 4)}, {30: (7, 3), 40: (1, 1)}]
+    assert class_counts(APART) == [{0: (3, 0, 1), 1: (5, 0, 4)}, {2: (7, 0, 3), 3: (1, 0, 1)}]
+    assert class_counts(named) == [{10: (3, 0, 1), 20: (5, 0, 4)}, {30: (7, 0, 3), 40: (1, 0, 1)}]
+    first, second = APART.tasks
+    steered = replace(first, train=first.train[:-2], steering=first.train[-2:])  # the last two are of class 1
+    assert class_counts(replace(APART, tasks=(steered, second)))[0] == {0: (3, 0, 1), 1: (3, 2, 4)}
     assert majority_shares(named) == [0.8, 0.75]
 
 

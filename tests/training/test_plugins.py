@@ -163,7 +163,7 @@ def test_an_unknown_name_lists_the_installed_ones_too() -> None:
 
 def test_all_of_them_are_listed_with_the_reason_where_one_cannot_be_used() -> None:
     for group, name, line in (
-        ("ingredients", "my-pull", "pulls back; l2_sp_lambda; keeps old weights"),
+        ("ingredients", "my-pull", "pulls back; l2_sp_lambda=0.1; keeps old weights"),
         ("networks", "my-net", "A narrow one. (cfsweep_fake_package:net)"),
         ("streams", "my-tasks", "Noise. (cfsweep_fake_package:tasks)"),
         ("targets", "my-label", "Labels. (cfsweep_fake_package:Label)"),

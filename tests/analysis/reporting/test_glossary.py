@@ -43,6 +43,10 @@ def test_every_metric_is_defined(found: Front) -> None:
     assert {metric.name for metric in ALL_METRICS} <= set(entries(glossary(about(), found)))
 
 
+def test_it_says_why_the_default_has_no_corrected_mean(found: Front) -> None:
+    assert "– for the default, which was named beforehand" in entries(glossary(about(), found))["corrected"]
+
+
 def test_a_convention_has_one_entry_per_ingredient_and_one_line_per_part(found: Front) -> None:
     text = glossary(about(conventions=NESTED), found)
     shown = {name: said for name, said in entries(text).items() if "convention" in name}
