@@ -105,12 +105,11 @@ def beside(pack: Pack) -> Beside:
 def evaluation_products_frac(stream: Stream, hidden: tuple[int, ...], epochs: int) -> float:
     """The multiplications of all evaluations of a run by those of its training: what no evaluation can go below.
 
-    Every task is evaluated before the first task and after each, on validation and test examples; a step multiplies
-    forward, by the weights' gradients, and for those of all inputs but the images.
+    Every task is evaluated before the first task and after each, on validation examples; a step multiplies forward, by the weights' gradients, and for those of all inputs but the images.
     """
     sizes = [stream.x[0].numel(), *hidden, stream.n_classes]
     layers = [i * o for i, o in pairwise(sizes)]
-    evaluated = sum(len(task.validation) + len(task.test) for task in stream.tasks) * (len(stream.tasks) + 1)
+    evaluated = sum(len(task.validation) for task in stream.tasks) * (len(stream.tasks) + 1)
     trained = sum(len(task.train) for task in stream.tasks) * epochs
     return evaluated * sum(layers) / (trained * (3 * sum(layers) - layers[0]))
 

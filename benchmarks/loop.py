@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.anatomy import Anatomy, anatomy, beside, evaluation_products_frac, fisher_s
 from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_section
 from benchmarks.plain import Outcome, PlainRun, Settings
-from cfsweep.config import NetworkConfig, StreamConfig
+from cfsweep.config import PARTS, NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy, backward_transfer
 from cfsweep.training.engine import optimizers
@@ -75,8 +75,8 @@ def plain(stream: Stream, settings: Settings, seed: int, fused: bool = False) ->
     return [PlainRun(stream, settings, seed, fused).run()]
 
 
-def make_pack(stream: Stream, settings: Settings, seeds: Sequence[int]) -> Pack:
-    """One run per seed, by the peer's settings."""
+def make_pack(stream: Stream, settings: Settings, seeds: Sequence[int], parts: tuple[str, ...] = PARTS) -> Pack:
+    """One run per seed, by the peer's settings, scored by these parts of the tasks' examples."""
     names = () if settings.method == "naive" else (settings.method,)
     given: dict[str, Value] = {
         "epochs": settings.epochs,
@@ -90,7 +90,8 @@ def make_pack(stream: Stream, settings: Settings, seeds: Sequence[int]) -> Pack:
     }
     values = {name: given.get(name, hyper.default) for name, hyper in hypers_of(names).items()}
     network = NetworkConfig(name="mlp", args={"hidden": list(settings.hidden)})
-    return Pack(PackSpec(network, "task-il", names, tuple(RunSpec(0, seed, values) for seed in seeds)), stream)
+    runs = tuple(RunSpec(0, seed, values) for seed in seeds)
+    return Pack(PackSpec(network, "task-il", names, runs, parts=parts), stream)
 
 
 def packed(stream: Stream, settings: Settings, seeds: Sequence[int]) -> list[Outcome]:
@@ -200,14 +201,14 @@ def anatomy_rows(stream: Stream, settings: Settings) -> list[list[str]]:
 def remarks(stream: Stream, settings: Settings, products: float, update: float, repeats: int) -> list[str]:
     """What else there is to say, a sentence each."""
     fisher = fisher_s(make_pack(stream, replace(settings, method="ewc"), [0]), repeats)
-    spent = beside(make_pack(stream, settings, [0]))
+    spent = beside(make_pack(stream, settings, [0], parts=("validation",)))  # as in a sweep
     floor = evaluation_products_frac(stream, settings.hidden, settings.epochs)
-    n_test, n_train = (sum(len(getattr(task, part)) for task in stream.tasks) for part in ("test", "train"))
+    n_held, n_train = (sum(len(getattr(task, part)) for task in stream.tasks) for part in ("validation", "train"))
     return [
         f"The floor is the matrix products of a step, {products:.3f} ms, and Adam's update, {update:.3f} ms.",
         f"The Fisher diagonal of {settings.ewc_examples} examples takes {fisher:.4f} s.",
         f"Evaluating every task before the first and after each takes {spent.evaluation_s / spent.total_s:.1%} of a "
-        f"naive run's time, its steps {spent.steps_s / spent.total_s:.1%}. {n_test:,} images of test stand beside "
+        f"naive run's time in a sweep, its steps {spent.steps_s / spent.total_s:.1%}. {n_held:,} images validate beside "
         f"{n_train:,} of training here: the products of the evaluation are {floor:.1%} of those of the steps.",
     ]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 TaskData = dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]  # by part: examples, labels from 0
 Matrix = Sequence[Sequence[float]]
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Record:
-    """One trial: its objective, test accuracies (0 where the task was not yet seen), seconds of training and, of these,
-    of the Fisher; clock times."""
+    """One trial: its objective, accuracies on validation data (0 where the task was not yet seen), seconds of training
+    and, of these, of the Fisher; clock times."""
 
     ewc_lambda: float
     seed: int
     objective: float
-    test: Matrix
+    validation: Matrix
     train_s: float
     fisher_s: float
     began: float

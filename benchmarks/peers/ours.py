@@ -97,7 +97,7 @@ def given(stream: Stream, job: Job, seeds: Sequence[int]) -> list[Record]:
         for seed in seeds
     )
     network, began = NetworkConfig(name="mlp", args={"hidden": list(job.hidden)}), time.time()
-    pack = Pack(PackSpec(network, "task-il", ("ewc",), runs), stream)
+    pack = Pack(PackSpec(network, "task-il", ("ewc",), runs, parts=("validation",)), stream)
     while not pack.done:
         report = pack.train_next_task()
     n_tasks = len(stream.tasks)
@@ -106,7 +106,7 @@ def given(stream: Stream, job: Job, seeds: Sequence[int]) -> list[Record]:
             float(run.values["ewc_lambda"]),
             run.seed,
             mixed(score_rows(each.validation, n_tasks)[1:].tolist()),
-            score_rows(each.test, n_tasks)[1:].tolist(),
+            score_rows(each.validation, n_tasks)[1:].tolist(),
             each.train_s,
             0.0,  # not told apart
             began,

@@ -144,8 +144,8 @@ HOW_RATES = """
 Trials per hour are those of a sweep of {trials} trials from the command to its end: start and end are counted for all
 alike, and the time per trial of those that ran fewer is taken to stay what it was. A ratio is that of one repeat. The
 two references that cfsweep trains beside the trials (naive and joint) are in its time, and count as no trial; trials
-that (e) stops do count. (a) to (c) measure accuracy on tasks already seen, cfsweep on all of them. Memory is the
-sum over processes, in which pages that they share count more than once.
+that (e) stops do count. All measure accuracy on validation data alone, as a search does: (a) to (c) on tasks already
+seen, cfsweep on all of them. Memory is the sum over processes, in which pages that they share count more than once.
 """
 HOW_TIMES = """
 Seconds; `worker-s/trial` is what {workers} workers spend for a trial, and splits into training (with the Fisher and, in
@@ -154,8 +154,8 @@ workers (cfsweep, whose first trial counts from when it is handed out), waiting.
 """
 HOW_AGREEMENT = """
 Are the answers the same? The first {n} trials of (a) to (c) have given λ, with the number of the repeat as their seed,
-and cfsweep trains the same. Test accuracy, means over the seeds; `p` is the probability of such a difference by the
-seeds alone (Student's t), and differences with p < {sure:g} are marked.
+and cfsweep trains the same. Accuracy on validation data, means over the seeds; `p` is the probability of such a
+difference by the seeds alone (Student's t), and differences with p < {sure:g} are marked.
 """
 CONVENTIONS = """
 λ is that of the penalty ½·λ·Σ F (θ − θ*)² in all of them, F the sum over tasks of the mean squared gradient of

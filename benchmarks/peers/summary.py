@@ -144,5 +144,5 @@ def _chance(values: Sequence[float], others: Sequence[float]) -> float | None:
 def _by_lambda(records: Sequence[Record], metric: Callable[[NDArray[np.float64]], float]) -> dict[float, list[float]]:
     found: dict[float, list[float]] = {}
     for record in records:
-        found.setdefault(record.ewc_lambda, []).append(metric(np.asarray(record.test)))
+        found.setdefault(record.ewc_lambda, []).append(metric(np.asarray(record.validation)))
     return found

@@ -101,13 +101,11 @@ def run(tasks: Sequence[TaskData], ewc_lambda: float, seed: int, job: Job) -> Re
     data = [{part: tuple(map(torch.from_numpy, arrays)) for part, arrays in task.items()} for task in tasks]
     model = MLP(data[0]["train"][0].shape[1], job.hidden, len(tasks), job.classes_per_task)
     ewc = EWC(model, ewc_lambda, job.ewc_examples)
-    matrices: dict[str, list[list[float]]] = {"validation": [], "test": []}
+    matrix: list[list[float]] = []
     for task in range(len(tasks)):
         started = time.perf_counter()
         train_task(model, ewc, TensorDataset(*data[task]["train"]), task, job)
         train_s += time.perf_counter() - started
-        for part, matrix in matrices.items():
-            seen = [accuracy(model, *data[i][part], i) for i in range(task + 1)]
-            matrix.append(seen + [0.0] * (len(tasks) - task - 1))
-    objective = mixed(matrices["validation"])
-    return Record(ewc_lambda, seed, objective, matrices["test"], train_s, ewc.seconds, began, time.time())
+        seen = [accuracy(model, *data[i]["validation"], i) for i in range(task + 1)]
+        matrix.append(seen + [0.0] * (len(tasks) - task - 1))
+    return Record(ewc_lambda, seed, mixed(matrix), matrix, train_s, ewc.seconds, began, time.time())

@@ -39,6 +39,6 @@ def test_quick_prints_a_table_with_plausible_answers(capsys: pytest.CaptureFixtu
 
 def test_the_floor_of_evaluation_by_hand() -> None:
     stream = small_stream(n_tasks=2, n_train=20)  # 2 tasks of 20 train, 6 validation, 8 test; images of 36
-    # 36 x 5 and 5 x 4 weights: 200. Evaluated: 3 times 28 examples. Trained: 2 epochs of 40, 3 x 200 less 180 each.
-    expected = 3 * 28 * 200 / (80 * 420)
+    # 36 x 5 and 5 x 4 weights: 200. Evaluated: 3 times 12 examples. Trained: 2 epochs of 40, 3 x 200 less 180 each.
+    expected = 3 * 12 * 200 / (80 * 420)
     assert evaluation_products_frac(stream, (5,), 2) == pytest.approx(expected)

@@ -109,7 +109,7 @@ def test_the_textbook_learns_what_a_pack_learns(stream: Stream, job: Job) -> Non
     assert all(abs(each.mean - each.ours) < 0.05 for each in found)
     assert all(each.mean > 0.8 for each in found if each.metric == "average accuracy")
     assert all(0 < r.fisher_s < r.train_s < r.ended - r.began for r in theirs)
-    assert all(np.triu(r.test, 1).max() == 0 and np.diag(r.test).min() > 0.5 for r in theirs)
+    assert all(np.triu(r.validation, 1).max() == 0 and np.diag(r.validation).min() > 0.5 for r in theirs)
 
 
 # ---------------------------------------------------------------------- what is seen of the processes
