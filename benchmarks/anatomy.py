@@ -105,7 +105,8 @@ def beside(pack: Pack) -> Beside:
 def evaluation_products_frac(stream: Stream, hidden: tuple[int, ...], epochs: int) -> float:
     """The multiplications of all evaluations of a run by those of its training: what no evaluation can go below.
 
-    Every task is evaluated before the first task and after each, on validation examples; a step multiplies forward, by the weights' gradients, and for those of all inputs but the images.
+    Every task is evaluated before the first task and after each, on validation examples; a step multiplies forward, by
+    the weights' gradients, and for those of all inputs but the images.
     """
     sizes = [stream.x[0].numel(), *hidden, stream.n_classes]
     layers = [i * o for i, o in pairwise(sizes)]

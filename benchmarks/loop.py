@@ -208,7 +208,7 @@ def remarks(stream: Stream, settings: Settings, products: float, update: float, 
         f"The floor is the matrix products of a step, {products:.3f} ms, and Adam's update, {update:.3f} ms.",
         f"The Fisher diagonal of {settings.ewc_examples} examples takes {fisher:.4f} s.",
         f"Evaluating every task before the first and after each takes {spent.evaluation_s / spent.total_s:.1%} of a "
-        f"naive run's time in a sweep, its steps {spent.steps_s / spent.total_s:.1%}. {n_held:,} images validate beside "
+        f"naive run's time in a sweep, its steps {spent.steps_s / spent.total_s:.1%}. {n_held:,} validate beside "
         f"{n_train:,} of training here: the products of the evaluation are {floor:.1%} of those of the steps.",
     ]
 
