@@ -75,7 +75,8 @@ def gate(
     are being added count once every trial has them, as in `analysis.trials`.
 
     Raises:
-        InputError: nothing to check, an unknown `beats`, or a margin without it or outside [0, 1).
+        InputError: nothing to check, a minimum outside [0, 1], an unknown `beats`, or a margin without it or outside
+            [0, 1).
         NoAnswerError: a check fails; the message lists every failure.
     """
     minima = {"average_accuracy": min_average_accuracy, "stability": min_stability, "plasticity": min_plasticity}
@@ -83,10 +84,15 @@ def gate(
         raise InputError(
             "gate: nothing to check. Give --min-average-accuracy, --min-stability, --min-plasticity, --beats."
         )
+    for name, limit in minima.items():
+        if limit is not None and not 0 <= limit <= 1:
+            raise InputError(f"gate: `0 <= min_{name} <= 1` must hold, but got {limit:g}. Change it.")
     if beats is not None and beats not in OPPONENTS:
         raise unknown("gate", "opponent", beats, OPPONENTS)
-    if not 0 <= margin < 1 or (margin and beats is None):
-        raise InputError(f"gate: `0 <= margin < 1` must hold, and it needs --beats, but got {margin:g}. Change it.")
+    if not 0 <= margin < 1:
+        raise InputError(f"gate: `0 <= margin < 1` must hold, but got {margin:g}. Change it.")
+    if margin and beats is None:
+        raise InputError(f"gate: a margin needs an opponent, but got {margin:g} alone. Give --beats.")
     runs = counted(load(root))
     trial, why = chosen_trial(root, runs)
     table = trials(runs)
