@@ -215,6 +215,9 @@ def test_a_volume_is_never_below_nothing_nor_points_beyond_what_can_be() -> None
     low = of_front(np.abs(0.001 * scores(12, 3, 2, sd=5.0)), BOTH, (0.0, 0.0), UNIT)
     assert low is not None
     assert 0 <= low.hypervolume.interval[0] <= low.hypervolume.value
+    near = of_front(np.array([0.8, 1.0, 1.0])[:, None] * np.ones((12, 1, 2)), BOTH, (0.0, 0.0), UNIT)
+    assert near is not None
+    assert near.hypervolume.interval[1] == 1.0, "the noise of seeds alone would have it far beyond"
     ceiling = of_front(np.ones((12, 3, 2)), BOTH, (0.0, 0.0), UNIT)
     assert ceiling is not None
     assert (ceiling.hypervolume.value, *ceiling.hypervolume.interval) == pytest.approx((1.0, 1.0, 1.0))
