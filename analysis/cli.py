@@ -50,7 +50,6 @@ from cfsweep.results.reader import filesystem
 
 app = typer.Typer(
     help="Looks at a results folder, local or remote, finished or not.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -271,12 +270,19 @@ def _console() -> Console:
 
 
 def main() -> None:
-    """The entry point: an error of `cfsweep.errors` becomes one line and an exit code."""
+    """The entry point: an error of `cfsweep.errors`, or in the command line, becomes one line and an exit code."""
     try:
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="python -m analysis", standalone_mode=False))
     except (CfsweepError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in NO_FAULT_OF_OURS:
             raise
         told = not_written(error) if isinstance(error, OSError) else error
         print(one_line(str(told), limit=2000), file=sys.stderr)
         sys.exit(told.exit_code)
+    except Exception as error:
+        # Typer's own complaints about the command line, as in `cfsweep.cli`.
+        if not hasattr(error, "format_message"):
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", "python -m analysis")
+        print(one_line(f"{error.format_message().rstrip('.')}. See `{command} --help`."), file=sys.stderr)
+        sys.exit(InputError.exit_code)

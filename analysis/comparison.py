@@ -121,8 +121,10 @@ def gate(
             raise InputError(f"gate: `0 <= {option} <= 1` must hold, but got --{option} {limit:g}. Change it.")
     if beats is not None and beats not in OPPONENTS:
         raise unknown("gate", "opponent", beats, OPPONENTS)
-    if not 0 <= margin < 1 or (margin and beats is None):
-        raise InputError(f"gate: `0 <= margin < 1` must hold, and it needs --beats, but got {margin:g}. Change it.")
+    if not 0 <= margin < 1:
+        raise InputError(f"gate: `0 <= margin < 1` must hold, but got {margin:g}. Change it.")
+    if margin and beats is None:
+        raise InputError(f"gate: a margin needs an opponent, but got {margin:g} alone. Give --beats.")
     runs = counted(load(root))
     trial, why = chosen_trial(root, runs)
     table = trials(runs)

@@ -564,7 +564,7 @@ def test_each_verb_of_the_analysis_is_one_of_the_command(run: Run, smoke: Path, 
     ):
         found, printed, complaints = run(*args)
         assert found == code, (args, complaints)
-        assert not complaints or complaints.startswith("1 seed(s) give no interval"), complaints
+        assert not complaints or complaints.startswith("1 seed(s): no interval"), complaints
         assert said in printed
         assert f"Usage: cfsweep {args[0]}" in run(args[0], "--help")[1]
     code, printed, complaints = run("gate", "study", "--min-average-accuracy", "1.0", "--min-stability", "1.0")

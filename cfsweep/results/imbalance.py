@@ -19,6 +19,8 @@ trial has beyond `majority`, the constant answer.
     >>> print(blind_note(["april", "march"], [0.96, 0.92]).partition(".")[0])
     tasks `april`, `march`: 92 % or more of the validation examples of each are of one class, so accuracy hardly sees \
 the others
+    >>> print(blind_note(["april", "march"], [1.0, 1.0]).partition(",")[2].partition(",")[0].strip())
+    `march`: 100 % of the validation examples of each are of one class
     >>> blind_note(["april", "march"], [0.5, 0.6]) is None
     True
     """
@@ -29,6 +31,7 @@ the others
     names = few(f"`{name}`" for name in blind)
     told = f"task {names}: {least} of its validation examples are of one class"
     if len(blind) > 1:
-        told = f"tasks {names}: {least} or more of the validation examples of each are of one class"
+        more = " or more" if max(blind.values()) > min(blind.values()) else ""
+        told = f"tasks {names}: {least}{more} of the validation examples of each are of one class"
     beyond = "Look at what a trial has beyond `majority`, the constant answer."
     return f"{told}, so accuracy hardly sees the others. {beyond}"

@@ -15,8 +15,8 @@ from analysis.among import among
 from analysis.comparison import _beats, compare_runs
 from analysis.noise import Floats
 from analysis.uncertainty import corrected_means
-from cfsweep.errors import InputError
-from tests.analysis.folder import LATER, Folder, matrix_for
+from cfsweep.errors import InputError, NoAnswerError
+from tests.analysis.folder import LATER, Folder, half_grown, matrix_for
 
 AVERAGE = "average_accuracy"
 
@@ -73,6 +73,13 @@ def test_two_seeds_correct_nothing_and_no_trial_is_no_trial() -> None:
 def test_only_the_seeds_that_are_asked_for() -> None:
     values = 0.8 + 0.01 * np.random.default_rng(1).standard_normal((4, 5))
     assert among(runs_of(values), AVERAGE, [1, 3, 4]).values == pytest.approx(values[:, [1, 3, 4]])
+
+
+def test_seeds_that_are_being_added_are_not_among_them(tmp_path: Path) -> None:
+    """Nor do they turn away the trials that lack them."""
+    found = among(analysis.load(half_grown(tmp_path).write()), "stability")
+    assert found.trials == [0, 1, 2]
+    assert found.values.tolist() == [[0.7], [0.8], [0.6]]
 
 
 def test_a_chosen_trial_is_compared_over_seeds_that_count(tmp_path: Path) -> None:
@@ -158,3 +165,39 @@ def test_a_margin_is_held_against_the_lower_end() -> None:
     held, said = _beats(runs, 15, "default", low + 1e-6)
     assert not held
     assert "does not beat default" in said
+
+
+def test_a_trial_with_the_very_scores_of_the_default_does_not_beat_it() -> None:
+    runs = runs_of(np.full((5, 3), 0.75))  # a sum of powers of 2: nothing is rounded
+    held, said = _beats(runs, 3, "default", 0.0)
+    assert not held
+    assert "95 % interval +0.0000 to +0.0000" in said
+
+
+def lucky(root: Path) -> Path:
+    """Twelve equal trials with noise, of which the best has an average accuracy above 0.85 by luck alone."""
+    folder, draw = Folder(root, seeds=3), np.random.default_rng(2)
+    for trial in range(12):
+        for seed in range(3):
+            folder.run(trial, seed, matrix_for(0.8 + 0.05 * draw.standard_normal(), 0.8))
+    return folder.write()
+
+
+def test_a_minimum_is_held_against_what_the_choice_leaves(tmp_path: Path) -> None:
+    root = lucky(tmp_path)
+    found = among(analysis.load(root), AVERAGE)
+    best = int(found.values.mean(1).argmax())
+    raw, left = float(found.values.mean(1)[best]), found.corrected(found.trials[best])
+    assert left is not None
+    assert left < raw - 0.01
+    analysis.gate(root, min_average_accuracy=left - 1e-6)
+    with pytest.raises(NoAnswerError, match=f"average_accuracy {left:.4f} < .* before the correction"):
+        analysis.gate(root, min_average_accuracy=(left + raw) / 2)
+
+
+def test_a_selection_has_both_numbers_on_record(tmp_path: Path) -> None:
+    root = lucky(tmp_path)
+    record = analysis.select(root)
+    left = among(analysis.load(root), AVERAGE).corrected(record["trial"])
+    assert record["corrected_for_the_choice"][f"val_{AVERAGE}"] == left
+    assert record["validation"][f"val_{AVERAGE}"]["mean"] > left + 0.01

@@ -119,7 +119,11 @@ def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     for margin in ("-0.1", "1", "nan"):
         code, _, err = call("gate", known, "--beats", "naive", "--margin", margin)
         assert (code, err.count("\n"), "`0 <= margin < 1` must hold" in err) == (2, 1, True)
-    assert call("gate", known, "--min-stability", "0.1", "--margin", "0.1")[0] == 2
+    code, _, err = call("gate", known, "--min-stability", "0.1", "--margin", "0.1")
+    assert (code, err) == (2, "gate: a margin needs an opponent, but got 0.1 alone. Give --beats.\n")
+    for minimum in ("-0.1", "1.01", "nan"):
+        code, _, err = call("gate", known, "--min-stability", minimum)
+        assert (code, err.count("\n"), "`0 <= min-stability <= 1` must hold" in err) == (2, 1, True)
 
 
 @pytest.mark.parametrize("name", ["average-accuracy", "stability", "plasticity"])
@@ -172,6 +176,28 @@ def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("compare", known, "--second", "2")
     assert row[:5] in [line.split() for line in out.splitlines()], "named beforehand"
     assert "corrected" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("gate", "DIR", "--beats", "naive", "--margin", "abc"), "Invalid value for '--margin'"),
+        (("gate", "DIR", "--margins", "0.1"), "No such option"),
+        (("gates", "DIR"), "No such command"),
+        (("gate",), "Missing argument 'DIR'"),
+    ],
+    ids=lambda found: " ".join(found) if isinstance(found, tuple) else "",
+)
+def test_a_bad_command_line_is_one_line_and_exit_code_2(call, arguments: tuple[str, ...], said: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = call(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+    assert "python -m analysis" in err
+
+
+def test_no_command_at_all_is_told_what_there_is(call) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = call()
+    assert (code, err, "compare" in out) == (0, "", True)
 
 
 @pytest.mark.parametrize("command", ["front", "report", "table", "gate", "select", "compare"])

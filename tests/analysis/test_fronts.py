@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.fronts import hypervolume, maximised, ranks, reference_point
+from analysis.fronts import _hidden, hypervolume, maximised, ranks, reference_point
 from cfsweep.errors import InputError
 from cfsweep.metrics import ALL_METRICS, METRICS
 from tests.analysis.folder import Folder, matrix_for
@@ -251,3 +251,36 @@ def test_a_configuration_counts_once_however_many_trials_came_to_it(tmp_path: Pa
     assert found.members["trial"].tolist() == [1]
     assert "Each configuration once: 3 trial(s) that came to the same as an earlier one left out." in found.notes
     assert len(analysis.trials(runs)) == 5
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_the_default_is_corrected_only_where_it_is_the_best(tmp_path: Path, best: bool) -> None:
+    """Else nobody chose it: it was named beforehand."""
+    folder, draw = Folder(tmp_path), np.random.default_rng(1)
+    for trial in range(6):
+        for seed in range(3):
+            level = 0.9 if best and trial == 0 else 0.6 + 0.01 * trial
+            folder.run(trial, seed, matrix_for(level + 0.01 * draw.standard_normal(), 0.8))
+    runs = analysis.load(folder.write())
+    found = analysis.front(analysis.trials(runs), runs=runs).table.set_index("trial")
+    assert found["corrected_average_accuracy"].isna().to_dict() == {
+        trial: trial == 0 and not best for trial in range(6)
+    }
+
+
+def test_a_cost_is_normalised_before_noise_is_taken_off_the_volume(tmp_path: Path) -> None:
+    """Without any noise nothing is taken off, in whatever unit the cost is."""
+    folder = Folder(tmp_path)
+    for trial in range(4):
+        for seed in range(3):
+            folder.run(trial, seed, matrix_for(0.5 + 0.1 * trial, 0.8), stored_bytes=1000 * (trial + 1))
+    runs = analysis.load(folder.write())
+    found = analysis.front(analysis.trials(runs), ("stability", "plasticity", "stored_bytes"), runs)
+    assert found.corrected_hypervolume is not None
+    assert found.hypervolume == pytest.approx(0.8 * (0.5 * 0.85 + 0.1 * 0.6 + 0.1 * 0.35 + 0.1 * 0.1))
+    assert found.corrected_hypervolume.value == pytest.approx(found.hypervolume)
+
+
+def test_from_even_odds_on_the_noise_is_said_to_hide_what_differs() -> None:
+    assert _hidden(0.49) == []
+    assert "probability of 0.50" in _hidden(0.5)[0]

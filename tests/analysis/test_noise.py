@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from analysis import noise as noise_module
 from analysis.noise import Floats, _prior_freedom, noise_of, root, tails
 
 
@@ -88,6 +89,31 @@ def test_variances_that_differ_by_more_than_chance_are_drawn_towards_the_common_
     assert noise.of_one[::2].mean() < 0.5 * noise.of_one[1::2].mean()
 
 
+@pytest.mark.parametrize("prior", [1.0, 6.0])
+def test_variances_are_moderated_as_by_hand(prior: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smyth 2004, section 3, with the scale whose prior mean is the common variance, d0 / (d0 - 2) times the scale;
+    where that has no mean, at d0 <= 2, the scale is the common one by d0."""
+    monkeypatch.setattr(noise_module, "_prior_freedom", lambda variances, freedom: prior)
+    values = scores(6, 5, 1, seed=5)
+    noise = noise_of(values)
+    raw = np.square(noise.residuals[..., 0]).sum(1) * 6 / 5 / 4
+    s0 = raw.mean() * {1.0: 1.0, 6.0: 4 / 6}[prior]
+    assert noise.of_one[:, 0, 0] == pytest.approx((prior * s0 + 4 * raw) / (prior + 4))
+    assert noise.freedom == prior + 4
+
+
+def test_beyond_the_reach_the_noise_stays() -> None:
+    """A trial far below the others, naive say, has the noise of the line's end, not more."""
+    means = np.concatenate([np.linspace(0.9, 0.95, 20), [0.2]])
+    variances = np.exp(-8 * (means - 0.9))
+    factors = noise_module._trend(variances[:, None], means[:, None])[:, 0]
+    reach = 1.5 * means.std()
+    assert (factors != 1).all()
+    ends = (means - means.mean()).clip(-reach, reach)
+    slope = np.diff(np.log(factors[[0, -1]])) / np.diff(ends[[0, -1]])
+    assert np.log(factors) == pytest.approx(slope * ends), "a line as far as the reach, from where it is level"
+
+
 def test_how_far_variances_differ_is_read_off_their_logarithms() -> None:
     draw = np.random.default_rng(11)
     true = 6.0 / draw.chisquare(6, 4000)
@@ -136,6 +162,15 @@ def test_simulated_errors_spread_as_the_noise_does() -> None:
     levels = noise.levels(40_000, draw)
     inner = np.abs(levels[:, 0]) < special.stdtrit(3, 0.975) * math.sqrt(noise.shared[0, 0] / 4)
     assert inner.mean() == pytest.approx(0.95, abs=0.006), "Student's t of three degrees of freedom"
+
+
+def test_simulated_contrasts_have_the_tails_of_few_degrees_of_freedom() -> None:
+    """Two trials over three seeds: their difference has Student's t of (2 - 1)(3 - 1) = 2."""
+    noise = noise_of(scores(2, 3, 1))
+    errors = noise.contrasts(40_000, np.random.default_rng(1))[:, 0, 0]
+    deviation = math.sqrt(float(np.square(noise.residuals[0, :, 0]).sum()) / (3 * 2))
+    inner = np.abs(errors) < special.stdtrit(2, 0.975) * deviation
+    assert inner.mean() == pytest.approx(0.95, abs=0.006)
 
 
 def test_tails_are_those_of_students_t() -> None:

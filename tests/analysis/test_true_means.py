@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 from scipy.stats import multivariate_normal
 
 from analysis import true_means as under_test
@@ -121,6 +122,33 @@ def test_with_one_gaussian_a_mean_is_shrunk_by_the_share_of_the_noise(monkeypatc
     assert v + s == pytest.approx(x.var(), rel=0.1)
     assert m == pytest.approx(x.mean(), abs=1e-3)
     assert posterior.alike == 0
+
+
+def test_draws_have_the_tails_of_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trials over three seeds know their noise from two degrees of freedom; here with one Gaussian alone."""
+    monkeypatch.setattr(under_test, "ALIKE", ())
+    monkeypatch.setattr(under_test, "MOST_COMPONENTS", 1)
+    posterior = true_means(scores(2, 3, 1))
+    assert (posterior.noise.freedom, posterior.shares.shape) == (2, (2, 1))
+    apart = posterior.draws(20_000, np.random.default_rng(0))[:, 0, 0] - posterior.means[0, 0]
+    inner = np.abs(apart) < stdtrit(2, 0.975) * math.sqrt(posterior.covariances[0, 0, 0, 0])
+    assert inner.mean() == pytest.approx(0.95, abs=0.008)
+
+
+def test_fits_count_by_their_information_criteria(monkeypatch: pytest.MonkeyPatch) -> None:
+    """exp(-BIC / 2), Raftery 1995, over two fits: all the same, and spread by the noise's share of 1."""
+    monkeypatch.setattr(under_test, "ALIKE", (0.0, 1.0))
+    monkeypatch.setattr(under_test, "LEAST_BESIDE_ONE", 30)
+    monkeypatch.setattr(under_test, "MOST_COMPONENTS", 0)
+    values = scores(5, 3, 1, seed=3) * 0.1
+    posterior, x = true_means(values), values.mean((1, 2))
+    s, unit = float(posterior.noise.of_contrasts[0, 0, 0]), x.std()
+    evidence = [
+        math.prod(math.exp(-((v - x.mean()) ** 2) / (2 * var)) / math.sqrt(2 * math.pi * var / unit**2) for v in x)
+        for var in (s, 2 * s)
+    ]
+    expected = x.mean() + (x - x.mean()) * 0.5 * evidence[1] / sum(evidence)
+    assert posterior.means[:, 0] == pytest.approx(expected)
 
 
 def test_equal_trials_are_found_alike_and_drawn_together() -> None:

@@ -113,6 +113,18 @@ def test_the_interval_of_two_studies_covers_where_seeds_move_each_in_its_own_way
     assert np.mean(as_one) < 0.85, "as if both were of one study, it would be too narrow"
 
 
+@pytest.mark.parametrize("one_study", [True, False])
+def test_of_two_trials_alone_the_interval_is_students(one_study: bool) -> None:
+    """Neither was chosen: nothing is shrunk, and their difference over seeds is all that is known of their levels."""
+    first, second = scores(2, 3, 1, seed=8)[..., 0]
+    expected = paired(second - first)
+    found = corrected(Side(first[None]), Side(second[None]), one_study, draws=200_000)
+    assert expected is not None
+    assert found is not None
+    assert found.value == pytest.approx(expected.value)
+    assert found.interval == pytest.approx(expected.interval, abs=0.03 * (expected.interval[1] - expected.interval[0]))
+
+
 def plain_front(values: Floats, draws: int) -> tuple[Floats, float, tuple[float, float]]:
     """The probabilities, the corrected volume and its interval, one draw after another."""
     rng, posterior, raw = np.random.default_rng(7), true_means(values), values.mean(1)
@@ -224,6 +236,9 @@ def test_a_volume_is_never_below_nothing_nor_points_beyond_what_can_be() -> None
     low = of_front(np.abs(0.001 * scores(12, 3, 2, sd=5.0)), BOTH, (0.0, 0.0), UNIT)
     assert low is not None
     assert 0 <= low.hypervolume.interval[0] <= low.hypervolume.value
+    near = of_front(np.array([0.8, 1.0, 1.0])[:, None] * np.ones((12, 1, 2)), BOTH, (0.0, 0.0), UNIT)
+    assert near is not None
+    assert near.hypervolume.interval[1] == 1.0, "the noise of seeds alone would have it far beyond"
     ceiling = of_front(np.ones((12, 3, 2)), BOTH, (0.0, 0.0), UNIT)
     assert ceiling is not None
     assert (ceiling.hypervolume.value, *ceiling.hypervolume.interval) == pytest.approx((1.0, 1.0, 1.0))

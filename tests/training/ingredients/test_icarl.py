@@ -174,6 +174,19 @@ def test_losses_of_new_and_old_outputs_by_hand() -> None:
     assert first.item() == pytest.approx(7 + 2 * math.log1p(math.exp(-7)), rel=1e-6)
 
 
+def test_a_class_that_comes_again_is_learned_by_its_label_and_not_distilled() -> None:
+    """Task 0 has the classes 0 and 1, task 1 the classes 1, 2 and 3: 0 alone is older."""
+    stream = small_stream(n_tasks=2)
+    (first, second), y = stream.tasks, stream.y.clone()
+    y[second.train[0]] = 1
+    ingredient = icarl(replace(stream, y=y, tasks=(first, replace(second, classes=(1, 2, 3)))))
+    seen, now, before = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4), torch.full((1, 4), math.log(3))
+    compared = Comparison(torch.tensor([1]), seen, Answers(now, {}), Answers(before, {}))
+    assert ingredient.distillation_loss(compared, ON, 1).item() == pytest.approx(math.log(2), rel=1e-6)
+    loss = ingredient.batch_loss(now, torch.tensor([1]), seen, ON, 1)
+    assert loss.item() == pytest.approx(3 * math.log(2), rel=1e-6)
+
+
 def test_off_adds_nothing_to_any_logits() -> None:
     now, mask = HUGE.clone().requires_grad_(True), torch.ones(1, 6, dtype=torch.bool)
     compared = Comparison(torch.tensor([0]), mask, Answers(now, {}), Answers(HUGE.flip(1), {}))

@@ -114,6 +114,14 @@ def test_splits_share_examples_and_test_data_and_cut_the_rest_anew(load: Load) -
     assert again.digest == splits[1].digest, "further splits change none"
 
 
+def test_further_splits_go_by_the_seed_of_the_split_too(load: Load) -> None:
+    """Two studies that differ in it share no way of cutting the data."""
+    one, other = (load(splits=2, split_seed=seed) for seed in (3, 4))
+    for number in (0, 1):
+        pairs = zip(one.of_split(number).tasks, other.of_split(number).tasks, strict=True)
+        assert not all(same_parts(first, second, "validation") for first, second in pairs)
+
+
 def test_each_split_is_standardised_by_its_own_training_examples(load: Load) -> None:
     stream = load(splits=2, steering_frac=0.2, standardise="scalar")
     for split in map(stream.of_split, range(2)):
