@@ -111,6 +111,8 @@ def test_seeds_that_are_added_make_no_other_study(version: int) -> None:
 def test_whatever_else_is_said_makes_another_study(version: int) -> None:
     changes: list[tuple[tuple[str, ...], Any]] = [
         (("seeds",), 4),
+        (("purpose",), "confirm"),
+        (("first_seed",), 10_000),
         (("stop_trials",), False),
         (("curve_points_per_task",), 2),
         (("references",), False),
@@ -235,8 +237,10 @@ def test_each_version_has_its_earlier_defaults() -> None:
 REQUIRED = "(required)"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "StudyConfig": {
+        "purpose": "sweep",
         "space": REQUIRED,
         "seeds": 1,
+        "first_seed": 0,
         "seeds_at_start": None,
         "trials": 48,
         "time_budget_s": None,

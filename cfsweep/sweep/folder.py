@@ -103,9 +103,10 @@ class Folder:
         study that does not say so."""
         return self.read()[1].get("references") or [{}]
 
-    def references(self) -> list[int]:
-        """The numbers of the references that are trained."""
-        return trained_references(self.read()[1])
+    def references(self, config: StudyConfig) -> list[int]:
+        """The numbers of the references that are trained for the budget of `config`, which may be more than the folder
+        says yet."""
+        return trained_references({**self.read()[1], "config": config.model_dump(include={"references", "trials"})})
 
     def has_majority(self) -> bool:
         """Whether the study has the reference `majority`."""

@@ -52,8 +52,8 @@ def _references(driver: Driver) -> list[PackSpec]:
     """The packs of the references that are trained; the book knows all of them from now on."""
     found: list[PackSpec] = []
     if driver.config.references:
-        folder = driver.folder
-        found = reference_packs(driver.config, folder.reference_settings(), folder.references(), driver.pack_size)
+        folder, config = driver.folder, driver.config
+        found = reference_packs(config, folder.reference_settings(), folder.references(config), driver.pack_size)
     for spec in found:
         for run in spec.runs:
             driver.book.add_reference(run)

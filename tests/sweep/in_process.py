@@ -130,7 +130,8 @@ class Sweep:
         asker, size = open_asker(folder.journal, config, hypers), 8 if config.pack_runs == "auto" else config.pack_runs
         target, counts = target_of(self.stream.target), example_counts(self.stream)
         streams = [self.stream.of_split(number) for number in range(config.stream.splits)]
-        constant = [constant_answer(s, config.stream.scenario) for s in streams] if folder.has_majority() else []
+        scenario, parts = config.stream.scenario, config.parts
+        constant = [constant_answer(s, scenario, parts) for s in streams] if folder.has_majority() else []
         return Driver(folder, config, hypers, asker, target, counts, workers, size, constant, **options)
 
     def train(self, driver: Driver, fault: Fault = nothing) -> Driver:

@@ -13,6 +13,7 @@ from cfsweep.results.status import status
 from cfsweep.sweep.driver import Driver
 from cfsweep.training.pack import Pack
 from tests.sweep.in_process import Killed, Sweep, tiny
+from tests.sweep.test_faults import LOST, purpose_of
 
 TWO = {"replay_ratio": {"choices": [0.0, 0.5]}}
 
@@ -25,7 +26,7 @@ def trained(sweep: Sweep, driver: Driver) -> list[tuple[int, int]]:
 
 
 def test_a_space_of_two_trains_two_and_hands_the_results_on(sweep: Sweep) -> None:
-    seen = trained(sweep, sweep.open(tiny(TWO, trials=8, seeds=2)))
+    seen = trained(sweep, sweep.open(tiny(TWO, trials=8, seeds=2, purpose="confirm")))
     assert len({trial for trial, _ in seen}) == 2
     assert len(seen) == 4
     rows = sweep.rows()
@@ -103,12 +104,12 @@ def test_a_driver_that_dies_while_some_wait_loses_nothing(sweep: Sweep) -> None:
     assert len(sweep.rows()) == 16
 
 
-@pytest.mark.parametrize("tables", [("runs",), ("accuracy",), ("test",), ("runs", "accuracy", "test")], ids="+".join)
+@pytest.mark.parametrize("tables", LOST, ids="+".join)
 @pytest.mark.parametrize("pattern", ["*-equal.parquet", "*-a1-*.parquet", "*.parquet"])
 def test_lost_rows_come_again_and_each_configuration_has_one_that_is_trained(
     sweep: Sweep, tables: tuple[str, ...], pattern: str
 ) -> None:
-    config = tiny(TWO, trials=6, seeds=2)
+    config = tiny(TWO, trials=6, seeds=2, purpose=purpose_of(tables))
     sweep.train(sweep.open(config))
     rows, matrices = sweep.rows(), (sweep.matrices(), sweep.matrices("test"))
     for table in tables:
@@ -128,7 +129,7 @@ def test_lost_rows_come_again_and_each_configuration_has_one_that_is_trained(
 def test_a_configuration_whose_trial_is_lost_is_not_that_of_its_own_copy(sweep: Sweep) -> None:
     config = tiny(TWO, trials=6)
     sweep.train(sweep.open(config))
-    for table in ("runs", "accuracy", "test"):
+    for table in ("runs", "accuracy"):
         for part in (sweep.folder.root / table).glob("*-a1-*.parquet"):
             part.unlink()
     sweep.train(sweep.open(config))

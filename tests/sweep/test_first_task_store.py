@@ -125,7 +125,7 @@ def first_tasks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def tables(sweep: Sweep) -> list[Any]:
     kept = [{k: v for k, v in row.items() if k in ("trial", "seed", "state", "steps")} for row in sweep.rows()]
-    return [kept, sweep.matrices(), sweep.matrices("test"), sweep.rows("buffers")]
+    return [kept, sweep.matrices(), sweep.rows("buffers")]
 
 
 SEARCHES: list[dict[str, Any]] = [

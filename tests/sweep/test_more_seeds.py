@@ -28,7 +28,7 @@ def numbers(sweep: Sweep) -> dict[tuple[int, int], Any]:
     """All that the runs found out, their time apart."""
     apart = ("study_id", "train_s", "started_at", "attempt", "peak_bytes")
     rows = {(row["trial"], row["seed"]): {k: v for k, v in row.items() if k not in apart} for row in sweep.rows()}
-    return {key: (row, sweep.matrices()[key], sweep.matrices("test")[key]) for key, row in rows.items()}
+    return {key: (row, sweep.matrices()[key]) for key, row in rows.items()}
 
 
 def test_more_seeds_are_those_that_it_would_have_begun_with(sweep: Sweep, sweep_beside: Sweep) -> None:
@@ -109,7 +109,7 @@ def test_a_lost_run_of_a_stopped_trial_is_trained_again(sweep: Sweep) -> None:
         part.unlink()
     driver = sweep.train(sweep.open(config, workers=3))
     assert driver.complete
-    assert not read_written(sweep.folder.root, config.study_id, ()).torn, mixed
+    assert not read_written(sweep.folder.root, config.study_id, (), config.parts).torn, mixed
     assert status(sweep.folder.root).complete
 
 
@@ -182,7 +182,7 @@ def test_a_command_that_is_refused_changes_no_budget(run: Run, smoke: Path) -> N
     few = ("run", str(smoke), "--workers", "0", "--trials", "2")
     assert run(*few, "--out", "study")[0] == run(*few, "--out", "other", "--set", "lr=0.02")[0] == 0
     before = Path("study/study.yaml").read_bytes()
-    for table in ("runs", "accuracy", "test"):
+    for table in ("runs", "accuracy"):
         (theirs,) = Path("other", table).glob("pack000001*")
         placed = theirs.rename(Path("study", table, "other.parquet"))
         for command in (("resume", "study", "--trials", "+2"), ("resume", "study", "--seeds", "2")):

@@ -14,7 +14,7 @@ from analysis.seeds import being_added
 from cfsweep.config import Space
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL, reference_method, reference_trial
-from cfsweep.results.status import has_majority, status
+from cfsweep.results.status import has_majority, status, trained_references
 from cfsweep.sweep.notes import describe_references
 from cfsweep.sweep.references import MOST, reference_packs, reference_settings
 from cfsweep.sweep.space import check_space
@@ -82,7 +82,7 @@ def test_a_zero_beside_a_range_is_a_value_of_it() -> None:
 
 
 def test_naive_and_joint_are_paired_with_every_seed() -> None:
-    packs = reference_packs(tiny(LR, seeds=3, trials=12), [{"lr": 1e-3}, {"lr": 1e-2}], 4)
+    packs = reference_packs(tiny(LR, seeds=3, trials=12), [{"lr": 1e-3}, {"lr": 1e-2}], range(-4, 0), 4)
     assert [(pack.method, [run.key for run in pack.runs]) for pack in packs] == [
         ("naive", [(-1, 0), (-1, 1), (-1, 2), (-3, 0)]),
         ("naive", [(-3, 1), (-3, 2)]),
@@ -96,9 +96,18 @@ def test_naive_and_joint_are_paired_with_every_seed() -> None:
     assert all(PackSpec.from_dict(pack.to_dict()) == pack for pack in packs)
 
 
+def test_those_of_other_numbers_are_left_out() -> None:
+    packs = reference_packs(tiny(LR, trials=12), [{"lr": 1e-3}, {"lr": 1e-2}], [-3, -2, -9], 4)
+    found = [(pack.method, run.trial, run.values["lr"]) for pack in packs for run in pack.runs]
+    assert found == [("naive", -3, 1e-2), ("joint", -2, 1e-3)]
+    assert reference_packs(tiny(LR, trials=12), [{}], [], 4) == []
+
+
 @pytest.mark.parametrize(("trials", "n"), [(1, 1), (6, 1), (12, 2), (24, 4), (48, 4)])
 def test_few_trials_have_few_of_them(trials: int, n: int) -> None:
-    packs = reference_packs(tiny(LR, trials=trials), settings(LR), 99)
+    config = tiny(LR, trials=trials, references=True)
+    numbers = trained_references({"config": config.model_dump(), "references": settings(LR)})
+    packs = reference_packs(config, settings(LR), numbers, 99)
     assert [len(pack.runs) for pack in packs] == [n, n]
 
 
@@ -118,7 +127,7 @@ def test_a_sweep_trains_them_all_and_says_so(sweep: Sweep) -> None:
 
 
 def test_the_constant_answer_has_a_row_for_each_seed_without_training(sweep: Sweep) -> None:
-    config = tiny(trials=1, seeds=2, references=True)
+    config = tiny(trials=1, seeds=2, references=True, purpose="confirm")
     driver = sweep.open(config)
     assert status(sweep.folder.root).references_left == 2, "it is written before anything is trained"
     sweep.train(driver)
@@ -139,6 +148,8 @@ def test_the_constant_answer_has_a_row_for_each_seed_without_training(sweep: Swe
 
 def test_the_constant_answer_takes_the_seeds_that_are_added(sweep: Sweep) -> None:
     sweep.train(sweep.open(tiny(trials=1, references=True)))
+    assert {len(cells) for cells in sweep.matrices().values()} == {30}
+    assert sweep.rows("test") == [], "a sweep does not score it by test data either"
     sweep.folder.set_budget(1, None, 3)
     grown = sweep.open(sweep.folder.read()[0])
     assert not status(sweep.folder.root).complete

@@ -109,7 +109,7 @@ def all_end(pids: dict[int, str]) -> None:
 def results_of(folder: Path, trials: set[int]) -> list[dict[str, Any]]:
     """What was found out about these trials, but for what differs from one training to the next."""
     chance = ("train_s", "started_at", "peak_bytes", "attempt")
-    rows = [row for table in ("runs", "accuracy", "test") for row in read_table(folder, table).to_pylist()]
+    rows = [row for table in ("runs", "accuracy") for row in read_table(folder, table).to_pylist()]
     kept = [{k: v for k, v in row.items() if k not in chance} for row in rows if row["trial"] in trials]
     return sorted(kept, key=repr)
 
