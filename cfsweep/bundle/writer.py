@@ -106,6 +106,8 @@ def _state(pack: Pack, with_examples: bool) -> dict[str, Tensor]:
         found[f"{name}/buffer/n"] = torch.tensor(len(buffer.indices))
         if buffer.logits is not None:
             found[f"{name}/buffer/logits"] = torch.from_numpy(buffer.logits)
+        if buffer.offered_by_class is not None:
+            found[f"{name}/buffer/offered_by_class"] = torch.from_numpy(buffer.offered_by_class)
         if with_examples:
             indices = torch.from_numpy(buffer.indices)
             found[f"{name}/buffer/x"] = stream.x[indices]

@@ -166,6 +166,14 @@ def test_what_remedies_keep_is_there_and_examples_only_if_wanted(tmp_path: Path)
             assert torch.equal(state["replay/buffer/y"], replay.stream.y[indices])
 
 
+def test_a_balanced_buffer_says_how_many_of_each_class_it_was_offered(tmp_path: Path) -> None:
+    pack = finish(make_pack(small_stream(), ("replay",), replay_mode="class-balanced", epochs=1))
+    bundle_of(pack, tmp_path / "bundle")
+    expected = pack.stack.buffers["replay"][0].offered_by_class
+    assert expected is not None
+    assert load_file(tmp_path / "bundle" / STATE)["replay/buffer/offered_by_class"].tolist() == expected.tolist()
+
+
 def test_torch_alone_runs_the_program(tmp_path: Path) -> None:
     pack = trained_once(("packnet",), "task-il")
     bundle_of(pack, tmp_path / "bundle")
