@@ -32,6 +32,7 @@ demo: venv
 	$(BIN)/cfsweep select runs/demo
 	$(BIN)/cfsweep confirm runs/demo
 	$(BIN)/cfsweep report runs/demo
+	[ -e runs/demo-model ] || $(BIN)/cfsweep export runs/demo --to runs/demo-model
 
 test: check
 	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow"

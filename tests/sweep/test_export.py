@@ -72,7 +72,7 @@ def test_the_best_seed_is_that_of_validation_data(confirmed: Path, tmp_path: Pat
 
 
 def test_the_python_about_bundles_runs(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    call("export", confirmed, "--to", tmp_path / "models" / "demo")
+    call("export", confirmed, "--to", tmp_path / "runs" / "demo-model")
     monkeypatch.chdir(tmp_path)
     stream = load_stream(StreamConfig())
     x = stream.x[stream.tasks[0].test]
