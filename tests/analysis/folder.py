@@ -27,7 +27,10 @@ HYPERS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Folder:
-    """A results folder under construction; `run` adds one run, `write` puts everything on disk."""
+    """A results folder under construction; `run` adds one run, `confirm` a fresh one, `write` puts all on disk.
+
+    `earlier`: it is of an earlier version, whose sweeps evaluated on test data, too.
+    """
 
     root: Path
     n_tasks: int = 3
@@ -38,6 +41,10 @@ class Folder:
     stream: str = "split-digits"
     scenario: str = "task-il"
     seeds: int = 2
+    purpose: str = "sweep"
+    confirms: str | None = None  # the id of the study
+    earlier: bool = False
+    confirmed: dict[str, Folder] = field(default_factory=dict)  # by what they are for
     runs: list[dict[str, Any]] = field(default_factory=list)
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     test: list[dict[str, Any]] = field(default_factory=list)
@@ -49,6 +56,23 @@ class Folder:
             return ("mixed",)
         third = self.objective.get("third")
         return ("stability", "plasticity", *((third,) if third else ()))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The tables of what scores its runs."""
+        if self.earlier:
+            return ("accuracy", "test")
+        return {"sweep": ("accuracy",), "confirm": ("accuracy", "test"), "refit": ("test",)}[self.purpose]
+
+    def confirm(
+        self, trial: int, seed: int, matrix: Sequence[Sequence[float]], purpose: str = "confirm", **more: Any
+    ) -> None:
+        """Adds one run, of a fresh seed, to what is confirmed of it (or refitted); `more` as for `run`."""
+        where = self.root / {"confirm": "confirmed", "refit": "refitted"}[purpose]
+        about = {"n_tasks": self.n_tasks, "hypers": self.hypers, "purpose": purpose, "confirms": self.study_id}
+        inside = self.confirmed.setdefault(purpose, Folder(where, study_id="fedcba987654", seeds=1, **about))
+        inside.run(trial, seed, matrix, **more)
+        inside.seeds = len({run["seed"] for run in inside.runs})
 
     def run(
         self,
@@ -65,6 +89,9 @@ class Folder:
         cells = np.array(matrix, dtype=float).reshape(-1, self.n_tasks)
         untrained = np.full(self.n_tasks, 0.5)
         values, missing = summarise(cells, untrained, self.scenario, self.n_tasks)
+        if "accuracy" not in self.parts:
+            values = dict.fromkeys(values)
+            missing = dict.fromkeys(values, "trained on the validation data, too")
         row: dict[str, Any] = {
             "study_id": self.study_id, "trial": trial, "seed": seed, "config_hash": f"c{trial}", "attempt": 0,
             "method": reference_method(trial) or "ewc+replay", "scenario": self.scenario, "stream": self.stream,
@@ -77,7 +104,7 @@ class Folder:
         row |= {f"hp_{name}": v for name, v in (defaults | dict(settings or {})).items()}
         row |= {f"val_{name}": v for name, v in values.items()}
         row |= {f"objective_{name}": values.get(name, row.get(name)) for name in self.objectives}
-        if "mixed" in self.objectives and len(cells) == self.n_tasks > 1:
+        if "mixed" in self.objectives and "accuracy" in self.parts and len(cells) == self.n_tasks > 1:
             row["objective_mixed"] = mixed(cells)
         self.runs.append(row | columns)
         for after, accuracies in enumerate([untrained, *cells], start=-1):
@@ -107,11 +134,13 @@ class Folder:
                 "space": {"network": {"name": "mlp", "args": {}}, "ingredients": ["ewc", "replay"]},
                 "stream": {"name": self.stream, "scenario": self.scenario},
                 "objective": dict(self.objective), "seeds": self.seeds, "trials": 48,
+                "purpose": self.purpose,
             },
             "hypers": {name: dict(about) for name, about in self.hypers.items()},
             "tasks": [{"name": n, "classes": 2, "n_train": 200, "n_validation": 50, "n_test": 60} for n in names],
             "data_sha256": {"digits.csv": "ab" * 32},
             "versions": {"cfsweep": "0.1.0", "torch": "2.15.0"},
+            **({"confirms": {"study_id": self.confirms}} if self.confirms else {}),
             "git_revision": "1fb2021",
             "conventions": {"ewc": "penalty 1/2 lambda sum F d^2"},
         }  # fmt: skip
@@ -120,11 +149,12 @@ class Folder:
         schema = runs_schema(kinds, self.objectives, [metric.name for metric in METRICS])
         for table, rows, columns in (
             ("runs", filled(self.runs, schema), schema),
-            ("accuracy", self.accuracy, ACCURACY_SCHEMA),
-            ("test", self.test, ACCURACY_SCHEMA),
+            *((table, getattr(self, table), ACCURACY_SCHEMA) for table in self.parts),
             ("curves", self.curves, CURVES_SCHEMA),
         ):
             write_part(self.root, table, "part-0", rows, columns)
+        for inside in self.confirmed.values():
+            inside.write()
         return self.root
 
 

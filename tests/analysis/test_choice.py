@@ -1,4 +1,4 @@
-"""Choosing on validation, and the seal on the test numbers."""
+"""Choosing on validation. (What a choice opens: `test_confirmation`.)"""
 
 from __future__ import annotations
 
@@ -8,27 +8,20 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis import choice
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import LATER, Folder, half_grown, matrix_for
 
 
-def test_test_numbers_are_sealed_until_a_choice_is_on_record(known: Path) -> None:
-    with pytest.raises(InputError, match=r"sealed until a trial is chosen\. Run `cfsweep select DIR` first"):
-        analysis.test_accuracy(known)
-    record = analysis.select(known)
-    assert record["trial"] == 2
-    rows = analysis.test_accuracy(known)
-    assert set(rows["trial"]) == {2, 0, -1, -2}, "the other trials stay sealed"
-    summary = choice.test_summary(known).set_index("trial")
-    assert summary.loc[2, "mean"] == pytest.approx((2 * 0.8 + 0.9) / 3 - 0.01)
-    assert choice.test_cell(summary.reset_index(), 2) == "0.823 ± 0.010"
-    assert choice.test_cell(summary.reset_index(), 99) == "–"
-
-
-def test_select_never_opens_the_test_table(known: Path) -> None:
-    (known / "test" / "part-0.parquet").write_bytes(b"broken")
-    assert analysis.select(known)["trial"] == 2
+def test_select_never_opens_the_test_table(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, earlier=True)
+    folder.run(0, 0, matrix_for(0.5, 0.9))
+    folder.confirm(0, 10_000, matrix_for(0.5, 0.9))
+    root = folder.write()
+    for place in (root, root / "confirmed"):
+        (place / "test" / "part-0.parquet").write_bytes(b"broken")
+    assert analysis.select(root)["trial"] == 0
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        analysis.test_accuracy(root)
 
 
 def test_what_is_on_record(known: Path) -> None:
@@ -90,10 +83,6 @@ def test_seeds_that_are_being_added_change_no_choice(tmp_path: Path) -> None:
     assert (first["trial"], first["seeds"]) == (1, [0])
     folder.runs = grown
     assert analysis.select(folder.write()) == first
-    # All test accuracies are .01 below validation; seed 0 alone counts.
-    assert choice.test_summary(tmp_path).set_index("trial").loc[[0, 1], "mean"].tolist() == pytest.approx(
-        [(2 * 0.7 + 0.9) / 3 - 0.01, (2 * 0.8 + 0.9) / 3 - 0.01]
-    )
 
 
 def test_another_best_joint_reference_changes_no_choice(tmp_path: Path) -> None:
@@ -138,4 +127,4 @@ def test_rules(known: Path) -> None:
 def test_a_damaged_or_foreign_record_is_refused(known: Path, content: str, message: str) -> None:
     (known / "selection.json").write_text(content)
     with pytest.raises(InputError, match=message):
-        analysis.test_accuracy(known)
+        analysis.selection(known)

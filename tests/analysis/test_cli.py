@@ -139,12 +139,12 @@ def test_the_ends_of_its_range_are_minima(call, known: Path) -> None:  # type: i
     assert call("gate", known, "--min-stability", "1")[0] == 1
 
 
-def test_select_prints_validation_then_test(call, known: Path) -> None:  # type: ignore[no-untyped-def]
+def test_select_prints_what_chose_it_and_how_to_test_it(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("select", known)
     assert code == 0
     assert out.startswith("trial 2, by average_accuracy on validation, selected 20")
-    lines = [line.split() for line in out.splitlines()]
-    assert ["2", "0.833", "±", "0.010", "0.833", "0.823", "±", "0.010"] in lines
+    assert "\naverage accuracy on validation data 0.833 ± 0.010, corrected 0.833\n" in out
+    assert f"\nTest it, with fresh seeds: cfsweep confirm {known}\n" in out
     assert "corrected: what validation is expected to be without the luck of the best among 5." in out
     record = analysis.selection(known)
     assert record is not None
@@ -152,6 +152,23 @@ def test_select_prints_validation_then_test(call, known: Path) -> None:  # type:
     assert record["corrected_for_the_choice"]["val_stability"] == pytest.approx(0.8)
     assert json.loads((known / "selection.json").read_text())["trial"] == 2
     assert call("select", known, "--rule", "stability_at_least", "--at-least", "0.5")[0] == 2
+
+
+def test_select_prints_what_was_confirmed(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = Folder(tmp_path)
+    for seed in range(3):
+        folder.run(0, seed, matrix_for(0.5, 0.8))
+        folder.run(1, seed, matrix_for(0.6, 0.9))
+        folder.confirm(1, 10_000 + seed, matrix_for(0.5, 0.8 + 0.03 * seed), test_shift=-0.1)
+    folder.confirm(1, 10_000, matrix_for(0.5, 0.8), "refit", test_shift=0.1)
+    code, out, _ = call("select", folder.write())
+    assert code == 0
+    assert "validation," in out
+    assert "refitted" in out
+    cells = "1 0.700 ± 0.000 0.700 0.610 ± 0.010 0.510 ± 0.010 0.700"
+    assert cells.split() in [[word for word in line.split() if word != "–"] for line in out.splitlines()]
+    assert "Chosen at 0.700, fresh seeds say 0.610 ± 0.010 (3 seeds): 0.090 less.\n" in out
+    assert "Test it, with fresh seeds" not in out
 
 
 def test_seeds_that_are_being_added_are_named(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -14,6 +14,7 @@ import analysis
 from analysis.aggregate import references
 from analysis.choice import opened_by
 from analysis.comparison import gate
+from analysis.confirmation import to_confirm
 from analysis.references import best_reference, n_settings
 from analysis.reporting.page import report
 from analysis.reporting.plane import marks
@@ -109,12 +110,12 @@ def test_all_that_is_shown_is_about_the_best(tmp_path: Path) -> None:
     ]
 
 
-def test_a_selection_opens_the_tests_of_those_that_were_best_then(tmp_path: Path) -> None:
+def test_a_selection_has_those_confirmed_that_were_best_then(tmp_path: Path) -> None:
     root = folder(tmp_path)
     record = analysis.select(root)
     assert record["references"] == {"naive": -3, "joint": -6}
     assert opened_by(record) == [1, 0, -3, -6]
-    assert set(analysis.test_accuracy(root)["trial"]) == {1, 0, -3, -6}
+    assert to_confirm(root, "selected") == ([1, 0], [-3, -6])
 
 
 def test_a_remedy_that_wins_by_the_learning_rate_alone_does_not_beat_naive(tmp_path: Path) -> None:

@@ -16,13 +16,25 @@ from tests.analysis.folder import Folder, half_grown, matrix_for
 
 def test_test_numbers_appear_after_selection_only(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    folder.run(0, 0, matrix_for(0.5, 0.8), test_shift=-0.123)
+    folder.run(0, 0, matrix_for(0.5, 0.8))
+    folder.confirm(0, 10_000, matrix_for(0.6, 0.9), test_shift=-0.123)
     root = folder.write()
-    assert "test, average accuracy" not in render(root)
+    assert "test, fresh seeds" not in (text := render(root))
+    assert f"{0.7 - 0.123:.3f}" not in text
     analysis.select(root)
     text = render(root)
-    assert "test, average accuracy" in text
-    assert f"{0.6 - 0.123:.3f}" in text
+    assert "test, fresh seeds" in text
+    assert f"{0.7 - 0.123:.3f}" in text
+    assert "Chosen at 0.600, fresh seeds say 0.700 (1 seed): 0.100 more." in text
+
+
+def test_what_was_selected_and_not_confirmed_is_told_how(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.8))
+    root = folder.write()
+    assert f"cfsweep confirm {root}" not in render(root)
+    analysis.select(root)
+    assert f"cfsweep confirm {root}" in render(root)
 
 
 def test_the_chosen_trial_is_the_selected_one_or_the_best(known: Path) -> None:
