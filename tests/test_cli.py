@@ -564,7 +564,6 @@ def test_each_verb_of_the_analysis_is_one_of_the_command(run: Run, smoke: Path, 
         (("report", "study"), 0, "report.html"),
         (("gate", "study", "--min-average-accuracy", "0.1"), 0, "average_accuracy"),
         (("select", "study"), 0, "trial"),
-        (("confirm", "study", "--workers", "0", "--seeds", "1"), 0, "fresh seeds say"),
         (("compare", "study", "--first", "0", "--second", "0"), 0, "average_accuracy"),
     ):
         found, printed, complaints = run(*args)

@@ -69,6 +69,7 @@ def test_it_is_resumed_to_its_end(folder: Path, run: Run, tmp_path: Path) -> Non
     assert set(expected) == {"2,0", "2,1", "3,0", "3,1"}
     found = cells(folder)
     assert {key: found[key] for key in expected} == expected
+    assert set(cells(folder, "test")) == {f"{trial},{seed}" for trial in (-2, -1, 0, 1) for seed in (0, 1)}, "of before"
     assert {path: path.read_bytes() for path in before} == before
     assert list((folder / "checkpoints").iterdir()) == []
 
@@ -88,3 +89,24 @@ def test_it_is_resumed_to_its_end(folder: Path, run: Run, tmp_path: Path) -> Non
     assert (written["study_id"], written["config"]["identity_version"]) == ("cfcce349289c", 0)
     assert written["config"]["stop_trials"] is True
     assert "early_stopping" not in written["config"]
+
+
+def test_it_is_confirmed(folder: Path, run: Run) -> None:
+    """Its seeds were tested then; fresh ones take their place."""
+    assert f"Test it, with fresh seeds: cfsweep confirm {folder}\n" in (said := run("select", folder)[1])
+    assert "fresh seeds say" not in said
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for more in ((), ("--trials", "0,1"), ("--refit",)):
+        code, printed, complaints = run("confirm", folder, "--workers", "0", "--seeds", "1", *more)
+        assert (code, complaints) == (0, "")
+        assert "fresh seeds say" in printed
+    assert {path: path.read_bytes() for path in before} == before
+    runs = read_table(folder / "confirmed", "runs").to_pylist()
+    assert {(row["trial"], row["seed"]) for row in runs} == {(trial, 10_000) for trial in (-1000, -2, -1, 0, 1)}
+    swept = {row["trial"]: row for row in read_table(folder, "runs").to_pylist()}
+    for row in runs:
+        if row["trial"] >= 0:
+            for name in (name for name in swept[0] if name.startswith("hp_")):
+                assert row[name] in (swept[row["trial"]][name], None), name
+    found = analysis.confirmation(folder)
+    assert all(one.test is not None and one.test.n == 1 for one in found)

@@ -77,6 +77,9 @@ def class_counts(stream: Stream) -> list[dict[int, tuple[int, int, int]]]:
 def majority_shares(stream: Stream) -> list[float]:
     """For each task the share, in (0, 1], of the most frequent class among its validation examples, or, where it has
     none (`Stream.refitted`), among those to train on."""
-    counted = [list(zip(*counts.values(), strict=True)) for counts in class_counts(stream)]
-    held_out = [validation if any(validation) else train for train, _, validation in counted]
-    return [max(found) / sum(found) for found in held_out]
+    shares = []
+    for by_class in class_counts(stream):
+        train, *_, validation = zip(*by_class.values(), strict=True)
+        counts = validation if any(validation) else train
+        shares.append(max(counts) / sum(counts))
+    return shares

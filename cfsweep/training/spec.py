@@ -73,7 +73,7 @@ class PackSpec:
                 **content,
                 "network": NetworkConfig(**content["network"]),
                 "ingredients": tuple(content["ingredients"]),
-                "parts": tuple(content.get("parts", PARTS)),
+                "parts": tuple(content.get("parts", PARTS[:1])),  # an earlier version's pack is of a sweep
                 "runs": runs,
             }
         )

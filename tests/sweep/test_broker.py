@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cfsweep.sweep.broker import Broker, checkpoint_path
+from cfsweep.sweep.broker import Broker, checkpoint_path, model_path
 
 
 @pytest.fixture
@@ -70,3 +70,15 @@ def test_opened_for_another_sweep_it_knows_nothing_of_the_last(broker: Broker, t
     assert broker.dropped_from("p") == set()
     assert broker.fetch("p") == ({}, None)
     assert checkpoint_path(tmp_path, "p").read_bytes() == b"one"
+
+
+def test_models_are_kept_beside_the_checkpoints_one_file_per_run(tmp_path: Path) -> None:
+    broker = Broker()
+    broker.open(str(tmp_path / "checkpoints"))
+    broker.keep({(7, 10_000): b"one", (-2, 10_001): b"two"})
+    broker.keep({(7, 10_000): b"again"})
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()}
+    assert kept == {"trial7-seed10000.pt": b"again", "trial-2-seed10001.pt": b"two"}
+    assert model_path(tmp_path, (7, 10_000)).read_bytes() == b"again"
+    broker.close("p")
+    assert len(list((tmp_path / "models").iterdir())) == 2

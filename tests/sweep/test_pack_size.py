@@ -133,3 +133,10 @@ def test_a_gpu_is_measured_and_shared(stream: Stream, monkeypatch: pytest.Monkey
     assert fits == {1.0: 819, 0.5: 409, 2.0: 819}
     monkeypatch.setattr(pack_size, "pack_peak", lambda *args: memory(2**30, (2**31, 0)))
     assert runs_that_fit(config, hypers, stream, 1.0, 10**6) == 1
+
+
+@pytest.mark.parametrize(("purpose", "parts"), [("sweep", ("validation",)), ("confirm", ("validation", "test"))])
+def test_what_is_tried_is_scored_as_the_study_is(purpose: str, parts: tuple[str, ...]) -> None:
+    """A sweep's trial packs do not look at test data either."""
+    config = tiny(purpose=purpose)
+    assert probe(config, check_space(config.space, "test"), 2).parts == parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from cfsweep.config import StudyConfig
-from cfsweep.sweep.broker import Broker, checkpoint_path
+from cfsweep.sweep.broker import Broker, checkpoint_path, model_path
 from cfsweep.sweep.packing import pack_runs
 from cfsweep.sweep.space import check_space
 from cfsweep.sweep.worker import PackWorker, TaskResult
@@ -95,6 +96,23 @@ def test_runs_that_were_dropped_are_trained_no_further(broker: Broker, stream: S
     assert [len(rows) - 1 for rows in accuracies(result)] == [2, 1]
     assert result.report is not None
     assert result.report.task == 1, "a pack of which nothing is left trains no further task"
+
+
+def test_models_are_there_before_the_last_report(stream: Stream, tmp_path: Path) -> None:
+    broker = Broker()
+    broker.open(str(tmp_path / "checkpoints"))
+    broker.put("p", replace(SPEC, keep_models=True).to_dict(), set())
+    broker.put("q", SPEC.to_dict(), set())
+    for pack_id in ("q", "p"):
+        worker = PackWorker(pack_id, broker, stream, torch.device("cpu"))
+        for _ in stream.tasks:
+            assert not (tmp_path / "models").exists(), "not before the last task, nor of who wants none"
+            result = worker.advance()
+        assert result.done
+    for run in SPEC.runs:
+        model = Pack.restore(model_path(tmp_path, run.key).read_bytes(), stream)
+        assert model is not None
+        assert [record.key for record in model.records] == [run.key]
 
 
 @pytest.mark.parametrize("share_first_task", [True, False])

@@ -164,6 +164,12 @@ def test_classes_are_counted_by_the_users_names() -> None:
     assert majority_shares(named) == [0.8, 0.75]
 
 
+def test_where_no_example_validates_the_shares_are_of_those_to_train_on() -> None:
+    whole = APART.refitted()
+    assert majority_shares(whole) == [9 / 13, 10 / 12]
+    assert set(constant_answer(whole, "task-il", ("test",))) == {"test"}
+
+
 def test_of_a_stream_of_images() -> None:
     stream = small_stream()
     found = np.array(constant_answer(stream, "class-il")["test"])

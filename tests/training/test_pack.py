@@ -29,6 +29,7 @@ from cfsweep.testing.packs import (
 )
 from cfsweep.training import batches
 from cfsweep.training.engine.randomness import _PURPOSES, generator, torch_seed
+from cfsweep.training.ingredients import registry
 from cfsweep.training.ingredients.der import DerPlusPlus
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, score_rows
@@ -302,3 +303,84 @@ def test_bad_packs_are_refused_in_one_line(number: int) -> None:
     with pytest.raises(InputError, match=line) as caught:
         act()
     assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+
+def test_a_model_is_the_checkpoint_of_a_pack_of_that_run_alone() -> None:
+    """Of runs that share a row, too; none of a run that has failed or was dropped, nor before the end."""
+    stream, names = small_stream(), ("ewc", "replay")
+    values = [values_of(names, optimizer="sgd", lr=lr) for lr in (0.01, 1e30, 0.02, 0.02, 0.03)]
+    runs = tuple(RunSpec(k, 7, given) for k, given in enumerate(values))
+    pack = make_pack(stream, names, runs)
+    pack.spec = replace(pack.spec, keep_models=True)
+    pack.train_next_task()
+    pack.drop([runs[4].key])
+    assert pack.models() == {}
+    finish(pack)
+    assert len(pack.stack) < len(pack.stack.alive) == 3, "two are equal"
+    found = pack.models()
+    assert set(found) == {runs[k].key for k in (0, 2, 3)}
+    for k in (0, 2, 3):
+        model = Pack.restore(found[runs[k].key], stream)
+        assert model is not None
+        alone = restored(finish(make_pack(stream, names, (runs[k],))))
+        assert (model.spec.runs, model.done, model.stack.alive, len(model.stack)) == ((runs[k],), True, [0], 1)
+        assert model.records[0] == pack.records[k]
+        assert torch.equal(weights(model)[0], pack.stack.theta[int(pack.stack.row_of[pack.stack.alive.index(k)])])
+        torch.testing.assert_close(weights(model), weights(alone))
+        content, theirs = model.stack.to_content(), alone.stack.to_content()
+        for kind in ("states", "optimizer"):
+            torch.testing.assert_close(content[kind], theirs[kind])
+        assert str(content["buffers"]) == str(theirs["buffers"])
+        assert content["optimizer_steps"] == theirs["optimizer_steps"]
+
+
+@pytest.mark.parametrize("name", registry)
+def test_a_model_answers_as_its_run_did_whatever_the_remedy_keeps(name: str) -> None:
+    stream = small_stream()
+    pack = make_pack(stream, (name,), varied_runs((name,), 3))
+    pack.spec = replace(pack.spec, keep_models=True)
+    finish(pack)
+    n_tasks = len(stream.tasks)
+    for i, run in enumerate(pack.spec.runs):
+        model = Pack.restore(pack.models()[run.key], stream)
+        assert model is not None
+        model.records[0].test.clear()
+        model._record_scores(n_tasks)
+        assert model.records[0].test == [pack.records[i].test[-1]]
+
+
+def test_a_network_that_cannot_be_lifted_leaves_its_statistics() -> None:
+    stream, run = small_stream(), RunSpec(0, 0, values_of(("ewc",)))
+    pack = make_pack(stream, ("ewc",), (run,), network=UNLIFTABLE)
+    pack.spec = replace(pack.spec, keep_models=True)
+    finish(pack)
+    model = Pack.restore(pack.models()[run.key], stream)
+    assert model is not None
+    for name, value in pack.context.statistics().items():
+        assert torch.equal(model.context.statistics()[name], value)
+    assert model.context.statistics()
+
+
+def test_who_wants_no_models_has_none() -> None:
+    assert finish(make_pack(small_stream(), (), (RunSpec(0, 0, values_of(())),))).models() == {}
+
+
+@pytest.mark.parametrize("parts", [("validation",), ("test",)])
+def test_what_does_not_score_a_run_is_not_looked_at_and_changes_nothing(parts: tuple[str, ...]) -> None:
+    stream, names = small_stream(), ("ewc", "replay")
+    both = finish(make_pack(stream, names, varied_runs(names, 3)))
+    pack = make_pack(stream, names, varied_runs(names, 3))
+    one = finish(Pack(replace(pack.spec, parts=parts), stream))
+    (other,) = {"validation", "test"} - {*parts}
+    assert torch.equal(weights(one), weights(both))
+    for mine, theirs in zip(one.records, both.records, strict=True):
+        assert getattr(mine, parts[0]) == getattr(theirs, parts[0])
+        assert getattr(mine, other) == []
+        assert mine.tasks_done == theirs.tasks_done == len(stream.tasks)
+    assert PackSpec.from_dict(one.spec.to_dict()) == one.spec
+    content = pack.spec.to_dict()
+    del content["parts"], content["keep_models"]
+    assert PackSpec.from_dict(content) == replace(pack.spec, parts=("validation",)), "an earlier version wrote it"

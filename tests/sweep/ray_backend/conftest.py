@@ -14,9 +14,11 @@ import pytest
 
 from tests.sweep.command import Processes
 from tests.sweep.ray_backend.scenarios import (
+    Confirmed,
     OnCluster,
     Terminated,
     Whole,
+    confirmed_sweep,
     on_a_cluster,
     terminated_then_killed,
     whole_sweep,
@@ -26,6 +28,7 @@ SCENARIOS: dict[str, Callable[[Processes, Path], Any]] = {
     "on_cluster": on_a_cluster,
     "terminated": terminated_then_killed,
     "whole": whole_sweep,
+    "confirmed": confirmed_sweep,
 }
 
 
@@ -106,4 +109,11 @@ def terminated() -> Terminated:
 def on_cluster() -> OnCluster:
     """A sweep on a cluster of two nodes, of which a worker was killed."""
     found: OnCluster = outcome("on_cluster")
+    return found
+
+
+@pytest.fixture(scope="session")
+def confirmed() -> Confirmed:
+    """A sweep that was confirmed on Ray."""
+    found: Confirmed = outcome("confirmed")
     return found

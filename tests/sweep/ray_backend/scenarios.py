@@ -64,6 +64,33 @@ def whole_sweep(processes: Processes, folder: Path) -> Whole:
     return Whole(out, *ended, study, log, len(log.read_text()))
 
 
+# ------------------------------------------------------------------------------------------------ confirmed
+
+
+CONFIRM = ("--trials", "0,1", "--seeds", "2")
+
+
+@dataclass(frozen=True)
+class Confirmed(Ended):
+    """How a sweep was confirmed with a worker of Ray's; `swept` is a copy of its folder before."""
+
+    swept: Path
+
+
+def confirmed_sweep(processes: Processes, folder: Path) -> Confirmed:
+    """A sweep in one process, from which a trial was selected."""
+    out = folder / "study"
+    for command in (
+        ("run", SMOKE, "--trials", "2", "--pack", "2", "--workers", "0", "--out", out),
+        ("select", out),
+    ):
+        assert finish(processes.start(*command))[0] == 0
+    swept = Path(shutil.copytree(out, folder / "swept"))
+    # By a relative path: the broker, which writes the models, is in a process of its own.
+    ended = finish(processes.start("confirm", "study", *CONFIRM, "--workers", "1", cwd=folder))
+    return Confirmed(out, *ended, swept)
+
+
 # ------------------------------------------------------------------------------------------------ interrupted
 
 

@@ -12,16 +12,18 @@ from typing import Any
 import optuna
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA, MAJORITY_TRIAL
 from cfsweep.results.status import Status, status
 from cfsweep.sweep.folder import Folder
+from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
 from tests.sweep.command import Processes, finish, new_checkpoints, until
 from tests.sweep.in_process import Sweep
-from tests.sweep.ray_backend.scenarios import SLOW, SMOKE, OnCluster, Terminated, Whole
+from tests.sweep.ray_backend.scenarios import CONFIRM, SLOW, SMOKE, Confirmed, OnCluster, Terminated, Whole
 
 
 def check_complete(folder: Path, trials: int, first: int = -2) -> Status:
@@ -48,10 +50,12 @@ def contents(folder: Path, pattern: str = "**/*") -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
 
 
-def rows_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def rows_of(
+    folder: Path, tables: tuple[str, ...] = ("runs", "accuracy", "curves", "buffers")
+) -> dict[str, list[dict[str, Any]]]:
     """All that a study has found, in a fixed order, but times and what else its processes held in memory."""
     found, chance = {}, ("train_s", "started_at", "peak_bytes")
-    for table in ("runs", "accuracy", "curves", "buffers"):
+    for table in tables:
         rows = read_table(folder, table).to_pylist()
         kept = [{k: v for k, v in row.items() if k not in chance} for row in rows]
         assert kept, table
@@ -97,6 +101,30 @@ def test_it_gives_what_it_gives_in_this_process(whole: Whole, run: Run, tmp_path
     # Of four runs in two packs, one has trained the first task; and of the two references, one.
     together, each_alone = whole.n_steps - tried, steps[2] - steps[1]
     assert each_alone - together == (3 + 1) * (len(stream.tasks[0].train) // 64)
+
+
+def test_what_is_confirmed_on_ray_is_what_is_confirmed_in_this_process(
+    confirmed: Confirmed, run: Run, tmp_path: Path, stream: Stream
+) -> None:
+    """Rows, and the models, which workers leave at the broker."""
+    assert (confirmed.code, confirmed.complaints) == (0, "")
+    assert "fresh seeds say" in confirmed.printed
+    here = Path(shutil.copytree(confirmed.swept, tmp_path / "study"))
+    assert run("confirm", here, *CONFIRM, "--workers", "0")[0] == 0
+    there = confirmed.out / "confirmed"
+    assert status(there).complete
+    tables = ("runs", "accuracy", "test", "buffers")
+    assert rows_of(there, tables) == rows_of(here / "confirmed", tables)
+    names = sorted(f"trial{trial}-seed{seed}.pt" for trial in range(-2, 2) for seed in (10_000, 10_001))
+    models = [{path.name: path for path in (of / "models").iterdir()} for of in (there, here / "confirmed")]
+    assert [sorted(of) for of in models] == [names, names]
+    for name in names:
+        one, other = (Pack.restore(of[name].read_bytes(), stream) for of in models)
+        assert one is not None
+        assert other is not None
+        assert torch.equal(one.stack.theta, other.stack.theta)
+        assert one.records[0].test == other.records[0].test
+        assert len(one.records[0].test) == 6
 
 
 def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run, tmp_path: Path) -> None:

@@ -207,3 +207,16 @@ def test_splits_of_a_large_stream_have_its_examples_once(monkeypatch: pytest.Mon
     rows = torch.arange(5)
     for split, store in ((stream, one), (stream.of_split(1), other)):
         assert torch.equal(store[rows], (split.x[rows].float() - split.shift) * split.scale)
+
+
+def test_refitted_each_split_trains_on_its_validation_examples_too(load: Load) -> None:
+    stream = load(splits=2, validation_frac=0.2, steering_frac=0.1)
+    whole = stream.refitted()
+    assert (whole.x is stream.x, whole.standardised) == (True, stream.standardised)
+    for number in range(2):
+        for task, before in zip(whole.of_split(number).tasks, stream.of_split(number).tasks, strict=True):
+            assert task.train.tolist() == sorted({*before.train.tolist(), *before.validation.tolist()})
+            assert (len(task.validation), task.train.dtype) == (0, np.int64)
+            assert same_parts(task, before, "test", "steering")
+    assert whole.of_split(1).digest != whole.digest != stream.digest
+    assert len(stream.tasks[0].validation), "what it was made of stays"
