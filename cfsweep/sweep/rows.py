@@ -123,7 +123,6 @@ class StudyTables:
         untrained = scores[0] if len(scores) else np.empty(n_tasks)
         metrics, missing = summarise(scores[1:], untrained, config.stream.scenario, n_tasks, record.curves)
         if "validation" not in config.parts:
-            metrics = dict.fromkeys(metrics)
             missing = dict.fromkeys(metrics, "trained on the validation data, too")
         settings, idle_settings = self.settings(run.ingredients, run.values)
         missing.update(idle_settings)

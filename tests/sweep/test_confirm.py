@@ -1,17 +1,11 @@
-"""Trials of a sweep are trained again with fresh seeds, and tested."""
+"""Trials of a sweep are trained again with fresh seeds, and tested; a sweep itself tests nothing."""
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,123 +13,22 @@ import torch
 import yaml
 from rich.console import Console
 
-from cfsweep.config import FRESH, MOST_SEEDS, PARTS, StudyConfig
+from cfsweep.config import FRESH, MOST_SEEDS, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
-from cfsweep.sweep import confirm as module
 from cfsweep.sweep.broker import model_path
-from cfsweep.sweep.confirm import FOLDERS, Purpose, confirm
+from cfsweep.sweep.confirm import FOLDERS, confirm
 from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.packing import pack_runs
 from cfsweep.sweep.scheduler import Workers
-from cfsweep.sweep.search.asker import open_asker
-from cfsweep.sweep.space import check_space
-from cfsweep.sweep.study import Outcome, Prepared, resume
+from cfsweep.sweep.study import resume
 from cfsweep.training.answering import Answering
 from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackReport, RunSpec
-from cfsweep.training.streams import Stream, load_stream
-from tests.sweep.in_process import Fault, FaultyScheduler, Killed, Sweep, nothing, tiny
-from tests.sweep.test_faults import killed_at, without_chance
-
-SEARCH = {"lr": {"choices": [0.01, 0.003]}, "ewc_lambda": {"low": 1.0, "high": 1e6, "log": True, "zero": True}}
-CONFIG = tiny(SEARCH, {"replay_ratio": 0.25}, trials=12, references=True)
-
-
-@pytest.fixture(scope="module")
-def swept_once(stream: Stream, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of twelve trials with one seed; the references have two learning rates."""
-    sweep = Sweep(tmp_path_factory.mktemp("once") / "study", stream)
-    sweep.train(sweep.open(CONFIG))
-    return sweep.folder.root
-
-
-@pytest.fixture
-def root(swept_once: Path, tmp_path: Path) -> Path:
-    """A copy of `swept_once`, to confirm in."""
-    return Path(shutil.copytree(swept_once, tmp_path / "study"))
-
-
-Confirmed = Callable[..., Outcome]
-
-
-@pytest.fixture
-def confirmed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Confirmed:
-    """Confirms trials of the sweep in `root`, in this process, with a `fault` before each step."""
-
-    def call(
-        *trials: int,
-        references: tuple[int, ...] = (),
-        seeds: int = 1,
-        purpose: Purpose = "confirm",
-        fault: Fault = nothing,
-    ) -> Outcome:
-        @contextmanager
-        def scheduler(workers: Workers, work: Callable[[], Prepared]) -> Iterator[tuple[FaultyScheduler, Prepared]]:
-            yield FaultyScheduler(threading.Event(), 1, fault), work()
-
-        monkeypatch.setattr(module, "open_scheduler", scheduler)
-        return confirm(root, trials, references, seeds, purpose, Workers(0), Console(file=io.StringIO()))
-
-    return call
-
-
-@pytest.fixture
-def inside(root: Path, stream: Stream) -> Sweep:
-    """What is confirmed."""
-    return Sweep(root / "confirmed", stream)
-
-
-def noted(trained: Counter[tuple[tuple[int, int], int]]) -> Fault:
-    """Counts how often each run is trained on each task."""
-
-    def fault(pack_id: str, pack: Pack, driver: Driver) -> None:
-        trained.update((run.key, pack.next_task) for run in pack.spec.runs if not pack.done)
-
-    return fault
-
-
-def keys(sweep: Sweep) -> list[tuple[int, int]]:
-    return [(row["trial"], row["seed"]) for row in sweep.rows()]
-
-
-def all_of(sweep: Sweep) -> list[Any]:
-    """All that was found out."""
-    apart = ("train_s", "started_at", "peak_bytes", "attempt")
-    tables = [[{k: v for k, v in row.items() if k not in apart} for row in sweep.rows(t)] for t in ("runs", "buffers")]
-    return [*tables, sweep.matrices(), sweep.matrices("test")]
-
-
-def restored(sweep: Sweep, key: tuple[int, int], stream: Stream) -> Pack:
-    """The model of a run."""
-    pack = Pack.restore(model_path(sweep.folder.root, key).read_bytes(), stream)
-    assert pack is not None
-    return pack
-
-
-def trained_apart(
-    root: Path, trials: list[int], seeds: int, stream: Stream, parts: tuple[str, ...] = PARTS
-) -> list[Pack]:
-    """By `Pack` alone: these trials, with the settings that Optuna had asked for, and so many fresh seeds."""
-    config, _ = Folder(root).read()
-    hypers = check_space(config.space, "test")
-    asked = open_asker(Folder(root).journal, config, hypers).ended(trials)
-    runs = [RunSpec(p.number, FRESH + seed, p.values) for p in asked for seed in range(seeds)]
-    packs = [Pack(replace(spec, parts=parts), stream) for spec in pack_runs(config, hypers, runs, 4)]
-    for pack in packs:
-        while not pack.done:
-            pack.train_next_task()
-    return packs
-
-
-def flat(rows: list[list[float]]) -> list[float]:
-    return [cell for row in rows for cell in row]
-
-
-# ------------------------------------------------------------------------------------------------ what it gives
+from cfsweep.training.streams import Stream
+from tests.sweep.confirming import CONFIG, SEARCH, Confirmed, flat, keys, noted, restored, trained_apart
+from tests.sweep.in_process import Sweep, tiny
+from tests.sweep.test_faults import without_chance
 
 
 def test_fresh_seeds_are_none_that_a_sweep_can_have(confirmed: Confirmed, inside: Sweep) -> None:
@@ -232,155 +125,6 @@ def test_a_trial_that_is_equal_to_another_is_handed_its_results(
     assert {key for key, _ in trained} == {(first, FRESH)}
     assert [row["same_as"] for row in inside.rows()] == [None, first]
     assert inside.matrices("test")[first, FRESH] == inside.matrices("test")[second, FRESH]
-
-
-# ------------------------------------------------------------------------------------------------ going on
-
-
-@pytest.mark.parametrize("step", [1, 2, 5, 6, 8, 10])
-def test_killed_at_any_step_it_goes_on_and_trains_nothing_twice(
-    root: Path, tmp_path: Path, stream: Stream, confirmed: Confirmed, inside: Sweep, step: int
-) -> None:
-    """A pack of a reference and one of two trials: ten steps, of which each is done once."""
-    trained = Counter[tuple[tuple[int, int], int]]()
-    count, die = noted(trained), killed_at(step)
-
-    def fault(pack_id: str, pack: Pack, driver: Driver) -> None:
-        die(pack_id, pack, driver)
-        count(pack_id, pack, driver)
-
-    with pytest.raises(Killed):
-        confirmed(0, 5, references=(-1,), seeds=2, fault=fault)
-    assert not status(inside.folder.root).complete
-    assert confirmed(0, 5, references=(-1,), seeds=2, fault=count).status.complete
-    assert trained == {((trial, FRESH + s), task): 1 for trial in (-1, 0, 5) for s in (0, 1) for task in range(5)}
-    again = Counter[tuple[tuple[int, int], int]]()
-    assert confirmed(0, 5, references=(-1,), seeds=2, fault=noted(again)).nothing_to_do
-    assert not again
-    packs = trained_apart(root, [0, 5], 2, stream)
-    for pack in packs:
-        for i, run in enumerate(pack.spec.runs):
-            assert inside.matrices("test")[run.key] == flat(pack.records[i].test)
-            assert torch.equal(restored(inside, run.key, stream).stack.theta[0], pack.stack.theta[pack.stack.row_of[i]])
-
-
-def test_killed_after_its_models_were_kept_it_leaves_none_that_differ(
-    confirmed: Confirmed, inside: Sweep, stream: Stream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take = Driver.take_report
-
-    def dies(self: Driver, pack_id: str, report: PackReport) -> None:
-        if report.done:
-            raise Killed
-        take(self, pack_id, report)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Driver, "take_report", dies)
-        with pytest.raises(Killed):
-            confirmed(5)
-    before = restored(inside, (5, FRESH), stream).stack.theta
-    assert keys(inside) == [(MAJORITY_TRIAL, FRESH)]
-    assert confirmed(5).status.complete
-    assert torch.equal(restored(inside, (5, FRESH), stream).stack.theta, before)
-    assert len(list((inside.folder.root / "models").iterdir())) == 1
-
-
-def test_more_trials_and_more_seeds_later(confirmed: Confirmed, inside: Sweep) -> None:
-    confirmed(0, references=(-1,))
-    before, study_id = inside.rows(), inside.folder.read()[0].study_id
-    fresh = [FRESH + seed for seed in range(3)]
-    for trials, references, seeds, new in (
-        ((5,), (-2,), 1, {(5, FRESH), (-2, FRESH)}),
-        ((5, 7), (), 3, {(t, s) for t in (-2, -1, 0, 5, 7) for s in fresh[1:]} | {(7, FRESH)}),
-        ((7,), (), 2, set()),
-    ):
-        trained = Counter[tuple[tuple[int, int], int]]()
-        outcome = confirmed(*trials, references=references, seeds=seeds, fault=noted(trained))
-        assert (outcome.status.complete, outcome.nothing_to_do) == (True, not new)
-        assert {key for key, _ in trained} == new
-    assert keys(inside) == [(t, s) for t in (MAJORITY_TRIAL, -2, -1, 0, 5, 7) for s in fresh]
-    first = [row for row in inside.rows() if row["trial"] in (MAJORITY_TRIAL, -1, 0) and row["seed"] == FRESH]
-    assert first == before, "none is taken away"
-    config, content = inside.folder.read()
-    assert (config.trials, config.seeds, config.study_id) == (3, 3, study_id)
-    assert (set(content["confirms"]["trials"]), content["confirms"]["references"]) == ({0, 5, 7}, [-1, -2])
-
-    bit_by_bit = [inside.matrices(), inside.matrices("test")]
-    shutil.rmtree(inside.folder.root)
-    confirmed(7, 5, 0, references=(-2, -1), seeds=3)
-    assert [inside.matrices(), inside.matrices("test")] == bit_by_bit
-
-
-def test_lost_rows_come_again(confirmed: Confirmed, inside: Sweep) -> None:
-    confirmed(0, 5, references=(-1,), seeds=2)
-    before = all_of(inside)
-    for table in ("runs", "test", "accuracy"):
-        for part in (inside.folder.root / table).glob("*.parquet"):
-            part.unlink()
-        assert not confirmed(0, seeds=2).nothing_to_do
-        assert all_of(inside) == before
-
-
-# ------------------------------------------------------------------------------------------------ refitted
-
-
-def test_refitted_models_are_trained_on_validation_data_too_and_tested_alone(
-    root: Path, confirmed: Confirmed, stream: Stream
-) -> None:
-    outcome = confirmed(0, 5, references=(-1, -2), seeds=2, purpose="refit")
-    inside, whole = Sweep(root / FOLDERS["refit"], stream), stream.refitted()
-    assert outcome.status.goes_on_by == f"cfsweep confirm {root} --seeds 2 --refit"
-    assert not (root / "confirmed").exists()
-    for task, before in zip(whole.tasks, stream.tasks, strict=True):
-        assert sorted([*before.train, *before.validation]) == list(task.train)
-        assert not len(task.validation)
-        assert np.array_equal(task.test, before.test)
-    told = yaml.safe_load(inside.folder.study_file.read_text())
-    assert [(t["n_train"], t["n_validation"]) for t in told["tasks"]] == [(len(t.train), 0) for t in whole.tasks]
-    assert (whole.x is stream.x, whole.shift, whole.scale) == (True, stream.shift, stream.scale), "seen the same way"
-
-    records = [r for pack in trained_apart(root, [0, 5], 2, whole, parts=("test",)) for r in pack.records]
-    tests = inside.matrices("test")
-    assert {record.key: flat(record.test) for record in records}.items() <= tests.items()
-    assert tests[MAJORITY_TRIAL, FRESH] == flat(constant_answer(whole, "task-il", ("test",))["test"])
-    assert len(tests) == 10
-    assert inside.rows("accuracy") == []
-    for row in inside.rows():
-        assert (row["state"], row["tasks_done"]) == ("done", 5)
-        missing = json.loads(row["missing"])
-        for name, value in row.items():
-            if name.startswith(("val_", "objective_")):
-                reason = missing[name.partition("_")[2]]
-                assert (value, reason) == (None, "trained on the validation data, too"), name
-    assert restored(inside, (5, FRESH + 1), whole).records[0].test == records[3].test
-
-
-def test_refitted_it_goes_on_too_and_has_no_curves(root: Path, stream: Stream, confirmed: Confirmed) -> None:
-    shutil.rmtree(root)
-    sweep = Sweep(root, stream)
-    sweep.train(sweep.open(tiny(trials=2, references=True, curve_points_per_task=2)))
-    with pytest.raises(Killed):
-        confirmed(0, references=(-1,), purpose="refit", fault=killed_at(7))
-    outcome = confirmed(0, references=(-1,), purpose="refit")
-    inside = Sweep(root / "refitted", stream)
-    assert outcome.status.complete
-    assert inside.rows("curves") == []
-    assert confirmed(0, 1, references=(-1,), purpose="refit").status.done == 2
-    assert confirmed(1, references=(-1,), purpose="refit").nothing_to_do
-
-
-def test_a_stream_of_several_splits_is_refitted_in_each(root: Path, stream: Stream, confirmed: Confirmed) -> None:
-    shutil.rmtree(root)
-    config = tiny(trials=1, seeds=2, references=True)
-    config = config.model_copy(update={"stream": config.stream.model_copy(update={"splits": 2})})
-    sweep = Sweep(root, load_stream(config.stream))
-    sweep.train(sweep.open(config))
-    for purpose in FOLDERS:
-        assert confirmed(0, references=(-1,), seeds=2, purpose=purpose).status.complete
-    inside = Sweep(root / "refitted", stream)
-    whole = sweep.stream.of_split(1).refitted()
-    (pack,) = trained_apart(root, [0], 2, whole, parts=("test",))[1:]
-    assert inside.matrices("test")[0, FRESH + 1] == flat(pack.records[0].test)
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
