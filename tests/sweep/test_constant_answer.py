@@ -25,7 +25,7 @@ search:
   ewc_lambda: {low: 1.0, high: 100.0, log: true}
 """
 BLIND = (
-    "asks `april`, `march`, `may`: 92 % or more of the validation examples of each are of one class, so accuracy "
+    "asks `april`, `march`, `may`: 92 % of the validation examples of each are of one class, so accuracy "
     "hardly sees the others. Look at what a trial has beyond `majority`, the constant answer."
 )
 
