@@ -218,7 +218,8 @@ def _differences(first_runs: pd.DataFrame, one: Party, second_runs: pd.DataFrame
 
 def _party(root: Root, runs: pd.DataFrame, named: int | None) -> Party:
     if named is None:
-        return Party(root, chosen_trial(root, runs)[0], False, chosen_trial(root, runs)[1])
+        trial, why = chosen_trial(root, runs)
+        return Party(root, trial, False, why)
     record, highest = selection(root), best(trials(runs))
     leads = HIGHEST if highest is not None and int(highest["trial"]) == named else ""
     leads = f"selected by {record['rule']}" if record is not None and int(record["trial"]) == named else leads

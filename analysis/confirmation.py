@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -228,7 +227,7 @@ def _means(rows: pd.DataFrame, added: Sequence[int]) -> dict[int, Mean]:
 def _mean_of(table: pd.DataFrame, trial: int) -> Mean | None:
     row = row_of(table, trial)
     mean = value(row, AVERAGE_COLUMN)
-    if row is None or mean is None or math.isnan(mean):
+    if row is None or mean is None:
         return None
     return Mean(mean, value(row, f"{AVERAGE_COLUMN}_sd"), int(row["n_seeds"]))
 

@@ -67,6 +67,4 @@ class MadeUpPack:
         done = self.dropped_at.get(run.key, self.tasks_done)
         rows = self.accuracies[run.key][: done + 1]
         kept = [("replay", a, t, 2 * t + c, 10) for a in range(done) for t in range(a + 1) for c in (0, 1)]
-        return RunRecord(
-            run.trial, run.seed, rows, rows, buffers=kept, train_s=0.1 * done, steps=100 * done, tasks_done=done
-        )
+        return RunRecord(run.trial, run.seed, rows, rows, buffers=kept, train_s=0.1 * done, steps=100 * done)

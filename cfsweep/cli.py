@@ -222,14 +222,14 @@ def export(
 ) -> None:
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
     from analysis.confirmation import selected
-    from cfsweep.bundle.card import PARTS
+    from cfsweep.bundle.card import IN_WORDS
     from cfsweep.sweep.export import export as export_model
 
     if trial != "selected" and not trial.lstrip("-").isdigit():
         raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
     number = selected(folder) if trial == "selected" else int(trial)
     about = export_model(folder, number, seed, to, "refit" if refit else "confirm", not without_data)
-    said = ", ".join(f"{value:.4f} on {PARTS[part]}" for part, value in about.average.items())
+    said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
     Console().print(
         f"{_called(number)}, seed {about.seed}: {about.score} {said}; in {to}", highlight=False, soft_wrap=True
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cfsweep.bundle.manifest import Manifest
 
-PARTS = {"validation": "validation data", "test": "test data"}
+IN_WORDS = {"validation": "validation data", "test": "test data"}
 
 
 def card(about: Manifest) -> str:
@@ -25,7 +25,7 @@ def card(about: Manifest) -> str:
         f"## Tasks\n\n| task | name | labels |\n|---|---|---|\n{tasks}",
         f"## Settings\n\n| setting | value |\n|---|---|\n{settings}",
         "## What is kept for the next task\n\n"
-        + ("Examples of old tasks are in this bundle." if about.has_examples else "No example of old tasks is kept."),
+        f"{'Examples' if about.has_examples else 'No examples'} of the tasks are in this bundle.",
         "## Data\n\n" + ("\n".join(f"- {name}: SHA-256 {digest}" for name, digest in about.data_sha256.items()) or "–"),
     ]
     return "\n\n".join(parts) + "\n"
@@ -43,4 +43,4 @@ def _scores(about: Manifest, part: str) -> str:
         for t, row in enumerate(rows)
     ]
     table = "\n".join([f"| | {heads} |", "|---|" + "---|" * len(rows[0]), *lines])
-    return f"## {about.score.capitalize()} on {PARTS[part]}: {about.average[part]:.4f} at the end\n\n{table}"
+    return f"## {about.score.capitalize()} on {IN_WORDS[part]}: {about.average[part]:.4f} at the end\n\n{table}"

@@ -58,7 +58,7 @@ def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, w
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making
             program.save(scratch / PROGRAM, pack)
-        manifest = _manifest(pack, config, about, program.needs_task, with_examples, {})
+        manifest = _manifest(pack, config, about, program.needs_task, with_examples)
         (scratch / CARD).write_text(card(manifest))
         files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD)}
         manifest = manifest.model_copy(update={"files": files})
@@ -122,8 +122,8 @@ def _manifest(
     about: Mapping[str, Any],
     needs_task: bool,
     with_examples: bool,
-    files: dict[str, str],
 ) -> Manifest:
+    """All but the hashes of the other files, which it is written into one of."""
     (run,), (record,), stream = pack.spec.runs, pack.records, pack.stream
     return Manifest(
         made_with={"cfsweep": cfsweep.__version__, **{name: metadata.version(name) for name in PACKAGES}},
@@ -152,8 +152,8 @@ def _manifest(
         ),
         data_sha256=dict(stream.files),
         scores={part: tuple(map(tuple, getattr(record, part))) for part in pack.spec.parts},
-        has_examples=with_examples,
-        files=files,
+        has_examples=with_examples and any(len(of[0].indices) for of in pack.stack.buffers.values()),
+        files={},
     )
 
 

@@ -38,11 +38,14 @@ def filesystem(root: str | Path) -> tuple[pafs.FileSystem, str]:
 
 def is_study(root: str | Path) -> bool:
     """Whether there is a study in `root`, as far as can be seen: a place that cannot be read holds none."""
-    fs, path = filesystem(root)
     try:
-        return bool(fs.get_file_info(f"{path}/study.yaml").type == pafs.FileType.File)
+        return _describes_itself(*filesystem(root))
     except OSError:
         return False
+
+
+def _describes_itself(fs: pafs.FileSystem, path: str) -> bool:
+    return bool(fs.get_file_info(f"{path}/study.yaml").type == pafs.FileType.File)
 
 
 def read_study(root: str | Path) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def read_study(root: str | Path) -> dict[str, Any]:
     """
     fs, path = filesystem(root)
     try:
-        there = fs.get_file_info(f"{path}/study.yaml").type == pafs.FileType.File
+        there = _describes_itself(fs, path)
     except OSError as error:
         raise InputError(f"{root}: cannot be read ({error}). Check the address and your credentials.") from error
     if not there:

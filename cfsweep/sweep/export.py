@@ -8,6 +8,7 @@ from cfsweep.bundle import Manifest, write
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.reader import read_table
+from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 from cfsweep.sweep.broker import model_path
 from cfsweep.sweep.confirm import FOLDERS, Purpose
 from cfsweep.sweep.folder import Folder, check_ground
@@ -15,6 +16,7 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.streams import load_stream
 
 BEST = "best"
+AVERAGE = "val_average_accuracy"
 
 
 def export(
@@ -33,11 +35,13 @@ def export(
     if to.exists():
         raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
     config, about = folder.read()
-    number = _seed(folder.root, config, trial, seed)
+    if trial == MAJORITY_TRIAL:
+        raise InputError(f"--trial {trial}: {MAJORITY} is the constant answer, and has no model. Give another trial.")
+    trained, number = _run(folder.root, config, trial, seed)
     stream = load_stream(config.stream)
     stream = stream.refitted() if purpose == "refit" else stream
     check_ground(config, stream, about, folder.study_file)
-    path = model_path(folder.root, (trial, number))
+    path = model_path(folder.root, (trained, number))
     if not path.exists():
         raise InputError(f"{path}: it is missing. Remove its run from {folder.root}/runs and confirm again.")
     pack = Pack.restore(path.read_bytes(), stream.of_split(config.stream.split_of(number)))
@@ -46,22 +50,22 @@ def export(
     return write(pack, config, about, to, with_examples)
 
 
-def _seed(root: Path, config: StudyConfig, trial: int, seed: str | int) -> int:
-    """The number of the seed.
+def _run(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tuple[int, int]:
+    """The run by trial and seed; where the trial equals another one, that one, which was trained.
 
     Raises:
         InputError: there is none such.
     """
-    rows = read_table(root, "runs", study_id=config.study_id).to_pylist()
-    own = {row["seed"]: row["val_average_accuracy"] for row in rows if row["trial"] == trial and row["state"] == "done"}
+    rows = [row for row in read_table(root, "runs", study_id=config.study_id).to_pylist() if row["state"] == "done"]
+    own = {row["seed"]: row for row in rows if row["trial"] == trial}
     if not own:
-        known = ", ".join(sorted({str(row["trial"]) for row in rows if row["state"] == "done"}))
+        known = ", ".join(map(str, sorted({row["trial"] for row in rows} - {MAJORITY_TRIAL})))
         raise InputError(
             f"--trial {trial}: it was not confirmed; {known} were. `cfsweep confirm --trials` trains more."
         )
     if seed == BEST:
-        scores: dict[int, float] = {int(number): float(value or 0.0) for number, value in sorted(own.items())}
-        return max(scores, key=lambda number: scores[number])
+        seed = max(sorted(own), key=lambda number: own[number][AVERAGE] or 0.0)
     if not str(seed).isdigit() or int(seed) not in own:
         raise InputError(f"--seed {seed}: `{BEST}` or one of {', '.join(map(str, sorted(own)))} is needed. Give one.")
-    return int(seed)
+    first = own[int(seed)]["same_as"]
+    return (trial if first is None else int(first)), int(seed)

@@ -98,7 +98,6 @@ def majority_report(
     of_split = {seed: scores[seed % len(scores)] for seed in seeds}
     n_tasks = len(n_examples["validation"])
     records = tuple(
-        RunRecord(MAJORITY_TRIAL, seed, s.get("validation", []), s.get("test", []), tasks_done=n_tasks)
-        for seed, s in of_split.items()
+        RunRecord(MAJORITY_TRIAL, seed, s.get("validation", []), s.get("test", [])) for seed, s in of_split.items()
     )
     return PackReport(task=n_tasks - 1, done=True, records=records, n_examples=n_examples, n_parameters=0)

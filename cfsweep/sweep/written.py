@@ -14,8 +14,8 @@ Key = tuple[int, int]
 
 class Written(NamedTuple):
     """The rows of the runs that are whole; the (trial, seed) of those that are `torn`: some of their parts of `runs/`,
-    `accuracy/` and `test/` are gone, but not all (`test/` only where the study tests); the latest
-    attempt that anything is left of, 0 if nothing is."""
+    `accuracy/` and `test/` are gone, but not all (`test/` only where the study tests); the latest attempt that
+    anything is left of, 0 if nothing is."""
 
     rows: list[dict[str, Any]]
     torn: set[Key]

@@ -325,8 +325,6 @@ class Pack:
         weights = [self.weights_for(i, learned) for i in range(len(self.stream.tasks))]
         answering = Answering(self.context, self.stack, learned - 1 if learned else None)
         answers = [answering.by_weights(theta) for theta in weights]
-        for i in self.stack.alive:
-            self.records[i].tasks_done = learned
         for part in self.spec.parts:
             by_task = [
                 self.context.evaluator.scores(theta, i, learned, part, answer)

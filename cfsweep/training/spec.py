@@ -99,11 +99,14 @@ class RunRecord:
     steps: int = 0
     stored_bytes: int = 0
     failure: str | None = None
-    tasks_done: int = 0
 
     @property
     def key(self) -> tuple[int, int]:
         return (self.trial, self.seed)
+
+    @property
+    def tasks_done(self) -> int:
+        return max(0, len(self.validation or self.test) - 1)
 
 
 @dataclass(frozen=True)

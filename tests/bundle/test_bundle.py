@@ -152,7 +152,8 @@ def test_what_is_in_it_and_that_it_is_whole_or_not_there(tmp_path: Path, monkeyp
 
 def test_what_remedies_keep_is_there_and_examples_only_if_wanted(tmp_path: Path) -> None:
     ewc, replay = trained_once(("ewc",), "class-il"), trained_once(("replay",), "class-il")
-    bundle_of(ewc, tmp_path / "ewc")
+    assert not bundle_of(ewc, tmp_path / "ewc").has_examples, "there are none to be kept"
+    assert "No examples of the tasks are in this bundle." in (tmp_path / "ewc" / CARD).read_text()
     state = load_file(tmp_path / "ewc" / STATE)
     assert torch.equal(state["ewc/state/curvature"], ewc.stack.states["ewc"]["curvature"][0])
     indices = replay.stack.buffers["replay"][0].indices

@@ -60,6 +60,25 @@ def test_a_bundle_scores_what_its_run_was_confirmed_with(confirmed: Path, tmp_pa
     assert ("validation" in about.scores) is not refit
 
 
+def test_a_trial_that_equals_another_one_has_its_model(tmp_path: Path) -> None:
+    """Where λ is 0, γ cannot act: the second of two such trials is handed the first one's results."""
+    space = """
+ingredients: [ewc]
+network: {name: mlp, args: {hidden: [8]}}
+fixed: {epochs: 1, ewc_lambda: 0}
+search: {ewc_gamma: {choices: [1.0, 0.5]}}
+"""
+    (tmp_path / "space.yaml").write_text(space)
+    call("run", tmp_path / "space.yaml", "--trials", 3, "--workers", 0, "--out", tmp_path / "study")
+    call("select", tmp_path / "study")
+    call("confirm", tmp_path / "study", "--seeds", 1, "--workers", 0, "--trials", "0,1,2")
+    rows = read_table(tmp_path / "study" / "confirmed", "runs").to_pylist()
+    equal = [row["trial"] for row in rows if row["same_as"] is not None]
+    assert equal
+    first, other = (export(tmp_path / "study", trial, "best", tmp_path / str(trial)) for trial in (0, equal[0]))
+    assert first.scores == other.scores
+
+
 def test_the_best_seed_is_that_of_validation_data(confirmed: Path, tmp_path: Path) -> None:
     trial = int(analysis.selection(confirmed)["trial"])  # type: ignore[index]
     rows = read_table(confirmed / "confirmed", "runs").to_pylist()
@@ -92,6 +111,7 @@ def test_what_cannot_be_exported_is_one_line(confirmed: Path, tmp_path: Path) ->
         assert not list(tmp_path.glob("model*"))
 
     refused(r"--trial 99: it was not confirmed; .* were", "--trial", 99)
+    refused("--trial -1000: majority is the constant answer, and has no model", "--trial", -1000)
     refused("--trial x: `selected` or a number is needed", "--trial", "x")
     refused("--seed 0: `best` or one of 10000, 10001 is needed", "--seed", 0)
     refused("--seed worst: `best` or one of", "--seed", "worst")
