@@ -221,30 +221,28 @@ def update_table(device: str, rows: int, size: int, bandwidth: float) -> str:
     return f"One update of {rows} runs of {size} weights\n\n{markdown_table(headings, lines)}\n"
 
 
-def report(data: str | None, device: str, quick: bool) -> str:
-    """The whole section, in Markdown."""
+def report(data: str | None, device: str, quick: bool) -> Iterator[str]:
+    """The whole section, in Markdown, part by part as it is measured."""
     large = device == "cuda" and not quick
     bandwidth = measures.copy_bandwidth(device, 2**31 if large else 2**26)
     processes, n_plain = (16, 3) if large else (2, 2)
     where = torch.cuda.get_device_name() if device == "cuda" else "no GPU: what follows was measured on a processor"
-    parts = [
+    yield (
         f"On {where}. A large copy moves {bandwidth / 1e9:.0f} GB/s, read and written. Times are of training alone "
         "unless they say otherwise; the bytes are those of each operation's arguments and results, counted, whatever a "
         "cache may save; a wait is a point at which the host waits for the GPU."
-    ]
+    )
     syncs: dict[str, None] = {}
     for number, case in enumerate(cases(data, device, quick)):
         found = measured(case, device, processes, n_plain)
-        parts.append(table(found, bandwidth))
+        yield table(found, bandwidth)
         syncs |= dict.fromkeys(place for step in found.steps.values() for place in step.sync_places)
         if number == 0:
-            parts.append(many_trials(found, 1000 if large else 2 if quick else 16, device))
-        print(f"{case.name} is done", flush=True)
+            yield many_trials(found, 1000 if large else 2 if quick else 16, device)
     if device == "cuda":
         places = sorted(place.rpartition("/cfsweep/")[2] for place in syncs)
-        parts.append(f"Where the host waits for the GPU in a task: {', '.join(places) or 'nowhere'}.")
-    parts.append(update_table(device, 512 if large else 8, 269_322, bandwidth))
-    return "\n\n".join(parts)
+        yield f"Where the host waits for the GPU in a task: {', '.join(places) or 'nowhere'}."
+    yield update_table(device, 512 if large else 8, 269_322, bandwidth)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -256,14 +254,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    parts = []
     try:
-        text = report(given.data, device, given.quick)
+        for part in report(given.data, device, given.quick):
+            print(part, end="\n\n", flush=True)  # what is measured is not lost if a later part fails
+            parts.append(part)
     finally:
         torch.set_num_threads(threads)
-    text += f"\n{measured_on('python -m benchmarks.gpu' + ' --quick' * given.quick)}"
-    print(text)
+    parts.append(measured_on("python -m benchmarks.gpu" + " --quick" * given.quick))
+    print(parts[-1])
     if given.write:
-        put_section(PERFORMANCE, "gpu", text)
+        put_section(PERFORMANCE, "gpu", "\n\n".join(parts))
 
 
 if __name__ == "__main__":
