@@ -72,15 +72,15 @@ def verdict(table: Table, row: Row, quantity: Quantity, results: Results) -> Ver
             return Verdict(MISSING, f"nor is `{row.naive}`")
         naive = Naive(own.claim, beside)
     said = judge(claim, found.of(quantity), naive)
-    return _explained(quantity, found.of(quantity), results) if said.kind == UNEXPLAINED else said
+    return _explained(quantity, found.of(quantity), naive, results) if said.kind == UNEXPLAINED else said
 
 
-def _explained(quantity: Quantity, own: BySeed, results: Results) -> Verdict:
+def _explained(quantity: Quantity, own: BySeed, naive: Naive | None, results: Results) -> Verdict:
     """The first of the quantity's reasons that the rows that it points at bear out."""
     assert quantity.claim is not None
     for why in quantity.whys:
         seen = {key: of for key in why.see if (of := values(key, quantity, results)) is not None}
-        if explains(why, quantity.claim, own, seen):
+        if explains(why, quantity.claim, own, seen, naive):
             return Verdict(EXPLAINED, f"{why.text} (see {', '.join(f'`{key}`' for key in why.see)})")
     return Verdict(UNEXPLAINED)
 

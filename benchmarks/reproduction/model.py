@@ -55,8 +55,9 @@ class Why:
     are to show it, and what they must show for it to count, in the quantity of the same name.
 
     `agrees`: the mean of each of them meets the claim. `farther`: each of them lies beyond the row that is to be
-    explained, seen from the claim, by more than seeds explain. `surpassed`: each of them meets the claim, and the row
-    that is to be explained lies above it by more than seeds explain (`verdicts.explains`).
+    explained, seen from the claim, by more than seeds explain. `surpassed`: each of them meets the claim, acts where
+    the source's did, and the row that is to be explained lies above it by more than seeds explain
+    (`verdicts.explains`).
     """
 
     text: str
@@ -89,9 +90,9 @@ class Row:
     Where its study searches something, there are two stages: the search, which validation data decides, and then the
     chosen setting, measured with more seeds. `setting` tells what is fixed. `naive` is the name of the row of the same
     table without a remedy, which this one must differ from; None in that row itself. `trial` is the trial that is
-    measured; None stands for the only one there is. `as published` rows have the source's own strength, an
-    `experiment` is there to explain others. `trace` asks for the whole accuracy matrix, `front` for the trials of the
-    search that none dominates.
+    measured; None stands for the only one there is. `most_seeds` bounds the seeds where each is dear. `as published`
+    rows have the source's own strength, an `experiment` is there to explain others. `trace` asks for the whole accuracy
+    matrix, `front` for the trials of the search that none dominates.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Row:
     naive: str | None = None
     group: Group = "main"
     trial: int | None = None
+    most_seeds: int | None = None
     trace: bool = False
     front: bool = False
 
@@ -112,7 +114,8 @@ class Row:
 
     def seeds_of(self, seeds: int) -> int:
         """With how many seeds it is measured where the main rows have `seeds`: half of them, rounded up, elsewhere."""
-        return seeds if self.group == "main" else -(-seeds // 2)
+        wanted = seeds if self.group == "main" else -(-seeds // 2)
+        return wanted if self.most_seeds is None else min(wanted, self.most_seeds)
 
     def search_study(self, budget: Budget) -> StudyConfig:
         """The study of the first stage."""

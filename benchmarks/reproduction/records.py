@@ -3,6 +3,7 @@
 One row per run, of complete stages alone: `row` (`table/row`), `stage`, `trial`, `seed`, the run's `state`, its
 `setting` (JSON of what was searched), whether it is of the `chosen` trial, the averages on validation data, and, of
 what is measured, `test_average_accuracy` and `test_accuracy`, the accuracy matrix R[t, i] row by row, in [0, 1].
+`processor` is that of this machine, for runs that were not trained on a GPU.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _rows(job: Job, stage: Stage, processor: str) -> Iterator[dict[str, Any]]:
             **counts,
             "started_at": None if run["started_at"] is None else pd.to_datetime(run["started_at"]).to_pydatetime(),
             "versions": versions,
-            "processor": processor,
+            "processor": processor if run["device"] == "cpu" else None,
         }
 
 

@@ -74,15 +74,20 @@ def _circumstances(records: pa.Table, command: str) -> str:
     if not records.num_rows:
         return f"Command: `{command}`. Nothing was measured yet."
 
-    def different(column: str) -> str:
-        return ", ".join(sorted({value for value in records[column].to_pylist() if value}))
+    def different(column: str, between: str = ", ") -> str:
+        return between.join(sorted({value for value in records[column].to_pylist() if value}))
 
     dates = sorted(date for date in records["started_at"].to_pylist() if date is not None)
-    spent = hours(sum(seconds or 0.0 for seconds in records["train_s"].to_pylist()))
+    spent: dict[str, float] = {}
+    for seconds, device in zip(records["train_s"].to_pylist(), records["device"].to_pylist(), strict=True):
+        if seconds:  # a run that failed at once has none, and no device
+            spent[device] = spent.get(device, 0.0) + seconds
+    hours_on = ", ".join(f"{hours(seconds)} ({device})" for device, seconds in sorted(spent.items()))
     return (
         f"Command: `{command}`. Measured from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d} on {different('processor')} "
-        f"({different('device')}) with {different('versions')}. Training took {spent} of one processor in all, where a "
-        "first task that runs share counts for each of them."
+        f"({different('device')}) with {different('versions', '; with ')}. The runs' times of training, added up, are "
+        f"{hours_on}; a first task that runs share counts for each of them, and processes that share a GPU each count "
+        "their own."
     )
 
 

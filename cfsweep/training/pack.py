@@ -114,7 +114,7 @@ class Pack:
             n_parameters=context.layout.size,
             peak_bytes=peak_bytes(context.device),
             host=socket.gethostname(),
-            device=str(context.device),
+            device=torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else "cpu",
             fisher_convention="; ".join(c.fisher for c in conventions if c.fisher) or None,
             penalty_convention="; ".join(c.penalty for c in conventions if c.penalty) or None,
         )
