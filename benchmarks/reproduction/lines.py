@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.reproduction.markdown import difference, hours, markdown, mean_sd, number, setting, settings
+from benchmarks.reproduction.markdown import difference, duration, markdown, mean_sd, number, setting, settings
 from benchmarks.reproduction.measured import NOTHING, Found, Measured, Results, Tried
 from benchmarks.reproduction.model import Claim, Group, Quantity, Row, Table
 from benchmarks.reproduction.runner import ranges
@@ -164,7 +164,7 @@ def searches(table: Table, results: Results) -> str:
     lines = []
     for row in table.rows:
         found = results.get(table.key(row), NOTHING)
-        spent = (hours(found.search_s), hours(found.measure_s))
+        spent = (duration(found.search_s), duration(found.measure_s))
         if not row.searched:
             lines.append((f"`{row.name}`", "nothing", "–", "–", *spent))
             continue

@@ -54,12 +54,16 @@ def setting(value: object) -> str:
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def hours(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """
-    >>> hours(0.0), hours(90.0), hours(7200.0)
-    ('–', '0.03 h', '2.00 h')
+    >>> duration(0.0), duration(9.0), duration(90.0), duration(7200.0)
+    ('–', '9 s', '1.5 min', '2.00 h')
     """
-    return f"{seconds / 3600:.2f} h" if seconds else "–"
+    if not seconds:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

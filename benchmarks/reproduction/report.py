@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from analysis.formatting import INTERVAL
 from benchmarks.reproduction.lines import blocks, searches, tally
-from benchmarks.reproduction.markdown import hours, markdown, number, setting
+from benchmarks.reproduction.markdown import duration, markdown, number, setting
 from benchmarks.reproduction.measured import NOTHING, Found, Measured, Results, results_of
 from benchmarks.reproduction.model import Row, Table
 from benchmarks.reproduction.side_by_side import side_by_side
@@ -82,7 +82,7 @@ def _circumstances(records: pa.Table, command: str) -> str:
     for seconds, device in zip(records["train_s"].to_pylist(), records["device"].to_pylist(), strict=True):
         if seconds:  # a run that failed at once has none, and no device
             spent[device] = spent.get(device, 0.0) + seconds
-    hours_on = ", ".join(f"{hours(seconds)} ({device})" for device, seconds in sorted(spent.items()))
+    hours_on = ", ".join(f"{duration(seconds)} ({device})" for device, seconds in sorted(spent.items()))
     return (
         f"Command: `{command}`. Measured from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d} on {different('processor')} "
         f"({different('device')}) with {different('versions', '; with ')}. The runs' times of training, added up, are "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.reproduction.lines import beside_naive
-from benchmarks.reproduction.markdown import hours, markdown, mean_sd, settings
+from benchmarks.reproduction.markdown import duration, markdown, mean_sd, settings
 from benchmarks.reproduction.measured import NOTHING, Measured, Results
 from benchmarks.reproduction.model import Row, Table
 from cfsweep.config import SCENARIOS
@@ -48,7 +48,7 @@ def _line(table: Table, method: str, rows: Sequence[Row], results: Results) -> t
         rows[0].setting or "–",
         *(_in(rows, scenario, lambda row: _cell(table, row, results)) for scenario in SCENARIOS),
         stored,
-        hours(sum(of.measure_s for of in found)),
+        duration(sum(of.measure_s for of in found)),
         reads or "–",
     )
 
