@@ -29,11 +29,11 @@ from rich.table import Table
 
 from benchmarks.made_up import COUNTS, MadeUpPack
 from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_section
-from cfsweep.sweep.driver import Driver
-from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.parsing import make_config
-from cfsweep.sweep.search.asker import open_asker
-from cfsweep.sweep.space import check_space
+from cfsweep.sweeping.driver import Driver
+from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.parsing import make_config
+from cfsweep.sweeping.search.asker import open_asker
+from cfsweep.sweeping.space import check_space
 from cfsweep.training.targets import target_of
 
 SPACE = Path(__file__).parent.parent / "search_spaces" / "mixed.yaml"

@@ -27,7 +27,7 @@ from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_sectio
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
 from cfsweep.metrics import average_accuracy
-from cfsweep.sweep.first_task_store import FirstTaskFolder, WorkerFirstTasks
+from cfsweep.sweeping.first_task_store import FirstTaskFolder, WorkerFirstTasks
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackSpec, RunRecord, RunSpec

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from cfsweep.config import ObjectiveConfig
-from cfsweep.sweep.stopping import STARTUP_TRIALS, intermediate, standard_errors
+from cfsweep.sweeping.stopping import STARTUP_TRIALS, intermediate, standard_errors
 from cfsweep.training.targets import target_of
 
 Floats = NDArray[np.float64]

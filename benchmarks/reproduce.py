@@ -32,7 +32,7 @@ from benchmarks.reproduction.runner import run
 from benchmarks.reproduction.stages import Job, jobs_of
 from cfsweep.errors import CfsweepError, InputError
 from cfsweep.files import write_atomically
-from cfsweep.sweep.scheduler import Workers
+from cfsweep.sweeping.scheduler import Workers
 
 # The cheap ones first: the last takes about twice as long as all others together.
 TABLES = (

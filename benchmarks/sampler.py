@@ -21,8 +21,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from rich.console import Console
 from rich.table import Table
 
-from cfsweep.sweep.search.sampler import BoundedTPE
-from cfsweep.sweep.search.storage import Journal
+from cfsweep.sweeping.search.sampler import BoundedTPE
+from cfsweep.sweeping.search.storage import Journal
 
 AT_ONCE = 8
 REFERENCE = (0.3, 0.3)

@@ -38,11 +38,11 @@ from benchmarks.replay import (
 from cfsweep.config import StudyConfig
 from cfsweep.errors import CfsweepError
 from cfsweep.results.reader import read_table
-from cfsweep.sweep.progress import Display
-from cfsweep.sweep.scheduler import Scheduler, Workers
-from cfsweep.sweep.schedulers import open_scheduler
-from cfsweep.sweep.stopping import STARTUP_TRIALS, ended_matrices, is_clearly_beaten
-from cfsweep.sweep.study import begin, prepare
+from cfsweep.sweeping.progress import Display
+from cfsweep.sweeping.scheduler import Scheduler, Workers
+from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.stopping import STARTUP_TRIALS, ended_matrices, is_clearly_beaten
+from cfsweep.sweeping.study import begin, prepare
 from cfsweep.training.pack import example_counts
 
 

@@ -22,17 +22,17 @@ from typing import Any
 STAMPS = Path(__file__).with_name("stamps")
 TRAINABLE = ("PackTrainable.setup", "PackTrainable.step", "unpack_stream")
 CALLS = {  # by module: the function, or the method of a class
-    "cfsweep.sweep.parsing": ("make_config",),
-    "cfsweep.sweep.study": ("prepare", "begin"),
-    "cfsweep.sweep.ray_backend.scheduler": ("RayScheduler.run",),
-    "cfsweep.sweep.ray_backend.searcher": ("PackSearcher.suggest", "PackSearcher.on_trial_complete"),
-    "cfsweep.sweep.ray_backend.trainable": TRAINABLE,
+    "cfsweep.sweeping.parsing": ("make_config",),
+    "cfsweep.sweeping.study": ("prepare", "begin"),
+    "cfsweep.sweeping.ray_backend.scheduler": ("RayScheduler.run",),
+    "cfsweep.sweeping.ray_backend.searcher": ("PackSearcher.suggest", "PackSearcher.on_trial_complete"),
+    "cfsweep.sweeping.ray_backend.trainable": TRAINABLE,
     "cfsweep.training.loop": ("TaskLoop.run",),
     "ray._private.worker": ("init", "shutdown"),
     "ray.tune.tuner": ("Tuner.fit",),
 }
-EARLIER = {"cfsweep.sweep.trainable": TRAINABLE}  # of revisions up to 36b1147
-IMPORTS = ("torch", "ray", "ray.tune", "optuna", "cfsweep.sweep.ray_backend.trainable", "cfsweep.sweep.trainable")
+EARLIER = {"cfsweep.sweeping.trainable": TRAINABLE}  # of revisions up to 36b1147
+IMPORTS = ("torch", "ray", "ray.tune", "optuna", "cfsweep.sweeping.ray_backend.trainable", "cfsweep.sweeping.trainable")
 
 
 def stamp(what: str) -> None:

@@ -1,6 +1,51 @@
 """Distributed sweeps for the remedies against catastrophic forgetting.
 
-Importing this package loads neither torch nor ray: `cfsweep --help` stays quick.
+Importing this package loads neither torch nor ray: `cfsweep --help` stays quick. What it offers is loaded when it is
+first asked for.
 """
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cfsweep.version import VERSION
+
+if TYPE_CHECKING:
+    from cfsweep.bundle import Model, load
+    from cfsweep.errors import CfsweepError, InputError
+    from cfsweep.library.models import Confirmed, confirm, export
+    from cfsweep.library.sweeps import Sweep, resume, sweep
+    from cfsweep.library.trainings import Training, train
+
+__version__ = VERSION
+__all__ = [
+    "CfsweepError",
+    "Confirmed",
+    "InputError",
+    "Model",
+    "Sweep",
+    "Training",
+    "confirm",
+    "export",
+    "load",
+    "resume",
+    "sweep",
+    "train",
+]
+_ROOMS = {
+    "cfsweep.bundle": ("Model", "load"),
+    "cfsweep.errors": ("CfsweepError", "InputError"),
+    "cfsweep.library.models": ("Confirmed", "confirm", "export"),
+    "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
+    "cfsweep.library.trainings": ("Training", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(room), name)
+    raise AttributeError(f"module 'cfsweep' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-import cfsweep
 from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
+from cfsweep.library.repeatable import repeatable
+from cfsweep.version import VERSION
 
 if TYPE_CHECKING:
-    from cfsweep.config import StudyConfig
     from cfsweep.results.status import Status
-    from cfsweep.sweep.confirm import Purpose
-    from cfsweep.sweep.study import Outcome, Prepared
+    from cfsweep.sweeping.study import Outcome, Prepared
 
 EXIT_FAILED_TRIALS = 3
 LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
@@ -95,51 +93,29 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
-    space = _space_file(space)
-    settings = {
-        "stream.name": stream,
-        "stream.scenario": scenario,
-        "stream.data": data,
-        "stream.download": download or None,
-        "objective.name": objective,
-        "trials": trials,
-        "seeds": seeds,
-        "stream.splits": splits,
-        "pack_runs": pack,
-    }
+    from cfsweep.library.sweeps import begun, described, options_of
+    from cfsweep.sweeping.progress import Display
+    from cfsweep.sweeping.scheduler import Workers
 
-    def prepare() -> Prepared:
-        from cfsweep.sweep.parsing import make_config
-        from cfsweep.sweep.study import prepare as prepare_study
-        from cfsweep.sweep.study import standardised_as_in
-
-        config = make_config(space, settings, assign or [])
-        config = standardised_as_in(folder_of(config), config)
-        return prepare_study(config, f"{space} with --set" if assign else str(space))
-
-    def folder_of(config: StudyConfig) -> Path:
-        return out or Path("runs") / f"{space.stem}-{_file_name(config.stream.name)}"
-
+    options = options_of(stream, scenario, trials, seeds, splits, objective, data, download, pack)
+    console = Console()
     if dry_run:
-        prepared = prepare()
-        from cfsweep.sweep.dry_run import show_plan
+        prepared, folder = described(space, options, assign or [], out)
+        from cfsweep.sweeping.dry_run import show_plan
 
-        show_plan(prepared, folder_of(prepared.config), Console())
+        show_plan(prepared, folder, console)
         return
-    from cfsweep.sweep.scheduler import Workers
-    from cfsweep.sweep.schedulers import open_scheduler
 
-    where, console = Workers(workers, address, gpus_per_worker), Console()
-    with open_scheduler(where, prepare) as (scheduler, prepared):
-        from cfsweep.sweep import study
-        from cfsweep.sweep.dry_run import show_notes
-        from cfsweep.sweep.progress import Display
+    def announce(prepared: Prepared, folder: Path) -> None:
+        from cfsweep.sweeping.dry_run import show_notes
+        from cfsweep.sweeping.study import with_identity_version_of
 
-        folder = folder_of(prepared.config)
-        study_id = study.with_identity_version_of(folder, prepared).config.study_id
+        study_id = with_identity_version_of(folder, prepared).config.study_id
         console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
         show_notes(prepared, console)
-        outcome = study.begin(prepared, folder, scheduler, Display(console, live=workers != 0))
+
+    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    outcome, folder = begun(space, options, assign or [], out, where, display, announce)
     _close(outcome, folder, console)
 
 
@@ -160,12 +136,13 @@ def resume(
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
-    from cfsweep.sweep import study
-    from cfsweep.sweep.scheduler import Workers
+    from cfsweep.sweeping import study
+    from cfsweep.sweeping.progress import Display
+    from cfsweep.sweeping.scheduler import Workers
 
     console = Console()
-    where = Workers(workers, address, gpus_per_worker)
-    _close(study.resume(folder, int(trials[1:]), seeds, where, console), folder, console)
+    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
 
 
 @app.command()
@@ -186,16 +163,14 @@ def confirm(
 ) -> None:
     """Train chosen trials once more with fresh seeds, test them, and keep their models."""
     from analysis.cli import show_confirmation
-    from analysis.confirmation import to_confirm
-    from cfsweep.sweep.confirm import confirm as confirm_trials
-    from cfsweep.sweep.scheduler import Workers
+    from cfsweep.library.models import confirmed
+    from cfsweep.sweeping.progress import Display
+    from cfsweep.sweeping.scheduler import Workers
 
-    numbers, references = to_confirm(folder, trials)
     console, where = Console(), Workers(workers, address, gpus_per_worker)
-    purpose: Purpose = "refit" if refit else "confirm"
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
-        outcome = confirm_trials(folder, numbers, references, seeds, purpose, where, console)
+        outcome = confirmed(folder, trials, seeds, refit, where, Display(console, live=workers != 0))
     except KeyboardInterrupt:
         _complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -221,14 +196,10 @@ def export(
     ] = False,
 ) -> None:
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
-    from analysis.confirmation import selected
     from cfsweep.bundle.card import IN_WORDS
-    from cfsweep.sweep.export import export as export_model
+    from cfsweep.library.models import exported
 
-    if trial != "selected" and not trial.lstrip("-").isdigit():
-        raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
-    number = selected(folder) if trial == "selected" else int(trial)
-    about = export_model(folder, number, seed, to, "refit" if refit else "confirm", not without_data)
+    number, about = exported(folder, to, trial, seed, refit, not without_data)
     said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
     Console().print(
         f"{_called(number)}, seed {about.seed}: {about.score} {said}; in {to}", highlight=False, soft_wrap=True
@@ -300,7 +271,7 @@ def _options(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     if version:
-        typer.echo(f"cfsweep {cfsweep.__version__}")
+        typer.echo(f"cfsweep {VERSION}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -309,8 +280,7 @@ def _options(
 def main() -> None:
     """Runs the command line; errors of the user's become one line and an exit code."""
     atexit.register(_leave_garbage)
-    # As on a worker, so that a run gets the same bits in this process; MKL looks at it once, so before torch is loaded.
-    os.environ["MKL_CBWR"] = "AUTO,STRICT"
+    repeatable()
     try:
         sys.exit(app(standalone_mode=False))
     except CfsweepError as error:
@@ -352,24 +322,6 @@ def _listed(what: str) -> list[tuple[str, str]]:
     from cfsweep.training.listing import listed
 
     return listed(what)
-
-
-def _space_file(space: Path) -> Path:
-    """The file, or that of the shipped space with this name."""
-    import search_spaces
-
-    if space.is_file() or space.parent != Path():
-        return space
-    known = search_spaces.names()
-    if str(space) in known:
-        return search_spaces.path(str(space))
-    if space.suffix in (".yaml", ".yml"):
-        return space  # which is told to be missing
-    raise unknown("cfsweep run", "space", str(space), known)
-
-
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name)
 
 
 def _close(outcome: Outcome, folder: Path, console: Console) -> None:

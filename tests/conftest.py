@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# As on a worker of a sweep (cfsweep/sweep/ray_backend/cluster.py); it must stand before torch is imported.
+# As on a worker of a sweep (cfsweep/sweeping/ray_backend/cluster.py); it must stand before torch is imported.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 Run = Callable[..., tuple[int, str, str]]

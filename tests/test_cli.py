@@ -186,7 +186,7 @@ def test_a_pack_size_that_is_none(run: Run, smoke: Path, tmp_path: Path) -> None
 
 
 def test_the_pack_size_is_taken_over_and_no_part_of_the_identity(run: Run, smoke: Path) -> None:
-    from cfsweep.sweep.parsing import make_config
+    from cfsweep.sweeping.parsing import make_config
 
     asked = {pack: make_config(smoke, {"pack_runs": pack}, []) for pack in ("12", "auto", None)}
     assert [config.pack_runs for config in asked.values()] == [12, "auto", "auto"]
@@ -222,9 +222,9 @@ def test_a_folder_with_something_else_in_it(run: Run, smoke: Path, tmp_path: Pat
 
 def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
     """Writes the study.yaml that `run smoke.yaml` writes, with other settings."""
-    from cfsweep.sweep.folder import Folder
-    from cfsweep.sweep.parsing import make_config
-    from cfsweep.sweep.study import prepare
+    from cfsweep.sweeping.folder import Folder
+    from cfsweep.sweeping.parsing import make_config
+    from cfsweep.sweeping.study import prepare
 
     prepared = prepare(make_config(smoke, changes, []), "test")
     folder.mkdir()
@@ -384,10 +384,10 @@ def test_a_dry_run_is_silent_about_enough_and_about_no_packnet(run: Run, smoke: 
 
 
 def test_a_dry_run_says_that_a_network_cannot_be_stacked(run: Run, smoke: Path) -> None:
-    args = ("--dry-run", "--set", "network.name=tests.sweep.networks:moody")
+    args = ("--dry-run", "--set", "network.name=tests.sweeping.networks:moody")
     code, out, _ = run("run", smoke, *args)
     assert code == 0
-    assert "note: network `tests.sweep.networks:moody`: " in out
+    assert "note: network `tests.sweeping.networks:moody`: " in out
     assert out.endswith("its runs are trained one at a time\n")
 
 
@@ -530,7 +530,7 @@ def test_a_shipped_space_goes_by_its_name(run: Run, tmp_path: Path) -> None:
     assert "runs/replay-split-digits" in printed
     code, _, complaints = run("run", "replya", "--dry-run")
     assert code == 2
-    assert "cfsweep run: unknown space `replya`. Known, closest first: replay, " in complaints
+    assert "cfsweep: unknown space `replya`. Known, closest first: replay, " in complaints
     (tmp_path / "replay").write_text("ingredients: [ewc]")
     assert "ewc_lambda" in run("run", "replay", "--dry-run")[1], "a file of that name comes first"
     assert "mine.yaml: cannot be read (No such file" in run("run", "mine.yaml", "--dry-run")[2]

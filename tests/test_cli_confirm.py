@@ -22,10 +22,10 @@ def swept_once(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep of two trials."""
     from rich.console import Console
 
-    from cfsweep.sweep import study
-    from cfsweep.sweep.local import LocalScheduler
-    from cfsweep.sweep.parsing import make_config
-    from cfsweep.sweep.progress import Display
+    from cfsweep.sweeping import study
+    from cfsweep.sweeping.local import LocalScheduler
+    from cfsweep.sweeping.parsing import make_config
+    from cfsweep.sweeping.progress import Display
 
     out = tmp_path_factory.mktemp("once") / "study"
     prepared = study.prepare(make_config(smoke, {"trials": 2}, []), "test")
@@ -103,7 +103,7 @@ def test_a_confirmation_goes_on_by_confirm_alone(run: Run, swept: Path, monkeypa
         "cfsweep: study/confirmed: it confirms trials of a sweep. `cfsweep confirm study --seeds 2` goes on.\n",
     )
     with monkeypatch.context() as patched:
-        patched.setattr("cfsweep.sweep.confirm.open_scheduler", lambda *_: signal.default_int_handler(2, None))
+        patched.setattr("cfsweep.sweeping.confirm.open_scheduler", lambda *_: signal.default_int_handler(2, None))
         code, _, complaints = run(*CONFIRM, "--trials", "1,0", "--refit")
     assert (code, complaints) == (130, f"cfsweep: interrupted; `{again} --refit` goes on\n")
     assert run(*again.split()[1:], "--workers", "0")[0] == 0

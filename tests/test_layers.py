@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = {"torch", "torchvision", "ray", "optuna", "pandas"}
-ROOMS = ("cfsweep.sweep.search", "cfsweep.sweep.ray_backend")
+ROOMS = ("cfsweep.sweeping.search", "cfsweep.sweeping.ray_backend")
 
 # Imported one after another in one process, light ones first: what a step may not load was not loaded before it.
 STEPS: dict[str, set[str]] = {
@@ -27,7 +27,7 @@ STEPS: dict[str, set[str]] = {
     "cfsweep.results.reader": HEAVY,
     "cfsweep.results.writer": HEAVY,
     "all of cfsweep but the rooms": {"ray", "optuna", "pandas"},
-    "all of cfsweep.sweep.search": {"ray"},
+    "all of cfsweep.sweeping.search": {"ray"},
 }
 LOAD = """
 import importlib, json, pkgutil, sys
@@ -66,7 +66,7 @@ def test_an_import_leaves_the_heavy_packages_alone(step: str, loaded: dict[str, 
 def test_the_probe_sees_what_is_loaded(loaded: dict[str, set[str]]) -> None:
     assert not loaded["cfsweep.config"] & {"torch", "optuna"}
     assert "torch" in loaded["all of cfsweep but the rooms"]
-    assert "optuna" in loaded["all of cfsweep.sweep.search"]
+    assert "optuna" in loaded["all of cfsweep.sweeping.search"]
 
 
 def test_analysis_needs_neither_torch_nor_ray_nor_optuna(project_root: Path) -> None:

@@ -86,6 +86,6 @@ def test_every_setting_that_is_listed_is_known() -> None:
     assert listed
     settings = re.findall(r"`([\w.]+=[^`]+)`", listed[1])
     assert len(settings) >= 6
-    from cfsweep.sweep.parsing import make_config
+    from cfsweep.sweeping.parsing import make_config
 
     make_config(ROOT / "search_spaces" / "mixed.yaml", {}, settings)

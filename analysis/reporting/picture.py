@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from textwrap import wrap
 
@@ -50,6 +51,13 @@ def picture(found: Front, path: Path, n_tasks: int, title: str = "") -> Path:
     figure = drawn(found, n_tasks, title)
     write_whole(path, lambda file: figure.savefig(file, format=kind))
     return path
+
+
+def svg(figure: Figure) -> str:
+    """The picture as SVG to be put into a page of HTML."""
+    file = StringIO()
+    figure.savefig(file, format="svg")
+    return file.getvalue()[file.getvalue().index("<svg") :]
 
 
 def drawn(found: Front, n_tasks: int, title: str = "") -> Figure:

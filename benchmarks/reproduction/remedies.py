@@ -19,8 +19,7 @@ FACTS = (
     "what `setting` says. In brackets what the search chose.",
     "A stop rule looks at a further tenth of the training data, on which nothing is trained; so it stands beside "
     "`naive on less`, which has as much.",
-    "`stored` is what must be kept between tasks beside the network, in kB; `training` is that of all its measured "
-    "runs.",
+    "`stored` is what must be kept between tasks beside the network, in kB.",
 )
 
 

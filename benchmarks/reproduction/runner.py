@@ -14,14 +14,14 @@ from rich.console import Console
 from benchmarks.reproduction.stages import SEARCH, Job, Stage, complete, stage_of
 from cfsweep.config import Choices, Searched
 from cfsweep.hypers import Value
-from cfsweep.sweep import study
-from cfsweep.sweep.broker import MODELS
-from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.progress import Display
-from cfsweep.sweep.scheduler import Scheduler, Workers
-from cfsweep.sweep.schedulers import open_scheduler
-from cfsweep.sweep.search.study import open_study
-from cfsweep.sweep.space import check_space
+from cfsweep.sweeping import study
+from cfsweep.sweeping.broker import MODELS
+from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.progress import Display
+from cfsweep.sweeping.scheduler import Scheduler, Workers
+from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.search.study import open_study
+from cfsweep.sweeping.space import check_space
 from cfsweep.training.ingredients import ingredient_class, refuse_misfits
 
 

@@ -1,11 +1,11 @@
-"""A table with one line per method: its accuracy in each scenario, what it stores, what it reads, what it takes."""
+"""A table with one line per method: its accuracy in each scenario, what it stores, what it reads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from benchmarks.reproduction.lines import beside_naive
-from benchmarks.reproduction.markdown import duration, markdown, mean_sd, settings
+from benchmarks.reproduction.markdown import markdown, mean_sd, settings
 from benchmarks.reproduction.measured import NOTHING, Measured, Results
 from benchmarks.reproduction.model import Row, Table
 from cfsweep.config import SCENARIOS
@@ -18,10 +18,10 @@ def side_by_side(table: Table, results: Results) -> str:
     for row in table.rows:
         methods.setdefault(row.method, []).append(row)
     lines = [_line(table, method, rows, results) for method, rows in methods.items()]
-    heads = ("remedy", "setting", *SCENARIOS, "stored, kB", "training", "reads, beside the current task")
+    heads = ("remedy", "setting", *SCENARIOS, "stored, kB", "reads, beside the current task")
     gaps = [
         (
-            method,
+            _beside(method, rows[0]),
             *(
                 _in(rows, scenario, lambda row: beside_naive(table, row, row.quantities[0], results))
                 for scenario in SCENARIOS
@@ -33,6 +33,12 @@ def side_by_side(table: Table, results: Results) -> str:
     return f"{markdown(heads, lines)}\n\nDifferences to `naive`, paired over seeds:\n\n" + markdown(
         ("remedy", *SCENARIOS), gaps
     )
+
+
+def _beside(method: str, row: Row) -> str:
+    """The method, with the row that it stands beside where that is not `naive`."""
+    other = str(row.naive).removesuffix(f"-{row.study.stream.scenario}")
+    return method if other == "naive" else f"{method} (to `{other}`)"
 
 
 def _line(table: Table, method: str, rows: Sequence[Row], results: Results) -> tuple[str, ...]:
@@ -48,7 +54,6 @@ def _line(table: Table, method: str, rows: Sequence[Row], results: Results) -> t
         rows[0].setting or "–",
         *(_in(rows, scenario, lambda row: _cell(table, row, results)) for scenario in SCENARIOS),
         stored,
-        duration(sum(of.measure_s for of in found)),
         reads or "–",
     )
 

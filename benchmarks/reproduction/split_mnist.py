@@ -39,22 +39,27 @@ FACTS = (
     "0.1, importances added up and, as here, not cut at zero, the gradient without the penalty; c is the same number "
     "here. MAS there: the absolute gradient of the mean of the squared outputs over a batch of 128 and over outputs, "
     "averaged over batches; here the mean over examples of the absolute gradient of the squared norm, so the "
-    "strength here is the one there divided by the two outputs of a task. Gradients of opposite sign cancel "
+    "strength here is the one there divided by the two outputs of a task (in class-il, where the source divides by all "
+    "outputs so far, that is so for the first task alone). Gradients of opposite sign cancel "
     "within their batches and not here, so the penalty here is still the stronger one.",
     "Penalties there and here hold all parameters, biases and the output layer included. In class-il both compute "
     "the loss over the classes seen so far.",
     "Rehearsal there adds a shuffled epoch of old images, repeated until they are as many as the new ones, so an "
-    "epoch has twice the batches; here a share of each batch is old. The number of steps is matched with twice "
-    "the epochs, also in the first task. 1,100 images are repeated to one half of all; 4,400 images are repeated "
-    "twice, which is 0.42 of all. The memory there holds equally many of each task, here it is a reservoir. The "
+    "epoch has twice the batches; here a share of each batch is old. The number of steps is matched with more "
+    "epochs, also in the first task: 1,100 images are repeated to one half of all (38 epochs); 4,400 images are "
+    "repeated "
+    "twice, which is 0.42 of all (33 epochs). The memory there holds equally many of each task, here it is a "
+    "reservoir. The "
     "training set here is smaller, so that a memory of the same size holds a larger part of it.",
     "All data there: one network trained for 4 epochs on all images. Here: the reference `joint`, which goes "
     "through the tasks and trains on the data of all tasks so far, with epochs chosen for as many steps in all "
     "(about 1,800 against 1,875).",
     "The source repeats each run 10 times. Standard deviations of its rehearsal rows are quoted from version 4 of "
-    "the paper; those of the other rows were not at hand, so that 3 points alone decide there.",
-    "Few images seen often are learned to certainty, and then every Fisher, importance and gradient is small. The "
-    "experiments with 4 epochs go as often over each image as the source does, in 80 steps per task, with the "
+    "the paper; those of the other rows were not at hand, so that 3 points alone decide there; "
+    "with them, some that differ may agree.",
+    "Few images seen often may be learned to certainty, and then every Fisher, importance and gradient would be small; "
+    "nothing here measures that. The experiments with 4 epochs go as often over each image as the source does, in 80 "
+    "steps per task, with the "
     "source's strengths.",
 )
 

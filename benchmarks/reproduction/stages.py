@@ -13,8 +13,8 @@ from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, NoAnswerError
 from cfsweep.hypers import Value
 from cfsweep.results.status import status
-from cfsweep.sweep.folder import Folder
-from cfsweep.sweep.space import with_steering
+from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.space import with_steering
 
 StageName = Literal["search", "measure"]
 SEARCH: StageName = "search"

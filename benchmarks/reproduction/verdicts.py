@@ -15,12 +15,23 @@ REPRODUCED = "reproduced"
 BASELINE = "baseline agrees"
 FLOOR = "floor"
 INERT = "inert"
+UNCLEAR = "too few seeds to tell"
 BOUND = "bound holds"
 EXPLAINED = "differs, explained"
 UNEXPLAINED = "differs, not explained"
 MISSING = "not measured yet"
 NO_CLAIM = "no claim"
-KINDS = (REPRODUCED, BASELINE, FLOOR, INERT, BOUND, EXPLAINED, UNEXPLAINED, MISSING)  # in the order of the tally
+KINDS = (
+    REPRODUCED,
+    BASELINE,
+    FLOOR,
+    INERT,
+    UNCLEAR,
+    BOUND,
+    EXPLAINED,
+    UNEXPLAINED,
+    MISSING,
+)  # in the order of the tally
 BySeed = Mapping[int, float]
 
 
@@ -64,15 +75,20 @@ def judge(claim: Claim | None, own: BySeed, naive: Naive | None) -> Verdict:
 
     A claim is reproduced where the mean agrees with it and the method lies apart from the row without a remedy, by the
     interval of the paired differences, on the side on which it was published. Where no gap was published, an
-    agreeing mean shows nothing of the method: `floor`. Where one was, and none is measured, the method is `inert`,
-    however near the mean comes. What is claimed as a bound, or exactly, holds or not, whatever the row without a
-    remedy.
+    agreeing mean shows nothing of the method: `floor`. Where one was, and the interval holds none and not that one, the
+    method is `inert`, however near the mean comes; where it holds both, there are too few seeds. A published gap that
+    the interval of a reproduced claim leaves out is said beside it. What is claimed as a bound, or exactly, holds or
+    not, whatever the row without a remedy.
 
     >>> naive = Naive(Claim(60.0), {0: 59.0, 1: 60.0, 2: 61.0})
     >>> judge(Claim(64.0), {0: 63.0, 1: 64.0, 2: 65.0}, naive).kind
     'reproduced'
-    >>> judge(Claim(62.0), {0: 61.0, 1: 60.0, 2: 60.0}, naive).kind  # within 3 points, but no better than nothing
+    >>> judge(Claim(64.0), {0: 61.0, 1: 61.5, 2: 60.5}, naive).kind  # near, but no better than nothing
     'inert'
+    >>> judge(Claim(62.0), {0: 58.0, 1: 60.0, 2: 64.0}, naive).kind
+    'too few seeds to tell'
+    >>> judge(Claim(64.0), {0: 61.0, 1: 62.1, 2: 62.9}, naive).text
+    'reproduced: the published gap is +4.00'
     >>> judge(Claim(60.5), {0: 59.0, 1: 60.0, 2: 61.0}, naive).kind
     'floor'
     """
@@ -90,8 +106,10 @@ def judge(claim: Claim | None, own: BySeed, naive: Naive | None) -> Verdict:
     if round(abs(gap), 9) < NIL:
         return Verdict(FLOOR if agrees and abs(mean) < NIL else UNEXPLAINED)
     if low <= 0 <= high:
-        return Verdict(INERT)
-    return Verdict(REPRODUCED if agrees and (mean > 0) == (gap > 0) else UNEXPLAINED)
+        return Verdict(UNCLEAR if low <= gap <= high else INERT)
+    if not agrees or (mean > 0) != (gap > 0):
+        return Verdict(UNEXPLAINED)
+    return Verdict(REPRODUCED, "" if low <= gap <= high else f"the published gap is {gap:+.2f}")
 
 
 def explains(why: Why, claim: Claim, own: BySeed, seen: Mapping[str, BySeed], naive: Naive | None = None) -> bool:
@@ -107,7 +125,8 @@ def explains(why: Why, claim: Claim, own: BySeed, seen: Mapping[str, BySeed], na
     >>> explains(why, Claim(90.0), own, {})
     False
 
-    A strength of the source that does nothing here does not show that a better one was found, however near it comes.
+    A strength of the source that does not do here what it did there does not show that a better one was found, however
+    near it comes.
 
     >>> why = Why("a better strength", ("table/published",), "surpassed")
     >>> published = {"table/published": {0: 62.0, 1: 60.0, 2: 61.0}}
@@ -119,12 +138,21 @@ def explains(why: Why, claim: Claim, own: BySeed, seen: Mapping[str, BySeed], na
     return all(key in seen and _shown(why, claim, own, seen[key], naive) for key in why.see)
 
 
+def _does_less(claim: Claim, other: BySeed, naive: Naive | None) -> bool:
+    """Whether the interval of the gap to the row without a remedy lies nearer to 0 than the published gap."""
+    measured = None if naive is None else differences(other, naive.values)
+    if naive is None or measured is None:
+        return False
+    gap = claim.value - naive.claim.value
+    return bool(max(np.sign(gap) * end for end in measured.interval) < abs(gap))
+
+
 def _shown(why: Why, claim: Claim, own: BySeed, other: BySeed, naive: Naive | None) -> bool:
     if why.shows == "agrees":
         return claim.holds(float(np.mean(list(other.values()))))
     apart = differences(other, own)
     if why.shows == "surpassed":
-        bears = judge(claim, other, naive).kind in (REPRODUCED, BASELINE, FLOOR, BOUND)
+        bears = judge(claim, other, naive).kind in (REPRODUCED, BASELINE, BOUND) and not _does_less(claim, other, naive)
         return bears and apart is not None and apart.interval[1] < 0
     outside = float(np.mean(list(own.values()))) - claim.value
     return apart is not None and (apart.interval[0] > 0 if outside > 0 else apart.interval[1] < 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cfsweep.bundle.manifest import Manifest, read_manifest
-from cfsweep.bundle.writer import ANSWERS, WEIGHTS
+from cfsweep.bundle.program import Program
+from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, manifest_of, weights_of, whole
+from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout
@@ -20,6 +23,7 @@ from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.ingredients import Classifier, Context, Held, Settings, hypers_of, ingredient_class
 from cfsweep.training.networks import unliftable_reason
+from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
 from cfsweep.training.targets import Outputs, target_of
 
@@ -30,23 +34,25 @@ class Model:
     It answers as the trainer did, to the last bit, for the same examples in the same order and number.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """
+    def __init__(
+        self, about: Manifest, weights: Mapping[str, Tensor], answers: Mapping[str, Tensor], where: str = "model"
+    ) -> None:
+        """`weights` and `answers` are what the files of these names hold; `where` is named in what is refused.
+
         Raises:
-            InputError: there is no bundle, a file was changed, or the network at hand is another one.
+            InputError: the network at hand is another one.
         """
-        self.about = about = read_manifest(folder)
-        self.kinds = [ingredient_class(name, str(folder)) for name in about.ingredients]
+        self.about = about
+        self.kinds = [ingredient_class(name, where) for name in about.ingredients]
         hypers = hypers_of(about.ingredients)
         settings = {name: about.settings[name] for name, hyper in hypers.items() if hyper.static}
         module = built_network(about.network, about.input_shape, about.n_outputs, self.kinds, hypers, settings)
-        weights = load_file(folder / WEIGHTS)
-        _load(module, weights, folder, about)
+        _load(module, weights, where, about)
         module.eval()
         self.layout = Layout(module, about.n_outputs)
         self.lifted = Lifted(module, unliftable_reason(module, about.input_shape) is None, self.layout.head)
         self.target = target_of(about.target)
-        self.answers = load_file(folder / ANSWERS)
+        self.answers = answers
         self.answerer = self._answerer(settings)
 
     def outputs(self, x: NDArray[np.generic] | Tensor, task: int | None = None) -> Tensor:
@@ -130,11 +136,29 @@ class Model:
         )
 
 
+def load(folder: str | Path) -> Model:
+    """The model of the bundle in `folder`, as `cfsweep export` wrote it. Nothing is unpickled.
+
+    Raises:
+        InputError: there is no bundle, a file was changed, or the network at hand is another one.
+    """
+    folder = Path(folder)
+    about = read_manifest(folder)
+    return Model(about, load_file(folder / WEIGHTS), load_file(folder / ANSWERS), str(folder))
+
+
+def of_pack(pack: Pack, config: StudyConfig, about: Mapping[str, Any]) -> Model:
+    """The model of a `pack` of one run of the study `config`, whose `study.yaml` is `about`; nothing is written."""
+    program = Program(pack)
+    manifest = manifest_of(pack, config, about, program.needs_task, with_examples=True)
+    return Model(manifest, whole(weights_of(pack)), whole(answers_of(program)))
+
+
 def _nothing(*_: Any) -> Tensor:
     raise NotImplementedError("a model that answers takes no gradients")
 
 
-def _load(module: torch.nn.Module, weights: dict[str, Tensor], folder: Path, about: Manifest) -> None:
+def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], where: str, about: Manifest) -> None:
     """
     Raises:
         InputError: the network has other weights than the bundle.
@@ -147,7 +171,7 @@ def _load(module: torch.nn.Module, weights: dict[str, Tensor], folder: Path, abo
     )
     if different:
         raise InputError(
-            f"{folder}: network `{about.network.name}` is another one than was trained: it differs in `{different[0]}`"
+            f"{where}: network `{about.network.name}` is another one than was trained: it differs in `{different[0]}`"
             f"{'' if len(different) == 1 else f' and {len(different) - 1} more'}. Bring back its code."
         )
     with torch.no_grad():

@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import cfsweep
 from cfsweep.bundle.card import card
 from cfsweep.bundle.manifest import NAME, Manifest, TaskInfo, sha256
 from cfsweep.bundle.program import Program
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.training.pack import Pack
+from cfsweep.version import VERSION
 
 WEIGHTS, STATE, ANSWERS, PROGRAM, CARD = (
     "weights.safetensors",
@@ -52,13 +52,13 @@ def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, w
     scratch = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
     try:
         program = Program(pack)
-        save_file(_whole(weights_of(pack)), scratch / WEIGHTS)
-        save_file(_whole(_answers(program)), scratch / ANSWERS)
-        save_file(_whole(_state(pack, with_examples)), scratch / STATE)
+        save_file(whole(weights_of(pack)), scratch / WEIGHTS)
+        save_file(whole(answers_of(program)), scratch / ANSWERS)
+        save_file(whole(_state(pack, with_examples)), scratch / STATE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making
             program.save(scratch / PROGRAM, pack)
-        manifest = _manifest(pack, config, about, program.needs_task, with_examples)
+        manifest = manifest_of(pack, config, about, program.needs_task, with_examples)
         (scratch / CARD).write_text(card(manifest))
         files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD)}
         manifest = manifest.model_copy(update={"files": files})
@@ -81,7 +81,8 @@ def weights_of(pack: Pack) -> dict[str, Tensor]:
     return {**own, **still, **dict(module.named_buffers())}
 
 
-def _answers(program: Program) -> dict[str, Tensor]:
+def answers_of(program: Program) -> dict[str, Tensor]:
+    """What an answer takes beside the weights, by name."""
     found = {name: getattr(program, name) for name in ("shift", "scale", "masks", "which")}
     if len(set(program.which.tolist())) > 1:
         for number, name in enumerate(program.names):
@@ -116,7 +117,7 @@ def _state(pack: Pack, with_examples: bool) -> dict[str, Tensor]:
     return found
 
 
-def _manifest(
+def manifest_of(
     pack: Pack,
     config: StudyConfig,
     about: Mapping[str, Any],
@@ -126,7 +127,7 @@ def _manifest(
     """All but the hashes of the other files, which it is written into one of."""
     (run,), (record,), stream = pack.spec.runs, pack.records, pack.stream
     return Manifest(
-        made_with={"cfsweep": cfsweep.__version__, **{name: metadata.version(name) for name in PACKAGES}},
+        made_with={"cfsweep": VERSION, **{name: metadata.version(name) for name in PACKAGES}},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         study_id=str(about["study_id"]),
         git_revision=about.get("git_revision"),
@@ -184,6 +185,6 @@ def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
     return found
 
 
-def _whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As safetensors takes them: on the CPU, contiguous, none a view of another."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}

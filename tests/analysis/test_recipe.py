@@ -18,9 +18,9 @@ from analysis.recipe import USUAL, next_command, space_file, space_text
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY_TRIAL
-from cfsweep.sweep.parsing import make_config
-from cfsweep.sweep.space import check_space
-from cfsweep.sweep.yaml_text import parse_yaml
+from cfsweep.sweeping.parsing import make_config
+from cfsweep.sweeping.space import check_space
+from cfsweep.sweeping.yaml_text import parse_yaml
 from cfsweep.training.streams import load_stream, registry
 from tests.analysis.folder import Folder, matrix_for
 from tests.conftest import Run

@@ -14,8 +14,8 @@ from benchmarks import driver, sampler
 from benchmarks.driver import Case, Cost, measure
 from benchmarks.made_up import N_TASKS, MadeUpPack, accuracies
 from cfsweep.hypers import Value
-from cfsweep.sweep.parsing import make_config
-from cfsweep.sweep.space import check_space
+from cfsweep.sweeping.parsing import make_config
+from cfsweep.sweeping.space import check_space
 from cfsweep.training.spec import PackSpec, RunSpec
 
 SPACE = make_config(driver.SPACE, {}, []).space

@@ -30,7 +30,7 @@ from benchmarks.reproduction.strengths import STRENGTHS
 from cfsweep.config import NetworkConfig, Space, StreamConfig, StudyConfig
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import JOINT_TRIAL
-from cfsweep.sweep.scheduler import Workers
+from cfsweep.sweeping.scheduler import Workers
 from cfsweep.training.ingredients import family_of, registry
 from cfsweep.training.networks import build, unliftable_reason
 from cfsweep.training.streams import load_stream
@@ -232,9 +232,9 @@ def test_a_search_tries_its_range_chooses_on_validation_data_and_is_measured_wit
 
 
 def test_a_search_that_was_killed_while_it_was_laid_out_still_tries_its_range(tmp_path: Path) -> None:
-    from cfsweep.sweep import study
-    from cfsweep.sweep.folder import Folder
-    from cfsweep.sweep.search.study import open_study
+    from cfsweep.sweeping import study
+    from cfsweep.sweeping.folder import Folder
+    from cfsweep.sweeping.search.study import open_study
 
     (job,) = jobs_of([table_of(tiny("swept", search=LR), budget=Budget(trials=4, seeds=1))], tmp_path, 1, None)
     prepared = study.prepare(planned(job).config, "here")

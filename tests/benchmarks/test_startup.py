@@ -47,7 +47,7 @@ def stamps_of(pid: int, at: float) -> list[Stamp]:
 
 def test_the_stages_of_made_up_stamps() -> None:
     driver = [Stamp("prepare ends", 2.0, 9, 0.5), Stamp("init ends", 3.0, 9, 0.75)]
-    imported = [Stamp("cfsweep.sweep.ray_backend.trainable imported", 4.0 + pid, pid, 0.0) for pid in (1, 2)]
+    imported = [Stamp("cfsweep.sweeping.ray_backend.trainable imported", 4.0 + pid, pid, 0.0) for pid in (1, 2)]
     stamps = sorted([*driver, *imported, *stamps_of(1, 10.0), *stamps_of(2, 12.0)], key=lambda stamp: stamp.at)
     found = startup.stages(stamps, began=1.0, ended=20.0)
     assert [found[stage] for stage in STAGES] == pytest.approx([1.0, 2.0, 5.0, 11.0, 13.0, 5.0, 19.0, 0.75, 1.1])

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import stopping
 from benchmarks.replay import ACCURACY, MedianRule, RankRule, Recording, mixed_replayed, replay, replayed
 from cfsweep.config import ObjectiveConfig
-from cfsweep.sweep.stopping import RankStopper, intermediate
+from cfsweep.sweeping.stopping import RankStopper, intermediate
 
 
 def flat(*accuracies: float, n_tasks: int = 4) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cfsweep.bundle import Manifest, Model, read_manifest, write
+from cfsweep.bundle import Manifest, load, read_manifest, write
 from cfsweep.bundle.writer import ANSWERS, CARD, PROGRAM, STATE, WEIGHTS
 from cfsweep.config import NetworkConfig, Scenario, Space, StudyConfig
 from cfsweep.errors import InputError
@@ -52,7 +52,7 @@ def test_the_weights_answer_as_the_trainer_did(
     monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
     pack = trained_once((name,), scenario)
     bundle_of(pack, tmp_path / "bundle")
-    model = Model(tmp_path / "bundle")
+    model = load(tmp_path / "bundle")
     for task in range(3):
         weights = pack.weights_for(task, 3)
         expected = pack.context.lifted(pack.context.layout.unflatten(weights), _seen(pack, task), shared=True)[0]
@@ -76,7 +76,7 @@ def test_the_program_answers_within_rounding(
     given: dict[str, Any] = {} if network is None else {"network": network}
     pack = finish(make_pack(small_stream(), (name,), scenario=scenario, epochs=1, **given))
     about = bundle_of(pack, tmp_path / "bundle")
-    program, model = torch.export.load(tmp_path / "bundle" / PROGRAM).module(), Model(tmp_path / "bundle")
+    program, model = torch.export.load(tmp_path / "bundle" / PROGRAM).module(), load(tmp_path / "bundle")
     for task in range(3):
         x = x_of(pack.stream, task)
         for n in (1, 2, len(x)):
@@ -88,7 +88,7 @@ def test_the_program_answers_within_rounding(
 def test_a_network_with_statistics_and_dropout(tmp_path: Path) -> None:
     pack = finish(make_pack(small_stream(), ("replay",), network=UNLIFTABLE, batch_size=6, epochs=1))
     bundle_of(pack, tmp_path / "bundle")
-    program, model = torch.export.load(tmp_path / "bundle" / PROGRAM).module(), Model(tmp_path / "bundle")
+    program, model = torch.export.load(tmp_path / "bundle" / PROGRAM).module(), load(tmp_path / "bundle")
     for task in range(3):
         x = x_of(pack.stream, task)
         assert torch.equal(model.outputs(x, task).argmax(1), pack.predictions(task)[0])
@@ -101,7 +101,7 @@ def test_raw_bytes_are_standardised_by_the_model(tmp_path: Path) -> None:
     pack = finish(make_pack(replace(stream, x=images, shift=120.5, scale=1 / 33), ("ewc",), scenario="class-il"))
     about = bundle_of(pack, tmp_path / "bundle")
     assert (about.input_dtype, about.input_shape) == ("uint8", (1, 6, 6))
-    model = Model(tmp_path / "bundle")
+    model = load(tmp_path / "bundle")
     for task in range(3):
         x = x_of(pack.stream, task)
         assert torch.equal(model.outputs(x, task).argmax(1), pack.predictions(task)[0])
@@ -122,7 +122,7 @@ def test_labels_are_those_of_the_user(tmp_path: Path) -> None:
         pack = finish(make_pack(named, (), scenario=scenario, epochs=2, lr=0.1))
         about = bundle_of(pack, tmp_path / scenario)
         assert about.tasks[1].labels == labels
-        model, task = Model(tmp_path / scenario), named.tasks[1]
+        model, task = load(tmp_path / scenario), named.tasks[1]
         said = model.predict(named.x[task.test], 1)
         right = [named.class_ids[label] for label in named.y[task.test].tolist()]
         accuracy = sum(a == b for a, b in zip(said, right, strict=True)) / len(right)
@@ -211,32 +211,32 @@ def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:
 
     before = change(format=2, later=True)
     with pytest.raises(InputError, match=r"format 2 is newer than 1.*Upgrade it"):
-        Model(bundle)
+        load(bundle)
     (bundle / "model.json").write_text(before)
     change(scenario="other")
     with pytest.raises(InputError, match="`scenario` is wrong"):
-        Model(bundle)
+        load(bundle)
     (bundle / "model.json").write_text(before[:200])
     with pytest.raises(InputError, match="Export the model again"):
-        Model(bundle)
+        load(bundle)
     (bundle / "model.json").write_text(before)
     change(network={"name": "mlp", "args": {"hidden": [5]}})
     with pytest.raises(InputError, match=r"network `mlp` is another one.*it differs in `body.1.bias` and"):
-        Model(bundle)
+        load(bundle)
     (bundle / "model.json").write_text(before)
     weights = load_file(bundle / WEIGHTS)
     save_file({name: value + 1 for name, value in weights.items()}, bundle / WEIGHTS)
     with pytest.raises(InputError, match=r"weights.safetensors: it was changed"):
-        Model(bundle)
+        load(bundle)
     (bundle / WEIGHTS).unlink()
     with pytest.raises(InputError, match=r"weights.safetensors is missing"):
-        Model(bundle)
+        load(bundle)
     with pytest.raises(InputError, match=r"no model.json there"):
-        Model(bundle / "absent")
+        load(bundle / "absent")
 
 
 def test_a_wrong_question_is_one_line(bundle: Path) -> None:
-    model = Model(bundle)
+    model = load(bundle)
     x = torch.zeros(2, 1, 6, 6)
     with pytest.raises(InputError, match=r"examples must be \(n, 1, 6, 6\), but got \(2, 6, 6\)"):
         model.outputs(x[:, 0], 0)
@@ -250,7 +250,7 @@ def test_nothing_that_a_bundle_brings_is_run_or_unpickled(bundle: Path) -> None:
     """Its weights are in safetensors, its facts in JSON; a pickle in place of weights is no model."""
     torch.save({"x": torch.zeros(1)}, bundle / WEIGHTS)
     with pytest.raises(InputError, match="it was changed"):
-        Model(bundle)
+        load(bundle)
 
 
 def test_what_is_no_run_at_its_end_gives_no_program(tmp_path: Path) -> None:

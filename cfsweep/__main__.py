@@ -1,0 +1,6 @@
+"""`python -m cfsweep` is the command `cfsweep`."""
+
+from cfsweep.cli import main
+
+if __name__ == "__main__":
+    main()

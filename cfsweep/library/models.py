@@ -1,0 +1,135 @@
+"""From a sweep to a model: trials confirmed with fresh seeds, and one of the confirmed runs as a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfsweep.errors import InputError
+from cfsweep.library.repeatable import repeatable
+from cfsweep.library.sweeps import Progress, html_table
+from cfsweep.sweeping.progress import Calls, Watcher
+from cfsweep.sweeping.scheduler import Workers
+
+if TYPE_CHECKING:
+    from analysis import Confirmation
+    from cfsweep.bundle import Manifest, Model
+    from cfsweep.sweeping.study import Outcome
+
+
+def confirm(
+    folder: str | Path,
+    trials: str | Sequence[int] = "selected",
+    seeds: int = 5,
+    *,
+    refit: bool = False,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Confirmed:
+    """What fresh seeds and test data say of trials of the sweep in `folder`, which are trained once more.
+
+    `trials`: `selected` (with the default and the references that were best), `front`, or numbers. They are trained
+    with `seeds` seeds that the sweep did not use, tested, and their models kept, below `folder`; with `refit` on the
+    validation data, too. Whatever is there already is not trained again.
+
+    Raises:
+        InputError: no trial was selected yet, one was not trained to its end, or the data has changed.
+    """
+    which = trials if isinstance(trials, str) else ",".join(map(str, trials))
+    where = Workers(workers, address, gpus_per_worker)
+    outcome = confirmed(Path(folder), which, seeds, refit, where, Calls(progress))
+    return Confirmed(Path(folder), outcome.interrupted)
+
+
+def confirmed(folder: Path, trials: str, seeds: int, refit: bool, workers: Workers, watcher: Watcher) -> Outcome:
+    """How the confirmation ended."""
+    repeatable()
+    from analysis.confirmation import to_confirm
+    from cfsweep.sweeping.confirm import confirm as confirm_trials
+
+    numbers, references = to_confirm(folder, trials)
+    return confirm_trials(folder, numbers, references, seeds, "refit" if refit else "confirm", workers, watcher)
+
+
+def export(
+    folder: str | Path,
+    to: str | Path,
+    *,
+    trial: int | str = "selected",
+    seed: int | str = "best",
+    refit: bool = False,
+    with_data: bool = True,
+) -> Model:
+    """The model of a confirmed run, written as a bundle into the new folder `to`.
+
+    `trial` is a number, or the `selected` one; `seed` one of those that confirmed it, or the `best` of them on
+    validation data. `refit` takes a model that was trained on the validation data, too. Without `with_data` the
+    examples that a rehearsal keeps are left out.
+
+    Raises:
+        InputError: it was not confirmed, the data has changed, or `to` exists.
+    """
+    from cfsweep.bundle import load
+
+    exported(Path(folder), Path(to), trial, seed, refit, with_data)
+    return load(to)
+
+
+def exported(
+    folder: Path, to: Path, trial: int | str, seed: int | str, refit: bool, with_data: bool
+) -> tuple[int, Manifest]:
+    """The number of the trial whose model was written, and what is known of it."""
+    repeatable()
+    from analysis.confirmation import selected
+    from cfsweep.sweeping.export import export as export_model
+
+    if trial != "selected" and not str(trial).lstrip("-").isdigit():
+        raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
+    number = selected(folder) if trial == "selected" else int(trial)
+    return number, export_model(folder, number, seed, to, "refit" if refit else "confirm", with_data)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The trials of the sweep in `folder` that were confirmed; a notebook shows them side by side."""
+
+    folder: Path
+    interrupted: bool = False
+
+    @property
+    def trials(self) -> list[Confirmation]:
+        """Of each trial and reference the averages by which it was chosen, with fresh seeds, and on test data."""
+        import analysis
+
+        return analysis.confirmation(self.folder)
+
+    @property
+    def luck(self) -> str:
+        """How much of the choice was luck, in one line; empty where nothing can be said."""
+        from analysis.confirmation import luck
+
+        return luck(self.trials)
+
+    def export(self, to: str | Path, **others: Any) -> Model:
+        """One of the models, as a bundle (`cfsweep.export`)."""
+        return export(self.folder, to, **others)
+
+    def _columns(self) -> dict[str, list[str]]:
+        from analysis.confirmation import columns
+
+        return columns(self.trials)
+
+    def __repr__(self) -> str:
+        cells = self._columns()
+        rows = [list(cells), *zip(*cells.values(), strict=True)]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(cells))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, *filter(None, [self.luck])])
+
+    def _repr_html_(self) -> str:
+        cells = self._columns()
+        return html_table(list(cells), zip(*cells.values(), strict=True)) + (f"<p>{self.luck}</p>" if self.luck else "")

@@ -1,0 +1,242 @@
+"""Sweeps: begun, gone on with, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cfsweep.library.repeatable import repeatable
+from cfsweep.library.spaces import Space, space_of
+from cfsweep.sweeping.progress import Calls, Watcher
+from cfsweep.sweeping.scheduler import Workers
+from cfsweep.sweeping.schedulers import open_scheduler
+
+if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
+    import pandas as pd
+
+    from analysis import Front
+    from cfsweep.library.models import Confirmed
+    from cfsweep.results.status import Status
+    from cfsweep.sweeping.study import Outcome, Prepared
+    from cfsweep.sweeping.trials import Summary
+
+Progress = Callable[["Summary"], object]
+
+
+def sweep(
+    space: Space,
+    stream: str | None = None,
+    *,
+    out: str | Path | None = None,
+    scenario: str | None = None,
+    trials: int | None = None,
+    seeds: int | None = None,
+    splits: int | None = None,
+    objective: str | None = None,
+    data: str | Path | None = None,
+    download: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    pack: int | str | None = None,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
+
+    It goes on with what is there.
+
+    `space` is a file, the name of a shipped space, or the content of one: `{"ingredients": ["ewc"], "search":
+    {"ewc_lambda": {"low": 1.0, "high": 1e6, "log": True}}}`. The others are the options of `cfsweep run`, with its
+    defaults; `settings` are those of its `--set`, by the same keys: `{"lr": 0.001, "network.args.hidden": [256]}`.
+    `workers` is the number of processes (0: none but this one). `progress` is called with a `Summary` of the trials
+    whenever that has changed.
+
+    Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
+    nothing does but the end of the process, of which the next call takes up what is left.
+
+    Raises:
+        InputError: anything is wrong with what is asked for; nothing was written.
+    """
+    options = options_of(stream, scenario, trials, seeds, splits, objective, data, download, pack)
+    where = Workers(workers, address, gpus_per_worker)
+    outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
+    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
+
+
+def resume(
+    folder: str | Path,
+    *,
+    more_trials: int = 0,
+    seeds: int | None = None,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """The sweep in `folder` once it has gone on: with `more_trials`, and with `seeds` in all for every trial that was
+    not stopped.
+
+    Raises:
+        InputError: there is no sweep, it has more seeds, or its data has changed.
+    """
+    repeatable()
+    from cfsweep.sweeping import study
+
+    where = Workers(workers, address, gpus_per_worker)
+    outcome = study.resume(Path(folder), more_trials, seeds, where, Calls(progress))
+    return Sweep(Path(folder), outcome.interrupted, outcome.out_of_time)
+
+
+def options_of(
+    stream: str | None,
+    scenario: str | None,
+    trials: int | None,
+    seeds: int | None,
+    splits: int | None,
+    objective: str | None,
+    data: str | Path | None,
+    download: bool,
+    pack: int | str | None,
+) -> dict[str, Any]:
+    """The options by their places in a study."""
+    return {
+        "stream.name": stream,
+        "stream.scenario": scenario,
+        "stream.data": None if data is None else str(data),
+        "stream.download": download or None,
+        "objective.name": objective,
+        "trials": trials,
+        "seeds": seeds,
+        "stream.splits": splits,
+        "pack_runs": pack,
+    }
+
+
+def described(
+    space: Space, options: Mapping[str, Any], settings: Iterable[str] | Mapping[str, Any], out: str | Path | None
+) -> tuple[Prepared, Path]:
+    """The study that is asked for, checked, and its folder.
+
+    Raises:
+        InputError: anything is wrong with it.
+    """
+    from cfsweep.sweeping.parsing import make_config
+    from cfsweep.sweeping.study import prepare, standardised_as_in
+
+    source, name = space_of(space)
+    config = make_config(source, options, settings)
+    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else Path(out)
+    where = str(source) if isinstance(source, Path) else "space"
+    given = "settings" if isinstance(settings, Mapping) else "--set"
+    return prepare(standardised_as_in(folder, config), f"{where} with {given}" if settings else where), folder
+
+
+def begun(
+    space: Space,
+    options: Mapping[str, Any],
+    settings: Iterable[str] | Mapping[str, Any],
+    out: str | Path | None,
+    workers: Workers,
+    watcher: Watcher,
+    announce: Callable[[Prepared, Path], object] = lambda prepared, folder: None,
+) -> tuple[Outcome, Path]:
+    """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
+    repeatable()
+    with open_scheduler(workers, lambda: described(space, options, settings, out)) as (scheduler, (prepared, folder)):
+        from cfsweep.sweeping import study
+
+        announce(prepared, folder)
+        return study.begin(prepared, folder, scheduler, watcher), folder
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).name)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A results folder, local or remote, looked at; `Sweep("runs/demo")` opens one.
+
+    A notebook shows its front as a picture and a table. `interrupted`: the user ended it; `out_of_time`: its time
+    budget did. What is read is read anew each time, so it may still be written to.
+    """
+
+    folder: str | Path
+    interrupted: bool = False
+    out_of_time: bool = False
+
+    @property
+    def status(self) -> Status:
+        """How far it is, and why runs failed."""
+        from cfsweep.results.status import status
+
+        return status(self.folder)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial and reference: settings, and means over seeds on validation data (`analysis.trials`)."""
+        import analysis
+
+        return analysis.trials(analysis.load(self.folder))
+
+    @property
+    def front(self) -> Front:
+        """The trials that none dominates, in the sweep's own objectives (`analysis.front`)."""
+        import analysis
+
+        runs = analysis.load(self.folder)
+        return analysis.front(analysis.trials(runs), analysis.study(self.folder).front_objectives, runs)
+
+    def select(
+        self, rule: str = "average_accuracy", *, at_least: float | None = None, replace: bool = False
+    ) -> dict[str, Any]:
+        """The trial that `rule` chooses on validation data, put on record (`analysis.select`)."""
+        import analysis
+
+        return analysis.select(self.folder, rule, at_least, replace)
+
+    def confirm(self, trials: str | Sequence[int] = "selected", seeds: int = 5, **others: Any) -> Confirmed:
+        """These trials, trained once more with fresh seeds and tested (`cfsweep.confirm`)."""
+        from cfsweep.library.models import confirm
+
+        return confirm(self.folder, trials, seeds, **others)
+
+    def report(self, out: Path | None = None) -> Path:
+        """The HTML report, written (`analysis.report`)."""
+        import analysis
+
+        return analysis.report(self.folder, out)
+
+    def __repr__(self) -> str:
+        now = self.status
+        state = "complete" if now.complete else "running" if now.running else f"`{now.goes_on_by}` goes on"
+        counts = f"{now.done} done, {now.stopped} stopped, {now.failed} failed"
+        return f"Sweep {now.study_id} in {self.folder}: {now.ended} of {now.trials} trials, {counts}; {state}"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the state, the picture of the front, and its table."""
+        import analysis
+        from analysis.description import shown_settings
+        from analysis.reporting.picture import drawn, svg
+        from analysis.reporting.tables import listed, table_cells
+
+        said, found = f"<p>{escape(repr(self))}</p>", self.front
+        if not len(found.table):
+            return said + "".join(f"<p>{escape(note)}</p>" for note in found.notes)
+        about = analysis.study(self.folder)
+        heads, rows = table_cells(found, listed(found), shown_settings(about, self.trials))
+        return said + svg(drawn(found, len(about.tasks))) + html_table(heads, rows)
+
+
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """
+    >>> html_table(["a"], [["<1"]])
+    '<table><tr><th>a</th></tr><tr><td>&lt;1</td></tr></table>'
+    """
+    lines = [("th", heads), *(("td", row) for row in rows)]
+    cells = ("".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) for kind, row in lines)
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in cells) + "</table>"

@@ -1,0 +1,115 @@
+"""Where workers fetch packs, and leave checkpoints and first tasks: beside the driver, so that none of these needs a
+file system that machines share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from cfsweep.files import write_atomically
+from cfsweep.sweeping.first_task_store import FirstTaskFolder
+
+Key = tuple[int, int]
+MODELS = "models"
+
+
+class Fetched(NamedTuple):
+    """A pack to train: its specification, and its last checkpoint, if it has one."""
+
+    spec: dict[str, Any]
+    checkpoint: bytes | None
+
+
+class BrokerClient(Protocol):
+    """The broker as a worker sees it."""
+
+    def fetch(self, pack_id: str) -> Fetched:
+        """A pack, whole or from its checkpoint."""
+
+    def dropped_from(self, pack_id: str) -> set[Key] | None:
+        """The runs of a pack that are not to be trained on; None: the pack is closed, none of them is."""
+
+    def save(self, pack_id: str, checkpoint: bytes) -> object:
+        """Leaves a checkpoint."""
+
+    def keep(self, models: Mapping[Key, bytes]) -> None:
+        """Leaves what runs have come to, by (trial, seed); it is there when this returns."""
+
+
+class Broker:
+    """Holds the packs on their way; in a cluster an actor carries it."""
+
+    checkpoints: Path
+    first_tasks: FirstTaskFolder
+
+    def __init__(self) -> None:
+        self.specs: dict[str, dict[str, Any]] = {}
+        self.dropped: dict[str, set[Key]] = {}
+
+    def open(self, checkpoints: str) -> None:
+        """Clears it for a sweep that keeps its `checkpoints` in that folder."""
+        self.checkpoints = Path(checkpoints)
+        self.first_tasks = FirstTaskFolder(self.checkpoints)
+        self.specs.clear()
+        self.dropped.clear()
+
+    def put(self, pack_id: str, spec: dict[str, Any], dropped: set[Key]) -> None:
+        """Takes a pack in for a worker to fetch; its `dropped` runs are not to be trained on."""
+        self.specs[pack_id] = spec
+        self.dropped.setdefault(pack_id, set()).update(dropped)
+
+    def fetch(self, pack_id: str) -> Fetched:
+        path = checkpoint_path(self.checkpoints, pack_id)
+        return Fetched(self.specs[pack_id], path.read_bytes() if path.exists() else None)
+
+    def drop(self, pack_id: str, keys: set[Key]) -> None:
+        """These runs of a pack are not to be trained on."""
+        self.dropped.setdefault(pack_id, set()).update(keys)
+
+    def dropped_from(self, pack_id: str) -> set[Key] | None:
+        return self.dropped.get(pack_id)
+
+    def save(self, pack_id: str, checkpoint: bytes) -> None:
+        """Replaces the pack's checkpoint, unless the pack is closed."""
+        if pack_id in self.specs:
+            write_atomically(checkpoint_path(self.checkpoints, pack_id), lambda file: file.write(checkpoint))
+
+    def keep(self, models: Mapping[Key, bytes]) -> None:
+        """What was left of a run before is replaced."""
+        for key, model in models.items():
+            write_atomically(model_path(self.checkpoints.parent, key), partial(_write, model))
+
+    def close(self, pack_id: str) -> None:
+        """The pack is done: its checkpoint goes."""
+        self.specs.pop(pack_id, None)
+        self.dropped.pop(pack_id, None)
+        checkpoint_path(self.checkpoints, pack_id).unlink(missing_ok=True)
+
+    def get_first_tasks(self, keys: list[str]) -> dict[str, bytes]:
+        return self.first_tasks.get(keys)
+
+    def put_first_tasks(self, contents: Mapping[str, bytes]) -> None:
+        self.first_tasks.put(contents)
+
+    def clear_first_tasks(self) -> None:
+        """The sweep is complete."""
+        self.first_tasks.clear()
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def checkpoint_path(folder: Path, pack_id: str) -> Path:
+    return folder / f"{pack_id}.pt"
+
+
+def model_path(root: Path, key: Key) -> Path:
+    """Where in the results folder `root` the model of a run lies, if the study keeps models.
+
+    >>> model_path(Path("confirmed"), (7, 10000)).as_posix()
+    'confirmed/models/trial7-seed10000.pt'
+    """
+    return root / MODELS / f"trial{key[0]}-seed{key[1]}.pt"

@@ -1,0 +1,136 @@
+"""Confirmation: trials of a sweep are trained once more, with seeds that the sweep did not use, and tested.
+
+What was chosen among many by noisy numbers looks better than it is. Fresh seeds have no part in the choice, so their
+mean is not flattered by it; and test data, which a sweep never sees, is opened by them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cfsweep.config import FRESH, MOST_SEEDS, StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.results.reader import read_table
+from cfsweep.results.status import status
+from cfsweep.sweeping import study
+from cfsweep.sweeping.folder import Folder, check_ground, describe
+from cfsweep.sweeping.listed import ListedAsker
+from cfsweep.sweeping.progress import Watcher
+from cfsweep.sweeping.scheduler import Workers
+from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.space import check_space, reference_values
+
+Purpose = Literal["confirm", "refit"]
+FOLDERS: Mapping[Purpose, str] = {"confirm": "confirmed", "refit": "refitted"}  # within that of the sweep
+
+
+def confirm(
+    root: Path,
+    trials: Sequence[int],
+    references: Sequence[int],
+    seeds: int,
+    purpose: Purpose,
+    workers: Workers,
+    watcher: Watcher,
+) -> study.Outcome:
+    """Trains these trials and references of the sweep in `root` with so many fresh seeds, scores them by test data, and
+    keeps their models: in the results folder `confirmed` within `root`, or `refitted`, where they are trained on the
+    validation data, too. It goes on with what is there: more trials and more seeds may be added, none is taken away.
+
+    Raises:
+        InputError: there is no sweep, a trial did not go all the way in it, what is there is of another sweep, the data
+            has changed, or the workers cannot be reached.
+    """
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise InputError(f"--seeds {seeds}: `1 <= seeds <= {MOST_SEEDS}` must hold. Give another number.")
+    sweep = Folder(root)
+    swept, about = sweep.read()
+    if swept.purpose != "sweep":
+        raise InputError(f"{root}: it confirms a sweep itself. Give the folder of the sweep.")
+    folder = Folder(root / FOLDERS[purpose])
+    there, content = _begun(folder, swept, root)
+    before = content["confirms"]
+    usual = reference_values(swept.space, check_space(swept.space, str(sweep.study_file)))
+    known = {int(number): {**usual, **values} for number, values in before["trials"].items()}
+    wanted = {**known, **_values(root, swept, usual, [n for n in dict.fromkeys(trials) if n not in known])}
+    beside = sorted({*before["references"], *references} if swept.references else (), reverse=True)
+    config = _config(swept, there, purpose, len(wanted), seeds)
+    grows = there is None or (len(wanted), beside, config.seeds) != (len(known), before["references"], there.seeds)
+    if not grows and study.is_whole(folder, config):
+        return study.Outcome(status(folder.root), nothing_to_do=True)
+
+    def prepare() -> study.Prepared:
+        prepared = study.prepare(swept, str(sweep.study_file))
+        check_ground(swept, prepared.stream, about, sweep.study_file)
+        stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
+        return replace(prepared, config=config, stream=stream)
+
+    with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):
+        if there is None:
+            content = {**describe(config, prepared.hypers, prepared.stream), **content}
+        check_ground(config, prepared.stream, content, folder.study_file)
+        content |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
+        folder.write({**content, "confirms": {**before, "trials": wanted, "references": beside}})
+        return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted))
+
+
+def _begun(folder: Folder, swept: StudyConfig, root: Path) -> tuple[StudyConfig | None, dict[str, Any]]:
+    """The study in `folder`, None where none was begun, and what its `study.yaml` says, at least what it `confirms`.
+
+    Raises:
+        InputError: it is of another sweep than the one in `root`.
+    """
+    if not folder.exists():
+        return None, {"confirms": {"study_id": swept.study_id, "trials": {}, "references": []}}
+    there, content = folder.read()
+    of = content.get("confirms", {"study_id": "(none)"})["study_id"]
+    if of != swept.study_id:
+        raise InputError(
+            f"{folder.root}: it confirms trials of study {of}, but {root} is of {swept.study_id}. Move it elsewhere."
+        )
+    return there, content
+
+
+def _config(swept: StudyConfig, there: StudyConfig | None, purpose: Purpose, trials: int, seeds: int) -> StudyConfig:
+    """The study that confirms; `there` is what it is so far."""
+    if there is not None:
+        return there.grown(trials, max(seeds, there.seeds))
+    changed: dict[str, Any] = {
+        "purpose": purpose,
+        "seeds": seeds,
+        "seeds_at_start": None,
+        "first_seed": FRESH,
+        "trials": trials,
+        "time_budget_s": None,
+        "stop_trials": False,
+    }
+    if purpose == "refit":
+        changed["curve_points_per_task"] = 0  # which are of validation data
+    return swept.model_copy(update=changed)
+
+
+def _values(
+    root: Path, config: StudyConfig, usual: Mapping[str, Value], trials: Sequence[int]
+) -> dict[int, dict[str, Value]]:
+    """The settings of these trials, by number, from the rows of their runs. One that is null could not act, and is as
+    `usual`.
+
+    Raises:
+        InputError: one of them did not go all the way.
+    """
+    rows = read_table(root, "runs", study_id=config.study_id).to_pylist() if trials else []
+    found: dict[int, dict[str, Value]] = {}
+    for number in trials:
+        own = [row for row in rows if row["trial"] == number]
+        if number < 0 or len(own) < config.seeds or any(row["state"] != "done" for row in own):
+            raise InputError(
+                f"--trials {number}: only a trial that went all the way with each seed can be confirmed. "
+                f"`cfsweep table {root} --all` lists those."
+            )
+        settings = {name: own[0].get(f"hp_{name}") for name in usual}
+        found[number] = {**usual, **{name: value for name, value in settings.items() if value is not None}}
+    return found

@@ -1,0 +1,71 @@
+"""Export: the model of one confirmed run becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cfsweep.bundle import Manifest, write
+from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError
+from cfsweep.results.reader import read_table
+from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
+from cfsweep.sweeping.broker import model_path
+from cfsweep.sweeping.confirm import FOLDERS, Purpose
+from cfsweep.sweeping.folder import Folder, check_ground
+from cfsweep.training.pack import Pack
+from cfsweep.training.streams import load_stream
+
+BEST = "best"
+AVERAGE = "val_average_accuracy"
+
+
+def export(
+    root: Path, trial: int, seed: str | int, to: Path, purpose: Purpose = "confirm", with_examples: bool = True
+) -> Manifest:
+    """Writes the model of `trial` with `seed` (`best`: that with the highest average accuracy on validation data, or,
+    of refitted ones, the first), as `cfsweep confirm` has trained it for the sweep in `root`, into the new folder `to`.
+
+    Raises:
+        InputError: it was not confirmed, the data has changed, or `to` exists.
+    """
+    folder = Folder(root / FOLDERS[purpose])
+    if not folder.exists():
+        again = "cfsweep confirm" + (" --refit" if purpose == "refit" else "")
+        raise InputError(f"{root}: no model is kept there yet. `{again} {root}` trains and keeps some.")
+    if to.exists():
+        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    config, about = folder.read()
+    if trial == MAJORITY_TRIAL:
+        raise InputError(f"--trial {trial}: {MAJORITY} is the constant answer, and has no model. Give another trial.")
+    trained, number = _run(folder.root, config, trial, seed)
+    stream = load_stream(config.stream)
+    stream = stream.refitted() if purpose == "refit" else stream
+    check_ground(config, stream, about, folder.study_file)
+    path = model_path(folder.root, (trained, number))
+    if not path.exists():
+        raise InputError(f"{path}: it is missing. Remove its run from {folder.root}/runs and confirm again.")
+    pack = Pack.restore(path.read_bytes(), stream.of_split(config.stream.split_of(number)))
+    if pack is None:
+        raise InputError(f"{path}: another version of cfsweep wrote it. Confirm the trial again with this one.")
+    return write(pack, config, about, to, with_examples)
+
+
+def _run(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tuple[int, int]:
+    """The run by trial and seed; where the trial equals another one, that one, which was trained.
+
+    Raises:
+        InputError: there is none such.
+    """
+    rows = [row for row in read_table(root, "runs", study_id=config.study_id).to_pylist() if row["state"] == "done"]
+    own = {row["seed"]: row for row in rows if row["trial"] == trial}
+    if not own:
+        known = ", ".join(map(str, sorted({row["trial"] for row in rows} - {MAJORITY_TRIAL})))
+        raise InputError(
+            f"--trial {trial}: it was not confirmed; {known} were. `cfsweep confirm --trials` trains more."
+        )
+    if seed == BEST:
+        seed = max(sorted(own), key=lambda number: own[number][AVERAGE] or 0.0)
+    if not str(seed).isdigit() or int(seed) not in own:
+        raise InputError(f"--seed {seed}: `{BEST}` or one of {', '.join(map(str, sorted(own)))} is needed. Give one.")
+    first = own[int(seed)]["same_as"]
+    return (trial if first is None else int(first)), int(seed)

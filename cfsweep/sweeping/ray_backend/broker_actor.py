@@ -1,0 +1,59 @@
+"""The broker as an actor on the driver's machine, and as a worker sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from cfsweep.sweeping.broker import Broker, Fetched, Key
+
+
+class StreamBroker(Broker):
+    """A broker that also says where the stream lies."""
+
+    stream: Any = None
+
+    def open_with_stream(self, checkpoints: str, stream: Any) -> None:
+        """Clears it for a sweep over `stream`, a list of one reference (a bare one would be resolved on its way)."""
+        self.open(checkpoints)
+        self.stream = stream
+
+    def stream_reference(self) -> Any:
+        return self.stream
+
+
+BrokerActor = ray.remote(num_cpus=0)(StreamBroker)
+
+
+class RemoteBroker:
+    """Asks the actor; it is a `BrokerClient`."""
+
+    def __init__(self, name: str, namespace: str) -> None:
+        self.actor: Any = ray.get_actor(name, namespace)
+
+    def fetch(self, pack_id: str) -> Fetched:
+        return Fetched(*ray.get(self.actor.fetch.remote(pack_id)))
+
+    def dropped_from(self, pack_id: str) -> set[Key] | None:
+        dropped: set[Key] | None = ray.get(self.actor.dropped_from.remote(pack_id))
+        return dropped
+
+    def save(self, pack_id: str, checkpoint: bytes) -> object:
+        return self.actor.save.remote(pack_id, checkpoint)  # nobody waits for it
+
+    def keep(self, models: Mapping[Key, bytes]) -> None:
+        ray.get(self.actor.keep.remote(models))
+
+    def stream_reference(self) -> Any:
+        """The reference to the stream."""
+        (reference,) = ray.get(self.actor.stream_reference.remote())
+        return reference
+
+    def get_first_tasks(self, keys: list[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = ray.get(self.actor.get_first_tasks.remote(keys))
+        return found
+
+    def put_first_tasks(self, contents: Any) -> object:
+        return self.actor.put_first_tasks.remote(contents)

@@ -1,0 +1,242 @@
+"""Ray, on this machine or on a cluster that is up, with workers that are warm when the first pack comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cfsweep.errors import InputError
+from cfsweep.sweeping.interrupt import interruptible
+from cfsweep.sweeping.ray_backend.deaths import died, ends_with_ray, short
+from cfsweep.sweeping.ray_backend.ray_internals import (
+    bare_node,
+    drop_environments_of_trials,
+    gpus_here,
+    require_listener,
+    silent_driver,
+    workers_that_load,
+)
+from cfsweep.sweeping.scheduler import Workers
+
+# Tune is a disposable scheduler here: no log files per trial, no signal handler of its own, no reports of its own.
+_TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# One thread per worker. MKL's matrix products are to round alike wherever their operands lie in memory: then a run in a
+# pack gets the bits that it gets alone, at no cost that could be measured (docs/log.md). The allocator keeps the step's
+# large buffers instead of giving them back to the kernel and faulting every page in again.
+_WORKER_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MKL_CBWR": "AUTO,STRICT",
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+}
+NAMESPACE = "cfsweep"
+SHOWS_AT_ONCE_S = 0.1
+NOT_FOR_PACKS = "CFSWEEP_NOT_FOR_PACKS"  # in the environment of a process that trains nothing
+OURS = ("cfsweep", "analysis", "search_spaces")  # packages that a cluster has installed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunningRay:
+    """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name."""
+
+    interrupt: threading.Event
+    broker: Any
+    broker_name: str
+
+
+@contextmanager
+def connected(workers: Workers) -> Iterator[RunningRay]:
+    """Ray is up within it, with an empty broker; on this machine the workers are loading what a pack needs.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    with connected_beside(workers, lambda: None) as (up, _):
+        yield up
+
+
+@contextmanager
+def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[RunningRay, T]]:
+    """`connected`, and what `work()` gives, which is done in a thread while Ray starts here; or before a cluster is
+    joined, which has to be told of the code that it has loaded.
+
+    Raises:
+        InputError: no cluster answers at the address.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
+    """
+    os.environ.update(_TUNE_SETTINGS)
+    import ray  # not in both threads at once
+
+    if ray.is_initialized():
+        raise InputError(
+            "Ray is up in this process already, and cfsweep leaves it alone. Call `ray.shutdown()` first, or sweep "
+            "with `--workers 0`, which does without Ray."
+        )
+
+    with interruptible() as interrupt, ThreadPoolExecutor(1) as beside:
+        # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        doing = beside.submit(work)
+        if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
+            doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
+        try:
+            with ends_with_ray(interrupt):
+                # In this thread: what Ray starts ends with the thread that started it.
+                connect(workers)
+                # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
+                with interruptible(interrupt):
+                    available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+                    refuse_missing_gpus(workers, available)
+                    up = RunningRay(interrupt, *_start_broker())
+                    if workers.address is None:
+                        drop_environments_of_trials()
+                    done = doing.result()
+                    if interrupt.is_set():
+                        raise KeyboardInterrupt
+                    yield up, done
+        except ray.exceptions.RayError as error:
+            raise died(error) from error
+        finally:
+            ray.shutdown()
+
+
+def connect(workers: Workers) -> None:
+    """Starts Ray here with a processor for each worker, or joins the cluster at their address.
+
+    Raises:
+        InputError: Ray does not start here, or no cluster answers.
+    """
+    import ray
+
+    here = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    environment = {**_WORKER_SETTINGS, "PYTHONPATH": here}
+    options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "error"}
+    address = workers.address
+    if address is None:
+        # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,
+        # and would start processes ahead of need that no worker could use.
+        os.environ.update(environment)
+        with bare_node(), silent_driver():
+            try:
+                # A cluster named by the environment would be joined silently otherwise.
+                ray.init(
+                    address="local",
+                    num_cpus=workers_here(workers),
+                    include_dashboard=False,
+                    **workers_that_load("cfsweep.sweeping.ray_backend.preload"),
+                    **options,
+                )
+            except Exception as error:  # of many kinds: paths, memory, ports, processes that die
+                raise InputError(f"Ray cannot start on this machine ({short(error)}). {_remedy(error)}") from error
+        return
+    remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
+    try:
+        require_listener(address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({short(error)}). {remedy}") from error
+    code = [str(path) for path in own_code(Path.cwd())]
+    for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
+    try:
+        with silent_driver():
+            ray.init(address=address, runtime_env=for_workers, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
+        raise InputError(
+            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)}). {remedy}"
+        ) from error
+
+
+def _remedy(error: Exception) -> str:
+    without = "sweep with `--workers 0`, which does without Ray"
+    if "AF_UNIX path length" in str(error):
+        return (
+            f"Its sockets lie below TMPDIR: set TMPDIR (or RAY_TMPDIR) to a shorter path, such as /tmp; or {without}."
+        )
+    return f"See that it has memory, processes and a folder for its files ({tempfile.gettempdir()}); or {without}."
+
+
+def own_code(folder: Path) -> list[Path]:
+    """The packages and modules below `folder` that this process has imported: networks, streams and ingredients of the
+    user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and cfsweep."""
+    found, pythons_own = [], sysconfig.get_path("stdlib")  # which may lie below the user's home
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if spec is None or "." in name or name in (*OURS, "__main__"):
+            continue
+        place = Path(next(iter(spec.submodule_search_locations or ()), None) or spec.origin or "")
+        installed = place.is_relative_to(pythons_own) or {"site-packages", "dist-packages"} & {*place.parts}
+        if place.is_relative_to(folder) and not installed:
+            found.append(place)
+    return sorted(found)
+
+
+def _start_broker() -> tuple[Any, str]:
+    """The broker's actor, on this machine, and its name; its process is only starting."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from cfsweep.sweeping.ray_backend.broker_actor import BrokerActor
+
+    node = ray.get_runtime_context().get_node_id()
+    name = f"broker-{node}-{os.getpid()}"
+    broker = BrokerActor.options(
+        name=name,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        runtime_env={"env_vars": {NOT_FOR_PACKS: "1"}},
+    )
+    return broker.remote(), name
+
+
+def workers_here(workers: Workers) -> int:
+    """How many workers this machine is to have: Ray starts so many processes ahead."""
+    return worker_resources(workers, {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus_here())})[0]
+
+
+def refuse_missing_gpus(workers: Workers, available: Mapping[str, float]) -> None:
+    """A cluster may still bring GPUs up; this machine will not, and Ray would wait for them.
+
+    Raises:
+        InputError: a worker is to have more GPUs than there are here.
+    """
+    if workers.address is None and (workers.gpus_each or 0) > available.get("GPU", 0):
+        raise InputError(
+            f"--gpus-per-worker {workers.gpus_each:g}: this machine has {available.get('GPU', 0):g} GPUs that Ray can "
+            "see. Lower it, or leave it out."
+        )
+
+
+def worker_resources(workers: Workers, available: Mapping[str, float]) -> tuple[int, dict[str, float]]:
+    """How many workers, and what each takes, given what Ray has.
+
+    >>> worker_resources(Workers(), {"CPU": 16.0, "GPU": 2.0})
+    (2, {'CPU': 1, 'GPU': 1.0})
+    >>> worker_resources(Workers(gpus_each=0.0), {"CPU": 16.0, "GPU": 2.0})
+    (16, {'CPU': 1})
+    """
+    gpus = workers.gpus_each if workers.gpus_each is not None else float(available.get("GPU", 0) >= 1)
+    each: dict[str, float] = {"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1}
+    fits = min(int(available.get(name, 0) / amount) for name, amount in each.items())
+    return workers.count or max(1, fits), each

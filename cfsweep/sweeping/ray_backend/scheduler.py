@@ -1,0 +1,100 @@
+"""Ray as the sweep sees it: a `Scheduler`. Ray Tune hands packs to workers and starts them again when they die."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from cfsweep.sweeping.first_task_store import first_tasks_recur
+from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
+from cfsweep.sweeping.ray_backend.deaths import died
+from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
+
+if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
+    from cfsweep.sweeping.driver import Driver
+
+KILLED = "worker(s) were killed"
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ray_scheduler(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[Scheduler, T]]:
+    """The scheduler on Ray, which is up within it, and what `work()` gives, which is done while Ray starts.
+
+    Raises:
+        InputError: no cluster answers at the address.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
+    """
+    with connected_beside(workers, work) as (up, done):
+        yield RayScheduler(workers, up), done
+
+
+class RayScheduler:
+    """Trains each pack on a worker of Ray's."""
+
+    def __init__(self, workers: Workers, up: RunningRay) -> None:
+        self.up = up
+        available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self.count, self.resources = worker_resources(workers, available)
+
+    @property
+    def interrupted(self) -> bool:
+        return self.up.interrupt.is_set()
+
+    def capacity(self, plan: SweepPlan) -> Capacity:
+        from cfsweep.sweeping.ray_backend.pack_size import pack_size_on_ray
+        from cfsweep.sweeping.ray_backend.trainable import pack_stream
+
+        self.stream_ref = ray.put(pack_stream(plan.stream))  # which lives as long as this reference
+        self.up.broker.open_with_stream.remote(str(plan.checkpoints.absolute()), [self.stream_ref])
+        size = pack_size_on_ray(plan, self.stream_ref, self.count, self.resources, self.up.interrupt)
+        return Capacity(self.count, size)
+
+    def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
+        from ray import tune  # slow to load, and not needed for a study that turns out to be complete
+        from ray.tune.error import TuneError
+
+        from cfsweep.sweeping.ray_backend.searcher import PackSearcher, StopOnInterrupt
+        from cfsweep.sweeping.ray_backend.trainable import PackTrainable
+
+        if driver.finished:
+            return
+        for_workers = {
+            "broker": self.up.broker_name,
+            "namespace": NAMESPACE,
+            "share_first_task": plan.config.share_prefix,
+            "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
+        }
+        searcher = PackSearcher(driver, self.up.broker, for_workers, on_change)
+        with tempfile.TemporaryDirectory(prefix="cfsweep-tune-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(PackTrainable, self.resources),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher, num_samples=-1, max_concurrent_trials=self.count, reuse_actors=True
+                ),
+                run_config=tune.RunConfig(
+                    name=plan.config.study_id,
+                    storage_path=scratch,
+                    verbose=0,
+                    stop=StopOnInterrupt(driver, self.up.interrupt),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            )
+            try:
+                tuner.fit()
+            except (RayError, TuneError) as error:
+                raise died(error) from error
+            except RuntimeError as error:
+                if KILLED not in str(error):  # Ray's own way to say it
+                    raise
+                raise died(error) from error
+            finally:
+                driver.commit()
+        if driver.complete:
+            ray.get(self.up.broker.clear_first_tasks.remote())

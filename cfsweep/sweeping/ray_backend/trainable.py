@@ -1,0 +1,96 @@
+"""What runs on a worker: one pack at a time, one task per step."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from dataclasses import fields
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from cfsweep.sweeping.first_task_store import WorkerFirstTasks
+from cfsweep.sweeping.ray_backend.broker_actor import RemoteBroker
+from cfsweep.sweeping.worker import PackWorker, TaskResult
+from cfsweep.training.streams import Stream, Task
+
+_STREAMS: dict[Any, Stream] = {}  # by reference: a warm worker unpacks a stream once
+_FIRST_TASKS: dict[str, WorkerFirstTasks] = {}  # by broker: a warm worker fetches a first task once
+
+
+def pack_stream(stream: Stream) -> dict[str, Any]:
+    """`stream` as arrays, which Ray shares between the processes of a machine without copying."""
+    content = {field.name: getattr(stream, field.name) for field in fields(stream)}
+    return {**content, "x": stream.x.numpy(), "y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks]}
+
+
+def unpack_stream(content: dict[str, Any]) -> Stream:
+    """Inverse of `pack_stream`; the tensors share the arrays' memory and are not to be written."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        tensors = {name: torch.from_numpy(content[name]) for name in ("x", "y")}
+    return Stream(**{**content, **tensors, "tasks": tuple(Task(**task) for task in content["tasks"])})
+
+
+def fetch_stream(reference: Any) -> Stream:
+    """The stream behind a reference, which crosses to a machine once; its processes map the same memory."""
+    if reference not in _STREAMS:
+        _STREAMS.clear()
+        _STREAMS[reference] = unpack_stream(ray.get(reference))
+    return _STREAMS[reference]
+
+
+def to_tune(result: TaskResult) -> dict[str, Any]:
+    """A result as Tune may carry it: it walks through whatever is no plain value."""
+    return {"pack_id": result.pack_id, "done": result.done, "result": pickle.dumps(result)}
+
+
+def from_tune(content: dict[str, Any]) -> TaskResult:
+    """Inverse of `to_tune`."""
+    result: TaskResult = pickle.loads(content["result"])
+    return result
+
+
+class PackTrainable(tune.Trainable):
+    """Advances a pack by one task per `step()`."""
+
+    worker: PackWorker | None
+
+    def setup(self, config: dict[str, Any]) -> None:
+        # Two OpenMP teams on two cores are far slower than one thread each; the packs are the parallelism.
+        torch.set_num_threads(1)
+        self.settings, self.worker = config, None
+        self.broker = RemoteBroker(config["broker"], config["namespace"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            self.worker = self.worker or self._worker()
+        except Exception as error:  # raised here, it would only reach Tune's log
+            return to_tune(TaskResult.of_error(self.settings["pack_id"], error))
+        return to_tune(self.worker.advance())
+
+    def cleanup(self) -> None:
+        self.worker = None
+
+    def _worker(self) -> PackWorker:
+        return PackWorker(
+            self.settings["pack_id"],
+            self.broker,
+            fetch_stream(self.broker.stream_reference()),
+            torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"),
+            self.settings["share_first_task"],
+            self._first_tasks() if self.settings["first_tasks_recur"] else None,
+        )
+
+    def _first_tasks(self) -> WorkerFirstTasks:
+        name = self.settings["broker"]
+        if name not in _FIRST_TASKS:
+            _FIRST_TASKS.clear()
+            _FIRST_TASKS[name] = WorkerFirstTasks(self.broker.get_first_tasks, self.broker.put_first_tasks)
+        return _FIRST_TASKS[name]

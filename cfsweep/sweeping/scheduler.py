@@ -1,0 +1,58 @@
+"""What the sweep asks of whatever runs its packs: workers of Ray's (`ray_backend`), or this process (`local`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
+    from cfsweep.config import StudyConfig
+    from cfsweep.hypers import Hyper
+    from cfsweep.sweeping.driver import Driver
+    from cfsweep.training.streams import Stream
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where to train: `count` processes (None: one per processor, or per GPU; 0: this one) at `address` (None: here).
+
+    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any).
+    """
+
+    count: int | None = None
+    address: str | None = None
+    gpus_each: float | None = None
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a scheduler has to know of a sweep. `checkpoints` is the folder where the packs' checkpoints lie."""
+
+    config: StudyConfig
+    hypers: Mapping[str, Hyper]
+    stream: Stream
+    checkpoints: Path
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How many packs are trained at the same time, and how many runs at most are in one."""
+
+    workers: int
+    pack_size: int
+
+
+class Scheduler(Protocol):
+    """Trains the packs that a driver hands out."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user has asked to end the sweep."""
+
+    def capacity(self, plan: SweepPlan) -> Capacity:
+        """What it can train at a time; has to be called before `run`."""
+
+    def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
+        """Trains until the driver has finished or the user interrupts it; `on_change` is called after each report."""

@@ -1,0 +1,55 @@
+"""The Optuna study behind a sweep, in a journal file that survives a crash of its writer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+from cfsweep.config import StudyConfig
+from cfsweep.sweeping.search.pruner import RunningMedian
+from cfsweep.sweeping.search.sampler import BoundedTPE
+from cfsweep.sweeping.search.storage import Journal
+from cfsweep.sweeping.stopping import STARTUP_TRIALS as TRIALS_BEFORE_STOPPING
+from cfsweep.sweeping.suggest import default_params
+from cfsweep.training.ingredients import hypers_of
+
+STARTUP_TRIALS = 10  # TPE draws at random until so many trials have finished
+
+
+def open_study(journal: Path, config: StudyConfig) -> optuna.Study:
+    """The study in `journal`, made if it is not there; its first trial is the library's default settings."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if journal.exists():
+        repair(journal)
+    study = optuna.create_study(
+        storage=Journal(journal),
+        study_name=config.study_id,
+        directions=list(config.objective.directions),
+        sampler=_sampler(config, n_past=0),
+        pruner=RunningMedian(n_startup_trials=TRIALS_BEFORE_STOPPING),
+        load_if_exists=True,
+    )
+    study.sampler = _sampler(config, n_past=len(study.get_trials(deepcopy=False)))
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(default_params(config.space, hypers_of(config.space.ingredients)))
+    return study
+
+
+def _sampler(config: StudyConfig, n_past: int) -> BoundedTPE:
+    # A resumed sampler must not draw the same random numbers again, so its seed moves on with the study.
+    return BoundedTPE(seed=(config.sampler_seed * 1_000_003 + n_past) % 2**32, n_startup_trials=STARTUP_TRIALS)
+
+
+def repair(journal: Path) -> None:
+    """Cuts a torn last line, which a killed writer may leave, and removes its lock.
+
+    A torn line would break every later opening, and a stale lock costs half a minute. The caller holds the folder's
+    own lock, so no other driver is writing.
+    """
+    content = journal.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with journal.open("r+b") as file:
+            file.truncate(whole)
+    journal.with_name(journal.name + ".lock").unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""A space in Optuna's terms: one parameter for each hyperparameter that is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from cfsweep.config import Choices, Range, Space
+from cfsweep.hypers import Hyper, Value
+from cfsweep.sweeping.space import default_within
+
+ZERO_SHARE = 0.1  # of a range with `zero: true` that stands for 0
+
+
+class Suggests(Protocol):
+    """The part of `optuna.Trial` that is used here."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = ...) -> float: ...
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = ...) -> int: ...
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+
+def suggest(space: Space, hypers: Mapping[str, Hyper], trial: Suggests) -> dict[str, Value]:
+    """A value for each hyperparameter: searched, fixed or default."""
+    values: dict[str, Value] = {}
+    value: object
+    for name, hyper in hypers.items():
+        searched = space.search.get(name)
+        if searched is None:
+            value = space.fixed.get(name, hyper.default)
+        elif isinstance(searched, Choices):
+            value = trial.suggest_categorical(name, list(searched.choices))
+        elif hyper.kind == "int" and not searched.zero:
+            value = trial.suggest_int(name, int(searched.low), int(searched.high), log=searched.log)
+        else:
+            drawn = trial.suggest_float(name, lowest(searched), searched.high, log=searched.log)
+            kept = 0.0 if searched.zero and drawn < searched.low else drawn
+            value = round(kept) if hyper.kind == "int" else kept
+        values[name] = hyper.check(value, "space")
+    return values
+
+
+def lowest(searched: Range) -> float:
+    """Where sampling begins: at `low`, or below it if 0 is wanted too.
+
+    `zero` widens the range by `ZERO_SHARE` of its length (on its scale) at the low end, and all that falls there is
+    0. So 0 lies beside the small values, as it should for a sampler, and one number remains one parameter.
+
+    >>> round(lowest(Range(low=0.1, high=1e8, log=True, zero=True)), 6)
+    0.01
+    >>> round(lowest(Range(low=0.1, high=1.0, zero=True)), 6)
+    0.0
+    """
+    if not searched.zero:
+        return searched.low
+    stretch = ZERO_SHARE / (1 - ZERO_SHARE)
+    if searched.log:
+        return float(searched.low * (searched.low / searched.high) ** stretch)
+    return searched.low - stretch * (searched.high - searched.low)
+
+
+def default_params(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, Any]:
+    """Optuna parameters of the library's default settings, or of what is nearest to them where the space lacks them."""
+    params: dict[str, Any] = {}
+    for name, searched in space.search.items():
+        value = default_within(searched, hypers[name])
+        params[name] = lowest(searched) if isinstance(searched, Range) and searched.zero and value == 0 else value
+    return params

@@ -1,0 +1,100 @@
+"""What trains a pack, a task at a time, wherever it is: in a process of Ray's, or in the one that drives the sweep."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from cfsweep.errors import raised_in
+from cfsweep.sweeping.broker import BrokerClient, Fetched, Key
+from cfsweep.training.engine.device_memory import is_out_of_memory, release
+from cfsweep.training.first_task_cache import FirstTaskCache
+from cfsweep.training.spec import PackReport, PackSpec
+from cfsweep.training.streams import Stream
+from cfsweep.training.trainer import Trainer, open_trainer
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of a task: the report of the pack, or (`error`) why there is none. `done`: the pack is over."""
+
+    pack_id: str
+    done: bool
+    report: PackReport | None = None
+    error: str = ""
+    out_of_memory: bool = False
+    trace: str = ""
+
+    @staticmethod
+    def of_error(pack_id: str, error: Exception) -> TaskResult:
+        """That the pack came to an end with this error, which is being handled."""
+        return TaskResult(
+            pack_id,
+            done=True,
+            error=f"{type(error).__name__}: {error} ({raised_in(error)})",
+            out_of_memory=is_out_of_memory(error),
+            trace=traceback.format_exc(),
+        )
+
+
+class PackWorker:
+    """Trains the pack `pack_id`, which lies at the broker, on `stream`; leaves a checkpoint there after each task."""
+
+    trainer: Trainer | None = None
+
+    def __init__(
+        self,
+        pack_id: str,
+        broker: BrokerClient,
+        stream: Stream,
+        device: torch.device,
+        share_first_task: bool = True,
+        first_tasks: FirstTaskCache | None = None,
+    ) -> None:
+        self.pack_id, self.broker, self.stream, self.device = pack_id, broker, stream, device
+        self.share_first_task, self.first_tasks = share_first_task, first_tasks
+
+    def advance(self) -> TaskResult:
+        """Trains the next task. Whatever an ingredient or a network raises is in the result: it ends the pack alone.
+        What the broker raises is no fault of the pack, and is raised here."""
+        dropped = self.broker.dropped_from(self.pack_id)
+        if dropped is None:
+            self.trainer = None
+            return TaskResult(self.pack_id, done=True, error="the driver has closed the pack")
+        fetched = self.broker.fetch(self.pack_id) if self.trainer is None else None
+        try:
+            if fetched is not None:
+                self.trainer = self.open_trainer(fetched)
+            report, checkpoint, models = self._next_task(dropped)
+        except Exception as error:
+            # The driver decides what becomes of the pack; raised here, the error would reach nobody.
+            self.trainer = None
+            return TaskResult.of_error(self.pack_id, error)
+        if checkpoint is not None:
+            self.broker.save(self.pack_id, checkpoint)
+        if models:
+            self.broker.keep(models)
+        return TaskResult(self.pack_id, report.done, report)
+
+    def open_trainer(self, fetched: Fetched) -> Trainer:
+        """The pack's trainer, as it was when the last checkpoint was left."""
+        release(self.device)  # of the pack before, which may have filled it
+        return open_trainer(
+            PackSpec.from_dict(fetched.spec),
+            self.stream,
+            self.device,
+            self.share_first_task,
+            self.first_tasks,
+            fetched.checkpoint,
+        )
+
+    def _next_task(self, dropped: set[Key]) -> tuple[PackReport, bytes | None, Mapping[Key, bytes]]:
+        """The report after the next task; the checkpoint, if there is more to train, or else the models that are to be
+        kept."""
+        assert self.trainer is not None
+        self.trainer.drop(dropped)
+        report = self.trainer.report() if self.trainer.done else self.trainer.train_next_task()
+        return (report, None, self.trainer.models()) if report.done else (report, self.trainer.checkpoint(), {})

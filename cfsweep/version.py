@@ -1,0 +1,3 @@
+"""The version of this cfsweep."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,150 @@
+"""What cfsweep uses of Ray beyond its public interface is there, and does what `ray_internals` needs.
+
+Where a newer version fails here, the text says what has moved and where to look.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import subprocess
+
+import pytest
+import ray
+from ray._private import accelerators, services, worker
+from ray._private.node import Node
+from ray.tune import Trainable
+from ray.tune.execution import class_cache
+
+from cfsweep.sweeping.ray_backend.ray_internals import (
+    LISTENER,
+    NEEDLESS_PROCESSES,
+    bare_node,
+    dead_processes,
+    drop_environments_of_trials,
+    gpus_here,
+    require_listener,
+    silent_driver,
+    workers_that_load,
+)
+from tests.sweeping.ray_backend.scenarios import Terminated
+
+
+def moved(name: str, owner: object, needed_by: str) -> str:
+    return (
+        f"Ray {ray.__version__}: `{name}` is not what it was. `{needed_by}` in "
+        f"cfsweep/sweeping/ray_backend/ray_internals.py needs it; look in {inspect.getsourcefile(owner)}."  # type: ignore[arg-type]
+    )
+
+
+# ------------------------------------------------------------------------------------------------ a node
+
+
+@pytest.mark.parametrize("name", NEEDLESS_PROCESSES)
+def test_a_node_starts_each_needless_process_by_a_method_of_its_own(name: str) -> None:
+    method = getattr(Node, name, None)
+    assert method is not None, moved(name, Node, "bare_node")
+    kinds = [p.kind for p in list(inspect.signature(method).parameters.values())[1:]]
+    assert set(kinds) <= {inspect.Parameter.KEYWORD_ONLY}, moved(name, Node, "bare_node (its stand-in takes keywords)")
+    started = inspect.getsource(Node.start_head_processes) + inspect.getsource(Node.start_ray_processes)
+    assert f"self.{name}(" in started, moved(name, Node, "bare_node")
+    with bare_node():
+        assert getattr(Node, name) is not method
+        assert getattr(Node, name)(None) is None
+    assert getattr(Node, name) is method
+
+
+def test_a_bare_node_is_two_processes(terminated: Terminated) -> None:
+    names = sorted(command.split()[0].rpartition("/")[2] for command in terminated.children)
+    assert names == ["gcs_server", "raylet"], moved(f"what starts {names}", Node, "NEEDLESS_PROCESSES")
+
+
+def test_a_node_knows_which_of_its_processes_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hasattr(worker, "_global_node"), moved("_global_node", worker, "dead_processes")
+    assert hasattr(Node, "dead_processes"), moved("dead_processes", Node, "dead_processes")
+    monkeypatch.setattr(worker, "_global_node", None)
+    assert dead_processes() == {}
+    node = Node.__new__(Node)
+    with subprocess.Popen(["sleep", "100"]) as lives, subprocess.Popen(["false"]) as ended:
+        ended.wait()
+        node.all_processes = {
+            name: [services.ProcessInfo(process, *[None] * (len(services.ProcessInfo._fields) - 1))]
+            for name, process in (("gcs_server", lives), ("raylet", ended))
+        }
+        monkeypatch.setattr(worker, "_global_node", node)
+        assert dead_processes() == {"raylet": 1}, moved("dead_processes", Node, "dead_processes")
+        lives.kill()
+
+
+def test_each_worker_loads_the_module_as_it_starts(terminated: Terminated) -> None:
+    assert workers_that_load("a.b") == {"_system_config": {"preload_python_modules": ["a.b"]}}
+    loaded = [worker["modules"] for worker in terminated.workers]  # nobody else imports that one; and no Optuna
+    assert loaded == [["cfsweep.sweeping.ray_backend.preload"]] * 2, moved(
+        "preload_python_modules", ray.init, "workers_that_load"
+    )
+
+
+def test_workers_have_the_environment_of_the_sweep(terminated: Terminated) -> None:
+    expected = {"MKL_CBWR": "AUTO,STRICT", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    assert all(expected.items() <= worker["environment"].items() for worker in terminated.workers)
+
+
+# ------------------------------------------------------------------------------------------------ Tune's actors
+
+
+def test_an_actor_of_tune_has_no_environment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, kind in (("DEFAULT_ENV_VARS", dict), ("ENV_VARS_TO_PROPAGATE", set)):
+        assert isinstance(getattr(class_cache, name, None), kind), moved(
+            name, class_cache, "drop_environments_of_trials"
+        )
+        monkeypatch.setattr(class_cache, name, getattr(class_cache, name))
+    monkeypatch.setattr(os, "environ", {**os.environ, "AWS_SESSION_TOKEN": "x"})
+    monkeypatch.setattr(class_cache.os, "environ", os.environ)
+    drop_environments_of_trials()
+    assert os.environ["PL_DISABLE_FORK"] == "1", "the workers inherit from this process what Tune would have given them"
+    actor = class_cache._ActorClassCache().get(Trainable)
+    given = actor._default_options.get("runtime_env")
+    assert given in (None, {}, {"env_vars": {}}), moved("_ActorClassCache", class_cache, "drop_environments_of_trials")
+
+
+# ------------------------------------------------------------------------------------------------ this machine
+
+
+def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = accelerators.get_accelerator_manager_for_resource("GPU")
+    assert manager is not None, moved("get_accelerator_manager_for_resource", accelerators, "gpus_here")
+    for visible, expected in (("", 0), ("0", 1), ("0,2", 2)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpus_here() == expected, moved("get_current_process_visible_accelerator_ids", manager, "gpus_here")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(manager, "get_current_node_num_accelerators", staticmethod(lambda: 3))
+    assert gpus_here() == 3
+
+
+def test_an_address_is_knocked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    what = moved("canonicalize_bootstrap_address", services, "require_listener")
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", f"localhost:{port}"):
+            require_listener(address)
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        require_listener("auto")
+    with pytest.raises(OSError, match="refused"):
+        require_listener(f"127.0.0.1:{port}")
+    with pytest.raises(ValueError, match="Invalid address"):
+        require_listener("here")
+    monkeypatch.setattr(services, "get_ray_address_from_environment", lambda *args: None)
+    with pytest.raises(ValueError, match="no cluster was started on this machine"):
+        require_listener("auto")
+    assert services.canonicalize_bootstrap_address("auto") is None, what
+
+
+def test_what_the_driver_prints_of_rays_processes_is_left_out() -> None:
+    method = getattr(worker, LISTENER, None)
+    assert method is not None, moved(LISTENER, worker, "silent_driver")
+    assert f"target={LISTENER}" in inspect.getsource(worker.connect), moved(LISTENER, worker, "silent_driver")
+    with silent_driver():
+        assert getattr(worker, LISTENER) is not method
+        assert getattr(worker, LISTENER)(None, None) is None
+    assert getattr(worker, LISTENER) is method

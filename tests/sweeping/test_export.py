@@ -1,0 +1,131 @@
+"""From a sweep to a bundle, as a user goes, and the page about it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import analysis
+from cfsweep.bundle import load
+from cfsweep.cli import app
+from cfsweep.config import StreamConfig
+from cfsweep.errors import InputError
+from cfsweep.results.reader import read_table
+from cfsweep.sweeping.export import export
+from cfsweep.training.streams import load_stream
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "bundles.md"
+SPACE = """
+ingredients: [packnet]
+network: {name: mlp, args: {hidden: [8]}}
+fixed: {epochs: 1}
+search: {packnet_rate: {low: 0.3, high: 0.7}}
+"""
+
+
+def call(*arguments: object) -> int:
+    return int(app([str(argument) for argument in arguments], standalone_mode=False) or 0)
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of which the selected trial was confirmed and refitted."""
+    root = tmp_path_factory.mktemp("export")
+    (root / "space.yaml").write_text(SPACE)
+    call("run", root / "space.yaml", "--trials", 3, "--workers", 0, "--out", root / "study", "--scenario", "task-il")
+    call("select", root / "study")
+    call("confirm", root / "study", "--seeds", 2, "--workers", 0)
+    call("confirm", root / "study", "--seeds", 1, "--workers", 0, "--refit")
+    return root / "study"
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_bundle_scores_what_its_run_was_confirmed_with(confirmed: Path, tmp_path: Path, refit: bool) -> None:
+    call("export", confirmed, "--to", tmp_path / "model", *(["--refit"] if refit else []))
+    model = load(tmp_path / "model")
+    about, stream = model.about, load_stream(StreamConfig())
+    assert about.trial == analysis.selection(confirmed)["trial"]  # type: ignore[index]
+    rows = read_table(confirmed / ("refitted" if refit else "confirmed"), "test").to_pylist()
+    own = [row for row in rows if (row["trial"], row["seed"], row["after_task"]) == (about.trial, about.seed, 4)]
+    last = {row["eval_task"]: row["accuracy"] for row in own}
+    for number, task in enumerate(stream.tasks):
+        said, labels = model.predict(stream.x[task.test], number), stream.y[task.test].tolist()
+        share = sum(a == b for a, b in zip(said, labels, strict=True)) / len(labels)
+        assert share == last[number] == about.scores["test"][-1][number]
+    assert ("validation" in about.scores) is not refit
+
+
+def test_a_trial_that_equals_another_one_has_its_model(tmp_path: Path) -> None:
+    """Where λ is 0, γ cannot act: the second of two such trials is handed the first one's results."""
+    space = """
+ingredients: [ewc]
+network: {name: mlp, args: {hidden: [8]}}
+fixed: {epochs: 1, ewc_lambda: 0}
+search: {ewc_gamma: {choices: [1.0, 0.5]}}
+"""
+    (tmp_path / "space.yaml").write_text(space)
+    call("run", tmp_path / "space.yaml", "--trials", 3, "--workers", 0, "--out", tmp_path / "study")
+    call("select", tmp_path / "study")
+    call("confirm", tmp_path / "study", "--seeds", 1, "--workers", 0, "--trials", "0,1,2")
+    rows = read_table(tmp_path / "study" / "confirmed", "runs").to_pylist()
+    equal = [row["trial"] for row in rows if row["same_as"] is not None]
+    assert equal
+    first, other = (export(tmp_path / "study", trial, "best", tmp_path / str(trial)) for trial in (0, equal[0]))
+    assert first.scores == other.scores
+
+
+def test_the_best_seed_is_that_of_validation_data(confirmed: Path, tmp_path: Path) -> None:
+    trial = int(analysis.selection(confirmed)["trial"])  # type: ignore[index]
+    rows = read_table(confirmed / "confirmed", "runs").to_pylist()
+    scores = {row["seed"]: row["val_average_accuracy"] for row in rows if row["trial"] == trial}
+    assert export(confirmed, trial, "best", tmp_path / "best").seed == max(scores, key=lambda seed: scores[seed])
+    other = min(scores, key=lambda seed: scores[seed])
+    about = export(confirmed, trial, str(other), tmp_path / "other")
+    assert about.seed == other
+    assert about.average["validation"] == pytest.approx(scores[other])
+
+
+def test_the_python_about_bundles_runs(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("export", confirmed, "--to", tmp_path / "runs" / "demo-model")
+    monkeypatch.chdir(tmp_path)
+    stream = load_stream(StreamConfig())
+    x = stream.x[stream.tasks[0].test]
+    content: dict[str, Any] = {"x": x}
+    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL):
+        exec(code, content)
+    assert content["predict"](x, 0) == content["model"].predict(x, 0)
+    assert content["program"](x, torch.tensor(0)) == pytest.approx(content["model"].outputs(x, 0), abs=1e-5)
+
+
+def test_what_cannot_be_exported_is_one_line(confirmed: Path, tmp_path: Path) -> None:
+    to = tmp_path / "model"
+
+    def refused(match: str, *arguments: object, root: Path = confirmed) -> None:
+        with pytest.raises(InputError, match=match):
+            call("export", root, "--to", to, *arguments)
+        assert not list(tmp_path.glob("model*"))
+
+    refused(r"--trial 99: it was not confirmed; .* were", "--trial", 99)
+    refused("--trial -1000: majority is the constant answer, and has no model", "--trial", -1000)
+    refused("--trial x: `selected` or a number is needed", "--trial", "x")
+    refused("--seed 0: `best` or one of 10000, 10001 is needed", "--seed", 0)
+    refused("--seed worst: `best` or one of", "--seed", "worst")
+    study = tmp_path / "study"
+    shutil.copytree(confirmed, study)
+    trial, model = analysis.selection(study)["trial"], study / "confirmed" / "models"  # type: ignore[index]
+    for path in model.iterdir():
+        path.unlink()
+    refused("it is missing. Remove its run", root=study)
+    shutil.rmtree(study / "confirmed")
+    refused("no model is kept there yet. `cfsweep confirm", root=study)
+    (study / "selection.json").unlink()
+    refused("Run `cfsweep select", root=study)
+    assert trial is not None
+    to.mkdir()
+    with pytest.raises(InputError, match="it exists"):
+        call("export", confirmed, "--to", to)
