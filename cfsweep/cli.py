@@ -18,6 +18,7 @@ from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, Inp
 
 if TYPE_CHECKING:
     from cfsweep.config import StudyConfig
+    from cfsweep.metrics.answers import PairedAnswers
     from cfsweep.results.status import Status
     from cfsweep.sweep.confirm import Purpose
     from cfsweep.sweep.study import Outcome, Prepared
@@ -270,7 +271,15 @@ def _look(verb: str, does: str) -> None:
     def look(context: typer.Context) -> None:
         from analysis.cli import app as of_the_analysis
 
-        raise typer.Exit(of_the_analysis([verb, *context.args], prog_name="cfsweep", standalone_mode=False) or 0)
+        # What takes torch, the analysis is given.
+        given = {"prog_name": "cfsweep", "standalone_mode": False, "obj": _paired_answers}
+        raise typer.Exit(of_the_analysis([verb, *context.args], **given) or 0)
+
+
+def _paired_answers(champion: Path, candidate: Path, data: str | None, stream: str | None) -> list[PairedAnswers]:
+    from cfsweep.bundle.paired import paired_answers
+
+    return paired_answers(champion, candidate, data, stream)
 
 
 for _verb, _does in (
@@ -278,7 +287,7 @@ for _verb, _does in (
     ("table", "Print its trials as a table."),
     ("report", "Write one HTML file that works offline."),
     ("select", "Choose a trial by validation, and put it on record."),
-    ("gate", "Check the chosen trial; exit code 1 if it fails."),
+    ("gate", "Check the chosen trial, or a new model against the one in service; exit code 1 if it fails."),
     ("compare", "Compare two trials, or two studies, seed by seed."),
 ):
     _look(_verb, _does)
