@@ -126,7 +126,9 @@ def gate_command(
     stream: Annotated[
         str | None, typer.Option(help="The candidate's stream, if it is no more where its bundle says.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="A file to write what was found to, for a program.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="A file to write what was found to, for a program.", dir_okay=False)
+    ] = None,
 ) -> None:
     """Exit with 1 unless a chosen trial, or a new model, holds what is asked.
 

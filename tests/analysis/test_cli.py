@@ -202,7 +202,6 @@ def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]
         (("gate", "DIR", "--margins", "0.1"), "No such option"),
         (("gates", "DIR"), "No such command"),
         (("select",), "Missing argument 'DIR'"),
-        (("gate",), "nothing to judge. Give a results folder, or --champion and --candidate."),
         (("gate", "--champion", "a", "--candidate", "b", "--max-drop", "0"), "loads no models. Run `cfsweep gate`"),
     ],
     ids=lambda found: " ".join(found) if isinstance(found, tuple) else "",

@@ -282,3 +282,4 @@ def test_a_wrong_command_line_is_one_line(run: Run, tmp_path: Path) -> None:
     for bad in ("-0.1", "1", "nan"):
         refused(f"`0 <= max-drop < 1` must hold, but got {bad}", *both, "--max-drop", bad)
     refused("no model.json there", *both, "--max-drop", "0")
+    refused(f"'{tmp_path}' is a directory", *both, "--max-drop", "0", "--json", str(tmp_path))
