@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 the answer is no, 2 bad input (one line on stderr).
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from analysis import bundle_gate
 from analysis.aggregate import column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import select
@@ -45,7 +46,8 @@ from analysis.reporting import differences
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from analysis.seeds import notes_on_seeds
-from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
+from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, few, not_written
+from cfsweep.metrics.answers import PairedAnswers
 from cfsweep.results.reader import filesystem
 
 app = typer.Typer(
@@ -104,7 +106,8 @@ def table_command(
 
 @app.command("gate")
 def gate_command(
-    root: Dir,
+    context: typer.Context,
+    root: Annotated[str | None, typer.Argument(metavar="DIR", help="A results folder, or a URI.")] = None,
     min_average_accuracy: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
     min_stability: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
     min_plasticity: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
@@ -114,14 +117,76 @@ def gate_command(
     margin: Annotated[
         float, typer.Option(help="How far above the opponent the interval must lie, with --beats.")
     ] = 0.0,
+    champion: Annotated[Path | None, typer.Option(help="A bundle: the model that is in service.")] = None,
+    candidate: Annotated[Path | None, typer.Option(help="A bundle: the model that is to take its place.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="The most by which the accuracy of an earlier task may fall, such as 0.02.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data sets lie (default: $CFSWEEP_DATA).")] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="The candidate's stream, if it is no more where its bundle says.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="A file to write what was found to, for a program.", dir_okay=False)
+    ] = None,
 ) -> None:
-    """Exit with 1 unless the chosen trial holds what is asked, on validation data, luck set aside.
+    """Exit with 1 unless a chosen trial, or a new model, holds what is asked.
 
-    A minimum is held against the corrected mean alone, without an interval: luck decides about a trial that is truly
-    near it. --beats asks for the whole interval.
+    DIR: the study's chosen trial, on validation data, luck set aside. A minimum is held against the corrected mean
+    alone, without an interval: luck decides about a trial that is truly near it. --beats asks for the whole interval.
+
+    --champion and --candidate: two bundles on the same test examples, task by task. It fails if the candidate's
+    accuracy on any task that the champion has learned is lower by more than --max-drop, whatever others gained.
     """
-    for line in gate(root, min_average_accuracy, min_stability, min_plasticity, beats, margin):
+    minima = (min_average_accuracy, min_stability, min_plasticity)
+    of_a_study = _given(("DIR", "--min-average-accuracy", "--min-stability", "--min-plasticity"), (root, *minima))
+    of_a_study += _given(("--beats", "--margin"), (beats, margin or None))
+    names = ("--champion", "--candidate", "--max-drop", "--data", "--stream", "--json")
+    of_models = _given(names, (champion, candidate, max_drop, data, stream, json))
+    if of_a_study and of_models:
+        raise InputError(
+            f"gate: it judges the trial of a study or compares two models, but got {few(of_a_study)} and "
+            f"{few(of_models)}. Leave out either."
+        )
+    if of_models:
+        if champion is None or candidate is None:
+            raise InputError(
+                f"gate: two models are compared, but got {few(of_models)}. Give --champion and --candidate."
+            )
+        _gate_of_models(context.obj, champion, candidate, bundle_gate.require_max_drop(max_drop), (data, stream), json)
+        return
+    if root is None:
+        raise InputError("gate: nothing to judge. Give a results folder, or --champion and --candidate.")
+    for line in gate(root, *minima, beats, margin):
         typer.echo(line)
+
+
+def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
+    return [name for name, value in zip(names, values, strict=True) if value is not None]
+
+
+PairedAnswersOf = Callable[[Path, Path, str | None, str | None], list[PairedAnswers]]
+
+
+def _gate_of_models(
+    answers_of: PairedAnswersOf | None,  # of the caller, as models take torch
+    champion: Path,
+    candidate: Path,
+    max_drop: float,
+    place: tuple[str | None, str | None],
+    json: Path | None,
+) -> None:
+    if answers_of is None:
+        raise InputError("gate: `python -m analysis` loads no models. Run `cfsweep gate` with the same options.")
+    answers = answers_of(champion, candidate, *place)
+    verdicts = [bundle_gate.verdict(of_task, number, max_drop) for number, of_task in enumerate(answers)]
+    if json is not None:
+        bundle_gate.write_json(json, champion, candidate, verdicts, max_drop)
+    rows = [bundle_gate.cells(one) for one in verdicts]
+    _console().print(_table(bundle_gate.HEADS, rows, sum(one.is_earlier for one in verdicts)))
+    for line in bundle_gate.notes(verdicts, max_drop):
+        typer.echo(line)
+    typer.echo(bundle_gate.require_none_fell(verdicts, max_drop))
 
 
 @app.command("select")

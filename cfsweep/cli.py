@@ -17,6 +17,7 @@ from cfsweep.library.repeatable import repeatable
 from cfsweep.version import VERSION
 
 if TYPE_CHECKING:
+    from cfsweep.metrics.answers import PairedAnswers
     from cfsweep.results.status import Status
     from cfsweep.sweeping.study import Outcome, Prepared
 
@@ -241,7 +242,15 @@ def _look(verb: str, does: str) -> None:
     def look(context: typer.Context) -> None:
         from analysis.cli import app as of_the_analysis
 
-        raise typer.Exit(of_the_analysis([verb, *context.args], prog_name="cfsweep", standalone_mode=False) or 0)
+        # What takes torch, the analysis is given.
+        given = {"prog_name": "cfsweep", "standalone_mode": False, "obj": _paired_answers}
+        raise typer.Exit(of_the_analysis([verb, *context.args], **given) or 0)
+
+
+def _paired_answers(champion: Path, candidate: Path, data: str | None, stream: str | None) -> list[PairedAnswers]:
+    from cfsweep.bundle.paired import paired_answers
+
+    return paired_answers(champion, candidate, data, stream)
 
 
 for _verb, _does in (
@@ -249,7 +258,7 @@ for _verb, _does in (
     ("table", "Print its trials as a table."),
     ("report", "Write one HTML file that works offline."),
     ("select", "Choose a trial by validation, and put it on record."),
-    ("gate", "Check the chosen trial; exit code 1 if it fails."),
+    ("gate", "Check the chosen trial, or a new model against the one in service; exit code 1 if it fails."),
     ("compare", "Compare two trials, or two studies, seed by seed."),
 ):
     _look(_verb, _does)

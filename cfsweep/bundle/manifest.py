@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cfsweep.config import Frozen, NetworkConfig, Scenario
+from cfsweep.config import Frozen, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 
@@ -20,11 +20,13 @@ Matrix = tuple[tuple[float, ...], ...]
 
 class TaskInfo(Frozen):
     """A task that the model has learned: its classes as they are numbered in the stream, and for each output of the
-    network the user's label, or None where the output is not active for an example of this task."""
+    network the user's label, or None where the output is not active for an example of this task. `test_sha256` is
+    `Stream.test_sha256`; None in the bundles of earlier versions."""
 
     name: str
     classes: tuple[int, ...]
     labels: tuple[int | str | None, ...]
+    test_sha256: str | None = None
 
 
 class Manifest(Frozen):
@@ -32,7 +34,8 @@ class Manifest(Frozen):
 
     `needs_task`: which task an example is of must be told, as its outputs or the weights depend on it. `scores` holds
     by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T). `has_examples`:
-    the examples that a rehearsal kept are in the bundle. `files` maps each other file to its SHA-256.
+    the examples that a rehearsal kept are in the bundle. `files` maps each other file to its SHA-256. `stream_config`
+    loads the stream again, from data sets that may lie anywhere; None in the bundles of earlier versions.
     """
 
     format: int = FORMAT
@@ -44,6 +47,7 @@ class Manifest(Frozen):
     seed: int
     purpose: str
     stream: str
+    stream_config: StreamConfig | None = None
     scenario: Scenario
     target: str
     score: str

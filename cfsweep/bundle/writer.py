@@ -135,6 +135,7 @@ def manifest_of(
         seed=run.seed,
         purpose=config.purpose,
         stream=stream.name,
+        stream_config=config.stream.model_copy(update={"data": None, "download": False}),
         scenario=pack.spec.scenario,
         target=stream.target,
         score=pack.context.target.score.name,
@@ -148,8 +149,8 @@ def manifest_of(
         standardised=stream.standardised,
         needs_task=needs_task,
         tasks=tuple(
-            TaskInfo(name=task.name, classes=task.classes, labels=labels)
-            for task, labels in zip(stream.tasks, labels_of(pack), strict=True)
+            TaskInfo(name=task.name, classes=task.classes, labels=labels, test_sha256=stream.test_sha256(number))
+            for number, (task, labels) in enumerate(zip(stream.tasks, labels_of(pack), strict=True))
         ),
         data_sha256=dict(stream.files),
         scores={part: tuple(map(tuple, getattr(record, part))) for part in pack.spec.parts},

@@ -201,7 +201,8 @@ def test_compare(call, known: Path) -> None:  # type: ignore[no-untyped-def]
         (("gate", "DIR", "--beats", "naive", "--margin", "abc"), "Invalid value for '--margin'"),
         (("gate", "DIR", "--margins", "0.1"), "No such option"),
         (("gates", "DIR"), "No such command"),
-        (("gate",), "Missing argument 'DIR'"),
+        (("select",), "Missing argument 'DIR'"),
+        (("gate", "--champion", "a", "--candidate", "b", "--max-drop", "0"), "loads no models. Run `cfsweep gate`"),
     ],
     ids=lambda found: " ".join(found) if isinstance(found, tuple) else "",
 )

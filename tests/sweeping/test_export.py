@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 import analysis
 from cfsweep.bundle import load
+from cfsweep.bundle.paired import paired_answers
 from cfsweep.cli import app
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
@@ -88,6 +90,21 @@ def test_the_best_seed_is_that_of_validation_data(confirmed: Path, tmp_path: Pat
     about = export(confirmed, trial, str(other), tmp_path / "other")
     assert about.seed == other
     assert about.average["validation"] == pytest.approx(scores[other])
+
+
+def test_two_exported_models_are_paired_by_the_gate(confirmed: Path, tmp_path: Path) -> None:
+    """On the test examples that both were confirmed with; a refitted one has seen more, and is tested on the same."""
+    call("export", confirmed, "--to", tmp_path / "a", "--seed", 10000)
+    call("export", confirmed, "--to", tmp_path / "b", "--refit")
+    found = paired_answers(tmp_path / "a", tmp_path / "b")
+    for of_task, one, two in zip(
+        found, *(load(tmp_path / name).about.scores["test"][-1] for name in "ab"), strict=True
+    ):
+        assert of_task.champion is not None
+        assert (of_task.champion.mean(), of_task.candidate.mean()) == (one, two)
+    models = ("--champion", tmp_path / "a", "--candidate", tmp_path / "b")
+    assert call("gate", *models, "--max-drop", 0.99, "--json", tmp_path / "gate.json") == 0
+    assert json.loads((tmp_path / "gate.json").read_text())["passes"] is True
 
 
 def test_the_python_about_bundles_runs(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,20 @@ class Stream:
     def _others(self) -> tuple[Stream, ...]:
         return tuple(replace(self, **vars(split), other_splits=()) for split in self.other_splits)
 
+    def user_labels(self, examples: Indices) -> list[int]:
+        """The label of each of the examples (n,), as the user calls it."""
+        numbers = self.y.numpy()[examples].tolist()
+        return [self.class_ids[number] for number in numbers] if self.class_ids else numbers
+
+    def test_sha256(self, number: int) -> str:
+        """The SHA-256 of the test examples of a task and of their labels, as the user calls these: it does not change
+        where further tasks come and the classes are numbered anew."""
+        test = self.tasks[number].test
+        x = self.x.numpy()[test]
+        content = hashlib.sha256(repr((str(x.dtype), x.shape, self.user_labels(test))).encode())
+        content.update(np.ascontiguousarray(x).data)
+        return content.hexdigest()
+
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of all that a training on split 0 can see: examples, labels, and what belongs to which task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
@@ -281,3 +283,35 @@ def test_tables_with_a_log_are_refused(tmp_path: Path, log: str) -> None:
     (tmp_path / "0.d" / log).parent.mkdir()
     (tmp_path / "0.d" / log).write_text("{}")
     assert "0.d: it is a table with a log of what was deleted, which is not read. Export it first." in refused(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ the test examples
+
+
+def test_the_digest_of_a_tasks_test_examples(tmp_path: Path) -> None:
+    """It is of what is tested and what that is called: no further task changes it, and no other training example."""
+
+    def written(name: str, *tasks: dict[str, list[int]]) -> Stream:
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, task in enumerate(tasks):
+            arrays = {}
+            for part in ("train", "test"):
+                labels = np.array(task[part])
+                arrays |= {f"x_{part}": np.stack([np.arange(len(labels)), labels], 1), f"y_{part}": labels}
+            np.savez(folder / f"{number}.npz", **arrays)
+        return load(folder)
+
+    cats = {"train": [10] * 9 + [11] * 9, "test": [10, 11, 11]}
+    alone = written("alone", cats)
+    assert alone.user_labels(alone.tasks[0].test) == [10, 11, 11]
+    more = written("more", cats, {"train": [3] * 9 + [4] * 9, "test": [3, 4]})
+    assert more.tasks[0].classes != alone.tasks[0].classes
+    assert more.test_sha256(0) == alone.test_sha256(0) != more.test_sha256(1)
+    assert written("longer", {**cats, "train": [10] * 20 + [11] * 20}).test_sha256(0) == alone.test_sha256(0)
+    assert written("turned", {**cats, "test": [11, 10, 11]}).test_sha256(0) != alone.test_sha256(0)
+    called, x = replace(alone, class_ids=(10, 12)), alone.x.clone()
+    assert called.test_sha256(0) != alone.test_sha256(0)
+    x[alone.tasks[0].test[0]] += 1
+    assert replace(alone, x=x).test_sha256(0) != alone.test_sha256(0)
+    assert replace(alone, x=x.to(torch.uint8)).test_sha256(0) != replace(alone, x=x).test_sha256(0)
