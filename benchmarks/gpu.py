@@ -28,7 +28,7 @@ from cfsweep.training.engine.device_memory import is_out_of_memory
 from cfsweep.training.streams import Stream, Task, load_stream
 
 SIZES = tuple(2**k for k in range(11))
-CASE_LIMIT_S = 130.0  # no pack is begun that would go on beyond it, as far as the one before can tell
+PACKS_LIMIT_S = 70.0  # of a case: no pack is begun that would go on beyond it, as far as the one before can tell
 SYNTHETIC = {"split-mnist": ((1, 28, 28), 2529, 281, 2000), "split-cifar": ((3, 32, 32), 2000, 200, 400)}
 
 
@@ -86,7 +86,7 @@ def cases(data: str | None, device: str, quick: bool) -> Iterator[Case]:
 
 def measured(case: Case, device: str, processes: int, n_plain: int) -> Found:
     """All ways for one case; larger packs until memory or time is out."""
-    found, began = Found(case), time.monotonic()
+    found = Found(case)
     found.one_by_one = {
         "plain loop, one after another": measures.train_plain(case, n_plain, device, fused=False),
         "the same, fused Adam": measures.train_plain(case, n_plain, device, fused=True),
@@ -97,8 +97,9 @@ def measured(case: Case, device: str, processes: int, n_plain: int) -> Found:
     except (BrokenProcessPool, RuntimeError) as error:
         print(f"{case.name}: {processes} processes at once came to grief: {type(error).__name__}: {error}")
     measures.train_packs(replace(case, stream=measures.shortened(case.stream, 1, 128, 16)), 1, 1, device)  # warm
+    began = time.monotonic()
     for size in case.sizes:
-        if found.packs and time.monotonic() - began + 3 * found.packs[max(found.packs)].whole_s > CASE_LIMIT_S:
+        if found.packs and time.monotonic() - began + 3 * found.packs[max(found.packs)].whole_s > PACKS_LIMIT_S:
             found.ended = f"{size} would have taken too long"
             break
         try:
