@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.reproduction.model import Claim
-from benchmarks.reproduction.verdicts import Naive, judge
+from benchmarks.reproduction.model import Claim, Why
+from benchmarks.reproduction.verdicts import Naive, explains, judge
 
 NEAR = {0: 59.0, 1: 60.0, 2: 61.0}  # mean 60
 
