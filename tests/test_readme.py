@@ -6,10 +6,12 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import cfsweep
 from cfsweep import cli
 from tests.analysis.folder import lively
 
@@ -67,10 +69,27 @@ def test_every_analysis_of_the_readme_is_understood(
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = (block for kind, block in BLOCKS if kind == "python")
-    lively(tmp_path / "runs" / "demo", n_trials=12, seeds=2).write()
+    code, _ = (block for kind, block in BLOCKS if kind == "python")
     monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["trained"].validation.shape == (3, 6, 5)
+    assert found["swept"].status.complete
+    assert set(found["model"].predict(found["trained"].stream.x[:5], task=0)) <= {0, 1}
+
+
+def test_the_program_gets_the_confirmed_accuracy_to_the_last_digit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, code = (block for kind, block in BLOCKS if kind == "python")
+    assert len([line for line in code.splitlines() if line]) == 12
+    monkeypatch.chdir(tmp_path)
+    settings = {"network.args.hidden": [6, 6], "lr": 0.03, "epochs": 2}
+    trained = cfsweep.train("split-digits", settings=settings, scenario="task-il", test=True)
+    trained.export(tmp_path / "runs" / "demo-model")
     exec(code, {})
+    measured, confirmed = capsys.readouterr().out.split(" confirmed: ")
+    assert float(measured) == float(confirmed) == trained.test[0, -1].mean() > 0.7
 
 
 def test_what_the_documents_point_to_is_there() -> None:
