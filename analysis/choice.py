@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.aggregate import best, column_of, finished, settings_of, trials, value
 from analysis.among import among
 from analysis.description import Root, study
 from analysis.files import file_in, local_folder, write_whole
 from analysis.frames import load, numbers
+from analysis.fronts import DEFAULT_OBJECTIVES, front
 from analysis.references import METHODS, best_reference
 from analysis.seeds import counted
 from cfsweep.errors import InputError, NoAnswerError, unknown
@@ -22,14 +25,15 @@ from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, refe
 
 FILE = "selection.json"
 CORRECTED = ("average_accuracy", "stability", "plasticity")
-RULES = ("average_accuracy", "mixed", "stability_at_least")
+RULES = ("average_accuracy", "mixed", "stability_at_least", "knee")
 
 
 def choose(table: pd.DataFrame, rule: str = "average_accuracy", at_least: float | None = None) -> pd.Series:
     """The row of `table` (from `analysis.trials`) that `rule` picks; the lowest trial number among equals.
 
     `average_accuracy` and `mixed` pick the highest mean over seeds; `stability_at_least` picks the highest
-    plasticity among the trials whose stability is at least `at_least`, in [0, 1].
+    plasticity among the trials whose stability is at least `at_least`, in [0, 1]; `knee` picks the trial where the
+    front of stability and plasticity bulges most (`knee_of`).
 
     Raises:
         InputError: unknown rule, or `at_least` missing or outside [0, 1].
@@ -37,7 +41,12 @@ def choose(table: pd.DataFrame, rule: str = "average_accuracy", at_least: float 
     """
     if rule not in RULES:
         raise unknown("select", "rule", rule, RULES)
-    if rule != "stability_at_least":
+    if rule == "knee":
+        members = front(table).members
+        columns = [column_of(name, list(members.columns)) for name in DEFAULT_OBJECTIVES]
+        place = knee_of(np.column_stack([numbers(members[column]) for column in columns]))
+        chosen = None if place is None else members.iloc[place]
+    elif rule != "stability_at_least":
         chosen = best(table, rule)
     elif at_least is None or not 0 <= at_least <= 1:
         raise InputError(f"select: `0 <= at_least <= 1` must hold for stability_at_least, but got {at_least}.")
@@ -48,6 +57,27 @@ def choose(table: pd.DataFrame, rule: str = "average_accuracy", at_least: float 
         limit = f" {at_least}" if rule == "stability_at_least" else ""
         raise NoAnswerError(f"select: none of {len(finished(table))} finished trials satisfies {rule}{limit}.")
     return chosen
+
+
+def knee_of(front: NDArray[np.float64]) -> int | None:
+    """Which point of a front (n, 2), both maximised, lies farthest beyond the line through its two ends.
+
+    Each axis goes from one end to the other. The first among equals; None where no point lies beyond the line.
+
+    References:
+        Das 1999, "On characterizing the knee of the Pareto curve based on normal-boundary intersection".
+
+    >>> knee_of(np.array([[0.0, 1.0], [0.7, 0.8], [1.0, 0.0]])), knee_of(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    (1, None)
+    """
+    if len(front) < 3:
+        return None
+    low, high = front.min(axis=0), front.max(axis=0)
+    if not (high > low).all():
+        return None
+    beyond = ((front - low) / (high - low)).sum(axis=1) - 1.0
+    place = int(beyond.argmax())
+    return place if beyond[place] > 1e-12 else None
 
 
 def select(

@@ -192,7 +192,9 @@ def _gate_of_models(
 @app.command("select")
 def select_command(
     root: Dir,
-    rule: Annotated[str, typer.Option(help="average_accuracy, mixed or stability_at_least.")] = "average_accuracy",
+    rule: Annotated[
+        str, typer.Option(help="average_accuracy, mixed, stability_at_least or knee.")
+    ] = "average_accuracy",
     at_least: Annotated[float | None, typer.Option(help="The stability that stability_at_least asks for.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Choose anew; the record keeps the old choice.")] = False,
 ) -> None:

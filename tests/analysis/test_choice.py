@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import moocore
+import numpy as np
 import pytest
 
 import analysis
+from analysis.choice import knee_of
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import LATER, Folder, half_grown, matrix_for
 
@@ -128,3 +131,40 @@ def test_a_damaged_or_foreign_record_is_refused(known: Path, content: str, messa
     (known / "selection.json").write_text(content)
     with pytest.raises(InputError, match=message):
         analysis.selection(known)
+
+
+def test_the_knee_by_hand(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for trial, (stability, plasticity) in enumerate([(0.2, 1.0), (0.6, 0.95), (0.8, 0.6), (0.9, 0.2), (0.5, 0.5)]):
+        folder.run(trial, 0, matrix_for(stability, plasticity))
+    root = folder.write()
+    assert analysis.select(root, "knee")["trial"] == 1  # 4/7 + 15/16, where trial 2 has 6/7 + 8/16
+    assert json.loads((root / "selection.json").read_text())["rule"] == "knee"
+
+
+def test_a_front_without_a_knee(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.5, 0.9))
+    with pytest.raises(NoAnswerError, match="none of 1 finished trials satisfies knee"):
+        analysis.select(folder.write(), "knee")
+
+
+def test_the_knee_against_the_distance_to_the_line_through_the_ends() -> None:
+    rng, found = np.random.default_rng(0), 0
+    for _ in range(300):
+        points = rng.random((int(rng.integers(3, 12)), 2))
+        points = points[moocore.is_nondominated(points, maximise=True)]
+        points = points[points[:, 0].argsort()]
+        place = knee_of(points)
+        if len(points) < 3:
+            assert place is None
+            continue
+        unit = (points - points.min(axis=0)) / np.ptp(points, axis=0)
+        (x1, y1), (x2, y2) = unit[0], unit[-1]
+        line = [((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / np.hypot(x2 - x1, y2 - y1) for x, y in unit]
+        if max(line) < 1e-9:
+            assert place is None
+        else:
+            found += 1
+            assert place == int(np.argmax(line))
+    assert found > 50
