@@ -15,7 +15,7 @@ from cfsweep.hypers import Value
 
 FORMAT = 1
 NAME = "model.json"
-Matrix = tuple[tuple[float, ...], ...]
+Matrix = tuple[tuple[float | None, ...], ...]
 
 
 class TaskInfo(Frozen):
@@ -27,12 +27,26 @@ class TaskInfo(Frozen):
     labels: tuple[int | str | None, ...]
 
 
+class Cut(Frozen):
+    """How the training data of each task were cut, so that the next task's are cut alike: the shares and the seed of
+    the stream (`StreamConfig`), and the number of the split. `refit`: the validation examples are trained on, too."""
+
+    validation_frac: float
+    steering_frac: float | None
+    split_seed: int
+    split: int
+    refit: bool
+
+
 class Manifest(Frozen):
     """What a bundle says of its model.
 
     `needs_task`: which task an example is of must be told, as its outputs or the weights depend on it. `scores` holds
-    by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T). `has_examples`:
-    the examples that a rehearsal kept are in the bundle. `files` maps each other file to its SHA-256.
+    by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T); None where nobody
+    measured it, as the examples were not at hand. `has_examples`: the examples that a remedy kept are in the bundle.
+    `class_ids` are the user's labels of the classes, empty where they are the classes' numbers; `features` the names of
+    the columns of flat data. `continues` is the SHA-256 of the `model.json` that the last task was begun with, None
+    where all were trained as one stream. `files` maps each other file to its SHA-256.
     """
 
     format: int = FORMAT
@@ -54,18 +68,23 @@ class Manifest(Frozen):
     n_outputs: int
     input_shape: tuple[int, ...]
     input_dtype: str
+    features: tuple[str, ...]
     standardised: str
     needs_task: bool
     tasks: tuple[TaskInfo, ...]
+    class_ids: tuple[int, ...]
+    cut: Cut
     data_sha256: dict[str, str]
     scores: dict[str, Matrix]
     has_examples: bool
+    continues: str | None
     files: dict[str, str]
 
     @property
     def average(self) -> dict[str, float]:
-        """By part, the mean score over all tasks at the end."""
-        return {part: sum(rows[-1]) / len(rows[-1]) for part, rows in self.scores.items() if rows}
+        """By part, the mean score over all tasks at the end; without the parts in which that of a task is missing."""
+        last = {part: [x for x in rows[-1] if x is not None] for part, rows in self.scores.items() if rows}
+        return {part: sum(known) / len(known) for part, known in last.items() if len(known) == len(self.tasks)}
 
 
 def read_manifest(folder: Path) -> Manifest:

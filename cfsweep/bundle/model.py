@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Model:
         settings = {name: about.settings[name] for name, hyper in hypers.items() if hyper.static}
         module = built_network(about.network, about.input_shape, about.n_outputs, self.kinds, hypers, settings)
         weights = load_file(folder / WEIGHTS)
-        _load(module, weights, folder, about)
+        load_weights(module, weights, folder, about)
         module.eval()
         self.layout = Layout(module, about.n_outputs)
         self.lifted = Lifted(module, unliftable_reason(module, about.input_shape) is None, self.layout.head)
@@ -134,8 +135,9 @@ def _nothing(*_: Any) -> Tensor:
     raise NotImplementedError("a model that answers takes no gradients")
 
 
-def _load(module: torch.nn.Module, weights: dict[str, Tensor], folder: Path, about: Manifest) -> None:
-    """
+def load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor], folder: Path, about: Manifest) -> None:
+    """Gives `module` the weights and statistics of the bundle in `folder`.
+
     Raises:
         InputError: the network has other weights than the bundle.
     """

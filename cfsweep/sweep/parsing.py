@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,13 +38,10 @@ def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iter
         if value is not None:
             _assign(content, key, value)
             origins[key] = f"--{'pack' if key == 'pack_runs' else key.removesuffix('.name').split('.')[-1]}"
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
+    for key, value in assigned(assignments):
         if key in OF_THE_FOLDER:
             raise InputError(f"--set {key}: it is cfsweep's own note in a study's folder. Leave it out.")
-        origins[_set(content, key, parse_yaml(text, f"--set {key}"))] = "--set"
+        origins[_set(content, key, value)] = "--set"
     stream, space = content.setdefault("stream", {}), content["space"]
     if isinstance(stream, dict) and isinstance(space, dict) and space.get("scenario") is not None:
         stream.setdefault("scenario", space["scenario"])
@@ -54,6 +51,22 @@ def make_config(space_file: Path, settings: Mapping[str, Any], assignments: Iter
         return given[-1] if given else str(space_file)
 
     return _with_absolute_paths(parse(StudyConfig, content, origin, inside="space"))
+
+
+def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The key and the value of each `key=value`.
+
+    Raises:
+        InputError: one has another form.
+
+    >>> list(assigned(["lr=0.01", "ewc_labels=empirical"]))
+    [('lr', 0.01), ('ewc_labels', 'empirical')]
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
+        yield key, parse_yaml(text, f"--set {key}")
 
 
 def parse(model: type[Model], content: Mapping[str, Any], where: str | Callable[[str], str], inside: str = "") -> Model:

@@ -135,7 +135,7 @@ class ICaRL(MixedReplay, RankedBuffer, Classifier, BatchLoss, Distillation):
 
     def _offered(self, buffer: Buffer, examples: Indices) -> Indices:
         """How many of each class were offered, these examples included."""
-        counts = np.bincount(self.context.classes[examples], minlength=int(self.context.classes.max()) + 1)
+        counts = np.bincount(self.context.classes[examples], minlength=self._own.shape[-1])  # an output is a class
         return counts if buffer.offered_by_class is None else buffer.offered_by_class + counts
 
     def _n_seen(self, buffer: Buffer, examples: Indices) -> int:
