@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
+from cfsweep.bundle.grown import Grown, with_more_rows
 from cfsweep.bundle.manifest import NAME, Manifest, read_manifest
 from cfsweep.bundle.model import load_weights
 from cfsweep.bundle.next_task import PLACE, going_on, next_task, places_of
@@ -29,6 +31,7 @@ from cfsweep.training.ingredients import (
     ingredient_class,
 )
 from cfsweep.training.pack import Pack
+from cfsweep.training.pack_context import built_network
 from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
 from cfsweep.training.streams import Stream
 
@@ -39,9 +42,14 @@ def continue_(bundle: Path, task: Path, changes: Mapping[str, Value], to: Path) 
     """Writes the bundle of the model in `bundle` after one more task, that in the file or folder of parts `task`, into
     the new folder `to`. `changes` are other settings for this task.
 
-    To the last bit it is the model of a run that had this task in its stream from the beginning, if that stream
-    standardised its examples alike, and if no remedy goes by the number of tasks (`a-gem-online`'s shares of the buffer
-    do). Tasks before are not evaluated, as their examples are not at hand; the new one is, before and after.
+    Where the outputs stay, it is to the last bit the model of a run that had this task in its stream from the
+    beginning, if that stream standardised its examples alike, and if no remedy goes by the number of tasks (the shares
+    of `a-gem-online`'s buffer do, and `packnet` with packnet_schedule=equal). New classes in task-il and class-il get
+    new outputs, with the weights that this other run would have drawn for them. It differs from that run then in the
+    biases that outputs begin with, as these are drawn after the weights of all outputs, and in rounding, as products of
+    other shapes round differently.
+
+    Tasks before are not evaluated, as their examples are not at hand; the new one is, before and after.
 
     Raises:
         InputError: there is no bundle, the task does not fit it, a setting cannot be changed, what a remedy needs is
@@ -133,17 +141,22 @@ def rebuilt(
         about.network, about.scenario, about.ingredients, (run,), split=split, parts=parts, keep_models=True
     )
     pack = Pack(spec, stream)
-    context = pack.context
-    load_weights(context.lifted.module, weights, bundle, about)
-    theta = context.layout.flatten(dict(context.lifted.module.named_parameters())).detach().unsqueeze(0)
+    context, stack = pack.context, pack.stack
+    module = built_network(
+        about.network, about.input_shape, about.n_outputs, context.kinds, context.hypers, context.settings
+    )
+    load_weights(module, weights, bundle, about)
+    grown = Grown(module, about.n_outputs, context.lifted.module, context.outputs.n_outputs, f"network of {bundle}")
+    _load_what_is_no_weight(context.lifted.module, weights, grown)
+    theta = grown.old.flatten({name: value.detach() for name, value in module.named_parameters()})
     kept = settings["optimizer_state"] == "kept"
-    pack.stack.load_content(
+    stack.load_content(
         {
             "alive": [0],
             "row_of": [0],
-            "theta": theta,
-            "states": {i.name: _state_of(i, pack, state, bundle) for i in context.ingredients},
-            "optimizer": _under("optimizer/", state) if kept else {},
+            "theta": grown.vector(theta.unsqueeze(0), stack.theta),
+            "states": {i.name: _state_of(i, stack.states[i.name], state, grown, bundle) for i in context.ingredients},
+            "optimizer": _optimizer_of(state, grown) if kept else {},
             "optimizer_steps": int(state["optimizer_steps"]) if kept else 0,
             "buffers": {i.name: [_buffer_of(i, pack, state)] for i in context.ingredients},
             "representatives": [0],
@@ -154,45 +167,65 @@ def rebuilt(
     return pack
 
 
+def _load_what_is_no_weight(module: nn.Module, weights: Tensors, grown: Grown) -> None:
+    """Statistics, and parameters that are held still; the others are in the pack's stack."""
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name in own.keys() - {entry.name for entry in grown.new.entries}:
+            own[name].copy_(weights[name])
+
+
 def _under(prefix: str, state: Tensors) -> State:
     """What the state holds under `prefix`, with a row dimension."""
     return {name.removeprefix(prefix): value.unsqueeze(0) for name, value in state.items() if name.startswith(prefix)}
 
 
-def _state_of(ingredient: Ingredient, pack: Pack, state: Tensors, bundle: Path) -> State:
-    """The ingredient's state as the bundle has it. What has a row for each task gets those of the new one as they are
-    at the beginning of a run."""
-    fresh, saved = pack.stack.states[ingredient.name], _under(f"{ingredient.name}/state/", state)
-    found = {}
+def _optimizer_of(state: Tensors, grown: Grown) -> State:
+    """What the optimizer keeps; nothing yet of the new outputs' weights."""
+    saved = _under("optimizer/", state)
+    return {name: grown.vector(value, value.new_zeros(1, grown.new.size)) for name, value in saved.items()}
+
+
+def _state_of(ingredient: Ingredient, fresh: State, state: Tensors, grown: Grown, bundle: Path) -> State:
+    """The ingredient's state as the bundle has it. What has a number for each weight, or a row for each task, gets
+    those of new outputs and of the new task as they are in the `fresh` state of a run that begins."""
+    saved, found = _under(f"{ingredient.name}/state/", state), {}
     for name, begun in fresh.items():
         value = saved.get(name)
-        if value is None or value.dtype != begun.dtype or not _fits(value, begun):
+        if value is None or value.dtype != begun.dtype or not _fits(value, begun, grown):
             raise InputError(
                 f"{bundle}: what `{ingredient.name}` has kept as `{name}` does not fit it now, of another setting or "
                 "version. Leave the setting as it was, or export the model again."
             )
-        found[name] = value if value.shape == begun.shape else torch.cat([value, begun[:, value.shape[1] :]], 1)
+        if value.shape == begun.shape:
+            found[name] = value
+        else:
+            by_weight = value.shape[-1] != begun.shape[-1]
+            found[name] = grown.vector(value, begun) if by_weight else with_more_rows(value, begun, 1)
     return found
 
 
-def _fits(value: Tensor, begun: Tensor) -> bool:
-    """Whether `value` (1, ...) has the shape of `begun`, or lacks some of its rows along the second dimension."""
-    more = value.dim() > 1 and value.shape[2:] == begun.shape[2:] and value.shape[1] < begun.shape[1]
-    return value.shape == begun.shape or more
+def _fits(value: Tensor, begun: Tensor, grown: Grown) -> bool:
+    """Whether `value` (1, ...) has the shape of `begun`, but for the weights of new outputs in the last dimension, or
+    for rows of new tasks in the second."""
+    by_weight = (value.shape[-1], begun.shape[-1]) == (grown.old.size, grown.new.size)
+    by_task = value.dim() > 1 and value.shape[2:] == begun.shape[2:] and value.shape[1] < begun.shape[1]
+    return value.shape == begun.shape or (by_weight and value.shape[:-1] == begun.shape[:-1]) or by_task
 
 
 def _buffer_of(ingredient: Ingredient, pack: Pack, state: Tensors) -> list[Any]:
-    """The ingredient's buffer, its examples by where they lie in the new store."""
-    prefix = f"{ingredient.name}/buffer"
-    own = {name.removeprefix(f"{prefix}/"): value for name, value in state.items() if name.startswith(prefix)}
+    """The ingredient's buffer, its examples by where they lie in the new store. No new output was active for one."""
+    prefix = f"{ingredient.name}/buffer/"
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     if "place" not in own:  # there never was any, or they were left out, and the ingredient is off now
         return [torch.empty(0, dtype=torch.int64), 0, None, None]
-    places = own["place"]
-    offered, n_classes = own.get("offered_by_class"), 1 + int(pack.context.target.classes(pack.stream).max())
+    indices = torch.from_numpy(np.searchsorted(places_of(state), own["place"].numpy()))
+    logits, offered = own.get("logits"), own.get("offered_by_class")
+    if logits is not None:
+        logits = pad(logits, (0, pack.context.outputs.n_outputs - logits.shape[1]), value=-torch.inf)
     if offered is not None:
-        offered = torch.cat([offered, offered.new_zeros(max(0, n_classes - len(offered)))])
-    indices = torch.from_numpy(np.searchsorted(places_of(state), places.numpy()))
-    return [indices, int(own.get("offered", 0)), own.get("logits"), offered]
+        offered = pad(offered, (0, max(0, pack.stream.n_classes - len(offered))))
+    return [indices, int(own["offered"]), logits, offered]
 
 
 # ------------------------------------------------------------------------------------------------ training

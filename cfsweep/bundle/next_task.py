@@ -61,7 +61,7 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
     Classes that are new are numbered after the known ones, in the order of their labels.
 
     Raises:
-        InputError: labels are unknown where the outputs are given, or nobody can say what an output means.
+        InputError: labels are unknown in domain-il, or nobody can say what an output means.
     """
     ids, number_of = _numbered(about, new)
     x, y, learned = _kept(about, state)
@@ -80,7 +80,8 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         features=about.features,
         n_learned=len(about.tasks),
     )
-    _refuse_unknown(about, stream)
+    if about.scenario == "domain-il":
+        _refuse_unknown(about, stream)
     return stream
 
 
@@ -145,7 +146,7 @@ def _files(about: Manifest, new: Stream) -> dict[str, str]:
 def _refuse_unknown(about: Manifest, stream: Stream) -> None:
     """
     Raises:
-        InputError: the new task needs outputs that the bundle does not have and cannot get.
+        InputError: the new task needs outputs that the bundle has not.
     """
     outputs = target_of(stream.target).outputs(stream, about.scenario)
     if outputs.n_outputs == about.n_outputs:
@@ -154,7 +155,7 @@ def _refuse_unknown(about: Manifest, stream: Stream) -> None:
     known = {label for info in about.tasks for label in info.classes}
     labels = [ids[label] for label in stream.tasks[-1].classes if label not in known]
     raise InputError(
-        f"--task {stream.tasks[-1].name}: in {about.scenario} the bundle has {about.n_outputs} outputs for good, but "
+        f"--task {stream.tasks[-1].name}: in domain-il the bundle has {about.n_outputs} outputs for good, but "
         f"this task needs {outputs.n_outputs}: labels {few(labels)} are unknown to it ({outputs.meaning}). Give it a "
         "task of the labels that it knows, or train in class-il or task-il."
     )
