@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
 from cfsweep.bundle.grown import Grown, with_more_rows
-from cfsweep.bundle.manifest import NAME, Manifest, read_manifest
+from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest
 from cfsweep.bundle.model import load_weights
 from cfsweep.bundle.next_task import PLACE, going_on, next_task, places_of
-from cfsweep.bundle.writer import ANSWERS, STATE, STEERING, WEIGHTS, Origin, refuse_existing, write_of
+from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, Origin, refuse_existing, write_of
 from cfsweep.errors import InputError, unknown
 from cfsweep.files import git_revision
 from cfsweep.hypers import Value
@@ -49,6 +50,7 @@ def continue_(bundle: Path, task: Path, changes: Mapping[str, Value], to: Path) 
     biases that outputs begin with, as these are drawn after the weights of all outputs, and in rounding, as products of
     other shapes round differently.
 
+    Where the bundle lacks `state.safetensors`, the model goes on from its weights alone, with the remedies that can.
     Tasks before are not evaluated, as their examples are not at hand; the new one is, before and after.
 
     Raises:
@@ -60,10 +62,14 @@ def continue_(bundle: Path, task: Path, changes: Mapping[str, Value], to: Path) 
     if about.joint:
         raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
     settings = changed(about, changes)
-    state, answers = load_file(bundle / STATE), load_file(bundle / ANSWERS)
+    state = load_file(bundle / STATE) if (bundle / STATE).exists() else {}
+    if not state:
+        refuse_cold(map(ingredient_class, about.ingredients), settings, bundle)
     refuse_without_examples(about, settings, state, bundle)
-    stream = going_on(about, state, answers, next_task(about, task))
+    stream = going_on(about, state, load_file(bundle / ANSWERS), next_task(about, task))
     pack = rebuilt(about, settings, stream, load_file(bundle / WEIGHTS), state, bundle)
+    if not state:
+        begin_cold(pack)
     _train(pack, about)
     parent = hashlib.sha256((bundle / NAME).read_bytes()).hexdigest()
     origin = Origin(about.study_id, git_revision(Path(__file__).parent), about.purpose, about.cut, parent)
@@ -91,7 +97,7 @@ def changed(about: Manifest, changes: Mapping[str, Value]) -> dict[str, Value]:
             "Leave it, or begin afresh, `--set optimizer_state=fresh`."
         )
     for kind in map(ingredient_class, about.ingredients):
-        if kind.is_off(about.settings) and not kind.is_off(settings):
+        if kind.is_off(about.settings) and not kind.is_off(settings) and needed(kind) is not None:
             raise InputError(f"--set: `{kind.name}` was off, so it has kept nothing of the tasks before. Leave it off.")
         if issubclass(kind, Buffered | BufferedOnline):
             _refuse_more(kind, about.settings, settings)
@@ -130,7 +136,8 @@ def refuse_without_examples(about: Manifest, settings: Mapping[str, Value], stat
 def rebuilt(
     about: Manifest, settings: dict[str, Value], stream: Stream, weights: Tensors, state: Tensors, bundle: Path
 ) -> Pack:
-    """A pack of the bundle's run on `stream`, of which all tasks but the last one are done.
+    """A pack of the bundle's run on `stream`, of which all tasks but the last one are done; without a `state` the
+    ingredients are as at the beginning of a run.
 
     Raises:
         InputError: network or remedies are others than those at hand.
@@ -149,13 +156,16 @@ def rebuilt(
     grown = Grown(module, about.n_outputs, context.lifted.module, context.outputs.n_outputs, f"network of {bundle}")
     _load_what_is_no_weight(context.lifted.module, weights, grown)
     theta = grown.old.flatten({name: value.detach() for name, value in module.named_parameters()})
-    kept = settings["optimizer_state"] == "kept"
+    kept = settings["optimizer_state"] == "kept" and bool(state)
     stack.load_content(
         {
             "alive": [0],
             "row_of": [0],
             "theta": grown.vector(theta.unsqueeze(0), stack.theta),
-            "states": {i.name: _state_of(i, stack.states[i.name], state, grown, bundle) for i in context.ingredients},
+            "states": {
+                i.name: _state_of(i, stack.states[i.name], state, grown, bundle) if state else stack.states[i.name]
+                for i in context.ingredients
+            },
             "optimizer": _optimizer_of(state, grown) if kept else {},
             "optimizer_steps": int(state["optimizer_steps"]) if kept else 0,
             "buffers": {i.name: [_buffer_of(i, pack, state)] for i in context.ingredients},

@@ -15,6 +15,7 @@ from cfsweep.hypers import Value
 
 FORMAT = 1
 NAME = "model.json"
+STATE = "state.safetensors"  # the one file that a bundle may lack: without it the model answers, but goes on cold
 Matrix = tuple[tuple[float | None, ...], ...]
 
 
@@ -88,7 +89,7 @@ class Manifest(Frozen):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """That of the bundle in `folder`, after every file was held against its hash.
+    """That of the bundle in `folder`, after every file was held against its hash; `STATE` may be missing.
 
     Raises:
         InputError: there is no bundle, a later version wrote it, or a file is missing or was changed.
@@ -109,6 +110,8 @@ def read_manifest(folder: Path) -> Manifest:
         where = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path}: `{where}` is wrong ({first['msg']}). Export the model again.") from error
     for name, digest in found.files.items():
+        if name == STATE and not (folder / name).exists():
+            continue
         if not (folder / name).is_file():
             raise InputError(f"{folder}: {name} is missing from the bundle. Copy it again, or export the model again.")
         if sha256(folder / name) != digest:

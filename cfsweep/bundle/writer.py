@@ -20,7 +20,7 @@ from torch import Tensor
 
 import cfsweep
 from cfsweep.bundle.card import card
-from cfsweep.bundle.manifest import NAME, Cut, Manifest, TaskInfo, sha256
+from cfsweep.bundle.manifest import NAME, STATE, Cut, Manifest, TaskInfo, sha256
 from cfsweep.bundle.program import Program
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
@@ -28,9 +28,8 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Indices, Task
 
 STEERING = "steering"  # of the state: the examples that stop rules look at, by what no ingredient is called
-WEIGHTS, STATE, ANSWERS, PROGRAM, CARD = (
+WEIGHTS, ANSWERS, PROGRAM, CARD = (
     "weights.safetensors",
-    "state.safetensors",
     "answers.safetensors",
     "model.pt2",
     "MODEL_CARD.md",

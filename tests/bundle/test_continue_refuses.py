@@ -27,6 +27,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bundle_of(root / "first", root / "ewc", "ewc")
         bundle_of(root / "first", root / "adam", "ewc", optimizer_state="kept")
         bundle_of(root / "first", root / "off", "ewc", ewc_lambda=0.0)
+        bundle_of(root / "first", root / "l2-off", "l2-sp", l2_sp_lambda=0.0)
         bundle_of(root / "first", root / "replay", "replay")
         bundle_of(root / "first", root / "replay-bare", "replay", with_examples=False)
         bundle_of(root / "first", root / "limit-bare", "forgetting-limit", with_examples=False)
@@ -109,7 +110,12 @@ def test_a_bundle_that_lacks_examples(ground: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_program")
 def test_a_remedy_that_is_off_needs_none(ground: Path, tmp_path: Path) -> None:
     for number, (bundle, changes) in enumerate(
-        [("replay-bare", {"replay_ratio": 0.0}), ("limit-bare", {"forgetting_limit": 1.0}), ("limit-off", {})]
+        [
+            ("replay-bare", {"replay_ratio": 0.0}),
+            ("limit-bare", {"forgetting_limit": 1.0}),
+            ("limit-off", {}),
+            ("l2-off", {"l2_sp_lambda": 1.0}),  # the weights are all that it needs
+        ]
     ):
         about = continue_(ground / bundle, ground / "tasks" / "task-2.npz", changes, tmp_path / str(number))
         assert not about.has_examples
