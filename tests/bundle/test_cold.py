@@ -19,10 +19,10 @@ from cfsweep.testing.packs import scenario_for
 from cfsweep.training.ingredients import registry
 from tests.bundle.test_continued import bundle_of, write_tasks
 
+pytestmark = pytest.mark.usefixtures("no_program")
+
 # What can begin with weights; a new ingredient is to be put on one side or the other.
-COLD = {
-    *("l2-sp", "lwf", "feature-distillation", "freeze", "discriminative-lr", "cosine", "warmup", "early-stopping"),
-}
+COLD = {"l2-sp", "lwf", "feature-distillation", "freeze"} | {"discriminative-lr", "cosine", "warmup", "early-stopping"}
 
 
 def without_state(name: str, tmp_path: Path, scenario: Scenario) -> tuple[Path, Path]:
@@ -32,11 +32,6 @@ def without_state(name: str, tmp_path: Path, scenario: Scenario) -> tuple[Path, 
     bundle_of(tasks, tmp_path / "warm", name, scenario=scenario)
     shutil.copytree(tmp_path / "warm", tmp_path / "cold", ignore=lambda _folder, names: {STATE} & {*names})
     return tmp_path / "warm", tmp_path / "cold"
-
-
-@pytest.fixture(autouse=True)
-def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
 
 
 def test_every_remedy_is_on_one_side() -> None:

@@ -36,11 +36,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
-
-
 def refused(ground: Path, to: Path, bundle: str = "ewc", task: str | Path = "tasks/task-2.npz", **changes: Any) -> str:
     """What is said to this attempt."""
     with pytest.raises(InputError) as caught:

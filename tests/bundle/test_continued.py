@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -93,7 +95,6 @@ def same(one: Path, other: Path, apart: float = 0.0) -> None:
 
 def continued_as_whole(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     name: str | None,
     begun: int = 2,
     distinct: bool = False,
@@ -101,7 +102,6 @@ def continued_as_whole(
     **given: Any,
 ) -> None:
     """Of four tasks the first ones, `begun`, are one stream, and the others follow one by one."""
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
     whole = bundle_of(write_tasks(tmp_path / "all", 4, distinct), tmp_path / "whole", name, **given)
     bundle_of(write_tasks(tmp_path / "some", begun, distinct), tmp_path / f"after-{begun - 1}", name, **given)
     for task in range(begun, 4):
@@ -118,15 +118,15 @@ def continued_as_whole(
         assert about.scores[part][4][:3] == (None, None, None)
 
 
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("name", [None, *IN_DOMAIN_IL])
-def test_a_run_that_goes_on_is_the_run_over_all_tasks(
-    name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_is_the_run_over_all_tasks(name: str | None, tmp_path: Path) -> None:
     # Its shares of the buffer are by the number of tasks: eight examples are two for each of three tasks, or of four.
     given = {"a_gem_online_buffer": 8, "begun": 3} if name == "a-gem-online" else {}
-    continued_as_whole(tmp_path, monkeypatch, name, **given)
+    continued_as_whole(tmp_path, name, **given)
 
 
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize(
     ("name", "given"),
     [
@@ -140,10 +140,8 @@ def test_a_run_that_goes_on_is_the_run_over_all_tasks(
         ("generative-replay", {"generative_generator": "per-task"}),  # a row of the state for each task
     ],
 )
-def test_whatever_else_is_kept_goes_on_too(
-    name: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    continued_as_whole(tmp_path, monkeypatch, name, **given)
+def test_whatever_else_is_kept_goes_on_too(name: str, given: dict[str, Any], tmp_path: Path) -> None:
+    continued_as_whole(tmp_path, name, **given)
 
 
 # ------------------------------------------------------------------------------------------------ new outputs
@@ -166,13 +164,14 @@ def beginning_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PackContext, "initial_weights", initial_weights)
 
 
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize(("name", "scenario"), GROWING)
 def test_new_classes_get_outputs(
     name: str | None, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {"a_gem_online_buffer": 8, "begun": 3} if name == "a-gem-online" else {}
     beginning_alike(monkeypatch)
-    continued_as_whole(tmp_path, monkeypatch, name, distinct=True, apart=ROUNDING, scenario=scenario, **given)
+    continued_as_whole(tmp_path, name, distinct=True, apart=ROUNDING, scenario=scenario, **given)
 
 
 def test_labels_are_the_users_and_known_ones_keep_their_outputs(tmp_path: Path) -> None:
@@ -197,10 +196,9 @@ def test_labels_are_the_users_and_known_ones_keep_their_outputs(tmp_path: Path) 
     assert "| after task 2 | – | – | " in (tmp_path / "three" / CARD).read_text()
 
 
-def test_a_refitted_model_trains_on_validation_examples_of_the_next_task_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    continued_as_whole(tmp_path, monkeypatch, "replay", refit=True)
+@pytest.mark.usefixtures("no_program")
+def test_a_refitted_model_trains_on_validation_examples_of_the_next_task_too(tmp_path: Path) -> None:
+    continued_as_whole(tmp_path, "replay", refit=True)
 
 
 def one_for_each_output(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
@@ -220,3 +218,30 @@ def test_a_network_that_cannot_get_outputs_is_refused(tmp_path: Path) -> None:
         f"network of {tmp_path / 'bundle'}: it can get rows for new outputs, but with 4 in place of 2 its `2.weight` "
         "has the shape (4, 4) in place of (2, 2). Train all tasks again."
     )
+
+
+def write_table(path: Path, columns: list[str], seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    y = np.resize([0, 1], 40)
+    known = {"a": 100 + 5 * y + rng.normal(size=40), "b": rng.normal(size=40), "c": y - rng.normal(size=40)}
+    table = pa.table({**{name: known[name].astype(np.float32) for name in columns}, "y": y})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+    return path
+
+
+@pytest.mark.usefixtures("no_program")
+def test_named_columns_go_by_their_names(tmp_path: Path) -> None:
+    for task in range(2):
+        write_table(tmp_path / "tasks" / f"{task}.parquet", ["a", "b", "c"], task)
+    assert bundle_of(tmp_path / "tasks", tmp_path / "bundle", "replay").features == ("a", "b", "c")
+    write_table(tmp_path / "next" / "part-0.parquet", ["c", "a", "b"], 2)  # a folder of parts
+    write_table(tmp_path / "same.parquet", ["a", "b", "c"], 2)
+    continue_(tmp_path / "bundle", tmp_path / "next", {}, tmp_path / "after")
+    about = continue_(tmp_path / "bundle", tmp_path / "same.parquet", {}, tmp_path / "too")
+    same(tmp_path / "after", tmp_path / "too")
+    assert list(about.data_sha256) == ["0.parquet", "1.parquet", "same.parquet"]
+    columns = pq.read_table(tmp_path / "same.parquet").rename_columns(["a", "b", "d", "y"])
+    pq.write_table(columns, tmp_path / "other.parquet")
+    with pytest.raises(InputError, match=r"it lacks `c` and has `d`"):
+        continue_(tmp_path / "bundle", tmp_path / "other.parquet", {}, tmp_path / "not")
