@@ -207,6 +207,27 @@ def export(
     )
 
 
+@app.command("continue")
+def continue_(
+    bundle: Annotated[Path, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote.")],
+    task: Annotated[
+        Path, typer.Option(help="The next task: an .npz or .parquet file, or a folder of parts.", metavar="FILE")
+    ],
+    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting for this task, such as lr=0.001; any number.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Train a bundle's model on one more task, with what its remedies have kept, and write the bundle of that."""
+    from cfsweep.bundle.card import said_of_last_task
+    from cfsweep.bundle.continued import continue_ as train
+    from cfsweep.sweeping.parsing import assigned
+
+    about = train(bundle, task, dict(assigned(assign or [])), to)
+    Console().print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command()
 def status(folder: Annotated[str, typer.Argument(help="A results folder, local or remote.")]) -> None:
     """Say how far a study is."""

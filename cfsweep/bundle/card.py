@@ -39,8 +39,19 @@ def _scores(about: Manifest, part: str) -> str:
     rows = about.scores[part]
     heads = " | ".join(f"task {task}" for task in range(len(rows[0])))
     lines = [
-        f"| {'untrained' if t == 0 else f'after task {t - 1}'} | " + " | ".join(f"{x:.4f}" for x in row) + " |"
+        f"| {'untrained' if t == 0 else f'after task {t - 1}'} | " + " | ".join(map(_shown, row)) + " |"
         for t, row in enumerate(rows)
     ]
     table = "\n".join([f"| | {heads} |", "|---|" + "---|" * len(rows[0]), *lines])
-    return f"## {about.score.capitalize()} on {IN_WORDS[part]}: {about.average[part]:.4f} at the end\n\n{table}"
+    end = f"{about.average[part]:.4f} at the end" if part in about.average else "not known of every task"
+    return f"## {about.score.capitalize()} on {IN_WORDS[part]}: {end}\n\n{table}"
+
+
+def said_of_last_task(about: Manifest) -> str:
+    """One line on how the model does on the task that it learned last."""
+    scores = ", ".join(f"{_shown(rows[-1][-1])} on {IN_WORDS[part]}" for part, rows in about.scores.items() if rows)
+    return f"task {len(about.tasks) - 1}, `{about.tasks[-1].name}`: {about.score} {scores}"
+
+
+def _shown(score: float | None) -> str:
+    return "–" if score is None else f"{score:.4f}"

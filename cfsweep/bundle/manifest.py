@@ -15,7 +15,8 @@ from cfsweep.hypers import Value
 
 FORMAT = 1
 NAME = "model.json"
-Matrix = tuple[tuple[float, ...], ...]
+STATE = "state.safetensors"  # the one file that a bundle may lack: without it the model answers, but goes on cold
+Matrix = tuple[tuple[float | None, ...], ...]
 
 
 class TaskInfo(Frozen):
@@ -26,16 +27,30 @@ class TaskInfo(Frozen):
     name: str
     classes: tuple[int, ...]
     labels: tuple[int | str | None, ...]
-    test_sha256: str | None = None
+    test_sha256: str
+
+
+class Cut(Frozen):
+    """How the training data of each task were cut, so that the next task's are cut alike: the shares and the seed of
+    the stream (`StreamConfig`), and the number of the split. `refit`: the validation examples are trained on, too."""
+
+    validation_frac: float
+    steering_frac: float | None
+    split_seed: int
+    split: int
+    refit: bool
 
 
 class Manifest(Frozen):
     """What a bundle says of its model.
 
     `needs_task`: which task an example is of must be told, as its outputs or the weights depend on it. `scores` holds
-    by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T). `has_examples`:
-    the examples that a rehearsal kept are in the bundle. `files` maps each other file to its SHA-256. `stream_config`
-    loads the stream again, from data sets that may lie anywhere; None in the bundles of earlier versions.
+    by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T); None where nobody
+    measured it, as the examples were not at hand. `has_examples`: the examples that a remedy kept are in the bundle.
+    `class_ids` are the user's labels of the classes, empty where they are the classes' numbers; `features` the names of
+    the columns of flat data. `stream_config` loads the stream again, from data sets that may lie anywhere, without the
+    tasks that were continued with. `continues` is the SHA-256 of the `model.json` that the last task was begun with,
+    None where all were trained as one stream. `files` maps each other file to its SHA-256.
     """
 
     format: int = FORMAT
@@ -47,7 +62,7 @@ class Manifest(Frozen):
     seed: int
     purpose: str
     stream: str
-    stream_config: StreamConfig | None = None
+    stream_config: StreamConfig
     scenario: Scenario
     target: str
     score: str
@@ -58,22 +73,27 @@ class Manifest(Frozen):
     n_outputs: int
     input_shape: tuple[int, ...]
     input_dtype: str
+    features: tuple[str, ...]
     standardised: str
     needs_task: bool
     tasks: tuple[TaskInfo, ...]
+    class_ids: tuple[int, ...]
+    cut: Cut
     data_sha256: dict[str, str]
     scores: dict[str, Matrix]
     has_examples: bool
+    continues: str | None
     files: dict[str, str]
 
     @property
     def average(self) -> dict[str, float]:
-        """By part, the mean score over all tasks at the end."""
-        return {part: sum(rows[-1]) / len(rows[-1]) for part, rows in self.scores.items() if rows}
+        """By part, the mean score over all tasks at the end; without the parts in which that of a task is missing."""
+        last = {part: [x for x in rows[-1] if x is not None] for part, rows in self.scores.items() if rows}
+        return {part: sum(known) / len(known) for part, known in last.items() if len(known) == len(self.tasks)}
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """That of the bundle in `folder`, after every file was held against its hash.
+    """That of the bundle in `folder`, after every file was held against its hash; `STATE` may be missing.
 
     Raises:
         InputError: there is no bundle, a later version wrote it, or a file is missing or was changed.
@@ -94,6 +114,8 @@ def read_manifest(folder: Path) -> Manifest:
         where = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path}: `{where}` is wrong ({first['msg']}). Export the model again.") from error
     for name, digest in found.files.items():
+        if name == STATE and not (folder / name).exists():
+            continue
         if not (folder / name).is_file():
             raise InputError(f"{folder}: {name} is missing from the bundle. Copy it again, or export the model again.")
         if sha256(folder / name) != digest:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.program import Program
-from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, manifest_of, weights_of, whole
-from cfsweep.config import StudyConfig
+from cfsweep.bundle.writer import ANSWERS, WEIGHTS, Origin, answers_of, manifest_of, weights_of, whole
 from cfsweep.errors import InputError
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout
@@ -47,7 +46,7 @@ class Model:
         hypers = hypers_of(about.ingredients)
         settings = {name: about.settings[name] for name, hyper in hypers.items() if hyper.static}
         module = built_network(about.network, about.input_shape, about.n_outputs, self.kinds, hypers, settings)
-        _load(module, weights, where, about)
+        load_weights(module, weights, where, about)
         module.eval()
         self.layout = Layout(module, about.n_outputs)
         self.lifted = Lifted(module, unliftable_reason(module, about.input_shape) is None, self.layout.head)
@@ -147,10 +146,10 @@ def load(folder: str | Path) -> Model:
     return Model(about, load_file(folder / WEIGHTS), load_file(folder / ANSWERS), str(folder))
 
 
-def of_pack(pack: Pack, config: StudyConfig, about: Mapping[str, Any]) -> Model:
-    """The model of a `pack` of one run of the study `config`, whose `study.yaml` is `about`; nothing is written."""
+def of_pack(pack: Pack, origin: Origin) -> Model:
+    """The model of a `pack` of one run; nothing is written."""
     program = Program(pack)
-    manifest = manifest_of(pack, config, about, program.needs_task, with_examples=True)
+    manifest = manifest_of(pack, origin, program.needs_task, with_examples=True)
     return Model(manifest, whole(weights_of(pack)), whole(answers_of(program)))
 
 
@@ -158,8 +157,9 @@ def _nothing(*_: Any) -> Tensor:
     raise NotImplementedError("a model that answers takes no gradients")
 
 
-def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], where: str, about: Manifest) -> None:
-    """
+def load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor], where: str | Path, about: Manifest) -> None:
+    """Gives `module` the weights and statistics of the bundle at `where`.
+
     Raises:
         InputError: the network has other weights than the bundle.
     """

@@ -33,7 +33,7 @@ def paired_answers(
     old, new = models[0].about, models[1].about
     _require_comparable(old, new, candidate)
     _require_same_tasks(old, new, candidate)
-    loaded = _stream_of(new, candidate, data, stream)
+    loaded = _stream_of(new, data, stream)
     for about, where in ((new, candidate), (old, champion)):
         _require_same_examples(about, where, loaded)
     return [_answers(*models, loaded, number) for number in range(len(new.tasks))]
@@ -91,10 +91,8 @@ def _listed(labels: set[int | str | None]) -> str:
     return few(names)
 
 
-def _stream_of(about: Manifest, where: Path, data: str | None, name: str | None) -> Stream:
+def _stream_of(about: Manifest, data: str | None, name: str | None) -> Stream:
     config = about.stream_config
-    if config is None:
-        raise _too_old(where)
     found: Stream = load_stream(config.model_copy(update={"data": data, "name": name or config.name}))
     if len(found.tasks) < len(about.tasks):
         raise InputError(
@@ -106,8 +104,6 @@ def _stream_of(about: Manifest, where: Path, data: str | None, name: str | None)
 
 def _require_same_examples(about: Manifest, where: Path, stream: Stream) -> None:
     for number, task in enumerate(about.tasks):
-        if task.test_sha256 is None:
-            raise _too_old(where)
         found = stream.test_sha256(number)
         if found != task.test_sha256:
             raise InputError(
@@ -115,12 +111,6 @@ def _require_same_examples(about: Manifest, where: Path, stream: Stream) -> None
                 f"exported with, of SHA-256 {task.test_sha256[:12]}, but have {found[:12]}. Bring the data back as it "
                 "was, or name its place with --stream or --data."
             )
-
-
-def _too_old(where: Path) -> InputError:
-    return InputError(
-        f"{where}: it does not say what its test examples are, as an earlier cfsweep wrote it. Export the model again."
-    )
 
 
 def _answers(champion: Model, candidate: Model, stream: Stream, number: int) -> PairedAnswers:

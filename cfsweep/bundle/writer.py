@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,16 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cfsweep.bundle.card import card
-from cfsweep.bundle.manifest import NAME, Manifest, TaskInfo, sha256
+from cfsweep.bundle.manifest import NAME, STATE, Cut, Manifest, TaskInfo, sha256
 from cfsweep.bundle.program import Program
-from cfsweep.config import StudyConfig
+from cfsweep.config import StreamConfig, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.training.pack import Pack
+from cfsweep.training.streams import Indices, Task
 from cfsweep.version import VERSION
 
-WEIGHTS, STATE, ANSWERS, PROGRAM, CARD = (
+STEERING = "steering"  # of the state: the examples that stop rules look at, by what no ingredient is called
+WEIGHTS, ANSWERS, PROGRAM, CARD = (
     "weights.safetensors",
-    "state.safetensors",
     "answers.safetensors",
     "model.pt2",
     "MODEL_CARD.md",
@@ -40,14 +43,40 @@ def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, w
 
     `weights.safetensors`: its parameters and statistics by name. `answers.safetensors`: what else an answer takes (how
     examples are standardised, which outputs are active for which task, weights of a task's own, exemplars' features).
-    `state.safetensors`: what its remedies and its optimizer keep for the next task, with the examples of rehearsals
-    unless `with_examples` is false. `model.pt2`: the program of all that. `model.json`, `MODEL_CARD.md`: what it is.
+    `state.safetensors`: what its remedies and its optimizer keep for the next task, with the examples of rehearsals and
+    of stop rules that look at old tasks unless `with_examples` is false. `model.pt2`: the program of all that.
+    `model.json`, `MODEL_CARD.md`: what it is.
 
     Raises:
         InputError: `to` exists.
     """
-    if to.exists():
-        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    return write_of(pack, origin_of(pack, config, about), to, with_examples)
+
+
+class Origin(NamedTuple):
+    """What a pack does not know of where its run comes from, as in `Manifest`; `test_sha256` of the tasks that were
+    learned before, whose examples are not at hand."""
+
+    study_id: str
+    git_revision: str | None
+    purpose: str
+    stream_config: StreamConfig
+    cut: Cut
+    continues: str | None = None
+    test_sha256: tuple[str, ...] = ()
+
+
+def origin_of(pack: Pack, config: StudyConfig, about: Mapping[str, Any]) -> Origin:
+    """That of a run of the study `config`, whose `study.yaml` is `about`."""
+    known = {name: getattr(config.stream, name) for name in ("validation_frac", "steering_frac", "split_seed")}
+    cut = Cut(**known, split=pack.spec.split, refit=config.purpose == "refit")
+    anywhere = config.stream.model_copy(update={"data": None, "download": False})
+    return Origin(str(about["study_id"]), about.get("git_revision"), config.purpose, anywhere, cut)
+
+
+def write_of(pack: Pack, origin: Origin, to: Path, with_examples: bool = True) -> Manifest:
+    """As `write`, for a run of any `origin`."""
+    refuse_existing(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
     try:
@@ -58,7 +87,7 @@ def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, w
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making
             program.save(scratch / PROGRAM, pack)
-        manifest = manifest_of(pack, config, about, program.needs_task, with_examples)
+        manifest = manifest_of(pack, origin, program.needs_task, with_examples)
         (scratch / CARD).write_text(card(manifest))
         files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD)}
         manifest = manifest.model_copy(update={"files": files})
@@ -71,6 +100,15 @@ def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, w
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return manifest
+
+
+def refuse_existing(to: Path) -> None:
+    """
+    Raises:
+        InputError: there is something at `to`.
+    """
+    if to.exists():
+        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
 
 
 def weights_of(pack: Pack) -> dict[str, Tensor]:
@@ -93,8 +131,9 @@ def answers_of(program: Program) -> dict[str, Tensor]:
 
 
 def _state(pack: Pack, with_examples: bool) -> dict[str, Tensor]:
-    """What the next task needs beside the weights, by `ingredient/entry`."""
-    stack, stream = pack.stack, pack.stream
+    """What the next task needs beside the weights, by `ingredient/entry`. Of examples x, y (as in the stream), their
+    task, and their place in the store, by whose order some remedies go."""
+    stack = pack.stack
     found = {f"optimizer/{name}": value[0] for name, value in stack.optimizer.items()}
     found["optimizer_steps"] = torch.tensor(stack.optimizer_steps)
     for name, state in stack.states.items():
@@ -110,32 +149,49 @@ def _state(pack: Pack, with_examples: bool) -> dict[str, Tensor]:
         if buffer.offered_by_class is not None:
             found[f"{name}/buffer/offered_by_class"] = torch.from_numpy(buffer.offered_by_class)
         if with_examples:
-            indices = torch.from_numpy(buffer.indices)
-            found[f"{name}/buffer/x"] = stream.x[indices]
-            found[f"{name}/buffer/y"] = stream.y[indices]
-            found[f"{name}/buffer/task"] = pack.context.outputs.task_of.cpu()[indices]
+            found |= _examples(pack, f"{name}/buffer", buffer.indices)
+    if with_examples and len(steering := looked_at_again(pack)):
+        found |= _examples(pack, STEERING, steering)
     return found
+
+
+def looked_at_again(pack: Pack) -> Indices:
+    """The examples (n,) of all tasks that a stop rule of the run will look at in the next one, too."""
+    values = pack.spec.runs[0].values
+    if not any(rule.looks_at_old and not rule.is_off(values) for rule in pack.context.timeline.stop_rules):
+        return np.empty(0, np.int64)
+    return np.concatenate([task.steering for task in pack.stream.tasks])
+
+
+def _examples(pack: Pack, name: str, indices: Indices) -> dict[str, Tensor]:
+    places = torch.from_numpy(indices)
+    stream, task_of = pack.stream, pack.context.outputs.task_of.cpu()
+    parts = {"x": stream.x[places], "y": stream.y[places], "task": task_of[places], "place": places}
+    return {f"{name}/{part}": value for part, value in parts.items()}
 
 
 def manifest_of(
     pack: Pack,
-    config: StudyConfig,
-    about: Mapping[str, Any],
+    origin: Origin,
     needs_task: bool,
     with_examples: bool,
 ) -> Manifest:
     """All but the hashes of the other files, which it is written into one of."""
     (run,), (record,), stream = pack.spec.runs, pack.records, pack.stream
+    own = range(len(origin.test_sha256), len(stream.tasks))
+    hashes = (*origin.test_sha256, *map(stream.test_sha256, own))
     return Manifest(
         made_with={"cfsweep": VERSION, **{name: metadata.version(name) for name in PACKAGES}},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        study_id=str(about["study_id"]),
-        git_revision=about.get("git_revision"),
         trial=run.trial,
         seed=run.seed,
-        purpose=config.purpose,
+        study_id=origin.study_id,
+        git_revision=origin.git_revision,
+        purpose=origin.purpose,
+        continues=origin.continues,
         stream=stream.name,
-        stream_config=config.stream.model_copy(update={"data": None, "download": False}),
+        stream_config=origin.stream_config,
+        cut=origin.cut,
         scenario=pack.spec.scenario,
         target=stream.target,
         score=pack.context.target.score.name,
@@ -146,17 +202,24 @@ def manifest_of(
         n_outputs=pack.context.outputs.n_outputs,
         input_shape=stream.input_shape,
         input_dtype=str(stream.x.dtype).removeprefix("torch."),
+        features=stream.features,
         standardised=stream.standardised,
         needs_task=needs_task,
         tasks=tuple(
-            TaskInfo(name=task.name, classes=task.classes, labels=labels, test_sha256=stream.test_sha256(number))
-            for number, (task, labels) in enumerate(zip(stream.tasks, labels_of(pack), strict=True))
+            TaskInfo(name=task.name, classes=task.classes, labels=labels, test_sha256=digest)
+            for task, labels, digest in zip(stream.tasks, labels_of(pack), hashes, strict=True)
         ),
+        class_ids=stream.class_ids,
         data_sha256=dict(stream.files),
-        scores={part: tuple(map(tuple, getattr(record, part))) for part in pack.spec.parts},
-        has_examples=with_examples and any(len(of[0].indices) for of in pack.stack.buffers.values()),
+        scores={part: tuple(map(_known, getattr(record, part))) for part in pack.spec.parts},
+        has_examples=with_examples
+        and any(map(len, (looked_at_again(pack), *(of[0].indices for of in pack.stack.buffers.values())))),
         files={},
     )
+
+
+def _known(scores: Sequence[float]) -> tuple[float | None, ...]:
+    return tuple(None if math.isnan(score) else score for score in scores)
 
 
 def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
@@ -166,11 +229,7 @@ def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
     nothing: list[tuple[int | None, ...]] = [(None,) * outputs.n_outputs for _ in stream.tasks]
     if not pack.context.target.has_classes:
         return nothing
-    by_task: list[dict[int, int]] = []
-    for task in stream.tasks:
-        examples = np.concatenate(list(task.parts.values()))
-        pairs = zip(outputs.labels[examples].tolist(), stream.y[examples].tolist(), strict=True)
-        by_task.append(dict(set(pairs)))
+    by_task = _classes_of_outputs(pack)
     everywhere: dict[int, set[int]] = {}
     for own in by_task:
         for output, label in own.items():
@@ -184,6 +243,28 @@ def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
             labels.append(named[0] if active and len(named) == 1 else None)
         found.append(tuple(labels))
     return found
+
+
+def _classes_of_outputs(pack: Pack) -> list[dict[int, int]]:
+    """For each task the class that is meant by each of its outputs. The target is asked about one example of each: of a
+    task that was learned elsewhere not every class has some in the store."""
+    counts = [len(task.classes) for task in pack.stream.tasks]
+    parts = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
+    none = np.empty(0, np.int64)
+    classes = [label for task in pack.stream.tasks for label in task.classes]
+    one_of_each = replace(
+        pack.stream,
+        x=pack.stream.x[:1].expand(len(classes), *pack.stream.input_shape),
+        y=torch.tensor(classes),
+        tasks=tuple(
+            Task(task.name, task.classes, part, none, none) for task, part in zip(pack.stream.tasks, parts, strict=True)
+        ),
+    )
+    labels = pack.context.target.outputs(one_of_each, pack.spec.scenario).labels.numpy()
+    return [
+        dict(zip(labels[part].tolist(), task.classes, strict=True))
+        for part, task in zip(parts, pack.stream.tasks, strict=True)
+    ]
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from cfsweep.library.sweeps import html_table, options_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cfsweep.bundle import Model
+    from cfsweep.bundle import Model, Origin
     from cfsweep.config import StudyConfig
     from cfsweep.hypers import Value
     from cfsweep.training.pack import Pack
@@ -176,7 +176,8 @@ class Training:
         """
         from cfsweep.bundle import of_pack
 
-        return of_pack(self._pack(seed), self.config, self._about())
+        pack = self._pack(seed)
+        return of_pack(pack, self._origin(pack))
 
     def export(self, to: str | Path, seed: int | None = None, with_data: bool = True) -> Model:
         """The model of a seed, written as a bundle into the new folder `to`.
@@ -184,9 +185,10 @@ class Training:
         Raises:
             InputError: there is none, or `to` exists.
         """
-        from cfsweep.bundle import load, write
+        from cfsweep.bundle import load, write_of
 
-        write(self._pack(seed), self.config, self._about(), Path(to), with_data)
+        pack = self._pack(seed)
+        write_of(pack, self._origin(pack), Path(to), with_data)
         return load(to)
 
     def _pack(self, seed: int | None) -> Pack:
@@ -200,10 +202,12 @@ class Training:
         assert pack is not None  # this version wrote it
         return pack
 
-    def _about(self) -> dict[str, Any]:
+    def _origin(self, pack: Pack) -> Origin:
+        from cfsweep.bundle import origin_of
         from cfsweep.files import git_revision
 
-        return {"study_id": self.config.study_id, "git_revision": git_revision(Path(__file__).parent)}
+        about = {"study_id": self.config.study_id, "git_revision": git_revision(Path(__file__).parent)}
+        return origin_of(pack, self.config, about)._replace(purpose="train")
 
     def _scores(self, part: str) -> NDArray[np.float64]:
         n_tasks = len(self.stream.tasks)

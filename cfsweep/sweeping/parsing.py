@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ def make_config(
         if value is not None:
             _assign(content, key, value, called)
             origins[key] = f"{dashes}{'pack' if key == 'pack_runs' else key.removesuffix('.name').split('.')[-1]}"
-    for key, value in settings.items() if isinstance(settings, Mapping) else map(_assigned, settings):
+    for key, value in settings.items() if isinstance(settings, Mapping) else assigned(settings):
         if key in OF_THE_FOLDER:
             raise InputError(f"{called} {key}: it is cfsweep's own note in a study's folder. Leave it out.")
         origins[_set(content, key, value, called)] = called
@@ -58,15 +58,20 @@ def make_config(
     return _with_absolute_paths(parse(StudyConfig, content, origin, inside="space"))
 
 
-def _assigned(text: str) -> tuple[str, Any]:
+def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The key and the value of each `key=value`.
+
+    Raises:
+        InputError: one has another form.
+
+    >>> list(assigned(["lr=0.01", "ewc_labels=empirical"]))
+    [('lr', 0.01), ('ewc_labels', 'empirical')]
     """
-    >>> _assigned("network.args.hidden=[64, 64]")
-    ('network.args.hidden', [64, 64])
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {text}: `key=value` is needed, such as `--set lr=0.001`.")
-    return key, parse_yaml(value, f"--set {key}")
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
+        yield key, parse_yaml(text, f"--set {key}")
 
 
 def parse(model: type[Model], content: Mapping[str, Any], where: str | Callable[[str], str], inside: str = "") -> Model:

@@ -134,7 +134,10 @@ class PackContext:
             InputError: there are no such examples, or the target does not know them.
         """
         for rule in self.timeline.stop_rules:
+            looks_at_old = rule.looks_at_old and not all(rule.is_off(run.values) for run in self.spec.runs)
             for number, task in enumerate(self.stream.tasks):
+                if number < self.stream.n_learned and not looks_at_old:
+                    continue
                 if not len(task.steering):
                     raise InputError(
                         f"stream `{self.stream.name}`, task `{task.name}`: `{rule.name}` needs steering examples, but "
@@ -160,6 +163,7 @@ class PackContext:
             outputs=self.outputs,
             classes=self.target.classes(self.stream),
             output_tasks=self._output_tasks(),
+            goes_on=self.spec.keep_models,
         )
         return [kind(context, self.settings) for kind in self.kinds]
 

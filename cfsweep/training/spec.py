@@ -84,9 +84,9 @@ class RunRecord:
     """All that is known of one run so far.
 
     `validation` and `test` have one row per evaluation, the untrained network first, then after each task: the
-    target's score on each of the T tasks; none where the pack does not score by that part. `curves` rows are (task,
-    step, eval_task, score), `buffers` rows (ingredient, after_task, task, class, number of examples kept). `failure`
-    says why the run ended, or is None.
+    target's score on each of the T tasks (NaN where there are no examples of the task); none where the pack does not
+    score by that part. `curves` rows are (task, step, eval_task, score), `buffers` rows (ingredient, after_task, task,
+    class, number of examples kept). `failure` says why the run ended, or is None.
     """
 
     trial: int

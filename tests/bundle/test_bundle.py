@@ -167,6 +167,13 @@ def test_what_remedies_keep_is_there_and_examples_only_if_wanted(tmp_path: Path)
             assert torch.equal(state["replay/buffer/y"], replay.stream.y[indices])
 
 
+def test_the_program_brings_no_example_along(tmp_path: Path) -> None:
+    """torch.export writes down what it was traced with."""
+    bundle_of(trained_once(("packnet",), "task-il"), tmp_path / "bundle")
+    (x, _), named = torch.export.load(tmp_path / "bundle" / PROGRAM).example_inputs
+    assert (x.count_nonzero(), named) == (0, {})
+
+
 def test_a_balanced_buffer_says_how_many_of_each_class_it_was_offered(tmp_path: Path) -> None:
     pack = finish(make_pack(small_stream(), ("replay",), replay_mode="class-balanced", epochs=1))
     bundle_of(pack, tmp_path / "bundle")

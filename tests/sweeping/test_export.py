@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import analysis
 from cfsweep.bundle import load
@@ -146,3 +148,29 @@ def test_what_cannot_be_exported_is_one_line(confirmed: Path, tmp_path: Path) ->
     to.mkdir()
     with pytest.raises(InputError, match="it exists"):
         call("export", confirmed, "--to", to)
+
+
+def test_a_model_goes_on_as_the_run_that_was_confirmed_on_all_tasks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        y = np.resize([0, 1], 60)
+        x = (y[:, None] * rng.normal(size=8) + rng.normal(size=(60, 8))).astype(np.float32)
+        for folder in ("long", "short")[: 2 - (number == 2)]:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            np.savez(tmp_path / folder / f"{number}.npz", x_train=x, y_train=y)
+    (tmp_path / "space.yaml").write_text(
+        "scenario: domain-il\ningredients: [replay, early-stopping]\nfixed: {epochs: 2, batch_size: 8}\n"
+        "network: {name: mlp, args: {hidden: [8]}}\nsearch: {replay_buffer: {low: 9, high: 30}}\n"
+    )
+    for name in ("long", "short"):
+        out = tmp_path / f"{name}-study"
+        call("run", tmp_path / "space.yaml", "--stream", tmp_path / name, "--trials", 2, "--workers", 0, "--out", out)
+        call("select", out)
+        call("confirm", out, "--trials", 1, "--seeds", 2, "--workers", 0)
+        call("export", out, "--trial", 1, "--seed", 10001, "--to", tmp_path / f"{name}-model")
+    call("continue", tmp_path / "short-model", "--task", tmp_path / "long" / "2.npz", "--to", tmp_path / "next-model")
+    whole, here = (load_file(tmp_path / f"{name}-model" / "weights.safetensors") for name in ("long", "next"))
+    before = load_file(tmp_path / "short-model" / "weights.safetensors")
+    assert whole.keys() == here.keys()
+    assert all(torch.equal(value, here[name]) for name, value in whole.items())
+    assert not any(torch.equal(value, before[name]) for name, value in whole.items()), "it has learned something"

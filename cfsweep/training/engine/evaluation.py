@@ -55,11 +55,14 @@ class Evaluator:
         self.example_floats = int(np.prod(stream.input_shape))
 
     def scores(self, theta: Tensor, task: int, learned: int, part: str, answer: Answer | None = None) -> Tensor:
-        """(rows,) float64: the target's score on the `part` ("steering", "validation", "test") examples of `task`.
+        """(rows,) float64: the target's score on the `part` ("steering", "validation", "test") examples of `task`; NaN
+        where there are none, as of a task that was learned elsewhere.
 
         `learned` tasks have been trained; in class-il that decides which outputs are active. `answer` answers for the
         output layer, if given.
         """
+        if not len(self.parts[task][part]):
+            return torch.full((len(theta),), torch.nan, dtype=torch.float64, device=theta.device)
         labels = self.outputs.labels[self.parts[task][part]]
         return self.target.score.of(self.predictions(theta, task, learned, part, answer), labels)
 

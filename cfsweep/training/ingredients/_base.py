@@ -40,7 +40,7 @@ class Context:
     examples of the squared gradient of each example's log-likelihood, (P,), and `output_sensitivity(theta, x, mask)`
     that of the absolute gradient of the squared norm of its active outputs. `outputs` holds the labels and the active
     outputs of all examples; `classes` (n_examples,) is the class of each. `output_tasks[c]` is the task that output c
-    belongs to (task-il only; elsewhere empty).
+    belongs to (task-il only; elsewhere empty). `goes_on`: another task may follow the last one of the stream.
     """
 
     layout: Layout
@@ -54,6 +54,7 @@ class Context:
     outputs: Outputs
     classes: Indices
     output_tasks: tuple[int, ...]
+    goes_on: bool = False
 
 
 class Ingredient(ABC):

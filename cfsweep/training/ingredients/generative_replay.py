@@ -97,6 +97,7 @@ class GenerativeReplay(Generator, ReplayLoss, LossShares):
         self._batch_size = int(settings["batch_size"])
         self._epochs = int(settings["generative_epochs"])
         layers, hidden, latent = (int(settings[f"generative_{name}"]) for name in ("layers", "hidden", "latent"))
+        self._n_taught = context.n_tasks - (not context.goes_on)  # tasks that another one may follow
         self._vae = Vae(math.prod(context.input_shape), layers, hidden, latent)
 
     @staticmethod
@@ -107,7 +108,7 @@ class GenerativeReplay(Generator, ReplayLoss, LossShares):
     def initial_state(self, theta: Tensor) -> State:
         if self._shared:
             return {"generators": self._vae.initial.to(theta.device).unsqueeze(0)}
-        return {"generators": theta.new_zeros(self.context.n_tasks - 1, self._vae.decoder_size)}
+        return {"generators": theta.new_zeros(self._n_taught, self._vae.decoder_size)}
 
     def n_examples(self, n_train: int) -> int:
         return n_train
@@ -116,7 +117,7 @@ class GenerativeReplay(Generator, ReplayLoss, LossShares):
         return self._vae.n_noise(self._epochs)
 
     def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
-        if task == self.context.n_tasks - 1:  # nobody is left to be taught
+        if task == self._n_taught:  # nobody is left to be taught
             return state
         generators, x = state["generators"], examples.x.flatten(1)
         how = (examples.noise, self._epochs, self._batch_size)

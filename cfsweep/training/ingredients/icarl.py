@@ -135,8 +135,10 @@ class ICaRL(MixedReplay, RankedBuffer, Classifier, BatchLoss, Distillation):
 
     def _offered(self, buffer: Buffer, examples: Indices) -> Indices:
         """How many of each class were offered, these examples included."""
-        counts = np.bincount(self.context.classes[examples], minlength=int(self.context.classes.max()) + 1)
-        return counts if buffer.offered_by_class is None else buffer.offered_by_class + counts
+        before, classes = buffer.offered_by_class, self.context.classes
+        n_classes = int(classes.max()) + 1 if before is None else len(before)
+        counts = np.bincount(classes[examples], minlength=n_classes)
+        return counts if before is None else before + counts
 
     def _n_seen(self, buffer: Buffer, examples: Indices) -> int:
         """t, the classes of these examples included."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from cfsweep.hypers import Hyper
@@ -32,7 +31,7 @@ class L2SP(Penalty):
         return Conventions("0.5 * lambda * sum (theta - theta*)^2, latest weights")
 
     def initial_state(self, theta: Tensor) -> State:
-        return {"anchor": torch.zeros_like(theta)}
+        return {"anchor": theta.clone()}  # there an output stays that comes into use later
 
     def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
         return (theta - state["anchor"]).mul_(values["l2_sp_lambda"])

@@ -17,11 +17,21 @@ from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams._base import Indices, Split, Stream, Task
 from cfsweep.training.streams._files import default_data_root
 from cfsweep.training.streams.digits import split_digits
-from cfsweep.training.streams.own_folder import from_folder
+from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
 from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
 
-__all__ = ["BuiltinStream", "Indices", "Split", "Stream", "Task", "default_data_root", "load_stream", "registry"]
+__all__ = [
+    "BuiltinStream",
+    "Indices",
+    "Split",
+    "Stream",
+    "Task",
+    "default_data_root",
+    "from_file",
+    "load_stream",
+    "registry",
+]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class Stream:
     `y` is (n_examples,) int64: the class's number in the whole stream; `class_ids` are the labels that the user gave
     the classes, where those are others. `files` maps each data file to its SHA-256. `target` names what is to be
     learned of `y`, see `training.targets`. `test_share` is what became test data of each task's examples where the
-    user's data name none. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
+    user's data name none. The first `n_learned` tasks are learned already: of their examples the store has those alone
+    that a remedy has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Stream:
     standardised: str = "none"
     features: tuple[str, ...] = ()
     test_share: float = 0.0
+    n_learned: int = 0
     other_splits: tuple[Split, ...] = ()
 
     @property

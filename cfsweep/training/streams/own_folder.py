@@ -54,6 +54,21 @@ def from_folder(config: StreamConfig) -> Stream:
         raise InputError(f"{error} (Each file is one task; the parts of a task lie in a folder of its own.)") from error
 
 
+def from_file(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
+    """The stream of the one task that the file or folder of parts `config.name` holds, as `from_folder` reads it; its
+    columns are the `features`, if these are given, in their order.
+
+    Raises:
+        InputError: there is none, or it is damaged or breaks a rule.
+    """
+    path = Path(config.name).expanduser()
+    if not path.exists() or not (_is_npz(path) or is_parquet(path) or path.is_dir()):
+        raise InputError(f"--task {path}: there is no .npz or .parquet file, nor a folder with the parts of one.")
+    task, _ = _read(path, f"--task {path}", list(features) or None)
+    files = {path.name if part == path else f"{path.name}/{part.relative_to(path)}": part for part in part_files(path)}
+    return own_stream(config, [task], {name: sha256(part) for name, part in files.items()})
+
+
 def _read(path: Path, where: str, features: list[str] | None) -> tuple[OwnTask, list[str] | None]:
     """The task at `path`, and the names of its features, or those of the task before."""
     parts = part_files(path)

@@ -1,0 +1,152 @@
+"""The next task: a bundle's model goes on learning, with all that its remedies keep."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
+from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest
+from cfsweep.bundle.next_task import PLACE, going_on, next_task
+from cfsweep.bundle.rebuilt import rebuilt
+from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, Origin, refuse_existing, write_of
+from cfsweep.errors import InputError, unknown
+from cfsweep.files import git_revision
+from cfsweep.hypers import Value
+from cfsweep.training.ingredients import (
+    Buffered,
+    BufferedOnline,
+    Ingredient,
+    StopRule,
+    hypers_of,
+    ingredient_class,
+)
+from cfsweep.training.pack import Pack
+
+Tensors = Mapping[str, Tensor]
+
+
+def continue_(bundle: Path, task: Path, changes: Mapping[str, Value], to: Path) -> Manifest:
+    """Writes the bundle of the model in `bundle` after one more task, that in the file or folder of parts `task`, into
+    the new folder `to`. `changes` are other settings for this task.
+
+    Where the outputs stay, it is to the last bit the model of a run that had this task in its stream from the
+    beginning, if that stream standardised its examples alike, and if no remedy goes by the number of tasks (the shares
+    of `a-gem-online`'s buffer do, and `packnet` with packnet_schedule=equal). New classes in task-il and class-il get
+    new outputs, with the weights that this other run would have drawn for them. It differs from that run then in the
+    biases that outputs begin with, as these are drawn after the weights of all outputs, and in rounding, as products of
+    other shapes round differently.
+
+    Where the bundle lacks `state.safetensors`, the model goes on from its weights alone, with the remedies that can.
+    Tasks before are not evaluated, as their examples are not at hand; the new one is, before and after.
+
+    Raises:
+        InputError: there is no bundle, the task does not fit it, a setting cannot be changed, what a remedy needs is
+            not in the bundle, the run fails, or `to` exists.
+    """
+    refuse_existing(to)
+    about = read_manifest(bundle)
+    if about.joint:
+        raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
+    settings = changed(about, changes)
+    state = load_file(bundle / STATE) if (bundle / STATE).exists() else {}
+    if not state:
+        refuse_cold(map(ingredient_class, about.ingredients), settings, bundle)
+    refuse_without_examples(about, settings, state, bundle)
+    stream = going_on(about, state, load_file(bundle / ANSWERS), next_task(about, task))
+    pack = rebuilt(about, settings, stream, load_file(bundle / WEIGHTS), state, bundle)
+    if not state:
+        begin_cold(pack)
+    _train(pack, about)
+    parent = hashlib.sha256((bundle / NAME).read_bytes()).hexdigest()
+    hashes = tuple(info.test_sha256 for info in about.tasks)
+    revision = git_revision(Path(__file__).parent)
+    origin = Origin(about.study_id, revision, about.purpose, about.stream_config, about.cut, parent, hashes)
+    return write_of(pack, origin, to)
+
+
+# ------------------------------------------------------------------------------------------------ settings
+
+
+def changed(about: Manifest, changes: Mapping[str, Value]) -> dict[str, Value]:
+    """The settings of the next task.
+
+    Raises:
+        InputError: one is unknown or not legal; or it switches a remedy on that has kept nothing so far, or wants more
+            of a buffer than it has kept.
+    """
+    hypers, settings = hypers_of(about.ingredients), dict(about.settings)
+    for name, value in changes.items():
+        if name not in hypers:
+            raise unknown("--set", "setting", name, hypers)
+        settings[name] = hypers[name].check(value, f"--set {name}")
+    if settings["optimizer_state"] == "kept" and settings["optimizer"] != about.settings["optimizer"]:
+        raise InputError(
+            f"--set optimizer={settings['optimizer']}: the state that is kept is of {about.settings['optimizer']}. "
+            "Leave it, or begin afresh, `--set optimizer_state=fresh`."
+        )
+    for kind in map(ingredient_class, about.ingredients):
+        if kind.is_off(about.settings) and not kind.is_off(settings) and needed(kind) is not None:
+            raise InputError(f"--set: `{kind.name}` was off, so it has kept nothing of the tasks before. Leave it off.")
+        if issubclass(kind, Buffered | BufferedOnline):
+            _refuse_more(kind, about.settings, settings)
+    return settings
+
+
+def _refuse_more(kind: type[Ingredient], before: Mapping[str, Value], after: Mapping[str, Value]) -> None:
+    """What a buffer has let go of cannot come back; as if it had been larger, it would hold the rest twice."""
+    for hyper in kind.hypers:
+        if hyper.kind == "int" and hyper.off == 0 and float(after[hyper.name]) > float(before[hyper.name]):
+            raise InputError(
+                f"--set {hyper.name}={after[hyper.name]}: `{hyper.name} <= {before[hyper.name]}` must hold, as a "
+                "buffer cannot get back what it has let go of. Take less, or leave it as it is."
+            )
+
+
+# ------------------------------------------------------------------------------------------------ what is kept
+
+
+def refuse_without_examples(about: Manifest, settings: Mapping[str, Value], state: Tensors, bundle: Path) -> None:
+    """
+    Raises:
+        InputError: a remedy that is on needs examples which are not in the bundle.
+    """
+    missing = "but they are not in it. Export it again without `--without-data`."
+    for kind in map(ingredient_class, about.ingredients):
+        if kind.is_off(settings):
+            continue
+        n = int(state.get(f"{kind.name}/buffer/n", torch.tensor(0)))
+        if n and f"{kind.name}/buffer{PLACE}" not in state:
+            raise InputError(f"{bundle}: `{kind.name}` needs the {n} examples that it has kept, {missing}")
+        if issubclass(kind, StopRule) and kind.looks_at_old and f"{STEERING}{PLACE}" not in state:
+            raise InputError(f"{bundle}: `{kind.name}` needs the steering examples of all tasks so far, {missing}")
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+def _train(pack: Pack, about: Manifest) -> None:
+    """Trains the last task; the record has the scores of before beside those of now.
+
+    Raises:
+        InputError: the run fails.
+    """
+    (record,), new = pack.records, pack.next_task
+    for part, rows in about.scores.items():
+        known = [[torch.nan if score is None else score for score in row] + [torch.nan] for row in rows]
+        known[-1][-1] = _score(pack, new, part)
+        getattr(record, part).extend(known)
+    pack.train_next_task()
+    if record.failure is not None:
+        raise InputError(f"--task {pack.stream.tasks[new].name}: {record.failure}. Lower it, `--set lr=...`.")
+
+
+def _score(pack: Pack, task: int, part: str) -> float:
+    """How the model does on a task before it has learned it."""
+    labels = pack.context.outputs.labels[torch.from_numpy(pack.stream.tasks[task].parts[part])]
+    return float(pack.context.target.score.of(pack.predictions(task, part), labels))

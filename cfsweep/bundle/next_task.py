@@ -1,0 +1,161 @@
+"""The stream that a bundle goes on with: the tasks it has learned, of which it has kept some examples or none, and the
+next one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.writer import STEERING
+from cfsweep.config import StreamConfig
+from cfsweep.errors import InputError, few
+from cfsweep.training.streams import Indices, Stream, Task, from_file
+from cfsweep.training.targets import target_of
+
+PLACE = "/place"  # how the entries of a bundle's state end that say where its examples lay
+MOVED = "columns standardised in float64"  # among a stream's files
+
+
+def next_task(about: Manifest, path: Path) -> Stream:
+    """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were.
+
+    Raises:
+        InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
+    """
+    cut, where = about.cut, f"--task {path}"
+    config = StreamConfig(
+        name=str(path),
+        validation_frac=cut.validation_frac,
+        steering_frac=cut.steering_frac,
+        split_seed=cut.split_seed,
+        splits=cut.split + 1,
+        standardise="none",
+    )
+    found = from_file(config, about.features)
+    if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
+        raise InputError(f"{where}: the bundle has learned it already (SHA-256 {known[0][:12]}). Give another task.")
+    dtype = str(found.x.dtype).removeprefix("torch.")
+    if (found.input_shape, dtype) != (about.input_shape, about.input_dtype):
+        raise InputError(
+            f"{where}: its examples must be as those of the bundle, {about.input_shape} {about.input_dtype}, but they "
+            f"are {found.input_shape} {dtype}. Convert them."
+        )
+    if MOVED in about.data_sha256:
+        raise InputError(
+            f"{where}: float32 is too coarse for some columns of the bundle's examples, and the numbers by which they "
+            "were standardised before are not in it. Subtract an offset from them, and train all tasks again."
+        )
+    return (found.refitted() if cut.refit else found).of_split(cut.split)
+
+
+def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str, Tensor], new: Stream) -> Stream:
+    """The bundle's stream with the one task of `new` behind it, standardised as the bundle's. Of the tasks before, the
+    store has those examples that the bundle's `state` holds: those of rehearsals as training examples, which nothing
+    but these looks at again, and those of stop rules as steering ones.
+
+    Classes that are new are numbered after the known ones, in the order of their labels.
+
+    Raises:
+        InputError: labels are unknown in domain-il, or nobody can say what an output means.
+    """
+    ids, number_of = _numbered(about, new)
+    x, y, learned = _kept(about, state)
+    (task,) = new.tasks
+    stream = Stream(
+        name=about.stream,
+        x=torch.cat([*x, new.x]),
+        y=torch.cat([*y, number_of[new.y]]),
+        tasks=(*learned, _moved(task, number_of, sum(map(len, x)))),
+        shift=_number(answers["shift"]),
+        scale=_number(answers["scale"]),
+        files=_files(about, new),
+        target=about.target,
+        class_ids=() if ids == tuple(range(len(ids))) else ids,
+        standardised=about.standardised,
+        features=about.features,
+        n_learned=len(about.tasks),
+    )
+    if about.scenario == "domain-il":
+        _refuse_unknown(about, stream)
+    return stream
+
+
+def places_of(state: Mapping[str, Tensor]) -> Indices:
+    """The places in the store that the bundle was written from of all examples that it has kept, ascending."""
+    found = [value.numpy() for name, value in state.items() if name.endswith(PLACE)]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+
+
+def _kept(about: Manifest, state: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor], list[Task]]:
+    """x and y of what is kept, each example once, in the order in which they lay; and the tasks that they are of."""
+    places = places_of(state)
+    x: list[Tensor] = []
+    y = torch.empty(len(places), dtype=torch.int64)
+    task_of, steers = np.full(len(places), -1), np.zeros(len(places), bool)
+    for name in (name.removesuffix(PLACE) for name in state if name.endswith(PLACE)):
+        here = np.searchsorted(places, state[f"{name}{PLACE}"].numpy())
+        x = x or [state[f"{name}/x"].new_empty(len(places), *about.input_shape)]
+        x[0][here], y[here] = state[f"{name}/x"], state[f"{name}/y"]
+        task_of[here], steers[here] = state[f"{name}/task"].numpy(), name == STEERING
+    none = np.empty(0, np.int64)
+    tasks = [
+        Task(
+            info.name,
+            info.classes,
+            np.flatnonzero((task_of == number) & ~steers),
+            none,
+            none,
+            np.flatnonzero((task_of == number) & steers),
+        )
+        for number, info in enumerate(about.tasks)
+    ]
+    return x, [y] if x else [], tasks
+
+
+def _numbered(about: Manifest, new: Stream) -> tuple[tuple[int, ...], Tensor]:
+    """The user's label of every class, and for each class of `new` its number among these."""
+    n_known = 1 + max(max(info.classes) for info in about.tasks)
+    known = about.class_ids or tuple(range(n_known))
+    own = new.class_ids or tuple(range(new.n_classes))
+    ids = (*known, *(label for label in own if label not in known))
+    return ids, torch.tensor([ids.index(label) for label in own])
+
+
+def _moved(task: Task, number_of: Tensor, n: int) -> Task:
+    """The task in a store that begins with `n` other examples, with its classes as they are numbered there."""
+    classes = tuple(sorted(number_of[list(task.classes)].tolist()))
+    return Task(task.name, classes, **{name: part + n for name, part in task.parts.items()})
+
+
+def _number(value: Tensor) -> float | Tensor:
+    return float(value) if value.dim() == 0 else value
+
+
+def _files(about: Manifest, new: Stream) -> dict[str, str]:
+    """Those of all tasks; a name that is taken says which task it is of."""
+    number = len(about.tasks)
+    own = {f"{name} (task {number})" if name in about.data_sha256 else name: of for name, of in new.files.items()}
+    return {**about.data_sha256, **own}
+
+
+def _refuse_unknown(about: Manifest, stream: Stream) -> None:
+    """
+    Raises:
+        InputError: the new task needs outputs that the bundle has not.
+    """
+    outputs = target_of(stream.target).outputs(stream, about.scenario)
+    if outputs.n_outputs == about.n_outputs:
+        return
+    ids = stream.class_ids or tuple(range(stream.n_classes))
+    known = {label for info in about.tasks for label in info.classes}
+    labels = [ids[label] for label in stream.tasks[-1].classes if label not in known]
+    raise InputError(
+        f"--task {stream.tasks[-1].name}: in domain-il the bundle has {about.n_outputs} outputs for good, but "
+        f"this task needs {outputs.n_outputs}: labels {few(labels)} are unknown to it ({outputs.meaning}). Give it a "
+        "task of the labels that it knows, or train in class-il or task-il."
+    )

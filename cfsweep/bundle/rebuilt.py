@@ -1,0 +1,139 @@
+"""A bundle's run as a pack that can train its next task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from cfsweep.bundle.grown import Grown, with_more_rows
+from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.model import load_weights
+from cfsweep.bundle.next_task import places_of
+from cfsweep.errors import InputError
+from cfsweep.hypers import Value
+from cfsweep.training.ingredients import Ingredient, State
+from cfsweep.training.pack import Pack
+from cfsweep.training.pack_context import built_network
+from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
+from cfsweep.training.streams import Stream
+
+Tensors = Mapping[str, Tensor]
+
+
+def rebuilt(
+    about: Manifest, settings: dict[str, Value], stream: Stream, weights: Tensors, state: Tensors, bundle: Path
+) -> Pack:
+    """A pack of the bundle's run on `stream`, of which all tasks but the last one are done; without a `state` the
+    ingredients are as at the beginning of a run.
+
+    Raises:
+        InputError: network or remedies are others than those at hand.
+    """
+    spec = PackSpec(
+        about.network,
+        about.scenario,
+        about.ingredients,
+        (RunSpec(about.trial, about.seed, settings),),
+        split=about.cut.split,
+        parts=tuple(about.scores),
+        keep_models=True,
+    )
+    pack = Pack(spec, stream)
+    stack, ingredients = pack.stack, pack.context.ingredients
+    theta, grown = _network(about, pack, weights, bundle)
+    states = {i.name: _state_of(i, stack.states[i.name], state, grown, bundle) for i in ingredients if state}
+    kept = settings["optimizer_state"] == "kept" and bool(state)
+    stack.load_content(
+        {
+            "alive": [0],
+            "row_of": [0],
+            "theta": grown.vector(theta.unsqueeze(0), stack.theta),
+            "states": states if state else stack.states,
+            "optimizer": _optimizer_of(state, grown) if kept else {},
+            "optimizer_steps": int(state["optimizer_steps"]) if kept else 0,
+            "buffers": {i.name: [_buffer_of(i, pack, state)] for i in ingredients},
+            "representatives": [0],
+        }
+    )
+    pack.next_task = stream.n_learned
+    pack.records = [RunRecord(about.trial, about.seed)]
+    return pack
+
+
+def _network(about: Manifest, pack: Pack, weights: Tensors, bundle: Path) -> tuple[Tensor, Grown]:
+    """The bundle's weights (P_old,), and the way from them to those of the pack, whose network gets all that is no
+    weight: statistics, and parameters that are held still.
+
+    Raises:
+        InputError: the network is another one, or cannot get outputs.
+    """
+    context = pack.context
+    kinds, hypers, settings = context.kinds, context.hypers, context.settings
+    old = built_network(about.network, about.input_shape, about.n_outputs, kinds, hypers, settings)
+    load_weights(old, weights, bundle, about)
+    module, n_outputs = context.lifted.module, context.outputs.n_outputs
+    grown = Grown(old, about.n_outputs, module, n_outputs, f"network of {bundle}")
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name in own.keys() - {entry.name for entry in grown.new.entries}:
+            own[name].copy_(weights[name])
+    return grown.old.flatten({name: value.detach() for name, value in old.named_parameters()}), grown
+
+
+def _under(prefix: str, state: Tensors) -> State:
+    """What the state holds under `prefix`, with a row dimension."""
+    return {name.removeprefix(prefix): value.unsqueeze(0) for name, value in state.items() if name.startswith(prefix)}
+
+
+def _optimizer_of(state: Tensors, grown: Grown) -> State:
+    """What the optimizer keeps; nothing yet of the new outputs' weights."""
+    saved = _under("optimizer/", state)
+    return {name: grown.vector(value, value.new_zeros(1, grown.new.size)) for name, value in saved.items()}
+
+
+def _state_of(ingredient: Ingredient, fresh: State, state: Tensors, grown: Grown, bundle: Path) -> State:
+    """The ingredient's state as the bundle has it. What has a number for each weight, or a row for each task, gets
+    those of new outputs and of the new task as they are in the `fresh` state of a run that begins."""
+    saved, found = _under(f"{ingredient.name}/state/", state), {}
+    for name, begun in fresh.items():
+        value = saved.get(name)
+        if value is None or value.dtype != begun.dtype or not _fits(value, begun, grown):
+            raise InputError(
+                f"{bundle}: what `{ingredient.name}` has kept as `{name}` does not fit it now, of another setting or "
+                "version. Leave the setting as it was, or export the model again."
+            )
+        if value.shape == begun.shape:
+            found[name] = value
+        else:
+            by_weight = value.shape[-1] != begun.shape[-1]
+            found[name] = grown.vector(value, begun) if by_weight else with_more_rows(value, begun, 1)
+    return found
+
+
+def _fits(value: Tensor, begun: Tensor, grown: Grown) -> bool:
+    """Whether `value` (1, ...) has the shape of `begun`, but for the weights of new outputs in the last dimension, or
+    for rows of new tasks in the second."""
+    by_weight = (value.shape[-1], begun.shape[-1]) == (grown.old.size, grown.new.size)
+    by_task = value.dim() > 1 and value.shape[2:] == begun.shape[2:] and value.shape[1] < begun.shape[1]
+    return value.shape == begun.shape or (by_weight and value.shape[:-1] == begun.shape[:-1]) or by_task
+
+
+def _buffer_of(ingredient: Ingredient, pack: Pack, state: Tensors) -> list[Any]:
+    """The ingredient's buffer, its examples by where they lie in the new store. No new output was active for one."""
+    prefix = f"{ingredient.name}/buffer/"
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if "place" not in own:  # there never was any, or they were left out, and the ingredient is off now
+        return [torch.empty(0, dtype=torch.int64), 0, None, None]
+    indices = torch.from_numpy(np.searchsorted(places_of(state), own["place"].numpy()))
+    logits, offered = own.get("logits"), own.get("offered_by_class")
+    if logits is not None:
+        logits = pad(logits, (0, pack.context.outputs.n_outputs - logits.shape[1]), value=-torch.inf)
+    if offered is not None:
+        offered = pad(offered, (0, max(0, pack.stream.n_classes - len(offered))))
+    return [indices, int(own["offered"]), logits, offered]
