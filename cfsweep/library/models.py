@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from cfsweep.sweeping.scheduler import Workers
 if TYPE_CHECKING:
     from analysis import Confirmation
     from cfsweep.bundle import Manifest, Model
+    from cfsweep.hypers import Value
     from cfsweep.sweeping.study import Outcome
 
 
@@ -91,6 +92,25 @@ def exported(
         raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
     number = selected(folder) if trial == "selected" else int(trial)
     return number, export_model(folder, number, seed, to, "refit" if refit else "confirm", with_data)
+
+
+def continue_(
+    bundle: str | Path, task: str | Path, to: str | Path, *, settings: Mapping[str, Value] | None = None
+) -> Model:
+    """The model of `bundle` after one more task, written as a bundle into the new folder `to`.
+
+    `task` is an `.npz` or `.parquet` file, or a folder of parts. `settings` are other ones for this task, by name.
+
+    Raises:
+        InputError: the task does not fit the bundle, a setting cannot be changed, what a remedy needs is not in the
+            bundle, or `to` exists.
+    """
+    repeatable()
+    from cfsweep.bundle import continue_ as train_next
+    from cfsweep.bundle import load
+
+    train_next(Path(bundle), Path(task), settings or {}, Path(to))
+    return load(to)
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-FEATURES, TRAIN, TEST = 12, 800, 400
+FEATURES, TRAIN, TEST = 6, 2000, 500
 
 
 def month(number: int) -> pd.DataFrame:
-    """One row per customer: features `f00` to `f11`, the label `y`, and `split` (train or test)."""
+    """One row per customer: features `f00` to `f05`, `y` (1: leaves), and `split` (train or test)."""
     rng = np.random.default_rng(number)
-    kind, rule = 2 * rng.normal(size=FEATURES), rng.normal(size=FEATURES)
+    kind, rule = 4 * rng.normal(size=FEATURES), rng.normal(size=FEATURES)
     x = kind + rng.normal(size=(TRAIN + TEST, FEATURES))
     table = pd.DataFrame(x.astype(np.float32), columns=[f"f{k:02}" for k in range(FEATURES)])
-    table["y"] = np.where((x - kind) @ rule > 0, "leaves", "stays")
+    table["y"] = ((x - kind) @ rule > 0).astype(np.int64)
     table["split"] = ["train"] * TRAIN + ["test"] * TEST
     return table
 

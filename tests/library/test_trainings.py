@@ -105,3 +105,31 @@ def test_bad_input(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(cfsweep.InputError) as error:
         trained(**changed)
     assert str(error.value).startswith(said)
+
+
+def test_a_model_goes_on_with_the_next_task_as_one_stream_would(tmp_path: Path) -> None:
+    def month(number: int) -> dict[str, Any]:
+        rng = np.random.default_rng(number)
+        x = rng.normal(size=(60, 4)).astype(np.float32) + number
+        y = (x[:, 0] > number).astype(np.int64)
+        return {"x_train": x[:40], "y_train": y[:40], "x_test": x[40:], "y_test": y[40:]}
+
+    for folder, n in (("two", 2), ("three", 3)):
+        (tmp_path / folder).mkdir()
+        for number in range(n):
+            np.savez(tmp_path / folder / f"{number}.npz", **month(number))
+    settings = {"network.args.hidden": [8], "epochs": 2}
+    whole, first = (
+        cfsweep.train(str(tmp_path / folder), ingredients=["ewc"], settings=settings, scenario="domain-il", test=True)
+        for folder in ("three", "two")
+    )
+    first.export(tmp_path / "model")
+    after = cfsweep.continue_(tmp_path / "model", tmp_path / "three" / "2.npz", tmp_path / "after")
+    x = whole.stream.x
+    assert torch.equal(after.outputs(x), whole.model().outputs(x))
+    assert after.about.purpose == "train"
+    slower = cfsweep.continue_(
+        tmp_path / "model", tmp_path / "three" / "2.npz", tmp_path / "slow", settings={"lr": 1e-5}
+    )
+    assert slower.about.settings["lr"] == 1e-5
+    assert not torch.equal(slower.outputs(x), after.outputs(x))
