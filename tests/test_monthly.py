@@ -1,4 +1,4 @@
-"""The worked example of docs/bundles.md, as it stands: months are swept, confirmed, exported, continued with and judged."""
+"""The worked example of docs/bundles.md, as it stands: months are swept, confirmed, exported, continued with, judged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_each_month_goes_on_and_a_naive_candidate_is_refused(tmp_path: Path) -> 
     assert champion.readlink() == Path("03")
     said = json.loads((tmp_path / "models" / "04-gate.json").read_text())
     fell = [task for task in said["tasks"] if task["verdict"].startswith("fell")]
-    assert len(fell) == 3
+    assert "03" in {task["name"] for task in fell}  # what was learned last is forgotten first
     assert retrain(tmp_path, RETRAIN_WITH="--set replay_ratio=0") == 1  # once more, over the refused one
     for month in ("04", "05", "06"):
         assert retrain(tmp_path) == 0
