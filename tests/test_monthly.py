@@ -1,4 +1,4 @@
-"""The worked example of docs/bundles.md, as it stands: months are swept, confirmed, exported, continued with, judged."""
+"""The worked example of docs/bundles.md, as it stands: months swept, confirmed, exported, continued with, judged."""
 
 from __future__ import annotations
 
