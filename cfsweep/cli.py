@@ -224,7 +224,11 @@ def continue_(
     from cfsweep.bundle.continued import continue_ as train
     from cfsweep.sweeping.parsing import assigned
 
-    about = train(bundle, task, dict(assigned(assign or [])), to)
+    try:
+        about = train(bundle, task, dict(assigned(assign or [])), to)
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing was written")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     Console().print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -27,7 +27,8 @@ FACTS = (
     "digits, all as in the article. The article trains 5 epochs; on all 60,000 images that is about 940 steps per "
     "task. Here are 14,048 of them, about 2,810 per task, a tenth of them held out, and 24 epochs make about 960.",
     "The article gives one number per method and no spread, so 3 points decide. Of its PackNet it says no more "
-    "than the accuracy; `docs/packnet.md` measures which mistakes lead there. Ours must be above it, and no "
+    "than the accuracy; `docs/packnet.md` measures what mistakes cost, one of which ends near there. Ours must be "
+    "above it, and no "
     "accuracy on a frozen task may change; with `equal` each task gets its fifth, whatever the rate. Of its replay "
     "buffer it gives the size and not the share of a batch, which is searched.",
     "The optimizer begins afresh with each task.",

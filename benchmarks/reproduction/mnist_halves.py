@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.reproduction.model import Budget, Claim, Matrix, Quantity, Row, Table, Why, accuracy, final_average
+from benchmarks.reproduction.model import (
+    Budget,
+    Claim,
+    Group,
+    Matrix,
+    Quantity,
+    Row,
+    Table,
+    Why,
+    accuracy,
+    final_average,
+)
 from cfsweep.config import NetworkConfig, Scenario, Space, StreamConfig, StudyConfig
 
 BUDGET = Budget(trials=24, seeds=3)
@@ -24,7 +35,12 @@ FACTS = (
     "them.",
     "Here are 14,048 of the 60,000 images, a tenth of them held out. The front is shown as validation data sees it.",
     "The article claims of EWC more than 88 on the first half after the second, with the second `slightly lower` "
-    "than without it; the row asks for both above 88 by the lower one of the two.",
+    "than without it; the row asks for both above 88 by the lower one of the two. Where the half is known, each with "
+    "outputs of its own, plain training keeps 90.2 +- 8.5 of the first (`naive-known-task-task-il`).",
+    "One epoch at a tenth of the rate ends nearer to the 94 of the first half. In class-il it is lost all the same; in "
+    "domain-il 70.8 of it is kept then, where the article has under 50, so that it cannot be the article's training.",
+    "`beside naive` is beside 0.001 and 5 epochs, where the searches move both. Naive with one epoch at 0.0001 ends in "
+    "domain-il at 79.84 on average, from which EWC's chosen setting does not lie apart: +0.45 (-3.20 to +4.10).",
 )
 
 
@@ -49,7 +65,14 @@ def _study(
     )
 
 
-def _naive(scenario: Scenario, epochs: int = 5, lr: float = 0.001, name: str = "naive", why: Why | None = None) -> Row:
+def _naive(
+    scenario: Scenario,
+    epochs: int = 5,
+    lr: float = 0.001,
+    name: str = "naive",
+    group: Group = "experiment",
+    why: Why | None = None,
+) -> Row:
     shared = scenario in SHARED  # as the article's
     quantities = (
         Quantity("first half when learned", accuracy(0, 0), Claim(94.0) if shared else None, (why,) if why else ()),
@@ -60,7 +83,7 @@ def _naive(scenario: Scenario, epochs: int = 5, lr: float = 0.001, name: str = "
     )
     study = _study(scenario, (), {"lr": lr, "epochs": epochs}, {})
     setting = f"{scenario}, lr {lr:g}, epochs {epochs}"
-    return Row(f"{name}-{scenario}", "naive", setting, study, quantities, group="main" if why else "experiment")
+    return Row(f"{name}-{scenario}", "naive", setting, study, quantities, group=group)
 
 
 def _lower(matrix: Matrix) -> float:
@@ -75,20 +98,12 @@ def _longer(scenario: Scenario) -> Why:
     )
 
 
-NOT_FOUND = Why(
-    "along the front of its search, below, one half pays for the other; where the half is known, each with outputs of "
-    "its own, both get there on average without EWC",
-    ("mnist-halves/naive-known-task-task-il",),
-    "agrees",
-)
-
-
 def _sweep(name: str, method: str, scenario: Scenario, more: dict[str, Any], claimed: bool) -> Row:
-    claim, whys = (Claim(88.0, sense="above"), (NOT_FOUND,)) if claimed else (None, ())
+    claim = Claim(88.0, sense="above") if claimed else None
     quantities = (
         Quantity("first half at the end", accuracy(-1, 0), claim),
         Quantity("second half at the end", accuracy(-1, 1)),
-        Quantity("the lower one of the two", _lower, claim, whys),
+        Quantity("the lower one of the two", _lower, claim),
         Quantity("average at the end", final_average),
     )
     ingredients = ("ewc", "replay") if more else ("ewc",)
@@ -108,7 +123,8 @@ TABLE = Table(
     60_000,
     FACTS,
     (
-        *(_naive(scenario, why=_longer(scenario)) for scenario in SHARED),
+        _naive("domain-il", group="main"),
+        _naive("class-il", group="main", why=_longer("class-il")),
         *(_naive(scenario, epochs=1, lr=1e-4, name="naive-less-training") for scenario in SHARED),
         _naive("task-il", name="naive-known-task"),
         _sweep("ewc", "EWC", "domain-il", {}, claimed=True),

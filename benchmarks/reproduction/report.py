@@ -24,11 +24,12 @@ differences in points; ± is the standard deviation over seeds, and a range in b
 the mean of the differences between two rows, paired over the seeds that both have.
 
 **How a strength is chosen.** Where a method has a strength, it is searched on validation data: each search of a table
-has the budget that the table states, the first trial is cfsweep's default, moved into the range where it lies outside,
-and the others are spread evenly over the range. The trial with the best average accuracy on validation data is trained
-again, with more seeds, and measured on test data; no test number chooses anything. The first seeds of the measurement
-are those of the search. The source's own strength, where it is known, is a row of its own, `as published`; such rows
-and experiments have half the seeds of the others.
+has the budget that the table states, the first trial is cfsweep's default, moved into the range where it lies
+outside, and the others are spread evenly over the range (in `mnist-halves`, where four and more hyperparameters are
+searched, TPE draws them). The trial with the best average accuracy on validation data is trained again, with more
+seeds, and measured on test data; no test number chooses anything. The first seeds of the measurement are those of the
+search. The source's own strength, where it is known, is a row of its own, `as published`; such rows and experiments
+have half the seeds of the others (5 of 10), generative replay in `van-de-ven` has 3.
 
 **What a verdict says.** A mean agrees with a published one if it lies within 3 points of it, or within 2 published
 standard deviations where these are given and are more.
@@ -89,9 +90,10 @@ def _circumstances(records: pa.Table, command: str) -> str:
         if seconds:  # a run that failed at once has none, and no device
             spent[device] = spent.get(device, 0.0) + seconds
     hours_on = ", ".join(f"{duration(seconds)} ({device})" for device, seconds in sorted(spent.items()))
+    where = ", ".join(different("processor") if device == "cpu" else device for device in sorted(spent))
     return (
-        f"Command: `{command}`. Measured from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d} on {different('processor')} "
-        f"({different('device')}) with {different('versions', '; with ')}. The runs' times of training, added up, are "
+        f"Command: `{command}`. Measured from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d} on {where} "
+        f"with {different('versions', '; with ')}. The runs' times of training, added up, are "
         f"{hours_on}; a first task that runs share counts for each of them, and processes that share a GPU each count "
         "their own. Times of one device are not to be held against those of another."
     )

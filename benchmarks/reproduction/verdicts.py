@@ -83,7 +83,7 @@ def judge(claim: Claim | None, own: BySeed, naive: Naive | None) -> Verdict:
     >>> naive = Naive(Claim(60.0), {0: 59.0, 1: 60.0, 2: 61.0})
     >>> judge(Claim(64.0), {0: 63.0, 1: 64.0, 2: 65.0}, naive).kind
     'reproduced'
-    >>> judge(Claim(64.0), {0: 61.0, 1: 61.5, 2: 60.5}, naive).kind  # near, but no better than nothing
+    >>> judge(Claim(62.9), {0: 59.5, 1: 60.0, 2: 60.5}, naive).kind  # near, but no better than nothing
     'inert'
     >>> judge(Claim(62.0), {0: 58.0, 1: 60.0, 2: 64.0}, naive).kind
     'too few seeds to tell'

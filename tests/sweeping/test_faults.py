@@ -210,7 +210,7 @@ def test_a_pack_that_raises_is_split_and_the_bad_run_alone_fails(sweep: Sweep) -
     runs = sweep.rows()
     assert [(row["trial"], row["state"]) for row in runs] == [(0, "done"), (1, "failed"), (2, "done")]
     assert [row["failure"] is None for row in runs] == [True, False, True]
-    assert runs[1]["failure"].startswith("RuntimeError: out of memory (sweep/test_faults.py, line ")
+    assert runs[1]["failure"].startswith("RuntimeError: out of memory (sweeping/test_faults.py, line ")
     assert runs[1]["tasks_done"] == 2
     assert {row["attempt"] for row in runs} == {2}, "later than what the pack may have left behind"
 

@@ -179,7 +179,7 @@ def test_a_failing_ingredient_is_shown_whole_and_its_run_alone_fails(run: Run, t
     rows = read_table("study", "runs").to_pylist()
     assert complaints.count("Traceback") == 1, "the same error is not shown again"
     failures = {(row["hp_fragile"], row["state"], (row["failure"] or "").partition(", line")[0]) for row in rows}
-    said = "RuntimeError: it is broken (sweep/ingredients.py"
+    said = "RuntimeError: it is broken (sweeping/ingredients.py"
     assert failures == {("whole", "done", ""), ("tired", "failed", said)}
     assert f"trial {next(r['trial'] for r in rows if r['failure'])}, seed 0 failed: RuntimeError: it is broken" in out
 

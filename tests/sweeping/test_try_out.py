@@ -40,7 +40,7 @@ REFUSED = {
     "an ingredient": (
         space(ingredients=f'["{OWN}:Broken", ewc]'),
         f"network `mlp` with `{OWN}:Broken` fails on a few examples of the stream (ValueError: it never works; "
-        "sweep/ingredients.py, line ",
+        "sweeping/ingredients.py, line ",
     ),
     "an ingredient on this network": (
         space("batch_norm", "{running: false}", "[replay, ewc]"),

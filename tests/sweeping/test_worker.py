@@ -144,7 +144,7 @@ def test_what_the_code_of_a_pack_raises_is_told_and_the_pack_let_go(
     monkeypatch.setattr(Pack, "train_next_task", fails)
     result = pickle.loads(pickle.dumps(worker.advance()))
     assert result.out_of_memory is isinstance(error, torch.OutOfMemoryError)
-    assert result.error.startswith(f"{type(error).__name__}: {error} (sweep/test_worker.py, line ")
+    assert result.error.startswith(f"{type(error).__name__}: {error} (sweeping/test_worker.py, line ")
     assert result.error.endswith(", in fails)")
     assert "in fails\n" in result.trace
     assert result.done
