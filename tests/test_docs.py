@@ -59,7 +59,11 @@ def test_the_architecture_names_every_piece_and_no_method_that_is_none() -> None
 def test_the_files_that_the_architecture_names_are_there() -> None:
     named = set(re.findall(r"`((?:[\w-]+/)*[\w-]+\.(?:py|md|toml|yaml)|(?:[\w-]+/)+)`", ARCHITECTURE))
     places = [ROOT, ROOT / "cfsweep", ROOT / "cfsweep" / "training", ROOT / "cfsweep" / "training" / "ingredients"]
-    places += [ROOT / "cfsweep" / "sweeping", ROOT / "analysis" / "reporting", ROOT / "cfsweep" / "training" / "streams"]
+    places += [
+        ROOT / "cfsweep" / "sweeping",
+        ROOT / "analysis" / "reporting",
+        ROOT / "cfsweep" / "training" / "streams",
+    ]
     places += [ROOT / "cfsweep" / "training" / "networks", ROOT / "cfsweep" / "training" / "targets"]
     missing = {name for name in named if not any((place / name).exists() for place in places)}
     # study.yaml and its like lie in a results folder.
