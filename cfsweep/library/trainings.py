@@ -67,7 +67,12 @@ def train(
     if config.space.search:
         names = ", ".join(f"`{name}`" for name in config.space.search)
         raise InputError(f"train: the space searches {names}. Give each a value in `settings`, or use `cfsweep.sweep`.")
+    _refuse_what_a_sweep_alone_takes(config)
     numbers = _numbers(seeds)
+    if device is not None and device not in ("cpu", "cuda"):
+        raise InputError(f"train: `device` must be cpu or cuda, but got {device}. Give one of these, or leave it out.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("train: `device` is cuda, but torch sees no GPU here. Leave it out.")
     prepared = prepare(config, "train")
     values = {name: h.check(config.space.fixed.get(name, h.default), "train") for name, h in prepared.hypers.items()}
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -78,6 +83,22 @@ def train(
     finally:
         torch.set_num_threads(threads)
     return Training(prepared.config, values, records, prepared.notes, prepared.stream, saved)
+
+
+def _refuse_what_a_sweep_alone_takes(config: StudyConfig) -> None:
+    """
+    Raises:
+        InputError: a setting would be passed over without a word.
+    """
+    usual = type(config)(space=config.space, stream=config.stream, trials=1)
+    others = [name for name in type(config).model_fields if getattr(config, name) != getattr(usual, name)]
+    if config.stream.splits > 1:
+        others.append("stream.splits")
+    if others:
+        raise InputError(
+            f"settings {others[0]}: it is a sweep's, and one training knows nothing of it. Leave it out"
+            f"{', and give `seeds` as an argument' if others[0] == 'seeds' else ''}."
+        )
 
 
 def _numbers(seeds: int | Sequence[int]) -> list[int]:

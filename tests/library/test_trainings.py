@@ -99,6 +99,11 @@ def test_a_named_space_with_everything_fixed() -> None:
         ({"space": "ewc", "ingredients": ()}, "train: the space searches"),
         ({"settings": {"ewc_lamda": 1.0}}, "settings: unknown key `ewc_lamda`"),
         ({"ingredients": ["ewcc"]}, ""),
+        ({"settings": {**SMALL, "seeds": 3}}, "settings seeds: it is a sweep's"),
+        ({"settings": {**SMALL, "stream.splits": 2}}, "settings stream.splits: it is a sweep's"),
+        ({"settings": {**SMALL, "objective.name": "pareto"}}, "settings objective: it is a sweep's"),
+        ({"settings": {**SMALL, "curve_points_per_task": 2}}, "settings curve_points_per_task: it is a sweep's"),
+        ({"device": "gpu"}, "train: `device` must be cpu or cuda, but got gpu"),
     ],
 )
 def test_bad_input(changed: dict[str, Any], said: str) -> None:
