@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,12 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise InputError(f"{folder}: no {NAME} there, so it is no bundle. Give the folder that `cfsweep export` wrote.")
     text = path.read_text()
+    version = _format_of(text)
+    if version is not None and version > FORMAT:  # also where every key is known: it may mean something else
+        raise InputError(f"{path}: format {version} is newer than {FORMAT}, which this cfsweep reads. Upgrade it.")
     try:
         found = Manifest.model_validate_json(text)
     except ValidationError as error:
-        version = _format_of(text)
-        if version is not None and version > FORMAT:
-            raise InputError(
-                f"{path}: format {version} is newer than {FORMAT}, which this cfsweep reads. Upgrade it."
-            ) from error
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path}: `{where}` is wrong ({first['msg']}). Export the model again.") from error
@@ -124,8 +123,6 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _format_of(text: str) -> int | None:
-    import json
-
     try:
         content: Any = json.loads(text)
     except ValueError:

@@ -216,10 +216,12 @@ def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:
         (bundle / "model.json").write_text(json.dumps({**json.loads(text), **changes}))
         return text
 
-    before = change(format=2, later=True)
-    with pytest.raises(InputError, match=r"format 2 is newer than 1.*Upgrade it"):
-        load(bundle)
-    (bundle / "model.json").write_text(before)
+    before = (bundle / "model.json").read_text()
+    for later in ({"later": True}, {}):  # a key that is unknown, and none
+        change(format=2, **later)
+        with pytest.raises(InputError, match=r"format 2 is newer than 1.*Upgrade it"):
+            load(bundle)
+        (bundle / "model.json").write_text(before)
     change(scenario="other")
     with pytest.raises(InputError, match="`scenario` is wrong"):
         load(bundle)
