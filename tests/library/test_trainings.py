@@ -31,6 +31,10 @@ def test_it_is_the_confirmed_run_of_a_sweep(tmp_path: Path) -> None:
     found = trained(settings=settings, seeds=[10_001], test=True)
     assert found.validation[0].tolist() == [list(row) for row in model.about.scores["validation"]]
     assert found.test[0].tolist() == [list(row) for row in model.about.scores["test"]]
+    less = cfsweep.export(tmp_path / "s", tmp_path / "less", seed=10_001, with_data=False)
+    own_less = found.export(tmp_path / "own-less", with_data=False)
+    known = [of.about.has_examples for of in (model, less, found.export(tmp_path / "own"), own_less)]
+    assert known == [True, False, True, False]
     own, x = found.model(), found.stream.x[:20]
     assert torch.equal(own.outputs(x), model.outputs(x))
     assert model_path(tmp_path / "s" / "confirmed", (model.about.trial, 10_001)).exists()
