@@ -1,6 +1,6 @@
 """The same EWC sweep through Ray Tune, Avalanche, Optuna and cfsweep, in turns: trials per hour, and the same answers?
 
-`python -m benchmarks.peers --data DIR` measures on split-mnist, for about a quarter of an hour on two quiet cores.
+`python -m benchmarks.peers --data DIR` measures on split-mnist, for about forty minutes on two quiet cores.
 Avalanche is no dependency of cfsweep: `make avalanche` puts it into an environment of its own, which is found beside
 the one that runs this, or wherever `--avalanche-python` says. Without it the comparison says so and goes on. `--quick`
 takes the embedded digits, a small network and a handful of trials: that it runs, not what it measures.
@@ -29,12 +29,14 @@ from benchmarks.peers.report import (
     AGREEMENT_HEADINGS,
     PEERS,
     RATE_HEADINGS,
+    REACHED_HEADINGS,
     TIME_HEADINGS,
     Results,
     Setting,
     agreement_rows,
     named,
     rate_rows,
+    reached_rows,
     section,
     time_rows,
 )
@@ -45,7 +47,7 @@ from cfsweep.training.streams import Stream, load_stream
 ROOT = Path(__file__).parent.parent.parent
 AVALANCHE_PYTHON = Path(f"{sys.prefix}-avalanche/bin/python")
 JOB = Job("", "", 0, 2, 0, (10.0, 1e3, 1e4, 1e5), 1.0, 1e6, 5, 64, (256, 256), 1e-3, 200)
-FULL = Setting("split-mnist", JOB, {"a": 8, "b": 4, "c": 8, "d": 64, "e": 64}, 64)
+FULL = Setting("split-mnist", JOB, {"a": 64, "b": 16, "c": 64, "d": 64, "e": 64}, 64)
 QUICK = Setting(
     "split-digits",
     replace(JOB, epochs=1, hidden=(16,), first=(10.0, 1e3), ewc_examples=20),
@@ -127,6 +129,7 @@ def show(results: Results, setting: Setting, console: Console) -> None:
     for headings, rows in (
         (RATE_HEADINGS, rate_rows(results, setting)),
         (TIME_HEADINGS, time_rows(results, setting.job.workers)),
+        (REACHED_HEADINGS, reached_rows(results)),
         (AGREEMENT_HEADINGS, agreement_rows(results.agreement)),
     ):
         table = Table()

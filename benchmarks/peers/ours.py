@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.loop import SETTINGS, products_ms, update_ms
 from benchmarks.peers.job import PARTS, Job, Record, TaskData, mixed
+from benchmarks.peers.reached import Found
 from benchmarks.peers.summary import Swept
 from cfsweep.config import NetworkConfig
 from cfsweep.results.reader import read_table
@@ -76,15 +78,23 @@ def floor_s(stream: Stream, job: Job, repeats: int) -> float:
 
 def swept(out: Path) -> Swept:
     """What the finished study in `out` says of itself. A pack begins when it is handed out: the start of its worker
-    lies in the sweep, not before it."""
+    lies in the sweep, not before it. What a trial came to is known when its rows are there."""
     rows = read_table(out, "runs").to_pylist()
+    written = {path: path.stat().st_mtime for path in (out / "runs").glob("*.parquet")}
+    found = [
+        Found(at, row["objective_mixed"], row["val_stability"], row["val_plasticity"])
+        for path, at in written.items()
+        for row in pq.read_table(path).to_pylist()
+        if row["trial"] >= 0 and row["state"] == "done"
+    ]
     return Swept(
         trials=sum(row["trial"] >= 0 for row in rows),
         began=min(row["started_at"] for row in rows).timestamp(),
-        ended=max(path.stat().st_mtime for path in (out / "runs").glob("*.parquet")),
+        ended=max(written.values()),
         train_s=sum(row["train_s"] for row in rows),
         references_s=sum(row["train_s"] for row in rows if row["trial"] < 0),
         stopped=sum(row["state"] == "stopped" for row in rows),
+        found=tuple(found),
     )
 
 

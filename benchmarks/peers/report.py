@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.page import markdown_table
 from benchmarks.peers.job import Job
+from benchmarks.peers.reached import MEASURES
 from benchmarks.peers.summary import SURE, Agreement, Measured, ratios, spread
 
 GIB = 2**30
@@ -23,6 +25,10 @@ RATE_HEADINGS = ("sweep", "trials/hour", "× (a)", "× (b)", "× (c)", "trials r
 TIME_HEADINGS = (
     *("sweep", "start, s", "end, s", "s/trial", "worker-s/trial", "training", "of it Fisher", "of it references"),
     *("the rest", "processors idle", "stopped"),
+)
+REACHED_HEADINGS = (
+    "sweep",
+    *(f"{what} {measure}" for measure in MEASURES for what in ("its best", "s to (a)'s", "of (a)'s own s to its")),
 )
 AGREEMENT_HEADINGS = ("sweep", "λ", "metric", "its mean", "cfsweep's", "difference", "p", "agrees")
 
@@ -103,6 +109,37 @@ def time_rows(results: Results, workers: int) -> list[list[str]]:
     return rows
 
 
+def reached_rows(results: Results) -> list[list[str]]:
+    """How long each peer takes to what (a) has found at the end of the same repeat, and how much of the time that is
+    which (a) took to it. Medians are of all repeats; one that does not get there counts as endless."""
+    rows = []
+    for peer, measured in sorted(results.measured.items()):
+        cells = [named(peer)]
+        for measure in MEASURES:
+            pairs = list(zip(measured, results.measured["a"], strict=True))
+            took = [each.seconds_to(measure, of_a.best(measure)) for each, of_a in pairs]
+            own = [of_a.seconds_to(measure, of_a.best(measure)) for _, of_a in pairs]
+            shares = [None if s is None or a is None else s / a for s, a in zip(took, own, strict=True)]
+            best = spread([each.best(measure) for each in measured], 4)
+            cells += [best, _often(took, 1), _often(shares, 2)]
+        rows.append(cells)
+    return rows
+
+
+def _often(values: Sequence[float | None], digits: int) -> str:
+    """
+    >>> _often([1.0, 3.0, 2.0], 1), _often([1.0, None, 2.0], 1), _often([None, 1.0, None], 1)
+    ('2.0 (1.0–3.0)', '2.0 (1.0–never), in 2 of 3', 'never, but in 1 of 3')
+    """
+    reached = [value for value in values if value is not None]
+    if len(reached) == len(values):
+        return spread(reached, digits)
+    middle = statistics.median_high([math.inf if value is None else value for value in values])
+    if middle == math.inf:
+        return f"never, but in {len(reached)} of {len(values)}" if reached else "never"
+    return f"{middle:.{digits}f} ({min(reached):.{digits}f}–never), in {len(reached)} of {len(values)}"
+
+
 def agreement_rows(found: Sequence[Agreement]) -> list[list[str]]:
     return [
         [
@@ -131,6 +168,8 @@ def section(results: Results, setting: Setting, foot: str) -> str:
             _paragraph(HOW_RATES.format(trials=setting.rate_trials)),
             markdown_table(TIME_HEADINGS, time_rows(results, job.workers)),
             _paragraph(HOW_TIMES.format(workers=job.workers)),
+            _paragraph(HOW_REACHED),
+            markdown_table(REACHED_HEADINGS, reached_rows(results)),
             _paragraph(_floor(results, setting)),
             _paragraph(HOW_AGREEMENT.format(n=len(job.first), sure=SURE)),
             markdown_table(AGREEMENT_HEADINGS, agreement_rows(results.agreement)),
@@ -151,6 +190,12 @@ HOW_TIMES = """
 Seconds; `worker-s/trial` is what {workers} workers spend for a trial, and splits into training (with the Fisher and, in
 cfsweep, the references) and the rest: accuracy, scheduling, a new process for each trial (Ray Tune), the start of the
 workers (cfsweep, whose first trial counts from when it is handed out), waiting.
+"""
+HOW_REACHED = """
+What a user waits for: the seconds from the command to the trial with which a sweep has found what (a) has found with
+its last trial in the same repeat, on validation data: the best objective, and the hypervolume of stability and
+plasticity beyond (0, 0). (a) itself may get there before its last trial. A seed decides with how much luck a network
+learns, so "never" may be luck, too; (a) to (c) take the repeat's number as their seed, cfsweep 0.
 """
 HOW_AGREEMENT = """
 Are the answers the same? The first {n} trials of (a) to (c) have given λ, with the number of the repeat as their seed,

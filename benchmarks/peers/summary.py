@@ -12,7 +12,8 @@ from scipy.stats import ttest_ind
 
 from benchmarks.peers.job import Record
 from benchmarks.peers.processes import Usage
-from cfsweep.metrics import average_accuracy, backward_transfer
+from benchmarks.peers.reached import Found, bests, reached
+from cfsweep.metrics import average_accuracy, backward_transfer, plasticity, stability
 
 METRICS = {"average accuracy": average_accuracy, "backward transfer": backward_transfer}
 SURE = 0.01  # a difference that chance makes less often than this is one
@@ -21,7 +22,7 @@ SURE = 0.01  # a difference that chance makes less often than this is one
 @dataclass(frozen=True)
 class Swept:
     """What a sweep says of itself: clock times of its first trial's begin and its last one's end, seconds of training
-    (of the references apart), and how many trials were stopped early."""
+    (of the references apart), how many trials were stopped early, and what the others came to."""
 
     trials: int
     began: float
@@ -30,6 +31,7 @@ class Swept:
     fisher_s: float = 0.0
     references_s: float = 0.0
     stopped: int = 0
+    found: tuple[Found, ...] = ()
 
     @staticmethod
     def of(records: Sequence[Record]) -> Swept:
@@ -39,7 +41,13 @@ class Swept:
             max(record.ended for record in records),
             sum(record.train_s for record in records),
             sum(record.fisher_s for record in records),
+            found=tuple(_found(record) for record in records),
         )
+
+
+def _found(record: Record) -> Found:
+    matrix = np.asarray(record.validation)
+    return Found(record.ended, record.objective, stability(matrix), plasticity(matrix))
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,15 @@ class Measured:
     def per_hour(self, trials: int) -> float:
         """Trials per hour of a sweep of so many trials, from the command to its end."""
         return 3600 * trials / (self.start_s + trials * self.trial_s + self.end_s)
+
+    def seconds_to(self, measure: str, target: float) -> float | None:
+        """From the command to the trial with which `measure` is at least `target`; None if it never is."""
+        at = reached(self.swept.found, measure, target)
+        return None if at is None else at - self.usage.began
+
+    def best(self, measure: str) -> float:
+        """What the sweep has found in the end."""
+        return bests(self.swept.found, measure)[-1][1]
 
     def idle_frac(self, workers: int) -> float:
         """The share of the workers' processors that did nothing between the first trial and the last."""

@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 from benchmarks.peers import command, ours, report, textbook
 from benchmarks.peers.job import PARTS, Job, Record, mixed, read_records, read_tasks, write_records, write_tasks
 from benchmarks.peers.processes import Usage, watched
+from benchmarks.peers.reached import Found
 from benchmarks.peers.summary import Measured, Swept, agreement, ratios
 from cfsweep import metrics
 from cfsweep.config import StreamConfig
@@ -160,7 +161,8 @@ def measured(start_s: float, trial_s: float, trials: int, end_s: float) -> Measu
     began, lasted = 1000.0 + start_s, trial_s * trials
     cpu = [(1000.0, 0.0), (began, 5.0), (began + lasted, 5.0 + 1.5 * lasted), (began + lasted + end_s, 99.0)]
     usage = Usage(1000.0, began + lasted + end_s, cpu, 2**30)
-    return Measured(Swept(trials, began, began + lasted, train_s=lasted, fisher_s=0.25 * lasted), usage)
+    found = tuple(Found(began + trial_s * n, n / 100, n / 100, 0.5) for n in range(1, trials + 1))
+    return Measured(Swept(trials, began, began + lasted, lasted, fisher_s=0.25 * lasted, found=found), usage)
 
 
 def test_start_and_end_count_once_and_trials_each() -> None:
@@ -211,6 +213,11 @@ def test_the_page_says_what_was_measured_and_what_was_not() -> None:
     times = [line for line in page.splitlines() if line.startswith("| (a)")][1]
     assert [cell.strip() for cell in times.split("|")[2:-1]] == [
         *("10.00", "2.00", "5.00", "10.00", "5.00", "1.25", "0.00", "5.00", "25 %", "0")
+    ]
+    waited = [line for line in page.splitlines() if line.startswith("| (e)")][2]
+    assert [cell.strip() for cell in waited.split("|")[2:-1]] == [  # eight trials come to .08, of half a second each
+        *("0.6400 (0.6400–0.6400)", "16.0 (16.0–16.0)", "0.32 (0.32–0.32)"),
+        *("0.3200 (0.3200–0.3200)", "16.0 (16.0–16.0)", "0.32 (0.32–0.32)"),
     ]
     assert page.count("**no**") == 4
     assert "stays under 6000 trials an hour, 8.6 times (a)" in " ".join(page.split())
