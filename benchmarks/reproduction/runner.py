@@ -94,7 +94,7 @@ def _lay_out(prepared: study.Prepared, stage: Stage) -> None:
         with folder.locked():
             folder.create(prepared.config, prepared.hypers, prepared.stream)
     ((name, searched),) = prepared.config.space.search.items()
-    asked = open_study(folder.journal, prepared.config)
+    asked = open_study(folder.journal, prepared.config, prepared.hypers)
     values = spread(searched, prepared.config.trials - 1, whole=prepared.hypers[name].kind == "int")
     for value in values[len(asked.get_trials(deepcopy=False)) - 1 :]:
         asked.enqueue_trial({name: value})

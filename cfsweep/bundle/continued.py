@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,13 +29,17 @@ from cfsweep.training.ingredients import (
     ingredient_class,
 )
 from cfsweep.training.pack import Pack
+from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import Stream
 
 Tensors = Mapping[str, Tensor]
 
 
-def continue_(bundle: Path, task: Path, changes: Mapping[str, Value], to: Path) -> Manifest:
+def continue_(
+    bundle: Path, task: Path, changes: Mapping[str, Value], to: Path, beside: Mapping[str, bytes] | None = None
+) -> Manifest:
     """Writes the bundle of the model in `bundle` after one more task, that in the file or folder of parts `task`, into
-    the new folder `to`. `changes` are other settings for this task.
+    the new folder `to`. `changes` are other settings for this task, `beside` further files for the bundle, by name.
 
     Where the outputs stay, it is to the last bit the model of a run that had this task in its stream from the
     beginning, if that stream standardised its examples alike, and if no remedy goes by the number of tasks (the shares
@@ -50,24 +56,69 @@ def continue_(bundle: Path, task: Path, changes: Mapping[str, Value], to: Path) 
             not in the bundle, the run fails, or `to` exists.
     """
     refuse_existing(to)
-    about = read_manifest(bundle)
-    if about.joint:
-        raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
-    settings = changed(about, changes)
-    state = load_file(bundle / STATE) if (bundle / STATE).exists() else {}
-    if not state:
-        refuse_cold(map(ingredient_class, about.ingredients), settings, bundle)
-    refuse_without_examples(about, settings, state, bundle)
-    stream = going_on(about, state, load_file(bundle / ANSWERS), next_task(about, task))
-    pack = rebuilt(about, settings, stream, load_file(bundle / WEIGHTS), state, bundle)
-    if not state:
-        begin_cold(pack)
+    start = opened(bundle)
+    about, settings = start.about, start.changed(changes)
+    pack = start.pack([RunSpec(about.trial, about.seed, settings)], start.stream(task), tuple(about.scores))
     _train(pack, about)
     parent = hashlib.sha256((bundle / NAME).read_bytes()).hexdigest()
     hashes = tuple(info.test_sha256 for info in about.tasks)
     revision = git_revision(Path(__file__).parent)
     origin = Origin(about.study_id, revision, about.purpose, about.stream_config, about.cut, parent, hashes)
-    return write_of(pack, origin, to)
+    return write_of(pack, origin, to, beside=beside or {})
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle that can go on: all that its next task begins with. Without `state.safetensors` its `state` is empty."""
+
+    bundle: Path
+    about: Manifest
+    weights: Tensors
+    answers: Tensors
+    state: Tensors
+
+    def changed(self, changes: Mapping[str, Value]) -> dict[str, Value]:
+        """The settings of the next task, of which `changes` are other ones than before.
+
+        Raises:
+            InputError: a setting cannot be changed, or what a remedy needs is not in the bundle.
+        """
+        settings = changed(self.about, changes)
+        if not self.state:
+            refuse_cold(map(ingredient_class, self.about.ingredients), settings, self.bundle)
+        refuse_without_examples(self.about, settings, self.state, self.bundle)
+        return settings
+
+    def stream(self, task: Path) -> Stream:
+        """What the bundle has kept of its tasks, and the next one, in the file or folder of parts `task`.
+
+        Raises:
+            InputError: the task does not fit the bundle.
+        """
+        return going_on(self.about, self.state, self.answers, next_task(self.about, task))
+
+    def pack(self, runs: Sequence[RunSpec], stream: Stream, parts: tuple[str, ...]) -> Pack:
+        """A pack of runs, which share their static settings, that is about to train the next task.
+
+        Raises:
+            InputError: network or remedies are others than those at hand.
+        """
+        pack = rebuilt(self.about, runs, stream, self.weights, self.state, self.bundle, parts)
+        if not self.state:
+            begin_cold(pack)
+        return pack
+
+
+def opened(bundle: Path) -> Opened:
+    """
+    Raises:
+        InputError: there is no bundle, or none that can go on.
+    """
+    about = read_manifest(bundle)
+    if about.joint:
+        raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
+    state = load_file(bundle / STATE) if (bundle / STATE).exists() else {}
+    return Opened(bundle, about, load_file(bundle / WEIGHTS), load_file(bundle / ANSWERS), state)
 
 
 # ------------------------------------------------------------------------------------------------ settings
@@ -139,14 +190,17 @@ def _train(pack: Pack, about: Manifest) -> None:
     (record,), new = pack.records, pack.next_task
     for part, rows in about.scores.items():
         known = [[torch.nan if score is None else score for score in row] + [torch.nan] for row in rows]
-        known[-1][-1] = _score(pack, new, part)
+        known[-1][-1] = score_before(pack, new, part)
         getattr(record, part).extend(known)
     pack.train_next_task()
     if record.failure is not None:
         raise InputError(f"--task {pack.stream.tasks[new].name}: {record.failure}. Lower it, `--set lr=...`.")
 
 
-def _score(pack: Pack, task: int, part: str) -> float:
-    """How the model does on a task before it has learned it."""
-    labels = pack.context.outputs.labels[torch.from_numpy(pack.stream.tasks[task].parts[part])]
-    return float(pack.context.target.score.of(pack.predictions(task, part), labels))
+def score_before(pack: Pack, task: int, part: str) -> float:
+    """How the model that all runs of the pack begin with does on a task; NaN where there are no examples of it."""
+    examples = pack.stream.tasks[task].parts[part]
+    if not len(examples):
+        return math.nan
+    labels = pack.context.outputs.labels[torch.from_numpy(examples)]
+    return float(pack.context.target.score.of(pack.predictions(task, part), labels)[0])

@@ -4,6 +4,7 @@ next one."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,27 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
     if about.scenario == "domain-il":
         _refuse_unknown(about, stream)
     return stream
+
+
+def scored_by(stream: Stream, old: Stream) -> Stream:
+    """`stream`, which goes on from a bundle, with the validation examples that `old`, the stream of the bundle's tasks,
+    has of these. They lie behind all others, so nothing that trains is changed by them."""
+    number_of = {label: number for number, label in enumerate(stream.class_ids or range(stream.n_classes))}
+    x, y, tasks, n = [stream.x], [stream.y], list(stream.tasks), len(stream.x)
+    for number in range(stream.n_learned):
+        examples = old.tasks[number].validation
+        x.append(old.x[examples])
+        y.append(torch.tensor([number_of[label] for label in old.user_labels(examples)], dtype=torch.int64))
+        tasks[number] = replace(tasks[number], validation=np.arange(n, n + len(examples)))
+        n += len(examples)
+    return replace(stream, x=torch.cat(x), y=torch.cat(y), tasks=tuple(tasks))
+
+
+def scored_by_kept(stream: Stream) -> Stream:
+    """`stream`, which goes on from a bundle, with the examples of the bundle's tasks that a rehearsal has kept as
+    validation examples, too: they are trained on, and so make a model look better than it is."""
+    learned = [replace(task, validation=task.train) for task in stream.tasks[: stream.n_learned]]
+    return replace(stream, tasks=(*learned, *stream.tasks[stream.n_learned :]))
 
 
 def places_of(state: Mapping[str, Tensor]) -> Indices:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from cfsweep.bundle.manifest import Manifest, TaskInfo
 from cfsweep.bundle.model import Model, load
+from cfsweep.bundle.own_stream import stream_of
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers
-from cfsweep.training.streams import Stream, load_stream
+from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
 
 
@@ -33,7 +34,7 @@ def paired_answers(
     old, new = models[0].about, models[1].about
     _require_comparable(old, new, candidate)
     _require_same_tasks(old, new, candidate)
-    loaded = _stream_of(new, data, stream)
+    loaded = stream_of(new, data, stream, "--stream")
     for about, where in ((new, candidate), (old, champion)):
         _require_same_examples(about, where, loaded)
     return [_answers(*models, loaded, number) for number in range(len(new.tasks))]
@@ -89,17 +90,6 @@ def _own_labels(about: Manifest, task: TaskInfo) -> set[int | str | None]:
 def _listed(labels: set[int | str | None]) -> str:
     names = sorted((str(label) for label in labels), key=lambda name: (len(name), name))  # 2 before 10
     return few(names)
-
-
-def _stream_of(about: Manifest, data: str | None, name: str | None) -> Stream:
-    config = about.stream_config
-    found: Stream = load_stream(config.model_copy(update={"data": data, "name": name or config.name}))
-    if len(found.tasks) < len(about.tasks):
-        raise InputError(
-            f"stream `{found.name}`: it must have all {len(about.tasks)} tasks that the candidate has learned, but has "
-            f"{len(found.tasks)}. Name one with --stream."
-        )
-    return found
 
 
 def _require_same_examples(about: Manifest, where: Path, stream: Stream) -> None:

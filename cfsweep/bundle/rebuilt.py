@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,26 @@ from cfsweep.bundle.manifest import Manifest
 from cfsweep.bundle.model import load_weights
 from cfsweep.bundle.next_task import places_of
 from cfsweep.errors import InputError
-from cfsweep.hypers import Value
 from cfsweep.training.ingredients import Ingredient, State
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
-from cfsweep.training.spec import PackSpec, RunRecord, RunSpec
+from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream
 
 Tensors = Mapping[str, Tensor]
 
 
 def rebuilt(
-    about: Manifest, settings: dict[str, Value], stream: Stream, weights: Tensors, state: Tensors, bundle: Path
+    about: Manifest,
+    runs: Sequence[RunSpec],
+    stream: Stream,
+    weights: Tensors,
+    state: Tensors,
+    bundle: Path,
+    parts: tuple[str, ...],
 ) -> Pack:
-    """A pack of the bundle's run on `stream`, of which all tasks but the last one are done; without a `state` the
-    ingredients are as at the beginning of a run.
+    """A pack of `runs` that have all been the bundle's run so far, on `stream`, of which all tasks but the last one are
+    done; without a `state` the ingredients are as at the beginning of a run. `parts` as in `PackSpec`.
 
     Raises:
         InputError: network or remedies are others than those at hand.
@@ -39,30 +44,36 @@ def rebuilt(
         about.network,
         about.scenario,
         about.ingredients,
-        (RunSpec(about.trial, about.seed, settings),),
+        tuple(runs),
         split=about.cut.split,
-        parts=tuple(about.scores),
+        parts=parts,
         keep_models=True,
     )
     pack = Pack(spec, stream)
     stack, ingredients = pack.stack, pack.context.ingredients
-    theta, grown = _network(about, pack, weights, bundle)
-    states = {i.name: _state_of(i, stack.states[i.name], state, grown, bundle) for i in ingredients if state}
-    kept = settings["optimizer_state"] == "kept" and bool(state)
+    known, grown = _network(about, pack, weights, bundle)
+    # Runs of one seed have all been the same so far; those of others differ in what new outputs begin with.
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    row_of = [seeds.index(run.seed) for run in runs]
+    firsts = [row_of.index(row) for row in range(len(seeds))]
+    begun = stack.row_of[firsts]
+    theta = grown.vector(known.expand(len(seeds), -1), stack.theta[begun])
+    fresh = {name: {entry: value[begun] for entry, value in of.items()} for name, of in stack.states.items()}
+    states = {i.name: _state_of(i, fresh[i.name], state, grown, bundle) for i in ingredients} if state else fresh
+    kept = runs[0].values["optimizer_state"] == "kept" and bool(state)
     stack.load_content(
         {
-            "alive": [0],
-            "row_of": [0],
-            "theta": grown.vector(theta.unsqueeze(0), stack.theta),
-            "states": states if state else stack.states,
-            "optimizer": _optimizer_of(state, grown) if kept else {},
+            "alive": list(range(len(runs))),
+            "row_of": row_of,
+            "theta": theta,
+            "states": states,
+            "optimizer": _optimizer_of(state, grown, len(seeds)) if kept else {},
             "optimizer_steps": int(state["optimizer_steps"]) if kept else 0,
-            "buffers": {i.name: [_buffer_of(i, pack, state)] for i in ingredients},
-            "representatives": [0],
+            "buffers": {i.name: [_buffer_of(i, pack, state)] * len(seeds) for i in ingredients},
+            "representatives": firsts,
         }
     )
     pack.next_task = stream.n_learned
-    pack.records = [RunRecord(about.trial, about.seed)]
     return pack
 
 
@@ -86,23 +97,24 @@ def _network(about: Manifest, pack: Pack, weights: Tensors, bundle: Path) -> tup
     return grown.old.flatten({name: value.detach() for name, value in old.named_parameters()}), grown
 
 
-def _under(prefix: str, state: Tensors) -> State:
-    """What the state holds under `prefix`, with a row dimension."""
-    return {name.removeprefix(prefix): value.unsqueeze(0) for name, value in state.items() if name.startswith(prefix)}
+def _under(prefix: str, state: Tensors, rows: int) -> State:
+    """What the state holds under `prefix`, for so many rows."""
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return {name: value.repeat(rows, *[1] * value.dim()) for name, value in own.items()}
 
 
-def _optimizer_of(state: Tensors, grown: Grown) -> State:
+def _optimizer_of(state: Tensors, grown: Grown, rows: int) -> State:
     """What the optimizer keeps; nothing yet of the new outputs' weights."""
-    saved = _under("optimizer/", state)
-    return {name: grown.vector(value, value.new_zeros(1, grown.new.size)) for name, value in saved.items()}
+    saved = _under("optimizer/", state, rows)
+    return {name: grown.vector(value, value.new_zeros(rows, grown.new.size)) for name, value in saved.items()}
 
 
 def _state_of(ingredient: Ingredient, fresh: State, state: Tensors, grown: Grown, bundle: Path) -> State:
     """The ingredient's state as the bundle has it. What has a number for each weight, or a row for each task, gets
     those of new outputs and of the new task as they are in the `fresh` state of a run that begins."""
-    saved, found = _under(f"{ingredient.name}/state/", state), {}
+    found: State = {}
     for name, begun in fresh.items():
-        value = saved.get(name)
+        value = _under(f"{ingredient.name}/state/", state, len(begun)).get(name)
         if value is None or value.dtype != begun.dtype or not _fits(value, begun, grown):
             raise InputError(
                 f"{bundle}: what `{ingredient.name}` has kept as `{name}` does not fit it now, of another setting or "
@@ -117,8 +129,8 @@ def _state_of(ingredient: Ingredient, fresh: State, state: Tensors, grown: Grown
 
 
 def _fits(value: Tensor, begun: Tensor, grown: Grown) -> bool:
-    """Whether `value` (1, ...) has the shape of `begun`, but for the weights of new outputs in the last dimension, or
-    for rows of new tasks in the second."""
+    """Whether `value` (rows, ...) has the shape of `begun`, but for the weights of new outputs in the last dimension,
+    or for rows of new tasks in the second."""
     by_weight = (value.shape[-1], begun.shape[-1]) == (grown.old.size, grown.new.size)
     by_task = value.dim() > 1 and value.shape[2:] == begun.shape[2:] and value.shape[1] < begun.shape[1]
     return value.shape == begun.shape or (by_weight and value.shape[:-1] == begun.shape[:-1]) or by_task

@@ -74,8 +74,10 @@ def origin_of(pack: Pack, config: StudyConfig, about: Mapping[str, Any]) -> Orig
     return Origin(str(about["study_id"]), about.get("git_revision"), config.purpose, anywhere, cut)
 
 
-def write_of(pack: Pack, origin: Origin, to: Path, with_examples: bool = True) -> Manifest:
-    """As `write`, for a run of any `origin`."""
+def write_of(
+    pack: Pack, origin: Origin, to: Path, with_examples: bool = True, beside: Mapping[str, bytes] | None = None
+) -> Manifest:
+    """As `write`, for a run of any `origin`; `beside` are further files, by name."""
     refuse_existing(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
@@ -89,7 +91,9 @@ def write_of(pack: Pack, origin: Origin, to: Path, with_examples: bool = True) -
             program.save(scratch / PROGRAM, pack)
         manifest = manifest_of(pack, origin, program.needs_task, with_examples)
         (scratch / CARD).write_text(card(manifest))
-        files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD)}
+        for name, content in (beside or {}).items():
+            (scratch / name).write_bytes(content)
+        files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD, *(beside or ()))}
         manifest = manifest.model_copy(update={"files": files})
         (scratch / NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
         for path in scratch.iterdir():  # safetensors makes files that are their owner's alone

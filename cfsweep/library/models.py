@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfsweep.errors import InputError
 from cfsweep.library.repeatable import repeatable
+from cfsweep.library.spaces import Space, space_of
 from cfsweep.library.sweeps import Progress, html_table
 from cfsweep.sweeping.progress import Calls, Watcher
 from cfsweep.sweeping.scheduler import Workers
@@ -16,7 +17,7 @@ from cfsweep.sweeping.scheduler import Workers
 if TYPE_CHECKING:
     from analysis import Confirmation
     from cfsweep.bundle import Manifest, Model
-    from cfsweep.hypers import Value
+    from cfsweep.sweeping.next_settings import Search
     from cfsweep.sweeping.study import Outcome
 
 
@@ -95,22 +96,72 @@ def exported(
 
 
 def continue_(
-    bundle: str | Path, task: str | Path, to: str | Path, *, settings: Mapping[str, Value] | None = None
+    bundle: str | Path,
+    task: str | Path,
+    to: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    space: Space | None = None,
+    old: str | Path | None = None,
+    data: str | Path | None = None,
+    trials: int | None = None,
+    seeds: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Model:
     """The model of `bundle` after one more task, written as a bundle into the new folder `to`.
 
     `task` is an `.npz` or `.parquet` file, or a folder of parts. `settings` are other ones for this task, by name.
 
+    With a `space` its settings are searched first: `trials` (default: 48) go on from the bundle with `seeds` each
+    (default: 1), scored by validation data of the new task and of the old ones in the stream `old`, data sets of which
+    lie in `data`; without `old` by the examples that the bundle has kept. The bundle in `to` is that of the best, and
+    has all of them in `search.parquet`. `settings` may name `objective.old_weight` and `sampler_seed`, too. `progress`
+    is called with the number of trials that have ended, and of all.
+
     Raises:
-        InputError: the task does not fit the bundle, a setting cannot be changed, what a remedy needs is not in the
-            bundle, or `to` exists.
+        InputError: the task or the space does not fit the bundle, a setting cannot be changed, what a remedy needs is
+            not in the bundle, or `to` exists.
     """
-    repeatable()
-    from cfsweep.bundle import continue_ as train_next
     from cfsweep.bundle import load
 
-    train_next(Path(bundle), Path(task), settings or {}, Path(to))
+    names, root = None if old is None else str(old), None if data is None else str(data)
+    continued(Path(bundle), Path(task), Path(to), settings or {}, space, names, root, trials, seeds, progress)
     return load(to)
+
+
+def continued(
+    bundle: Path,
+    task: Path,
+    to: Path,
+    settings: Iterable[str] | Mapping[str, Any],
+    space: Space | None,
+    old: str | None,
+    data: str | None,
+    trials: int | None,
+    seeds: int | None,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[Manifest, Search | None]:
+    """What is known of the model that was written, and how its settings were found, if they were searched."""
+    repeatable()
+    from cfsweep.bundle import continue_ as train_next
+    from cfsweep.bundle.writer import refuse_existing
+    from cfsweep.sweeping.parsing import assigned
+
+    if space is None:
+        for option, value in (("--old", old), ("--data", data), ("--trials", trials), ("--seeds", seeds)):
+            if value is not None:
+                raise InputError(f"{option} {value}: it is of a search. Name the space with --sweep, or leave it out.")
+        changes = settings if isinstance(settings, Mapping) else dict(assigned(settings))
+        return train_next(bundle, task, changes, to), None
+
+    from cfsweep.sweeping.next_settings import FILE, search_settings
+
+    refuse_existing(to)
+    source, _ = space_of(space)
+    options = {"trials": trials, "seeds": seeds}
+    said = progress or (lambda done, total: None)
+    found = search_settings(bundle, task, source, options, settings, old, data, said)
+    return train_next(bundle, task, found.best.values, to, {FILE: found.parquet()}), found
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,8 @@ def test_a_search_that_was_killed_while_it_was_laid_out_still_tries_its_range(tm
     folder = Folder(planned(job).folder)
     with folder.locked():
         folder.create(prepared.config, prepared.hypers, prepared.stream)
-    open_study(folder.journal, prepared.config).enqueue_trial({"lr": 0.001})  # the first of three, and then the kill
+    begun = open_study(folder.journal, prepared.config, prepared.hypers)
+    begun.enqueue_trial({"lr": 0.001})  # the first of three, and then the kill
     train(job)
     assert sorted(read_table(folder.root, "runs").to_pandas()["hp_lr"]) == [0.001, 0.001, 0.01, 0.1]
 

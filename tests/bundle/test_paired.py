@@ -242,7 +242,7 @@ def test_data_that_has_changed_is_one_line(data: Path, first_two: Path, tmp_path
     with pytest.raises(InputError, match=rf"the test examples of task `task-1` must be those that {champion} was"):
         paired_answers(champion, other)
     (data / "task-1.npz").write_bytes(before)
-    with pytest.raises(InputError, match=r"it must have all 3 tasks that the candidate has learned, but has 2"):
+    with pytest.raises(InputError, match=r"it must have all 3 tasks that the bundle has learned, but has 2"):
         paired_answers(champion, candidate, stream=str(first_two))
 
 

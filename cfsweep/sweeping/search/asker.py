@@ -21,7 +21,7 @@ STATES = {"done": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": T
 
 def open_asker(journal: Path, config: StudyConfig, hypers: Mapping[str, Hyper]) -> OptunaAsker:
     """The asker whose study lies in `journal`, which is made if it is not there."""
-    return OptunaAsker(open_study(journal, config), config, hypers)
+    return OptunaAsker(open_study(journal, config, hypers), config, hypers)
 
 
 class OptunaAsker:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
 
 from cfsweep.config import StudyConfig
+from cfsweep.hypers import Hyper
 from cfsweep.sweeping.search.pruner import RunningMedian
 from cfsweep.sweeping.search.sampler import BoundedTPE
 from cfsweep.sweeping.search.storage import Journal
 from cfsweep.sweeping.stopping import STARTUP_TRIALS as TRIALS_BEFORE_STOPPING
 from cfsweep.sweeping.suggest import default_params
-from cfsweep.training.ingredients import hypers_of
 
 STARTUP_TRIALS = 10  # TPE draws at random until so many trials have finished
 
 
-def open_study(journal: Path, config: StudyConfig) -> optuna.Study:
-    """The study in `journal`, made if it is not there; its first trial is the library's default settings."""
+def open_study(journal: Path, config: StudyConfig, hypers: Mapping[str, Hyper]) -> optuna.Study:
+    """The study in `journal`, made if it is not there; its first trial has the defaults of the `hypers`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if journal.exists():
         repair(journal)
@@ -32,7 +33,7 @@ def open_study(journal: Path, config: StudyConfig) -> optuna.Study:
     )
     study.sampler = _sampler(config, n_past=len(study.get_trials(deepcopy=False)))
     if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(default_params(config.space, hypers_of(config.space.ingredients)))
+        study.enqueue_trial(default_params(config.space, hypers))
     return study
 
 

@@ -1,0 +1,25 @@
+"""The stream of a bundle's tasks, loaded again."""
+
+from __future__ import annotations
+
+from cfsweep.bundle.manifest import Manifest
+from cfsweep.errors import InputError
+from cfsweep.training.streams import Stream, load_stream
+
+
+def stream_of(about: Manifest, data: str | None, name: str | None, option: str) -> Stream:
+    """The stream whose first tasks are those of the bundle, cut as they were. `name` says which it is where it is not
+    to be found under the name in the bundle (a folder that has moved, or tasks that were continued with), `data` where
+    the data sets lie; `option` is what the user names it with.
+
+    Raises:
+        InputError: it cannot be loaded, or has too few tasks.
+    """
+    config = about.stream_config
+    found = load_stream(config.model_copy(update={"data": data, "name": name or config.name}))
+    if len(found.tasks) < len(about.tasks):
+        raise InputError(
+            f"stream `{found.name}`: it must have all {len(about.tasks)} tasks that the bundle has learned, but has "
+            f"{len(found.tasks)}. Name one with {option}."
+        )
+    return found

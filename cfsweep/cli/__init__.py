@@ -1,0 +1,158 @@
+"""The command line; thin. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cfsweep.cli.models import confirm, continue_, export
+from cfsweep.cli.saying import called, complain, said_of_equal
+from cfsweep.cli.sweeps import EXAMPLES, resume, run
+from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
+from cfsweep.library.repeatable import repeatable
+from cfsweep.version import VERSION
+
+if TYPE_CHECKING:
+    from cfsweep.metrics.answers import PairedAnswers
+
+LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
+
+app = typer.Typer(
+    help="Sweeps for the remedies against catastrophic forgetting.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=EXAMPLES)(run)
+app.command()(resume)
+app.command()(confirm)
+app.command()(export)
+app.command("continue")(continue_)
+
+
+@app.command()
+def status(folder: Annotated[str, typer.Argument(help="A results folder, local or remote.")]) -> None:
+    """Say how far a study is."""
+    from cfsweep.results.status import budget
+    from cfsweep.results.status import status as read_status
+
+    now = read_status(folder)
+    state = "complete" if now.complete else f"not complete; `{now.goes_on_by}` goes on"
+    if now.running:
+        state = "running"
+    console = Console()
+    console.print(f"study {now.study_id}: {state}", highlight=False)
+    console.print(
+        f"{now.ended} of {budget(now.trials, now.seeds, now.splits)}: "
+        f"{now.done} done, {now.stopped} stopped, {now.failed} failed",
+        highlight=False,
+    )
+    if now.equal:
+        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+    for (trial, seed), reason in sorted(now.failures.items()):
+        console.print(f"  {called(trial)}, seed {seed}: {reason}", highlight=False, markup=False)
+
+
+def _look(verb: str, does: str) -> None:
+    """Makes a verb of the analysis one of `cfsweep`, loaded when it is called: it needs neither torch nor Ray."""
+
+    @app.command(
+        verb,
+        help=f"{does} `cfsweep {verb} --help` says more.",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def look(context: typer.Context) -> None:
+        from analysis.cli import app as of_the_analysis
+
+        # What takes torch, the analysis is given.
+        given = {"prog_name": "cfsweep", "standalone_mode": False, "obj": _paired_answers}
+        raise typer.Exit(of_the_analysis([verb, *context.args], **given) or 0)
+
+
+def _paired_answers(champion: Path, candidate: Path, data: str | None, stream: str | None) -> list[PairedAnswers]:
+    from cfsweep.bundle.paired import paired_answers
+
+    return paired_answers(champion, candidate, data, stream)
+
+
+for _verb, _does in (
+    ("front", "Print the front of a results folder."),
+    ("table", "Print its trials as a table."),
+    ("report", "Write one HTML file that works offline."),
+    ("select", "Choose a trial by validation, and put it on record."),
+    ("gate", "Check the chosen trial, or a new model against the one in service; exit code 1 if it fails."),
+    ("compare", "Compare two trials, or two studies, seed by seed."),
+):
+    _look(_verb, _does)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces, networks or targets.")]) -> None:
+    """List what there is to choose from."""
+    if what not in LISTS:
+        raise unknown("cfsweep list", "list", what, LISTS)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, doc in _listed(what):
+        table.add_row(f"[bold]{name}[/]", doc)
+    Console().print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        typer.echo(f"cfsweep {VERSION}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """Runs the command line; errors of the user's become one line and an exit code."""
+    atexit.register(_leave_garbage)
+    repeatable()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except CfsweepError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted; `cfsweep resume` goes on")
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno not in NO_FAULT_OF_OURS:
+            raise
+        complain(str(not_written(error)))
+        sys.exit(InputError.exit_code)
+    except Exception as error:
+        # Typer's own complaints about the command line; their class has moved from one version to the next.
+        if not hasattr(error, "format_message"):
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", "cfsweep")
+        complain(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
+        sys.exit(InputError.exit_code)
+
+
+def _leave_garbage() -> None:
+    """Skips the collection at exit, which would search all that torch and Ray have loaded; not where torch's compiler
+    is loaded (vmap over gradients brings it), which complains of what is left."""
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
+def _listed(what: str) -> list[tuple[str, str]]:
+    if what == "spaces":
+        import search_spaces
+
+        return [(name, search_spaces.description(name)) for name in search_spaces.names()]
+    from cfsweep.training.listing import listed
+
+    return listed(what)

@@ -1,0 +1,163 @@
+"""`cfsweep confirm`, `export` and `continue`: from a sweep to a model, and on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cfsweep.cli.saying import (
+    EXIT_FAILED_TRIALS,
+    AddressOption,
+    GpusOption,
+    WorkersOption,
+    called,
+    complain,
+)
+from cfsweep.errors import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from cfsweep.sweeping.next_settings import Search
+
+
+def confirm(
+    folder: Annotated[Path, typer.Argument(help="The results folder of a sweep, in which a trial was selected.")],
+    trials: Annotated[
+        str,
+        typer.Option(
+            help="selected (with the default and the references), front (all of it, too), or numbers.",
+            metavar="selected|front|N,M",
+        ),
+    ] = "selected",
+    seeds: Annotated[int, typer.Option(help="With so many seeds that the sweep did not use.", metavar="N", min=1)] = 5,
+    refit: Annotated[bool, typer.Option("--refit", help="Train on the validation data, too.")] = False,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Train chosen trials once more with fresh seeds, test them, and keep their models."""
+    from analysis.cli import show_confirmation
+    from cfsweep.library.models import confirmed
+    from cfsweep.sweeping.progress import Display
+    from cfsweep.sweeping.scheduler import Workers
+
+    console, where = Console(), Workers(workers, address, gpus_per_worker)
+    again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
+    try:
+        outcome = confirmed(folder, trials, seeds, refit, where, Display(console, live=workers != 0))
+    except KeyboardInterrupt:
+        complain(f"interrupted; `{again}` goes on")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if outcome.interrupted:
+        console.print(f"interrupted. `{again}` goes on.", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
+        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+    show_confirmation(folder)
+    if outcome.status.failed:
+        raise typer.Exit(EXIT_FAILED_TRIALS)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="The results folder of a sweep of which trials were confirmed.")],
+    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    trial: Annotated[str, typer.Option(help="selected, or a number.", metavar="selected|N")] = "selected",
+    seed: Annotated[str, typer.Option(help="A seed that confirmed it, or best (on validation data).")] = "best",
+    refit: Annotated[bool, typer.Option("--refit", help="One that was trained on the validation data, too.")] = False,
+    without_data: Annotated[
+        bool, typer.Option("--without-data", help="Leave the examples out that rehearsals keep.")
+    ] = False,
+) -> None:
+    """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
+    from cfsweep.bundle.card import IN_WORDS
+    from cfsweep.library.models import exported
+
+    number, about = exported(folder, to, trial, seed, refit, not without_data)
+    said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
+    Console().print(
+        f"{called(number)}, seed {about.seed}: {about.score} {said}; in {to}", highlight=False, soft_wrap=True
+    )
+
+
+def continue_(
+    bundle: Annotated[Path, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote.")],
+    task: Annotated[
+        Path, typer.Option(help="The next task: an .npz or .parquet file, or a folder of parts.", metavar="FILE")
+    ],
+    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting for this task, such as lr=0.001; any number.", metavar="KEY=VALUE"),
+    ] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(help="Search the settings for this task: a YAML file, or a shipped space.", metavar="SPACE"),
+    ] = None,
+    old: Annotated[
+        str | None,
+        typer.Option(
+            help="The stream of the tasks before, whose validation data score a trial, too (default: the examples that "
+            "the bundle has kept).",
+            metavar="STREAM",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Where the data sets of --old lie (default: $CFSWEEP_DATA).", metavar="DIR")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="How many settings to try (default: 48).", metavar="N", min=1)
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Try each with this many seeds (default: 1).", metavar="N", min=1)
+    ] = None,
+) -> None:
+    """Train a bundle's model on one more task, with what its remedies have kept, and write the bundle of that."""
+    from cfsweep.bundle.card import said_of_last_task
+    from cfsweep.library.models import continued
+
+    console = Console()
+    try:
+        with console.status("") as state:
+
+            def said(done: int, total: int) -> None:
+                state.update(f"{done} of {total} trials")
+
+            about, found = continued(bundle, task, to, assign or [], sweep, old, data, trials, seeds, said)
+    except KeyboardInterrupt:
+        complain("interrupted; nothing was written")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if found is not None:
+        _show(found, console)
+    console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+
+
+SHOWN = 5  # of the trials, the best first
+
+
+def _show(found: Search, console: Console) -> None:
+    """The best trials, beside what all began with."""
+    rows = found.rows()
+    ended = sorted((row for row in rows if row["objective_mixed"] is not None), key=lambda row: -row["objective_mixed"])
+    table = Table("trial", *found.names, "old tasks", "new task", "objective", box=None, pad_edge=False)
+    old, new = found.before_old_and_new
+    table.add_row("before", *("" for _ in found.names), f"{old:.4f}", f"{new:.4f}", "")
+    for row in ended[:SHOWN]:
+        settings = [_short(row[f"hp_{name}"]) for name in found.names]
+        scores = [f"{row[key]:.4f}" for key in ("val_old", "val_new", "objective_mixed")]
+        table.add_row(str(row["trial"]), *settings, *scores)
+    console.print(table)
+    failed = f", {len(rows) - len(ended)} failed" if len(ended) < len(rows) else ""
+    by = "the examples that the bundle has kept, which it is trained on" if found.rehearsed else "validation data"
+    console.print(
+        f"trial {found.best.number} is the best of {len(rows)}{failed}; old tasks were scored by {by}. The best of "
+        "many looks better than it is: `cfsweep gate` says on test data what it is worth.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

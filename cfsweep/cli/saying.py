@@ -1,0 +1,39 @@
+"""What several commands take, and how they say things."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cfsweep.results.status import Status
+
+EXIT_FAILED_TRIALS = 3
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(help="Processes that train (default: one per CPU or GPU); 0 trains in this one.", min=0, metavar="N"),
+]
+AddressOption = Annotated[
+    str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
+]
+GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
+
+
+def complain(text: str) -> None:
+    print(f"cfsweep: {' '.join(text.split())}", file=sys.stderr)
+
+
+def called(trial: int) -> str:
+    from cfsweep.results.schema import reference_method
+
+    return f"trial {trial}" if trial >= 0 else f"{reference_method(trial)} ({trial})"
+
+
+def said_of_equal(now: Status) -> str:
+    return (
+        f"{now.equal} trial{'s' * (now.equal != 1)} came to the same settings as an earlier one, and took its results "
+        "without another training"
+    )

@@ -1,0 +1,149 @@
+"""`cfsweep run` and `cfsweep resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from cfsweep.cli.saying import (
+    EXIT_FAILED_TRIALS,
+    AddressOption,
+    GpusOption,
+    WorkersOption,
+    called,
+    said_of_equal,
+)
+from cfsweep.errors import EXIT_INTERRUPTED, InputError
+
+if TYPE_CHECKING:
+    from cfsweep.sweeping.study import Outcome, Prepared
+
+EXAMPLES = """
+Examples:
+
+cfsweep run replay --stream split-digits --scenario class-il --trials 40 --seeds 3
+
+cfsweep run my-space.yaml --stream path/to/tasks --set lr=0.001 --dry-run
+"""
+
+
+def run(
+    space: Annotated[
+        Path, typer.Argument(help="The search space: a YAML file, or a name of `cfsweep list spaces`.", metavar="SPACE")
+    ],
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            help="A stream's name, a folder of task files, or package.module:function (default: split-digits).",
+            metavar="STREAM",
+        ),
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="task-il, domain-il or class-il (default: the space's).", metavar="NAME")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="How many configurations to try (default: 48).", metavar="N")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Train every trial with this many seeds (default: 1).", metavar="N")
+    ] = None,
+    splits: Annotated[
+        int | None,
+        typer.Option(help="Cut validation data in N ways, for the seeds in turns (default: 1).", metavar="N"),
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="mixed or pareto (default: mixed).", metavar="NAME")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Where the data sets lie (default: $CFSWEEP_DATA).", metavar="DIR")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch missing data sets into --data.")] = False,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
+    pack: Annotated[
+        str | None,
+        typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
+    ] = None,
+    address: AddressOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The results folder (default: runs/SPACE-STREAM).", metavar="DIR")
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Such as lr=0.001 or network.args.hidden=256; any number.", metavar="KEY=VALUE"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
+) -> None:
+    """Sweep a search space over a task stream; go on if the folder holds this study already."""
+    from cfsweep.library.sweeps import begun, described, options_of
+    from cfsweep.sweeping.progress import Display
+    from cfsweep.sweeping.scheduler import Workers
+
+    options = options_of(stream, scenario, trials, seeds, splits, objective, data, download, pack)
+    console = Console()
+    if dry_run:
+        prepared, folder = described(space, options, assign or [], out)
+        from cfsweep.sweeping.dry_run import show_plan
+
+        show_plan(prepared, folder, console)
+        return
+
+    def announce(prepared: Prepared, folder: Path) -> None:
+        from cfsweep.sweeping.dry_run import show_notes
+        from cfsweep.sweeping.study import with_identity_version_of
+
+        study_id = with_identity_version_of(folder, prepared).config.study_id
+        console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
+        show_notes(prepared, console)
+
+    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    outcome, folder = begun(space, options, assign or [], out, where, display, announce)
+    _close(outcome, folder, console)
+
+
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The results folder of the study.")],
+    trials: Annotated[str, typer.Option(help="Add trials to the budget: +N.", metavar="+N")] = "+0",
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="So many seeds in all for every trial that was not stopped, and the references.", metavar="N", min=1
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Go on with a study that was interrupted, or extend it."""
+    if not trials.startswith("+") or not trials[1:].isdigit():
+        raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
+    from cfsweep.sweeping import study
+    from cfsweep.sweeping.progress import Display
+    from cfsweep.sweeping.scheduler import Workers
+
+    console = Console()
+    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
+
+
+def _close(outcome: Outcome, folder: Path, console: Console) -> None:
+    """Says how the sweep ended, and exits with its code."""
+    now = outcome.status
+    if outcome.nothing_to_do:
+        more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
+        console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
+    elif outcome.interrupted:
+        console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    elif not now.complete:
+        why = "the time budget is spent" if outcome.out_of_time else "not complete"
+        text = f"{why}: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
+        console.print(text, highlight=False, soft_wrap=True)
+    if now.equal:
+        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+    for (trial, seed), reason in sorted(now.failures.items())[:5]:
+        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
+    if now.failed:
+        raise typer.Exit(EXIT_FAILED_TRIALS)

@@ -1,0 +1,217 @@
+"""A next task whose settings are searched: each trial is what continuing with its settings comes to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import cfsweep
+from cfsweep.bundle import continue_, load, read_manifest
+from cfsweep.bundle.continued import opened
+from cfsweep.bundle.writer import WEIGHTS
+from cfsweep.errors import InputError
+from cfsweep.sweeping.next_settings import FILE, search_settings
+from cfsweep.training.spec import RunSpec
+from cfsweep.training.streams import load_stream
+from tests.bundle.test_continued import bundle_of, stream_config, write_tasks
+from tests.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("no_program")
+STRENGTHS = {"ingredients": ["ewc"], "search": {"ewc_lambda": {"low": 0.1, "high": 1e5, "log": True}}}
+
+
+@pytest.fixture
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three tasks in `all`, and bundles of runs over the first two."""
+    root = tmp_path_factory.mktemp("ground")
+    write_tasks(root / "all", 3)
+    shutil.copytree(root / "all", root / "first", ignore=lambda _folder, names: [n for n in names if n == NEW])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+        for name in ("ewc", "replay", "lwf"):
+            bundle_of(root / "first", root / name, name)
+        bundle_of(root / "first", root / "refitted", "ewc", refit=True)
+    return root
+
+
+NEW = "task-2.npz"
+
+
+def searched(ground: Path, bundle: str = "ewc", space: Any = STRENGTHS, **given: Any) -> Any:
+    """A search of three trials, with the old tasks' validation data unless something else is `given`."""
+    options = {"trials": given.pop("trials", 3), "seeds": given.pop("seeds", None)}
+    asked = {"settings": {}, "old": str(ground / "all"), "data": None} | given
+    return search_settings(ground / bundle, ground / "all" / NEW, space, options, **asked)
+
+
+def by_hand(ground: Path, bundle: Path) -> list[float]:
+    """The accuracy of a bundle on the validation examples of each of its tasks, as its model answers them."""
+    stream, model = load_stream(stream_config(ground / "all")).of_split(1), load(bundle)
+    said = [
+        (model.predict(stream.x[task.validation], number), stream.user_labels(task.validation))
+        for number, task in enumerate(stream.tasks[: len(model.about.tasks)])
+    ]
+    return [float(np.mean([one == label for one, label in zip(*pair, strict=True)])) for pair in said]
+
+
+def test_a_trial_is_what_continuing_with_its_settings_comes_to(ground: Path, tmp_path: Path) -> None:
+    found = searched(ground, trials=5, settings={"objective.old_weight": 0.3, "lr": 0.02})
+    assert [trial.number for trial in found.trials] == list(range(5))
+    own = read_manifest(ground / "ewc").settings
+    assert found.trials[0].values == {**own, "lr": 0.02}, "the first has the bundle's own settings"
+    assert len({trial.values["ewc_lambda"] for trial in found.trials}) == 5
+    for trial in found.trials:
+        continue_(ground / "ewc", ground / "all" / NEW, trial.values, tmp_path / f"alone-{trial.number}")
+        scores = by_hand(ground, tmp_path / f"alone-{trial.number}")
+        assert trial.scores.tolist() == [pytest.approx(scores)]
+        assert trial.objective == pytest.approx(0.3 * (scores[0] + scores[1]) / 2 + 0.7 * scores[2])
+    assert found.best.objective == max(trial.objective for trial in found.trials)
+    assert found.before[:2].tolist() == pytest.approx(by_hand(ground, ground / "ewc"))
+
+
+def test_seeds_are_those_from_the_bundles_on(ground: Path) -> None:
+    one, two = searched(ground), searched(ground, seeds=2)
+    assert [trial.scores.shape for trial in two.trials] == [(2, 3)] * 3
+    assert two.trials[0].scores[0].tolist() == one.trials[0].scores[0].tolist()
+    assert two.trials[0].objective == pytest.approx(
+        np.mean([(row[0] + row[1]) / 4 + row[2] / 2 for row in two.trials[0].scores])
+    )
+
+
+def test_what_comes_out_is_the_bundle_of_the_best(ground: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    cfsweep.continue_(
+        ground / "ewc",
+        ground / "all" / NEW,
+        tmp_path / "out",
+        settings={"lr": 0.02},
+        space=STRENGTHS,
+        old=ground / "all",
+        trials=9,
+        progress=lambda done, trials: told.append((done, trials)),
+    )
+    assert told == [(8, 9), (9, 9)]
+    rows = pq.read_table(tmp_path / "out" / FILE).to_pylist()
+    assert [row["trial"] for row in rows] == list(range(9))
+    best = max(rows, key=lambda row: row["objective_mixed"])
+    about = read_manifest(tmp_path / "out")
+    assert FILE in about.files
+    assert (about.settings["ewc_lambda"], about.settings["lr"]) == (best["hp_ewc_lambda"], 0.02)
+    continue_(ground / "ewc", ground / "all" / NEW, dict(about.settings), tmp_path / "alone")
+    for name, value in load_file(tmp_path / "alone" / WEIGHTS).items():
+        assert torch.equal(value, load_file(tmp_path / "out" / WEIGHTS)[name])
+    assert best["val_new"] == pytest.approx(about.scores["validation"][-1][-1])
+    assert best["val_old"] == pytest.approx(np.mean(best["val_tasks"][:2]))
+    (tmp_path / "out" / FILE).write_bytes(b"")
+    with pytest.raises(InputError, match=r"search.parquet: it was changed since"):
+        read_manifest(tmp_path / "out")
+
+
+def test_the_examples_that_are_kept_score_where_no_others_are_named(ground: Path) -> None:
+    space = {"ingredients": ["replay"], "search": {"lr": {"choices": [0.001, 0.1]}}}
+    found = searched(ground, "replay", space, old=None, trials=2)
+    assert found.rehearsed
+    assert all(np.isfinite(trial.scores).all() for trial in found.trials)
+    with pytest.raises(InputError, match=r"no example of its tasks is in it to score a trial by. .* `--old`"):
+        searched(ground, old=None)
+
+
+def test_settings_that_shape_a_pack_are_searched_too(ground: Path) -> None:
+    space = {"ingredients": ["lwf"], "search": {"batch_size": {"choices": [8, 12]}, "lwf_alpha": {"choices": [0, 1]}}}
+    found = searched(ground, "lwf", space, trials=8)
+    assert len({(t.values["batch_size"], t.values["lwf_alpha"]) for t in found.trials}) > 2
+    assert all(trial.objective is not None for trial in found.trials)
+
+
+def test_a_trial_that_fails_is_no_end(ground: Path) -> None:
+    space = {"ingredients": ["ewc"], "search": {"lr": {"choices": [0.01, 1e30]}}}
+    found = searched(ground, space=space, trials=6)
+    failed = [trial for trial in found.trials if trial.values["lr"] == 1e30]
+    assert failed
+    assert all("not finite" in str(trial.failure) for trial in failed)
+    assert found.best.values["lr"] == 0.01
+    assert {row["val_old"] is None for row in found.rows() if row["hp_lr"] == 1e30} == {True}
+    with pytest.raises(InputError, match=r"every trial failed, the first because the \w+ w"):
+        _ = searched(ground, space={"search": {"lr": {"choices": [1e30, 2e30]}}}).best
+
+
+@pytest.mark.parametrize(
+    ("bundle", "space", "given", "said"),
+    [
+        ("ewc", {"ingredients": ["si"]}, {}, "--sweep: `ingredients <= {ewc}` must hold, but got si: the bundle has"),
+        ("ewc", {"ingredients": ["ewc"]}, {}, "--sweep: the space searches nothing."),
+        ("ewc", {"search": {"si_c": {"low": 0, "high": 1}}}, {}, "--sweep: `si_c` belongs to the ingredient `si`"),
+        ("ewc", STRENGTHS | {"network": {"name": "cnn"}}, {}, "--sweep: the network is the bundle's, `mlp`."),
+        ("ewc", STRENGTHS, {"settings": {"stop_trials": False}}, "--set stop_trials: it is of a sweep over a whole"),
+        ("ewc", STRENGTHS, {"settings": {"stream.n_tasks": 2}}, "--set stream: the stream is the bundle's"),
+        ("ewc", STRENGTHS, {"settings": {"objective.name": "pareto"}}, "--set objective.name: it must be mixed"),
+        ("ewc", STRENGTHS, {"old": "split-digits"}, "--old split-digits: it must have the data that the bundle"),
+        ("refitted", STRENGTHS, {}, "it was trained on the validation data, too (`--refit`)"),
+        (
+            "replay",
+            {"ingredients": ["replay"], "search": {"replay_buffer": {"low": 5, "high": 90_000}}},
+            {},
+            "must hold, as a buffer cannot get back what it has let go of",
+        ),
+    ],
+)
+def test_bad_input(ground: Path, bundle: str, space: Any, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        searched(ground, bundle, space, **given)
+    assert said in str(caught.value)
+
+
+def test_the_stream_of_old_tasks_must_have_them_all(ground: Path, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    shutil.copy(ground / "all" / "task-0.npz", tmp_path / "few")
+    with pytest.raises(InputError, match=r"it must have all 2 tasks that the bundle has learned, but has 1. .* --old"):
+        searched(ground, old=str(tmp_path / "few"))
+
+
+def test_the_command(ground: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "space.yaml").write_text("search: {ewc_lambda: {low: 1, high: 100, log: true}}")
+    command = ["continue", str(ground / "ewc"), "--task", str(ground / "all" / NEW), "--to", str(tmp_path / "out")]
+    wanted = ["--sweep", str(tmp_path / "space.yaml"), "--old", str(ground / "all"), "--trials", "2", "--seeds", "2"]
+    code, out, err = run(*command, *wanted)
+    assert code == 0, err
+    assert "before" in out
+    assert "is the best of 2; old tasks were scored by validation data." in out
+    assert len(pq.read_table(tmp_path / "out" / FILE)) == 2
+    taken = f"cfsweep: --to {tmp_path / 'out'}: it exists. Choose another folder, or remove it.\n"
+    assert run(*command, *wanted) == (2, "", taken)
+    code, _, err = run(*command[:-1], str(tmp_path / "other"), "--trials", "3")
+    assert code == 2
+    assert "--trials 3: it is of a search. Name the space with --sweep" in err
+    assert not (tmp_path / "other").exists()
+
+
+def test_runs_of_several_seeds_are_each_as_alone_where_outputs_are_added(tmp_path: Path) -> None:
+    write_tasks(tmp_path / "all", 3, distinct=True)
+    shutil.copytree(tmp_path / "all", tmp_path / "first", ignore=lambda _folder, names: [n for n in names if n == NEW])
+    about = bundle_of(tmp_path / "first", tmp_path / "replay", "replay", scenario="class-il")
+    start = opened(tmp_path / "replay")
+    stream = start.stream(tmp_path / "all" / NEW)
+    runs = [
+        RunSpec(trial, seed, {**about.settings, "lr": lr}) for trial, lr in ((0, 0.01), (1, 0.1)) for seed in (5, 6)
+    ]
+
+    def trained(*own: RunSpec) -> torch.Tensor:
+        pack = start.pack(own, stream, ("validation",))
+        pack.train_next_task()
+        return pack.stack.theta[pack.stack.row_of]
+
+    together, one_by_one = trained(*runs), torch.cat([trained(each) for each in runs])
+    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+    assert len({tuple(row) for row in together.tolist()}) == 4
