@@ -12,6 +12,7 @@ from cfsweep.version import VERSION
 if TYPE_CHECKING:
     from cfsweep.bundle import Model, load
     from cfsweep.errors import CfsweepError, InputError
+    from cfsweep.library.adopted import adopt
     from cfsweep.library.models import Confirmed, confirm, continue_, export
     from cfsweep.library.sweeps import Sweep, resume, sweep
     from cfsweep.library.trainings import Training, train
@@ -24,6 +25,7 @@ __all__ = [
     "Model",
     "Sweep",
     "Training",
+    "adopt",
     "confirm",
     "continue_",
     "export",
@@ -35,6 +37,7 @@ __all__ = [
 _ROOMS = {
     "cfsweep.bundle": ("Model", "load"),
     "cfsweep.errors": ("CfsweepError", "InputError"),
+    "cfsweep.library.adopted": ("adopt",),
     "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export"),
     "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
     "cfsweep.library.trainings": ("Training", "train"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cfsweep.bundle.manifest import Manifest
 
+ADOPTED, JOINTLY = "adopted", "on the data of all tasks so far"  # a purpose; how joint training goes
 IN_WORDS = {"validation": "validation data", "test": "test data"}
 
 
@@ -12,7 +13,7 @@ def card(about: Manifest) -> str:
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in sorted(about.settings.items()))
     tasks = "\n".join(f"| {number} | {task.name} | {_labels(task.labels)} |" for number, task in enumerate(about.tasks))
     remedies = ", ".join(f"`{name}`" for name in about.ingredients) or "none"
-    trained = "on the data of all tasks so far" if about.joint else "on one task after the other"
+    trained = "elsewhere" if about.purpose == ADOPTED else JOINTLY if about.joint else "on one task after the other"
     parts = [
         f"# Trial {about.trial} of study {about.study_id}, seed {about.seed}",
         f"`{about.network.name}`, trained {trained} on `{about.stream}` ({about.scenario}). Remedies: {remedies}. "

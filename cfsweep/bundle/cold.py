@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
-from cfsweep.bundle.manifest import STATE
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.training.ingredients import (
@@ -51,18 +49,19 @@ def needed(kind: type[Ingredient]) -> str | None:
     return None
 
 
-def refuse_cold(kinds: Iterable[type[Ingredient]], settings: Mapping[str, Value], bundle: Path) -> None:
-    """
+def refuse_cold(kinds: Iterable[type[Ingredient]], settings: Mapping[str, Value], why: str, remedy: str) -> None:
+    """`why` there are weights alone, and the `remedy` for it.
+
     Raises:
-        InputError: a remedy that is on needs more than weights.
+        InputError: a remedy that is on needs more.
     """
     for kind in kinds:
         what = needed(kind)
         if what is not None and not kind.is_off(settings):
             off = [f"--set {h.name}={h.off:g}" for h in kind.hypers if h.off is not None and not h.static]
             raise InputError(
-                f"{bundle}: {STATE} is not there, so the model goes on from its weights alone, but `{kind.name}` needs "
-                f"{what}. Bring the file back{f', or switch it off, `{off[0]}`' if off else ''}."
+                f"{why}, so the model goes on from its weights alone, but `{kind.name}` needs {what}. "
+                f"{remedy}{f', or switch it off, `{off[0]}`' if off else ''}."
             )
 
 

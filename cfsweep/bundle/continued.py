@@ -85,7 +85,8 @@ class Opened:
         """
         settings = changed(self.about, changes)
         if not self.state:
-            refuse_cold(map(ingredient_class, self.about.ingredients), settings, self.bundle)
+            kinds = map(ingredient_class, self.about.ingredients)
+            refuse_cold(kinds, settings, f"{self.bundle}: {STATE} is not there", "Bring the file back")
         refuse_without_examples(self.about, settings, self.state, self.bundle)
         return settings
 

@@ -46,7 +46,7 @@ class Model:
         hypers = hypers_of(about.ingredients)
         settings = {name: about.settings[name] for name, hyper in hypers.items() if hyper.static}
         module = built_network(about.network, about.input_shape, about.n_outputs, self.kinds, hypers, settings)
-        load_weights(module, weights, where, about)
+        load_weights(module, weights, another_network(where, about), BRING_BACK)
         module.eval()
         self.layout = Layout(module, about.n_outputs)
         self.lifted = Lifted(module, unliftable_reason(module, about.input_shape) is None, self.layout.head)
@@ -157,11 +157,19 @@ def _nothing(*_: Any) -> Tensor:
     raise NotImplementedError("a model that answers takes no gradients")
 
 
-def load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor], where: str | Path, about: Manifest) -> None:
-    """Gives `module` the weights and statistics of the bundle at `where`.
+BRING_BACK = "Bring back its code"
+
+
+def another_network(where: str | Path, about: Manifest) -> str:
+    """What is wrong where the code at hand builds another network than that of the bundle at `where`."""
+    return f"{where}: network `{about.network.name}` is another one than was trained"
+
+
+def load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor], complaint: str, remedy: str) -> None:
+    """Gives `module` these weights and statistics, by name.
 
     Raises:
-        InputError: the network has other weights than the bundle.
+        InputError: it has others, as `complaint` says; `remedy` is what can be done.
     """
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     different = sorted(
@@ -171,8 +179,8 @@ def load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor], where: 
     )
     if different:
         raise InputError(
-            f"{where}: network `{about.network.name}` is another one than was trained: it differs in `{different[0]}`"
-            f"{'' if len(different) == 1 else f' and {len(different) - 1} more'}. Bring back its code."
+            f"{complaint}: they differ in `{different[0]}`"
+            f"{'' if len(different) == 1 else f' and {len(different) - 1} more'}. {remedy}."
         )
     with torch.no_grad():
         for name, value in weights.items():

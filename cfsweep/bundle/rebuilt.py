@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from cfsweep.bundle.grown import Grown, with_more_rows
 from cfsweep.bundle.manifest import Manifest
-from cfsweep.bundle.model import load_weights
+from cfsweep.bundle.model import BRING_BACK, another_network, load_weights
 from cfsweep.bundle.next_task import places_of
 from cfsweep.errors import InputError
 from cfsweep.training.ingredients import Ingredient, State
@@ -87,7 +87,7 @@ def _network(about: Manifest, pack: Pack, weights: Tensors, bundle: Path) -> tup
     context = pack.context
     kinds, hypers, settings = context.kinds, context.hypers, context.settings
     old = built_network(about.network, about.input_shape, about.n_outputs, kinds, hypers, settings)
-    load_weights(old, weights, bundle, about)
+    load_weights(old, weights, another_network(bundle, about), BRING_BACK)
     module, n_outputs = context.lifted.module, context.outputs.n_outputs
     grown = Grown(old, about.n_outputs, module, n_outputs, f"network of {bundle}")
     own = {**dict(module.named_parameters()), **dict(module.named_buffers())}

@@ -75,9 +75,15 @@ def origin_of(pack: Pack, config: StudyConfig, about: Mapping[str, Any]) -> Orig
 
 
 def write_of(
-    pack: Pack, origin: Origin, to: Path, with_examples: bool = True, beside: Mapping[str, bytes] | None = None
+    pack: Pack,
+    origin: Origin,
+    to: Path,
+    with_examples: bool = True,
+    with_state: bool = True,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Manifest:
-    """As `write`, for a run of any `origin`; `beside` are further files, by name."""
+    """As `write`, for a run of any `origin`; without `with_state` it can go on from its weights alone. `beside` are
+    further files, by name."""
     refuse_existing(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
@@ -85,7 +91,8 @@ def write_of(
         program = Program(pack)
         save_file(whole(weights_of(pack)), scratch / WEIGHTS)
         save_file(whole(answers_of(program)), scratch / ANSWERS)
-        save_file(whole(_state(pack, with_examples)), scratch / STATE)
+        if with_state:
+            save_file(whole(_state(pack, with_examples)), scratch / STATE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making
             program.save(scratch / PROGRAM, pack)
@@ -93,7 +100,7 @@ def write_of(
         (scratch / CARD).write_text(card(manifest))
         for name, content in (beside or {}).items():
             (scratch / name).write_bytes(content)
-        files = {name: sha256(scratch / name) for name in (WEIGHTS, ANSWERS, STATE, PROGRAM, CARD, *(beside or ()))}
+        files = {path.name: sha256(path) for path in sorted(scratch.iterdir())}
         manifest = manifest.model_copy(update={"files": files})
         (scratch / NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
         for path in scratch.iterdir():  # safetensors makes files that are their owner's alone

@@ -20,6 +20,7 @@ from cfsweep.cli.saying import (
 from cfsweep.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
+    from cfsweep.bundle import Manifest
     from cfsweep.sweeping.next_settings import Search
 
 
@@ -72,14 +73,10 @@ def export(
     ] = False,
 ) -> None:
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
-    from cfsweep.bundle.card import IN_WORDS
     from cfsweep.library.models import exported
 
     number, about = exported(folder, to, trial, seed, refit, not without_data)
-    said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
-    Console().print(
-        f"{called(number)}, seed {about.seed}: {about.score} {said}; in {to}", highlight=False, soft_wrap=True
-    )
+    _say_scores(f"{called(number)}, seed {about.seed}", about, to)
 
 
 def continue_(
@@ -132,6 +129,44 @@ def continue_(
     if found is not None:
         _show(found, console)
     console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+
+
+def adopt(
+    weights: Annotated[
+        Path, typer.Argument(help="A .safetensors file, or one that torch.save wrote of a state_dict.", metavar="FILE")
+    ],
+    stream: Annotated[
+        str, typer.Option(help="The tasks that the model has learned: a stream, as for `run`.", metavar="STREAM")
+    ],
+    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    space: Annotated[
+        Path | None,
+        typer.Option(help="Its network, and remedies and settings to go on with: a YAML file.", metavar="SPACE"),
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="task-il, domain-il or class-il (default: the space's).", metavar="NAME")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With which it goes on.", metavar="N", min=0)] = 0,
+    data: Annotated[
+        str | None, typer.Option(help="Where the data sets lie (default: $CFSWEEP_DATA).", metavar="DIR")
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Such as network.args.hidden=256 or lr=0.001; any number.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Write the bundle of a model that was trained elsewhere; it goes on from its weights alone."""
+    from cfsweep.library.adopted import adopted
+
+    about = adopted(weights, stream, to, space, (), assign or [], scenario, seed, data)
+    _say_scores("adopted", about, to)
+
+
+def _say_scores(what: str, about: Manifest, to: Path) -> None:
+    from cfsweep.bundle.card import IN_WORDS
+
+    said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
+    Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 
 SHOWN = 5  # of the trials, the best first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,18 +56,9 @@ def train(
     repeatable()
     import torch
 
-    from cfsweep.sweeping.parsing import make_config
     from cfsweep.sweeping.study import prepare
 
-    if space is not None and ingredients:
-        raise InputError("train: a space names its ingredients itself, but got both. Leave one out.")
-    source, _ = space_of({"ingredients": list(ingredients)} if space is None else space)
-    options = options_of(stream, scenario, 1, None, None, None, data, download, None)
-    config = make_config(source, options, settings or {})
-    if config.space.search:
-        names = ", ".join(f"`{name}`" for name in config.space.search)
-        raise InputError(f"train: the space searches {names}. Give each a value in `settings`, or use `cfsweep.sweep`.")
-    _refuse_what_a_sweep_alone_takes(config)
+    config = one_configuration("train", stream, space, ingredients, settings or {}, scenario, data, download)
     numbers = _numbers(seeds)
     if device is not None and device not in ("cpu", "cuda"):
         raise InputError(f"train: `device` must be cpu or cuda, but got {device}. Give one of these, or leave it out.")
@@ -83,6 +74,37 @@ def train(
     finally:
         torch.set_num_threads(threads)
     return Training(prepared.config, values, records, prepared.notes, prepared.stream, saved)
+
+
+def one_configuration(
+    called: str,
+    stream: str,
+    space: Space | None,
+    ingredients: Sequence[str],
+    settings: Iterable[str] | Mapping[str, Any],
+    scenario: str | None,
+    data: str | Path | None,
+    download: bool,
+) -> StudyConfig:
+    """What is asked for as a study in which nothing is searched; `called` begins what is said of bad input.
+
+    Raises:
+        InputError: something is searched or is a sweep's, or is wrong.
+    """
+    from cfsweep.sweeping.parsing import make_config
+
+    if space is not None and ingredients:
+        raise InputError(f"{called}: a space names its ingredients itself, but got both. Leave one out.")
+    source, _ = space_of({"ingredients": list(ingredients)} if space is None else space)
+    options = options_of(stream, scenario, 1, None, None, None, data, download, None)
+    config = make_config(source, options, settings)
+    if config.space.search:
+        names = ", ".join(f"`{name}`" for name in config.space.search)
+        raise InputError(
+            f"{called}: the space searches {names}. Give each a value in `settings`, or use `cfsweep.sweep`."
+        )
+    _refuse_what_a_sweep_alone_takes(config)
+    return config
 
 
 def _refuse_what_a_sweep_alone_takes(config: StudyConfig) -> None:

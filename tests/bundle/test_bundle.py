@@ -230,7 +230,7 @@ def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:
         load(bundle)
     (bundle / "model.json").write_text(before)
     change(network={"name": "mlp", "args": {"hidden": [5]}})
-    with pytest.raises(InputError, match=r"network `mlp` is another one.*it differs in `body.1.bias` and"):
+    with pytest.raises(InputError, match=r"network `mlp` is another one.*they differ in `body.1.bias` and"):
         load(bundle)
     (bundle / "model.json").write_text(before)
     weights = load_file(bundle / WEIGHTS)

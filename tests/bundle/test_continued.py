@@ -68,6 +68,7 @@ def bundle_of(
     with_examples: bool = True,
     scenario: Scenario = "domain-il",
     refit: bool = False,
+    split: int = 1,
     **given: Any,
 ) -> Manifest:
     """That of a run over the tasks in `folder`."""
@@ -75,9 +76,9 @@ def bundle_of(
     config = stream_config(folder, scenario)
     run = RunSpec(4, 1, values_of(names, **given))
     parts = ("test",) if refit else ("validation", "test")
-    spec = PackSpec(network, config.scenario, names, (run,), split=1, parts=parts, keep_models=True)
+    spec = PackSpec(network, config.scenario, names, (run,), split=split, parts=parts, keep_models=True)
     stream = load_stream(config)
-    pack = finish(Pack(spec, (stream.refitted() if refit else stream).of_split(1)))
+    pack = finish(Pack(spec, (stream.refitted() if refit else stream).of_split(split)))
     study = StudyConfig(purpose="refit" if refit else "confirm", space=Space(ingredients=names), stream=config)
     return write(pack, study, ABOUT, to, with_examples)
 

@@ -1,0 +1,149 @@
+"""Weights that were trained elsewhere, as a bundle: it answers, can be gated, and goes on from its weights alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from cfsweep.errors import InputError
+from cfsweep.library.repeatable import repeatable
+from cfsweep.library.spaces import Space
+from cfsweep.library.trainings import one_configuration
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cfsweep.bundle import Manifest, Model
+    from cfsweep.training.pack import Pack
+
+# What the readers of safetensors and of torch raise on files of something else.
+UNREADABLE = (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnpicklingError)
+
+
+def adopt(
+    weights: str | Path | Mapping[str, Tensor],
+    stream: str,
+    to: str | Path,
+    space: Space | None = None,
+    *,
+    ingredients: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    scenario: str | None = None,
+    seed: int = 0,
+    data: str | Path | None = None,
+) -> Model:
+    """A model that was trained elsewhere on the tasks of `stream`, written as a bundle into the new folder `to`.
+
+    `weights` are a network's parameters and statistics by name: a `.safetensors` file, a file that `torch.save` wrote
+    of a `state_dict`, or the `state_dict`. Which network they are of is said in the `space` or in `settings`
+    (`network.name`, which may be `package.module:function`, and `network.args`); how it sees examples, by
+    `stream.standardise`. `space`, `ingredients`, `settings`, `scenario` as for `cfsweep.train`: with these
+    `cfsweep.continue_` goes on, with `seed`. It begins from the weights alone, so remedies that have kept something
+    of the tasks before are refused. The model is scored on the validation and test data of all tasks.
+
+    Raises:
+        InputError: the weights are not those of the network, a remedy needs more than weights, anything else is wrong
+            with what is asked for, or `to` exists.
+    """
+    from cfsweep.bundle import load
+
+    place = None if data is None else str(data)
+    adopted(weights, stream, Path(to), space, ingredients, settings or {}, scenario, seed, place)
+    return load(to)
+
+
+def adopted(
+    weights: str | Path | Mapping[str, Tensor],
+    stream: str,
+    to: Path,
+    space: Space | None,
+    ingredients: Sequence[str],
+    settings: Iterable[str] | Mapping[str, Any],
+    scenario: str | None,
+    seed: int,
+    data: str | None,
+) -> Manifest:
+    """What is known of the model that was written."""
+    repeatable()
+    from cfsweep.bundle import origin_of, write_of
+    from cfsweep.bundle.card import ADOPTED
+    from cfsweep.bundle.cold import refuse_cold
+    from cfsweep.bundle.writer import refuse_existing
+    from cfsweep.files import git_revision
+    from cfsweep.sweeping.study import prepare
+    from cfsweep.training.ingredients import ingredient_class
+    from cfsweep.training.pack import Pack
+    from cfsweep.training.spec import PackSpec, RunSpec
+
+    refuse_existing(to)
+    config = one_configuration("adopt", stream, space, ingredients, settings, scenario, data, False)
+    prepared = prepare(config, "adopt")
+    config, network = prepared.config, prepared.config.space.network
+    values = {name: h.check(config.space.fixed.get(name, h.default), "adopt") for name, h in prepared.hypers.items()}
+    kinds = map(ingredient_class, config.space.ingredients)
+    refuse_cold(kinds, values, "adopt: weights are all that there is", "Leave it out")
+    where, state = _read(weights)
+    split, stream_config = config.stream.split_of(seed), config.stream
+    run = RunSpec(0, seed, values)
+    spec = PackSpec(network, stream_config.scenario, config.space.ingredients, (run,), split=split, keep_models=True)
+    pack = Pack(spec, prepared.stream.of_split(split))
+    _take_weights(pack, state, where)
+    about = {"study_id": config.study_id, "git_revision": git_revision(Path(__file__).parent)}
+    return write_of(pack, origin_of(pack, config, about)._replace(purpose=ADOPTED), to, with_state=False)
+
+
+def _read(weights: str | Path | Mapping[str, Tensor]) -> tuple[str, Mapping[str, Tensor]]:
+    """Where the weights are from, and they.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    where, found = "the weights", weights
+    if isinstance(weights, str | Path):
+        path = Path(weights)
+        where = str(path)
+        if not path.is_file():
+            raise InputError(f"{where}: there is no such file. Give a .safetensors file, or one that torch.save wrote.")
+        try:
+            is_safe = path.suffix == ".safetensors"
+            found = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+        except UNREADABLE as error:
+            why = str(error).strip().partition("\n")[0]
+            raise InputError(f"{where}: it holds no weights ({why}). Save the model's `state_dict` anew.") from error
+    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise InputError(f"{where}: tensors by the names of parameters are needed. Save the model's `state_dict`.")
+    return where, found
+
+
+def _take_weights(pack: Pack, state: Mapping[str, Tensor], where: str) -> None:
+    """Has the pack be where a run is after its last task, with these weights, and scores it.
+
+    Raises:
+        InputError: the weights are of another network, or not finite.
+    """
+    import torch
+
+    from cfsweep.bundle.continued import score_before
+    from cfsweep.bundle.model import load_weights
+
+    context, name = pack.context, pack.spec.network.name
+    module, n_tasks = context.lifted.module, len(pack.stream.tasks)
+    remedy = f"Name the network that they are of, of {context.outputs.n_outputs} outputs, and its arguments"
+    load_weights(module, state, f"{where}: they are not of network `{name}`", remedy)
+    own = {key: value.detach() for key, value in module.named_parameters()}
+    pack.stack.theta = context.layout.flatten({entry.name: own[entry.name] for entry in context.layout.entries})[None]
+    if not torch.isfinite(pack.stack.theta).all():
+        raise InputError(f"{where}: every weight must be finite, but some are not. Give another file.")
+    pack.next_task = n_tasks
+    (record,) = pack.records
+    for part in pack.spec.parts:
+        rows = [[math.nan] * n_tasks for _ in range(n_tasks)]
+        getattr(record, part).extend([*rows, [score_before(pack, task, part) for task in range(n_tasks)]])
