@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from cfsweep.bundle.continued import Opened, opened, score_before
 from cfsweep.bundle.next_task import scored_by, scored_by_kept
 from cfsweep.bundle.own_stream import stream_of
-from cfsweep.config import Choices, NetworkConfig, Searched, Space, StudyConfig
+from cfsweep.config import Choices, Searched, Space, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper, Value
 from cfsweep.metrics import mixed_after
 from cfsweep.sweeping.packing import pack_runs, trials_per_pack
-from cfsweep.sweeping.parsing import make_config
+from cfsweep.sweeping.parsing import assigned, make_config
 from cfsweep.sweeping.space import check_space
 from cfsweep.training.pack import Pack, pack_size
 from cfsweep.training.spec import RunRecord, RunSpec
@@ -121,15 +121,19 @@ def search_settings(
     The old tasks' validation data are those of the stream `old`, cut as the bundle's was; without it the examples that
     the bundle has kept score, which flatter, as they are trained on. `options` and `settings` as for `make_config`: of
     a study's, the `trials`, `seeds`, `sampler_seed` and `objective.old_weight`. The first trial has the bundle's own
-    settings, or what the space has nearest to them. Runs are trained in this process. `progress` is called with the
-    number of trials that have ended, and of all.
+    settings, or what the space has nearest to them; network and scenario are the bundle's, whatever the space was
+    written for. Runs are trained in this process. `progress` is called with the number of trials that have ended, and
+    of all.
 
     Raises:
         InputError: there is nothing to search, or something is asked for that cannot be had; or the bundle cannot go
             on with the task.
     """
     start = opened(bundle)
-    config, hypers = _described(start, make_config(space, options, settings))
+    asked = dict(settings if isinstance(settings, Mapping) else assigned(settings))
+    if named := [key for key in asked if key.partition(".")[0] in ("network", "scenario", "ingredients")]:
+        raise InputError(f"--set {named[0]}: network, scenario and remedies are the bundle's. Leave it out.")
+    config, hypers = _described(start, make_config(space, options, asked))
     stream = _scored(start, start.stream(task), old, data)
     scored = [number for number in range(stream.n_learned) if len(stream.tasks[number].validation)]
     if not scored:
@@ -157,8 +161,6 @@ def _described(start: Opened, config: StudyConfig) -> tuple[StudyConfig, dict[st
             f"--sweep: `ingredients <= {{{there}}}` must hold, but got {few(strange)}: the bundle has kept nothing for "
             "it. Search the settings of its own remedies."
         )
-    if given.network not in (NetworkConfig(), about.network):
-        raise InputError(f"--sweep: the network is the bundle's, `{about.network.name}`. Leave `network` out.")
     own = {name: value for name, value in about.settings.items() if name not in given.search}
     space = Space(
         ingredients=about.ingredients, network=about.network, fixed={**own, **given.fixed}, search=given.search

@@ -128,6 +128,12 @@ def test_the_examples_that_are_kept_score_where_no_others_are_named(ground: Path
         searched(ground, old=None)
 
 
+def test_of_a_space_the_network_is_passed_over(ground: Path) -> None:
+    written_for = {"scenario": "class-il", "network": {"name": "cnn"}, "description": "for images"}
+    found, plain = searched(ground, space=STRENGTHS | written_for), searched(ground)
+    assert [each.objective for each in found.trials] == [each.objective for each in plain.trials]
+
+
 def test_settings_that_shape_a_pack_are_searched_too(ground: Path) -> None:
     space = {"ingredients": ["lwf"], "search": {"batch_size": {"choices": [8, 12]}, "lwf_alpha": {"choices": [0, 1]}}}
     found = searched(ground, "lwf", space, trials=8)
@@ -153,7 +159,7 @@ def test_a_trial_that_fails_is_no_end(ground: Path) -> None:
         ("ewc", {"ingredients": ["si"]}, {}, "--sweep: `ingredients <= {ewc}` must hold, but got si: the bundle has"),
         ("ewc", {"ingredients": ["ewc"]}, {}, "--sweep: the space searches nothing."),
         ("ewc", {"search": {"si_c": {"low": 0, "high": 1}}}, {}, "--sweep: `si_c` belongs to the ingredient `si`"),
-        ("ewc", STRENGTHS | {"network": {"name": "cnn"}}, {}, "--sweep: the network is the bundle's, `mlp`."),
+        ("ewc", STRENGTHS, {"settings": {"network.name": "cnn"}}, "--set network.name: network, scenario and remedies"),
         ("ewc", STRENGTHS, {"settings": {"stop_trials": False}}, "--set stop_trials: it is of a sweep over a whole"),
         ("ewc", STRENGTHS, {"settings": {"stream.n_tasks": 2}}, "--set stream: the stream is the bundle's"),
         ("ewc", STRENGTHS, {"settings": {"objective.name": "pareto"}}, "--set objective.name: it must be mixed"),
