@@ -16,7 +16,7 @@ from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
 from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest
 from cfsweep.bundle.next_task import PLACE, going_on, next_task
 from cfsweep.bundle.rebuilt import rebuilt
-from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, Origin, refuse_existing, write_of
+from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, Origin, refuse_early, write_of
 from cfsweep.errors import InputError, unknown
 from cfsweep.files import git_revision
 from cfsweep.hypers import Value
@@ -36,10 +36,16 @@ Tensors = Mapping[str, Tensor]
 
 
 def continue_(
-    bundle: Path, task: Path, changes: Mapping[str, Value], to: Path, beside: Mapping[str, bytes] | None = None
+    bundle: Path,
+    task: Path,
+    changes: Mapping[str, Value],
+    to: Path,
+    beside: Mapping[str, bytes] | None = None,
+    onnx: bool = False,
 ) -> Manifest:
     """Writes the bundle of the model in `bundle` after one more task, that in the file or folder of parts `task`, into
-    the new folder `to`. `changes` are other settings for this task, `beside` further files for the bundle, by name.
+    the new folder `to`. `changes` are other settings for this task, `beside` further files for the bundle, by name;
+    with `onnx` it has the program as `model.onnx`, too, whether or not the bundle before had one.
 
     Where the outputs stay, it is to the last bit the model of a run that had this task in its stream from the
     beginning, if that stream standardised its examples alike, and if no remedy goes by the number of tasks (the shares
@@ -53,9 +59,9 @@ def continue_(
 
     Raises:
         InputError: there is no bundle, the task does not fit it, a setting cannot be changed, what a remedy needs is
-            not in the bundle, the run fails, or `to` exists.
+            not in the bundle, the run fails, `to` exists, or the program cannot be had as ONNX.
     """
-    refuse_existing(to)
+    refuse_early(to, onnx)
     start = opened(bundle)
     about, settings = start.about, start.changed(changes)
     pack = start.pack([RunSpec(about.trial, about.seed, settings)], start.stream(task), tuple(about.scores))
@@ -64,7 +70,7 @@ def continue_(
     hashes = tuple(info.test_sha256 for info in about.tasks)
     revision = git_revision(Path(__file__).parent)
     origin = Origin(about.study_id, revision, about.purpose, about.stream_config, about.cut, parent, hashes)
-    return write_of(pack, origin, to, beside=beside or {})
+    return write_of(pack, origin, to, beside=beside, onnx=onnx)
 
 
 @dataclass(frozen=True)

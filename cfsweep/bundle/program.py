@@ -97,11 +97,15 @@ class Program(nn.Module):
         x = torch.zeros(N_EXAMPLES, *pack.stream.input_shape, dtype=pack.stream.x.dtype)
         return (x, torch.zeros((), dtype=torch.int64)) if self.needs_task else (x,)
 
-    def save(self, path: Path, pack: Pack) -> None:
-        """Writes it as a program of torch.export, for any number of examples."""
+    def traced(self, pack: Pack) -> torch.export.ExportedProgram:
+        """Itself as a program of torch.export, for any number of examples."""
         n = torch.export.Dim("n", min=1)
         shapes: Any = ({0: n}, None) if self.needs_task else ({0: n},)
-        torch.export.save(torch.export.export(self, self.example(pack), dynamic_shapes=shapes), path)
+        return torch.export.export(self, self.example(pack), dynamic_shapes=shapes)
+
+    def save(self, path: Path, pack: Pack) -> None:
+        """Writes it as a program of torch.export."""
+        torch.export.save(self.traced(pack), path)
 
 
 def _answerer(pack: Pack, theta: Tensor) -> Answerer | None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cfsweep.bundle.card import card
 from cfsweep.bundle.manifest import NAME, STATE, Cut, Manifest, TaskInfo, sha256
+from cfsweep.bundle.onnx_file import ONNX, refuse_without_packages, save_onnx
 from cfsweep.bundle.program import Program
 from cfsweep.config import StreamConfig, StudyConfig
 from cfsweep.errors import InputError
@@ -37,20 +38,27 @@ WEIGHTS, ANSWERS, PROGRAM, CARD = (
 PACKAGES = ("torch", "numpy")
 
 
-def write(pack: Pack, config: StudyConfig, about: Mapping[str, Any], to: Path, with_examples: bool = True) -> Manifest:
+def write(
+    pack: Pack,
+    config: StudyConfig,
+    about: Mapping[str, Any],
+    to: Path,
+    with_examples: bool = True,
+    onnx: bool = False,
+) -> Manifest:
     """Writes the model of a `pack` of one run, of the study `config` whose `study.yaml` is `about`, into the new folder
     `to`.
 
     `weights.safetensors`: its parameters and statistics by name. `answers.safetensors`: what else an answer takes (how
     examples are standardised, which outputs are active for which task, weights of a task's own, exemplars' features).
     `state.safetensors`: what its remedies and its optimizer keep for the next task, with the examples of rehearsals and
-    of stop rules that look at old tasks unless `with_examples` is false. `model.pt2`: the program of all that.
-    `model.json`, `MODEL_CARD.md`: what it is.
+    of stop rules that look at old tasks unless `with_examples` is false. `model.pt2`: the program of all that,
+    with `onnx` as `model.onnx`, too. `model.json`, `MODEL_CARD.md`: what it is.
 
     Raises:
-        InputError: `to` exists.
+        InputError: `to` exists, or the program cannot be had as ONNX.
     """
-    return write_of(pack, origin_of(pack, config, about), to, with_examples)
+    return write_of(pack, origin_of(pack, config, about), to, with_examples, onnx=onnx)
 
 
 class Origin(NamedTuple):
@@ -81,10 +89,11 @@ def write_of(
     with_examples: bool = True,
     with_state: bool = True,
     beside: Mapping[str, bytes] | None = None,
+    onnx: bool = False,
 ) -> Manifest:
     """As `write`, for a run of any `origin`; without `with_state` it can go on from its weights alone. `beside` are
     further files, by name."""
-    refuse_existing(to)
+    refuse_early(to, onnx)
     to.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
     try:
@@ -96,6 +105,8 @@ def write_of(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making
             program.save(scratch / PROGRAM, pack)
+        if onnx:
+            save_onnx(program, pack, scratch / ONNX)
         manifest = manifest_of(pack, origin, program.needs_task, with_examples)
         (scratch / CARD).write_text(card(manifest))
         for name, content in (beside or {}).items():
@@ -113,13 +124,16 @@ def write_of(
     return manifest
 
 
-def refuse_existing(to: Path) -> None:
-    """
+def refuse_early(to: Path, onnx: bool) -> None:
+    """What can be known before anything is trained.
+
     Raises:
-        InputError: there is something at `to`.
+        InputError: there is something at `to`, or the packages for `onnx` are not installed.
     """
     if to.exists():
         raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    if onnx:
+        refuse_without_packages()
 
 
 def weights_of(pack: Pack) -> dict[str, Tensor]:

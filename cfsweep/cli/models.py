@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cfsweep.bundle import Manifest
     from cfsweep.sweeping.next_settings import Search
 
+OnnxOption = Annotated[bool, typer.Option("--onnx", help="Write the program as model.onnx, too, for onnxruntime.")]
+
 
 def confirm(
     folder: Annotated[Path, typer.Argument(help="The results folder of a sweep, in which a trial was selected.")],
@@ -71,11 +73,12 @@ def export(
     without_data: Annotated[
         bool, typer.Option("--without-data", help="Leave the examples out that rehearsals keep.")
     ] = False,
+    onnx: OnnxOption = False,
 ) -> None:
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
     from cfsweep.library.models import exported
 
-    number, about = exported(folder, to, trial, seed, refit, not without_data)
+    number, about = exported(folder, to, trial, seed, refit, not without_data, onnx)
     _say_scores(f"{called(number)}, seed {about.seed}", about, to)
 
 
@@ -110,6 +113,7 @@ def continue_(
     seeds: Annotated[
         int | None, typer.Option(help="Try each with this many seeds (default: 1).", metavar="N", min=1)
     ] = None,
+    onnx: OnnxOption = False,
 ) -> None:
     """Train a bundle's model on one more task, with what its remedies have kept, and write the bundle of that."""
     from cfsweep.bundle.card import said_of_last_task
@@ -122,7 +126,7 @@ def continue_(
             def said(done: int, total: int) -> None:
                 state.update(f"{done} of {total} trials")
 
-            about, found = continued(bundle, task, to, assign or [], sweep, old, data, trials, seeds, said)
+            about, found = continued(bundle, task, to, assign or [], sweep, old, data, trials, seeds, onnx, said)
     except KeyboardInterrupt:
         complain("interrupted; nothing was written")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -65,24 +65,25 @@ def export(
     seed: int | str = "best",
     refit: bool = False,
     with_data: bool = True,
+    onnx: bool = False,
 ) -> Model:
     """The model of a confirmed run, written as a bundle into the new folder `to`.
 
     `trial` is a number, or the `selected` one; `seed` one of those that confirmed it, or the `best` of them on
     validation data. `refit` takes a model that was trained on the validation data, too. Without `with_data` the
-    examples that a rehearsal keeps are left out.
+    examples that a rehearsal keeps are left out. With `onnx` the program is there as `model.onnx`, too.
 
     Raises:
-        InputError: it was not confirmed, the data has changed, or `to` exists.
+        InputError: it was not confirmed, the data has changed, `to` exists, or the program cannot be had as ONNX.
     """
     from cfsweep.bundle import load
 
-    exported(Path(folder), Path(to), trial, seed, refit, with_data)
+    exported(Path(folder), Path(to), trial, seed, refit, with_data, onnx)
     return load(to)
 
 
 def exported(
-    folder: Path, to: Path, trial: int | str, seed: int | str, refit: bool, with_data: bool
+    folder: Path, to: Path, trial: int | str, seed: int | str, refit: bool, with_data: bool, onnx: bool
 ) -> tuple[int, Manifest]:
     """The number of the trial whose model was written, and what is known of it."""
     repeatable()
@@ -92,7 +93,7 @@ def exported(
     if trial != "selected" and not str(trial).lstrip("-").isdigit():
         raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
     number = selected(folder) if trial == "selected" else int(trial)
-    return number, export_model(folder, number, seed, to, "refit" if refit else "confirm", with_data)
+    return number, export_model(folder, number, seed, to, "refit" if refit else "confirm", with_data, onnx)
 
 
 def continue_(
@@ -106,11 +107,13 @@ def continue_(
     data: str | Path | None = None,
     trials: int | None = None,
     seeds: int | None = None,
+    onnx: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> Model:
     """The model of `bundle` after one more task, written as a bundle into the new folder `to`.
 
-    `task` is an `.npz` or `.parquet` file, or a folder of parts. `settings` are other ones for this task, by name.
+    `task` is an `.npz` or `.parquet` file, or a folder of parts. `settings` are other ones for this task, by name. With
+    `onnx` the program is there as `model.onnx`, too.
 
     With a `space` its settings are searched first: `trials` (default: 48) go on from the bundle with `seeds` each
     (default: 1), scored by validation data of the new task and of the old ones in the stream `old`, data sets of which
@@ -120,12 +123,12 @@ def continue_(
 
     Raises:
         InputError: the task or the space does not fit the bundle, a setting cannot be changed, what a remedy needs is
-            not in the bundle, or `to` exists.
+            not in the bundle, `to` exists, or the program cannot be had as ONNX.
     """
     from cfsweep.bundle import load
 
     names, root = None if old is None else str(old), None if data is None else str(data)
-    continued(Path(bundle), Path(task), Path(to), settings or {}, space, names, root, trials, seeds, progress)
+    continued(Path(bundle), Path(task), Path(to), settings or {}, space, names, root, trials, seeds, onnx, progress)
     return load(to)
 
 
@@ -139,12 +142,13 @@ def continued(
     data: str | None,
     trials: int | None,
     seeds: int | None,
+    onnx: bool,
     progress: Callable[[int, int], object] | None,
 ) -> tuple[Manifest, Search | None]:
     """What is known of the model that was written, and how its settings were found, if they were searched."""
     repeatable()
     from cfsweep.bundle import continue_ as train_next
-    from cfsweep.bundle.writer import refuse_existing
+    from cfsweep.bundle.writer import refuse_early
     from cfsweep.sweeping.parsing import assigned
 
     if space is None:
@@ -152,16 +156,16 @@ def continued(
             if value is not None:
                 raise InputError(f"{option} {value}: it is of a search. Name the space with --sweep, or leave it out.")
         changes = settings if isinstance(settings, Mapping) else dict(assigned(settings))
-        return train_next(bundle, task, changes, to), None
+        return train_next(bundle, task, changes, to, onnx=onnx), None
 
     from cfsweep.sweeping.next_settings import FILE, search_settings
 
-    refuse_existing(to)
+    refuse_early(to, onnx)
     source, _ = space_of(space)
     options = {"trials": trials, "seeds": seeds}
     said = progress or (lambda done, total: None)
     found = search_settings(bundle, task, source, options, settings, old, data, said)
-    return train_next(bundle, task, found.best.values, to, {FILE: found.parquet()}), found
+    return train_next(bundle, task, found.best.values, to, {FILE: found.parquet()}, onnx), found
 
 
 @dataclass(frozen=True)

@@ -222,16 +222,17 @@ class Training:
         pack = self._pack(seed)
         return of_pack(pack, self._origin(pack))
 
-    def export(self, to: str | Path, seed: int | None = None, with_data: bool = True) -> Model:
-        """The model of a seed, written as a bundle into the new folder `to`.
+    def export(self, to: str | Path, seed: int | None = None, with_data: bool = True, onnx: bool = False) -> Model:
+        """The model of a seed, written as a bundle into the new folder `to`; with `onnx` its program as `model.onnx`,
+        too.
 
         Raises:
-            InputError: there is none, or `to` exists.
+            InputError: there is none, `to` exists, or the program cannot be had as ONNX.
         """
         from cfsweep.bundle import load, write_of
 
         pack = self._pack(seed)
-        write_of(pack, self._origin(pack), Path(to), with_data)
+        write_of(pack, self._origin(pack), Path(to), with_data, onnx=onnx)
         return load(to)
 
     def _pack(self, seed: int | None) -> Pack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cfsweep.bundle import Manifest, write
+from cfsweep.bundle.writer import refuse_early
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.reader import read_table
@@ -20,20 +21,25 @@ AVERAGE = "val_average_accuracy"
 
 
 def export(
-    root: Path, trial: int, seed: str | int, to: Path, purpose: Purpose = "confirm", with_examples: bool = True
+    root: Path,
+    trial: int,
+    seed: str | int,
+    to: Path,
+    purpose: Purpose = "confirm",
+    with_examples: bool = True,
+    onnx: bool = False,
 ) -> Manifest:
     """Writes the model of `trial` with `seed` (`best`: that with the highest average accuracy on validation data, or,
     of refitted ones, the first), as `cfsweep confirm` has trained it for the sweep in `root`, into the new folder `to`.
 
     Raises:
-        InputError: it was not confirmed, the data has changed, or `to` exists.
+        InputError: it was not confirmed, the data has changed, `to` exists, or the program cannot be had as ONNX.
     """
     folder = Folder(root / FOLDERS[purpose])
     if not folder.exists():
         again = "cfsweep confirm" + (" --refit" if purpose == "refit" else "")
         raise InputError(f"{root}: no model is kept there yet. `{again} {root}` trains and keeps some.")
-    if to.exists():
-        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    refuse_early(to, onnx)
     config, about = folder.read()
     if trial == MAJORITY_TRIAL:
         raise InputError(f"--trial {trial}: {MAJORITY} is the constant answer, and has no model. Give another trial.")
@@ -47,7 +53,7 @@ def export(
     pack = Pack.restore(path.read_bytes(), stream.of_split(config.stream.split_of(number)))
     if pack is None:
         raise InputError(f"{path}: another version of cfsweep wrote it. Confirm the trial again with this one.")
-    return write(pack, config, about, to, with_examples)
+    return write(pack, config, about, to, with_examples, onnx)
 
 
 def _run(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tuple[int, int]:
