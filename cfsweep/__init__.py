@@ -12,7 +12,7 @@ from cfsweep.version import VERSION
 if TYPE_CHECKING:
     from cfsweep.bundle import Model, load
     from cfsweep.errors import CfsweepError, InputError
-    from cfsweep.library.models import Confirmed, confirm, continue_, export
+    from cfsweep.library.models import Confirmed, confirm, continue_, export, log
     from cfsweep.library.sweeps import Sweep, resume, sweep
     from cfsweep.library.trainings import Training, train
 
@@ -28,6 +28,7 @@ __all__ = [
     "continue_",
     "export",
     "load",
+    "log",
     "resume",
     "sweep",
     "train",
@@ -35,7 +36,7 @@ __all__ = [
 _ROOMS = {
     "cfsweep.bundle": ("Model", "load"),
     "cfsweep.errors": ("CfsweepError", "InputError"),
-    "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export"),
+    "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export", "log"),
     "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
     "cfsweep.library.trainings": ("Training", "train"),
 }
