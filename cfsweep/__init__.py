@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cfsweep.bundle import Model, load
     from cfsweep.errors import CfsweepError, InputError
     from cfsweep.library.adopted import adopt
-    from cfsweep.library.models import Confirmed, confirm, continue_, export
+    from cfsweep.library.models import Confirmed, confirm, continue_, export, log
     from cfsweep.library.sweeps import Sweep, resume, sweep
     from cfsweep.library.trainings import Training, train
 
@@ -30,6 +30,7 @@ __all__ = [
     "continue_",
     "export",
     "load",
+    "log",
     "resume",
     "sweep",
     "train",
@@ -38,7 +39,7 @@ _ROOMS = {
     "cfsweep.bundle": ("Model", "load"),
     "cfsweep.errors": ("CfsweepError", "InputError"),
     "cfsweep.library.adopted": ("adopt",),
-    "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export"),
+    "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export", "log"),
     "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
     "cfsweep.library.trainings": ("Training", "train"),
 }

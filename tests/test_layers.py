@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "ray", "optuna", "pandas"}
-ROOMS = ("cfsweep.sweeping.search", "cfsweep.sweeping.ray_backend")
+HEAVY = {"torch", "torchvision", "ray", "optuna", "pandas", "mlflow"}
+ROOMS = ("cfsweep.sweeping.search", "cfsweep.sweeping.ray_backend", "cfsweep.mlflow_backend")
 
 # Imported one after another in one process, light ones first: what a step may not load was not loaded before it.
 STEPS: dict[str, set[str]] = {
@@ -26,7 +26,7 @@ STEPS: dict[str, set[str]] = {
     "cfsweep.config": HEAVY | {"numpy"},
     "cfsweep.results.reader": HEAVY,
     "cfsweep.results.writer": HEAVY,
-    "all of cfsweep but the rooms": {"ray", "optuna", "pandas"},
+    "all of cfsweep but the rooms": {"ray", "optuna", "pandas", "mlflow"},
     "all of cfsweep.sweeping.search": {"ray"},
 }
 LOAD = """
@@ -72,7 +72,7 @@ def test_the_probe_sees_what_is_loaded(loaded: dict[str, set[str]]) -> None:
 def test_analysis_needs_neither_torch_nor_ray_nor_optuna(project_root: Path) -> None:
     (names,) = loaded_by(["all of analysis"], project_root).values()
     assert "analysis" in names
-    assert not names & {"torch", "torchvision", "ray", "optuna"}
+    assert not names & {"torch", "torchvision", "ray", "optuna", "mlflow"}
 
 
 def test_metrics_need_numpy_alone(project_root: Path) -> None:

@@ -34,9 +34,7 @@ def fetched(folder: str | Path) -> Iterator[Path]:
             if fs.get_file_info(f"{path}/{NAME}").type == pafs.FileType.File:  # else the empty folder says it
                 pafs.copy_files(path, str(local), source_filesystem=fs, destination_filesystem=pafs.LocalFileSystem())
         except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{folder}: cannot be read ({error}). Check the address and your credentials."
-            ) from error
+            raise InputError(f"{folder}: cannot be read ({error}). Check the address and your credentials.") from error
         yield local
 
 

@@ -130,10 +130,18 @@ def refuse_early(to: Path, onnx: bool) -> None:
     Raises:
         InputError: there is something at `to`, or the packages for `onnx` are not installed.
     """
-    if to.exists():
-        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    refuse_existing(to)
     if onnx:
         refuse_without_packages()
+
+
+def refuse_existing(to: Path) -> None:
+    """
+    Raises:
+        InputError: there is something at `to`.
+    """
+    if to.exists():
+        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
 
 
 def weights_of(pack: Pack) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cfsweep.cli.models import adopt, confirm, continue_, export
+from cfsweep.cli.models import adopt, confirm, continue_, export, log
 from cfsweep.cli.saying import called, complain, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
 from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
@@ -35,6 +35,7 @@ app.command()(confirm)
 app.command()(export)
 app.command()(adopt)
 app.command("continue")(continue_)
+app.command()(log)
 
 
 @app.command()

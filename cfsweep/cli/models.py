@@ -1,4 +1,4 @@
-"""`cfsweep confirm`, `export` and `continue`: from a sweep to a model, and on."""
+"""`cfsweep confirm`, `export`, `continue` and `log`: from a sweep to a model, and on."""
 
 from __future__ import annotations
 
@@ -171,6 +171,28 @@ def _say_scores(what: str, about: Manifest, to: Path) -> None:
 
     said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
     Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
+
+
+def log(
+    bundle: Annotated[Path, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote.")],
+    name: Annotated[str, typer.Option(help="The registered model, of which the bundle becomes a version.")],
+    alias: Annotated[str | None, typer.Option(help="Move this alias to the version, such as champion.")] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="The tracking server (default: MLflow's own, $MLFLOW_TRACKING_URI).")
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="The experiment of the run, made if there is none (default: MLflow's own).")
+    ] = None,
+) -> None:
+    """Log a bundle in MLflow: a model that it loads and serves, with settings and scores, and a version of it."""
+    from cfsweep.library.models import log as log_bundle
+
+    try:
+        found = log_bundle(bundle, name, alias=alias, uri=uri, experiment=experiment)
+    except KeyboardInterrupt:
+        complain("interrupted; the same command logs what is not there yet")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    Console().print(repr(found), highlight=False, markup=False, soft_wrap=True)
 
 
 SHOWN = 5  # of the trials, the best first

@@ -1,4 +1,4 @@
-"""From a sweep to a model: trials confirmed with fresh seeds, and one of the confirmed runs as a bundle."""
+"""From a sweep to a model: trials confirmed with fresh seeds, one as a bundle, and on from there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cfsweep.sweeping.scheduler import Workers
 if TYPE_CHECKING:
     from analysis import Confirmation
     from cfsweep.bundle import Manifest, Model
+    from cfsweep.mlflow_backend.log import Logged
     from cfsweep.sweeping.next_settings import Search
     from cfsweep.sweeping.study import Outcome
 
@@ -166,6 +167,29 @@ def continued(
     said = progress or (lambda done, total: None)
     found = search_settings(bundle, task, source, options, settings, old, data, said)
     return train_next(bundle, task, found.best.values, to, {FILE: found.parquet()}, onnx), found
+
+
+def log(
+    bundle: str | Path, name: str, *, alias: str | None = None, uri: str | None = None, experiment: str | None = None
+) -> Logged:
+    """The version of the registered model `name` in MLflow that is the bundle, logged now unless there is one.
+
+    All of the bundle is logged as a model that MLflow loads and serves, with its settings as parameters and its scores
+    as metrics of one run of the `experiment`. `alias`, such as `champion`, is moved to the version when all else is
+    done. `uri` is that of the tracking server (default: MLflow's own, $MLFLOW_TRACKING_URI).
+
+    Raises:
+        InputError: MLflow is not installed, does not answer, or refuses something; or there is no bundle, or a file of
+            it was changed.
+    """
+    repeatable()
+    try:
+        from cfsweep.mlflow_backend.log import log_bundle
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "mlflow":
+            raise
+        raise InputError('log: MLflow is not installed. Run `pip install "cfsweep[mlflow]"`.') from error
+    return log_bundle(Path(bundle), name, alias, uri, experiment)
 
 
 @dataclass(frozen=True)

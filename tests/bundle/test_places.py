@@ -69,7 +69,10 @@ def test_the_file_that_makes_it_a_bundle_comes_last(tmp_path: Path, monkeypatch:
             raise OSError("no more")
         return b"content"
 
-    with pytest.raises(InputError, match=r"cannot be written \(no more\)"), delivered((tmp_path / "to").as_uri()) as here:
+    with (
+        pytest.raises(InputError, match=r"cannot be written \(no more\)"),
+        delivered((tmp_path / "to").as_uri()) as here,
+    ):
         here.mkdir()
         for name in (NAME, "a", "z"):
             (here / name).write_text(name)

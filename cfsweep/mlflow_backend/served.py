@@ -1,0 +1,48 @@
+"""How a bundle answers in MLflow, which keeps this file beside it and runs it where the model is loaded ("models from
+code"): nothing is pickled, and cfsweep must be there."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from numpy.typing import NDArray
+
+from cfsweep.bundle import load
+from cfsweep.errors import InputError, few
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow would have `predict` annotated, but has no words for an array
+
+    class Served(PythonModel):
+        """The model of a bundle."""
+
+        def load_context(self, context: PythonModelContext) -> None:
+            self.model = load(context.artifacts["bundle"])
+
+        def predict(self, context: PythonModelContext, model_input, params=None):  # type: ignore[no-untyped-def]
+            """The label of each raw example (n,), as the user calls it; `params` may hold the `task`."""
+            examples = examples_of(model_input, self.model.about.features)
+            return self.model.predict(examples, (params or {}).get("task"))
+
+
+def examples_of(given: Any, features: tuple[str, ...]) -> NDArray[np.generic]:
+    """The examples (n, ...) of an array, of nested lists, or of a table: its columns by name where the model knows
+    their names, else as they come.
+
+    Raises:
+        InputError: the table lacks a column.
+    """
+    if not isinstance(given, pd.DataFrame):
+        return np.asarray(given)
+    missing = [name for name in features if name not in given.columns]
+    if missing:
+        raise InputError(f"model: the table must have the columns of the data, but lacks {few(missing)}. Add them.")
+    return (given[list(features)] if features else given).to_numpy(np.float32)
+
+
+mlflow.models.set_model(Served())
