@@ -117,14 +117,14 @@ def require_none_fell(verdicts: Sequence[Verdict], max_drop: float) -> str:
     return f"The candidate passes: none of {len(earlier)} earlier tasks fell by more than {max_drop:g}."
 
 
-def write_json(path: Path, champion: Path, candidate: Path, verdicts: Sequence[Verdict], max_drop: float) -> None:
+def write_json(path: Path, champion: str, candidate: str, verdicts: Sequence[Verdict], max_drop: float) -> None:
     """Writes what was found for a program to read, whole or not at all: `passes`, `max_drop`, `level` of the intervals,
     and for each task the accuracies, their difference with its interval, McNemar's p and the verdict. What the champion
     cannot answer is null, with the reason in `missing`."""
     content = {
         "passes": not any(one.fell for one in verdicts),
-        "champion": str(champion),
-        "candidate": str(candidate),
+        "champion": champion,
+        "candidate": candidate,
         "max_drop": max_drop,
         "level": LEVEL,
         "tasks": [_described(one) for one in verdicts],

@@ -117,8 +117,10 @@ def gate_command(
     margin: Annotated[
         float, typer.Option(help="How far above the opponent the interval must lie, with --beats.")
     ] = 0.0,
-    champion: Annotated[Path | None, typer.Option(help="A bundle: the model that is in service.")] = None,
-    candidate: Annotated[Path | None, typer.Option(help="A bundle: the model that is to take its place.")] = None,
+    champion: Annotated[str | None, typer.Option(help="A bundle, or its URI: the model that is in service.")] = None,
+    candidate: Annotated[
+        str | None, typer.Option(help="A bundle, or its URI: the one that is to take its place.")
+    ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="The most by which the accuracy of an earlier task may fall, such as 0.02.")
     ] = None,
@@ -165,13 +167,13 @@ def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
     return [name for name, value in zip(names, values, strict=True) if value is not None]
 
 
-PairedAnswersOf = Callable[[Path, Path, str | None, str | None], list[PairedAnswers]]
+PairedAnswersOf = Callable[[str, str, str | None, str | None], list[PairedAnswers]]
 
 
 def _gate_of_models(
     answers_of: PairedAnswersOf | None,  # of the caller, as models take torch
-    champion: Path,
-    candidate: Path,
+    champion: str,
+    candidate: str,
     max_drop: float,
     place: tuple[str | None, str | None],
     json: Path | None,

@@ -26,7 +26,7 @@ STEPS: dict[str, set[str]] = {
     "cfsweep.config": HEAVY | {"numpy"},
     "cfsweep.results.reader": HEAVY,
     "cfsweep.results.writer": HEAVY,
-    "all of cfsweep but the rooms": {"ray", "optuna", "pandas", "mlflow"},
+    "all of cfsweep but the rooms": {"ray", "optuna", "pandas", "mlflow", "onnx", "onnxruntime", "onnxscript"},
     "all of cfsweep.sweeping.search": {"ray"},
 }
 LOAD = """

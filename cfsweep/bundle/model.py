@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cfsweep.bundle.manifest import Manifest, read_manifest
+from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import Program
 from cfsweep.bundle.writer import ANSWERS, WEIGHTS, Origin, answers_of, manifest_of, weights_of, whole
 from cfsweep.errors import InputError
@@ -136,14 +137,15 @@ class Model:
 
 
 def load(folder: str | Path) -> Model:
-    """The model of the bundle in `folder`, as `cfsweep export` wrote it. Nothing is unpickled.
+    """The model of the bundle in `folder`, or at an address such as s3://bucket/folder, as `cfsweep export` wrote it.
+    Nothing is unpickled.
 
     Raises:
         InputError: there is no bundle, a file was changed, or the network at hand is another one.
     """
-    folder = Path(folder)
-    about = read_manifest(folder)
-    return Model(about, load_file(folder / WEIGHTS), load_file(folder / ANSWERS), str(folder))
+    with fetched(folder) as here:
+        about = read_manifest(here)
+        return Model(about, load_file(here / WEIGHTS), load_file(here / ANSWERS), str(folder))
 
 
 def of_pack(pack: Pack, origin: Origin) -> Model:

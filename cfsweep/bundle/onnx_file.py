@@ -45,11 +45,11 @@ def refuse_without_packages() -> None:
 
 
 def save_onnx(program: Program, pack: Pack, path: Path) -> None:
-    """Writes the `program` of a `pack` as ONNX, for any number of examples, and holds onnxruntime's outputs for real
+    """Writes the `program` of a `pack` as ONNX, for one example or more, and holds onnxruntime's outputs for real
     examples against the program's: where these are the same, so are the labels, unless two outputs tie within rounding.
 
-    `x` and, where it must be told, `task` go in; `outputs` come out. Above 2 GB, which is as much as one file of ONNX
-    may hold, the weights lie beside it in `model.onnx.data`.
+    `x` and, where it must be told, `task` go in; `outputs` come out. One file of ONNX may hold 2 GB: above 1.5
+    GB torch puts the weights beside it, in `model.onnx.data`.
 
     Raises:
         InputError: ONNX lacks what the network does, onnxruntime cannot run it, or its outputs are others.

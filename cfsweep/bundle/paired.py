@@ -17,7 +17,7 @@ from cfsweep.training.targets import target_of
 
 
 def paired_answers(
-    champion: Path, candidate: Path, data: str | None = None, stream: str | None = None
+    champion: str | Path, candidate: str | Path, data: str | None = None, stream: str | None = None
 ) -> list[PairedAnswers]:
     """The answers of the bundles `champion` and `candidate` to the test examples of every task that the candidate has
     learned, in its order; the champion's tasks come first, as it must have learned none that the candidate has not.
@@ -40,7 +40,7 @@ def paired_answers(
     return [_answers(*models, loaded, number) for number in range(len(new.tasks))]
 
 
-def _require_comparable(old: Manifest, new: Manifest, where: Path) -> None:
+def _require_comparable(old: Manifest, new: Manifest, where: str | Path) -> None:
     for about in (old, new):
         if about.score != "accuracy" or not target_of(about.target).has_classes:
             raise InputError(
@@ -63,7 +63,7 @@ def _require_comparable(old: Manifest, new: Manifest, where: Path) -> None:
         )
 
 
-def _require_same_tasks(old: Manifest, new: Manifest, where: Path) -> None:
+def _require_same_tasks(old: Manifest, new: Manifest, where: str | Path) -> None:
     for number, (one, two) in enumerate(zip(old.tasks, new.tasks, strict=False)):
         if one.name != two.name:
             raise InputError(
@@ -92,7 +92,7 @@ def _listed(labels: set[int | str | None]) -> str:
     return few(names)
 
 
-def _require_same_examples(about: Manifest, where: Path, stream: Stream) -> None:
+def _require_same_examples(about: Manifest, where: str | Path, stream: Stream) -> None:
     for number, task in enumerate(about.tasks):
         found = stream.test_sha256(number)
         if found != task.test_sha256:

@@ -58,9 +58,8 @@ def delivered(to: str | Path) -> Iterator[Path]:
         yield local
         try:
             fs.create_dir(path)
-            for file in sorted(local.iterdir(), key=lambda file: file.name == NAME):
-                with fs.open_output_stream(f"{path}/{file.name}") as stream:
-                    stream.write(file.read_bytes())
+            for file in sorted(local.iterdir(), key=lambda file: (file.name == NAME, file.name)):
+                pafs.copy_files(str(file), f"{path}/{file.name}", pafs.LocalFileSystem(), fs)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"--to {to}: cannot be written ({error}). Check the address and your rights.") from error
 

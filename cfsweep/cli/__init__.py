@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,7 +77,7 @@ def _look(verb: str, does: str) -> None:
         raise typer.Exit(of_the_analysis([verb, *context.args], **given) or 0)
 
 
-def _paired_answers(champion: Path, candidate: Path, data: str | None, stream: str | None) -> list[PairedAnswers]:
+def _paired_answers(champion: str, candidate: str, data: str | None, stream: str | None) -> list[PairedAnswers]:
     from cfsweep.bundle.paired import paired_answers
 
     return paired_answers(champion, candidate, data, stream)

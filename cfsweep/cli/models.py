@@ -18,16 +18,20 @@ from cfsweep.cli.saying import (
     complain,
 )
 from cfsweep.errors import EXIT_INTERRUPTED
+from cfsweep.library.folders import own_folder
 
 if TYPE_CHECKING:
     from cfsweep.bundle import Manifest
     from cfsweep.sweeping.next_settings import Search
 
+BundleArgument = Annotated[
+    str, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote, or its URI.")
+]
 OnnxOption = Annotated[bool, typer.Option("--onnx", help="Write the program as model.onnx, too, for onnxruntime.")]
 
 
 def confirm(
-    folder: Annotated[Path, typer.Argument(help="The results folder of a sweep, in which a trial was selected.")],
+    folder: Annotated[str, typer.Argument(help="The results folder of a sweep, in which a trial was selected.")],
     trials: Annotated[
         str,
         typer.Option(
@@ -50,7 +54,7 @@ def confirm(
     console, where = Console(), Workers(workers, address, gpus_per_worker)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
-        outcome = confirmed(folder, trials, seeds, refit, where, Display(console, live=workers != 0))
+        outcome = confirmed(own_folder(folder), trials, seeds, refit, where, Display(console, live=workers != 0))
     except KeyboardInterrupt:
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -59,14 +63,14 @@ def confirm(
         raise typer.Exit(EXIT_INTERRUPTED)
     for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
         console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    show_confirmation(folder)
+    show_confirmation(own_folder(folder))
     if outcome.status.failed:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(help="The results folder of a sweep of which trials were confirmed.")],
-    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    folder: Annotated[str, typer.Argument(help="The results folder of a sweep of which trials were confirmed.")],
+    to: Annotated[str, typer.Option(help="The folder to write, or its URI; it must not exist.", metavar="FOLDER")],
     trial: Annotated[str, typer.Option(help="selected, or a number.", metavar="selected|N")] = "selected",
     seed: Annotated[str, typer.Option(help="A seed that confirmed it, or best (on validation data).")] = "best",
     refit: Annotated[bool, typer.Option("--refit", help="One that was trained on the validation data, too.")] = False,
@@ -83,11 +87,13 @@ def export(
 
 
 def continue_(
-    bundle: Annotated[Path, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote.")],
+    bundle: Annotated[
+        str, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote, or its URI.")
+    ],
     task: Annotated[
         Path, typer.Option(help="The next task: an .npz or .parquet file, or a folder of parts.", metavar="FILE")
     ],
-    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    to: Annotated[str, typer.Option(help="The folder to write, or its URI; it must not exist.", metavar="FOLDER")],
     assign: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting for this task, such as lr=0.001; any number.", metavar="KEY=VALUE"),
@@ -142,7 +148,7 @@ def adopt(
     stream: Annotated[
         str, typer.Option(help="The tasks that the model has learned: a stream, as for `run`.", metavar="STREAM")
     ],
-    to: Annotated[Path, typer.Option(help="The folder to write; it must not exist.", metavar="FOLDER")],
+    to: Annotated[str, typer.Option(help="The folder to write, or its URI; it must not exist.", metavar="FOLDER")],
     space: Annotated[
         Path | None,
         typer.Option(help="Its network, and remedies and settings to go on with: a YAML file.", metavar="SPACE"),
@@ -166,7 +172,7 @@ def adopt(
     _say_scores("adopted", about, to)
 
 
-def _say_scores(what: str, about: Manifest, to: Path) -> None:
+def _say_scores(what: str, about: Manifest, to: str) -> None:
     from cfsweep.bundle.card import IN_WORDS
 
     said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
@@ -174,7 +180,9 @@ def _say_scores(what: str, about: Manifest, to: Path) -> None:
 
 
 def log(
-    bundle: Annotated[Path, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote.")],
+    bundle: Annotated[
+        str, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote, or its URI.")
+    ],
     name: Annotated[str, typer.Option(help="The registered model, of which the bundle becomes a version.")],
     alias: Annotated[str | None, typer.Option(help="Move this alias to the version, such as champion.")] = None,
     uri: Annotated[

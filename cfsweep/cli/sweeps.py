@@ -17,6 +17,7 @@ from cfsweep.cli.saying import (
     said_of_equal,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
+from cfsweep.library.folders import own_folder
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -67,7 +68,7 @@ def run(
     ] = None,
     address: AddressOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="The results folder (default: runs/SPACE-STREAM).", metavar="DIR")
+        str | None, typer.Option(help="The results folder (default: runs/SPACE-STREAM).", metavar="DIR")
     ] = None,
     assign: Annotated[
         list[str] | None,
@@ -103,7 +104,7 @@ def run(
 
 
 def resume(
-    folder: Annotated[Path, typer.Argument(help="The results folder of the study.")],
+    root: Annotated[str, typer.Argument(help="The results folder of the study.", metavar="FOLDER")],
     trials: Annotated[str, typer.Option(help="Add trials to the budget: +N.", metavar="+N")] = "+0",
     seeds: Annotated[
         int | None,
@@ -124,6 +125,7 @@ def resume(
 
     console = Console()
     where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    folder = own_folder(root)
     _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
 
 

@@ -53,14 +53,14 @@ def adopt(
     from cfsweep.bundle import load
 
     place = None if data is None else str(data)
-    adopted(weights, stream, Path(to), space, ingredients, settings or {}, scenario, seed, place)
+    adopted(weights, stream, to, space, ingredients, settings or {}, scenario, seed, place)
     return load(to)
 
 
 def adopted(
     weights: str | Path | Mapping[str, Tensor],
     stream: str,
-    to: Path,
+    to: str | Path,
     space: Space | None,
     ingredients: Sequence[str],
     settings: Iterable[str] | Mapping[str, Any],
@@ -73,14 +73,13 @@ def adopted(
     from cfsweep.bundle import origin_of, write_of
     from cfsweep.bundle.card import ADOPTED
     from cfsweep.bundle.cold import refuse_cold
-    from cfsweep.bundle.writer import refuse_existing
+    from cfsweep.bundle.places import delivered
     from cfsweep.files import git_revision
     from cfsweep.sweeping.study import prepare
     from cfsweep.training.ingredients import ingredient_class
     from cfsweep.training.pack import Pack
     from cfsweep.training.spec import PackSpec, RunSpec
 
-    refuse_existing(to)
     config = one_configuration("adopt", stream, space, ingredients, settings, scenario, data, False)
     prepared = prepare(config, "adopt")
     config, network = prepared.config, prepared.config.space.network
@@ -91,10 +90,11 @@ def adopted(
     split, stream_config = config.stream.split_of(seed), config.stream
     run = RunSpec(0, seed, values)
     spec = PackSpec(network, stream_config.scenario, config.space.ingredients, (run,), split=split, keep_models=True)
-    pack = Pack(spec, prepared.stream.of_split(split))
-    _take_weights(pack, state, where)
     about = {"study_id": config.study_id, "git_revision": git_revision(Path(__file__).parent)}
-    return write_of(pack, origin_of(pack, config, about)._replace(purpose=ADOPTED), to, with_state=False)
+    with delivered(to) as here:
+        pack = Pack(spec, prepared.stream.of_split(split))
+        _take_weights(pack, state, where)
+        return write_of(pack, origin_of(pack, config, about)._replace(purpose=ADOPTED), here, with_state=False)
 
 
 def _read(weights: str | Path | Mapping[str, Tensor]) -> tuple[str, Mapping[str, Tensor]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfsweep.errors import InputError
+from cfsweep.library.folders import own_folder
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.library.sweeps import Progress, html_table
@@ -44,8 +45,9 @@ def confirm(
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
     where = Workers(workers, address, gpus_per_worker)
-    outcome = confirmed(Path(folder), which, seeds, refit, where, Calls(progress))
-    return Confirmed(Path(folder), outcome.interrupted)
+    here = own_folder(folder)
+    outcome = confirmed(here, which, seeds, refit, where, Calls(progress))
+    return Confirmed(here, outcome.interrupted)
 
 
 def confirmed(folder: Path, trials: str, seeds: int, refit: bool, workers: Workers, watcher: Watcher) -> Outcome:
@@ -79,22 +81,25 @@ def export(
     """
     from cfsweep.bundle import load
 
-    exported(Path(folder), Path(to), trial, seed, refit, with_data, onnx)
+    exported(folder, to, trial, seed, refit, with_data, onnx)
     return load(to)
 
 
 def exported(
-    folder: Path, to: Path, trial: int | str, seed: int | str, refit: bool, with_data: bool, onnx: bool
+    folder: str | Path, to: str | Path, trial: int | str, seed: int | str, refit: bool, with_data: bool, onnx: bool
 ) -> tuple[int, Manifest]:
     """The number of the trial whose model was written, and what is known of it."""
     repeatable()
     from analysis.confirmation import selected
+    from cfsweep.bundle.places import delivered
     from cfsweep.sweeping.export import export as export_model
 
     if trial != "selected" and not str(trial).lstrip("-").isdigit():
         raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
-    number = selected(folder) if trial == "selected" else int(trial)
-    return number, export_model(folder, number, seed, to, "refit" if refit else "confirm", with_data, onnx)
+    root = own_folder(folder)
+    number = selected(root) if trial == "selected" else int(trial)
+    with delivered(to) as here:
+        return number, export_model(root, number, seed, here, "refit" if refit else "confirm", with_data, onnx)
 
 
 def continue_(
@@ -129,14 +134,14 @@ def continue_(
     from cfsweep.bundle import load
 
     names, root = None if old is None else str(old), None if data is None else str(data)
-    continued(Path(bundle), Path(task), Path(to), settings or {}, space, names, root, trials, seeds, onnx, progress)
+    continued(bundle, Path(task), to, settings or {}, space, names, root, trials, seeds, onnx, progress)
     return load(to)
 
 
 def continued(
-    bundle: Path,
+    bundle: str | Path,
     task: Path,
-    to: Path,
+    to: str | Path,
     settings: Iterable[str] | Mapping[str, Any],
     space: Space | None,
     old: str | None,
@@ -149,6 +154,7 @@ def continued(
     """What is known of the model that was written, and how its settings were found, if they were searched."""
     repeatable()
     from cfsweep.bundle import continue_ as train_next
+    from cfsweep.bundle.places import delivered, fetched
     from cfsweep.bundle.writer import refuse_early
     from cfsweep.sweeping.parsing import assigned
 
@@ -157,16 +163,18 @@ def continued(
             if value is not None:
                 raise InputError(f"{option} {value}: it is of a search. Name the space with --sweep, or leave it out.")
         changes = settings if isinstance(settings, Mapping) else dict(assigned(settings))
-        return train_next(bundle, task, changes, to, onnx=onnx), None
+        with fetched(bundle) as begun, delivered(to) as here:
+            return train_next(begun, task, changes, here, onnx=onnx), None
 
     from cfsweep.sweeping.next_settings import FILE, search_settings
 
-    refuse_early(to, onnx)
     source, _ = space_of(space)
     options = {"trials": trials, "seeds": seeds}
     said = progress or (lambda done, total: None)
-    found = search_settings(bundle, task, source, options, settings, old, data, said)
-    return train_next(bundle, task, found.best.values, to, {FILE: found.parquet()}, onnx), found
+    with fetched(bundle) as begun, delivered(to) as here:
+        refuse_early(here, onnx)
+        found = search_settings(begun, task, source, options, settings, old, data, said)
+        return train_next(begun, task, found.best.values, here, {FILE: found.parquet()}, onnx), found
 
 
 def log(
@@ -189,7 +197,10 @@ def log(
         if (error.name or "").partition(".")[0] != "mlflow":
             raise
         raise InputError('log: MLflow is not installed. Run `pip install "cfsweep[mlflow]"`.') from error
-    return log_bundle(Path(bundle), name, alias, uri, experiment)
+    from cfsweep.bundle.places import fetched
+
+    with fetched(bundle) as here:
+        return log_bundle(here, name, alias, uri, experiment)
 
 
 @dataclass(frozen=True)

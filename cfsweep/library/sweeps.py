@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfsweep.library.folders import own_folder
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
@@ -87,8 +88,9 @@ def resume(
     from cfsweep.sweeping import study
 
     where = Workers(workers, address, gpus_per_worker)
-    outcome = study.resume(Path(folder), more_trials, seeds, where, Calls(progress))
-    return Sweep(Path(folder), outcome.interrupted, outcome.out_of_time)
+    here = own_folder(folder)
+    outcome = study.resume(here, more_trials, seeds, where, Calls(progress))
+    return Sweep(here, outcome.interrupted, outcome.out_of_time)
 
 
 def options_of(
@@ -129,7 +131,7 @@ def described(
 
     source, name = space_of(space)
     config = make_config(source, options, settings)
-    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else Path(out)
+    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else own_folder(out)
     where = str(source) if isinstance(source, Path) else "space"
     given = "settings" if isinstance(settings, Mapping) else "--set"
     return prepare(standardised_as_in(folder, config), f"{where} with {given}" if settings else where), folder

@@ -230,9 +230,11 @@ class Training:
             InputError: there is none, `to` exists, or the program cannot be had as ONNX.
         """
         from cfsweep.bundle import load, write_of
+        from cfsweep.bundle.places import delivered
 
         pack = self._pack(seed)
-        write_of(pack, self._origin(pack), Path(to), with_data, onnx=onnx)
+        with delivered(to) as here:
+            write_of(pack, self._origin(pack), here, with_data, onnx=onnx)
         return load(to)
 
     def _pack(self, seed: int | None) -> Pack:

@@ -35,11 +35,11 @@ def export(
     Raises:
         InputError: it was not confirmed, the data has changed, `to` exists, or the program cannot be had as ONNX.
     """
+    refuse_early(to, onnx)
     folder = Folder(root / FOLDERS[purpose])
     if not folder.exists():
         again = "cfsweep confirm" + (" --refit" if purpose == "refit" else "")
         raise InputError(f"{root}: no model is kept there yet. `{again} {root}` trains and keeps some.")
-    refuse_early(to, onnx)
     config, about = folder.read()
     if trial == MAJORITY_TRIAL:
         raise InputError(f"--trial {trial}: {MAJORITY} is the constant answer, and has no model. Give another trial.")

@@ -103,7 +103,7 @@ def test_the_rows_of_the_table() -> None:
 def test_what_is_written_for_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = [verdict(answers(88, 5, 2, 5), 0, 0.02), verdict(new(3, 4), 1, 0.02)]
     path = tmp_path / "gate.json"
-    write_json(path, Path("a"), Path("b"), verdicts, 0.02)
+    write_json(path, "a", "b", verdicts, 0.02)
     found = json.loads(path.read_text())
     tasks = found.pop("tasks")
     assert found == {"passes": False, "champion": "a", "candidate": "b", "max_drop": 0.02, "level": 0.95}
@@ -130,7 +130,7 @@ def test_what_is_written_for_a_program(tmp_path: Path, monkeypatch: pytest.Monke
     before = path.read_text()
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        write_json(path, Path("a"), Path("b"), verdicts[1:], 0.02)
+        write_json(path, "a", "b", verdicts[1:], 0.02)
     assert (path.read_text(), [p.name for p in tmp_path.iterdir()]) == (before, ["gate.json"])
 
 

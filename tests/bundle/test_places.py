@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 from safetensors.torch import load_file
 
@@ -57,26 +58,35 @@ def test_what_is_wrong_there_is_said_of_the_address(tmp_path: Path) -> None:
 
 def test_what_fails_leaves_nothing_there(tmp_path: Path) -> None:
     address = (tmp_path / "to").as_uri()
-    with pytest.raises(InputError, match=f"{address}/weights: too few"), delivered(address) as local:
-        local.mkdir()
-        raise InputError(f"{local}/weights: too few.")
+
+    def fail() -> None:
+        with delivered(address) as local:
+            local.mkdir()
+            raise InputError(f"{local}/weights: too few.")
+
+    with pytest.raises(InputError, match=f"{address}/weights: too few"):
+        fail()
     assert not (tmp_path / "to").exists()
 
 
 def test_the_file_that_makes_it_a_bundle_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable(path: Path) -> bytes:
-        if path.name == "z":
-            raise OSError("no more")
-        return b"content"
+    copy = pafs.copy_files
 
-    with (
-        pytest.raises(InputError, match=r"cannot be written \(no more\)"),
-        delivered((tmp_path / "to").as_uri()) as here,
-    ):
-        here.mkdir()
-        for name in (NAME, "a", "z"):
-            (here / name).write_text(name)
-        monkeypatch.setattr(Path, "read_bytes", unreadable)
+    def fails_in_the_end(source: str, to: str, *systems: pafs.FileSystem) -> None:
+        if source.endswith("/z"):
+            raise OSError("no more")
+        copy(source, to, *systems)
+
+    monkeypatch.setattr(pafs, "copy_files", fails_in_the_end)
+
+    def write() -> None:
+        with delivered((tmp_path / "to").as_uri()) as here:
+            here.mkdir()
+            for name in (NAME, "a", "z"):
+                (here / name).write_text(name)
+
+    with pytest.raises(InputError, match=r"cannot be written \(no more\)"):
+        write()
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["a"]
 
 
@@ -85,5 +95,5 @@ def test_a_folder_of_this_machine_is_itself(tmp_path: Path) -> None:
         assert here == tmp_path
     with delivered(str(tmp_path / "new")) as here:
         assert here == tmp_path / "new"
-    with pytest.raises(InputError, match="it exists"), delivered(tmp_path):
-        pass
+    with pytest.raises(InputError, match="it exists"):
+        delivered(tmp_path).__enter__()

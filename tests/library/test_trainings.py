@@ -26,15 +26,16 @@ def test_it_is_the_confirmed_run_of_a_sweep(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"scenario": "class-il", "trials": 2, "settings": SMALL, "workers": 0}
     swept = cfsweep.sweep(space, "split-digits", out=tmp_path / "s", **asked)
     swept.select()
-    model = swept.confirm(seeds=2, workers=0).export(tmp_path / "model", seed=10_001)
+    model = swept.confirm(seeds=2, workers=0).export(tmp_path / "model", seed=10_001, onnx=True)
     settings = {"stream.n_tasks": 2, "network.args.hidden": [16], **model.about.settings}
     found = trained(settings=settings, seeds=[10_001], test=True)
     assert found.validation[0].tolist() == [list(row) for row in model.about.scores["validation"]]
     assert found.test[0].tolist() == [list(row) for row in model.about.scores["test"]]
     less = cfsweep.export(tmp_path / "s", tmp_path / "less", seed=10_001, with_data=False)
-    own_less = found.export(tmp_path / "own-less", with_data=False)
+    own_less = found.export(tmp_path / "own-less", with_data=False, onnx=True)
     known = [of.about.has_examples for of in (model, less, found.export(tmp_path / "own"), own_less)]
     assert known == [True, False, True, False]
+    assert ["model.onnx" in of.about.files for of in (model, less, own_less)] == [True, False, True]
     own, x = found.model(), found.stream.x[:20]
     assert torch.equal(own.outputs(x), model.outputs(x))
     assert model_path(tmp_path / "s" / "confirmed", (model.about.trial, 10_001)).exists()

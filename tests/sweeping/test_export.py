@@ -110,7 +110,7 @@ def test_two_exported_models_are_paired_by_the_gate(confirmed: Path, tmp_path: P
 
 
 def test_the_python_about_bundles_runs(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    call("export", confirmed, "--to", tmp_path / "runs" / "demo-model")
+    call("export", confirmed, "--to", tmp_path / "runs" / "demo-model", "--onnx")
     monkeypatch.chdir(tmp_path)
     stream = load_stream(StreamConfig())
     x = stream.x[stream.tasks[0].test]
@@ -118,6 +118,7 @@ def test_the_python_about_bundles_runs(confirmed: Path, tmp_path: Path, monkeypa
     for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL):
         exec(code, content)
     assert content["predict"](x, 0) == content["model"].predict(x, 0)
+    assert content["predict_with_onnx"](x.numpy(), 0) == content["model"].predict(x, 0)
     assert content["program"](x, torch.tensor(0)) == pytest.approx(content["model"].outputs(x, 0), abs=1e-5)
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import cfsweep
 from cfsweep.bundle import continue_, load, read_manifest
 from cfsweep.bundle.continued import opened
+from cfsweep.bundle.onnx_file import ONNX
 from cfsweep.bundle.writer import WEIGHTS
 from cfsweep.errors import InputError
 from cfsweep.sweeping.next_settings import FILE, search_settings
@@ -100,6 +101,7 @@ def test_what_comes_out_is_the_bundle_of_the_best(ground: Path, tmp_path: Path) 
         space=STRENGTHS,
         old=ground / "all",
         trials=9,
+        onnx=True,
         progress=lambda done, trials: told.append((done, trials)),
     )
     assert told == [(8, 9), (9, 9)]
@@ -107,7 +109,7 @@ def test_what_comes_out_is_the_bundle_of_the_best(ground: Path, tmp_path: Path) 
     assert [row["trial"] for row in rows] == list(range(9))
     best = max(rows, key=lambda row: row["objective_mixed"])
     about = read_manifest(tmp_path / "out")
-    assert FILE in about.files
+    assert {FILE, ONNX} <= set(about.files)
     assert (about.settings["ewc_lambda"], about.settings["lr"]) == (best["hp_ewc_lambda"], 0.02)
     continue_(ground / "ewc", ground / "all" / NEW, dict(about.settings), tmp_path / "alone")
     for name, value in load_file(tmp_path / "alone" / WEIGHTS).items():
