@@ -30,7 +30,7 @@ LONGEST = 6000  # characters of a parameter's value
 SERVED = Path(__file__).with_name("served.py")
 # MLflow checks no examples: it would refuse float64 in place of float32. The model looks at their shape itself.
 SIGNATURE = ModelSignature(params=ParamSchema([ParamSpec("task", DataType.long, None)]))
-# For the first question alone: left to itself MLflow asks a server that is not there for minutes.
+# For the first question alone: left to itself MLflow asks a server that is not there for four minutes.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
