@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +193,9 @@ def log(
     """
     repeatable()
     try:
-        from cfsweep.mlflow_backend.log import log_bundle
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow warns of its own classes while it is imported
+            from cfsweep.mlflow_backend.log import log_bundle
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "mlflow":
             raise

@@ -19,7 +19,6 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec
-from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from cfsweep.bundle.manifest import NAME, Manifest, read_manifest, sha256
 from cfsweep.errors import InputError, first_line
@@ -27,10 +26,11 @@ from cfsweep.mlflow_backend import facts
 from cfsweep.version import VERSION
 
 TAG = "model_json_sha256"
+LONGEST = 6000  # characters of a parameter's value
 SERVED = Path(__file__).with_name("served.py")
 # MLflow checks no examples: it would refuse float64 in place of float32. The model looks at their shape itself.
 SIGNATURE = ModelSignature(params=ParamSchema([ParamSpec("task", DataType.long, None)]))
-# For the first question alone: left to itself MLflow asks a server that is not there for minutes.
+# For the first question alone: left to itself MLflow asks a server that is not there for four minutes.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
@@ -67,7 +67,7 @@ def log_bundle(bundle: Path, name: str, alias: str | None, uri: str | None, expe
         copy = Path(scratch) / "bundle"  # as it is called in MLflow, however the folder is called here
         shutil.copytree(bundle, copy)
         about, digest = read_manifest(copy), sha256(copy / NAME)  # so what was verified is what is logged
-        params, too_long = facts.cut(facts.params(about), MAX_PARAM_VAL_LENGTH)
+        params, too_long = facts.cut(facts.params(about), LONGEST)
         with _talking_to(uri) as client:
             version = _version_of(client, name, digest)
             is_new = version is None
@@ -147,14 +147,13 @@ def _refuse_bad_alias(alias: str | None) -> None:
 def _talking_to(uri: str | None) -> Iterator[mlflow.MlflowClient]:
     """MLflow at `uri`, silent, with each of its errors as one line; afterwards it is where it was before."""
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
+    where = f"mlflow {_masked(uri or mlflow.get_tracking_uri())}"
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             if uri is not None:
                 mlflow.set_tracking_uri(uri)
-            where = f"mlflow {_masked(mlflow.get_tracking_uri())}"
-            client = _answering(where)
-            yield client
+            yield _answering(where)
     except InputError:
         raise
     except Exception as error:  # MLflow's own, and those of whatever stores its rows and files

@@ -3,7 +3,6 @@ code"): nothing is pickled, and cfsweep must be there."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import mlflow
@@ -15,19 +14,22 @@ from numpy.typing import NDArray
 from cfsweep.bundle import load
 from cfsweep.errors import InputError, few
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow would have `predict` annotated, but has no words for an array
 
-    class Served(PythonModel):
-        """The model of a bundle."""
+class Served(PythonModel):
+    """The model of a bundle."""
 
-        def load_context(self, context: PythonModelContext) -> None:
-            self.model = load(context.artifacts["bundle"])
+    def load_context(self, context: PythonModelContext) -> None:
+        self.model = load(context.artifacts["bundle"])
 
-        def predict(self, context: PythonModelContext, model_input, params=None):  # type: ignore[no-untyped-def]
-            """The label of each raw example (n,), as the user calls it; `params` may hold the `task`."""
-            examples = examples_of(model_input, self.model.about.features)
-            return self.model.predict(examples, (params or {}).get("task"))
+    # `model_input` may be a table or lists, too; the annotation is one that MLflow leaves alone.
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,
+        params: dict[str, Any] | None = None,
+    ) -> list[int | str | None]:
+        """The label of each raw example (n,), as the user calls it; `params` may hold the `task`."""
+        return self.model.predict(examples_of(model_input, self.model.about.features), (params or {}).get("task"))
 
 
 def examples_of(given: Any, features: tuple[str, ...]) -> NDArray[np.generic]:

@@ -29,6 +29,7 @@ for number in $(seq 1 $((10#$month))); do cp "$months/$(printf '%02d' "$number")
 if cfsweep gate --champion "$models/$champion" --candidate "$models/$month" --stream "$seen" \
     --max-drop 0.05 --json "$models/$month-gate.json"; then
     ln -sfn "$month" "$models/champion"
+    # cfsweep log "$models/champion" --name months --alias champion  # in MLflow, too
 else
     rm -rf "$models/$month-refused"
     mv "$models/$month" "$models/$month-refused"
