@@ -1,0 +1,100 @@
+"""`select` and `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from analysis.aggregate import row_of, trials
+from analysis.among import among
+from analysis.choice import select
+from analysis.cli.shown import Dir, console
+from analysis.comparison import comparison
+from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, luck
+from analysis.constant_answer import beaten_by_majority
+from analysis.description import Root, Setting, shown_settings, study
+from analysis.formatting import (
+    mean_sd_of,
+    on_correction,
+    settings_text,
+    trial_name,
+)
+from analysis.frames import load
+from analysis.recipe import next_command, space_file, space_text
+from analysis.reporting import differences
+from analysis.seeds import notes_on_seeds
+
+
+def select_command(
+    root: Dir,
+    rule: Annotated[
+        str, typer.Option(help="average_accuracy, mixed, stability_at_least or knee.")
+    ] = "average_accuracy",
+    at_least: Annotated[float | None, typer.Option(help="The stability that stability_at_least asks for.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Choose anew; the record keeps the old choice.")] = False,
+) -> None:
+    """Choose a trial on validation data, and put it on record."""
+    record = select(root, rule, at_least, replace)
+    about, runs = study(root), load(root)
+    chosen, all_trials = int(record["trial"]), trials(runs)
+    settings = shown_settings(about, all_trials)
+    typer.echo(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
+    typer.echo(_settings_of(all_trials, chosen, settings))
+    for note in notes_on_seeds(runs):
+        typer.echo(note)
+    if beaten := beaten_by_majority(all_trials, chosen):
+        typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
+    others, row = among(runs, "average_accuracy"), row_of(all_trials, chosen)
+    shown, corrected = mean_sd_of(row, "val_average_accuracy"), others.corrected(chosen)
+    shown += "" if corrected is None else f", corrected {corrected:.3f}"
+    typer.echo(f"average accuracy on validation data {shown}")
+    typer.echo(on_correction(others.n_seeds, len(others.trials)))
+    if is_tested(root):
+        show_confirmation(root)
+    if confirmed_in(root) is None:
+        typer.echo(f"Test it, with fresh seeds: cfsweep confirm {root}")
+    if row is not None:
+        typer.echo(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:\n")
+        typer.echo(f"{space_text(about, row)}\nand run\n\n{next_command(about, root, chosen, selected=True)}")
+
+
+def show_confirmation(root: Root) -> None:
+    """Prints what fresh seeds and test data say of the trials that were confirmed."""
+    found = confirmation(root)
+    cells = columns(found)
+    heads = [head.replace(", ", ",\n") for head in cells]
+    shown = Table(*heads, box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left")
+    for row in zip(*cells.values(), strict=True):
+        shown.add_row(*row)
+    console().print(shown)
+    if said := luck(found):
+        typer.echo(said)
+
+
+def compare_command(
+    root: Dir,
+    other: Annotated[str | None, typer.Argument(metavar="[DIR2]", help="A second results folder.")] = None,
+    first: Annotated[
+        int | None, typer.Option(help="A trial, named beforehand. Default: the chosen one; in one folder, 0.")
+    ] = None,
+    second: Annotated[int | None, typer.Option(help="A trial, named beforehand. Default: the chosen one.")] = None,
+) -> None:
+    """Compare two folders, or two trials of one, over the seeds that both have."""
+    found = comparison(root, other, first, second)
+    # Narrow gaps: seven columns are to fit into the 100 characters of a log.
+    shown = Table(*differences.heads(found), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for row in differences.cells(found):
+        shown.add_row(*row)
+    console().print(shown)
+    for line in differences.lines(found):
+        typer.echo(line)
+
+
+def _settings_of(all_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:
+    row = row_of(all_trials, trial)
+    return "" if row is None else settings_text(row, settings)
