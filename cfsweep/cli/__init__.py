@@ -126,7 +126,7 @@ def main() -> None:
         complain(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; `cfsweep resume` goes on")
+        complain("interrupted; the same command begins anew, or goes on with what it has kept")
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         if error.errno not in NO_FAULT_OF_OURS:
