@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,10 +19,11 @@ from cfsweep.bundle.writer import ANSWERS, WEIGHTS
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.modules import DistillationLoss, L2SPPenalty, open_bundle, save_bundle
+from cfsweep.modules import DistillationLoss, L2SPPenalty, ReservoirBuffer, open_bundle, save_bundle
 from cfsweep.testing.packs import UNLIFTABLE
 from cfsweep.training.spec import RunSpec
 from tests.bundle.test_continued import FLAT, bundle_of, write_tasks
+from tests.conftest import Run
 from tests.modules import loops
 
 pytestmark = pytest.mark.usefixtures("no_program")
@@ -188,6 +191,23 @@ def test_what_needs_weights_alone_goes_on_without_the_state(name: str, tmp_path:
     assert all(torch.equal(value, warm[entry]) for entry, value in cold.items())
 
 
+def test_examples_that_are_there_twice_are_two(tmp_path: Path) -> None:
+    bundle, task = bundles_of(tmp_path, "replay", replay_buffer=200)
+    once = np.load(task)
+    twice = {name: np.concatenate([once[name]] * (1 + name.endswith("train"))) for name in once}
+    np.savez(tmp_path / "twice.npz", **twice)
+    network, x, y, _ = open_bundle(bundle, tmp_path / "twice.npz")
+    assert len(x.unique(dim=0)) < len(x)
+    buffer = ReservoirBuffer(200)
+    buffer.load_bundle(bundle)
+    buffer.add_task(x, y)
+    save_bundle(network, [buffer], bundle, tmp_path / "own", tmp_path / "twice.npz")
+    state = load_file(tmp_path / "own" / STATE)
+    assert len(state["replay/buffer/place"].unique()) == len(buffer) == buffer.offered
+    assert torch.equal(load(bundle).seen(state["replay/buffer/x"]), buffer.x)
+    assert torch.equal(state["replay/buffer/y"], buffer.y)
+
+
 def test_where_the_optimizer_keeps_its_state_the_next_task_begins_with_a_fresh_one(tmp_path: Path) -> None:
     bundle, task = bundles_of(tmp_path, None, optimizer_state="kept")
     network, x, y, _ = open_bundle(bundle, task)
@@ -211,3 +231,17 @@ def test_the_network_of_a_model_is_its_own_copy(tmp_path: Path) -> None:
     assert torch.equal(model.outputs(x), outputs)
     with pytest.raises(InputError, match=r"examples must be \(n, 10\), but got \(5, 9\)"):
         model.seen(x[:, :9])
+
+
+def test_the_gate_answers_as_for_what_continue_has_written(run: Run, tmp_path: Path) -> None:
+    bundle, task = bundles_of(tmp_path, "ewc", ewc_lambda=30.0)
+    own_loop(loops.WithEWC, bundle, task, tmp_path / "own")
+    continue_(bundle, task, {}, tmp_path / "packed")
+    said = []
+    for each in ("own", "packed"):
+        file = tmp_path / f"{each}.json"
+        stream = ("--stream", task.parent, "--max-drop", "0.02", "--json", file)
+        code, _, _ = run("gate", "--champion", bundle, "--candidate", tmp_path / each, *stream)
+        said.append((code, json.loads(file.read_text())["tasks"]))
+    assert said[0] == said[1]
+    assert len(said[0][1]) == 3
