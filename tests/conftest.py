@@ -59,3 +59,9 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.fail(f"CFSWEEP_DATA={given} is not a folder")
     return root
+
+
+@pytest.fixture
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes no program into a bundle, which takes most of the time."""
+    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))

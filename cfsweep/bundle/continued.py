@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,11 +61,28 @@ def continue_(
         InputError: there is no bundle, the task does not fit it, a setting cannot be changed, what a remedy needs is
             not in the bundle, the run fails, `to` exists, or the program cannot be had as ONNX.
     """
+    return written_after(Pack.train_next_task, bundle, task, changes, to, beside, onnx)
+
+
+def written_after(
+    train: Callable[[Pack], object],
+    bundle: Path,
+    task: Path,
+    changes: Mapping[str, Value],
+    to: Path,
+    beside: Mapping[str, bytes] | None = None,
+    onnx: bool = False,
+) -> Manifest:
+    """As `continue_`, where `train` does what `Pack.train_next_task` does: the pack of the bundle's run, which is about
+    to train the task, is at its end then, and the record has the scores of after it.
+
+    Raises:
+        InputError: as `continue_`.
+    """
     refuse_early(to, onnx)
     start = opened(bundle)
-    about, settings = start.about, start.changed(changes)
-    pack = start.pack([RunSpec(about.trial, about.seed, settings)], start.stream(task), tuple(about.scores))
-    _train(pack, about)
+    about, pack = start.about, start.own_pack(task, changes)
+    _train(pack, about, train)
     parent = hashlib.sha256((bundle / NAME).read_bytes()).hexdigest()
     hashes = tuple(info.test_sha256 for info in about.tasks)
     revision = git_revision(Path(__file__).parent)
@@ -115,9 +132,20 @@ class Opened:
             begin_cold(pack)
         return pack
 
+    def own_pack(self, task: Path, changes: Mapping[str, Value]) -> Pack:
+        """That of the bundle's run alone, with the settings `changes`, about to train the file or folder `task`.
+
+        Raises:
+            InputError: as `changed`, `stream` and `pack`.
+        """
+        about = self.about
+        run = RunSpec(about.trial, about.seed, self.changed(changes))
+        return self.pack([run], self.stream(task), tuple(about.scores))
+
 
 def opened(bundle: Path) -> Opened:
-    """
+    """All that the next task of the bundle in a folder begins with.
+
     Raises:
         InputError: there is no bundle, or none that can go on.
     """
@@ -188,8 +216,8 @@ def refuse_without_examples(about: Manifest, settings: Mapping[str, Value], stat
 # ------------------------------------------------------------------------------------------------ training
 
 
-def _train(pack: Pack, about: Manifest) -> None:
-    """Trains the last task; the record has the scores of before beside those of now.
+def _train(pack: Pack, about: Manifest, train: Callable[[Pack], object]) -> None:
+    """Has `train` train the last task; the record has the scores of before beside those of now.
 
     Raises:
         InputError: the run fails.
@@ -197,15 +225,16 @@ def _train(pack: Pack, about: Manifest) -> None:
     (record,), new = pack.records, pack.next_task
     for part, rows in about.scores.items():
         known = [[torch.nan if score is None else score for score in row] + [torch.nan] for row in rows]
-        known[-1][-1] = score_before(pack, new, part)
+        known[-1][-1] = score_on(pack, new, part)
         getattr(record, part).extend(known)
-    pack.train_next_task()
+    train(pack)
     if record.failure is not None:
         raise InputError(f"--task {pack.stream.tasks[new].name}: {record.failure}. Lower it, `--set lr=...`.")
 
 
-def score_before(pack: Pack, task: int, part: str) -> float:
-    """How the model that all runs of the pack begin with does on a task; NaN where there are no examples of it."""
+def score_on(pack: Pack, task: int, part: str) -> float:
+    """How the model of the pack's first run does on a task as it is now; NaN where there are no examples of it. Before
+    the next task that is the model of all its runs."""
     examples = pack.stream.tasks[task].parts[part]
     if not len(examples):
         return math.nan

@@ -26,7 +26,7 @@ class Grown:
         can_grow = {entry.name for entry in self.new.entries}
         for name in sorted(before.keys() | after.keys()):
             first, then = (tuple(of[name].shape) if name in of else None for of in (before, after))
-            if first != then and not (name in can_grow and _has_more_rows(first, then)):
+            if first != then and not (name in can_grow and has_more_rows(first, then)):
                 raise InputError(
                     f"{where}: it can get rows for new outputs, but with {n_new} in place of {n_old} its `{name}` has "
                     f"the shape {then} in place of {first}. Train all tasks again."
@@ -44,7 +44,12 @@ class Grown:
         )
 
 
-def _has_more_rows(first: Shape | None, then: Shape | None) -> bool:
+def has_more_rows(first: Shape | None, then: Shape | None) -> bool:
+    """Whether the shape `then` is `first` with more rows.
+
+    >>> has_more_rows((4, 5), (6, 5)), has_more_rows((4, 5), (4, 5)), has_more_rows((4, 5), None)
+    (True, False, False)
+    """
     return first is not None and then is not None and first[1:] == then[1:] and first[:1] < then[:1]
 
 

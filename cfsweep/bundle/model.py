@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
@@ -44,16 +45,12 @@ class Model:
         """
         self.about = about
         self.kinds = [ingredient_class(name, where) for name in about.ingredients]
-        hypers = hypers_of(about.ingredients)
-        settings = {name: about.settings[name] for name, hyper in hypers.items() if hyper.static}
-        module = built_network(about.network, about.input_shape, about.n_outputs, self.kinds, hypers, settings)
-        load_weights(module, weights, another_network(where, about), BRING_BACK)
-        module.eval()
+        module = network_of(about, weights, where)
         self.layout = Layout(module, about.n_outputs)
         self.lifted = Lifted(module, unliftable_reason(module, about.input_shape) is None, self.layout.head)
         self.target = target_of(about.target)
         self.answers = answers
-        self.answerer = self._answerer(settings)
+        self.answerer = self._answerer()
 
     def outputs(self, x: NDArray[np.generic] | Tensor, task: int | None = None) -> Tensor:
         """(n, n_outputs) for raw examples x (n, *input_shape), minus infinity at the outputs that are not active.
@@ -62,7 +59,7 @@ class Model:
             InputError: the examples have another shape, or the task must be told, or there is no such task.
         """
         number = self._task(task)
-        examples = self._examples(x)
+        examples = self.seen(x)
         parameters = self._weights(number)
         layers = () if self.answerer is None else ("",)
         size = chunk_size(1, int(np.prod(self.about.input_shape)), self.lifted.stack is not None, on_gpu=False)
@@ -85,6 +82,23 @@ class Model:
         labels = self.about.tasks[number].labels
         return [labels[output] for output in predicted.tolist()]
 
+    def network(self) -> nn.Module:
+        """A copy of the network, with the weights after the last task, in evaluation mode. It maps examples as it sees
+        them, `seen(x)`, to outputs (n, n_outputs), those that are not active too."""
+        return deepcopy(self.lifted.module)
+
+    def seen(self, x: NDArray[np.generic] | Tensor) -> Tensor:
+        """Raw examples x (n, *input_shape) as the network sees them, float32, standardised.
+
+        Raises:
+            InputError: they have another shape.
+        """
+        found = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
+        if tuple(found.shape[1:]) != self.about.input_shape:
+            shape = ", ".join(["n", *map(str, self.about.input_shape)])
+            raise InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
+        return standardised(found, self.answers)
+
     def _task(self, task: int | None) -> int:
         n = len(self.about.tasks)
         if task is None and self.about.needs_task:
@@ -92,13 +106,6 @@ class Model:
         if task is not None and not 0 <= task < n:
             raise InputError(f"model: `0 <= task < {n}` must hold, but got {task}. Give a task that it has learned.")
         return task or 0
-
-    def _examples(self, x: NDArray[np.generic] | Tensor) -> Tensor:
-        found = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
-        if tuple(found.shape[1:]) != self.about.input_shape:
-            shape = ", ".join(["n", *map(str, self.about.input_shape)])
-            raise InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
-        return found.to(torch.float32, copy=True).sub_(self.answers["shift"]).mul_(self.answers["scale"])
 
     def _weights(self, task: int) -> dict[str, Tensor]:
         own = dict(self.lifted.module.named_parameters())
@@ -109,13 +116,13 @@ class Model:
             found[entry.name] = own[entry.name].detach() if stacked is None else stacked[place]
         return self.layout.unflatten(self.layout.flatten(found).unsqueeze(0))
 
-    def _answerer(self, settings: Settings) -> tuple[Classifier, Held] | None:
+    def _answerer(self) -> tuple[Classifier, Held] | None:
         """What answers in place of the output layer, and the examples that it goes by, as the network sees them."""
         if "held/features" not in self.answers:
             return None
         kind = next(kind for kind in self.kinds if issubclass(kind, Classifier))
         held = Held(self.answers["held/features"], self.answers["held/labels"])
-        return kind(self._context(), settings), held
+        return kind(self._context(), static_settings(self.about)), held
 
     def _context(self) -> Context:
         """One without examples: what answers needs none but those that are held."""
@@ -157,6 +164,29 @@ def of_pack(pack: Pack, origin: Origin) -> Model:
 
 def _nothing(*_: Any) -> Tensor:
     raise NotImplementedError("a model that answers takes no gradients")
+
+
+def standardised(x: Tensor, answers: Mapping[str, Tensor]) -> Tensor:
+    """Raw examples (n, ...) as the network of a bundle with these `answers` sees them, float32."""
+    return x.to(torch.float32, copy=True).sub_(answers["shift"]).mul_(answers["scale"])
+
+
+def static_settings(about: Manifest) -> Settings:
+    """Those of the bundle that an ingredient gets when it is made."""
+    return {name: about.settings[name] for name, hyper in hypers_of(about.ingredients).items() if hyper.static}
+
+
+def network_of(about: Manifest, weights: Mapping[str, Tensor], where: str) -> nn.Module:
+    """The network of the bundle at `where` with its `weights` and statistics, in evaluation mode.
+
+    Raises:
+        InputError: the network at hand is another one.
+    """
+    kinds = [ingredient_class(name, where) for name in about.ingredients]
+    hypers, settings = hypers_of(about.ingredients), static_settings(about)
+    module = built_network(about.network, about.input_shape, about.n_outputs, kinds, hypers, settings)
+    load_weights(module, weights, another_network(where, about), BRING_BACK)
+    return module.eval()
 
 
 BRING_BACK = "Bring back its code"

@@ -131,7 +131,7 @@ def _take_weights(pack: Pack, state: Mapping[str, Tensor], where: str) -> None:
     """
     import torch
 
-    from cfsweep.bundle.continued import score_before
+    from cfsweep.bundle.continued import score_on
     from cfsweep.bundle.model import load_weights
 
     context, name = pack.context, pack.spec.network.name
@@ -146,4 +146,4 @@ def _take_weights(pack: Pack, state: Mapping[str, Tensor], where: str) -> None:
     (record,) = pack.records
     for part in pack.spec.parts:
         rows = [[math.nan] * n_tasks for _ in range(n_tasks)]
-        getattr(record, part).extend([*rows, [score_before(pack, task, part) for task in range(n_tasks)]])
+        getattr(record, part).extend([*rows, [score_on(pack, task, part) for task in range(n_tasks)]])

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from cfsweep.bundle.continued import Opened
 from cfsweep.modules._examples import Data, active_outputs, gathered, require_active
+from cfsweep.modules._kept import known_network, state_in
 from cfsweep.modules._model import OneModel, evaluating, without_stream
 from cfsweep.modules._saved import Saved, counted, require_fit
-from cfsweep.modules._values import Given, checked_seed, checked_values, numbers_of
+from cfsweep.modules._values import Given, checked_seed, numbers_of
 from cfsweep.training.batches import examples_to_consolidate
 from cfsweep.training.engine.named_state import from_named, to_named
 from cfsweep.training.ingredients import Examples, Penalty, Values
@@ -31,9 +33,7 @@ class QuadraticPenalty(Saved):
     centre: ClassVar[str] = "anchor"
 
     def __init__(self, model: nn.Module, given: Given, seed: int = 0) -> None:
-        super().__init__()
-        self.where = type(self).__name__
-        self.values = checked_values(self.kind, self.where, given)
+        super().__init__(given)
         self.seed = checked_seed(seed, self.where)
         self.one = OneModel(model, self.where)  # not a module: its parameters are the user's, not ours
         masks = torch.ones(2, 1, self.one.n_outputs, dtype=torch.bool)
@@ -69,6 +69,18 @@ class QuadraticPenalty(Saved):
         self.tasks_ended = int(fitting.pop("tasks_ended"))
         self.state = from_named(self.one.layout, fitting)
 
+    def take_kept(self, start: Opened) -> None:
+        old, grown = known_network(self.one, start)
+        theta, n_tasks = self.one.theta().detach().cpu(), len(start.about.tasks)
+        begun = self.ingredient.initial_state(theta)
+        if start.state:
+            self.state = state_in(self.remedy, start, grown, begun)
+        else:  # what goes on without a state makes it of the weights
+            known = grown.vector(grown.old.flatten(dict(old.named_parameters())).detach(), theta)
+            numbers = numbers_of(self.kind, self.values, known.device)
+            self.state = self.ingredient.consolidate(known, begun, numbers, n_tasks - 1, no_examples(theta))
+        self.tasks_ended = n_tasks
+
     def _end_task(self, examples: Examples) -> None:
         """Keeps what the ingredient keeps of a task that has ended with the weights of now."""
         with evaluating(self.one.model):
@@ -94,16 +106,18 @@ class QuadraticPenalty(Saved):
             self.ingredient.context.forward(theta, x[:1])  # what it does not answer as it should, it refuses
         return Examples(x, y, active, torch.from_numpy(uniform[0]).to(theta.device), theta.new_empty(size, 0))
 
-    def _no_examples(self) -> Examples:
-        nothing = self.one.theta().detach().new_empty(0)
-        return Examples(nothing, nothing, nothing, nothing, nothing)
-
     def _numbers(self) -> Values:
         return numbers_of(self.kind, self.values, self.one.device)
 
     def _follow(self) -> None:
         """Follows the model to its device."""
         self.state = {name: value.to(self.one.device) for name, value in self.state.items()}
+
+
+def no_examples(theta: Tensor) -> Examples:
+    """For an ingredient that looks at none."""
+    nothing = theta.detach().new_empty(0)
+    return Examples(nothing, nothing, nothing, nothing, nothing)
 
 
 class _Quadratic(torch.autograd.Function):

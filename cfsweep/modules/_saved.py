@@ -1,23 +1,68 @@
-"""Modules whose `state_dict` holds tensors by the names of the parameters that they belong to."""
+"""Modules whose `state_dict` holds tensors by the names of the parameters that they belong to, and which go on from a
+bundle."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from cfsweep.bundle.continued import Opened
 from cfsweep.errors import InputError, few
+from cfsweep.hypers import Value
+from cfsweep.modules._kept import Remedy, opened_for
+from cfsweep.modules._values import Given, checked_values
+from cfsweep.training.ingredients import Ingredient
 
 
 class Saved(nn.Module):
     """A module without parameters, whose state is what `contents` gives. torch's buffers would not do: their names have
     no dots, and their shapes cannot change from task to task.
 
-    The state lies on the device where it came to be; whoever uses it moves it to the model's.
+    The state lies on the device where it came to be; whoever uses it moves it to the model's. `kind` is the ingredient
+    that it is, `given` are the hyperparameters of that by the names of its own arguments.
+
+    Raises:
+        InputError: a value is not legal.
     """
+
+    kind: ClassVar[type[Ingredient]]
+
+    def __init__(self, given: Given) -> None:
+        super().__init__()
+        self.where = type(self).__name__
+        self.values: dict[str, Value] = checked_values(self.kind, self.where, given)
+        self.arguments = {argument: name for argument, (name, _) in given.items()}
+
+    @property
+    def remedy(self) -> Remedy:
+        """What it is to a bundle."""
+        return Remedy(self.kind, self.where, self.values, self.arguments)
+
+    def load_bundle(self, folder: str | Path) -> None:
+        """Goes on from what the bundle in `folder` has kept for its next task.
+
+        The model must be as the bundle's network, with the weights of that: `open_bundle(...).network`, which may have
+        more outputs, or `cfsweep.load(folder).network()`. Arguments that are choices must be as in the bundle; numbers
+        may be others, as with `cfsweep continue --set`.
+
+        Raises:
+            InputError: there is no bundle, it was trained without this remedy or with other choices, it lacks what the
+                remedy has kept, or its network is another one.
+        """
+        self.take_kept(opened_for(self.remedy, Path(folder)))
+
+    @abstractmethod
+    def take_kept(self, start: Opened) -> None:
+        """Takes what the bundle has kept.
+
+        Raises:
+            InputError: it does not fit.
+        """
 
     @abstractmethod
     def contents(self) -> dict[str, Tensor]:

@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfsweep.bundle.continued import Opened
+from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.model import standardised
 from cfsweep.errors import InputError
 from cfsweep.modules._examples import gathered
+from cfsweep.modules._kept import require_same
 from cfsweep.modules._saved import Saved, counted
-from cfsweep.modules._values import Given, checked_seed, checked_values
+from cfsweep.modules._values import checked_seed
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import EMPTY_BUFFER, Buffer, Indices
 from cfsweep.training.ingredients._buffer import class_balanced, reservoir
@@ -39,11 +43,10 @@ class ReservoirBuffer(Saved):
     (4, 16, torch.Size([3, 1]))
     """
 
+    kind = Replay
+
     def __init__(self, size: int, seed: int = 0, mode: str = "reservoir") -> None:
-        super().__init__()
-        self.where = type(self).__name__
-        given: Given = {"size": ("replay_buffer", size), "mode": ("replay_mode", mode)}
-        self.values = checked_values(Replay, self.where, given)
+        super().__init__({"size": ("replay_buffer", size), "mode": ("replay_mode", mode)})
         self.seed = checked_seed(seed, self.where)
         self.x, self.y = torch.empty(0), torch.empty(0, dtype=torch.int64)
         self.tasks_ended = 0
@@ -57,6 +60,16 @@ class ReservoirBuffer(Saved):
     def n_bytes(self) -> int:
         """What the examples take, labels aside, as a sweep counts `stored_bytes`."""
         return self.x.numel() * self.x.element_size()
+
+    @property
+    def offered(self) -> int:
+        """How many examples it was offered so far."""
+        return self._counts.offered
+
+    @property
+    def offered_by_class(self) -> Indices | None:
+        """How many of each class, (n_classes,), where it balances them and was offered some."""
+        return self._counts.offered_by_class
 
     def add_task(self, x: Tensor, y: Tensor) -> None:
         """Offers it the examples x (n, ...) with labels y (n,) of a task that has ended, each of them once.
@@ -124,6 +137,35 @@ class ReservoirBuffer(Saved):
         offered = int(contents["offered"])
         self._counts = Buffer(places, offered, offered_by_class=by_class if len(by_class) else None)
 
+    def take_kept(self, start: Opened) -> None:
+        about, state = start.about, start.state
+        require_same(self.where, "size", self.values["replay_buffer"], about.settings["replay_buffer"], start.bundle)
+        own = {name: state.get(f"replay/buffer/{name}") for name in ("x", "y", "task", "offered", "offered_by_class")}
+        x, y, task, offered = own["x"], own["y"], own["task"], own["offered"]
+        if x is None or y is None or task is None or offered is None:
+            raise InputError(
+                f"{self.where}: the examples that `replay` has kept are not in {start.bundle}. Export it again without "
+                "`--without-data`."
+            )
+        labels, by_class = _outputs_of(y, task, about), own["offered_by_class"]
+        self.require_classes(labels, y)
+        self.x, self.y = standardised(x, start.answers), labels
+        self.tasks_ended, self.draws = len(about.tasks), 0
+        counts = None if by_class is None else by_class.numpy()
+        self._counts = Buffer(np.arange(len(x)), int(offered), offered_by_class=counts)
+
+    def require_classes(self, labels: Tensor, classes: Tensor) -> None:
+        """That a buffer which balances classes gets these (n,) as labels (n,), not the outputs that they are.
+
+        Raises:
+            InputError: they differ.
+        """
+        if self.values["replay_mode"] == "class-balanced" and not torch.equal(labels, classes):
+            raise InputError(
+                f"{self.where}: class-balanced goes by labels, but here two classes are one output, as it is a class's "
+                "place within its task. Use a bundle with replay_mode=reservoir."
+            )
+
     def _updated(self, n_held: int, n_new: int, classes: Indices) -> Buffer:
         """The buffer as a sweep keeps it, of indices: those it holds are 0..n_held-1, the new ones come after them;
         `classes` are those of both."""
@@ -137,3 +179,15 @@ class ReservoirBuffer(Saved):
         return class_balanced(
             replace(self._counts, indices=old, offered_by_class=by_class), new, classes, capacity, rng
         )
+
+
+def _outputs_of(classes: Tensor, task: Tensor, about: Manifest) -> Tensor:
+    """(n,): the outputs that are right for examples of these `classes` (n,) and tasks (n,)."""
+    ids = about.class_ids
+    outputs = {
+        (number, label): info.labels.index(ids[label] if ids else label)
+        for number, info in enumerate(about.tasks)
+        for label in info.classes
+    }
+    pairs = zip(task.tolist(), classes.tolist(), strict=True)
+    return torch.tensor([outputs[pair] for pair in pairs], dtype=torch.int64)

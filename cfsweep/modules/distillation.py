@@ -6,13 +6,16 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
+from cfsweep.bundle.continued import Opened
 from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.errors import InputError, unknown
 from cfsweep.modules._examples import active_outputs
+from cfsweep.modules._kept import known_network, require_same
 from cfsweep.modules._model import OneModel, evaluating, without_stream
 from cfsweep.modules._saved import Saved, require_fit
-from cfsweep.modules._values import Given, checked_values, numbers_of
+from cfsweep.modules._values import Given, numbers_of
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.ingredients import Answers, Comparison
 from cfsweep.training.ingredients.lwf import LwF
@@ -45,6 +48,8 @@ class DistillationLoss(Saved):
     (0.5, 0.3466)
     """
 
+    kind = LwF
+
     def __init__(
         self,
         model: nn.Module,
@@ -54,17 +59,16 @@ class DistillationLoss(Saved):
         classes: str = "seen",
         weighting: str = "by-task",
     ) -> None:
-        super().__init__()
-        self.where = type(self).__name__
         if scenario not in SCENARIOS:
-            raise unknown(self.where, "scenario", str(scenario), SCENARIOS)
+            raise unknown(type(self).__name__, "scenario", str(scenario), SCENARIOS)
         given: Given = {
             "temperature": ("lwf_temperature", temperature),
             "alpha": ("lwf_alpha", alpha),
             "classes": ("lwf_classes", classes),
             "weighting": ("lwf_weighting", weighting),
         }
-        self.values, self.scenario = checked_values(LwF, self.where, given), scenario
+        super().__init__(given)
+        self.scenario = scenario
         self.one = OneModel(model, self.where)  # not a module: its parameters are the user's, not ours
         self.old: dict[str, Tensor] = {}  # weights and buffers of the model at the end of the last task
         self.masks = torch.empty(0, self.one.n_outputs, dtype=torch.bool)  # (tasks that have ended, n_outputs)
@@ -118,6 +122,17 @@ class DistillationLoss(Saved):
         fitting = require_fit(self.where, contents, expected | {f"old.{name}": v for name, v in named.items()})
         self.masks = fitting.pop("active")
         self.old = {name.removeprefix("old."): value for name, value in fitting.items()}
+
+    def take_kept(self, start: Opened) -> None:
+        require_same(self.where, "scenario", self.scenario, start.about.scenario, start.bundle)
+        old, grown = known_network(self.one, start)
+        weights = {name: value.detach() for name, value in old.named_parameters()}
+        known = grown.vector(grown.old.flatten(weights), self.one.theta().detach().cpu())
+        trained = {name: value.clone() for name, value in grown.new.unflatten(known).items()}
+        self.old = {**weights, **dict(old.named_buffers()), **trained}
+        # In class-il those of the last task alone count; there all rows are.
+        masks = start.answers["masks"]
+        self.masks = pad(masks, (0, self.one.n_outputs - masks.shape[1]))
 
     def _before(self, x: Tensor) -> Tensor:
         """The old weights' answers; that updates no statistics."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from cfsweep.modules._penalty import QuadraticPenalty
+from cfsweep.modules._penalty import QuadraticPenalty, no_examples
 from cfsweep.training.ingredients.l2_sp import L2SP
 
 
@@ -33,4 +33,4 @@ class L2SPPenalty(QuadraticPenalty):
 
     def consolidate(self) -> None:
         """Takes in a task that has ended: its weights are what is held on to from now on."""
-        self._end_task(self._no_examples())
+        self._end_task(no_examples(self.one.theta()))

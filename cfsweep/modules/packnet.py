@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cfsweep.bundle.continued import Opened
 from cfsweep.errors import InputError
+from cfsweep.modules._kept import known_network, require_same, state_in
 from cfsweep.modules._model import OneModel, without_stream
 from cfsweep.modules._saved import Saved, counted, require_fit
-from cfsweep.modules._values import Given, checked_values, numbers_of
+from cfsweep.modules._values import numbers_of
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.named_state import from_named, to_named
 from cfsweep.training.ingredients import Values
@@ -59,13 +61,12 @@ class PackNetMasks(Saved):
 Capacity(task=None, n_weights=4, frac=0.5)]
     """
 
+    kind = PackNet
+
     def __init__(
         self, model: nn.Module, output_tasks: Sequence[int], rate: float = 0.5, schedule: str = "constant"
     ) -> None:
-        super().__init__()
-        self.where = type(self).__name__
-        given: Given = {"rate": ("packnet_rate", rate), "schedule": ("packnet_schedule", schedule)}
-        self.values = checked_values(PackNet, self.where, given)
+        super().__init__({"rate": ("packnet_rate", rate), "schedule": ("packnet_schedule", schedule)})
         if self.values["packnet_rate"] == 0:
             raise InputError(f"{self.where}: `0 < rate < 1` must hold, but got rate=0. Leave the masks away instead.")
         self.one = OneModel(model, self.where)  # not a module: its parameters are the user's, not ours
@@ -189,6 +190,15 @@ Capacity(task=None, n_weights=4, frac=0.5)]
         fitting = require_fit(self.where, contents, self.contents())
         self.tasks_ended, self.is_pruned = int(fitting.pop("tasks_ended")), bool(fitting.pop("is_pruned"))
         self.state = from_named(self.one.layout, fitting)
+
+    def take_kept(self, start: Opened) -> None:
+        own = start.answers["masks"].int().argmax(0).tolist()  # in task-il each output is active for one task
+        given = list(self.ingredient.context.output_tasks[: len(own)])
+        require_same(self.where, f"output_tasks[:{len(own)}]", given, own, start.bundle)
+        _, grown = known_network(self.one, start)
+        begun = self.ingredient.initial_state(self.one.theta().detach().cpu())
+        self.state = state_in(self.remedy, start, grown, begun)
+        self.tasks_ended, self.is_pruned = len(start.about.tasks), False
 
     # ------------------------------------------------------------------ inside
 

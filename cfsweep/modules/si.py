@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cfsweep.bundle.continued import Opened
 from cfsweep.errors import InputError
-from cfsweep.modules._penalty import QuadraticPenalty
+from cfsweep.modules._penalty import QuadraticPenalty, no_examples
 from cfsweep.training.ingredients.si import SI
 
 
@@ -72,8 +73,17 @@ class SIPenalty(QuadraticPenalty):
     def consolidate(self) -> None:
         """Takes in a task that has ended: its path becomes importance, its weights what is held on to. (A sweep's run
         does the former when the next task begins: there the damping may still differ.)"""
-        self._end_task(self._no_examples())
+        self._end_task(no_examples(self.one.theta()))
+        self._begin_task()
+
+    def take_kept(self, start: Opened) -> None:
+        super().take_kept(start)
+        self._begin_task()
+        self._noted = None
+
+    def _begin_task(self) -> None:
+        """Makes the path of the task that has ended importance."""
         with torch.no_grad():
             theta = self.one.theta().detach()
-            numbers = self._numbers()
-            _, self.state = self._si.start_task(theta, self.state, numbers, self.tasks_ended)
+            self._follow()
+            _, self.state = self._si.start_task(theta, self.state, self._numbers(), self.tasks_ended)

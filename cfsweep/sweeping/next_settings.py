@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cfsweep.bundle.continued import Opened, opened, score_before
+from cfsweep.bundle.continued import Opened, opened, score_on
 from cfsweep.bundle.next_task import scored_by, scored_by_kept
 from cfsweep.bundle.own_stream import stream_of
 from cfsweep.config import Choices, Searched, Space, StudyConfig
@@ -252,7 +252,7 @@ def _searched(
 
 
 def _before(pack: Pack) -> Floats:
-    return np.array([score_before(pack, task, "validation") for task in range(len(pack.stream.tasks))])
+    return np.array([score_on(pack, task, "validation") for task in range(len(pack.stream.tasks))])
 
 
 def _tried(number: int, values: Mapping[str, Value], records: list[RunRecord], old_weight: float) -> Tried:

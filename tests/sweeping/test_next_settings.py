@@ -28,11 +28,6 @@ pytestmark = pytest.mark.usefixtures("no_program")
 STRENGTHS = {"ingredients": ["ewc"], "search": {"ewc_lambda": {"low": 0.1, "high": 1e5, "log": True}}}
 
 
-@pytest.fixture
-def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
-
-
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three tasks in `all`, and bundles of runs over the first two."""
