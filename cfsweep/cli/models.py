@@ -22,7 +22,7 @@ from cfsweep.library.folders import own_folder
 
 if TYPE_CHECKING:
     from cfsweep.bundle import Manifest
-    from cfsweep.sweeping.next_settings import Search
+    from cfsweep.sweeping.next_trials import Search
 
 BundleArgument = Annotated[
     str, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote, or its URI.")
@@ -134,7 +134,8 @@ def continue_(
 
             about, found = continued(bundle, task, to, assign or [], sweep, old, data, trials, seeds, onnx, said)
     except KeyboardInterrupt:
-        complain("interrupted; nothing was written")
+        goes_on = "the same command goes on with the trials that have ended" if sweep else "nothing was written"
+        complain(f"interrupted; {goes_on}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if found is not None:
         _show(found, console)

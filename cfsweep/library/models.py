@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from analysis import Confirmation
     from cfsweep.bundle import Manifest, Model
     from cfsweep.mlflow_backend.log import Logged
-    from cfsweep.sweeping.next_settings import Search
+    from cfsweep.sweeping.next_trials import Search
     from cfsweep.sweeping.study import Outcome
 
 
@@ -167,15 +167,20 @@ def continued(
         with fetched(bundle) as begun, delivered(to) as here:
             return train_next(begun, task, changes, here, onnx=onnx), None
 
+    from cfsweep.sweeping.folder import Folder
     from cfsweep.sweeping.next_settings import FILE, search_settings
+    from cfsweep.sweeping.next_trials import forget
 
     source, _ = space_of(space)
     options = {"trials": trials, "seeds": seeds}
     said = progress or (lambda done, total: None)
     with fetched(bundle) as begun, delivered(to) as here:
         refuse_early(here, onnx)
-        found = search_settings(begun, task, source, options, settings, old, data, said)
-        return train_next(begun, task, found.best.values, here, {FILE: found.parquet()}, onnx), found
+        kept = Folder(here.parent / f".{here.name}.search")
+        found = search_settings(begun, task, source, options, settings, old, data, kept, said)
+        about = train_next(begun, task, found.best.values, here, {FILE: found.parquet()}, onnx)
+        forget(kept)
+        return about, found
 
 
 def log(

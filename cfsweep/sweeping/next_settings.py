@@ -3,106 +3,25 @@ of the old tasks and of the new one."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-
-from cfsweep.bundle.continued import Opened, opened, score_on
+from cfsweep.bundle.continued import Opened, opened
 from cfsweep.bundle.next_task import scored_by, scored_by_kept
 from cfsweep.bundle.own_stream import stream_of
 from cfsweep.config import Choices, Searched, Space, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper, Value
-from cfsweep.metrics import mixed_after
-from cfsweep.sweeping.packing import pack_runs, trials_per_pack
+from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.next_trials import Progress, Search, search
 from cfsweep.sweeping.parsing import assigned, make_config
 from cfsweep.sweeping.space import check_space
-from cfsweep.training.pack import Pack, pack_size
-from cfsweep.training.spec import RunRecord, RunSpec
 from cfsweep.training.streams import Stream
 
 FILE = "search.parquet"  # in the bundle
-AT_ONCE = 8  # runs in a pack, as in a sweep on a CPU
 OF_A_SEARCH = ("space", "stream", "trials", "seeds", "sampler_seed", "objective", "identity_version")
-Floats = NDArray[np.float64]
-Progress = Callable[[int, int], object]
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One trial: its settings, and (seeds, T) its scores on validation data of every task after the new one, NaN where
-    there are none. A run that failed has none, and `failure` says why one did."""
-
-    number: int
-    values: Mapping[str, Value]
-    scores: Floats
-    objective: float | None
-    failure: str | None
-
-
-@dataclass(frozen=True)
-class Search:
-    """What was tried for a next task. `before` (T,) are the scores with which every trial began; the `names` are those
-    that were searched; `rehearsed`: the old tasks were scored by the examples that the bundle has kept."""
-
-    before: Floats
-    trials: tuple[Tried, ...]
-    names: tuple[str, ...]
-    old_weight: float
-    rehearsed: bool
-
-    @property
-    def best(self) -> Tried:
-        """The trial with the largest objective, of equal ones the first.
-
-        Raises:
-            InputError: all of them failed.
-        """
-        ended = [trial for trial in self.trials if trial.objective is not None]
-        if not ended:
-            raise InputError(f"--sweep: every trial failed, the first because {self.trials[0].failure}. Narrow it.")
-        return max(ended, key=lambda trial: (trial.objective, -trial.number))
-
-    @property
-    def before_old_and_new(self) -> tuple[float, float]:
-        """The mean score of the old tasks, and that of the new one, with which every trial began."""
-        return float(np.nanmean(self.before[:-1])), float(self.before[-1])
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One per trial: `trial`, the settings that were searched (`hp_`), `objective_mixed`, `val_old` and `val_new`
-        (means over seeds, of the old tasks' mean and of the new one), `val_tasks` (one number per task), `failure`;
-        None is what there is not."""
-        return [self._row(trial) for trial in self.trials]
-
-    def _row(self, trial: Tried) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "trial": trial.number,
-            **{f"hp_{name}": trial.values[name] for name in self.names},
-            **dict.fromkeys(("objective_mixed", "val_old", "val_new", "val_tasks")),
-            "failure": trial.failure,
-        }
-        if trial.objective is None:
-            return row
-        means = trial.scores.mean(axis=0)
-        return row | {
-            "objective_mixed": trial.objective,
-            "val_old": float(np.nanmean(means[:-1])),
-            "val_new": float(means[-1]),
-            "val_tasks": [None if np.isnan(score) else float(score) for score in means],
-        }
-
-    def parquet(self) -> bytes:
-        """The `rows` as a Parquet file."""
-        file = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(self.rows()), file)
-        return bytes(file.getvalue())
 
 
 def search_settings(
@@ -113,6 +32,7 @@ def search_settings(
     settings: Iterable[str] | Mapping[str, Any],
     old: str | None,
     data: str | None,
+    kept: Folder,
     progress: Progress = lambda done, trials: None,
 ) -> Search:
     """Searches what `space` does, beside it with the bundle's own settings, for the model in `bundle` to learn `task`:
@@ -122,8 +42,8 @@ def search_settings(
     the bundle has kept score, which flatter, as they are trained on. `options` and `settings` as for `make_config`: of
     a study's, the `trials`, `seeds`, `sampler_seed` and `objective.old_weight`. The first trial has the bundle's own
     settings, or what the space has nearest to them; network and scenario are the bundle's, whatever the space was
-    written for. Runs are trained in this process. `progress` is called with the number of trials that have ended, and
-    of all.
+    written for. Runs are trained in this process. What has been tried is in the folder `kept`, and the
+    same search goes on from there. `progress` is called with the number of trials that have ended, and of all.
 
     Raises:
         InputError: there is nothing to search, or something is asked for that cannot be had; or the bundle cannot go
@@ -140,7 +60,8 @@ def search_settings(
         raise InputError(
             f"{bundle}: no example of its tasks is in it to score a trial by. Name their stream with `--old`."
         )
-    return _searched(start, config, hypers, stream, rehearsed=old is None, progress=progress)
+    with kept.locked():
+        return search(start, config, hypers, stream, old is None, kept, progress)
 
 
 # ------------------------------------------------------------------------------------------------ what is searched
@@ -217,54 +138,3 @@ def _scored(start: Opened, stream: Stream, old: str | None, data: str | None) ->
             f"{about.data_sha256[missing[0]][:12]} is not among it. Bring it back as it was, or name its place."
         )
     return scored_by(stream, found.of_split(about.cut.split))
-
-
-# ------------------------------------------------------------------------------------------------ the search
-
-
-def _searched(
-    start: Opened, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, rehearsed: bool, progress: Progress
-) -> Search:
-    seeds = range(start.about.seed, start.about.seed + config.seeds)
-    size = pack_size(config.space.network, stream, start.about.scenario, AT_ONCE)
-    from cfsweep.sweeping.search.asker import open_asker
-
-    before: Floats | None = None
-    tried: list[Tried] = []
-    with tempfile.TemporaryDirectory(prefix="cfsweep-search-") as scratch:
-        asker = open_asker(Path(scratch) / "journal.jsonl", config, hypers)
-        while (left := config.trials - asker.n_asked) > 0:
-            asked = asker.ask(min(left, trials_per_pack(size, config.seeds, left, workers=1)))
-            runs = [RunSpec(each.number, seed, each.values) for each in asked for seed in seeds]
-            records: dict[tuple[int, int], RunRecord] = {}
-            for spec in pack_runs(config, hypers, runs, size):
-                pack = start.pack(spec.runs, stream, ("validation",))
-                before = _before(pack) if before is None else before
-                records |= {record.key: record for record in pack.train_next_task().records}
-            for each in asked:
-                own = [records[each.number, seed] for seed in seeds]
-                tried.append(_tried(each.number, each.values, own, config.objective.old_weight))
-                value = tried[-1].objective
-                asker.tell(each.number, "failed" if value is None else "done", None if value is None else [value])
-            progress(len(tried), config.trials)
-    assert before is not None  # a study has trials
-    return Search(before, tuple(tried), tuple(config.space.search), config.objective.old_weight, rehearsed)
-
-
-def _before(pack: Pack) -> Floats:
-    return np.array([score_on(pack, task, "validation") for task in range(len(pack.stream.tasks))])
-
-
-def _tried(number: int, values: Mapping[str, Value], records: list[RunRecord], old_weight: float) -> Tried:
-    failure = next((record.failure for record in records if record.failure is not None), None)
-    if failure is not None:
-        return Tried(number, values, np.empty((0, 0)), None, failure)
-    scores = np.array([record.validation[-1] for record in records])
-    objective = float(np.mean([_mixed(row, old_weight) for row in scores]))
-    return Tried(number, values, scores, objective, None)
-
-
-def _mixed(row: Floats, old_weight: float) -> float:
-    """`mixed_after` of the last task, over the old tasks that have validation data."""
-    known = np.append(row[:-1][np.isfinite(row[:-1])], row[-1])
-    return mixed_after(np.tile(known, (len(known), 1)), len(known) - 1, old_weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from cfsweep.bundle.continued import opened
 from cfsweep.bundle.onnx_file import ONNX
 from cfsweep.bundle.writer import WEIGHTS
 from cfsweep.errors import InputError
+from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.next_settings import FILE, search_settings
+from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import load_stream
 from tests.bundle.test_continued import bundle_of, stream_config, write_tasks
@@ -49,7 +52,9 @@ def searched(ground: Path, bundle: str = "ewc", space: Any = STRENGTHS, **given:
     """A search of three trials, with the old tasks' validation data unless something else is `given`."""
     options = {"trials": given.pop("trials", 3), "seeds": given.pop("seeds", None)}
     asked = {"settings": {}, "old": str(ground / "all"), "data": None} | given
-    return search_settings(ground / bundle, ground / "all" / NEW, space, options, **asked)
+    with tempfile.TemporaryDirectory() as scratch:
+        asked = {"kept": Folder(Path(scratch) / "kept")} | asked
+        return search_settings(ground / bundle, ground / "all" / NEW, space, options, **asked)
 
 
 def by_hand(ground: Path, bundle: Path) -> list[float]:
@@ -100,6 +105,7 @@ def test_what_comes_out_is_the_bundle_of_the_best(ground: Path, tmp_path: Path) 
         progress=lambda done, trials: told.append((done, trials)),
     )
     assert told == [(8, 9), (9, 9)]
+    assert not list(tmp_path.glob(".*")), "what was kept of the search is gone"
     rows = pq.read_table(tmp_path / "out" / FILE).to_pylist()
     assert [row["trial"] for row in rows] == list(range(9))
     best = max(rows, key=lambda row: row["objective_mixed"])
@@ -148,6 +154,49 @@ def test_a_trial_that_fails_is_no_end(ground: Path) -> None:
     assert {row["val_old"] is None for row in found.rows() if row["hp_lr"] == 1e30} == {True}
     with pytest.raises(InputError, match=r"every trial failed, the first because the \w+ w"):
         _ = searched(ground, space={"search": {"lr": {"choices": [1e30, 2e30]}}}).best
+
+
+def test_a_search_that_was_killed_goes_on(ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+    train, kept = Pack.train_next_task, Folder(tmp_path / "kept")
+
+    def killed(pack: Pack) -> Any:
+        if len(trained) == 8:  # in the midst of the second pack, nothing of which is known then
+            trained.append(-1)
+            raise KeyboardInterrupt
+        trained.extend(run.trial for run in pack.spec.runs)
+        return train(pack)
+
+    monkeypatch.setattr(Pack, "train_next_task", killed)
+    with pytest.raises(KeyboardInterrupt):
+        searched(ground, trials=16, kept=kept)
+    assert trained == [*range(8), -1]
+    whole = searched(ground, trials=16, kept=kept)
+    assert trained == [*range(8), -1, *range(8, 16)]
+    assert [trial.number for trial in whole.trials] == list(range(16))
+    monkeypatch.undo()
+    for trial in whole.trials[5:8]:
+        again = searched(ground, space={"search": {"ewc_lambda": {"choices": [trial.values["ewc_lambda"]]}}}, trials=1)
+        assert again.trials[0].scores.tolist() == [pytest.approx(trial.scores[0])]
+    grown = searched(ground, trials=18, kept=kept)
+    assert _same(grown.trials[:16], whole.trials)
+    other = searched(ground, trials=1, kept=kept, settings={"lr": 0.02})
+    assert len(other.trials) == 1, "another search begins anew"
+
+
+def _same(some: Any, others: Any) -> bool:
+    """Whether trials are the same, to the last bit."""
+    return all(
+        (one.number, one.values, one.scores.tolist(), one.objective)
+        == (two.number, two.values, two.scores.tolist(), two.objective)
+        for one, two in zip(some, others, strict=True)
+    )
+
+
+def test_two_searches_for_one_folder_are_refused(ground: Path, tmp_path: Path) -> None:
+    kept = Folder(tmp_path / "kept")
+    with kept.locked(), pytest.raises(InputError, match="another cfsweep is writing"):
+        searched(ground, kept=kept)
 
 
 @pytest.mark.parametrize(
