@@ -52,8 +52,17 @@ def adopt(
     """
     from cfsweep.bundle import load
 
-    place = None if data is None else str(data)
-    adopted(weights, stream, to, space, ingredients, settings or {}, scenario, seed, place)
+    adopted(
+        weights,
+        stream,
+        to,
+        space=space,
+        ingredients=ingredients,
+        settings=settings or {},
+        scenario=scenario,
+        seed=seed,
+        data=data,
+    )
     return load(to)
 
 
@@ -61,12 +70,13 @@ def adopted(
     weights: str | Path | Mapping[str, Tensor],
     stream: str,
     to: str | Path,
+    *,
     space: Space | None,
     ingredients: Sequence[str],
     settings: Iterable[str] | Mapping[str, Any],
     scenario: str | None,
     seed: int,
-    data: str | None,
+    data: str | Path | None,
 ) -> Manifest:
     """What is known of the model that was written."""
     repeatable()
