@@ -27,7 +27,7 @@ def fetched(folder: str | Path) -> Iterator[Path]:
         yield Path(folder)
         return
     fs, path = filesystem(folder)
-    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _about(scratch, str(folder)):
+    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _said_of(scratch, str(folder)):
         local = Path(scratch) / "bundle"
         local.mkdir()
         try:
@@ -53,7 +53,7 @@ def delivered(to: str | Path) -> Iterator[Path]:
     fs, path = filesystem(to)
     if fs.get_file_info(path).type != pafs.FileType.NotFound:
         raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
-    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _about(scratch, str(to)):
+    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _said_of(scratch, str(to)):
         local = Path(scratch) / "bundle"
         yield local
         try:
@@ -65,7 +65,7 @@ def delivered(to: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _about(scratch: str, address: str) -> Iterator[None]:
+def _said_of(scratch: str, address: str) -> Iterator[None]:
     """Where a complaint about the copy is one about the address."""
     try:
         yield

@@ -21,6 +21,7 @@ from cfsweep.config import Choices, Searched, Space, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper, Value
 from cfsweep.metrics import mixed_after
+from cfsweep.sweeping.pack_size import ON_CPU
 from cfsweep.sweeping.packing import pack_runs, trials_per_pack
 from cfsweep.sweeping.parsing import assigned, make_config
 from cfsweep.sweeping.space import check_space
@@ -29,7 +30,6 @@ from cfsweep.training.spec import RunRecord, RunSpec
 from cfsweep.training.streams import Stream
 
 FILE = "search.parquet"  # in the bundle
-AT_ONCE = 8  # runs in a pack, as in a sweep on a CPU
 OF_A_SEARCH = ("space", "stream", "trials", "seeds", "sampler_seed", "objective", "identity_version")
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], object]
@@ -226,7 +226,7 @@ def _searched(
     start: Opened, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, rehearsed: bool, progress: Progress
 ) -> Search:
     seeds = range(start.about.seed, start.about.seed + config.seeds)
-    size = pack_size(config.space.network, stream, start.about.scenario, AT_ONCE)
+    size = pack_size(config.space.network, stream, start.about.scenario, ON_CPU)
     from cfsweep.sweeping.search.asker import open_asker
 
     before: Floats | None = None
