@@ -22,6 +22,7 @@ from cfsweep.modules._penalty import QuadraticPenalty
 from cfsweep.modules.buffer import ReservoirBuffer
 from cfsweep.modules.distillation import DistillationLoss
 from cfsweep.modules.packnet import PackNetMasks
+from cfsweep.training.engine.layout import tensors_of
 from cfsweep.training.engine.named_state import from_named, to_named
 from cfsweep.training.pack import Pack
 
@@ -110,10 +111,9 @@ def _network_of(pack: Pack) -> nn.Module:
 def _take_model(pack: Pack, model: nn.Module) -> None:
     """Gives the pack's only run the weights and statistics of `model`, which has the same names and shapes."""
     context = pack.context
-    given = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    by_name = {name: value.detach().to(context.device) for name, value in given.items()}
+    by_name = {name: value.detach().to(context.device) for name, value in tensors_of(model).items()}
     pack.stack.theta = context.layout.flatten(by_name).unsqueeze(0)
-    own = {**dict(context.lifted.module.named_parameters()), **dict(context.lifted.module.named_buffers())}
+    own = tensors_of(context.lifted.module)
     with torch.no_grad():
         for name in own.keys() - {entry.name for entry in context.layout.entries}:
             own[name].copy_(by_name[name])
@@ -151,12 +151,11 @@ def _require_modules(pack: Pack, model: nn.Module, modules: Sequence[Module]) ->
             raise InputError(
                 f"{module.where}: it must be of the model that is saved, but is of another one. Give that."
             )
-        ended = len(module.masks) if isinstance(module, DistillationLoss) else module.tasks_ended
-        if ended != n_tasks:
+        if module.tasks_ended != n_tasks:
             raise InputError(
                 f"{module.where}: it must have seen the end of {n_tasks} tasks, those of the bundle and this one, but "
-                f"has of {ended}. Call `load_bundle` before the task, and once after it `consolidate`, `remember` or "
-                "`add_task`."
+                f"has of {module.tasks_ended}. Call `load_bundle` before the task, and once after it `consolidate`, "
+                "`remember` or `add_task`."
             )
 
 
