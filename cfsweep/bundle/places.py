@@ -51,17 +51,25 @@ def delivered(to: str | Path) -> Iterator[Path]:
         yield Path(to)
         return
     fs, path = filesystem(to)
-    if fs.get_file_info(path).type != pafs.FileType.NotFound:
-        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    with _writing(to):
+        if fs.get_file_info(path).type != pafs.FileType.NotFound:
+            raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
     with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _said_of(scratch, str(to)):
         local = Path(scratch) / "bundle"
         yield local
-        try:
+        with _writing(to):
             fs.create_dir(path)
             for file in sorted(local.iterdir(), key=lambda file: (file.name == NAME, file.name)):
                 pafs.copy_files(str(file), f"{path}/{file.name}", pafs.LocalFileSystem(), fs)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"--to {to}: cannot be written ({error}). Check the address and your rights.") from error
+
+
+@contextmanager
+def _writing(to: str | Path) -> Iterator[None]:
+    """Where a file system that does not let itself be written to becomes one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"--to {to}: cannot be written ({error}). Check the address and your rights.") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cfsweep.bundle.cold import begin_cold, needed
 from cfsweep.bundle.continued import opened, score_on, written_after
 from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.places import delivered, fetched
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Value
 from cfsweep.modules._found import found_again
@@ -47,7 +48,8 @@ def open_bundle(bundle: str | Path, task: str | Path) -> NextTask:
     Raises:
         InputError: there is no bundle, it cannot go on, or the task does not fit it.
     """
-    pack = opened(Path(bundle)).own_pack(Path(task), {})
+    with fetched(bundle) as here:
+        pack = opened(here).own_pack(Path(task), {})
     context, new = pack.context, pack.next_task
     train = torch.from_numpy(pack.stream.tasks[new].train)
     outputs = context.outputs
@@ -71,9 +73,6 @@ def save_bundle(
             remedy has no module or a module no remedy, a module has not ended the task, a buffer has other examples, or
             `to` exists.
     """
-    start = Path(bundle)
-    for module in modules:
-        opened_for(module.remedy, start)
     changes: dict[str, Value] = {}
     for module in modules:
         changes |= {name: module.values[name] for name in module.arguments.values()}
@@ -94,7 +93,10 @@ def save_bundle(
             row = [score_on(pack, number, part) for number in range(pack.next_task)]
             getattr(pack.records[0], part).append(row)
 
-    return written_after(take, start, Path(task), changes, Path(to))
+    with fetched(bundle) as start, delivered(to) as here:
+        for module in modules:
+            opened_for(module.remedy, start)
+        return written_after(take, start, Path(task), changes, here)
 
 
 # ------------------------------------------------------------------------------------------------ what is taken
