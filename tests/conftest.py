@@ -61,7 +61,12 @@ def data_root() -> Path:
     return root
 
 
+def without_program(patch: pytest.MonkeyPatch) -> None:
+    """Has no program written into a bundle, which takes most of the time."""
+    patch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+
+
 @pytest.fixture
 def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes no program into a bundle, which takes most of the time."""
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+    """`without_program`, for one test."""
+    without_program(monkeypatch)

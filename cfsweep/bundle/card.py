@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.manifest import ADOPTED, Manifest
 
-ADOPTED, JOINTLY = "adopted", "on the data of all tasks so far"  # a purpose; how joint training goes
+JOINTLY = "on the data of all tasks so far"
 IN_WORDS = {"validation": "validation data", "test": "test data"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
-from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest
+from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest, sha256
 from cfsweep.bundle.next_task import PLACE, going_on, next_task
-from cfsweep.bundle.rebuilt import rebuilt
+from cfsweep.bundle.rebuilt import Tensors, rebuilt
 from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, Origin, refuse_early, write_of
 from cfsweep.errors import InputError, unknown
 from cfsweep.files import git_revision
@@ -31,8 +29,6 @@ from cfsweep.training.ingredients import (
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream
-
-Tensors = Mapping[str, Tensor]
 
 
 def continue_(
@@ -83,7 +79,7 @@ def written_after(
     start = opened(bundle)
     about, pack = start.about, start.own_pack(task, changes)
     _train(pack, about, train)
-    parent = hashlib.sha256((bundle / NAME).read_bytes()).hexdigest()
+    parent = sha256(bundle / NAME)
     hashes = tuple(info.test_sha256 for info in about.tasks)
     revision = git_revision(Path(__file__).parent)
     origin = Origin(about.study_id, revision, about.purpose, about.stream_config, about.cut, parent, hashes)
@@ -110,7 +106,7 @@ class Opened:
         if not self.state:
             kinds = map(ingredient_class, self.about.ingredients)
             refuse_cold(kinds, settings, f"{self.bundle}: {STATE} is not there", "Bring the file back")
-        refuse_without_examples(self.about, settings, self.state, self.bundle)
+        _refuse_without_examples(self.about, settings, self.state, self.bundle)
         return settings
 
     def stream(self, task: Path) -> Stream:
@@ -197,7 +193,7 @@ def _refuse_more(kind: type[Ingredient], before: Mapping[str, Value], after: Map
 # ------------------------------------------------------------------------------------------------ what is kept
 
 
-def refuse_without_examples(about: Manifest, settings: Mapping[str, Value], state: Tensors, bundle: Path) -> None:
+def _refuse_without_examples(about: Manifest, settings: Mapping[str, Value], state: Tensors, bundle: Path) -> None:
     """
     Raises:
         InputError: a remedy that is on needs examples which are not in the bundle.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.errors import InputError
-from cfsweep.training.engine.layout import Layout
+from cfsweep.training.engine.layout import Layout, tensors_of
 
 Shape = tuple[int, ...]
 
@@ -22,7 +22,7 @@ class Grown:
 
     def __init__(self, old: nn.Module, n_old: int, new: nn.Module, n_new: int, where: str) -> None:
         self.old, self.new = Layout(old, n_old), Layout(new, n_new)
-        before, after = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (old, new))
+        before, after = map(tensors_of, (old, new))
         can_grow = {entry.name for entry in self.new.entries}
         for name in sorted(before.keys() | after.keys()):
             first, then = (tuple(of[name].shape) if name in of else None for of in (before, after))

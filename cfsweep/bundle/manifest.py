@@ -17,13 +17,14 @@ from cfsweep.hypers import Value
 FORMAT = 1
 NAME = "model.json"
 STATE = "state.safetensors"  # the one file that a bundle may lack: without it the model answers, but goes on cold
+ADOPTED = "adopted"  # the purpose of a model that was trained elsewhere
 Matrix = tuple[tuple[float | None, ...], ...]
 
 
 class TaskInfo(Frozen):
     """A task that the model has learned: its classes as they are numbered in the stream, and for each output of the
     network the user's label, or None where the output is not active for an example of this task. `test_sha256` is
-    `Stream.test_sha256`; None in the bundles of earlier versions."""
+    `Stream.test_sha256`."""
 
     name: str
     classes: tuple[int, ...]

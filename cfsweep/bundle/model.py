@@ -19,7 +19,7 @@ from cfsweep.bundle.program import Program
 from cfsweep.bundle.writer import ANSWERS, WEIGHTS, Origin, answers_of, manifest_of, weights_of, whole
 from cfsweep.errors import InputError
 from cfsweep.training.engine.evaluation import chunk_size
-from cfsweep.training.engine.layout import Layout
+from cfsweep.training.engine.layout import Layout, tensors_of
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.ingredients import Classifier, Context, Held, Settings, hypers_of, ingredient_class
@@ -203,7 +203,7 @@ def load_weights(module: torch.nn.Module, weights: Mapping[str, Tensor], complai
     Raises:
         InputError: it has others, as `complaint` says; `remedy` is what can be done.
     """
-    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    own = tensors_of(module)
     different = sorted(
         name
         for name in own.keys() | weights.keys()

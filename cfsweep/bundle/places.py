@@ -27,7 +27,7 @@ def fetched(folder: str | Path) -> Iterator[Path]:
         yield Path(folder)
         return
     fs, path = filesystem(folder)
-    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _about(scratch, str(folder)):
+    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _said_of(scratch, str(folder)):
         local = Path(scratch) / "bundle"
         local.mkdir()
         try:
@@ -51,21 +51,29 @@ def delivered(to: str | Path) -> Iterator[Path]:
         yield Path(to)
         return
     fs, path = filesystem(to)
-    if fs.get_file_info(path).type != pafs.FileType.NotFound:
-        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
-    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _about(scratch, str(to)):
+    with _writing(to):
+        if fs.get_file_info(path).type != pafs.FileType.NotFound:
+            raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    with tempfile.TemporaryDirectory(prefix="cfsweep-") as scratch, _said_of(scratch, str(to)):
         local = Path(scratch) / "bundle"
         yield local
-        try:
+        with _writing(to):
             fs.create_dir(path)
             for file in sorted(local.iterdir(), key=lambda file: (file.name == NAME, file.name)):
                 pafs.copy_files(str(file), f"{path}/{file.name}", pafs.LocalFileSystem(), fs)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"--to {to}: cannot be written ({error}). Check the address and your rights.") from error
 
 
 @contextmanager
-def _about(scratch: str, address: str) -> Iterator[None]:
+def _writing(to: str | Path) -> Iterator[None]:
+    """Where a file system that does not let itself be written to becomes one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"--to {to}: cannot be written ({error}). Check the address and your rights.") from error
+
+
+@contextmanager
+def _said_of(scratch: str, address: str) -> Iterator[None]:
     """Where a complaint about the copy is one about the address."""
     try:
         yield

@@ -16,6 +16,7 @@ from cfsweep.bundle.manifest import Manifest
 from cfsweep.bundle.model import BRING_BACK, another_network, load_weights
 from cfsweep.bundle.next_task import places_of
 from cfsweep.errors import InputError
+from cfsweep.training.engine.layout import tensors_of
 from cfsweep.training.ingredients import Ingredient, State
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
@@ -90,7 +91,7 @@ def _network(about: Manifest, pack: Pack, weights: Tensors, bundle: Path) -> tup
     load_weights(old, weights, another_network(bundle, about), BRING_BACK)
     module, n_outputs = context.lifted.module, context.outputs.n_outputs
     grown = Grown(old, about.n_outputs, module, n_outputs, f"network of {bundle}")
-    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    own = tensors_of(module)
     with torch.no_grad():
         for name in own.keys() - {entry.name for entry in grown.new.entries}:
             own[name].copy_(weights[name])

@@ -1,4 +1,4 @@
-"""`cfsweep confirm`, `export`, `continue` and `log`: from a sweep to a model, and on."""
+"""`cfsweep confirm`, `export`, `adopt`, `continue` and `log`: from a sweep, or from elsewhere, to a model, and on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 BundleArgument = Annotated[
     str, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote, or its URI.")
 ]
+ToOption = Annotated[str, typer.Option(help="The folder to write, or its URI; it must not exist.", metavar="FOLDER")]
 OnnxOption = Annotated[bool, typer.Option("--onnx", help="Write the program as model.onnx, too, for onnxruntime.")]
+SHOWN = 5  # of the trials of a search, the best first
 
 
 def confirm(
@@ -70,7 +72,7 @@ def confirm(
 
 def export(
     folder: Annotated[str, typer.Argument(help="The results folder of a sweep of which trials were confirmed.")],
-    to: Annotated[str, typer.Option(help="The folder to write, or its URI; it must not exist.", metavar="FOLDER")],
+    to: ToOption,
     trial: Annotated[str, typer.Option(help="selected, or a number.", metavar="selected|N")] = "selected",
     seed: Annotated[str, typer.Option(help="A seed that confirmed it, or best (on validation data).")] = "best",
     refit: Annotated[bool, typer.Option("--refit", help="One that was trained on the validation data, too.")] = False,
@@ -82,18 +84,16 @@ def export(
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
     from cfsweep.library.models import exported
 
-    number, about = exported(folder, to, trial, seed, refit, not without_data, onnx)
+    number, about = exported(folder, to, trial, seed, refit=refit, with_data=not without_data, onnx=onnx)
     _say_scores(f"{called(number)}, seed {about.seed}", about, to)
 
 
 def continue_(
-    bundle: Annotated[
-        str, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote, or its URI.")
-    ],
+    bundle: BundleArgument,
     task: Annotated[
         Path, typer.Option(help="The next task: an .npz or .parquet file, or a folder of parts.", metavar="FILE")
     ],
-    to: Annotated[str, typer.Option(help="The folder to write, or its URI; it must not exist.", metavar="FOLDER")],
+    to: ToOption,
     assign: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting for this task, such as lr=0.001; any number.", metavar="KEY=VALUE"),
@@ -132,13 +132,25 @@ def continue_(
             def said(done: int, total: int) -> None:
                 state.update(f"{done} of {total} trials")
 
-            about, found = continued(bundle, task, to, assign or [], sweep, old, data, trials, seeds, onnx, said)
+            about, found = continued(
+                bundle,
+                task,
+                to,
+                assign or [],
+                space=sweep,
+                old=old,
+                data=data,
+                trials=trials,
+                seeds=seeds,
+                onnx=onnx,
+                progress=said,
+            )
     except KeyboardInterrupt:
         goes_on = "the same command goes on with the trials that have ended" if sweep else "nothing was written"
         complain(f"interrupted; {goes_on}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if found is not None:
-        _show(found, console)
+        _show_search(found, console)
     console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -149,7 +161,7 @@ def adopt(
     stream: Annotated[
         str, typer.Option(help="The tasks that the model has learned: a stream, as for `run`.", metavar="STREAM")
     ],
-    to: Annotated[str, typer.Option(help="The folder to write, or its URI; it must not exist.", metavar="FOLDER")],
+    to: ToOption,
     space: Annotated[
         Path | None,
         typer.Option(help="Its network, and remedies and settings to go on with: a YAML file.", metavar="SPACE"),
@@ -169,21 +181,22 @@ def adopt(
     """Write the bundle of a model that was trained elsewhere; it goes on from its weights alone."""
     from cfsweep.library.adopted import adopted
 
-    about = adopted(weights, stream, to, space, (), assign or [], scenario, seed, data)
+    about = adopted(
+        weights,
+        stream,
+        to,
+        space=space,
+        ingredients=(),
+        settings=assign or [],
+        scenario=scenario,
+        seed=seed,
+        data=data,
+    )
     _say_scores("adopted", about, to)
 
 
-def _say_scores(what: str, about: Manifest, to: str) -> None:
-    from cfsweep.bundle.card import IN_WORDS
-
-    said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
-    Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
-
-
 def log(
-    bundle: Annotated[
-        str, typer.Argument(help="The folder that `cfsweep export` or `cfsweep continue` wrote, or its URI.")
-    ],
+    bundle: BundleArgument,
     name: Annotated[str, typer.Option(help="The registered model, of which the bundle becomes a version.")],
     alias: Annotated[str | None, typer.Option(help="Move this alias to the version, such as champion.")] = None,
     uri: Annotated[
@@ -204,10 +217,14 @@ def log(
     Console().print(repr(found), highlight=False, markup=False, soft_wrap=True)
 
 
-SHOWN = 5  # of the trials, the best first
+def _say_scores(what: str, about: Manifest, to: str) -> None:
+    from cfsweep.bundle.card import IN_WORDS
+
+    said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
+    Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _show(found: Search, console: Console) -> None:
+def _show_search(found: Search, console: Console) -> None:
     """The best trials, beside what all began with."""
     rows = found.rows()
     ended = sorted((row for row in rows if row["objective_mixed"] is not None), key=lambda row: -row["objective_mixed"])

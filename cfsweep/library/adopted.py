@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from cfsweep.errors import InputError
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.spaces import Space
-from cfsweep.library.trainings import one_configuration
+from cfsweep.library.trainings import one_configuration, origin_here, values_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +52,17 @@ def adopt(
     """
     from cfsweep.bundle import load
 
-    place = None if data is None else str(data)
-    adopted(weights, stream, to, space, ingredients, settings or {}, scenario, seed, place)
+    adopted(
+        weights,
+        stream,
+        to,
+        space=space,
+        ingredients=ingredients,
+        settings=settings or {},
+        scenario=scenario,
+        seed=seed,
+        data=data,
+    )
     return load(to)
 
 
@@ -61,20 +70,20 @@ def adopted(
     weights: str | Path | Mapping[str, Tensor],
     stream: str,
     to: str | Path,
+    *,
     space: Space | None,
     ingredients: Sequence[str],
     settings: Iterable[str] | Mapping[str, Any],
     scenario: str | None,
     seed: int,
-    data: str | None,
+    data: str | Path | None,
 ) -> Manifest:
-    """What is known of the model that was written."""
+    """What is known of the model that was written; everything as for `adopt`."""
     repeatable()
-    from cfsweep.bundle import origin_of, write_of
-    from cfsweep.bundle.card import ADOPTED
+    from cfsweep.bundle import write_of
     from cfsweep.bundle.cold import refuse_cold
+    from cfsweep.bundle.manifest import ADOPTED
     from cfsweep.bundle.places import delivered
-    from cfsweep.files import git_revision
     from cfsweep.sweeping.study import prepare
     from cfsweep.training.ingredients import ingredient_class
     from cfsweep.training.pack import Pack
@@ -83,18 +92,17 @@ def adopted(
     config = one_configuration("adopt", stream, space, ingredients, settings, scenario, data, False)
     prepared = prepare(config, "adopt")
     config, network = prepared.config, prepared.config.space.network
-    values = {name: h.check(config.space.fixed.get(name, h.default), "adopt") for name, h in prepared.hypers.items()}
+    values = values_of(prepared, "adopt")
     kinds = map(ingredient_class, config.space.ingredients)
     refuse_cold(kinds, values, "adopt: weights are all that there is", "Leave it out")
     where, state = _read(weights)
-    split, stream_config = config.stream.split_of(seed), config.stream
+    names, split = config.space.ingredients, config.stream.split_of(seed)
     run = RunSpec(0, seed, values)
-    spec = PackSpec(network, stream_config.scenario, config.space.ingredients, (run,), split=split, keep_models=True)
-    about = {"study_id": config.study_id, "git_revision": git_revision(Path(__file__).parent)}
+    spec = PackSpec(network, config.stream.scenario, names, (run,), split=split, keep_models=True)
     with delivered(to) as here:
         pack = Pack(spec, prepared.stream.of_split(split))
         _take_weights(pack, state, where)
-        return write_of(pack, origin_of(pack, config, about)._replace(purpose=ADOPTED), here, with_state=False)
+        return write_of(pack, origin_here(pack, config, ADOPTED), here, with_state=False)
 
 
 def _read(weights: str | Path | Mapping[str, Tensor]) -> tuple[str, Mapping[str, Tensor]]:

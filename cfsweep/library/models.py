@@ -82,12 +82,12 @@ def export(
     """
     from cfsweep.bundle import load
 
-    exported(folder, to, trial, seed, refit, with_data, onnx)
+    exported(folder, to, trial, seed, refit=refit, with_data=with_data, onnx=onnx)
     return load(to)
 
 
 def exported(
-    folder: str | Path, to: str | Path, trial: int | str, seed: int | str, refit: bool, with_data: bool, onnx: bool
+    folder: str | Path, to: str | Path, trial: int | str, seed: int | str, *, refit: bool, with_data: bool, onnx: bool
 ) -> tuple[int, Manifest]:
     """The number of the trial whose model was written, and what is known of it."""
     repeatable()
@@ -134,8 +134,19 @@ def continue_(
     """
     from cfsweep.bundle import load
 
-    names, root = None if old is None else str(old), None if data is None else str(data)
-    continued(bundle, Path(task), to, settings or {}, space, names, root, trials, seeds, onnx, progress)
+    continued(
+        bundle,
+        Path(task),
+        to,
+        settings or {},
+        space=space,
+        old=None if old is None else str(old),
+        data=None if data is None else str(data),
+        trials=trials,
+        seeds=seeds,
+        onnx=onnx,
+        progress=progress,
+    )
     return load(to)
 
 
@@ -144,6 +155,7 @@ def continued(
     task: Path,
     to: str | Path,
     settings: Iterable[str] | Mapping[str, Any],
+    *,
     space: Space | None,
     old: str | None,
     data: str | None,

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from cfsweep.bundle import Model, Origin
     from cfsweep.config import StudyConfig
     from cfsweep.hypers import Value
+    from cfsweep.sweeping.study import Prepared
     from cfsweep.training.pack import Pack
     from cfsweep.training.spec import PackReport, RunRecord
     from cfsweep.training.streams import Stream
-
-AT_ONCE = 8  # seeds in a pack on a CPU, as in a sweep
 
 
 def train(
@@ -65,7 +64,7 @@ def train(
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("train: `device` is cuda, but torch sees no GPU here. Leave it out.")
     prepared = prepare(config, "train")
-    values = {name: h.check(config.space.fixed.get(name, h.default), "train") for name, h in prepared.hypers.items()}
+    values = values_of(prepared, "train")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a sweep: two teams of threads are slower, and round in another order
@@ -107,6 +106,25 @@ def one_configuration(
     return config
 
 
+def values_of(prepared: Prepared, called: str) -> dict[str, Value]:
+    """All hyperparameters of a study in which nothing is searched, by name; those it does not fix have their defaults.
+
+    Raises:
+        InputError: a value is not legal; what is said of it begins with `called`.
+    """
+    fixed = prepared.config.space.fixed
+    return {name: hyper.check(fixed.get(name, hyper.default), called) for name, hyper in prepared.hypers.items()}
+
+
+def origin_here(pack: Pack, config: StudyConfig, purpose: str) -> Origin:
+    """Where a run comes from that was made in this process, with no folder of a study."""
+    from cfsweep.bundle import origin_of
+    from cfsweep.files import git_revision
+
+    about = {"study_id": config.study_id, "git_revision": git_revision(Path(__file__).parent)}
+    return origin_of(pack, config, about)._replace(purpose=purpose)
+
+
 def _refuse_what_a_sweep_alone_takes(config: StudyConfig) -> None:
     """
     Raises:
@@ -144,10 +162,11 @@ def _trained(
     progress: Callable[[PackReport], object] | None,
 ) -> tuple[tuple[RunRecord, ...], dict[int, bytes]]:
     from cfsweep.config import PARTS
+    from cfsweep.sweeping.pack_size import ON_CPU
     from cfsweep.training.pack import Pack, pack_size
     from cfsweep.training.spec import PackSpec, RunSpec
 
-    wanted = AT_ONCE if device.type == "cpu" else len(seeds)
+    wanted = ON_CPU if device.type == "cpu" else len(seeds)
     size = pack_size(config.space.network, stream, config.stream.scenario, wanted)
     parts = PARTS if test else PARTS[:1]
     records: list[RunRecord] = []
@@ -220,7 +239,7 @@ class Training:
         from cfsweep.bundle import of_pack
 
         pack = self._pack(seed)
-        return of_pack(pack, self._origin(pack))
+        return of_pack(pack, origin_here(pack, self.config, "train"))
 
     def export(self, to: str | Path, seed: int | None = None, with_data: bool = True, onnx: bool = False) -> Model:
         """The model of a seed, written as a bundle into the new folder `to`; with `onnx` its program as `model.onnx`,
@@ -234,7 +253,7 @@ class Training:
 
         pack = self._pack(seed)
         with delivered(to) as here:
-            write_of(pack, self._origin(pack), here, with_data, onnx=onnx)
+            write_of(pack, origin_here(pack, self.config, "train"), here, with_data, onnx=onnx)
         return load(to)
 
     def _pack(self, seed: int | None) -> Pack:
@@ -247,13 +266,6 @@ class Training:
         pack = Pack.restore(self.saved[number], self.stream)
         assert pack is not None  # this version wrote it
         return pack
-
-    def _origin(self, pack: Pack) -> Origin:
-        from cfsweep.bundle import origin_of
-        from cfsweep.files import git_revision
-
-        about = {"study_id": self.config.study_id, "git_revision": git_revision(Path(__file__).parent)}
-        return origin_of(pack, self.config, about)._replace(purpose="train")
 
     def _scores(self, part: str) -> NDArray[np.float64]:
         n_tasks = len(self.stream.tasks)

@@ -62,7 +62,7 @@ def log_bundle(bundle: Path, name: str, alias: str | None, uri: str | None, expe
         InputError: there is no bundle, a file was changed, MLflow does not answer, or it refuses something.
     """
     _refuse_bad_alias(alias)
-    read_manifest(bundle)
+    read_manifest(bundle)  # before anything is copied, and with the name that the user knows in what is refused
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "bundle"  # as it is called in MLflow, however the folder is called here
         shutil.copytree(bundle, copy)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cfsweep.bundle.cold import needed
 from cfsweep.bundle.continued import Opened, opened
@@ -17,6 +17,7 @@ from cfsweep.bundle.model import network_of
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Value
 from cfsweep.modules._model import OneModel
+from cfsweep.training.engine.layout import tensors_of
 from cfsweep.training.ingredients import Ingredient, State, ingredient_class
 
 
@@ -120,8 +121,9 @@ class _Kind(NamedTuple):
 
 
 def _kinds_of(module: nn.Module) -> dict[str, _Kind]:
-    own: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: _Kind(value.dtype, value.requires_grad, tuple(value.shape)) for name, value in own.items()}
+    return {
+        name: _Kind(value.dtype, value.requires_grad, tuple(value.shape)) for name, value in tensors_of(module).items()
+    }
 
 
 def _has_grown(first: _Kind | None, then: _Kind | None) -> bool:

@@ -15,7 +15,7 @@ from cfsweep.modules._examples import Data, active_outputs, gathered, require_ac
 from cfsweep.modules._kept import known_network, state_in
 from cfsweep.modules._model import OneModel, evaluating, without_stream
 from cfsweep.modules._saved import Saved, counted, require_fit
-from cfsweep.modules._values import Given, checked_seed, numbers_of
+from cfsweep.modules._values import Given, checked_seed, numbers_of, static_of
 from cfsweep.training.batches import examples_to_consolidate
 from cfsweep.training.engine.named_state import from_named, to_named
 from cfsweep.training.ingredients import Examples, Penalty, Values
@@ -37,7 +37,7 @@ class QuadraticPenalty(Saved):
         self.seed = checked_seed(seed, self.where)
         self.one = OneModel(model, self.where)  # not a module: its parameters are the user's, not ours
         masks = torch.ones(2, 1, self.one.n_outputs, dtype=torch.bool)
-        settings = {hyper.name: self.values[hyper.name] for hyper in self.kind.hypers if hyper.static}
+        settings = static_of(self.kind, self.values)
         self.ingredient = self.kind(self.one.context(without_stream(masks)), settings)
         self.state = self.ingredient.initial_state(self.one.theta().detach())
         self.tasks_ended = 0

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.bundle.continued import Opened
+from cfsweep.bundle.places import fetched
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Value
 from cfsweep.modules._kept import Remedy, opened_for
@@ -54,7 +55,8 @@ class Saved(nn.Module):
             InputError: there is no bundle, it was trained without this remedy or with other choices, it lacks what the
                 remedy has kept, or its network is another one.
         """
-        self.take_kept(opened_for(self.remedy, Path(folder)))
+        with fetched(folder) as here:
+            self.take_kept(opened_for(self.remedy, here))
 
     @abstractmethod
     def take_kept(self, start: Opened) -> None:

@@ -32,6 +32,11 @@ def checked_values(kind: type[Ingredient], where: str, given: Given) -> dict[str
     return values
 
 
+def static_of(kind: type[Ingredient], values: Mapping[str, Value]) -> dict[str, Value]:
+    """Those that an ingredient gets when it is made, of its own."""
+    return {hyper.name: values[hyper.name] for hyper in kind.hypers if hyper.static}
+
+
 def numbers_of(kind: type[Ingredient], values: Mapping[str, Value], device: torch.device) -> dict[str, Tensor]:
     """The numeric ones as an ingredient gets them: scalar float32 tensors, on `device`."""
     named = ((hyper.name, values[hyper.name]) for hyper in kind.hypers if not hyper.static)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cfsweep.bundle.cold import begin_cold, needed
 from cfsweep.bundle.continued import opened, score_on, written_after
 from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.places import delivered, fetched
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Value
 from cfsweep.modules._found import found_again
@@ -22,6 +23,7 @@ from cfsweep.modules._penalty import QuadraticPenalty
 from cfsweep.modules.buffer import ReservoirBuffer
 from cfsweep.modules.distillation import DistillationLoss
 from cfsweep.modules.packnet import PackNetMasks
+from cfsweep.training.engine.layout import tensors_of
 from cfsweep.training.engine.named_state import from_named, to_named
 from cfsweep.training.pack import Pack
 
@@ -46,7 +48,8 @@ def open_bundle(bundle: str | Path, task: str | Path) -> NextTask:
     Raises:
         InputError: there is no bundle, it cannot go on, or the task does not fit it.
     """
-    pack = opened(Path(bundle)).own_pack(Path(task), {})
+    with fetched(bundle) as here:
+        pack = opened(here).own_pack(Path(task), {})
     context, new = pack.context, pack.next_task
     train = torch.from_numpy(pack.stream.tasks[new].train)
     outputs = context.outputs
@@ -70,9 +73,6 @@ def save_bundle(
             remedy has no module or a module no remedy, a module has not ended the task, a buffer has other examples, or
             `to` exists.
     """
-    start = Path(bundle)
-    for module in modules:
-        opened_for(module.remedy, start)
     changes: dict[str, Value] = {}
     for module in modules:
         changes |= {name: module.values[name] for name in module.arguments.values()}
@@ -93,7 +93,10 @@ def save_bundle(
             row = [score_on(pack, number, part) for number in range(pack.next_task)]
             getattr(pack.records[0], part).append(row)
 
-    return written_after(take, start, Path(task), changes, Path(to))
+    with fetched(bundle) as start, delivered(to) as here:
+        for module in modules:
+            opened_for(module.remedy, start)
+        return written_after(take, start, Path(task), changes, here)
 
 
 # ------------------------------------------------------------------------------------------------ what is taken
@@ -110,10 +113,9 @@ def _network_of(pack: Pack) -> nn.Module:
 def _take_model(pack: Pack, model: nn.Module) -> None:
     """Gives the pack's only run the weights and statistics of `model`, which has the same names and shapes."""
     context = pack.context
-    given = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    by_name = {name: value.detach().to(context.device) for name, value in given.items()}
+    by_name = {name: value.detach().to(context.device) for name, value in tensors_of(model).items()}
     pack.stack.theta = context.layout.flatten(by_name).unsqueeze(0)
-    own = {**dict(context.lifted.module.named_parameters()), **dict(context.lifted.module.named_buffers())}
+    own = tensors_of(context.lifted.module)
     with torch.no_grad():
         for name in own.keys() - {entry.name for entry in context.layout.entries}:
             own[name].copy_(by_name[name])
@@ -151,12 +153,11 @@ def _require_modules(pack: Pack, model: nn.Module, modules: Sequence[Module]) ->
             raise InputError(
                 f"{module.where}: it must be of the model that is saved, but is of another one. Give that."
             )
-        ended = len(module.masks) if isinstance(module, DistillationLoss) else module.tasks_ended
-        if ended != n_tasks:
+        if module.tasks_ended != n_tasks:
             raise InputError(
                 f"{module.where}: it must have seen the end of {n_tasks} tasks, those of the bundle and this one, but "
-                f"has of {ended}. Call `load_bundle` before the task, and once after it `consolidate`, `remember` or "
-                "`add_task`."
+                f"has of {module.tasks_ended}. Call `load_bundle` before the task, and once after it `consolidate`, "
+                "`remember` or `add_task`."
             )
 
 

@@ -15,7 +15,8 @@ from cfsweep.modules._examples import active_outputs
 from cfsweep.modules._kept import known_network, require_same
 from cfsweep.modules._model import OneModel, evaluating, without_stream
 from cfsweep.modules._saved import Saved, require_fit
-from cfsweep.modules._values import Given, numbers_of
+from cfsweep.modules._values import Given, numbers_of, static_of
+from cfsweep.training.engine.layout import tensors_of
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.ingredients import Answers, Comparison
 from cfsweep.training.ingredients.lwf import LwF
@@ -72,6 +73,11 @@ class DistillationLoss(Saved):
         self.one = OneModel(model, self.where)  # not a module: its parameters are the user's, not ours
         self.old: dict[str, Tensor] = {}  # weights and buffers of the model at the end of the last task
         self.masks = torch.empty(0, self.one.n_outputs, dtype=torch.bool)  # (tasks that have ended, n_outputs)
+
+    @property
+    def tasks_ended(self) -> int:
+        """How many tasks are remembered."""
+        return len(self.masks)
 
     def remember(self, active: Tensor | None = None) -> None:
         """Keeps the model as it is at the end of a task, and the outputs (n_outputs,) bool that were active in it; all
@@ -147,7 +153,7 @@ class DistillationLoss(Saved):
         # `masks[t, i]`: task-il goes by the task of the example, class-il by the one in training.
         masks = by_task.unsqueeze(0 if self.scenario == "task-il" else 1).expand(n_tasks, n_tasks, -1)
         masks = torch.ones_like(masks) if self.scenario == "domain-il" else masks
-        settings = {hyper.name: self.values[hyper.name] for hyper in LwF.hypers if hyper.static}
+        settings = static_of(LwF, self.values)
         return LwF(self.one.context(without_stream(masks), self.scenario, n_tasks), settings)
 
     def _mask(self, active: Tensor | None) -> Tensor:
@@ -155,4 +161,4 @@ class DistillationLoss(Saved):
 
     def _named(self) -> dict[str, Tensor]:
         """Those of the model that its answers rest on; frozen ones too, which may not stay so."""
-        return {**dict(self.one.model.named_parameters()), **dict(self.one.model.named_buffers())}
+        return tensors_of(self.one.model)

@@ -15,7 +15,7 @@ from cfsweep.errors import InputError
 from cfsweep.modules._kept import known_network, require_same, state_in
 from cfsweep.modules._model import OneModel, without_stream
 from cfsweep.modules._saved import Saved, counted, require_fit
-from cfsweep.modules._values import numbers_of
+from cfsweep.modules._values import numbers_of, static_of
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.named_state import from_named, to_named
 from cfsweep.training.ingredients import Values
@@ -75,7 +75,7 @@ Capacity(task=None, n_weights=4, frac=0.5)]
         tasks = tuple(int(task) for task in output_tasks)
         masks = torch.tensor(tasks) == torch.arange(self.n_tasks).unsqueeze(1)
         outputs = without_stream(masks.expand(self.n_tasks + 1, -1, -1))
-        settings = {hyper.name: self.values[hyper.name] for hyper in PackNet.hypers if hyper.static}
+        settings = static_of(PackNet, self.values)
         self.ingredient = PackNet(self.one.context(outputs, "task-il", self.n_tasks, tasks), settings)
         self.state = self.ingredient.initial_state(self.one.theta().detach())
         self.tasks_ended, self.is_pruned = 0, False

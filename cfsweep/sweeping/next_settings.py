@@ -21,6 +21,7 @@ from cfsweep.sweeping.space import check_space
 from cfsweep.training.streams import Stream
 
 FILE = "search.parquet"  # in the bundle
+# What of a study's settings a search goes by, or looks at by itself (the stream).
 OF_A_SEARCH = ("space", "stream", "trials", "seeds", "sampler_seed", "objective", "identity_version")
 
 

@@ -22,12 +22,12 @@ from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.metrics import mixed_after
 from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.pack_size import ON_CPU
 from cfsweep.sweeping.packing import pack_runs, trials_per_pack
 from cfsweep.training.pack import pack_size
 from cfsweep.training.spec import RunRecord, RunSpec
 from cfsweep.training.streams import Stream
 
-AT_ONCE = 8  # runs in a pack, as in a sweep on a CPU
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], object]
 
@@ -121,7 +121,7 @@ def search(
     from cfsweep.sweeping.search.asker import open_asker
 
     seeds = range(start.about.seed, start.about.seed + config.seeds)
-    size = pack_size(config.space.network, stream, start.about.scenario, AT_ONCE)
+    size = pack_size(config.space.network, stream, start.about.scenario, ON_CPU)
     before = _before(start, stream)
     _forget_another_search(kept, _identity(start, config, stream, rehearsed))
     asker, known = open_asker(kept.journal, config, hypers), _known(kept)

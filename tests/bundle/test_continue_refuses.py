@@ -13,7 +13,7 @@ import pytest
 from cfsweep.bundle import continue_, read_manifest
 from cfsweep.errors import InputError
 from tests.bundle.test_continued import FLAT, bundle_of, write_tasks
-from tests.conftest import Run
+from tests.conftest import Run, without_program
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = write_tasks(root / "tasks", 3)
     shutil.copytree(tasks, root / "first", ignore=lambda _folder, names: [n for n in names if n == "task-2.npz"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+        without_program(patch)
         bundle_of(root / "first", root / "ewc", "ewc")
         bundle_of(root / "first", root / "adam", "ewc", optimizer_state="kept")
         bundle_of(root / "first", root / "off", "ewc", ewc_lambda=0.0)

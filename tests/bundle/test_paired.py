@@ -23,12 +23,7 @@ from tests.conftest import Run
 
 ABOUT = {"study_id": "0123456789ab", "git_revision": None}
 N_TEST = 40
-
-
-@pytest.fixture(autouse=True)
-def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here reads the exported program, which takes most of the time."""
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b"x"))
+pytestmark = pytest.mark.usefixtures("no_program")
 
 
 def write_task(folder: Path, number: int, labels: tuple[int, ...], shift: float = 0.0, seed: int = 0) -> None:

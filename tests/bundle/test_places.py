@@ -90,6 +90,16 @@ def test_the_file_that_makes_it_a_bundle_comes_last(tmp_path: Path, monkeypatch:
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["a"]
 
 
+def test_a_place_that_cannot_be_asked_is_told_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        def get_file_info(self, path: str) -> None:
+            raise OSError(f"no answer about {path}")
+
+    monkeypatch.setattr("cfsweep.bundle.places.filesystem", lambda to: (Silent(), "bucket/to"))
+    with pytest.raises(InputError, match=r"^--to s3://bucket/to: cannot be written \(no answer about bucket/to\)"):
+        delivered("s3://bucket/to").__enter__()
+
+
 def test_a_folder_of_this_machine_is_itself(tmp_path: Path) -> None:
     with fetched(tmp_path) as here:
         assert here == tmp_path

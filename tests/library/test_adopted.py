@@ -29,11 +29,6 @@ def own_network(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(FLAT, 4), nn.Tanh(), nn.Linear(4, n_outputs))
 
 
-@pytest.fixture
-def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
-
-
 def ground(tmp_path: Path, distinct: bool = False) -> Path:
     """Two tasks in `tasks`, and beside them a third."""
     tasks = write_tasks(tmp_path / "tasks", 3, distinct)

@@ -14,6 +14,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it must stand befor
 from cfsweep.bundle import load
 from cfsweep.config import Scenario
 from tests.bundle.test_continued import bundle_of, write_tasks
+from tests.conftest import without_program
 
 SCENARIOS: tuple[Scenario, ...] = ("domain-il", "class-il", "task-il")
 
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     are in `two-...`; `untrained` is one that has learned nothing in domain-il."""
     root = tmp_path_factory.mktemp("bundles")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+        without_program(patch)
         for scenario in SCENARIOS:
             tasks, two = write_tasks(root / f"tasks-{scenario}", 3, scenario != "domain-il"), root / f"two-{scenario}"
             two.mkdir()
@@ -50,9 +51,3 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bundle_of(root / "two-domain-il", root / "untrained", "replay", lr=1e-9)
     assert load(root / "domain-il").about.average["test"] > load(root / "untrained").about.average["test"] + 0.1
     return root
-
-
-@pytest.fixture
-def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes no program into a bundle, which takes most of the time."""
-    monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))

@@ -19,7 +19,7 @@ from cfsweep.bundle.writer import ANSWERS, WEIGHTS
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.modules import DistillationLoss, L2SPPenalty, ReservoirBuffer, open_bundle, save_bundle
+from cfsweep.modules import DistillationLoss, EWCPenalty, L2SPPenalty, ReservoirBuffer, open_bundle, save_bundle
 from cfsweep.testing.packs import UNLIFTABLE
 from cfsweep.training.spec import RunSpec
 from tests.bundle.test_continued import FLAT, bundle_of, write_tasks
@@ -141,6 +141,18 @@ def test_numbers_may_be_others_and_are_noted(tmp_path: Path) -> None:
     continue_(bundle, task, {"ewc_lambda": 7.0}, tmp_path / "packed")
     assert about.settings["ewc_lambda"] == 7.0
     assert_alike(tmp_path / "own", tmp_path / "packed")
+
+
+def test_the_bundles_may_lie_at_addresses(tmp_path: Path) -> None:
+    bundle, task = bundles_of(tmp_path, "ewc")
+    network, x, y, active = open_bundle(bundle.as_uri(), task)
+    ewc = EWCPenalty(network)
+    ewc.load_bundle(bundle.as_uri())
+    ewc.consolidate((x, y), active)
+    about = save_bundle(network, [ewc], bundle.as_uri(), (tmp_path / "there").as_uri(), task)
+    assert read_manifest(tmp_path / "there") == about
+    with pytest.raises(InputError, match=f"^--to {(tmp_path / 'there').as_uri()}: it exists"):
+        save_bundle(network, [ewc], bundle.as_uri(), (tmp_path / "there").as_uri(), task)
 
 
 def test_layers_of_ones_own_are_known_by_the_names_of_their_parameters(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from cfsweep.modules import (
 from cfsweep.modules._saved import Saved
 from cfsweep.modules.bundles import Module
 from tests.bundle.test_continued import bundle_of, write_tasks
+from tests.conftest import without_program
 
 pytestmark = pytest.mark.usefixtures("no_program")
 
@@ -40,7 +41,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_tasks(root / folder, 3, distinct)
         write_tasks(root / f"{folder}-first", 2, distinct)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+        without_program(patch)
         for name in ("ewc", "mas", "si", "replay"):
             bundle_of(root / "tasks-first", root / name, name)
         bundle_of(root / "tasks-first", root / "off", "ewc", ewc_lambda=0.0)

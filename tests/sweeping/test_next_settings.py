@@ -25,7 +25,7 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import load_stream
 from tests.bundle.test_continued import bundle_of, stream_config, write_tasks
-from tests.conftest import Run
+from tests.conftest import Run, without_program
 
 pytestmark = pytest.mark.usefixtures("no_program")
 STRENGTHS = {"ingredients": ["ewc"], "search": {"ewc_lambda": {"low": 0.1, "high": 1e5, "log": True}}}
@@ -38,7 +38,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tasks(root / "all", 3)
     shutil.copytree(root / "all", root / "first", ignore=lambda _folder, names: [n for n in names if n == NEW])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b""))
+        without_program(patch)
         for name in ("ewc", "replay", "lwf"):
             bundle_of(root / "first", root / name, name)
         bundle_of(root / "first", root / "refitted", "ewc", refit=True)

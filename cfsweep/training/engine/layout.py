@@ -105,3 +105,13 @@ def _stored(value: Tensor, e: Entry) -> Tensor:
         value = value.transpose(-1, -2)
     leading = value.dim() - len(e.shape)
     return value.reshape(*value.shape[:leading], e.stop - e.start)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters, those that are held still too, and all statistics by name: what makes a network the one it is.
+    (A `state_dict` has a shared weight once for each of its names, and lacks buffers that are not persistent.)
+
+    >>> list(tensors_of(nn.Linear(1, 1, bias=False)))
+    ['weight']
+    """
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
