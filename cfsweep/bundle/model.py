@@ -144,7 +144,7 @@ class Model:
 
 
 def load(folder: str | Path) -> Model:
-    """The model of the bundle in `folder`, or at an address such as s3://bucket/folder, as `cfsweep export` wrote it.
+    """The model of the bundle in `folder`, or at a URI such as s3://bucket/folder, as `cfsweep export` wrote it.
     Nothing is unpickled.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Bundles in a folder of this machine, or at an address such as s3://bucket/folder."""
+"""Bundles in a folder of this machine, or at a URI such as s3://bucket/folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from cfsweep.results.reader import filesystem
 
 @contextmanager
 def fetched(folder: str | Path) -> Iterator[Path]:
-    """The bundle in `folder` as a folder of this machine; one at an address is copied for as long as this lasts.
+    """The bundle in `folder` as a folder of this machine; one at a URI is copied for as long as this lasts.
 
     Raises:
-        InputError: the address cannot be read. What is said of the copy is said of the address.
+        InputError: the URI cannot be read. What is said of the copy is said of the URI.
     """
     if "://" not in str(folder):
         yield Path(folder)
@@ -34,13 +34,13 @@ def fetched(folder: str | Path) -> Iterator[Path]:
             if fs.get_file_info(f"{path}/{NAME}").type == pafs.FileType.File:  # else the empty folder says it
                 pafs.copy_files(path, str(local), source_filesystem=fs, destination_filesystem=pafs.LocalFileSystem())
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{folder}: cannot be read ({error}). Check the address and your credentials.") from error
+            raise InputError(f"{folder}: cannot be read ({error}). Check the URI and your credentials.") from error
         yield local
 
 
 @contextmanager
 def delivered(to: str | Path) -> Iterator[Path]:
-    """A folder of this machine that is to be written as a bundle; to an address it is copied when this ends well, its
+    """A folder of this machine that is to be written as a bundle; to a URI it is copied when this ends well, its
     `model.json` last, so that there is a bundle only when it is whole.
 
     Raises:
@@ -69,13 +69,13 @@ def _writing(to: str | Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"--to {to}: cannot be written ({error}). Check the address and your rights.") from error
+        raise InputError(f"--to {to}: cannot be written ({error}). Check the URI and your rights.") from error
 
 
 @contextmanager
-def _said_of(scratch: str, address: str) -> Iterator[None]:
-    """Where a complaint about the copy is one about the address."""
+def _said_of(scratch: str, uri: str) -> Iterator[None]:
+    """Where a complaint about the copy is one about the URI."""
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).replace(f"{scratch}/bundle", address)) from error
+        raise InputError(str(error).replace(f"{scratch}/bundle", uri)) from error

@@ -11,7 +11,7 @@ def own_folder(folder: str | Path) -> Path:
     """A folder of this machine.
 
     Raises:
-        InputError: it is an address: a study is locked and its journal appended to, which no object store can do.
+        InputError: it is a URI: a study is locked and its journal appended to, which no object store can do.
     """
     if "://" in str(folder):
         raise InputError(
