@@ -189,8 +189,8 @@ seen, cfsweep on all of them. Memory is the sum over processes, in which pages t
 HOW_TIMES = """
 Seconds; `worker-s/trial` is what {workers} workers spend for a trial, and splits into training (with the Fisher and, in
 cfsweep, the references) and the rest: accuracy, scheduling, a new process for each trial (Ray Tune), the start of the
-workers (cfsweep, whose first trial counts from when it is handed out), waiting. A first task that trials share counts in
-full as training of each, so that of (e) the rest may come out below 0.
+workers (cfsweep, whose first trial counts from when it is handed out), waiting. A first task that trials share counts
+in full as training of each, so that of (e) the rest may come out below 0.
 """
 HOW_REACHED = """
 What a user waits for: the seconds from the command to the trial with which a sweep has found what (a) has found with
