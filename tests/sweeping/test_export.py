@@ -115,7 +115,9 @@ def test_the_python_about_bundles_runs(confirmed: Path, tmp_path: Path, monkeypa
     stream = load_stream(StreamConfig())
     x = stream.x[stream.tasks[0].test]
     content: dict[str, Any] = {"x": x}
-    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL):
+    page, _, of_mlflow = PAGE.read_text().partition("## In MLflow")  # tests/mlflow_backend/test_served.py runs that
+    assert "```python" not in of_mlflow.partition("\n## ")[2]
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(code, content)
     assert content["predict"](x, 0) == content["model"].predict(x, 0)
     assert content["predict_with_onnx"](x.numpy(), 0) == content["model"].predict(x, 0)
