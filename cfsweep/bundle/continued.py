@@ -175,19 +175,29 @@ def changed(about: Manifest, changes: Mapping[str, Value]) -> dict[str, Value]:
     for kind in map(ingredient_class, about.ingredients):
         if kind.is_off(about.settings) and not kind.is_off(settings) and needed(kind) is not None:
             raise InputError(f"--set: `{kind.name}` was off, so it has kept nothing of the tasks before. Leave it off.")
-        if issubclass(kind, Buffered | BufferedOnline):
-            _refuse_more(kind, about.settings, settings)
+        _refuse_more(kind, about.settings, settings)
     return settings
 
 
 def _refuse_more(kind: type[Ingredient], before: Mapping[str, Value], after: Mapping[str, Value]) -> None:
     """What a buffer has let go of cannot come back; as if it had been larger, it would hold the rest twice."""
-    for hyper in kind.hypers:
-        if hyper.kind == "int" and hyper.off == 0 and float(after[hyper.name]) > float(before[hyper.name]):
+    for name in sizes_of(kind):
+        if float(after[name]) > float(before[name]):
             raise InputError(
-                f"--set {hyper.name}={after[hyper.name]}: `{hyper.name} <= {before[hyper.name]}` must hold, as a "
+                f"--set {name}={after[name]}: `{name} <= {before[name]}` must hold, as a "
                 "buffer cannot get back what it has let go of. Take less, or leave it as it is."
             )
+
+
+def sizes_of(kind: type[Ingredient]) -> list[str]:
+    """The hyperparameters of an ingredient that say how many examples its buffer keeps.
+
+    >>> sizes_of(ingredient_class("replay")), sizes_of(ingredient_class("ewc"))
+    (['replay_buffer'], [])
+    """
+    if not issubclass(kind, Buffered | BufferedOnline):
+        return []
+    return [hyper.name for hyper in kind.hypers if hyper.kind == "int" and hyper.off == 0]
 
 
 # ------------------------------------------------------------------------------------------------ what is kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import Program
 from cfsweep.bundle.writer import ANSWERS, WEIGHTS, Origin, answers_of, manifest_of, weights_of, whole
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, few
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout, tensors_of
 from cfsweep.training.engine.lift import Lifted
@@ -28,11 +28,18 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
 from cfsweep.training.targets import Outputs, target_of
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Examples: TypeAlias = "NDArray[np.generic] | Tensor | pd.DataFrame"
+
 
 class Model:
     """A trained model, from a bundle. `about` is all that is known of it.
 
-    It answers as the trainer did, to the last bit, for the same examples in the same order and number.
+    It answers as the trainer did, to the last bit, for the same examples in the same order and number. Of a table of
+    pandas it takes the columns by name, where the data had names.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class Model:
         self.answers = answers
         self.answerer = self._answerer()
 
-    def outputs(self, x: NDArray[np.generic] | Tensor, task: int | None = None) -> Tensor:
+    def outputs(self, x: Examples, task: int | None = None) -> Tensor:
         """(n, n_outputs) for raw examples x (n, *input_shape), minus infinity at the outputs that are not active.
 
         Raises:
@@ -74,7 +81,7 @@ class Model:
                     found.append(classifier.outputs_for(features[""].flatten(2)[0], held))
         return torch.cat(found).masked_fill(~self.answers["masks"][number], -torch.inf)
 
-    def predict(self, x: NDArray[np.generic] | Tensor, task: int | None = None) -> list[int | str | None]:
+    def predict(self, x: Examples, task: int | None = None) -> list[int | str | None]:
         """The label of each example (n,), as the user calls it."""
         number = self._task(task)
         mask = self.answers["masks"][number]
@@ -82,18 +89,25 @@ class Model:
         labels = self.about.tasks[number].labels
         return [labels[output] for output in predicted.tolist()]
 
+    def __repr__(self) -> str:
+        about = self.about
+        said = ", ".join(f"{value:.4f} on {part} data" for part, value in about.average.items())
+        names = "+".join(about.ingredients) or "naive"
+        scores = f": {about.score} {said}" if said else ""
+        return f"Model of {names} on {about.stream}, {about.scenario}, {len(about.tasks)} tasks{scores}"
+
     def network(self) -> nn.Module:
         """A copy of the network, with the weights after the last task, in evaluation mode. It maps examples as it sees
         them, `seen(x)`, to outputs (n, n_outputs), those that are not active too."""
         return deepcopy(self.lifted.module)
 
-    def seen(self, x: NDArray[np.generic] | Tensor) -> Tensor:
+    def seen(self, x: Examples) -> Tensor:
         """Raw examples x (n, *input_shape) as the network sees them, float32, standardised.
 
         Raises:
-            InputError: they have another shape.
+            InputError: they have another shape, or a table lacks a column.
         """
-        found = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
+        found = _array(x, self.about.features)
         if tuple(found.shape[1:]) != self.about.input_shape:
             shape = ", ".join(["n", *map(str, self.about.input_shape)])
             raise InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
@@ -160,6 +174,22 @@ def of_pack(pack: Pack, origin: Origin) -> Model:
     program = Program(pack)
     manifest = manifest_of(pack, origin, program.needs_task, with_examples=True)
     return Model(manifest, whole(weights_of(pack)), whole(answers_of(program)))
+
+
+def _array(x: Examples, features: tuple[str, ...]) -> Tensor:
+    """Raw examples as a tensor; of a table the columns of the data by their names, or as they come if these have none.
+
+    Raises:
+        InputError: the table lacks a column.
+    """
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(x))
+    missing = [name for name in features if name not in x.columns]
+    if missing:
+        raise InputError(f"model: the table must have the columns of the data, but lacks {few(missing)}. Add them.")
+    return torch.from_numpy(np.ascontiguousarray((x[list(features)] if features else x).to_numpy(np.float32)))
 
 
 def _nothing(*_: Any) -> Tensor:

@@ -20,6 +20,6 @@ def stream_of(about: Manifest, data: str | None, name: str | None, option: str) 
     if len(found.tasks) < len(about.tasks):
         raise InputError(
             f"stream `{found.name}`: it must have all {len(about.tasks)} tasks that the bundle has learned, but has "
-            f"{len(found.tasks)}. Name one with {option}."
+            f"{len(found.tasks)}. Name one that has `{about.tasks[-1].name}`, too, with {option}: a folder of all."
         )
     return found

@@ -193,6 +193,8 @@ def adopt(
         data=data,
     )
     _say_scores("adopted", about, to)
+    for part, rows in about.scores.items():
+        Console().print(f"  {part}, by task: " + ", ".join(f"{score:.4f}" for score in rows[-1]), highlight=False)
 
 
 def log(
@@ -225,13 +227,13 @@ def _say_scores(what: str, about: Manifest, to: str) -> None:
 
 
 def _show_search(found: Search, console: Console) -> None:
-    """The best trials, beside what all began with."""
+    """The best trials and the bundle's own settings, trial 0, beside what all began with."""
     rows = found.rows()
     ended = sorted((row for row in rows if row["objective_mixed"] is not None), key=lambda row: -row["objective_mixed"])
     table = Table("trial", *found.names, "old tasks", "new task", "objective", box=None, pad_edge=False)
     old, new = found.before_old_and_new
     table.add_row("before", *("" for _ in found.names), f"{old:.4f}", f"{new:.4f}", "")
-    for row in ended[:SHOWN]:
+    for row in [*ended[:SHOWN], *(row for row in ended[SHOWN:] if row["trial"] == 0)]:
         settings = [_short(row[f"hp_{name}"]) for name in found.names]
         scores = [f"{row[key]:.4f}" for key in ("val_old", "val_new", "objective_mixed")]
         table.add_row(str(row["trial"]), *settings, *scores)
@@ -244,6 +246,13 @@ def _show_search(found: Search, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+    for name in found.shrinks:
+        console.print(
+            f"{name} falls from {found.buffers[name]:g} to {found.best.values[name]}, and cannot grow again.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _short(value: object) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cfsweep.bundle.continued import Opened, opened
+from cfsweep.bundle.continued import Opened, opened, sizes_of
 from cfsweep.bundle.next_task import scored_by, scored_by_kept
 from cfsweep.bundle.own_stream import stream_of
 from cfsweep.config import Choices, Searched, Space, StudyConfig
@@ -18,6 +18,7 @@ from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.next_trials import Progress, Search, search
 from cfsweep.sweeping.parsing import assigned, make_config
 from cfsweep.sweeping.space import check_space
+from cfsweep.training.ingredients import ingredient_class
 from cfsweep.training.streams import Stream
 
 FILE = "search.parquet"  # in the bundle
@@ -84,19 +85,34 @@ def _described(start: Opened, config: StudyConfig) -> tuple[StudyConfig, dict[st
             "it. Search the settings of its own remedies."
         )
     own = {name: value for name, value in about.settings.items() if name not in given.search}
-    space = Space(
-        ingredients=about.ingredients, network=about.network, fixed={**own, **given.fixed}, search=given.search
-    )
+    search = {name: _within_kept(start, name, searched) for name, searched in given.search.items()}
+    space = Space(ingredients=about.ingredients, network=about.network, fixed={**own, **given.fixed}, search=search)
     hypers = check_space(space, "--sweep")
     if not space.search:
         raise InputError("--sweep: the space searches nothing. Name ranges or choices below `search`.")
-    start.changed(space.fixed)
-    for name, searched in space.search.items():
-        for value in _ends(searched):
-            start.changed({**given.fixed, name: value})
+    try:
+        start.changed(space.fixed)
+        for name, searched in space.search.items():
+            for value in _ends(searched):
+                start.changed({**given.fixed, name: value})
+    except InputError as error:
+        raise InputError(str(error).replace("--set", "--sweep:", 1).replace("::", ":", 1)) from error
     hypers = {name: replace(hyper, default=about.settings[name]) for name, hyper in hypers.items()}
     stream = about.stream_config.model_copy(update={"splits": 1})
     return config.model_copy(update={"space": space, "stream": stream}), hypers
+
+
+def _within_kept(start: Opened, name: str, searched: Searched) -> Searched:
+    """What is searched of a setting, but no larger buffer than the bundle has: it cannot grow. What is larger in every
+    case is left, to be refused."""
+    about = start.about
+    if not any(name in sizes_of(kind) for kind in map(ingredient_class, about.ingredients)):
+        return searched
+    most = float(about.settings[name])
+    if isinstance(searched, Choices):
+        fits = tuple(value for value in searched.choices if not isinstance(value, str) and value <= most)
+        return Choices(choices=fits) if fits else searched
+    return searched if searched.low > most else searched.model_copy(update={"high": min(searched.high, most)})
 
 
 def _refuse_what_is_not_of_a_search(config: StudyConfig) -> None:

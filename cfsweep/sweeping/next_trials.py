@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cfsweep.bundle.continued import Opened, score_on
+from cfsweep.bundle.continued import Opened, score_on, sizes_of
 from cfsweep.bundle.manifest import NAME
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
@@ -24,6 +24,7 @@ from cfsweep.metrics import mixed_after
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.pack_size import ON_CPU
 from cfsweep.sweeping.packing import pack_runs, trials_per_pack
+from cfsweep.training.ingredients import ingredient_class
 from cfsweep.training.pack import pack_size
 from cfsweep.training.spec import RunRecord, RunSpec
 from cfsweep.training.streams import Stream
@@ -52,13 +53,15 @@ class Tried:
 @dataclass(frozen=True)
 class Search:
     """What was tried for a next task. `before` (T,) are the scores with which every trial began; the `names` are those
-    that were searched; `rehearsed`: the old tasks were scored by the examples that the bundle has kept."""
+    that were searched; `rehearsed`: the old tasks were scored by the examples that the bundle has kept. `buffers`: the
+    sizes of the bundle's buffers that were searched."""
 
     before: Floats
     trials: tuple[Tried, ...]
     names: tuple[str, ...]
     old_weight: float
     rehearsed: bool
+    buffers: Mapping[str, float]
 
     @property
     def best(self) -> Tried:
@@ -71,6 +74,11 @@ class Search:
         if not ended:
             raise InputError(f"--sweep: every trial failed, the first because {self.trials[0].failure}. Narrow it.")
         return max(ended, key=lambda trial: (trial.objective, -trial.number))
+
+    @property
+    def shrinks(self) -> tuple[str, ...]:
+        """What the best trial makes smaller for good: buffers."""
+        return tuple(name for name, most in self.buffers.items() if float(self.best.values[name]) < most)
 
     @property
     def before_old_and_new(self) -> tuple[float, float]:
@@ -144,7 +152,12 @@ def search(
         asker.release()
         progress(len(tried), config.trials)
     trials = tuple(tried[number] for number in sorted(tried))
-    return Search(before, trials, tuple(config.space.search), config.objective.old_weight, rehearsed)
+    buffers = {name: float(start.about.settings[name]) for name in config.space.search if name in _sizes(start)}
+    return Search(before, trials, tuple(config.space.search), config.objective.old_weight, rehearsed, buffers)
+
+
+def _sizes(start: Opened) -> set[str]:
+    return {name for each in start.about.ingredients for name in sizes_of(ingredient_class(each))}
 
 
 def _before(start: Opened, stream: Stream) -> Floats:

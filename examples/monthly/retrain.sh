@@ -15,6 +15,7 @@ if [ ! -e "$models/champion" ]; then
         --set epochs=10 --out "$models/sweep"
     cfsweep select "$models/sweep"
     cfsweep confirm "$models/sweep"
+    rm -rf "$models/03" # of a call that was interrupted
     cfsweep export "$models/sweep" --to "$models/03"
     ln -s 03 "$models/champion"
     exit
@@ -22,6 +23,7 @@ fi
 
 champion=$(readlink "$models/champion")
 month=$(printf '%02d' $((10#$champion + 1)))
+rm -rf "${models:?}/$month" # of a call that was interrupted: the champion is another one
 cfsweep continue "$models/$champion" --task "$months/$month.parquet" --to "$models/$month" ${RETRAIN_WITH:-}
 seen=$(mktemp -d)
 trap 'rm -r "$seen"' EXIT

@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import cfsweep
 from cfsweep.bundle import Manifest, load, read_manifest, write
 from cfsweep.bundle.writer import ANSWERS, CARD, PROGRAM, STATE, WEIGHTS
 from cfsweep.config import NetworkConfig, Scenario, Space, StudyConfig
@@ -208,6 +211,23 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("cfsweep.bundle.program.Program.save", lambda program, path, pack: path.write_bytes(b"x"))
     bundle_of(trained_once(("packnet",), "task-il"), tmp_path / "bundle")
     return tmp_path / "bundle"
+
+
+def test_a_table_goes_by_the_names_of_its_columns(tmp_path: Path) -> None:
+    rng, names = np.random.default_rng(0), ["age", "income", "debt"]
+    for number in range(2):
+        table = pd.DataFrame(rng.normal(size=(40, 3)).astype(np.float32), columns=names)
+        table["y"], table["split"] = (table["age"] > 0).astype(int), np.resize(["train", "test"], 40)
+        (tmp_path / "tasks").mkdir(exist_ok=True)
+        table.to_parquet(tmp_path / "tasks" / f"{number}.parquet")
+    trained = cfsweep.train(str(tmp_path / "tasks"), ingredients=["ewc"], scenario="domain-il", settings={"epochs": 2})
+    model = trained.model()
+    expected = model.outputs(table[names].to_numpy())
+    assert torch.equal(model.outputs(table), expected)  # y and split are passed over
+    assert torch.equal(model.outputs(table[names[::-1]]), expected)
+    with pytest.raises(InputError, match=r"the table must have the columns of the data, but lacks debt\. Add them\."):
+        model.predict(table.drop(columns="debt"))
+    assert repr(model).startswith(f"Model of ewc on {trained.stream.name}, domain-il, 2 tasks: accuracy 0.")
 
 
 def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:

@@ -19,7 +19,7 @@ def test_the_python_of_the_page_runs(project_root: Path, tmp_path: Path, monkeyp
     """One block after the other, in one place: each goes on from those before it. There is a bundle of two tasks."""
     page = (project_root / "docs" / "modules.md").read_text()
     monkeypatch.chdir(tmp_path)
-    bundle_of(write_tasks(tmp_path / "old", 2), tmp_path / "runs" / "demo-model", "ewc")
+    bundle_of(write_tasks(tmp_path / "old", 2), tmp_path / "runs" / "ewc-model", "ewc")
     write_tasks(tmp_path / "all", 3)
     (tmp_path / "new").mkdir()
     (tmp_path / "all" / "task-2.npz").rename(tmp_path / "new" / "task-5.npz")
@@ -30,8 +30,8 @@ def test_the_python_of_the_page_runs(project_root: Path, tmp_path: Path, monkeyp
     for name in ("ewc", "si", "masks", "buffer"):
         assert content[name].tasks_ended == 3
     assert len(content["buffer"]) == 50
-    model, x = load("runs/demo-model-5"), 3 + torch.randn(4, FLAT, generator=torch.Generator().manual_seed(0))
-    program = torch.export.load("runs/demo-model-5/model.pt2").module()
+    model, x = load("runs/ewc-model-5"), 3 + torch.randn(4, FLAT, generator=torch.Generator().manual_seed(0))
+    program = torch.export.load("runs/ewc-model-5/model.pt2").module()
     torch.testing.assert_close(program(x), model.outputs(x))
     assert len(model.about.tasks) == 3
 
