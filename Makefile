@@ -35,7 +35,7 @@ demo: venv
 	[ -e runs/demo-model ] || $(BIN)/cfsweep export runs/demo --to runs/demo-model
 
 test: check
-	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow"
+	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-slow: venv
 	$(TEST_ENV) $(BIN)/python -m pytest -m slow
