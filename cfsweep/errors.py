@@ -31,11 +31,10 @@ def not_written(error: OSError) -> InputError:
     """The one line for a place that cannot be written to.
 
     >>> print(not_written(OSError(errno.ENOSPC, "No space left on device", "runs/a/study.yaml")))
-    runs/a/study.yaml: no space left on device. Make room; `cfsweep resume` goes on.
+    runs/a/study.yaml: no space left on device. Make room; `cfsweep resume` goes on with a sweep, all else begins anew.
     """
-    remedy = (
-        "Make room; `cfsweep resume` goes on." if error.errno in _FULL else "Choose another place, or mend this one."
-    )
+    room = "Make room; `cfsweep resume` goes on with a sweep, all else begins anew."
+    remedy = room if error.errno in _FULL else "Choose another place, or mend this one."
     return InputError(f"{error.filename or 'a file'}: {str(error.strerror).lower()}. {remedy}")
 
 

@@ -486,8 +486,17 @@ def test_a_disk_that_is_full_says_that_resume_goes_on(run: Run, smoke: Path, mon
         patched.setattr("cfsweep.results.writer.write_atomically", fails)
         code, _, complaints = run("run", smoke, "--trials", "1", "--workers", "0", "--out", "study")
     assert (code, complaints.count("\n")) == (2, 1)
-    assert "no space left on device. Make room; `cfsweep resume` goes on." in complaints
+    assert "no space left on device. Make room; `cfsweep resume` goes on with a sweep" in complaints
     assert run("resume", "study", "--workers", "0")[0] == 0
+
+
+def test_an_interrupt_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cfsweep.library.adopted.adopted", interrupted)
+    said = "cfsweep: interrupted; the same command begins anew, or goes on with what it has kept\n"
+    assert run("adopt", "weights.pt", "--stream", "split-digits", "--to", "model") == (130, "", said)
 
 
 def test_another_error_of_the_system_is_shown_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def written_after(
     Raises:
         InputError: as `continue_`.
     """
-    refuse_early(to, onnx)
+    refuse_early(to, onnx, bundle)
     start = opened(bundle)
     about, pack = start.about, start.own_pack(task, changes)
     _train(pack, about, train)

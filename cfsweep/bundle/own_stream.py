@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cfsweep.bundle.manifest import Manifest
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Stream, load_stream
@@ -16,7 +18,10 @@ def stream_of(about: Manifest, data: str | None, name: str | None, option: str) 
         InputError: it cannot be loaded, or has too few tasks.
     """
     config = about.stream_config
-    found = load_stream(config.model_copy(update={"data": data, "name": name or config.name}))
+    try:
+        found = load_stream(config.model_copy(update={"data": data, "name": name or config.name}))
+    except InputError as error:
+        raise InputError(re.sub("^--stream(?=:)", option, str(error))) from error  # as it is called here
     if len(found.tasks) < len(about.tasks):
         raise InputError(
             f"stream `{found.name}`: it must have all {len(about.tasks)} tasks that the bundle has learned, but has "

@@ -3,6 +3,7 @@ infinity. It is what `model.pt2` holds, which torch alone loads and runs."""
 
 from __future__ import annotations
 
+import io
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,7 +106,9 @@ class Program(nn.Module):
 
     def save(self, path: Path, pack: Pack) -> None:
         """Writes it as a program of torch.export."""
-        torch.export.save(self.traced(pack), path)
+        content = io.BytesIO()  # torch ends the process where a file of its own meets a full disk
+        torch.export.save(self.traced(pack), content)
+        path.write_bytes(content.getbuffer())
 
 
 def _answerer(pack: Pack, theta: Tensor) -> Answerer | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import shutil
 import tempfile
 import warnings
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from cfsweep.bundle.card import card
@@ -23,7 +25,7 @@ from cfsweep.bundle.manifest import NAME, STATE, Cut, Manifest, TaskInfo, sha256
 from cfsweep.bundle.onnx_file import ONNX, refuse_without_packages, save_onnx
 from cfsweep.bundle.program import Program
 from cfsweep.config import StreamConfig, StudyConfig
-from cfsweep.errors import InputError
+from cfsweep.errors import NO_FAULT_OF_OURS, InputError, not_written
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Indices, Task
 from cfsweep.version import VERSION
@@ -94,14 +96,14 @@ def write_of(
     """As `write`, for a run of any `origin`; without `with_state` it can go on from its weights alone. `beside` are
     further files, by name."""
     refuse_early(to, onnx)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+    scratch = _beside(to)
     try:
         program = Program(pack)
-        save_file(whole(weights_of(pack)), scratch / WEIGHTS)
-        save_file(whole(answers_of(program)), scratch / ANSWERS)
+        # By way of bytes: on a full disk safetensors raises an error of its own, and torch ends the process.
+        (scratch / WEIGHTS).write_bytes(save(whole(weights_of(pack))))
+        (scratch / ANSWERS).write_bytes(save(whole(answers_of(program))))
         if with_state:
-            save_file(whole(_state(pack, with_examples)), scratch / STATE)
+            (scratch / STATE).write_bytes(save(whole(_state(pack, with_examples))))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own making
             program.save(scratch / PROGRAM, pack)
@@ -114,23 +116,27 @@ def write_of(
         files = {path.name: sha256(path) for path in sorted(scratch.iterdir())}
         manifest = manifest.model_copy(update={"files": files})
         (scratch / NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
-        for path in scratch.iterdir():  # safetensors makes files that are their owner's alone
+        for path in scratch.iterdir():
             path.chmod(0o644)
         scratch.chmod(0o755)
-        scratch.rename(to)
-    except BaseException:
+        _move(scratch, to)
+    except BaseException as error:
         shutil.rmtree(scratch, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in NO_FAULT_OF_OURS:
+            raise _not_written(to, error) from error
         raise
     return manifest
 
 
-def refuse_early(to: Path, onnx: bool) -> None:
-    """What can be known before anything is trained.
+def refuse_early(to: Path, onnx: bool, bundle: Path | None = None) -> None:
+    """What can be known before anything is trained, of a `bundle` that goes on, too.
 
     Raises:
-        InputError: there is something at `to`, or the packages for `onnx` are not installed.
+        InputError: there is something at `to`, it lies in the bundle, or the packages for `onnx` are not installed.
     """
     refuse_existing(to)
+    if bundle is not None and bundle.resolve() in to.resolve().parents:
+        raise InputError(f"--to {to}: it lies in the bundle {bundle}, which stays as it is. Choose another folder.")
     if onnx:
         refuse_without_packages()
 
@@ -138,10 +144,50 @@ def refuse_early(to: Path, onnx: bool) -> None:
 def refuse_existing(to: Path) -> None:
     """
     Raises:
-        InputError: there is something at `to`.
+        InputError: there is something at `to`, also a link to nothing, or no folder can be made there.
     """
-    if to.exists():
-        raise InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+    if to.exists() or to.is_symlink():
+        raise _exists(to)
+    above = next(folder for folder in to.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"--to {to}: {above} is no folder. Choose another place.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"--to {to}: nothing can be written in {above}. Choose another place, or change its rights.")
+
+
+def _exists(to: Path) -> InputError:
+    return InputError(f"--to {to}: it exists. Choose another folder, or remove it.")
+
+
+def _not_written(to: Path, error: OSError) -> InputError:
+    error.filename = str(to)  # what the user knows; a full disk is told without any
+    return not_written(error)
+
+
+def _beside(to: Path) -> Path:
+    """A new folder beside `to`.
+
+    Raises:
+        InputError: there can be none.
+    """
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+    except OSError as error:
+        raise _not_written(to, error) from error
+
+
+def _move(scratch: Path, to: Path) -> None:
+    """
+    Raises:
+        InputError: another process has written `to` meanwhile.
+    """
+    try:
+        scratch.rename(to)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise _exists(to) from error
 
 
 def weights_of(pack: Pack) -> dict[str, Tensor]:

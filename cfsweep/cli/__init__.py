@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from cfsweep.cli.models import adopt, confirm, continue_, export, log
 from cfsweep.cli.saying import called, complain, said_of_equal
@@ -21,9 +22,23 @@ from cfsweep.version import VERSION
 if TYPE_CHECKING:
     from cfsweep.metrics.answers import PairedAnswers
 
+INTERRUPTED = "interrupted; the same command begins anew, or goes on with what it has kept"
 LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
 
+
+class _Group(TyperGroup):
+    """Typer makes a bare exit code of an interrupt, and says nothing."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # Typer's own base is not public
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            complain(INTERRUPTED)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Sweeps for the remedies against catastrophic forgetting.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -126,7 +141,7 @@ def main() -> None:
         complain(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; the same command begins anew, or goes on with what it has kept")
+        complain(INTERRUPTED)
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         if error.errno not in NO_FAULT_OF_OURS:

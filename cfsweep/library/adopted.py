@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, first_line
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.spaces import Space
 from cfsweep.library.trainings import one_configuration, origin_here, values_of
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cfsweep.bundle import Manifest, Model
     from cfsweep.training.pack import Pack
 
+# What wrappers put before the names: of data-parallel training, and of torch.compile.
+PREFIXES = ("module.", "_orig_mod.")
 # What the readers of safetensors and of torch raise on files of something else.
 UNREADABLE = (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnpicklingError)
 
@@ -121,34 +123,57 @@ def _read(weights: str | Path | Mapping[str, Tensor]) -> tuple[str, Mapping[str,
         if not path.is_file():
             raise InputError(f"{where}: there is no such file. Give a .safetensors file, or one that torch.save wrote.")
         try:
-            is_safe = path.suffix == ".safetensors"
+            is_safe = path.suffix.lower() == ".safetensors"
             found = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
         except UNREADABLE as error:
-            why = str(error).strip().partition("\n")[0]
+            why = _why(error)
             raise InputError(f"{where}: it holds no weights ({why}). Save the model's `state_dict` anew.") from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise InputError(f"{where}: tensors by the names of parameters are needed. Save the model's `state_dict`.")
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) and _is_plain(v) for name, v in found.items()):
+        raise InputError(
+            f"{where}: tensors of real numbers by the names of parameters are needed. Save the model's `state_dict`."
+        )
     return where, found
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor that holds all of its numbers."""
+    import torch
+
+    if not isinstance(value, torch.Tensor) or value.is_complex() or value.is_quantized:
+        return False
+    return value.layout == torch.strided and not value.is_meta
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, without torch's advice to run what is in it."""
+    if isinstance(error, UnpicklingError):
+        return "beside tensors it has something that would have to be run, or it is no file of torch.save"
+    return first_line(error).partition(". ")[0]
 
 
 def _take_weights(pack: Pack, state: Mapping[str, Tensor], where: str) -> None:
     """Has the pack be where a run is after its last task, with these weights, and scores it.
 
     Raises:
-        InputError: the weights are of another network, or not finite.
+        InputError: the weights are of another network, of another type, or not finite.
     """
-    import torch
-
     from cfsweep.bundle.continued import score_on
     from cfsweep.bundle.model import load_weights
 
     context, name = pack.context, pack.spec.network.name
     module, n_tasks = context.lifted.module, len(pack.stream.tasks)
     remedy = f"Name the network that they are of, of {context.outputs.n_outputs} outputs, and its arguments"
+    for prefix in PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            remedy = f"Take `{prefix}` from the names"
     load_weights(module, state, f"{where}: they are not of network `{name}`", remedy)
     own = {key: value.detach() for key, value in module.named_parameters()}
+    for key, value in own.items():
+        if not state[key].is_floating_point() and value.is_floating_point():
+            kind = str(state[key].dtype).removeprefix("torch.")
+            raise InputError(f"{where}: `{key}` must hold floating-point numbers, but holds {kind}. Give another file.")
     pack.stack.theta = context.layout.flatten({entry.name: own[entry.name] for entry in context.layout.entries})[None]
-    if not torch.isfinite(pack.stack.theta).all():
+    if not all(value.isfinite().all() for value in (*own.values(), *module.buffers())):
         raise InputError(f"{where}: every weight must be finite, but some are not. Give another file.")
     pack.next_task = n_tasks
     (record,) = pack.records

@@ -187,7 +187,7 @@ def continued(
     options = {"trials": trials, "seeds": seeds}
     said = progress or (lambda done, total: None)
     with fetched(bundle) as begun, delivered(to) as here:
-        refuse_early(here, onnx)
+        refuse_early(here, onnx, begun)
         kept = Folder(here.parent / f".{here.name}.search")
         found = search_settings(begun, task, source, options, settings, old, data, kept, said)
         about = train_next(begun, task, found.best.values, here, {FILE: found.parquet()}, onnx)

@@ -170,6 +170,28 @@ def test_a_file_that_answers_otherwise_is_not_written(
     refused(pack, tmp_path / "bundle", rf"of task {task} onnxruntime's outputs must be .* but are 0.001 apart\. Leave")
 
 
+@pytest.mark.parametrize("change", [lambda found: found * np.nan, lambda found: found[:1]])
+def test_what_is_no_number_or_of_another_shape_is_no_answer(
+    change: Callable[[NDArray[Any]], NDArray[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = onnx_file._answers
+    monkeypatch.setattr(onnx_file, "_answers", lambda *given: [change(found) for found in answers(*given)])
+    refused(trained_once(("ewc",), "class-il"), tmp_path / "bundle", "onnxruntime's outputs must be those .* but are")
+
+
+def test_each_task_is_asked_about_examples_of_its_own_and_about_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack, asked = trained_once(("packnet",), "task-il"), []
+    monkeypatch.setattr(onnx_file, "_answers", lambda path, questions: asked.extend(questions) or [])
+    with pytest.raises(ValueError, match="shorter"):
+        onnx_file.check_answers(Program(pack), pack, Path())
+    for number, task in enumerate(pack.stream.tasks):
+        (one, same), (several, also) = asked[2 * number : 2 * number + 2]
+        assert (len(one), len(several), int(same), int(also)) == (1, min(32, len(several)), number, number)
+        own = pack.stream.x[torch.from_numpy(np.concatenate(list(task.parts.values())))]
+        assert torch.equal(several, own[:32])
+        assert torch.equal(one, own[:1])
+
+
 def test_what_is_active_must_be_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = trained_once(("packnet",), "task-il")
     other = Program(pack)

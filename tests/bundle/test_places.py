@@ -56,6 +56,22 @@ def test_what_is_wrong_there_is_said_of_the_address(tmp_path: Path) -> None:
         cfsweep.load("nothing://here")
 
 
+def test_an_address_that_fails_is_one_line_and_what_is_no_bundle_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("no answer")
+
+    monkeypatch.setattr(pafs, "copy_files", fails)
+    (tmp_path / "there").mkdir()
+    address = (tmp_path / "there").as_uri()
+    with pytest.raises(InputError, match=r"no model\.json there, so it is no bundle"):
+        cfsweep.load(address)
+    (tmp_path / "there" / NAME).touch()
+    with pytest.raises(InputError, match=rf"^{address}: cannot be read \(no answer\)\. Check the address"):
+        cfsweep.load(address)
+
+
 def test_what_fails_leaves_nothing_there(tmp_path: Path) -> None:
     address = (tmp_path / "to").as_uri()
 

@@ -118,6 +118,56 @@ def refused(tmp_path: Path, weights: Any, **given: Any) -> str:
     return str(caught.value)
 
 
+class Code:
+    """What runs where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("ran"),))
+
+
+@pytest.mark.usefixtures("no_program")
+def test_no_code_in_a_file_is_run_nor_recommended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ground(tmp_path)
+    torch.save({"head.weight": torch.ones(2), "code": Code()}, "code.pt")
+    torch.save(own_network((FLAT,), 2), "module.pt")
+    for file in ("code.pt", "module.pt"):
+        said = refused(tmp_path, file)
+        assert said == (
+            f"{file}: it holds no weights (beside tensors it has something that would have to be run, or it is no file "
+            "of torch.save). Save the model's `state_dict` anew."
+        )
+    Path("empty.pt").touch()
+    assert "it holds no weights (EOFError" in refused(tmp_path, "empty.pt")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.usefixtures("no_program")
+def test_tensors_that_are_no_weights(tmp_path: Path) -> None:
+    bundle_of(ground(tmp_path), tmp_path / "known", None, UNLIFTABLE)
+    weights, network = load_file(tmp_path / "known" / WEIGHTS), {"settings": {"network": UNLIFTABLE.model_dump()}}
+    floats = {name: value for name, value in weights.items() if value.is_floating_point()}
+    for plain in (torch.Tensor.to_sparse, lambda value: value.to("meta"), lambda value: value.to(torch.complex64)):
+        said = refused(tmp_path, {**weights, **{name: plain(value) for name, value in floats.items()}}, **network)
+        assert said.startswith("the weights: tensors of real numbers by the names of parameters are needed.")
+    assert "by the names of parameters" in refused(tmp_path, {0: torch.ones(2)}, **network)
+    said = refused(tmp_path, {name: value.long() for name, value in weights.items()}, **network)
+    assert "must hold floating-point numbers, but holds int64. Give another file." in said
+    bad = {**weights, "2.running_mean": torch.full_like(weights["2.running_mean"], torch.nan)}
+    assert "every weight must be finite" in refused(tmp_path, bad, **network)
+    for prefix in ("module.", "_orig_mod."):
+        said = refused(tmp_path, {f"{prefix}{name}": value for name, value in weights.items()}, **network)
+        assert said.endswith(f". Take `{prefix}` from the names.")
+    cfsweep.adopt(
+        {name: value.half() if name in floats else value for name, value in weights.items()},
+        str(tmp_path / "tasks"),
+        tmp_path / "half",
+        scenario="domain-il",
+        settings=network["settings"],
+    )
+    assert load_file(tmp_path / "half" / WEIGHTS)["2.running_mean"].dtype == torch.float32
+
+
 @pytest.mark.usefixtures("no_program")
 def test_bad_input(tmp_path: Path) -> None:
     bundle_of(ground(tmp_path), tmp_path / "known", None)
@@ -131,7 +181,7 @@ def test_bad_input(tmp_path: Path) -> None:
     (tmp_path / "text.safetensors").write_text("weights")
     assert "text.safetensors: it holds no weights (" in refused(tmp_path, tmp_path / "text.safetensors")
     torch.save({"epoch": 3, "state_dict": weights}, tmp_path / "nested.pt")
-    assert "tensors by the names of parameters are needed" in refused(tmp_path, tmp_path / "nested.pt")
+    assert "by the names of parameters are needed" in refused(tmp_path, tmp_path / "nested.pt")
     bad = {name: torch.full_like(value, torch.nan) for name, value in weights.items()}
     assert "every weight must be finite" in refused(tmp_path, bad)
     assert refused(tmp_path, weights, ingredients=["ewc"]) == (
