@@ -491,7 +491,7 @@ def test_a_disk_that_is_full_says_that_resume_goes_on(run: Run, smoke: Path, mon
 
 
 def test_an_interrupt_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cfsweep.library.adopted.adopted", interrupted)

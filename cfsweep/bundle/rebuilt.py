@@ -133,7 +133,7 @@ def _fits(value: Tensor, begun: Tensor, grown: Grown) -> bool:
     """Whether `value` (rows, ...) has the shape of `begun`, but for the weights of new outputs in the last dimension,
     or for rows of new tasks in the second."""
     by_weight = (value.shape[-1], begun.shape[-1]) == (grown.old.size, grown.new.size)
-    by_task = value.dim() > 1 and value.shape[2:] == begun.shape[2:] and value.shape[1] < begun.shape[1]
+    by_task = value.dim() > 2 and value.shape[2:] == begun.shape[2:] and value.shape[1] < begun.shape[1]
     return value.shape == begun.shape or (by_weight and value.shape[:-1] == begun.shape[:-1]) or by_task
 
 

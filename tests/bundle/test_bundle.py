@@ -147,8 +147,8 @@ def test_what_is_in_it_and_that_it_is_whole_or_not_there(tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cfsweep.bundle.writer.save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("cfsweep.bundle.writer.save", full)
+    with pytest.raises(InputError, match="no space left on device"):
         bundle_of(pack, tmp_path / "deep" / "other")
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["bundle"]
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cfsweep.bundle import continue_, read_manifest
+from cfsweep.bundle.continued import opened
 from cfsweep.errors import InputError
 from tests.bundle.test_continued import FLAT, bundle_of, write_tasks
 from tests.conftest import Run, without_program
@@ -90,6 +94,31 @@ def test_a_setting_that_cannot_be_changed(ground: Path, tmp_path: Path) -> None:
         "setting or version. Leave the setting as it was, or export the model again."
     )
     assert refused(ground, tmp_path, lr=1e30).startswith("--task task-2: the loss was not finite at task 2, step ")
+
+
+@pytest.mark.parametrize(
+    "change", [torch.Tensor.double, lambda value: value[..., :-1], lambda value: torch.stack([value, value]), None]
+)
+def test_what_was_kept_by_another_version(ground: Path, change: Callable[[torch.Tensor], torch.Tensor] | None) -> None:
+    """Of another type or shape, or not there at all."""
+    start, task = opened(ground / "ewc"), ground / "tasks" / "task-2.npz"
+    (entry,) = [name for name in start.state if name == "ewc/state/curvature"]
+    others = {name: value for name, value in start.state.items() if name != entry}
+    other = replace(start, state=others if change is None else {**others, entry: change(start.state[entry])})
+    with pytest.raises(InputError, match=r"what `ewc` has kept as `curvature` does not fit it now"):
+        other.own_pack(task, {})
+
+
+def test_what_the_optimizer_keeps_of_new_outputs_is_nothing_yet(tmp_path: Path) -> None:
+    write_tasks(tmp_path / "some", 2, distinct=True)
+    bundle_of(tmp_path / "some", tmp_path / "kept", None, scenario="class-il", optimizer_state="kept")
+    write_tasks(tmp_path / "all", 3, distinct=True)
+    pack = opened(tmp_path / "kept").own_pack(tmp_path / "all" / "task-2.npz", {})
+    assert pack.stack.optimizer
+    for value in pack.stack.optimizer.values():
+        head = pack.context.layout.unflatten(value[0])["head.weight"]
+        assert not head[4:].any()
+        assert head[:4].any()
 
 
 def test_a_bundle_that_lacks_examples(ground: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_an_address_that_fails_is_one_line_and_what_is_no_bundle_is_not_copied(
     with pytest.raises(InputError, match=r"no model\.json there, so it is no bundle"):
         cfsweep.load(address)
     (tmp_path / "there" / NAME).touch()
-    with pytest.raises(InputError, match=rf"^{address}: cannot be read \(no answer\)\. Check the address"):
+    with pytest.raises(InputError, match=rf"^{address}: cannot be read \(no answer\)\. Check the URI"):
         cfsweep.load(address)
 
 

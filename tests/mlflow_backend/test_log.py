@@ -17,6 +17,7 @@ from cfsweep.bundle import continue_, read_manifest
 from cfsweep.bundle.manifest import sha256
 from cfsweep.errors import InputError
 from cfsweep.mlflow_backend.facts import metrics, params
+from cfsweep.mlflow_backend.log import IMPATIENT
 from tests.conftest import Run
 
 
@@ -116,6 +117,18 @@ def test_after_a_fault_the_alias_is_where_it_was_and_the_same_command_goes_on(
     assert (champion(store, at), n_versions(store, at)) == (2, 2)
 
 
+def test_of_two_versions_that_are_the_bundle_the_newer_one_counts(
+    folder: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two commands at once may make them."""
+    with monkeypatch.context() as patch:
+        patch.setattr("cfsweep.mlflow_backend.log._version_of", lambda *_: None)
+        for version in (1, 2):
+            assert cfsweep.log(folder / "untrained", "twins", uri=store).version == version
+    again = cfsweep.log(folder / "untrained", "twins", alias="champion", uri=store)
+    assert (again.version, again.is_new, champion(store, "twins")) == (2, False, 2)
+
+
 def test_a_version_that_is_not_whole_is_none(folder: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cfsweep.log(folder / "domain-il", "pending", uri=store)
     monkeypatch.setattr("mlflow.entities.model_registry.ModelVersion.status", "FAILED_REGISTRATION")
@@ -141,14 +154,18 @@ def test_values_that_are_too_long_for_mlflow_are_cut_and_named(
     monkeypatch.setattr("cfsweep.mlflow_backend.log.LONGEST", 12)
     logged = cfsweep.log(folder / "task-il", "long", uri=store)
     assert repr(logged).endswith("; cut, as they are too long for MLflow: stream")
+    assert cfsweep.log(folder / "task-il", "long", uri=store).cut == (), "nothing was logged now"
     about = read_manifest(folder / "task-il")
     assert mlflow.MlflowClient(store).get_run(logged.run_id).data.params["stream"] == f"{about.stream[:11]}…"
 
 
-def test_where_mlflow_was_it_is_afterwards(folder: Path, store: str, tmp_path: Path) -> None:
+def test_where_mlflow_was_it_is_afterwards(folder: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in IMPATIENT:
+        monkeypatch.delenv(name, raising=False)
     assert not mlflow.is_tracking_uri_set()
     cfsweep.log(folder / "untrained", "globals", uri=store)
     assert not mlflow.is_tracking_uri_set()
+    assert not IMPATIENT.keys() & os.environ.keys()
     mlflow.set_tracking_uri(store)
     try:
         with mlflow.start_run() as own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from cfsweep.bundle import load
+from cfsweep.bundle.continued import opened
 from cfsweep.bundle.manifest import STATE
 from cfsweep.errors import InputError
 from cfsweep.modules import (
@@ -27,6 +29,7 @@ from cfsweep.modules import (
 )
 from cfsweep.modules._saved import Saved
 from cfsweep.modules.bundles import Module
+from cfsweep.testing.packs import UNLIFTABLE
 from tests.bundle.test_continued import bundle_of, write_tasks
 from tests.conftest import without_program
 
@@ -241,6 +244,59 @@ def test_weights_that_are_not_finite(ground: Path, tmp_path: Path) -> None:
     nn.init.constant_(network.get_parameter("body.3.bias"), torch.nan)
     assert not_saved(ground, tmp_path, network, [ewc]) == (
         "save_bundle: all weights must be finite, but those of `body.3.bias` are not. Lower the rate."
+    )
+
+
+def test_new_outputs_that_are_held_still(ground: Path) -> None:
+    """More rows are what the bundle's weights have become only where they are trained as those."""
+    network = begun(ground, "lwf", "own").network
+    lwf = DistillationLoss(network)
+    network.get_parameter("head.bias").requires_grad_(False)
+    assert "differs in head.bias. Take that of" in not_loaded(lwf, ground / "lwf")
+
+
+def test_statistics_that_are_not_finite(ground: Path, tmp_path: Path) -> None:
+    task = ground / "tasks" / "task-2.npz"
+    bundle_of(ground / "tasks-first", tmp_path / "begun", None, UNLIFTABLE, batch_size=6)
+    network = open_bundle(tmp_path / "begun", task).network
+    nn.init.constant_(network.get_buffer("2.running_mean"), torch.nan)
+    with pytest.raises(InputError, match=r"all weights must be finite, but those of `2\.running_mean` are not"):
+        save_bundle(network, [], tmp_path / "begun", tmp_path / "after", task)
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
+
+
+def test_validation_examples_are_no_examples_of_a_buffer(ground: Path, tmp_path: Path) -> None:
+    """They would score the tasks to come, and be trained on."""
+    pack = opened(ground / "replay").own_pack(ground / "tasks" / "task-2.npz", {})
+    unseen = torch.from_numpy(pack.stream.tasks[2].validation)
+    buffer = ReservoirBuffer(9)
+    buffer.load_bundle(ground / "replay")
+    buffer.add_task(pack.context.store[unseen].repeat(9, 1), pack.context.outputs.labels[unseen].repeat(9))
+    said = not_saved(ground, tmp_path, begun(ground, "replay").network, [buffer], "replay")
+    assert "nor among the training examples of" in said
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.double, lambda value: value[:-1], None])
+def test_what_was_kept_by_another_version(
+    change: Callable[[torch.Tensor], torch.Tensor] | None, ground: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = opened(ground / "mas")
+    entries = {name for name in start.state if name.startswith("mas/state/")}
+    state = {name: value for name, value in start.state.items() if name not in entries}
+    if change is not None:
+        state |= {name: change(start.state[name]) for name in entries}
+    monkeypatch.setattr("cfsweep.modules._kept.opened", lambda folder: replace(start, state=state))
+    said = not_loaded(MASPenalty(begun(ground, "mas").network), ground / "mas")
+    assert said.startswith(f"MASPenalty: what {ground / 'mas'} has kept as `")
+    assert said.endswith("` is of another version. Export it again.")
+
+
+def test_another_target(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = opened(ground / "ewc")
+    other = replace(start, about=start.about.model_copy(update={"target": "own"}))
+    monkeypatch.setattr("cfsweep.modules._kept.opened", lambda folder: other)
+    assert not_loaded(EWCPenalty(begun(ground).network), ground / "ewc") == (
+        f"EWCPenalty: the target must be classification, but {ground / 'ewc'} has own."
     )
 
 

@@ -21,6 +21,7 @@ from cfsweep.bundle.writer import WEIGHTS
 from cfsweep.errors import InputError
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.next_settings import FILE, search_settings
+from cfsweep.sweeping.search.asker import OptunaAsker
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import load_stream
@@ -89,6 +90,61 @@ def test_seeds_are_those_from_the_bundles_on(ground: Path) -> None:
     assert two.trials[0].objective == pytest.approx(
         np.mean([(row[0] + row[1]) / 4 + row[2] / 2 for row in two.trials[0].scores])
     )
+
+
+def test_what_is_told_of_a_search_are_means_over_seeds_and_old_tasks(ground: Path) -> None:
+    found = searched(ground, seeds=2, settings={"lr": 0.02})
+    for trial, row in zip(found.trials, found.rows(), strict=True):
+        assert row["val_tasks"] == pytest.approx(trial.scores.mean(axis=0).tolist())
+        assert row["val_old"] == pytest.approx(trial.scores[:, :2].mean())
+        assert row["val_new"] == pytest.approx(trial.scores[:, 2].mean())
+    assert any((trial.scores[0] != trial.scores[1]).any() for trial in found.trials)
+    assert found.before[0] != found.before[1]
+    assert found.before_old_and_new == pytest.approx((found.before[:2].mean(), found.before[2]))
+
+
+def test_the_sampler_hears_what_each_trial_came_to(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[int, str, Any]] = []
+    tell = OptunaAsker.tell
+
+    def listens(asker: OptunaAsker, *given: Any) -> None:
+        heard.append(given)
+        tell(asker, *given)
+
+    monkeypatch.setattr(OptunaAsker, "tell", listens)
+    space = {"ingredients": ["ewc"], "search": {"lr": {"choices": [0.01, 1e30]}}}
+    found = searched(ground, space=space, trials=6)
+    assert {state for _, state, _ in heard} == {"done", "failed"}
+    assert heard == [
+        (trial.number, *(("failed", None) if trial.objective is None else ("done", [trial.objective])))
+        for trial in found.trials
+    ]
+
+
+def test_the_first_trial_has_settings_of_the_bundle_that_are_no_defaults(ground: Path, tmp_path: Path) -> None:
+    bundle_of(ground / "first", tmp_path / "strong", "ewc", ewc_lambda=777.0)
+    space = {"ingredients": ["ewc"], "search": {**STRENGTHS["search"], "lr": {"choices": [0.1, 0.2]}}}
+    first = searched(ground, str(tmp_path / "strong"), space, trials=1).trials[0]
+    assert first.values["ewc_lambda"] == pytest.approx(777.0)
+    assert first.values["lr"] in (0.1, 0.2)
+
+
+@pytest.mark.parametrize("scenario", ["class-il", "task-il"])
+def test_classes_that_the_bundle_numbers_otherwise_than_the_stream_of_old_tasks(scenario: Any, tmp_path: Path) -> None:
+    """The new class 1 comes after 5 and 9 in the bundle, and before them in the stream of all tasks."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "all").mkdir()
+    for number, labels in enumerate(([5, 9], [9, 5, 11], [1, 40])):
+        y = np.resize(labels, 48)
+        x = (3 * rng.normal(size=(50, 10))[y] + rng.normal(size=(48, 10))).astype(np.float32)
+        np.savez(tmp_path / "all" / f"task-{number}.npz", x_train=x, y_train=y, x_test=x[:12], y_test=y[:12])
+    shutil.copytree(tmp_path / "all", tmp_path / "first", ignore=lambda _folder, names: [n for n in names if n == NEW])
+    bundle_of(tmp_path / "first", tmp_path / "ewc", "ewc", scenario=scenario, lr=0.02)
+    found = searched(tmp_path, settings={"lr": 0.02}, trials=2)
+    for trial in found.trials:
+        continue_(tmp_path / "ewc", tmp_path / "all" / NEW, trial.values, tmp_path / f"alone-{trial.number}")
+        assert trial.scores.tolist() == [pytest.approx(by_hand(tmp_path, tmp_path / f"alone-{trial.number}"))]
+    assert found.before[:2].min() > 0.3, "by other numbers next to none would be right"
 
 
 def test_what_comes_out_is_the_bundle_of_the_best(ground: Path, tmp_path: Path) -> None:
@@ -229,6 +285,12 @@ def test_two_searches_for_one_folder_are_refused(ground: Path, tmp_path: Path) -
         ("ewc", STRENGTHS, {"settings": {"stop_trials": False}}, "--set stop_trials: it is of a sweep over a whole"),
         ("ewc", STRENGTHS, {"settings": {"stream.n_tasks": 2}}, "--set stream: the stream is the bundle's"),
         ("ewc", STRENGTHS, {"settings": {"objective.name": "pareto"}}, "--set objective.name: it must be mixed"),
+        (
+            "ewc",
+            STRENGTHS,
+            {"old": "split-digit"},
+            "--old: unknown stream `split-digit`. Known, closest first: split-d",
+        ),
         ("ewc", STRENGTHS, {"old": "split-digits"}, "--old split-digits: it must have the data that the bundle"),
         ("refitted", STRENGTHS, {}, "it was trained on the validation data, too (`--refit`)"),
         (
@@ -269,7 +331,8 @@ def test_the_command(ground: Path, tmp_path: Path, run: Run) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_runs_of_several_seeds_are_each_as_alone_where_outputs_are_added(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_seed", [False, True])
+def test_runs_of_several_seeds_are_each_as_alone_where_outputs_are_added(by_seed: bool, tmp_path: Path) -> None:
     write_tasks(tmp_path / "all", 3, distinct=True)
     shutil.copytree(tmp_path / "all", tmp_path / "first", ignore=lambda _folder, names: [n for n in names if n == NEW])
     about = bundle_of(tmp_path / "first", tmp_path / "replay", "replay", scenario="class-il")
@@ -278,6 +341,7 @@ def test_runs_of_several_seeds_are_each_as_alone_where_outputs_are_added(tmp_pat
     runs = [
         RunSpec(trial, seed, {**about.settings, "lr": lr}) for trial, lr in ((0, 0.01), (1, 0.1)) for seed in (5, 6)
     ]
+    runs.sort(key=lambda run: (run.seed if by_seed else run.trial, run.key))
 
     def trained(*own: RunSpec) -> torch.Tensor:
         pack = start.pack(own, stream, ("validation",))
