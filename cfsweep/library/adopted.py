@@ -91,6 +91,8 @@ def adopted(
     from cfsweep.training.pack import Pack
     from cfsweep.training.spec import PackSpec, RunSpec
 
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"adopt: `seed` must be a whole number from 0 on, but got {seed}. Give one.")
     config = one_configuration("adopt", stream, space, ingredients, settings, scenario, data, False)
     prepared = prepare(config, "adopt")
     config, network = prepared.config, prepared.config.space.network

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cfsweep.errors import unknown
+from cfsweep.errors import InputError, unknown
 
 Space = str | Path | Mapping[str, Any]
 
@@ -18,13 +18,19 @@ def space_of(space: Space) -> tuple[Path | Mapping[str, Any], str]:
     ({'ingredients': ['replay']}, 'space')
 
     Raises:
-        InputError: no shipped space has this name.
+        InputError: no shipped space has this name, or it is something else.
     """
     import search_spaces
 
     if isinstance(space, Mapping):
         return space, "space"
-    path = Path(space)
+    try:
+        path = Path(space)
+    except TypeError:
+        kind = type(space).__name__
+        raise InputError(
+            f"space: a file, the name of a shipped one, or a mapping is needed, but got {kind}. Give one of these."
+        ) from None
     if path.is_file() or path.parent != Path():
         return path, path.stem
     known = search_spaces.names()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import cfsweep
 from cfsweep.bundle import continue_, read_manifest
 from cfsweep.bundle.continued import opened
 from cfsweep.errors import InputError
@@ -152,6 +153,19 @@ def test_a_smaller_buffer_and_a_fresh_optimizer_are_taken(ground: Path, tmp_path
     continue_(ground / "replay", task, {"replay_buffer": 4, "epochs": 1}, tmp_path / "less")
     continue_(ground / "adam", task, {"optimizer": "sgd", "optimizer_state": "fresh"}, tmp_path / "sgd")
     assert read_manifest(tmp_path / "less").settings["replay_buffer"] == 4
+
+
+@pytest.mark.usefixtures("no_program")
+def test_settings_from_a_table_are_numpys(ground: Path, tmp_path: Path) -> None:
+    given = {"epochs": np.int64(1), "lr": np.float32(0.5), "optimizer": np.str_("sgd")}
+    model = cfsweep.continue_(ground / "ewc", ground / "tasks" / "task-2.npz", tmp_path / "after", settings=given)
+    assert (model.about.settings["epochs"], model.about.settings["lr"]) == (1, 0.5)
+    assert model.about.settings["optimizer"] == "sgd"
+
+
+def test_a_space_is_a_file_a_name_or_a_mapping(ground: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^space: a file, .* or a mapping is needed, but got list\."):
+        cfsweep.continue_(ground / "ewc", ground / "tasks" / "task-2.npz", tmp_path / "after", space=["lr"])  # type: ignore[arg-type]
 
 
 def test_what_is_no_bundle_to_go_on_with(ground: Path, tmp_path: Path) -> None:

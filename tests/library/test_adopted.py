@@ -189,6 +189,10 @@ def test_bad_input(tmp_path: Path) -> None:
         "has measured on the examples of each task. Leave it out, or switch it off, `--set ewc_lambda=0`."
     )
     assert "adopt: the space searches `lr`" in refused(tmp_path, weights, settings={"search.lr.choices": [0.1, 0.2]})
+    for seed in (-1, 0.5, "1"):
+        assert f"adopt: `seed` must be a whole number from 0 on, but got {seed}." in refused(
+            tmp_path, weights, seed=seed
+        )
     save_file(weights, tmp_path / "known.safetensors")
     with pytest.raises(InputError, match=r"it exists\. Choose another folder"):
         cfsweep.adopt(tmp_path / "known.safetensors", str(tmp_path / "tasks"), tmp_path / "known")
