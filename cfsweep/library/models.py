@@ -166,22 +166,17 @@ def continued(
 ) -> tuple[Manifest, Search | None]:
     """What is known of the model that was written, and how its settings were found, if they were searched."""
     repeatable()
-    import numpy as np
-
     from cfsweep.bundle import continue_ as train_next
     from cfsweep.bundle.places import delivered, fetched
     from cfsweep.bundle.writer import refuse_early
-    from cfsweep.sweeping.parsing import assigned
+    from cfsweep.sweeping.parsing import settings_of
 
     if space is None:
         for option, value in (("--old", old), ("--data", data), ("--trials", trials), ("--seeds", seeds)):
             if value is not None:
                 raise InputError(f"{option} {value}: it is of a search. Name the space with --sweep, or leave it out.")
-        changes = dict(settings if isinstance(settings, Mapping) else assigned(settings))
-        # A number from a table of trials is numpy's.
-        changes = {name: value.item() if isinstance(value, np.generic) else value for name, value in changes.items()}
         with fetched(bundle) as begun, delivered(to) as here:
-            return train_next(begun, task, changes, here, onnx=onnx), None
+            return train_next(begun, task, settings_of(settings), here, onnx=onnx), None
 
     from cfsweep.sweeping.folder import Folder
     from cfsweep.sweeping.next_settings import FILE, search_settings

@@ -16,7 +16,7 @@ from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper, Value
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.next_trials import Progress, Search, search
-from cfsweep.sweeping.parsing import assigned, make_config
+from cfsweep.sweeping.parsing import make_config, settings_of
 from cfsweep.sweeping.space import check_space
 from cfsweep.training.ingredients import ingredient_class
 from cfsweep.training.streams import Stream
@@ -52,7 +52,7 @@ def search_settings(
             on with the task.
     """
     start = opened(bundle)
-    asked = dict(settings if isinstance(settings, Mapping) else assigned(settings))
+    asked = settings_of(settings)
     if named := [key for key in asked if key.partition(".")[0] in ("network", "scenario", "ingredients")]:
         raise InputError(f"--set {named[0]}: network, scenario and remedies are the bundle's. Leave it out.")
     config, hypers = _described(start, make_config(space, options, asked))

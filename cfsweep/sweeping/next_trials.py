@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cfsweep.bundle.continued import Opened, score_on, sizes_of
-from cfsweep.bundle.manifest import NAME
+from cfsweep.bundle.manifest import NAME, sha256
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.files import write_atomically
@@ -59,7 +58,6 @@ class Search:
     before: Floats
     trials: tuple[Tried, ...]
     names: tuple[str, ...]
-    old_weight: float
     rehearsed: bool
     buffers: Mapping[str, float]
 
@@ -153,7 +151,7 @@ def search(
         progress(len(tried), config.trials)
     trials = tuple(tried[number] for number in sorted(tried))
     buffers = {name: float(start.about.settings[name]) for name in config.space.search if name in _sizes(start)}
-    return Search(before, trials, tuple(config.space.search), config.objective.old_weight, rehearsed, buffers)
+    return Search(before, trials, tuple(config.space.search), rehearsed, buffers)
 
 
 def _sizes(start: Opened) -> set[str]:
@@ -188,8 +186,7 @@ TRIALS, SEARCH = "trials.json", "search.txt"
 
 def _identity(start: Opened, config: StudyConfig, stream: Stream, rehearsed: bool) -> str:
     """What must be the same for a search to go on: bundle, task, what scores, space, seeds."""
-    bundle = hashlib.sha256((start.bundle / NAME).read_bytes()).hexdigest()
-    return " ".join([bundle, stream.digest, config.study_id, "kept" if rehearsed else "old"])
+    return " ".join([sha256(start.bundle / NAME), stream.digest, config.study_id, "kept" if rehearsed else "old"])
 
 
 def _forget_another_search(kept: Folder, identity: str) -> None:

@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from cfsweep.config import RENAMED, Choices, Range, Space, StudyConfig
@@ -42,7 +43,7 @@ def make_config(
         if value is not None:
             _assign(content, key, value, called)
             origins[key] = f"{dashes}{'pack' if key == 'pack_runs' else key.removesuffix('.name').split('.')[-1]}"
-    for key, value in settings.items() if isinstance(settings, Mapping) else assigned(settings):
+    for key, value in settings_of(settings).items():
         if key in OF_THE_FOLDER:
             raise InputError(f"{called} {key}: it is cfsweep's own note in a study's folder. Leave it out.")
         origins[_set(content, key, value, called)] = called
@@ -56,6 +57,20 @@ def make_config(
         return given[-1] if given else otherwise
 
     return _with_absolute_paths(parse(StudyConfig, content, origin, inside="space"))
+
+
+def settings_of(settings: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Values by key, from a mapping or from `key=value` texts, of which the last one counts. A number from a table of
+    trials is numpy's, and becomes Python's.
+
+    Raises:
+        InputError: a text has another form.
+
+    >>> settings_of({"lr": np.float32(0.5), "epochs": np.int64(3)}), settings_of(["lr=0.5"])
+    ({'lr': 0.5, 'epochs': 3}, {'lr': 0.5})
+    """
+    pairs = settings.items() if isinstance(settings, Mapping) else assigned(settings)
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in pairs}
 
 
 def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
