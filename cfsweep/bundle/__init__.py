@@ -5,9 +5,10 @@ trains its next task.
 """
 
 from cfsweep.bundle.continued import continue_
+from cfsweep.bundle.described import Origin, origin_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.model import Model, load, of_pack
-from cfsweep.bundle.writer import Origin, origin_of, write, write_of
+from cfsweep.bundle.writer import write, write_of
 
 __all__ = [
     "Manifest",

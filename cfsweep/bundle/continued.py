@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
+from cfsweep.bundle.described import Origin
 from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest, sha256
 from cfsweep.bundle.next_task import PLACE, going_on, next_task
 from cfsweep.bundle.rebuilt import Tensors, rebuilt
-from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, Origin, refuse_early, write_of
+from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, refuse_early, write_of
 from cfsweep.errors import InputError, unknown
 from cfsweep.files import git_revision
 from cfsweep.hypers import Value

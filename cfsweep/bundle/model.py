@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cfsweep.bundle.described import Origin, manifest_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import Program
-from cfsweep.bundle.writer import ANSWERS, WEIGHTS, Origin, answers_of, manifest_of, weights_of, whole
+from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout, tensors_of
