@@ -260,6 +260,35 @@ def test_a_search_that_was_killed_goes_on(ground: Path, tmp_path: Path, monkeypa
     assert len(other.trials) == 1, "another search begins anew"
 
 
+def test_a_kill_before_scores_are_written_leaves_no_trial_that_has_ended(
+    ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    kept = Folder(tmp_path / "kept")
+    with monkeypatch.context() as patched:
+        patched.setattr("cfsweep.sweeping.next_trials._keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            searched(ground, kept=kept)
+    again = searched(ground, kept=kept)
+    assert _same(again.trials, searched(ground).trials), "the same trials, trained again"
+
+
+def test_another_bundle_or_other_data_is_another_search(ground: Path, tmp_path: Path) -> None:
+    kept, space = Folder(tmp_path / "kept"), {"search": {"lr": {"choices": [0.01, 0.1]}}}
+    first = searched(ground, "lwf", space, kept=kept, trials=2)
+    shutil.copytree(ground / "lwf", tmp_path / "lwf")
+    about = read_manifest(tmp_path / "lwf")
+    (tmp_path / "lwf" / "model.json").write_text(about.model_copy(update={"seed": 8}).model_dump_json())
+    for bundle in (tmp_path / "lwf", ground / "replay"):
+        other = searched(ground, str(bundle), space, kept=kept, trials=2)
+        assert _same(other.trials, searched(ground, str(bundle), space, trials=2).trials)
+    by_examples = searched(ground, "replay", space, kept=kept, trials=2, old=None)
+    assert _same(by_examples.trials, searched(ground, "replay", space, trials=2, old=None).trials)
+    assert not _same(first.trials, by_examples.trials)
+
+
 def _same(some: Any, others: Any) -> bool:
     """Whether trials are the same, to the last bit."""
     return all(
