@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,9 @@ def test_it_ends_where_a_process_of_rays_has_died(processes: Processes, happens:
 def test_a_terminal_gets_its_cursor_back() -> None:
     ours, theirs = pty.openpty()
     code = DIES.format("dead.update(raylet=-9); time.sleep(100)")
-    process = subprocess.Popen(["python", "-c", code], stdout=theirs, stderr=subprocess.PIPE, text=True)
-    assert finish(process, 60)[0] == 2
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=subprocess.PIPE, text=True)
+    ended, _, complaints = finish(process, 60)
+    assert ended == 2, complaints
     assert os.read(ours, 100) == b"\x1b[?25h\r\n"
     os.close(ours)
     os.close(theirs)
