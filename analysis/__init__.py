@@ -12,9 +12,9 @@ True
 from analysis.aggregate import trials
 from analysis.choice import choose, select, selection
 from analysis.comparison import compare, gate
-from analysis.confirmation import Confirmation, confirmation, test_accuracy
+from analysis.confirmation import Confirmation, confirmation, test_scores
 from analysis.description import study
-from analysis.frames import accuracy_matrix, buffers, curves, load
+from analysis.frames import buffers, curves, load, score_matrix
 from analysis.fronts import Front, front, write_front
 from analysis.reporting.page import report
 from analysis.reporting.tables import table
@@ -22,7 +22,6 @@ from analysis.reporting.tables import table
 __all__ = [
     "Confirmation",
     "Front",
-    "accuracy_matrix",
     "buffers",
     "choose",
     "compare",
@@ -32,11 +31,12 @@ __all__ = [
     "gate",
     "load",
     "report",
+    "score_matrix",
     "select",
     "selection",
     "study",
     "table",
-    "test_accuracy",
+    "test_scores",
     "trials",
     "write_front",
 ]

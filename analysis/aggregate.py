@@ -15,7 +15,7 @@ from analysis.seeds import counted, mean_over_seeds
 from cfsweep.errors import unknown
 from cfsweep.results.schema import MAJORITY_TRIAL
 
-AVERAGE = "average_accuracy"  # what chooses, unless told otherwise
+AVERAGE = "average_score"  # what chooses, unless told otherwise
 AVERAGE_COLUMN = f"val_{AVERAGE}"
 COSTS = ("train_s", "stored_bytes", "n_parameters")
 _RESOURCES = (*COSTS, "peak_bytes", "steps")

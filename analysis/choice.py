@@ -21,22 +21,27 @@ from analysis.references import METHODS, best_reference
 from analysis.seeds import counted
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.metrics import INTRANSIGENCE
-from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, reference_trial
+from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, RENAMED, reference_trial
 
 FILE = "selection.json"
-CORRECTED = ("average_accuracy", "stability", "plasticity")
-RULES = ("average_accuracy", "mixed", "stability_at_least", "knee")
+CORRECTED = ("average_score", "stability", "plasticity")
+RULES = ("average_score", "mixed", "stability_at_least", "knee")
 
 
-def choose(table: pd.DataFrame, rule: str = "average_accuracy", at_least: float | None = None) -> pd.Series:
+def choose(
+    table: pd.DataFrame,
+    rule: str = "average_score",
+    at_least: float | None = None,
+    score_bounds: tuple[float, float] = (0.0, 1.0),
+) -> pd.Series:
     """The row of `table` (from `analysis.trials`) that `rule` picks; the lowest trial number among equals.
 
-    `average_accuracy` and `mixed` pick the highest mean over seeds; `stability_at_least` picks the highest
-    plasticity among the trials whose stability is at least `at_least`, in [0, 1]; `knee` picks the trial where the
-    front of stability and plasticity bulges most (`knee_of`).
+    `average_score` and `mixed` pick the highest mean over seeds; `stability_at_least` picks the highest
+    plasticity among the trials whose stability is at least `at_least`, within `score_bounds`; `knee` picks the trial
+    where the front of stability and plasticity bulges most (`knee_of`).
 
     Raises:
-        InputError: unknown rule, or `at_least` missing or outside [0, 1].
+        InputError: unknown rule, or `at_least` missing or beyond the bounds of the score.
         NoAnswerError: no finished trial satisfies the rule.
     """
     if rule not in RULES:
@@ -48,8 +53,11 @@ def choose(table: pd.DataFrame, rule: str = "average_accuracy", at_least: float 
         chosen = None if place is None else members.iloc[place]
     elif rule != "stability_at_least":
         chosen = best(table, rule)
-    elif at_least is None or not 0 <= at_least <= 1:
-        raise InputError(f"select: `0 <= at_least <= 1` must hold for stability_at_least, but got {at_least}.")
+    elif at_least is None or not score_bounds[0] <= at_least <= score_bounds[1]:
+        low, high = score_bounds
+        raise InputError(
+            f"select: `{low:g} <= at_least <= {high:g}` must hold for stability_at_least, but got {at_least}."
+        )
     else:
         stable = numbers(table[column_of("stability", list(table.columns))]) >= at_least
         chosen = best(table[stable], "plasticity")
@@ -81,7 +89,7 @@ def knee_of(front: NDArray[np.float64]) -> int | None:
 
 
 def select(
-    root: Root, rule: str = "average_accuracy", at_least: float | None = None, replace: bool = False
+    root: Root, rule: str = "average_score", at_least: float | None = None, replace: bool = False
 ) -> dict[str, Any]:
     """Chooses a trial by `rule` on validation data, writes `selection.json`, and returns what it holds.
 
@@ -94,7 +102,7 @@ def select(
         NoAnswerError: no finished trial satisfies the rule.
     """
     runs = load(root)
-    chosen = choose(trials(runs), rule, at_least)
+    chosen = choose(trials(runs), rule, at_least, study(root).score_bounds)
     record = {**_record(runs, chosen), "study_id": study(root).study_id, "rule": rule, "at_least": at_least}
     old = selection(root)
     replaces: list[Any] = []
@@ -137,7 +145,7 @@ def _record(runs: pd.DataFrame, chosen: pd.Series) -> dict[str, Any]:
         "references": _references(runs),
         "seeds": sorted(int(s) for s in runs.loc[runs["trial"] == trial, "seed"]),
         "validation": {m: {"mean": value(chosen, m), "sd": value(chosen, f"{m}_sd")} for m in metrics},
-        "chosen_among": len(others["average_accuracy"].trials),
+        "chosen_among": len(others["average_score"].trials),
         "corrected_for_the_choice": {f"val_{name}": those.corrected(trial) for name, those in others.items()},
     }
 
@@ -174,7 +182,17 @@ def selection(root: Root) -> dict[str, Any] | None:
         raise InputError(f"{root}/{FILE}: it names no trial. Remove it and select anew.")
     if record.get("study_id") != (own := study(root).study_id):
         raise InputError(f"{root}/{FILE}: it belongs to study {record.get('study_id')}, not {own}. Remove it.")
-    return dict(record)
+    return _renamed(record)
+
+
+def _renamed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with metrics as they are called now, where an earlier version wrote it."""
+    found = dict(record)
+    if isinstance(rule := found.get("rule"), str):
+        found["rule"] = RENAMED.get(f"val_{rule}", f"val_{rule}").removeprefix("val_")
+    if isinstance(then := found.get("validation"), Mapping):
+        found["validation"] = {RENAMED.get(name, name): of for name, of in then.items()}
+    return found
 
 
 def opened_by(record: Mapping[str, Any]) -> list[int]:

@@ -20,11 +20,12 @@ from analysis.references import best_reference
 from analysis.seeds import counted
 from analysis.uncertainty import LEAST_SEEDS, Estimate, Interval, Side, corrected, paired
 from cfsweep.errors import InputError, NoAnswerError, few, unknown
+from cfsweep.metrics.texts import score_text
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
 
 OPPONENTS = ("default", NAIVE)
-COMPARED = ("average_accuracy", "stability", "plasticity", "train_s", "stored_bytes")
-HIGHEST = "highest average validation accuracy"
+COMPARED = ("average_score", "stability", "plasticity", "train_s", "stored_bytes")
+HIGHEST = "highest average validation score"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Comparison:
 
 
 def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
-    """The trial that stands for a study, and why: the selected one, else the highest average validation accuracy.
+    """The trial that stands for a study, and why: the selected one, else the highest average validation score.
 
     Raises:
         NoAnswerError: no trial has finished.
@@ -88,7 +89,7 @@ def chosen_trial(root: Root, runs: pd.DataFrame) -> tuple[int, str]:
 
 def gate(
     root: Root,
-    min_average_accuracy: float | None = None,
+    min_average_score: float | None = None,
     min_stability: float | None = None,
     min_plasticity: float | None = None,
     beats: str | None = None,
@@ -97,32 +98,34 @@ def gate(
     """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
 
     A trial that is no better than the constant answer (`analysis.constant_answer`) fails whatever is asked. Minima are
-    in [0, 1], for the true mean over seeds: the raw mean of the best of many is too high, so that a minimum is held
-    against the corrected one (`analysis.uncertainty.corrected_means`; with fewer than three seeds there is none, and
-    the line says so). That is an estimate: no interval has to lie above the minimum. `beats` (`default`, `naive`) asks
-    that the average accuracy be higher by more than `margin`: the interval of the corrected difference over the same
-    seeds must lie above it, which takes three seeds. `naive` with several settings is the best of them, and not
-    corrected for that, which makes it harder to beat. Seeds that are being added count once every trial has them, as in
-    `analysis.trials`.
+    within the bounds of the score, for the true mean over seeds: the raw mean of the best of many is too high, so that
+    a minimum is held against the corrected one (`analysis.uncertainty.corrected_means`; with fewer than three seeds
+    there is none, and the line says so). That is an estimate: no interval has to lie above the minimum. `beats`
+    (`default`, `naive`) asks that the average score be higher by more than `margin`: the interval of the corrected
+    difference over the same seeds must lie above it, which takes three seeds. `naive` with several settings is the best
+    of them, and not corrected for that, which makes it harder to beat. Seeds that are being added count once every
+    trial has them, as in `analysis.trials`.
 
     Raises:
-        InputError: nothing to check, a minimum outside [0, 1], an unknown `beats`, or a margin without it or outside
-            [0, 1).
+        InputError: nothing to check, a minimum that the score cannot have, an unknown `beats`, or a margin without it
+            or as wide as the score's bounds.
         NoAnswerError: a check fails; the message lists every failure.
     """
-    minima = {"average_accuracy": min_average_accuracy, "stability": min_stability, "plasticity": min_plasticity}
+    minima = {"average_score": min_average_score, "stability": min_stability, "plasticity": min_plasticity}
     if beats is None and all(limit is None for limit in minima.values()):
         raise InputError(
-            "gate: nothing to check. Give --min-average-accuracy, --min-stability, --min-plasticity, --beats."
+            "gate: nothing to check. Give --min-average-score, --min-stability, --min-plasticity, --beats."
         )
+    low, high = study(root).score_bounds
     for name, limit in minima.items():
-        if limit is not None and not 0 <= limit <= 1:
+        if limit is not None and not low <= limit <= high:
             option = f"min-{name.replace('_', '-')}"
-            raise InputError(f"gate: `0 <= {option} <= 1` must hold, but got --{option} {limit:g}. Change it.")
+            rule = f"`{low:g} <= {option} <= {high:g}`"
+            raise InputError(f"gate: {rule} must hold, but got --{option} {limit:g}. Change it.")
     if beats is not None and beats not in OPPONENTS:
         raise unknown("gate", "opponent", beats, OPPONENTS)
-    if not 0 <= margin < 1:
-        raise InputError(f"gate: `0 <= margin < 1` must hold, but got {margin:g}. Change it.")
+    if not 0 <= margin < high - low:
+        raise InputError(f"gate: `0 <= margin < {high - low:g}` must hold, but got {margin:g}. Change it.")
     if margin and beats is None:
         raise InputError(f"gate: a margin needs an opponent, but got {margin:g} alone. Give --beats.")
     runs = counted(load(root))
@@ -146,10 +149,11 @@ def _minimum(runs: pd.DataFrame, row: pd.Series | None, trial: int, name: str, l
     if raw is None:
         return False, f"{name} has no value"
     others = among(runs, name)
-    held, said = others.corrected(trial), f"{raw:.4f} before the correction for the choice among {len(others.trials)}"
+    held = others.corrected(trial)
+    said = f"{score_text(raw)} before the correction for the choice among {len(others.trials)}"
     if held is None:
         held, said = raw, f"not corrected for the choice among {len(others.trials)}, as {_few(others.n_seeds)}"
-    return held >= limit, f"{name} {held:.4f} {'>=' if held >= limit else '<'} {limit:g} ({said})"
+    return held >= limit, f"{name} {score_text(held)} {'>=' if held >= limit else '<'} {limit:g} ({said})"
 
 
 def _beats(runs: pd.DataFrame, trial: int, opponent: str, margin: float) -> tuple[bool, str]:
@@ -158,7 +162,7 @@ def _beats(runs: pd.DataFrame, trial: int, opponent: str, margin: float) -> tupl
         (found,) = compare_runs(runs, other, runs, trial, [AVERAGE], chosen=(False, True))
     except InputError:
         return False, f"{opponent} has no finished run over the same seeds"
-    raw = f"does not beat {opponent} in {AVERAGE} ({found.difference:+.4f}"
+    raw = f"does not beat {opponent} in {AVERAGE} ({score_text(found.difference, sign='+')}"
     if trial == other:
         return False, f"{raw}: it is {opponent} itself)"
     if found.corrected is None:
@@ -168,7 +172,7 @@ def _beats(runs: pd.DataFrame, trial: int, opponent: str, margin: float) -> tupl
     by = f" by more than {margin:g}" if margin else ""
     return held, (
         f"{verb} {opponent} in {AVERAGE}{by} ({found.corrected.text}, corrected for the choice among "
-        f"{found.n_among}; raw {found.difference:+.4f})"
+        f"{found.n_among}; raw {score_text(found.difference, sign='+')})"
     )
 
 

@@ -17,6 +17,7 @@ from analysis.frames import load, numbers, table_of
 from analysis.fronts import front
 from analysis.seeds import being_added
 from cfsweep.errors import InputError
+from cfsweep.metrics.texts import score_text
 from cfsweep.results.reader import is_study
 from cfsweep.results.schema import MAJORITY_TRIAL
 
@@ -42,7 +43,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Average accuracy at the end of one trial or reference, in [0, 1]: on validation data with the seeds of the sweep
+    """Average score at the end of one trial or reference, in [0, 1]: on validation data with the seeds of the sweep
     (`chosen_by`; `corrected` for the choice among all its trials, see `analysis.uncertainty`) and with `fresh` ones; on
     test data with the fresh ones (`test`; of a sweep of earlier versions, which tested by itself, with its own), and of
     models that were trained on the validation data, too (`refitted`). None where there is no such number. `selected`:
@@ -81,7 +82,8 @@ def to_confirm(root: Root, which: str) -> tuple[list[int], list[int]]:
     done = {record["trial"], *finished(table)["trial"].tolist()}
     numbers, references = [n for n in shown if n in done and n >= 0], [n for n in shown if MAJORITY_TRIAL < n < 0]
     if which == "front":
-        members = front(table, study(root).front_objectives).members
+        about = study(root)
+        members = front(table, about.front_objectives, score_bounds=about.score_bounds).members
         numbers += [int(n) for n in members["trial"] if int(n) not in numbers]
     elif which != "selected":
         try:
@@ -122,7 +124,7 @@ def confirmation(root: Root) -> list[Confirmation]:
     if fresh_in is not None:
         tests = _tested(fresh_in)
     else:
-        tests = {} if refitted else _means(test_accuracy(root), being_added(load(root)))
+        tests = {} if refitted else _means(test_scores(root), being_added(load(root)), study(root).score)
     swept = trials(load(root))
     fresh = None if fresh_in is None else trials(load(fresh_in))
     others = among(load(root), AVERAGE)
@@ -180,15 +182,15 @@ def luck(found: Sequence[Confirmation]) -> str:
         return ""
     less = chosen.chosen_by.value - chosen.fresh.value
     return (
-        f"Chosen at {chosen.chosen_by.value:.3f}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} "
-        f"seed{'s' * (chosen.fresh.n != 1)}): {abs(less):.3f} {'less' if less > 0 else 'more'}."
+        f"Chosen at {score_text(chosen.chosen_by.value, 3)}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} "
+        f"seed{'s' * (chosen.fresh.n != 1)}): {score_text(abs(less), 3)} {'less' if less > 0 else 'more'}."
     )
 
 
-def test_accuracy(root: Root) -> pd.DataFrame:
-    """Test accuracies, long (trial, seed, after_task, eval_task, accuracy, n_examples): of the trials and references
-    that were confirmed, with fresh seeds; of a sweep of earlier versions, which tested by itself, those of the selected
-    trial, the default and the references, with the seeds of the sweep.
+def test_scores(root: Root) -> pd.DataFrame:
+    """Test scores, long (trial, seed, after_task, eval_task, n_examples, and each score by its name): of the trials and
+    references that were confirmed, with fresh seeds; of a sweep of earlier versions, which tested by itself, those of
+    the selected trial, the default and the references, with the seeds of the sweep.
 
     Raises:
         InputError: no trial was selected, or nothing was confirmed.
@@ -207,15 +209,15 @@ def _opened(root: Root, record: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _tested(folder: str) -> dict[int, Mean]:
-    return _means(table_of(folder, "test"), being_added(load(folder)))
+    return _means(table_of(folder, "test"), being_added(load(folder)), study(folder).score)
 
 
-def _means(rows: pd.DataFrame, added: Sequence[int]) -> dict[int, Mean]:
-    """The means of the last rows of the accuracy matrices, without the seeds that are being `added`."""
+def _means(rows: pd.DataFrame, added: Sequence[int], score: str) -> dict[int, Mean]:
+    """The means of the last rows of the matrices of `score`, without the seeds that are being `added`."""
     rows = rows[~rows["seed"].isin(added)]
     n_tasks = rows["eval_task"].max() + 1 if len(rows) else 0
     last = rows[rows["after_task"] == n_tasks - 1]
-    per_seed = last.groupby(["trial", "seed"])["accuracy"].mean()
+    per_seed = last.groupby(["trial", "seed"])[score].mean()
     found = {}
     for trial, values in per_seed.groupby("trial"):
         of_seeds = numbers(values)
@@ -241,4 +243,4 @@ def _selected(root: Root) -> dict[str, Any]:
 
 
 # pytest collects functions by this prefix; this is no test.
-test_accuracy.__test__ = False  # type: ignore[attr-defined]
+test_scores.__test__ = False  # type: ignore[attr-defined]

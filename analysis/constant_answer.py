@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.aggregate import AVERAGE_COLUMN, finished, row_of, value
 from analysis.description import Study
 from cfsweep.errors import few
+from cfsweep.metrics.texts import score_text
 from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 
@@ -16,26 +17,27 @@ _ROUNDING = 1e-9  # the mean of equal numbers may differ from them in the last b
 
 
 def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
-    """Why `trial` has learned nothing that counts: its average accuracy, mean over seeds, is no higher than that of the
+    """Why `trial` has learned nothing that counts: its average score, mean over seeds, is no higher than that of the
     constant answer over the same seeds. None where it is higher; and where the study lacks that reference, or the trial
     has not finished.
 
     `trials` is from `analysis.trials`, in which all that has finished has the same seeds.
 
-    >>> table = pd.DataFrame({"trial": [-1000, 0, 1], "state": "done", "val_average_accuracy": [0.92, 0.92, 0.921]})
+    >>> table = pd.DataFrame({"trial": [-1000, 0, 1], "state": "done", "val_average_score": [0.92, 0.92, 0.921]})
     >>> beaten_by_majority(table, 0)
-    'does not beat the constant answer (majority) in average_accuracy (0.9200 against 0.9200)'
+    'does not beat the constant answer (majority) in average_score (0.9200 against 0.9200)'
     >>> beaten_by_majority(table, 1) is None
     True
     """
     constant, own = (value(row_of(trials, number), AVERAGE_COLUMN) for number in (MAJORITY_TRIAL, trial))
-    if not not_above(own, constant):
+    if own is None or constant is None or not not_above(own, constant):
         return None
-    return f"does not beat the constant answer ({MAJORITY}) in average_accuracy ({own:.4f} against {constant:.4f})"
+    both = f"{score_text(own)} against {score_text(constant)}"
+    return f"does not beat the constant answer ({MAJORITY}) in average_score ({both})"
 
 
 def not_above(own: float | None, constant: float | None) -> bool:
-    """Whether a trial's average accuracy is no higher than that of the constant answer; False where one is not known.
+    """Whether a trial's average score is no higher than that of the constant answer; False where one is not known.
 
     >>> not_above(0.92, 0.92), not_above(0.921, 0.92), not_above(0.5, None)
     (True, False, False)
@@ -56,14 +58,18 @@ def notes_on_majority(trials: pd.DataFrame, on_front: Collection[int]) -> list[s
     if not on_it:
         return []
     constant = value(row_of(trials, MAJORITY_TRIAL), AVERAGE_COLUMN)
-    what = f"the constant answer ({MAJORITY}, {constant:.3f} in average accuracy)"
+    said = "" if constant is None else f", {score_text(constant, 3)} in average score"
+    what = f"the constant answer ({MAJORITY}{said})"
     if len(beaten) == (n := len(finished(trials))):
-        return [f"No trial beats {what}: {n} finished, and none has learned anything that accuracy can show."]
+        return [f"No trial beats {what}: {n} finished, and none has learned anything that it can show."]
     does = "trial on the front does" if len(on_it) == 1 else "trials on the front do"
     return [f"{len(on_it)} {does} not beat {what}: {few(on_it)}."]
 
 
 def notes_on_imbalance(about: Study) -> list[str]:
-    """Says in which tasks accuracy is blind, as far as `study.yaml` knows (older ones do not)."""
+    """Says in which tasks accuracy is blind, as far as `study.yaml` knows (older ones do not), where it is what
+    scores."""
+    if about.score != "accuracy":
+        return []
     note = blind_note(about.tasks, about.raw.get("majority") or [0.0] * len(about.tasks))
     return [f"{note[0].upper()}{note[1:]}"] if note else []

@@ -46,6 +46,8 @@ class Study:
     seeds: int | None = None
     old_weight: float = 0.5
     splits: int = 1
+    score: str = "accuracy"  # that steers
+    score_bounds: tuple[float, float] = (0.0, 1.0)
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -90,6 +92,8 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
     names: tuple[str, ...] = ("mixed",)
     if objective.get("name") == "pareto":
         names = ("stability", "plasticity", *((objective["third"],) if objective.get("third") else ()))
+    score: Mapping[str, Any] = (raw.get("scores") or [{}])[0]
+    low, high = score.get("bounds") or (0.0, 1.0)
     return Study(
         study_id=str(raw["study_id"]),
         objectives=names,
@@ -101,6 +105,8 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
         seeds=config.get("seeds"),
         old_weight=float(objective.get("old_weight", 0.5)),
         splits=int(stream.get("splits", 1)),
+        score=str(score.get("name", "accuracy")),
+        score_bounds=(float(low), float(high)),
         raw=raw,
     )
 

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.aggregate import value
 from analysis.description import Setting
 from analysis.uncertainty import LEAST_SEEDS, LEVEL, Estimate
+from cfsweep.metrics.texts import score_text
 from cfsweep.results.schema import DEFAULT_TRIAL, reference_method
 
 INTERVAL = f"{100 * LEVEL:g} % interval"  # what each interval is called
@@ -38,12 +39,12 @@ def mean_sd(mean: float | None, sd: float | None = None, digits: int = 3) -> str
     """Mean and standard deviation, or the mean alone where there was one seed.
 
     >>> mean_sd(0.9123, 0.0104), mean_sd(0.9123), mean_sd(None), mean_sd(123456.0)
-    ('0.912 ± 0.010', '0.912', '–', '1.235e+05')
+    ('0.912 ± 0.010', '0.912', '–', '123500')
     """
     if mean is None:
         return "–"
-    if abs(mean) >= 10:
-        return f"{mean:.4g}" + ("" if sd is None else f" ± {sd:.2g}")
+    if not 0.5 * 10**-digits <= abs(mean) < 10 and mean:
+        return score_text(mean) + ("" if sd is None else f" ± {score_text(sd, 2)}")
     return f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}")
 
 
@@ -93,7 +94,7 @@ def unsigned(estimate: Estimate) -> str:
     '0.8123, 95 % interval 0.7900 to 0.8300'
     """
     low, high = estimate.interval
-    return f"{estimate.value:.4f}, {INTERVAL} {low:.4f} to {high:.4f}"
+    return f"{score_text(estimate.value)}, {INTERVAL} {score_text(low)} to {score_text(high)}"
 
 
 def trial_name(trial: int) -> str:

@@ -67,10 +67,12 @@ def frame(rows: pa.Table) -> pd.DataFrame:
     return result
 
 
-def accuracy_matrix(root: Root, trial: int, seed: int | None = None) -> NDArray[np.float64]:
-    """Validation accuracies of `trial`, (T+1, T) in [0, 1]: row 0 is the untrained network, row t+1 is after task t.
+def score_matrix(root: Root, trial: int, seed: int | None = None) -> NDArray[np.float64]:
+    """Validation scores of `trial`, (T+1, T): row 0 is the untrained network, row t+1 is after task t. They are those
+    of the score that steers the study: accuracy, in [0, 1], unless it names another one.
 
-    Without `seed`, the mean over the trial's seeds. A cell that some seed lacks (its run ended early) is NaN.
+    Without `seed`, the mean over the trial's seeds. A cell that some seed lacks (its run ended early) is NaN, and so is
+    one where the score has no value.
 
     Raises:
         InputError: no such trial, or no such seed of it.
@@ -78,29 +80,30 @@ def accuracy_matrix(root: Root, trial: int, seed: int | None = None) -> NDArray[
     References:
         Lopez-Paz & Ranzato 2017, "Gradient Episodic Memory for Continual Learning", sec. 2.
     """
-    return matrix_of(table_of(root, "accuracy"), trial, seed)
+    return matrix_of(table_of(root, "accuracy"), trial, seed, study(root).score)
 
 
-def matrix_of(rows: pd.DataFrame, trial: int, seed: int | None = None) -> NDArray[np.float64]:
-    """`accuracy_matrix` from rows of `accuracy/` or `test/` that were read before."""
+def matrix_of(rows: pd.DataFrame, trial: int, seed: int | None = None, score: str = "accuracy") -> NDArray[np.float64]:
+    """`score_matrix` from rows of `accuracy/` or `test/` that were read before, in which `score` is a column."""
     chosen = rows[rows["trial"] == trial]
     if seed is not None:
         chosen = chosen[chosen["seed"] == seed]
     if chosen.empty:
         which = f"trial {trial}" + (f" with seed {seed}" if seed is not None else "")
-        raise InputError(f"no accuracies of {which} in this study. `analysis.load` lists its trials and seeds.")
+        raise InputError(f"no scores of {which} in this study. `analysis.load` lists its trials and seeds.")
     n_tasks = int(chosen["eval_task"].max()) + 1
     seeds = sorted(set(chosen["seed"].tolist()))
     cube = np.full((len(seeds), n_tasks + 1, n_tasks), np.nan)
     place = chosen["seed"].map({value: index for index, value in enumerate(seeds)}).to_numpy(dtype=int)
     after = chosen["after_task"].to_numpy(dtype=int) + 1
-    cube[place, after, chosen["eval_task"].to_numpy(dtype=int)] = numbers(chosen["accuracy"])
+    cube[place, after, chosen["eval_task"].to_numpy(dtype=int)] = numbers(chosen[score])
     mean: NDArray[np.float64] = cube.mean(axis=0)
     return mean
 
 
 def curves(root: Root) -> pd.DataFrame:
-    """Validation accuracy during training, long (trial, seed, task, step, eval_task, accuracy); may be empty."""
+    """Validation scores during training, long (trial, seed, task, step, eval_task, and the score that steers, by its
+    name); may be empty."""
     return table_of(root, "curves")
 
 

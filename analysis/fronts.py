@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.aggregate import AVERAGE, COSTS, by_seed, column_of, finished, references, repeats
+from analysis.aggregate import AVERAGE, COSTS, by_seed, column_of, finished, references, repeats, row_of, value
 from analysis.constant_answer import notes_on_majority
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
@@ -24,6 +24,7 @@ from analysis.references import n_settings
 from analysis.seeds import counted, notes_on_seeds
 from analysis.uncertainty import LEAST_SEEDS, Estimate, corrected_means, of_front
 from cfsweep.metrics import ALL_METRICS
+from cfsweep.metrics.catalogue import SHARE, Bounds
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, METADATA
 
 Floats = NDArray[np.float64]
@@ -31,8 +32,9 @@ DEFAULT_OBJECTIVES = ("stability", "plasticity")
 SURE = 0.5  # from here on it is likelier than not that noise hides what differs between trials
 
 # The reference point of the hypervolume. A metric counts from the worst value that it can have: an accuracy from 0, a
-# transfer from -1, a forgetting from 1. A cost is divided by the largest one among the trials and counts from 1.1: from
-# 1.0 the most expensive trial, or every trial where all costs are equal, would add no volume.
+# transfer from -1, a forgetting from 1; one without a worst value, as of an error, from what the constant answer has. A
+# cost is divided by the largest one among the trials and counts from 1.1: from 1.0 the most expensive trial, or every
+# trial where all costs are equal, would add no volume.
 WORST_COST = 1.1
 
 
@@ -41,7 +43,7 @@ class Front:
     """The finished trials with their place relative to the front.
 
     `table` has one row per ranked trial, best rank first, then by the first objective: the columns of
-    `analysis.trials`, `rank` (0 is the front), `on_front`, `front_share` in [0, 1], and `corrected_average_accuracy`,
+    `analysis.trials`, `rank` (0 is the front), `on_front`, `front_share` in [0, 1], and `corrected_average_score`,
     in which the best are not flattered (both null with fewer than three seeds, see `analysis.uncertainty`; the latter
     for the default too, which was named beforehand, unless it is the best). `references` are marked, never members.
     `hypervolume` is in units of the normalised objectives; `corrected_hypervolume` is what is left of it without what
@@ -59,6 +61,7 @@ class Front:
     reference_point: tuple[float, ...]
     normalisation: str
     notes: tuple[str, ...]
+    score_bounds: Bounds = SHARE
 
     @property
     def members(self) -> pd.DataFrame:
@@ -71,6 +74,7 @@ def front(
     trials: pd.DataFrame,
     objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     runs: pd.DataFrame | None = None,
+    score_bounds: Bounds = SHARE,
 ) -> Front:
     """The front of the finished trials of `trials` (from `analysis.trials`) in two or three objectives.
 
@@ -79,6 +83,7 @@ def front(
     three seeds at least, each trial gets its front share, and the hypervolume a correction and an interval
     (`analysis.uncertainty.of_front`). This is the uncertainty from seeds, and from the splits that they are
     trained on where a study has several; with one, that of which examples are validation data is not in it.
+    `score_bounds` are those of the study's score.
 
     Raises:
         InputError: an objective is unknown.
@@ -93,12 +98,13 @@ def front(
     whole = np.flatnonzero(~np.isnan(points).any(axis=1))
     table, points, dropped = done.iloc[whole].reset_index(drop=True), points[whole], len(done) - len(whole)
     n_seeds = int(table["n_seeds"].max()) if len(table) else 0
-    maximise, scale, worst = maximised(objectives), _scale(points, objectives), reference_point(objectives)
+    maximise, scale = maximised(objectives), _scale(points, objectives)
+    worst = reference_point(objectives, score_bounds, _worst_known(trials, columns, points, maximise))
     uncertain, corrected = None, None
     if runs is not None and len(table):
         numbers_of_trials = table["trial"].tolist()
         values = by_seed(counted(runs), numbers_of_trials, [*columns, column_of(AVERAGE, list(trials.columns))])
-        uncertain = of_front(values[..., :-1] / scale, maximise, worst, _limits(objectives))
+        uncertain = of_front(values[..., :-1] / scale, maximise, worst, _limits(objectives, score_bounds))
         corrected = None if np.isnan(values[..., -1]).any() else corrected_means(values[..., -1])
         if corrected is not None and numbers_of_trials[int(values[..., -1].mean(1).argmax())] != DEFAULT_TRIAL:
             corrected[[trial == DEFAULT_TRIAL for trial in numbers_of_trials]] = np.nan
@@ -119,8 +125,9 @@ def front(
             *_hidden(0.0 if uncertain is None else uncertain.alike),
             *_of_references(trials),
             *notes_on_majority(trials, table.loc[ranks(points, maximise) == 0, "trial"].tolist()),
-            *_headroom(runs),
+            *_headroom(runs, score_bounds),
         ),
+        score_bounds=score_bounds,
     )
 
 
@@ -133,7 +140,7 @@ def _ranked(
         rank=pd.array(rank, dtype="Int64"),
         on_front=rank == 0,
         front_share=pd.array(nothing if shares is None else shares, dtype="Float64"),
-        corrected_average_accuracy=pd.array(nothing if corrected is None else corrected, dtype="Float64"),
+        corrected_average_score=pd.array(nothing if corrected is None else corrected, dtype="Float64"),
     )
     order = np.lexsort((table["trial"].to_numpy(), -points[:, 0], rank))
     return table.iloc[order].reset_index(drop=True)
@@ -177,15 +184,34 @@ def hypervolume(points: Floats, maximise: Sequence[bool], reference: Sequence[fl
     return float(moocore.hypervolume(points, ref=worst, maximise=list(maximise)))
 
 
-def reference_point(objectives: Sequence[str]) -> tuple[float, ...]:
-    """The worst value of each objective: from there the hypervolume counts.
+def reference_point(
+    objectives: Sequence[str], score_bounds: Bounds = SHARE, known: Sequence[float] = ()
+) -> tuple[float, ...]:
+    """The worst value of each objective: from there the hypervolume counts. Where the score of the study, which lies
+    within `score_bounds`, has no worst value, it is that which is `known`.
 
     >>> reference_point(["stability", "backward_transfer", "intransigence", "train_s"])
     (0.0, -1.0, 1.0, 1.1)
+    >>> reference_point(["stability", "plasticity"], (-np.inf, 0.0), (-0.5, -0.7))
+    (-0.5, -0.7)
     """
-    bounds = {metric.name: metric.bounds for metric in ALL_METRICS}
-    both = zip(objectives, maximised(objectives), strict=True)
-    return tuple(WORST_COST if name in COSTS else bounds.get(name, (0.0, 1.0))[0 if up else 1] for name, up in both)
+    low, high = _limits(objectives, score_bounds)
+    worst = [
+        WORST_COST if name in COSTS else float(low[place] if up else high[place])
+        for place, (name, up) in enumerate(zip(objectives, maximised(objectives), strict=True))
+    ]
+    return tuple(value if np.isfinite(value) else known[place] for place, value in enumerate(worst))
+
+
+def _worst_known(
+    trials: pd.DataFrame, columns: Sequence[str], points: Floats, maximise: Sequence[bool]
+) -> tuple[float, ...]:
+    """For each objective what the constant answer comes to, so that what is no better adds no volume; where it is not
+    there, the worst of the trials."""
+    constant = row_of(trials, MAJORITY_TRIAL)
+    worst = np.where(maximise, points.min(axis=0), points.max(axis=0)) if len(points) else np.zeros(len(columns))
+    known = [value(constant, column) for column in columns]
+    return tuple(float(at) if own is None else own for own, at in zip(known, worst, strict=True))
 
 
 def _scale(points: Floats, objectives: Sequence[str]) -> Floats:
@@ -194,10 +220,10 @@ def _scale(points: Floats, objectives: Sequence[str]) -> Floats:
     return np.array([(top or 1.0) if name in COSTS else 1.0 for name, top in zip(objectives, largest, strict=True)])
 
 
-def _limits(objectives: Sequence[str]) -> tuple[Floats, Floats]:
+def _limits(objectives: Sequence[str], score_bounds: Bounds) -> tuple[Floats, Floats]:
     """Between what each objective, costs normalised, can be."""
-    bounds = {metric.name: metric.bounds for metric in ALL_METRICS}
-    pairs = np.array([(0.0, np.inf) if name in COSTS else bounds.get(name, (0.0, 1.0)) for name in objectives])
+    bounds = {metric.name: metric.within(score_bounds) for metric in ALL_METRICS}
+    pairs = np.array([(0.0, np.inf) if name in COSTS else bounds.get(name, score_bounds) for name in objectives])
     return pairs[:, 0], pairs[:, 1]
 
 
@@ -247,9 +273,9 @@ def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
     return [f"The {len(members)} trials on the front are {count}: some have equal values in all objectives."]
 
 
-def _headroom(runs: pd.DataFrame | None) -> list[str]:
+def _headroom(runs: pd.DataFrame | None, score_bounds: Bounds) -> list[str]:
     """Says so where joint is not shown to be above naive."""
-    said = None if runs is None else note_on_headroom(runs)
+    said = None if runs is None else note_on_headroom(runs, score_bounds)
     return [said] if said else []
 
 
@@ -265,7 +291,7 @@ def _of_references(trials: pd.DataFrame) -> list[str]:
     for _, row in best_ones.iterrows():
         values = [f"{name.removeprefix('hp_')}={plain(row[name], digits=3)}" for name in varied]
         texts.append(f"{trial_name(int(row['trial']))} with {', '.join(values)}")
-    return [f"Each reference is the best of {n} settings, by average validation accuracy: {'; '.join(texts)}."]
+    return [f"Each reference is the best of {n} settings, by average validation score: {'; '.join(texts)}."]
 
 
 def write_front(found: Front, path: Path) -> Path:

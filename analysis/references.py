@@ -14,7 +14,7 @@ METHODS = (NAIVE, JOINT)  # those that are trained
 
 
 def best_reference(rows: pd.DataFrame, method: str) -> int:
-    """The number of the reference `method` (`naive` or `joint`) with the highest average validation accuracy, as trials
+    """The number of the reference `method` (`naive` or `joint`) with the highest average validation score, as trials
     are chosen; among equals the one with the default settings, or the first after it. Where none has finished, that
     with the default settings.
 
@@ -28,14 +28,14 @@ def best_reference(rows: pd.DataFrame, method: str) -> int:
 
 
 def _finished(rows: pd.DataFrame) -> dict[int, float]:
-    """The average accuracy of each trial and reference that has finished."""
+    """The average score of each trial and reference that has finished."""
     n_rows = 1
     if "seed" in rows.columns:
         rows = counted(rows)
         n_rows = rows["seed"].nunique()
     trial = rows["trial"].astype("int64")
-    accuracy = rows[["val_average_accuracy"]].astype("Float64").astype("float64")
-    mean = mean_over_seeds(accuracy, trial)["val_average_accuracy"]
+    accuracy = rows[["val_average_score"]].astype("Float64").astype("float64")
+    mean = mean_over_seeds(accuracy, trial)["val_average_score"]
     n_done = (rows["state"] == "done").groupby(trial).sum()
     mean = mean[n_done == n_rows].dropna()
     return dict(zip(mean.index.tolist(), mean.tolist(), strict=True))

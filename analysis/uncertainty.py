@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.noise import Floats, noise_of, tails
 from analysis.true_means import true_means
+from cfsweep.metrics.texts import score_text
 
 LEVEL = 0.95
 # Student's t of two seeds has intervals 13 standard errors wide on either side, and pooling hides what they hide.
@@ -37,7 +38,8 @@ class Estimate:
         >>> Estimate(0.0123, (-0.002, 0.0266)).text
         '+0.0123, 95 % interval -0.0020 to +0.0266'
         """
-        return f"{self.value:+.4f}, 95 % interval {self.interval[0]:+.4f} to {self.interval[1]:+.4f}"
+        low, high = (score_text(end, sign="+") for end in self.interval)
+        return f"{score_text(self.value, sign='+')}, 95 % interval {low} to {high}"
 
 
 def paired(differences: Floats) -> Estimate | None:
@@ -165,6 +167,7 @@ def of_front(
         noise = posterior.noise.contrasts(now, rng) + posterior.noise.levels(now, rng)[:, None]
         gains[start : start + now] = [volume(posterior.means + errors) - centre for errors in noise]
     raw, most = volume(values.mean(1)), float(np.abs(np.where(up, bounds[1], bounds[0]) - worst).prod())
+    most = math.inf if math.isnan(most) else most
     low, high = interval(gains)
     ends = [min(max(raw - gain, 0.0), most) for gain in (high, float(np.median(gains)), low)]
     estimate = Estimate(ends[1], (ends[0], ends[2]))

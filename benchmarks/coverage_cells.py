@@ -27,7 +27,7 @@ from cfsweep.errors import InputError
 from cfsweep.files import write_atomically
 from cfsweep.results.schema import DEFAULT_TRIAL
 
-COLUMNS = ("val_stability", "val_plasticity", "val_average_accuracy")
+COLUMNS = ("val_stability", "val_plasticity", "val_average_score")
 MEASURED_BY = (noise, true_means, uncertainty, coverage_measures, made_up_studies)
 DRAWS = 400  # of each interval: the middle 95 % of them hold 94.5 %
 PART = 50  # studies that one process measures at a time

@@ -81,11 +81,11 @@ class Cost:
 def new_driver(root: Path, case: Case) -> Driver:
     """A driver over `root`, which may hold a study already."""
     config = make_config(SPACE, {"objective.name": case.objective, "trials": case.trials}, ["references=false"])
-    hypers, target = check_space(config.space, "mixed"), target_of("classification")
+    hypers, scores = check_space(config.space, "mixed"), target_of("classification").scores[:1]
     folder = Folder(root)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     asker = open_asker(folder.journal, config, hypers)
-    return Driver(folder, config, hypers, asker, target, COUNTS, case.workers, PACK_RUNS)
+    return Driver(folder, config, hypers, asker, scores, COUNTS, case.workers, PACK_RUNS)
 
 
 @contextmanager

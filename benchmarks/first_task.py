@@ -26,7 +26,7 @@ from torch import Tensor
 from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_section
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
-from cfsweep.metrics import average_accuracy
+from cfsweep.metrics import average_score
 from cfsweep.sweeping.first_task_store import FirstTaskFolder, WorkerFirstTasks
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
@@ -94,7 +94,7 @@ class Trained:
     def accuracy(self) -> float:
         """Mean over the runs of the average test accuracy after the last task."""
         matrices = [np.array(record.test)[1:] for record in self.records]
-        return float(np.mean([average_accuracy(matrix) for matrix in matrices]))
+        return float(np.mean([average_score(matrix) for matrix in matrices]))
 
 
 def train(search: Search, stream: Stream, variant: str) -> Trained:

@@ -18,7 +18,7 @@ from benchmarks.counting import Counts, count
 from benchmarks.plain import Outcome, PlainRun, Settings
 from cfsweep.config import NetworkConfig
 from cfsweep.hypers import Value
-from cfsweep.metrics import average_accuracy
+from cfsweep.metrics import average_score
 from cfsweep.training.engine import optimizers
 from cfsweep.training.engine.device_memory import peak_bytes, release
 from cfsweep.training.ingredients import hypers_of
@@ -111,7 +111,7 @@ def train_packs(case: Case, n_runs: int, size: int, device: str, method: str = "
         records += report.records
         n_steps += report.records[0].steps
     whole_s = time.perf_counter() - started
-    accuracies = tuple(average_accuracy(score_rows(record.test, len(case.stream.tasks))[1:]) for record in records)
+    accuracies = tuple(average_score(score_rows(record.test, len(case.stream.tasks))[1:]) for record in records)
     train_s = sum(record.train_s for record in records)
     peak = peak_bytes(torch.device(device)) if device == "cuda" else 0
     return Timed(n_runs, train_s, whole_s, n_steps, accuracies, peak)
@@ -162,7 +162,7 @@ def _plain_run(case: Case, seed: int, device: str, fused: bool) -> Outcome:
 
 
 def _accuracies(outcomes: Sequence[Outcome]) -> tuple[float, ...]:
-    return tuple(average_accuracy(np.array(outcome.matrix)) for outcome in outcomes)
+    return tuple(average_score(np.array(outcome.matrix)) for outcome in outcomes)
 
 
 def per_step(case: Case, size: int, device: str) -> PerStep:

@@ -27,7 +27,7 @@ from benchmarks.page import PERFORMANCE, markdown_table, measured_on, put_sectio
 from benchmarks.plain import Outcome, PlainRun, Settings
 from cfsweep.config import PARTS, NetworkConfig, StreamConfig
 from cfsweep.hypers import Value
-from cfsweep.metrics import average_accuracy, backward_transfer
+from cfsweep.metrics import average_score, backward_transfer
 from cfsweep.training.engine import optimizers
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.pack import Pack
@@ -51,7 +51,7 @@ class Timing:
     >>> timing = Timing()
     >>> for seconds in (1.0, 5.0, 2.0):
     ...     timing.add([Outcome([[1.0, 0.5], [0.5, 1.0]], seconds, steps=1000)])
-    >>> timing.ms, timing.mean(average_accuracy)
+    >>> timing.ms, timing.mean(average_score)
     (2.0, 0.75)
     """
 
@@ -183,7 +183,7 @@ def rows_of(timings: dict[tuple[str, str], Timing], floor_ms: float) -> list[lis
     for (method, variant), timing in timings.items():
         plain_loop, naive = timings.get((method, "plain loop")), timings["naive", variant]
         ratio = "" if plain_loop is None else f"{timing.ms / plain_loop.ms:.2f}"
-        accuracy, transfer = timing.mean(average_accuracy), timing.mean(backward_transfer)
+        accuracy, transfer = timing.mean(average_score), timing.mean(backward_transfer)
         numbers = (f"{timing.ms:.3f}", ratio, f"{timing.ms / floor_ms:.2f}", f"{timing.ms / naive.ms:.2f}")
         rows.append([method, variant, *numbers, f"{accuracy:.4f}", f"{transfer:.4f}"])
     return rows

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Loses = Callable[[tuple[float, ...], tuple[float, ...], Floats], bool]
 SHARES = (0.25, 0.5, 0.75)  # of the whole training, where hypervolumes are compared
 PARETO = ObjectiveConfig(name="pareto")
-ACCURACY = target_of("classification").score
+ACCURACY = target_of("classification").scores[0]
 REFERENCE = (0.5, 0.5)  # of every hypervolume: what guessing between two classes gets
 
 

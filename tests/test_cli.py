@@ -567,16 +567,16 @@ def test_each_verb_of_the_analysis_is_one_of_the_command(run: Run, smoke: Path, 
         (("front", "study"), 0, "trials on the front"),
         (("table", "study", "--format", "csv"), 0, "rank"),
         (("report", "study"), 0, "report.html"),
-        (("gate", "study", "--min-average-accuracy", "0.1"), 0, "average_accuracy"),
+        (("gate", "study", "--min-average-score", "0.1"), 0, "average_score"),
         (("select", "study"), 0, "trial"),
-        (("compare", "study", "--first", "0", "--second", "0"), 0, "average_accuracy"),
+        (("compare", "study", "--first", "0", "--second", "0"), 0, "average_score"),
     ):
         found, printed, complaints = run(*args)
         assert found == code, (args, complaints)
         assert not complaints or complaints.startswith("1 seed(s): no interval"), complaints
         assert said in printed
         assert f"Usage: cfsweep {args[0]}" in run(args[0], "--help")[1]
-    code, printed, complaints = run("gate", "study", "--min-average-accuracy", "1.0", "--min-stability", "1.0")
+    code, printed, complaints = run("gate", "study", "--min-average-score", "1.0", "--min-stability", "1.0")
     assert (code, printed) == (1, "")
     assert "fails: " in complaints
     assert run("front", "nowhere")[0] == 2

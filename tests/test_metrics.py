@@ -34,8 +34,8 @@ CURVES: list[CurvePoint] = [
 ]
 
 BY_HAND = {
-    "average_accuracy": (0.7 + 0.85 + 0.99) / 3,
-    "average_incremental_accuracy": (0.9 + (0.8 + 0.95) / 2 + (0.7 + 0.85 + 0.99) / 3) / 3,
+    "average_score": (0.7 + 0.85 + 0.99) / 3,
+    "average_incremental_score": (0.9 + (0.8 + 0.95) / 2 + (0.7 + 0.85 + 0.99) / 3) / 3,
     "stability": (0.7 + 0.85) / 2,
     "plasticity": (0.9 + 0.95 + 0.99) / 3,
     "backward_transfer": ((0.7 - 0.9) + (0.85 - 0.95)) / 2,
@@ -44,12 +44,12 @@ BY_HAND = {
     "forgetting_max_including_last": ((0.9 - 0.7) + (0.95 - 0.85)) / 2,
     "forgetting_first_minus_last": ((0.9 - 0.7) + (0.95 - 0.85)) / 2,
     "retention_ratio": (0.7 / 0.9 + 0.85 / 0.95) / 2,
-    "accuracy_over_time": (0.9 + 0.8 + 0.95 + 0.7 + 0.85 + 0.99) / 6,
+    "score_over_time": (0.9 + 0.8 + 0.95 + 0.7 + 0.85 + 0.99) / 6,
     "backward_transfer_over_time": ((0.8 - 0.9) + (0.7 - 0.9) + (0.85 - 0.95)) / 3,
     "remembering": 1 - (0.1 + 0.2 + 0.1) / 3,
     "positive_backward_transfer": 0.0,
-    "average_minimum_accuracy": (0.3 + 0.85) / 2,
-    "worst_case_accuracy": 0.99 / 3 + (2 / 3) * (0.3 + 0.85) / 2,
+    "average_minimum_score": (0.3 + 0.85) / 2,
+    "worst_case_score": 0.99 / 3 + (2 / 3) * (0.3 + 0.85) / 2,
     "intransigence": ((0.92 - 0.9) + (0.9 - 0.95) + (0.98 - 0.99)) / 3,
 }
 
@@ -86,8 +86,8 @@ def slow(name: str, r: Rows, b: list[float], curves: list[CurvePoint], joint: Ro
     n, last = len(r), len(r) - 1
     old = range(last)
     twins = {
-        "average_accuracy": lambda: mean([r[last][i] for i in range(n)]),
-        "average_incremental_accuracy": lambda: mean([mean([r[t][i] for i in range(t + 1)]) for t in range(n)]),
+        "average_score": lambda: mean([r[last][i] for i in range(n)]),
+        "average_incremental_score": lambda: mean([mean([r[t][i] for i in range(t + 1)]) for t in range(n)]),
         "stability": lambda: mean([r[last][i] for i in old]),
         "plasticity": lambda: mean([r[i][i] for i in range(n)]),
         "backward_transfer": lambda: mean([r[last][i] - r[i][i] for i in old]),
@@ -96,12 +96,12 @@ def slow(name: str, r: Rows, b: list[float], curves: list[CurvePoint], joint: Ro
         "forgetting_max_including_last": lambda: mean([max(r[t][i] for t in range(i, n)) - r[last][i] for i in old]),
         "forgetting_first_minus_last": lambda: mean([r[i][i] - r[last][i] for i in old]),
         "retention_ratio": lambda: mean([r[last][i] / r[i][i] for i in old]),
-        "accuracy_over_time": lambda: sum(r[t][i] for t in range(n) for i in range(t + 1)) / (n * (n + 1) / 2),
+        "score_over_time": lambda: sum(r[t][i] for t in range(n) for i in range(t + 1)) / (n * (n + 1) / 2),
         "backward_transfer_over_time": lambda: slow_over_time(r),
         "remembering": lambda: 1 - abs(min(slow_over_time(r), 0)),
         "positive_backward_transfer": lambda: max(slow_over_time(r), 0),
-        "average_minimum_accuracy": lambda: slow_lowest(r, curves),
-        "worst_case_accuracy": lambda: 1 / n * r[last][last] + (1 - 1 / n) * slow_lowest(r, curves),
+        "average_minimum_score": lambda: slow_lowest(r, curves),
+        "worst_case_score": lambda: 1 / n * r[last][last] + (1 - 1 / n) * slow_lowest(r, curves),
         "intransigence": lambda: mean([joint[k][k] - r[k][k] for k in range(n)]),
     }
     return twins[name]()
@@ -201,7 +201,7 @@ def test_a_network_that_learns_nothing_is_not_stable() -> None:
 
 
 def test_the_average_is_stability_and_the_last_task() -> None:
-    assert metrics.average_accuracy(R) == pytest.approx((2 * metrics.stability(R) + R[-1, -1]) / 3)
+    assert metrics.average_score(R) == pytest.approx((2 * metrics.stability(R) + R[-1, -1]) / 3)
 
 
 def test_how_the_variants_of_forgetting_relate() -> None:
@@ -244,15 +244,15 @@ def test_the_worst_case_is_at_most_the_average_and_equal_without_a_dip() -> None
     draw = np.random.default_rng(9)
     for n_tasks in [2, 3, 6] * 20:
         matrix, curves = tenths(draw, n_tasks, n_tasks), random_curves(draw, n_tasks)
-        assert metrics.average_minimum_accuracy(matrix, curves) <= metrics.stability(matrix) + 1e-12
-        assert metrics.worst_case_accuracy(matrix, curves) <= metrics.average_accuracy(matrix) + 1e-12
+        assert metrics.average_minimum_score(matrix, curves) <= metrics.stability(matrix) + 1e-12
+        assert metrics.worst_case_score(matrix, curves) <= metrics.average_score(matrix) + 1e-12
     calm = [(1, 5, 0, 0.8), (2, 5, 0, 0.75), (2, 5, 1, 0.9)]
-    assert metrics.worst_case_accuracy(R, calm) == pytest.approx(metrics.average_accuracy(R))
+    assert metrics.worst_case_score(R, calm) == pytest.approx(metrics.average_score(R))
 
 
 def test_what_happened_before_a_task_was_finished_does_not_count_against_it() -> None:
     noise: list[CurvePoint] = [(0, 1, 0, 0.0), (1, 1, 1, 0.0), (2, 1, 2, 0.0)]
-    assert metrics.average_minimum_accuracy(R, noise) == pytest.approx((0.7 + 0.85) / 2)
+    assert metrics.average_minimum_score(R, noise) == pytest.approx((0.7 + 0.85) / 2)
 
 
 def test_the_joint_reference_is_not_intransigent() -> None:
@@ -262,7 +262,7 @@ def test_the_joint_reference_is_not_intransigent() -> None:
 
 def test_one_task_leaves_what_needs_two_undefined_with_the_reason() -> None:
     values, missing = summarise(np.array([[0.9]]), np.array([0.5]), "task-il", n_tasks=1, curves=[(0, 5, 0, 0.7)])
-    defined = {"average_accuracy", "average_incremental_accuracy", "plasticity", "accuracy_over_time"}
+    defined = {"average_score", "average_incremental_score", "plasticity", "score_over_time"}
     assert {name: values[name] for name in defined} == dict.fromkeys(defined, 0.9)
     assert set(missing) == {name for name, value in values.items() if value is None}
     assert {missing[name] for name in ("stability", "backward_transfer", "forgetting_max_before_last")} == {
@@ -287,7 +287,7 @@ def test_forward_transfer_is_undefined_where_unseen_classes_cannot_be_predicted(
 
 def test_the_worst_case_is_undefined_without_curves() -> None:
     values, missing = summarise(R, BEFORE, "domain-il", n_tasks=3)
-    needing = ("average_minimum_accuracy", "worst_case_accuracy")
+    needing = ("average_minimum_score", "worst_case_score")
     assert [values[name] for name in needing] == [None, None]
     assert missing == dict.fromkeys(needing, "needs curve_points_per_task > 0")
 

@@ -28,13 +28,12 @@ from analysis.frames import load
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
 from analysis.seeds import notes_on_seeds
+from cfsweep.metrics.texts import score_text
 
 
 def select_command(
     root: Dir,
-    rule: Annotated[
-        str, typer.Option(help="average_accuracy, mixed, stability_at_least or knee.")
-    ] = "average_accuracy",
+    rule: Annotated[str, typer.Option(help="average_score, mixed, stability_at_least or knee.")] = "average_score",
     at_least: Annotated[float | None, typer.Option(help="The stability that stability_at_least asks for.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Choose anew; the record keeps the old choice.")] = False,
 ) -> None:
@@ -49,10 +48,10 @@ def select_command(
         typer.echo(note)
     if beaten := beaten_by_majority(all_trials, chosen):
         typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
-    others, row = among(runs, "average_accuracy"), row_of(all_trials, chosen)
-    shown, corrected = mean_sd_of(row, "val_average_accuracy"), others.corrected(chosen)
-    shown += "" if corrected is None else f", corrected {corrected:.3f}"
-    typer.echo(f"average accuracy on validation data {shown}")
+    others, row = among(runs, "average_score"), row_of(all_trials, chosen)
+    shown, corrected = mean_sd_of(row, "val_average_score"), others.corrected(chosen)
+    shown += "" if corrected is None else f", corrected {score_text(corrected, 3)}"
+    typer.echo(f"average score ({about.score}) on validation data {shown}")
     typer.echo(on_correction(others.n_seeds, len(others.trials)))
     if is_tested(root):
         show_confirmation(root)
@@ -68,7 +67,7 @@ def show_confirmation(root: Root) -> None:
     found = confirmation(root)
     cells = columns(found)
     heads = [head.replace(", ", ",\n") for head in cells]
-    shown = Table(*heads, box=SIMPLE_HEAD, title="average accuracy at the end", title_justify="left")
+    shown = Table(*heads, box=SIMPLE_HEAD, title="average score at the end", title_justify="left")
     for row in zip(*cells.values(), strict=True):
         shown.add_row(*row)
     console().print(shown)

@@ -55,6 +55,8 @@ def front_command(
 
     about, found, settings = _front(root, objectives)
     _print_front(found, settings)
+    if about.score != "accuracy":
+        typer.echo(f"The score is {about.score}, the higher the better.")
     for note in (*on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
         typer.echo(note)
     fs, _ = filesystem(root)
@@ -83,7 +85,7 @@ def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...
     wanted = tuple(name.strip() for name in objectives.split(",") if name.strip()) or about.front_objectives
     if len(wanted) not in (2, 3) or len(set(wanted)) != len(wanted):
         raise InputError(f"front: two or three different objectives must be given, but got {', '.join(wanted)}.")
-    return about, front(all_trials, wanted, runs), shown_settings(about, all_trials)
+    return about, front(all_trials, wanted, runs, about.score_bounds), shown_settings(about, all_trials)
 
 
 def _print_front(found: Front, settings: Sequence[Setting]) -> None:
@@ -101,8 +103,8 @@ def _print_front(found: Front, settings: Sequence[Setting]) -> None:
 def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
     """One table where the settings fit beside the results, else two, joined by the trial's number."""
     terminal, rows, members = console(), listed(found), len(found.members)
-    metrics = list(dict.fromkeys([*found.objectives, "average_accuracy"]))
-    heads = [name.replace("average_accuracy", "avg. accuracy").replace("_", " ") for name in metrics]
+    metrics = list(dict.fromkeys([*found.objectives, "average_score"]))
+    heads = [name.replace("average_score", "avg. score").replace("_", " ") for name in metrics]
     heads = ["trial", *heads, *(["corrected", "front share"] if found.corrected_hypervolume else [])]
     results = [_result_cells(row, metrics, found) for _, row in rows.iterrows()]
     names = [setting.name.replace("_", "_\n") for setting in settings]
@@ -131,5 +133,5 @@ def _result_cells(row: pd.Series, metrics: Sequence[str], found: Front) -> list[
     cells += [mean_sd_of(row, column_of(name, list(row.index))) for name in metrics]
     if found.corrected_hypervolume is None:
         return cells
-    true, share = value(row, "corrected_average_accuracy"), value(row, "front_share")
+    true, share = value(row, "corrected_average_score"), value(row, "front_share")
     return [*cells, mean_sd(true), "–" if share is None else f"{share:.2f}"]

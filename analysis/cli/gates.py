@@ -20,7 +20,7 @@ MINIMUM = "From 0 to 1, for the corrected mean, without an interval."
 def gate_command(
     context: typer.Context,
     root: Annotated[str | None, typer.Argument(metavar="DIR", help="A results folder, or a URI.")] = None,
-    min_average_accuracy: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
+    min_average_score: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
     min_stability: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
     min_plasticity: Annotated[float | None, typer.Option(help=MINIMUM)] = None,
     beats: Annotated[
@@ -52,8 +52,8 @@ def gate_command(
     --champion and --candidate: two bundles on the same test examples, task by task. It fails if the candidate's
     accuracy on any task that the champion has learned is lower by more than --max-drop, whatever others gained.
     """
-    minima = (min_average_accuracy, min_stability, min_plasticity)
-    of_a_study = _given(("DIR", "--min-average-accuracy", "--min-stability", "--min-plasticity"), (root, *minima))
+    minima = (min_average_score, min_stability, min_plasticity)
+    of_a_study = _given(("DIR", "--min-average-score", "--min-stability", "--min-plasticity"), (root, *minima))
     of_a_study += _given(("--beats", "--margin"), (beats, margin or None))
     names = ("--champion", "--candidate", "--max-drop", "--data", "--stream", "--json")
     of_models = _given(names, (champion, candidate, max_drop, data, stream, json))

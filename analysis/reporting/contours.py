@@ -1,11 +1,13 @@
-"""Lines of equal average accuracy in the plane of stability and plasticity.
+"""Lines of equal average score in the plane of stability and plasticity.
 
-At the end, `average accuracy = ((T-1) * stability + R[T-1, T-1]) / T` exactly. The plane has plasticity, the mean of
-R[i, i], in place of R[T-1, T-1]: a line `(T-1)/T * stability + 1/T * plasticity = c` is the average accuracy of a
+At the end, `average score = ((T-1) * stability + R[T-1, T-1]) / T` exactly. The plane has plasticity, the mean of
+R[i, i], in place of R[T-1, T-1]: a line `(T-1)/T * stability + 1/T * plasticity = c` is the average score of a
 trial that learns the last task as well as the average task. It is labelled as that approximation wherever drawn.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from analysis.reporting.plane import Box
 
 LABEL = "(T−1)/T · stability + 1/T · plasticity = c"
 MEANING = (
-    f"Dashed lines: {LABEL}. That is the average accuracy at the end if the last task is learned as well as the "
+    f"Dashed lines: {LABEL}. That is the average score at the end if the last task is learned as well as the "
     "average task (exactly, the last task's own accuracy stands in place of plasticity)."
 )
 
@@ -33,9 +35,12 @@ def contours(n_tasks: int, box: Box, wanted: int = 9) -> list[Segment]:
     x_low, x_high, y_low, y_high = box
     a, b = (n_tasks - 1) / n_tasks, 1 / n_tasks
     low, high = a * x_low + b * y_low, a * x_high + b * y_high
-    steps = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-    step = next((s for s in steps if (high - low) / s <= wanted + 1), 0.5)
-    levels = [round(k * step, 6) for k in range(int(np.ceil(low / step + 1e-9)), int(np.floor(high / step - 1e-9)) + 1)]
+    power = math.floor(math.log10((high - low) / (wanted + 1)))
+    steps = [float(f"{digit}e{power + more}") for more in (0, 1) for digit in (1, 2, 5)]
+    step = next(s for s in steps if (high - low) / s <= wanted + 1)
+    levels = [
+        float(f"{k * step:.9g}") for k in range(int(np.ceil(low / step + 1e-9)), int(np.floor(high / step - 1e-9)) + 1)
+    ]
     lines = []
     for c in levels:
         # x where the line meets the top, then the bottom, of the box, kept inside it.

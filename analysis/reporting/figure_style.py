@@ -41,7 +41,7 @@ def styled(figure: go.Figure, height: int = 420) -> go.Figure:
 
 def hover(row: pd.Series, objectives: Sequence[str], settings: Sequence[Setting]) -> str:
     """The text of the hover box of a trial: its name, its numbers as mean ± sd, its settings."""
-    names = dict.fromkeys([*objectives, "average_accuracy"])
+    names = dict.fromkeys([*objectives, "average_score"])
     lines = [f"<b>{_heading(int(row['trial']))}</b>"]
     lines += [f"{name}: {mean_sd_of(row, column_of(name, list(row.index)))}" for name in names]
     if value(row, "front_share") is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.aggregate import column_of
 from analysis.description import Setting
-from analysis.formatting import for_plotly, shortened
+from analysis.formatting import for_plotly, plain, shortened
 from analysis.frames import numbers
 from analysis.fronts import Front
 from analysis.reporting import palette
@@ -19,6 +19,7 @@ from analysis.reporting.contours import Segment, contours
 from analysis.reporting.figure_style import FONT, hover, styled
 from analysis.reporting.labels import Canvas, Labels, joined
 from analysis.reporting.plane import Mark, X, Y, box_of, marks, points_of
+from cfsweep.metrics.catalogue import SHARE, Bounds
 
 _SYMBOLS = {
     "naive": ("x", palette.NAIVE, 13),
@@ -59,8 +60,8 @@ def front_figure(found: Front, settings: Sequence[Setting], n_tasks: int, chosen
     styled(figure, 530)
     legend = {"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0}
     figure.update_layout(legend=legend, margin={"t": 84, "r": 24 + room[1]})
-    figure.update_xaxes(title_text="stability (accuracy on the old tasks at the end)", range=box[:2])
-    figure.update_yaxes(title_text="plasticity (accuracy on each task just learned)", range=box[2:])
+    figure.update_xaxes(title_text="stability (score on the old tasks at the end)", range=box[:2])
+    figure.update_yaxes(title_text="plasticity (score on each task just learned)", range=box[2:])
     # A mark on the border is not to cover the number beside it.
     for update in (figure.update_xaxes, figure.update_yaxes):
         update(ticks="outside", ticklen=10, tickcolor=palette.GRID)
@@ -74,7 +75,7 @@ def _contours(figure: go.Figure, lines: Sequence[Segment]) -> None:
         xs += [start[0], end[0], None]
         ys += [start[1], end[1], None]
     line = {"color": palette.CONTOUR, "width": 1, "dash": "dash"}
-    figure.add_scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name="average accuracy c")
+    figure.add_scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", name="average score c")
 
 
 def _line_labels(figure: go.Figure, lines: Sequence[Segment], labels: Labels) -> None:
@@ -129,15 +130,24 @@ def _marks(
         )
 
 
-def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Sequence[str]) -> go.Figure:
-    """Accuracy matrices (T+1, T) side by side on one colour scale from 0 to 1, the numbers written in the cells."""
+def matrix_figure(
+    matrices: Sequence[tuple[str, NDArray[np.float64]]],
+    tasks: Sequence[str],
+    score: str = "accuracy",
+    bounds: Bounds = SHARE,
+) -> go.Figure:
+    """Matrices (T+1, T) of a `score` side by side on one colour scale, the numbers written in the cells. The scale goes
+    from one of its `bounds` to the other, or, where it has none, from the least score there to the largest."""
+    shown = np.concatenate([matrix.ravel() for _, matrix in matrices])
+    known = shown[~np.isnan(shown)]
+    ends = bounds if np.isfinite(bounds).all() or not len(known) else (float(known.min()), float(known.max()))
     figure = go.Figure()
     gap = 0.04
     width = (1 - gap * (len(matrices) - 1)) / len(matrices)
     for place, (title, matrix) in enumerate(matrices):
         columns = [for_plotly(name) for name in _task_names(tasks, matrix.shape[1])]
         left = place * (width + gap)
-        _heatmap(figure, matrix, columns, place)
+        _heatmap(figure, matrix, columns, place, score, ends)
         _matrix_axes(figure, columns, place, (left, left + width))
         figure.add_annotation(
             text=for_plotly(title), x=left, xref="paper", xanchor="left", y=1.0, yref="paper",
@@ -149,9 +159,13 @@ def matrix_figure(matrices: Sequence[tuple[str, NDArray[np.float64]]], tasks: Se
     return figure
 
 
-def _heatmap(figure: go.Figure, matrix: NDArray[np.float64], columns: Sequence[str], place: int) -> None:
+def _heatmap(
+    figure: go.Figure, matrix: NDArray[np.float64], columns: Sequence[str], place: int, score: str, ends: Bounds
+) -> None:
     n_tasks = len(columns)
-    text = [["" if np.isnan(a) else f"{a:.2f}" for a in row] for row in matrix]
+    text = [
+        ["" if np.isnan(a) else f"{a:.2f}" if abs(a) < 10 else plain(float(a), digits=3) for a in row] for row in matrix
+    ]
     figure.add_heatmap(
         z=[[None if np.isnan(a) else float(a) for a in row] for row in matrix],
         x=list(range(n_tasks)),
@@ -161,8 +175,8 @@ def _heatmap(figure: go.Figure, matrix: NDArray[np.float64], columns: Sequence[s
         hovertext=[[f"{_after(t, columns)}, on {c}: {a or 'missing'}" for c, a in zip(columns, row, strict=True)]
                    for t, row in enumerate(text)],
         hoverinfo="text",
-        zmin=0, zmax=1, colorscale="Cividis", showscale=place == 0, xgap=2, ygap=2,
-        colorbar={"title": {"text": "accuracy", "side": "right"}, "thickness": 12},
+        zmin=ends[0], zmax=ends[1], colorscale="Cividis", showscale=place == 0, xgap=2, ygap=2,
+        colorbar={"title": {"text": score, "side": "right"}, "thickness": 12},
         xaxis=f"x{_suffix(place)}", yaxis=f"y{_suffix(place)}",
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from analysis.uncertainty import DRAWS
 from cfsweep.metrics import ALL_METRICS
 
 _OTHERS = (
-    ("R[t, i]", "accuracy on task i after training on task t, both counted from 0; R[-1, i] before any training; "
+    ("R[t, i]", "score on task i after training on task t, both counted from 0; R[-1, i] before any training; "
      "A(i, n) at evaluation n, J[t, i] of the joint reference"),
     ("train_s", "seconds of training; a run's share of its pack, a first task shared with other runs in full"),
     ("stored_bytes", "bytes that the method keeps beside the network: replay examples, anchors, masks, "
@@ -31,17 +31,18 @@ _OTHERS = (
      "of which examples validate"),
     (INTERVAL, "of a difference named beforehand: Student's, of paired seeds; of a chosen trial's, and of the "
      "hypervolume: from a model of the trials' true means. docs/uncertainty.md shows how often they hold"),
-    ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric; 1.1 times "
+    ("hypervolume", "volume that the front dominates above the reference point (the worst value of a metric, "
+     "that of the constant answer where there is no worst; 1.1 times "
      "the largest cost), costs divided by their largest value among the trials"),
     ("importance", "drop of a random forest's R² on held-out trials when a setting's values are shuffled; it is "
      "above 1 where the forest then predicts worse than the mean, R² being below 0. Where a setting could not act, a "
      "random one of its values in other trials stands in"),
     ("–", "no value; of a setting: it could not act, as where its ingredient is off"),
-    ("gap recovered", "(best - naive) / (joint - naive) in average accuracy, the best corrected for the choice among "
+    ("gap recovered", "(best - naive) / (joint - naive) in average score, the best corrected for the choice among "
      "many where there are three seeds"),
     ("naive, joint", "no remedy; trained on all data so far at every task. References, never on the front"),
     ("majority", "the constant answer: each example gets the most frequent class of the training data so far, among "
-     "those that are possible for it. A reference; a trial that does not beat it has learned nothing that accuracy "
+     "those that are possible for it. A reference; a trial that does not beat it has learned nothing that the score "
      "shows. It is in the figure where there is such a trial"),
 )  # fmt: skip
 

@@ -38,7 +38,7 @@ class Importance:
     note: str
 
 
-def importance(trials: pd.DataFrame, settings: Sequence[Setting], target: str = "average_accuracy") -> Importance:
+def importance(trials: pd.DataFrame, settings: Sequence[Setting], target: str = "average_score") -> Importance:
     """How much each setting tells about `target` over the finished trials of `trials` (from `analysis.trials`).
 
     A forest is fitted on four fifths of the trials and scored on the rest, five times over, so that a setting without

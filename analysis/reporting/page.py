@@ -50,4 +50,6 @@ def _subtitle(content: sections.Content) -> str:
     planned = f" of {about.trials} planned" if about.trials else ""
     seeds = f", {about.seeds} seed(s) each" if about.seeds else ""
     seeds += f" on {about.splits} splits in turns" if about.splits > 1 else ""
-    return f"Study {about.study_id}: {n_trials}{planned} trials{seeds}. Every accuracy is on validation data."
+    return (
+        f"Study {about.study_id}: {n_trials}{planned} trials{seeds}. Every score is {about.score} on validation data."
+    )

@@ -73,8 +73,8 @@ def drawn(found: Front, n_tasks: int, title: str = "") -> Figure:
     _lines(axes, lines)
     axes.set_xlim(*box[:2])
     axes.set_ylim(*box[2:])
-    axes.set_xlabel("stability: accuracy on the old tasks at the end")
-    axes.set_ylabel("plasticity: accuracy on each task just learned")
+    axes.set_xlabel("stability: score on the old tasks at the end")
+    axes.set_ylabel("plasticity: score on each task just learned")
     # A dollar sign in a user's name would start mathematics.
     lines_of_title = "\n".join(wrap(title, _LONGEST)).replace("$", r"\$")
     axes.set_title(lines_of_title, loc="left", fontsize=10, color=palette.TEXT, pad=_ROOM[0])
@@ -137,7 +137,7 @@ def _marks(axes: Axes, found: Front) -> None:
 
 
 def _lines(axes: Axes, lines: Sequence[Segment]) -> None:
-    label: str | None = f"equal average accuracy c:\n{LABEL}"
+    label: str | None = f"equal average score c:\n{LABEL}"
     for _, start, end in lines:
         ends = ([start[0], end[0]], [start[1], end[1]])
         axes.plot(*ends, "--", color=palette.CONTOUR, linewidth=0.9, zorder=1, label=label)

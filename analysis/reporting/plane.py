@@ -14,6 +14,7 @@ from analysis.constant_answer import not_above
 from analysis.frames import numbers
 from analysis.fronts import Front
 from analysis.references import METHODS
+from cfsweep.metrics.catalogue import SHARE, Bounds
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL
 
 X, Y = "val_stability", "val_plasticity"
@@ -22,7 +23,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Mark:
-    """A row that stands out from the trials: what it is called, and where it lies, in [0, 1] each."""
+    """A row that stands out from the trials: what it is called, and where it lies."""
 
     name: str
     row: pd.Series
@@ -57,25 +58,32 @@ def drawn_references(found: Front) -> pd.DataFrame:
 
 
 def points_of(found: Front) -> NDArray[np.float64]:
-    """The places of the ranked trials, (n, 2) in [0, 1]."""
+    """The places of the ranked trials, (n, 2)."""
     return np.column_stack([numbers(found.table[X]), numbers(found.table[Y])])
 
 
 def box_of(found: Front) -> Box:
-    """The part of the unit square with all ranked trials and drawn references, and a margin: x low, x high, y low, y
+    """The part of the plane with all ranked trials and drawn references, and a margin: x low, x high, y low, y
     high."""
     tables = [table for table in (found.table, drawn_references(found)) if len(table)]
-    x_range, y_range = (padded([v for t in tables for v in numbers(t[axis]) if v == v]) for axis in (X, Y))
+    x_range, y_range = (
+        padded([v for t in tables for v in numbers(t[axis]) if v == v], found.score_bounds) for axis in (X, Y)
+    )
     return *x_range, *y_range
 
 
-def padded(values: Iterable[float], share: float = 0.08, least: float = 0.02) -> tuple[float, float]:
-    """The range of accuracies, widened by `share` of itself and at least by `least` on either side, within [0, 1].
+def padded(
+    values: Iterable[float], bounds: Bounds = SHARE, share: float = 0.08, least: float = 0.02
+) -> tuple[float, float]:
+    """The range of scores, widened by `share` of itself on either side, within their `bounds`; and by at least `least`,
+    or by so much of the largest where they may be of any size.
 
-    >>> padded([0.5, 0.5]), padded([0.25, 1.0])
-    ((0.48, 0.52), (0.19, 1.0))
+    >>> padded([0.5, 0.5]), padded([0.25, 1.0]), padded([-50.0, -50.0], (-np.inf, 0.0))
+    ((0.48, 0.52), (0.19, 1.0), (-51.0, -49.0))
     """
     known = [float(value) for value in values]
     low, high = min(known), max(known)
+    if not np.isfinite(bounds).all():
+        least *= max(abs(low), abs(high)) or 1.0
     margin = max((high - low) * share, least)
-    return max(low - margin, 0.0), min(high + margin, 1.0)
+    return max(low - margin, bounds[0]), min(high + margin, bounds[1])

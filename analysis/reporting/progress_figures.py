@@ -15,10 +15,14 @@ from analysis.frames import numbers
 from analysis.reporting import palette
 from analysis.reporting.figure_style import hover, styled
 from analysis.reporting.plane import padded
+from cfsweep.metrics.catalogue import SHARE, Bounds
 
 
-def progress_figure(trials: pd.DataFrame, settings: Sequence[Setting], objective: str) -> go.Figure:
-    """The objective of every finished trial in the order of their numbers, and the best so far."""
+def progress_figure(
+    trials: pd.DataFrame, settings: Sequence[Setting], objective: str, bounds: Bounds = SHARE
+) -> go.Figure:
+    """The objective of every finished trial in the order of their numbers, and the best so far; it lies within
+    `bounds`."""
     done = finished(trials)
     column = column_of(objective, list(done.columns))
     done = done[done[column].notna()]
@@ -38,13 +42,16 @@ def progress_figure(trials: pd.DataFrame, settings: Sequence[Setting], objective
     whole = {"dtick": 1} if last - first < 12 else {}  # ticks of a longer axis are whole numbers anyway
     margin = 0.5 + 0.01 * (last - first)
     figure.update_xaxes(title_text="trial (0 is the default settings)", range=[first - margin, last + margin], **whole)
-    figure.update_yaxes(title_text=objective.replace("_", " "), range=padded(values) if len(done) else [0, 1])
+    figure.update_yaxes(title_text=objective.replace("_", " "), range=padded(values, bounds) if len(done) else [0, 1])
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     return figure
 
 
-def curves_figure(curves: pd.DataFrame, trial: int, tasks: Sequence[str]) -> go.Figure | None:
-    """Validation accuracy of `trial` during training, mean over seeds, one line per task; None without curves."""
+def curves_figure(
+    curves: pd.DataFrame, trial: int, tasks: Sequence[str], score: str = "accuracy", bounds: Bounds = SHARE
+) -> go.Figure | None:
+    """Validation `score`, which lies within `bounds`, of `trial` during training, mean over seeds, one line per task;
+    None without curves."""
     rows = curves[curves["trial"] == trial]
     if rows.empty:
         return None
@@ -53,10 +60,10 @@ def curves_figure(curves: pd.DataFrame, trial: int, tasks: Sequence[str]) -> go.
     figure = go.Figure()
     for task in sorted(set(rows["eval_task"].tolist())):
         part = rows[rows["eval_task"] == task]
-        mean = part.groupby(["task", "step"])["accuracy"].mean().reset_index()
+        mean = part.groupby(["task", "step"])[score].mean().reset_index()
         name = tasks[task] if task < len(tasks) else str(task)
         figure.add_scatter(
-            x=numbers(mean["step"] + mean["task"].map(offset)), y=numbers(mean["accuracy"]), mode="lines",
+            x=numbers(mean["step"] + mean["task"].map(offset)), y=numbers(mean[score]), mode="lines",
             name=f"on {for_plotly(shortened(name, 22))}", line={"color": palette.LINES[task % len(palette.LINES)]},
         )  # fmt: skip
     for border in offset.tolist()[1:]:
@@ -64,5 +71,5 @@ def curves_figure(curves: pd.DataFrame, trial: int, tasks: Sequence[str]) -> go.
     styled(figure, 360)
     figure.update_xaxes(title_text="training steps (dotted: the next task begins)")
     figure.update_xaxes(rangemode="nonnegative")
-    figure.update_yaxes(title_text="validation accuracy", range=padded(numbers(rows["accuracy"].dropna())))
+    figure.update_yaxes(title_text=f"validation {score}", range=padded(numbers(rows[score].dropna()), bounds))
     return figure

@@ -30,7 +30,7 @@ from analysis.reporting.tables import listed, table_cells
 from analysis.seeds import being_added
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE
 
-CORRECTED = "corrected_average_accuracy"
+CORRECTED = "corrected_average_score"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Content:
 
     `trials` is `analysis.trials` of the study in `root`, `found` its front; `added` are the seeds that do not count in
     either yet. `record` is `analysis.selection`. `chosen` is the selected trial, or, where none is, the one with the
-    highest average validation accuracy; None before any has finished.
+    highest average validation score; None before any has finished.
     """
 
     root: Root
@@ -56,7 +56,7 @@ class Content:
         """What a trial is measured by where one number must do: `mixed` if the sweep maximised it."""
         mixed = self.about.objectives == ("mixed",) and "objective_mixed" in self.trials.columns
         known = mixed and finished(self.trials)["objective_mixed"].notna().any()
-        return "mixed" if known else "average_accuracy"
+        return "mixed" if known else "average_score"
 
 
 def content_of(root: Root) -> Content:
@@ -73,7 +73,7 @@ def content_of(root: Root) -> Content:
         root=root,
         about=about,
         trials=all_trials,
-        found=front(all_trials, about.front_objectives, runs),
+        found=front(all_trials, about.front_objectives, runs, about.score_bounds),
         added=being_added(runs),
         settings=shown_settings(about, all_trials),
         record=record,
@@ -104,7 +104,7 @@ def headline(content: Content) -> str:
         ("–" if gap is None else f"{gap:.0%}", "of the gap naive–joint recovered by the best"),
         _counts(content.trials),
     ]
-    lead = '<p class="muted">Average accuracy over all tasks at the end (mean ± sd over seeds):</p>'
+    lead = '<p class="muted">Average score over all tasks at the end (mean ± sd over seeds):</p>'
     beware = [*notes_on_majority(content.trials, content.found.members["trial"].tolist())]
     beware += notes_on_imbalance(content.about)
     return lead + html.cards(cards) + "".join(map(html.note, beware))
@@ -168,7 +168,7 @@ def choice_section(content: Content) -> str:
         html.verbatim(space_text(content.about, row)),
     ]
     if content.record is None:
-        how = "It has the highest average validation accuracy. Test data stay closed until a trial is selected:"
+        how = "It has the highest average validation score. Test data stay closed until a trial is selected:"
         return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how), command, *pasted)
     how = "It was selected on validation data, and is on record in selection.json."
     parts = [html.paragraph(f"{text} {how}"), *_confirmed(content), *pasted]
@@ -181,7 +181,7 @@ def _confirmed(content: Content) -> list[str]:
     if is_tested(content.root):
         found = confirmation(content.root)
         shown = columns(found)
-        said = f"Average accuracy at the end. {luck(found)}".strip()
+        said = f"Average score at the end. {luck(found)}".strip()
         parts += [html.paragraph(said), html.table(list(shown), list(map(list, zip(*shown.values(), strict=True))))]
     if confirmed_in(content.root) is None:
         how = "Fresh seeds, which had no part in the choice, and test data say how good it is:"
@@ -190,21 +190,22 @@ def _confirmed(content: Content) -> list[str]:
 
 
 def matrix_section(content: Content) -> str:
-    """The accuracy matrices of the chosen trial and of `naive`."""
+    """The score matrices of the chosen trial and of `naive`."""
     rows = table_of(content.root, "accuracy")
     rows = rows[~rows["seed"].isin(content.added)]
     matrices: list[tuple[str, NDArray[np.float64]]] = []
     for trial, title in ((content.chosen, f"trial {content.chosen}"), (best_reference(content.trials, NAIVE), NAIVE)):
         if trial is not None and (rows["trial"] == trial).any():
-            matrices.append((title, matrix_of(rows, trial)))
+            matrices.append((title, matrix_of(rows, trial, score=content.about.score)))
     if not matrices:
         return ""
     text = (
-        "Row by row: the accuracy on every task after each task was learned, mean over seeds. Going down a column "
-        "below the diagonal shows a task being kept or forgotten; above it, a task not yet seen."
+        f"Row by row: the {content.about.score} on every task after each task was learned, mean over seeds. Going down "
+        "a column below the diagonal shows a task being kept or forgotten; above it, a task not yet seen."
     )
-    figure = html.chart(matrix_figure(matrices, content.about.tasks), "matrix-figure")
-    return html.section("matrix", "Accuracy matrix", html.paragraph(text), figure)
+    about = content.about
+    figure = html.chart(matrix_figure(matrices, about.tasks, about.score, about.score_bounds), "matrix-figure")
+    return html.section("matrix", "Score matrix", html.paragraph(text), figure)
 
 
 def parallel_section(content: Content) -> str:
@@ -249,7 +250,7 @@ def progress_section(content: Content) -> str:
     """The objective of the trials in their order."""
     if not len(finished(content.trials)):
         return ""
-    figure = progress_figure(content.trials, content.settings, content.objective)
+    figure = progress_figure(content.trials, content.settings, content.objective, content.about.score_bounds)
     return html.section("progress", "Objective over trials", html.chart(figure, "progress-figure"))
 
 
@@ -258,7 +259,10 @@ def curves_section(content: Content) -> str:
     if not len(finished(content.trials)) or content.chosen is None:
         return ""
     rows = curves(content.root)
-    figure = curves_figure(rows[~rows["seed"].isin(content.added)], content.chosen, content.about.tasks)
+    about = content.about
+    figure = curves_figure(
+        rows[~rows["seed"].isin(content.added)], content.chosen, about.tasks, about.score, about.score_bounds
+    )
     if figure is None:
         return ""
     heading = f"Accuracy during training, trial {content.chosen}"
@@ -271,7 +275,7 @@ def table_section(content: Content) -> str:
     if not len(rows):
         return ""
     head, cells = table_cells(content.found, rows, content.settings)
-    text = "Highest average accuracy first; then the default, if it is not on the front, and the references."
+    text = "Highest average score first; then the default, if it is not on the front, and the references."
     return html.section("table", "Trials on the front", html.paragraph(text), html.table(head, cells))
 
 

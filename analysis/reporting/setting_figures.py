@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 _FOOT = 0.15  # of an axis: where its values begin if something stands apart below them
 _LONGEST, _LONGEST_BAR = 22, 40  # letters of a value beside an axis, and of a name beside a bar
 _WIDTH = 960  # of the parallel axes on a wide page, in pixels
-# The trials by average accuracy, best first: each group's end as a share of all, and its name.
+# The trials by average score, best first: each group's end as a share of all, and its name.
 _GROUPS = ((0.10, "best tenth"), (0.25, "next, to a quarter"), (0.50, "next, to a half"), (1.0, "lower half"))
 
 
@@ -107,14 +107,14 @@ def _log_axis(values: Floats) -> Axis:
 
 
 def parallel_figure(trials: pd.DataFrame, settings: Sequence[Setting], objectives: Sequence[str]) -> go.Figure:
-    """Parallel coordinates: one line per finished trial over its settings and results, grouped by average accuracy.
+    """Parallel coordinates: one line per finished trial over its settings and results, grouped by average score.
 
     Drawn as plain lines: plotly's own parallel coordinates need WebGL, which not every browser or printer has.
     """
     done = finished(trials)
-    accuracy = numbers(done[column_of("average_accuracy", list(done.columns))])
+    accuracy = numbers(done[column_of("average_score", list(done.columns))])
     done = done.iloc[np.argsort(-accuracy, kind="stable")].reset_index(drop=True)
-    results = dict.fromkeys([*objectives, "average_accuracy"])
+    results = dict.fromkeys([*objectives, "average_score"])
     names = [s.name for s in settings] + [name.replace("_", " ") for name in results]
     axes = [axis_of(done[setting.column], setting) for setting in settings]
     axes += [axis_of(done[column_of(name, list(done.columns))], None) for name in results]

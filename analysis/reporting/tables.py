@@ -20,13 +20,13 @@ from cfsweep.results.schema import DEFAULT_TRIAL
 
 Which = Literal["front", "all"]
 FORMATS = ("markdown", "latex", "csv")
-METRICS_SHOWN = ("average_accuracy", "stability", "plasticity")
+METRICS_SHOWN = ("average_score", "stability", "plasticity")
 
 
 def table(found: Front, settings: Sequence[Setting], format: str = "markdown", which: Which = "front") -> str:
-    """The front (or all ranked trials) as text, highest average accuracy first; then the default and the references.
+    """The front (or all ranked trials) as text, highest average score first; then the default and the references.
 
-    Accuracies are in [0, 1], mean ± sample standard deviation over seeds; `corrected` is the average accuracy in which
+    Accuracies are in [0, 1], mean ± sample standard deviation over seeds; `corrected` is the average score in which
     the best are not flattered. CSV keeps mean and deviation in columns of their own, unrounded.
 
     Raises:
@@ -57,7 +57,7 @@ def _metrics(found: Front) -> list[str]:
 def listed(found: Front, which: Which = "front") -> pd.DataFrame:
     """The rows that a table shows, in its order."""
     own = found.table if which == "all" else found.members
-    order = np.argsort(-numbers(own[column_of("average_accuracy", list(own.columns))]), kind="stable")
+    order = np.argsort(-numbers(own[column_of("average_score", list(own.columns))]), kind="stable")
     own = own.iloc[order]
     default = row_of(found.table, DEFAULT_TRIAL)
     extra = [] if default is None or DEFAULT_TRIAL in own["trial"].tolist() else [default.to_frame().T]
@@ -69,7 +69,7 @@ def _cells(row: pd.Series, metrics: Sequence[str], settings: Sequence[Setting], 
     cells = [trial_name(int(row["trial"]))]
     cells += [mean_sd_of(row, column_of(metric, list(row.index))) for metric in metrics]
     if found.corrected_hypervolume:
-        cells += [mean_sd(value(row, "corrected_average_accuracy")), plain(_rounded(value(row, "front_share")))]
+        cells += [mean_sd(value(row, "corrected_average_score")), plain(_rounded(value(row, "front_share")))]
     return cells + [plain(row.get(s.column)) for s in settings]
 
 
@@ -99,7 +99,7 @@ def _csv(rows: pd.DataFrame, metrics: Sequence[str], settings: Sequence[Setting]
     write = csv.writer(text, lineterminator="\n")
     spread = [name for metric in metrics for name in (metric, f"{metric}_sd")]
     names = [for_csv(s.name) for s in settings]
-    places = ["on_front", "rank", "front_share", "corrected_average_accuracy", "n_seeds"]
+    places = ["on_front", "rank", "front_share", "corrected_average_score", "n_seeds"]
     write.writerow(["trial", "name", *places, *spread, *names])
     for _, row in rows.iterrows():
         columns = [column_of(metric, list(row.index)) for metric in metrics]

@@ -13,9 +13,9 @@ from scipy.stats import ttest_ind
 from benchmarks.peers.job import Record
 from benchmarks.peers.processes import Usage
 from benchmarks.peers.reached import Found, bests, reached
-from cfsweep.metrics import average_accuracy, backward_transfer, plasticity, stability
+from cfsweep.metrics import average_score, backward_transfer, plasticity, stability
 
-METRICS = {"average accuracy": average_accuracy, "backward transfer": backward_transfer}
+METRICS = {"average accuracy": average_score, "backward transfer": backward_transfer}
 SURE = 0.01  # a difference that chance makes less often than this is one
 
 

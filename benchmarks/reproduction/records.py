@@ -25,7 +25,8 @@ from cfsweep.errors import InputError, NoAnswerError
 from cfsweep.files import write_atomically
 from cfsweep.results.reader import read_study
 
-VALIDATION = ("average_accuracy", "stability", "plasticity")
+# By what they are called here: all of these studies are scored by accuracy.
+VALIDATION = {"average_accuracy": "average_score", "stability": "stability", "plasticity": "plasticity"}
 SCHEMA = pa.schema(
     [
         ("row", pa.string()),
@@ -91,7 +92,7 @@ def processor() -> str:
 def _rows(job: Job, stage: Stage, processor: str) -> Iterator[dict[str, Any]]:
     chosen = _chosen(job, stage)
     runs, about = analysis.load(stage.folder), read_study(stage.folder)
-    test = analysis.test_accuracy(stage.folder) if chosen is not None and stage.name == MEASURE else None
+    test = analysis.test_scores(stage.folder) if chosen is not None and stage.name == MEASURE else None
     versions = ", ".join(sorted(f"{name} {v}" for name, v in about["versions"].items() if name in PACKAGES))
     counts = {part: sum(task[part] for task in about["tasks"]) for part in ("n_train", "n_validation", "n_test")}
     for run in runs.astype(object).where(runs.notna(), None).to_dict("records"):
@@ -101,7 +102,7 @@ def _rows(job: Job, stage: Stage, processor: str) -> Iterator[dict[str, Any]]:
             **{name: run[name] for name in ("trial", "seed", "state", "train_s", "stored_bytes", "device")},
             "setting": _setting(job, stage, run),
             "chosen": run["trial"] == chosen,
-            **{f"val_{name}": run.get(f"val_{name}") for name in VALIDATION},
+            **{f"val_{name}": run.get(f"val_{metric}") for name, metric in VALIDATION.items()},
             **(_tested(test, run) if test is not None and run["trial"] == chosen else {}),
             **counts,
             "started_at": None if run["started_at"] is None else pd.to_datetime(run["started_at"]).to_pydatetime(),

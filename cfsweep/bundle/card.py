@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cfsweep.bundle.manifest import ADOPTED, Manifest
+from cfsweep.metrics.texts import score_text
 
 JOINTLY = "on the data of all tasks so far"
 IN_WORDS = {"validation": "validation data", "test": "test data"}
@@ -48,7 +49,7 @@ def _scores(about: Manifest, part: str) -> str:
         for t, row in enumerate(rows)
     ]
     table = "\n".join([f"| | {heads} |", "|---|" + "---|" * len(rows[0]), *lines])
-    end = f"{about.average[part]:.4f} at the end" if part in about.average else "not known of every task"
+    end = f"{score_text(about.average[part])} at the end" if part in about.average else "not known of every task"
     return f"## {about.score.capitalize()} on {IN_WORDS[part]}: {end}\n\n{table}"
 
 
@@ -59,4 +60,4 @@ def said_of_last_task(about: Manifest) -> str:
 
 
 def _shown(score: float | None) -> str:
-    return "–" if score is None else f"{score:.4f}"
+    return "–" if score is None else score_text(score)

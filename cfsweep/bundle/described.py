@@ -66,7 +66,7 @@ def manifest_of(
         cut=origin.cut,
         scenario=pack.spec.scenario,
         target=stream.target,
-        score=pack.context.target.score.name,
+        score=pack.context.scores[0].name,
         network=pack.spec.network,
         ingredients=pack.spec.ingredients,
         settings=dict(run.values),

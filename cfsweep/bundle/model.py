@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from cfsweep.bundle.described import Origin, manifest_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
-from cfsweep.bundle.program import Program
+from cfsweep.bundle.program import UNIT, Program
 from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
+from cfsweep.metrics.texts import score_text
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout, tensors_of
 from cfsweep.training.engine.lift import Lifted
@@ -62,6 +63,7 @@ class Model:
 
     def outputs(self, x: Examples, task: int | None = None) -> Tensor:
         """(n, n_outputs) for raw examples x (n, *input_shape), minus infinity at the outputs that are not active.
+        Amounts are in the user's units.
 
         Raises:
             InputError: the examples have another shape, or the task must be told, or there is no such task.
@@ -80,19 +82,27 @@ class Model:
                 else:
                     classifier, held = self.answerer
                     found.append(classifier.outputs_for(features[""].flatten(2)[0], held))
-        return torch.cat(found).masked_fill(~self.answers["masks"][number], -torch.inf)
+        outputs = torch.cat(found)
+        if UNIT[0] in self.answers:
+            shift, scale = (self.answers[name] for name in UNIT)
+            outputs = outputs * scale + shift
+        return outputs.masked_fill(~self.answers["masks"][number], -torch.inf)
 
-    def predict(self, x: Examples, task: int | None = None) -> list[int | str | None]:
-        """The label of each example (n,), as the user calls it."""
+    def predict(self, x: Examples, task: int | None = None) -> list[Any]:
+        """The label of each example (n,), as the user calls it; where there are several, or several amounts, a list of
+        them."""
         number = self._task(task)
         mask = self.answers["masks"][number]
         predicted = self.target.predict(self.outputs(x, task), mask)
+        if not self.target.has_classes:
+            found: list[Any] = (predicted.squeeze(1) if self.about.n_outputs == 1 else predicted).tolist()
+            return found
         labels = self.about.tasks[number].labels
         return [labels[output] for output in predicted.tolist()]
 
     def __repr__(self) -> str:
         about = self.about
-        said = ", ".join(f"{value:.4f} on {part} data" for part, value in about.average.items())
+        said = ", ".join(f"{score_text(value)} on {part} data" for part, value in about.average.items())
         names = "+".join(about.ingredients) or "naive"
         scores = f": {about.score} {said}" if said else ""
         return f"Model of {names} on {about.stream}, {about.scenario}, {len(about.tasks)} tasks{scores}"

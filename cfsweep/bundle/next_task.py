@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
@@ -36,6 +38,7 @@ def next_task(about: Manifest, path: Path) -> Stream:
         split_seed=cut.split_seed,
         splits=cut.split + 1,
         standardise="none",
+        target=about.target,
     )
     found = from_file(config, about.features)
     if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
@@ -70,12 +73,14 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
     stream = Stream(
         name=about.stream,
         x=torch.cat([*x, new.x]),
-        y=torch.cat([*y, number_of[new.y]]),
+        y=torch.cat([*y, number_of[new.y] if new.n_classes else new.y]),
         tasks=(*learned, _moved(task, number_of, sum(map(len, x)))),
         shift=_number(answers["shift"]),
         scale=_number(answers["scale"]),
+        unit=(answers[UNIT[0]], answers[UNIT[1]]) if UNIT[0] in answers else None,
         files=_files(about, new),
         target=about.target,
+        scores=about.stream_config.scores,
         class_ids=() if ids == tuple(range(len(ids))) else ids,
         standardised=about.standardised,
         features=about.features,
@@ -94,10 +99,17 @@ def scored_by(stream: Stream, old: Stream) -> Stream:
     for number in range(stream.n_learned):
         examples = old.tasks[number].validation
         x.append(old.x[examples])
-        y.append(torch.tensor([number_of[label] for label in old.user_labels(examples)], dtype=torch.int64))
+        y.append(_numbers(old, examples, number_of))
         tasks[number] = replace(tasks[number], validation=np.arange(n, n + len(examples)))
         n += len(examples)
     return replace(stream, x=torch.cat(x), y=torch.cat(y), tasks=tuple(tasks))
+
+
+def _numbers(old: Stream, examples: Indices, number_of: Mapping[Any, int]) -> Tensor:
+    """The classes of examples of `old` as another stream numbers them; amounts as they are."""
+    if not old.n_classes:
+        return old.y[examples]
+    return torch.tensor([number_of[label] for label in old.user_labels(examples)], dtype=torch.int64)
 
 
 def scored_by_kept(stream: Stream) -> Stream:
@@ -117,7 +129,8 @@ def _kept(about: Manifest, state: Mapping[str, Tensor]) -> tuple[list[Tensor], l
     """x and y of what is kept, each example once, in the order in which they lay; and the tasks that they are of."""
     places = places_of(state)
     x: list[Tensor] = []
-    y = torch.empty(len(places), dtype=torch.int64)
+    given = next((value for name, value in state.items() if name.endswith("/y")), torch.empty(0, dtype=torch.int64))
+    y = given.new_empty(len(places), *given.shape[1:])
     task_of, steers = np.full(len(places), -1), np.zeros(len(places), bool)
     for name in (name.removesuffix(PLACE) for name in state if name.endswith(PLACE)):
         here = np.searchsorted(places, state[f"{name}{PLACE}"].numpy())
@@ -141,16 +154,16 @@ def _kept(about: Manifest, state: Mapping[str, Tensor]) -> tuple[list[Tensor], l
 
 def _numbered(about: Manifest, new: Stream) -> tuple[tuple[int, ...], Tensor]:
     """The user's label of every class, and for each class of `new` its number among these."""
-    n_known = 1 + max(max(info.classes) for info in about.tasks)
+    n_known = 1 + max((label for info in about.tasks for label in info.classes), default=-1)
     known = about.class_ids or tuple(range(n_known))
     own = new.class_ids or tuple(range(new.n_classes))
     ids = (*known, *(label for label in own if label not in known))
-    return ids, torch.tensor([ids.index(label) for label in own])
+    return ids, torch.tensor([ids.index(label) for label in own], dtype=torch.int64)
 
 
 def _moved(task: Task, number_of: Tensor, n: int) -> Task:
     """The task in a store that begins with `n` other examples, with its classes as they are numbered there."""
-    classes = tuple(sorted(number_of[list(task.classes)].tolist()))
+    classes = tuple(sorted(number_of[torch.tensor(task.classes, dtype=torch.int64)].tolist()))
     return Task(task.name, classes, **{name: part + n for name, part in task.parts.items()})
 
 

@@ -16,6 +16,7 @@ from cfsweep.training.ingredients import Classifier, Held
 from cfsweep.training.networks import ties_weights
 from cfsweep.training.pack import Pack
 
+UNIT = ("unit_shift", "unit_scale")  # that bring outputs to the user's units, where these are amounts
 N_EXAMPLES = 3  # to trace with: neither one nor two, which torch.export may take for a number that is meant
 
 
@@ -29,7 +30,7 @@ class Answerer(NamedTuple):
 
 class Program(nn.Module):
     """`forward(x)`, or `forward(x, task)` where the task must be known: (n, n_outputs) for raw examples x (n,
-    *input_shape), `task` an int64 scalar.
+    *input_shape), `task` an int64 scalar. Amounts are in the user's units.
 
     It is the model that a `pack` of one run has come to after all its tasks.
     """
@@ -38,6 +39,8 @@ class Program(nn.Module):
     shift: Tensor
     scale: Tensor
     which: Tensor
+    unit_shift: Tensor
+    unit_scale: Tensor
 
     def __init__(self, pack: Pack) -> None:
         super().__init__()
@@ -67,6 +70,11 @@ class Program(nn.Module):
             ("which", torch.tensor(which)),
         ):
             self.register_buffer(name, value)
+        unit = context.outputs.unit
+        if unit is not None:
+            for name, value in zip(UNIT, unit, strict=True):
+                self.register_buffer(name, value.to(torch.float32))
+        self.in_units = unit is not None
         self.answerer = _answerer(pack, different[0])
 
     def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor:
@@ -77,6 +85,8 @@ class Program(nn.Module):
         }
         seen = (x.to(torch.float32) - self.shift) * self.scale
         outputs = self._outputs(weights, seen)
+        if self.in_units:
+            outputs = outputs * self.unit_scale + self.unit_shift
         mask = self.masks.index_select(0, number.reshape(1))
         return outputs.masked_fill(~mask, -torch.inf)
 

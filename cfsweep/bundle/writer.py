@@ -19,7 +19,7 @@ from cfsweep.bundle.card import card
 from cfsweep.bundle.described import Origin, looked_at_again, manifest_of, origin_of
 from cfsweep.bundle.manifest import NAME, STATE, Manifest, sha256
 from cfsweep.bundle.onnx_file import ONNX, refuse_without_packages, save_onnx
-from cfsweep.bundle.program import Program
+from cfsweep.bundle.program import UNIT, Program
 from cfsweep.config import StudyConfig
 from cfsweep.errors import NO_FAULT_OF_OURS, InputError, not_written
 from cfsweep.training.pack import Pack
@@ -174,6 +174,8 @@ def weights_of(pack: Pack) -> dict[str, Tensor]:
 def answers_of(program: Program) -> dict[str, Tensor]:
     """What an answer takes beside the weights, by name."""
     found = {name: getattr(program, name) for name in ("shift", "scale", "masks", "which")}
+    if program.in_units:
+        found |= {name: getattr(program, name) for name in UNIT}
     if len(set(program.which.tolist())) > 1:
         for number, name in enumerate(program.names):
             found[f"weights/{name}"] = getattr(program, f"weight{number}")

@@ -19,6 +19,7 @@ from cfsweep.cli.saying import (
 )
 from cfsweep.errors import EXIT_INTERRUPTED
 from cfsweep.library.folders import own_folder
+from cfsweep.metrics.texts import score_text
 
 if TYPE_CHECKING:
     from cfsweep.bundle import Manifest
@@ -194,7 +195,9 @@ def adopt(
     )
     _say_scores("adopted", about, to)
     for part, rows in about.scores.items():
-        Console().print(f"  {part}, by task: " + ", ".join(f"{score:.4f}" for score in rows[-1]), highlight=False)
+        Console().print(
+            f"  {part}, by task: " + ", ".join("–" if x is None else score_text(x) for x in rows[-1]), highlight=False
+        )
 
 
 def log(
@@ -222,7 +225,7 @@ def log(
 def _say_scores(what: str, about: Manifest, to: str) -> None:
     from cfsweep.bundle.card import IN_WORDS
 
-    said = ", ".join(f"{value:.4f} on {IN_WORDS[part]}" for part, value in about.average.items())
+    said = ", ".join(f"{score_text(value)} on {IN_WORDS[part]}" for part, value in about.average.items())
     Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -232,10 +235,10 @@ def _show_search(found: Search, console: Console) -> None:
     ended = sorted((row for row in rows if row["objective_mixed"] is not None), key=lambda row: -row["objective_mixed"])
     table = Table("trial", *found.names, "old tasks", "new task", "objective", box=None, pad_edge=False)
     old, new = found.before_old_and_new
-    table.add_row("before", *("" for _ in found.names), f"{old:.4f}", f"{new:.4f}", "")
+    table.add_row("before", *("" for _ in found.names), score_text(old), score_text(new), "")
     for row in [*ended[:SHOWN], *(row for row in ended[SHOWN:] if row["trial"] == 0)]:
         settings = [_short(row[f"hp_{name}"]) for name in found.names]
-        scores = [f"{row[key]:.4f}" for key in ("val_old", "val_new", "objective_mixed")]
+        scores = [score_text(row[key]) for key in ("val_old", "val_new", "objective_mixed")]
         table.add_row(str(row["trial"]), *settings, *scores)
     console.print(table)
     failed = f", {len(rows) - len(ended)} failed" if len(ended) < len(rows) else ""

@@ -45,6 +45,14 @@ def run(
     scenario: Annotated[
         str | None, typer.Option(help="task-il, domain-il or class-il (default: the space's).", metavar="NAME")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="classification, regression, multi-label or package.module:Class.", metavar="NAME"),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="What is measured (default: accuracy); of several, the first steers.", metavar="NAME,..."),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(help="How many configurations to try (default: 48).", metavar="N")
     ] = None,
@@ -81,7 +89,20 @@ def run(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers
 
-    options = options_of(stream, scenario, trials, seeds, splits, objective, data, download, pack)
+    scores = None if score is None else [name.strip() for name in score.split(",") if name.strip()]
+    options = options_of(
+        stream,
+        scenario,
+        target,
+        scores,
+        trials=trials,
+        seeds=seeds,
+        splits=splits,
+        objective=objective,
+        data=data,
+        download=download,
+        pack=pack,
+    )
     console = Console()
     if dry_run:
         prepared, folder = described(space, options, assign or [], out)

@@ -33,6 +33,8 @@ def sweep(
     *,
     out: str | Path | None = None,
     scenario: str | None = None,
+    target: str | None = None,
+    scores: str | Sequence[str] | None = None,
     trials: int | None = None,
     seeds: int | None = None,
     splits: int | None = None,
@@ -52,9 +54,9 @@ def sweep(
 
     `space` is a file, the name of a shipped space, or the content of one: `{"ingredients": ["ewc"], "search":
     {"ewc_lambda": {"low": 1.0, "high": 1e6, "log": True}}}`. The others are the options of `cfsweep run`, with its
-    defaults; `settings` are those of its `--set`, by the same keys: `{"lr": 0.001, "network.args.hidden": [256]}`.
-    `workers` is the number of processes (0: none but this one). `progress` is called with a `Summary` of the trials
-    whenever that has changed.
+    defaults; `scores` is a name or several, of which the first steers. `settings` are those of its `--set`, by the same
+    keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `workers` is the number of processes (0: none but this one).
+    `progress` is called with a `Summary` of the trials whenever that has changed.
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
@@ -62,7 +64,19 @@ def sweep(
     Raises:
         InputError: anything is wrong with what is asked for; nothing was written.
     """
-    options = options_of(stream, scenario, trials, seeds, splits, objective, data, download, pack)
+    options = options_of(
+        stream,
+        scenario,
+        target,
+        scores,
+        trials=trials,
+        seeds=seeds,
+        splits=splits,
+        objective=objective,
+        data=data,
+        download=download,
+        pack=pack,
+    )
     where = Workers(workers, address, gpus_per_worker)
     outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
     return Sweep(folder, outcome.interrupted, outcome.out_of_time)
@@ -96,18 +110,23 @@ def resume(
 def options_of(
     stream: str | None,
     scenario: str | None,
-    trials: int | None,
-    seeds: int | None,
-    splits: int | None,
-    objective: str | None,
-    data: str | Path | None,
-    download: bool,
-    pack: int | str | None,
+    target: str | None,
+    scores: str | Sequence[str] | None,
+    *,
+    trials: int | None = None,
+    seeds: int | None = None,
+    splits: int | None = None,
+    objective: str | None = None,
+    data: str | Path | None = None,
+    download: bool = False,
+    pack: int | str | None = None,
 ) -> dict[str, Any]:
     """The options by their places in a study."""
     return {
         "stream.name": stream,
         "stream.scenario": scenario,
+        "stream.target": target,
+        "stream.scores": [scores] if isinstance(scores, str) else scores,
         "stream.data": None if data is None else str(data),
         "stream.download": download or None,
         "objective.name": objective,
@@ -191,10 +210,11 @@ class Sweep:
         import analysis
 
         runs = analysis.load(self.folder)
-        return analysis.front(analysis.trials(runs), analysis.study(self.folder).front_objectives, runs)
+        about = analysis.study(self.folder)
+        return analysis.front(analysis.trials(runs), about.front_objectives, runs, about.score_bounds)
 
     def select(
-        self, rule: str = "average_accuracy", *, at_least: float | None = None, replace: bool = False
+        self, rule: str = "average_score", *, at_least: float | None = None, replace: bool = False
     ) -> dict[str, Any]:
         """The trial that `rule` chooses on validation data, put on record (`analysis.select`)."""
         import analysis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from cfsweep.errors import InputError
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.library.sweeps import html_table, options_of
+from cfsweep.metrics.texts import score_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +35,8 @@ def train(
     ingredients: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     scenario: str | None = None,
+    target: str | None = None,
+    scores: str | Sequence[str] | None = None,
     seeds: int | Sequence[int] = 1,
     test: bool = False,
     data: str | Path | None = None,
@@ -44,10 +48,10 @@ def train(
 
     Either a `space` that searches nothing, or the names of `ingredients`, with `settings` by the keys of `--set`:
     `{"ewc_lambda": 1e4, "lr": 0.001, "network.args.hidden": [256]}`; all else has its default. The numbers are those
-    of a sweep's run with the same settings and seed. `seeds` are so many from 0 on, or these. They are scored on
-    validation data, with `test` on test data, too: leave that for the last look, since who chooses by test data has
-    none left. `device` is `cpu` or `cuda` (default: a GPU if there is one). `progress` is called with a `PackReport`
-    after each task.
+    of a sweep's run with the same settings and seed. `target` is what is learned, `scores` what is measured, a name or
+    several, of which the first steers. `seeds` are so many from 0 on, or these. They are scored on validation data,
+    with `test` on test data, too: leave that for the last look, since who chooses by test data has none left. `device`
+    is `cpu` or `cuda` (default: a GPU if there is one). `progress` is called with a `PackReport` after each task.
 
     Raises:
         InputError: anything is wrong with what is asked for, or a seed is given twice.
@@ -57,7 +61,9 @@ def train(
 
     from cfsweep.sweeping.study import prepare
 
-    config = one_configuration("train", stream, space, ingredients, settings or {}, scenario, data, download)
+    config = one_configuration(
+        "train", stream, space, ingredients, settings or {}, scenario, data, download, target, scores
+    )
     numbers = _numbers(seeds)
     if device is not None and device not in ("cpu", "cuda"):
         raise InputError(f"train: `device` must be cpu or cuda, but got {device}. Give one of these, or leave it out.")
@@ -84,6 +90,8 @@ def one_configuration(
     scenario: str | None,
     data: str | Path | None,
     download: bool,
+    target: str | None = None,
+    scores: str | Sequence[str] | None = None,
 ) -> StudyConfig:
     """What is asked for as a study in which nothing is searched; `called` begins what is said of bad input.
 
@@ -95,7 +103,7 @@ def one_configuration(
     if space is not None and ingredients:
         raise InputError(f"{called}: a space names its ingredients itself, but got both. Leave one out.")
     source, _ = space_of({"ingredients": list(ingredients)} if space is None else space)
-    options = options_of(stream, scenario, 1, None, None, None, data, download, None)
+    options = options_of(stream, scenario, target, scores, trials=1, data=data, download=download)
     config = make_config(source, options, settings)
     if config.space.search:
         names = ", ".join(f"`{name}`" for name in config.space.search)
@@ -226,7 +234,7 @@ class Training:
         return self._scores("test")
 
     @property
-    def average_accuracy(self) -> NDArray[np.float64]:
+    def average_score(self) -> NDArray[np.float64]:
         """(seeds,): the mean over the tasks at the end, on validation data; NaN of a run that failed."""
         return np.asarray(self.validation[:, -1].mean(axis=1))
 
@@ -276,20 +284,25 @@ class Training:
         return found
 
     def __repr__(self) -> str:
-        ends = self.average_accuracy
-        spread = f" ± {np.nanstd(ends, ddof=1):.3f}" if np.isfinite(ends).sum() > 1 else ""
+        ends = self.average_score
+        spread = f" ± {score_text(float(np.nanstd(ends, ddof=1)), 3)}" if np.isfinite(ends).sum() > 1 else ""
         names = "+".join(self.config.space.ingredients) or "naive"
         seeds = f"{len(ends)} seed{'s' * (len(ends) != 1)}"
-        mean = f"{np.nanmean(ends):.3f}{spread}" if np.isfinite(ends).any() else "none"
+        mean = f"{score_text(float(np.nanmean(ends)), 3)}{spread}" if np.isfinite(ends).any() else "none"
         failed = f"; {len(self.failures)} failed" if self.failures else ""
         where = f"{names} on {self.stream.name}, {self.config.stream.scenario}, {seeds}"
-        return f"{where}: average accuracy on validation data {mean}{failed}"
+        return f"{where}: average score on validation data {mean}{failed}"
 
     def _repr_html_(self) -> str:
-        mean = np.nanmean(self.validation, axis=0)  # the untrained network is in it, so no row is empty
+        with warnings.catch_warnings():  # of tasks on which the score has no value
+            warnings.simplefilter("ignore", RuntimeWarning)
+            mean = np.nanmean(self.validation, axis=0)
         heads = ["validation, mean", *(task.name for task in self.stream.tasks)]
         rows = [
-            ["untrained" if t == 0 else f"after {self.stream.tasks[t - 1].name}", *(f"{x:.3f}" for x in row)]
+            [
+                "untrained" if t == 0 else f"after {self.stream.tasks[t - 1].name}",
+                *("–" if np.isnan(x) else score_text(float(x), 3) for x in row),
+            ]
             for t, row in enumerate(mean)
         ]
         return f"<p>{self!r}</p>" + html_table(heads, rows)

@@ -6,18 +6,17 @@ matrix (`untrained`, `curves`, `joint`) is its second argument. A metric that is
 
 from cfsweep.metrics.beside import (
     CurvePoint,
-    average_minimum_accuracy,
+    average_minimum_score,
     forward_transfer,
     intransigence,
-    worst_case_accuracy,
+    worst_case_score,
 )
 from cfsweep.metrics.catalogue import ALL_METRICS, INTRANSIGENCE, METRICS, Metric, summarise
 from cfsweep.metrics.matrix import (
     Matrix,
     UndefinedError,
-    accuracy_over_time,
-    average_accuracy,
-    average_incremental_accuracy,
+    average_incremental_score,
+    average_score,
     backward_transfer,
     backward_transfer_over_time,
     forgetting_first_minus_last,
@@ -29,6 +28,7 @@ from cfsweep.metrics.matrix import (
     positive_backward_transfer,
     remembering,
     retention_ratio,
+    score_over_time,
     stability,
 )
 
@@ -40,10 +40,9 @@ __all__ = [
     "Matrix",
     "Metric",
     "UndefinedError",
-    "accuracy_over_time",
-    "average_accuracy",
-    "average_incremental_accuracy",
-    "average_minimum_accuracy",
+    "average_incremental_score",
+    "average_minimum_score",
+    "average_score",
     "backward_transfer",
     "backward_transfer_over_time",
     "forgetting_first_minus_last",
@@ -57,7 +56,8 @@ __all__ = [
     "positive_backward_transfer",
     "remembering",
     "retention_ratio",
+    "score_over_time",
     "stability",
     "summarise",
-    "worst_case_accuracy",
+    "worst_case_score",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cfsweep.metrics.matrix import Matrix, UndefinedError, plasticity
+from cfsweep.metrics.matrix import Matrix, UndefinedError, mean_known, plasticity
 
 # (task in training, step, task evaluated, accuracy): an evaluation in the middle of a task.
 CurvePoint = tuple[int, int, int, float]
@@ -23,10 +23,10 @@ def forward_transfer(matrix: Matrix, untrained: Matrix) -> float:
     >>> round(forward_transfer(np.array([[0.9, 0.6], [0.7, 0.8]]), np.array([0.5, 0.5])), 12)
     0.1
     """
-    return float((np.diag(matrix, k=1) - untrained[1:]).mean())
+    return mean_known(np.diag(matrix, k=1) - untrained[1:])
 
 
-def average_minimum_accuracy(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
+def average_minimum_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
     """Mean over the old tasks of the lowest accuracy since each was finished, in [0, 1].
 
     `mean_{i<T-1} min_n A(i, n)`, n over the evaluations in the middle and at the end of all later tasks. The paper
@@ -38,7 +38,7 @@ def average_minimum_accuracy(matrix: Matrix, curves: Sequence[CurvePoint]) -> fl
     References:
         De Lange et al. 2023, "Continual evaluation for lifelong learning: Identifying the stability gap" (min-ACC).
 
-    >>> average_minimum_accuracy(np.array([[0.9, 0.5], [0.7, 0.8]]), [(0, 5, 0, 0.2), (1, 5, 0, 0.6), (1, 5, 1, 0.5)])
+    >>> average_minimum_score(np.array([[0.9, 0.5], [0.7, 0.8]]), [(0, 5, 0, 0.2), (1, 5, 0, 0.6), (1, 5, 1, 0.5)])
     0.6
     """
     if not curves:
@@ -47,11 +47,11 @@ def average_minimum_accuracy(matrix: Matrix, curves: Sequence[CurvePoint]) -> fl
     for task, _, seen, accuracy in curves:
         if task > seen:
             lowest[seen] = min(lowest[seen], accuracy)
-    return float(lowest.mean())
+    return mean_known(lowest)
 
 
-def worst_case_accuracy(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
-    """`R[T-1, T-1] / T + (1 - 1/T) * average_minimum_accuracy`, in [0, 1]: at most the average accuracy.
+def worst_case_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
+    """`R[T-1, T-1] / T + (1 - 1/T) * average_minimum_score`, in [0, 1]: at most the average accuracy.
 
     Raises:
         UndefinedError: there were no evaluations during training.
@@ -59,11 +59,11 @@ def worst_case_accuracy(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
     References:
         De Lange et al. 2023, "Continual evaluation for lifelong learning: Identifying the stability gap" (WC-ACC).
 
-    >>> round(worst_case_accuracy(np.array([[0.9, 0.5], [0.7, 0.8]]), [(1, 5, 0, 0.6)]), 12)
+    >>> round(worst_case_score(np.array([[0.9, 0.5], [0.7, 0.8]]), [(1, 5, 0, 0.6)]), 12)
     0.7
     """
     share = 1 / len(matrix)
-    return float(share * matrix[-1, -1] + (1 - share) * average_minimum_accuracy(matrix, curves))
+    return float(share * matrix[-1, -1] + (1 - share) * average_minimum_score(matrix, curves))
 
 
 def intransigence(matrix: Matrix, joint: Matrix) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,31 +11,55 @@ Matrix = NDArray[np.float64]
 
 
 class UndefinedError(ValueError):
-    """The metric has no value for these accuracies; the message is the reason."""
+    """The metric has no value for these scores; the message is the reason."""
 
 
-def average_accuracy(matrix: Matrix) -> float:
+def mean_known(values: Matrix) -> float:
+    """The mean of the values that are there: a task on which the score has none (NaN) does not count.
+
+    Raises:
+        UndefinedError: none is there.
+
+    >>> mean_known(np.array([1.0, np.nan, 2.0]))
+    1.5
+    """
+    known = ~np.isnan(values)
+    if known.all():
+        return float(values.mean())
+    if not known.any():
+        raise UndefinedError("the score has no value on any of the tasks that count")
+    return float(values[known].mean())
+
+
+def _mean_or_nan(values: Matrix) -> float:
+    try:
+        return mean_known(values)
+    except UndefinedError:
+        return np.nan
+
+
+def average_score(matrix: Matrix) -> float:
     """Mean accuracy over all tasks at the end, `mean_i R[T-1, i]`, in [0, 1].
 
     References:
         Lopez-Paz & Ranzato 2017, "Gradient Episodic Memory for Continual Learning", eq. 2 (ACC).
 
-    >>> average_accuracy(np.array([[0.9, 0.5], [0.7, 0.8]]))
+    >>> average_score(np.array([[0.9, 0.5], [0.7, 0.8]]))
     0.75
     """
-    return float(matrix[-1].mean())
+    return mean_known(matrix[-1])
 
 
-def average_incremental_accuracy(matrix: Matrix) -> float:
+def average_incremental_score(matrix: Matrix) -> float:
     """Mean over t of the mean accuracy on the tasks seen so far, `mean_t mean_{i<=t} R[t, i]`, in [0, 1].
 
     References:
         Rebuffi et al. 2017, "iCaRL: Incremental Classifier and Representation Learning", sec. 4.1.
 
-    >>> average_incremental_accuracy(np.array([[0.9, 0.5], [0.7, 0.8]]))
+    >>> average_incremental_score(np.array([[0.9, 0.5], [0.7, 0.8]]))
     0.825
     """
-    return float(np.mean([matrix[t, : t + 1].mean() for t in range(len(matrix))]))
+    return mean_known(np.array([_mean_or_nan(matrix[t, : t + 1]) for t in range(len(matrix))]))
 
 
 def plasticity(matrix: Matrix) -> float:
@@ -46,7 +72,7 @@ def plasticity(matrix: Matrix) -> float:
     >>> round(plasticity(np.array([[0.9, 0.5], [0.7, 0.8]])), 12)
     0.85
     """
-    return float(np.diag(matrix).mean())
+    return mean_known(np.diag(matrix))
 
 
 def stability(matrix: Matrix) -> float:
@@ -57,7 +83,7 @@ def stability(matrix: Matrix) -> float:
     >>> stability(np.array([[0.9, 0.5], [0.7, 0.8]]))
     0.7
     """
-    return float(matrix[-1, :-1].mean())
+    return mean_known(matrix[-1, :-1])
 
 
 def backward_transfer(matrix: Matrix) -> float:
@@ -69,7 +95,7 @@ def backward_transfer(matrix: Matrix) -> float:
     >>> round(backward_transfer(np.array([[0.9, 0.5], [0.7, 0.8]])), 12)
     -0.2
     """
-    return float((matrix[-1] - np.diag(matrix))[:-1].mean())
+    return mean_known((matrix[-1] - np.diag(matrix))[:-1])
 
 
 def forgetting_max_before_last(matrix: Matrix) -> float:
@@ -84,7 +110,7 @@ def forgetting_max_before_last(matrix: Matrix) -> float:
     0.2
     """
     last = len(matrix) - 1
-    return float(np.mean([matrix[i:last, i].max() - matrix[last, i] for i in range(last)]))
+    return mean_known(np.array([matrix[i:last, i].max() - matrix[last, i] for i in range(last)]))
 
 
 def forgetting_max_including_last(matrix: Matrix) -> float:
@@ -99,7 +125,7 @@ def forgetting_max_including_last(matrix: Matrix) -> float:
     0.0
     """
     last = len(matrix) - 1
-    return float(np.mean([matrix[i:, i].max() - matrix[last, i] for i in range(last)]))
+    return mean_known(np.array([matrix[i:, i].max() - matrix[last, i] for i in range(last)]))
 
 
 def forgetting_first_minus_last(matrix: Matrix) -> float:
@@ -127,22 +153,22 @@ def retention_ratio(matrix: Matrix) -> float:
     if not learned.all():
         task = int(np.argmin(learned))
         raise UndefinedError(f"the accuracy on task {task} was 0 right after it was learned")
-    return float((matrix[-1, :-1] / learned).mean())
+    return mean_known(matrix[-1, :-1] / learned)
 
 
-def accuracy_over_time(matrix: Matrix) -> float:
+def score_over_time(matrix: Matrix) -> float:
     """Mean of all accuracies on tasks seen so far, `sum_{i<=t} R[t, i] / (T (T+1) / 2)`, in [0, 1].
 
-    Weighs cells alike, where `average_incremental_accuracy` weighs rows alike.
+    Weighs cells alike, where `average_incremental_score` weighs rows alike.
 
     References:
         Díaz-Rodríguez et al. 2018, "Don't forget, there is more than forgetting: new metrics for Continual Learning"
         (accuracy A).
 
-    >>> round(accuracy_over_time(np.array([[0.9, 0.5], [0.7, 0.8]])), 12)
+    >>> round(score_over_time(np.array([[0.9, 0.5], [0.7, 0.8]])), 12)
     0.8
     """
-    return float(matrix[np.tril_indices(len(matrix))].mean())
+    return mean_known(matrix[np.tril_indices(len(matrix))])
 
 
 def backward_transfer_over_time(matrix: Matrix) -> float:
@@ -156,7 +182,7 @@ def backward_transfer_over_time(matrix: Matrix) -> float:
     -0.2
     """
     changes = matrix - np.diag(matrix)
-    return float(changes[np.tril_indices(len(matrix), k=-1)].mean())
+    return mean_known(changes[np.tril_indices(len(matrix), k=-1)])
 
 
 def remembering(matrix: Matrix) -> float:
@@ -191,7 +217,7 @@ def mixed_after(matrix: Matrix, task: int, old_weight: float) -> float:
     >>> mixed_after(np.array([[0.9, 0.5], [0.7, 0.8]]), task=1, old_weight=0.5)
     0.75
     """
-    return float(old_weight * matrix[task, :task].mean() + (1 - old_weight) * matrix[task, task])
+    return old_weight * mean_known(matrix[task, :task]) + (1 - old_weight) * mean_known(matrix[task, task:][:1])
 
 
 def mixed(matrix: Matrix, old_weight: float = 0.5) -> float:
@@ -205,4 +231,8 @@ def mixed(matrix: Matrix, old_weight: float = 0.5) -> float:
     """
     if len(matrix) < 2:
         raise ValueError("the mixed objective needs at least two tasks")
-    return float(np.mean([mixed_after(matrix, t, old_weight) for t in range(1, len(matrix))]))
+    afterwards = []
+    for task in range(1, len(matrix)):
+        with contextlib.suppress(UndefinedError):
+            afterwards.append(mixed_after(matrix, task, old_weight))
+    return mean_known(np.array(afterwards or [np.nan]))

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from cfsweep.errors import InputError
-from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, SCHEMA_VERSION
+from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
 
+RENAMED_IN = 2  # the version of the schema
 KEY = ("trial", "seed", "attempt")
 _EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA, "buffers": BUFFERS_SCHEMA}
 
@@ -109,17 +110,19 @@ def _read_part(fs: pafs.FileSystem, name: str, columns: list[str] | None) -> pa.
     try:
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
         with fs.open_input_file(name) as file:
-            part = pq.ParquetFile(file).read(columns)
+            content = pq.ParquetFile(file)
+            version = int((content.schema_arrow.metadata or {}).get(b"cfsweep_schema_version", b"0"))
+            then = {now: before for before, now in RENAMED.items()} if version < RENAMED_IN else {}
+            part = content.read(None if columns is None else [then.get(column, column) for column in columns])
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{name}: not a readable Parquet file ({error}). Remove it; `cfsweep resume` trains its runs again."
         ) from error
-    version = int((part.schema.metadata or {}).get(b"cfsweep_schema_version", b"0"))
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{name}: schema version {version} is newer than {SCHEMA_VERSION}, which this cfsweep reads. Upgrade it."
         )
-    return part
+    return part.rename_columns([RENAMED.get(column, column) for column in part.column_names]) if then else part
 
 
 def _latest_attempts(rows: pa.Table) -> pa.Table:

@@ -1,8 +1,8 @@
 """What the Parquet tables of a results folder hold.
 
-`runs/` has one row per run; `accuracy/` and `test/` hold the accuracy matrices in long form; `curves/` holds
-validation accuracy during training; `buffers/` says which examples were kept for rehearsal. A missing value is null,
-and `missing` says why.
+`runs/` has one row per run; `accuracy/` and `test/` hold the score matrices in long form, with a column for each score
+that is measured; `curves/` holds the validation scores during training, of the score that steers; `buffers/` says
+which examples were kept for rehearsal. A missing value is null, and `missing` says why.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Columns of version 1, when accuracy was the only score, by what they are called now.
+RENAMED = {
+    "val_average_accuracy": "val_average_score",
+    "val_average_incremental_accuracy": "val_average_incremental_score",
+    "val_accuracy_over_time": "val_score_over_time",
+    "val_average_minimum_accuracy": "val_average_minimum_score",
+    "val_worst_case_accuracy": "val_worst_case_score",
+}
 METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
 
 # The references are runs without an Optuna trial; with the default settings they carry these numbers in the `trial`

@@ -111,13 +111,13 @@ def trained_references(study: Mapping[str, Any]) -> list[int]:
 
 def has_majority(study: Mapping[str, Any]) -> bool:
     """Whether the reference `majority` belongs to the study whose `study.yaml` this is: not to one that was begun
-    before there was that, nor to one without references or without classes.
+    before there was that, nor to one without references.
 
     >>> begun_before = {"config": {"references": True}}
     >>> has_majority(begun_before), has_majority({**begun_before, "majority": [0.5, 0.9]})
     (False, True)
     """
-    return bool(study["config"]["references"] and study.get("majority"))
+    return bool(study["config"]["references"]) and study.get("majority") is not None
 
 
 def budget(trials: int, seeds: int, splits: int = 1) -> str:

@@ -8,7 +8,7 @@ the journal then. What a kill leaves unwritten is trained again from the last ch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -28,8 +28,9 @@ from cfsweep.sweeping.rows import Ended, StudyTables, objective_values
 from cfsweep.sweeping.stopping import stopper_for
 from cfsweep.sweeping.trials import Trial, TrialBook
 from cfsweep.sweeping.worker import TaskResult
+from cfsweep.training.constant_answer import ConstantAnswer
 from cfsweep.training.spec import PackReport, RunRecord, RunSpec, score_rows
-from cfsweep.training.targets import Target
+from cfsweep.training.targets import Score
 
 COMMIT_EVERY_S = 1.0
 HAND_ON_SHARE = 0.05  # of the driver's time, for reading the results that equal trials are handed
@@ -52,25 +53,25 @@ class Driver:
         config: StudyConfig,
         hypers: dict[str, Hyper],
         asker: Asker,
-        target: Target,
+        scores: Sequence[Score],
         n_examples: dict[str, list[int]],
         workers: int,
         pack_size: int,
-        constant: Sequence[Mapping[str, list[list[float]]]] = (),
+        constant: Sequence[ConstantAnswer] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.config, self.hypers, self.asker = folder, config, hypers, asker
-        self.target, self.n_examples, self.n_tasks = target, n_examples, len(n_examples["validation"])
+        self.scores, self.n_examples, self.n_tasks = scores, n_examples, len(n_examples["validation"])
         self.workers, self.pack_size, self.constant, self.now = workers, pack_size, constant, now
         self.drop: Callable[[str, set[Key]], None] = lambda pack_id, keys: None
         self.close: Callable[[str], None] = lambda pack_id: None
         self.started = now()
         self.committed_at = now()
-        self.tables = StudyTables(config, hypers, target.score.name)
+        self.tables = StudyTables(config, hypers, [score.name for score in scores], scores[0].bounds)
         self.rows = PendingRows(folder.root, self.tables.schemas)
         self.equal, self.hand_on_at = EqualTrials(self.tables), now()
         self.attempt = 1  # of runs that have no row
-        self.stopper = stopper_for(config, n_examples["validation"], target.score, asker)
+        self.stopper = stopper_for(config, n_examples["validation"], scores[0], asker)
         self.book = TrialBook(config, asker)
         self.packs = PackQueue(folder, lambda pack_id: self.close(pack_id))
         self.interrupted = False

@@ -9,9 +9,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cfsweep.config import Choices, Range
+from cfsweep.config import PARTS, Choices, Range
 from cfsweep.errors import few
-from cfsweep.metrics import average_accuracy
+from cfsweep.metrics import average_score
+from cfsweep.metrics.texts import score_text
 from cfsweep.results.status import budget
 from cfsweep.sweeping.notes import capacities, describe_references, never_acting, percent
 from cfsweep.sweeping.study import Prepared
@@ -52,9 +53,9 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     table.add_row("budget", budget(config.trials, config.seeds, config.stream.splits))
     if config.references:
         table.add_row("references", describe_references(config))
-        if has_classes:
-            matrix = np.array(constant_answer(prepared.stream, config.stream.scenario)["validation"])[1:]
-            table.add_row("", f"majority, the constant answer: ends at {average_accuracy(matrix):.3f}")
+        constant = constant_answer(prepared.stream, config.stream.scenario, PARTS[:1])
+        matrix = np.array(constant.steering["validation"])[1:]
+        table.add_row("", f"majority, the constant answer: ends at {score_text(average_score(matrix), 3)}")
     changed = {key: value for key, value in config.model_dump(exclude_defaults=True).items() if key not in _SHOWN}
     table.add_row("also set", ", ".join(f"{key}={value}" for key, value in changed.items()) or "nothing")
     table.add_row("folder", f"{folder} (nothing was written)")

@@ -17,7 +17,7 @@ from cfsweep.training.pack import Pack
 from cfsweep.training.streams import load_stream
 
 BEST = "best"
-AVERAGE = "val_average_accuracy"
+AVERAGE = "val_average_score"
 
 
 def export(

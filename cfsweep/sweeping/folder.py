@@ -30,7 +30,7 @@ from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Conventions, ingredient_class
 from cfsweep.training.plugins import path_of
 from cfsweep.training.streams import Stream, Task
-from cfsweep.training.targets import target_of
+from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
 
 LOCK_TRIES = 10
@@ -153,7 +153,8 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         "config": config.model_dump(mode="json"),
         "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
         "references": reference_settings(config.space) if config.references else [],
-        **({"majority": majority_shares(stream)} if target_of(stream.target).has_classes else {}),
+        "majority": majority_shares(stream) if target_of(stream.target).has_classes else [],
+        "scores": [{"name": score.name, "bounds": list(score.bounds)} for score in scores_of(stream)],
         "conventions": _conventions(config, hypers),
         "outputs": _outputs(config, stream),
         "tasks": [{"name": task.name, "classes": list(task.classes), **_counts(task)} for task in stream.tasks],
@@ -190,13 +191,16 @@ def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
 
 
 def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
-    """The SHA-256 of each file that the network, the ingredients and the target are made of, cfsweep's own aside."""
+    """The SHA-256 of each file that the network, the ingredients, the target and the scores are made of, cfsweep's own
+    aside."""
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
     modules = [module for kind in kinds for module in own_code.modules_of(kind)]
     name = config.space.network.name
     network = None if name in networks.registry else path_of("networks", name)
     if network is not None:
         modules.append(network.partition(":")[0])
+    own_scores = {name: path_of("scores", name) for name in stream.scores}
+    modules += [path.partition(":")[0] for path in own_scores.values() if path is not None]
     return {file: digest for file, digest in own_code.digests(modules).items() if digest is not None}
 
 

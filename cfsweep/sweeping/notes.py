@@ -15,6 +15,7 @@ from cfsweep.errors import few
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import n_reference_settings
+from cfsweep.sweeping.blind_tasks import unscored_note
 from cfsweep.sweeping.references import reference_settings
 from cfsweep.sweeping.space import default_within
 from cfsweep.training.acting import idle
@@ -22,7 +23,7 @@ from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Buffered, BufferedOnline, Generator, Penalty, ingredient_class, registry
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
-from cfsweep.training.targets import target_of
+from cfsweep.training.targets import scores_of, target_of
 
 LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
 SWAMPING = 100  # times the median deviation of a feature
@@ -97,13 +98,14 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
         idle_note(config.space, hypers),
         default_note(config.space, hypers),
         imbalance_note(stream),
+        unscored_note(config, stream),
     )
     return tuple(note for note in found if note)
 
 
 def imbalance_note(stream: Stream) -> str | None:
-    """That accuracy cannot see some classes of some tasks; see `blind_note`."""
-    if not target_of(stream.target).has_classes:
+    """That accuracy, if it is what scores, cannot see some classes of some tasks; see `blind_note`."""
+    if not target_of(stream.target).has_classes or scores_of(stream)[0].name != "accuracy":
         return None
     return blind_note([task.name for task in stream.tasks], majority_shares(stream))
 

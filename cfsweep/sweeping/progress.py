@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from cfsweep.metrics.texts import score_text
 from cfsweep.sweeping.trials import Summary
 
 LINE_EVERY_S = 5.0
@@ -104,7 +105,7 @@ class Display:
         parts = [
             f"{_ended(summary)}/{summary.trials} trials: {summary.done} done, {summary.stopped} stopped, "
             f"{summary.failed} failed",
-            *([f"best mixed {summary.best:.4f}"] if summary.best is not None else []),
+            *([f"best mixed {score_text(summary.best)}"] if summary.best is not None else []),
             *([f"{summary.front} on the front"] if summary.front else []),
             *([f"{summary.tasks} tasks of runs trained"] if summary.tasks else []),
             f"{_duration(time.monotonic() - self.started)} elapsed",
@@ -125,7 +126,7 @@ class Display:
             f"[green]{summary.done} done[/]  [yellow]{summary.stopped} stopped[/]  [red]{summary.failed} failed[/]",
         )
         if summary.best is not None:
-            table.add_row("best", f"mixed {summary.best:.4f}")
+            table.add_row("best", f"mixed {score_text(summary.best)}")
         table.add_row("front", f"{summary.front} trial{'s' * (summary.front != 1)}")
         remaining = "" if left is None else f", about {_duration(left)} left"
         table.add_row("time", f"{_duration(time.monotonic() - self.started)} elapsed{remaining}")

@@ -20,6 +20,7 @@ from cfsweep.sweeping.packing import pack_runs
 from cfsweep.sweeping.space import reference_values
 from cfsweep.sweeping.suggest import suggest
 from cfsweep.training.acting import acting
+from cfsweep.training.constant_answer import ConstantAnswer
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec
 
 PER_HYPER, MOST = 3, 6  # settings besides the default, for each hyperparameter that is searched and in all
@@ -91,13 +92,14 @@ def reference_packs(
 
 
 def majority_report(
-    scores: Sequence[Mapping[str, list[list[float]]]], seeds: Iterable[int], n_examples: dict[str, list[int]]
+    constant: Sequence[ConstantAnswer], seeds: Iterable[int], n_examples: dict[str, list[int]]
 ) -> PackReport:
-    """What a pack would say of the reference `majority` with these seeds, given the scores of `constant_answer` on each
-    split of the data. It has no parameters, is the same for each seed of a split, and costs nothing."""
-    of_split = {seed: scores[seed % len(scores)] for seed in seeds}
+    """What a pack would say of the reference `majority` with these seeds, given the `constant` answers on each split of
+    the data. It has no parameters, is the same for each seed of a split, and costs nothing."""
+    of_split = {seed: constant[seed % len(constant)] for seed in seeds}
     n_tasks = len(n_examples["validation"])
     records = tuple(
-        RunRecord(MAJORITY_TRIAL, seed, s.get("validation", []), s.get("test", [])) for seed, s in of_split.items()
+        RunRecord(MAJORITY_TRIAL, seed, s.steering.get("validation", []), s.steering.get("test", []), further=s.further)
+        for seed, s in of_split.items()
     )
     return PackReport(task=n_tasks - 1, done=True, records=records, n_examples=n_examples, n_parameters=0)

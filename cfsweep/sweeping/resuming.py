@@ -33,7 +33,7 @@ def pick_up(driver: Driver) -> None:
         driver.equal.know(row)
     if driver.stopper is not None:
         repeats = {row["trial"] for row in written.rows if row.get("same_as") is not None}  # not judged themselves
-        matrices = ended_matrices(driver.folder.root, config.as_begun.seeds, driver.target.score.name)
+        matrices = ended_matrices(driver.folder.root, config.as_begun.seeds, driver.scores[0].name)
         driver.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
     on_their_way = packs.take_up(lambda job: {run.key for run in job.spec.runs} - driver.ended_runs(job))
     _end_without_training(driver, on_their_way, written.rows)

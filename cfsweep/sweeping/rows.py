@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,24 +55,35 @@ def config_hash(method: str, ingredients: Iterable[str], values: Mapping[str, Va
     return content_hash({"method": method, "values": acting(ingredients, values)})
 
 
+def _known(scores: Sequence[str], values: Iterable[float]) -> dict[str, float | None]:
+    """By score; null where one has no value.
+
+    >>> _known(("accuracy", "roc_auc"), (0.5, float("nan")))
+    {'accuracy': 0.5, 'roc_auc': None}
+    """
+    return {score: None if math.isnan(value) else value for score, value in zip(scores, values, strict=True)}
+
+
 @dataclass(frozen=True)
 class StudyTables:
-    """The tables of one study, whose target is measured by `score`."""
+    """The tables of one study, in which the `scores` are measured, the one that steers first; this lies within
+    `bounds`."""
 
     config: StudyConfig
     hypers: Mapping[str, Hyper]
-    score: str
+    scores: Sequence[str]
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     @property
     def schemas(self) -> dict[str, pa.Schema]:
         """The schema of each table."""
         kinds = {name: hyper.kind for name, hyper in self.hypers.items()}
-        scores = scores_schema((self.score,))
+        scores = scores_schema(self.scores)
         return {
             "runs": runs_schema(kinds, self.config.objective.names, [metric.name for metric in METRICS]),
             "accuracy": scores,
             "test": scores,
-            "curves": curves_schema((self.score,)),
+            "curves": curves_schema(self.scores[:1]),
             "buffers": BUFFERS_SCHEMA,
         }
 
@@ -100,14 +112,15 @@ class StudyTables:
             }
             rows["runs"].append({**ids, **self._run(report, run)})
             for part, table in TABLE_OF.items():
-                n = report.n_examples[part]
-                scores = score_rows(getattr(run.record, part), len(n))
+                n, further = report.n_examples[part], run.record.further.get(part, {})
+                of_scores = [getattr(run.record, part), *(further.get(name, []) for name in self.scores[1:])]
                 rows[table] += [
-                    {**ids, "after_task": t - 1, "eval_task": i, self.score: float(scores[t, i]), "n_examples": n[i]}
-                    for t, i in np.ndindex(*scores.shape)
+                    {**ids, "after_task": t - 1, "eval_task": i, "n_examples": n[i], **_known(self.scores, values)}
+                    for t, of_tasks in enumerate(zip(*of_scores, strict=True))
+                    for i, values in enumerate(zip(*of_tasks, strict=True))
                 ]
             rows["curves"] += [
-                {**ids, "task": task, "step": step, "eval_task": seen, self.score: score}
+                {**ids, "task": task, "step": step, "eval_task": seen, **_known(self.scores[:1], (score,))}
                 for task, step, seen, score in run.record.curves
             ]
             rows["buffers"] += [
@@ -121,7 +134,7 @@ class StudyTables:
         n_tasks = len(report.n_examples["validation"])
         scores = score_rows(record.validation, n_tasks)
         untrained = scores[0] if len(scores) else np.empty(n_tasks)
-        metrics, missing = summarise(scores[1:], untrained, config.stream.scenario, n_tasks, record.curves)
+        metrics, missing = summarise(scores[1:], untrained, config.stream.scenario, n_tasks, record.curves, self.bounds)
         if "validation" not in config.parts:
             missing = dict.fromkeys(metrics, "trained on the validation data, too")
         settings, idle_settings = self.settings(run.ingredients, run.values)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from cfsweep.config import Choices, Range, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper, Value
+from cfsweep.sweeping.blind_tasks import require_values
 from cfsweep.training.ingredients import StopRule, hypers_of, ingredient_class, refuse_misfits, registry
 from cfsweep.training.streams import Stream
-from cfsweep.training.targets import target_of
 
 
 def check_space(space: Space, where: str) -> dict[str, Hyper]:
@@ -71,15 +71,9 @@ def check_study(config: StudyConfig, stream: Stream, where: str) -> None:
     """Holds the study against its stream.
 
     Raises:
-        InputError: an ingredient does not fit the scenario or what is learned of the stream, this is not scored by
-            accuracy, or the objective needs more tasks.
+        InputError: an ingredient does not fit the scenario or what is learned of the stream, or the objective needs
+            more tasks.
     """
-    score = target_of(stream.target, where).score
-    if score.name != "accuracy" or not score.higher_is_better:
-        raise InputError(
-            f"{where}: a sweep maximises `accuracy`, but the target `{stream.target}` is scored by `{score.name}`. "
-            "Name a target whose first score is `accuracy`, the higher the better."
-        )
     kinds = [ingredient_class(name, where) for name in config.space.ingredients]
     refuse_misfits(kinds, config.stream.scenario, stream.target, where)
     if len(stream.tasks) < 2:
@@ -87,6 +81,8 @@ def check_study(config: StudyConfig, stream: Stream, where: str) -> None:
             f"stream `{config.stream.name}`: the objective `{config.objective.name}` mixes old and new tasks and "
             f"needs at least 2, but got n_tasks={len(stream.tasks)}."
         )
+    for split in range(config.stream.splits) if "validation" in config.parts else ():
+        require_values(config, stream.of_split(split))
 
 
 def layers_named(space: Space, hypers: Mapping[str, Hyper]) -> list[dict[str, Value]]:

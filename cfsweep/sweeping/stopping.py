@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfsweep.config import ObjectiveConfig, StudyConfig
-from cfsweep.metrics import mixed_after
+from cfsweep.metrics import UndefinedError, mixed, plasticity
+from cfsweep.metrics.matrix import mean_known
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import DEFAULT_TRIAL
 from cfsweep.sweeping.asker import Asker
@@ -55,15 +56,18 @@ def stopper_for(config: StudyConfig, n_examples: Sequence[int], score: Score, as
 def intermediate(matrix: Matrix, objective: ObjectiveConfig) -> tuple[float, ...]:
     """The objective as far as it is known after the tasks of `matrix` (tasks_done >= 2, n_tasks), to be maximised.
 
-    `mixed`: its mean so far. `pareto`: stability and plasticity over the tasks seen, each in [0, 1].
+    `mixed`: its mean so far. `pareto`: stability and plasticity over the tasks seen.
+
+    Raises:
+        UndefinedError: the score has no value yet on any task that counts.
 
     >>> intermediate(np.array([[0.9, 0.5], [0.7, 0.8]]), ObjectiveConfig(name="pareto"))
     (0.7, 0.8500000000000001)
     """
     last = len(matrix) - 1
     if objective.name == "mixed":
-        return (float(np.mean([mixed_after(matrix, t, objective.old_weight) for t in range(1, last + 1)])),)
-    return (float(matrix[last, :last].mean()), float(np.diag(matrix).mean()))
+        return (mixed(matrix, objective.old_weight),)
+    return (mean_known(matrix[last, :last]), plasticity(matrix))
 
 
 def standard_errors(matrix: Matrix, n_examples: Sequence[int], score: Score) -> tuple[float, float]:
@@ -73,7 +77,7 @@ def standard_errors(matrix: Matrix, n_examples: Sequence[int], score: Score) -> 
     do not make them more; those of several splits see others, and then this is more than it is.)
 
     >>> from cfsweep.training.targets import target_of
-    >>> accuracy = target_of("classification").score
+    >>> accuracy = target_of("classification").scores[0]
     >>> errors = standard_errors(np.array([[0.9, 0.5], [0.8, 0.8]]), [100, 100], accuracy)
     >>> [round(error, 6) for error in errors]
     [0.04, 0.025]
@@ -92,7 +96,11 @@ class MedianStopper:
         self.objective, self.asker = objective, asker
 
     def loses(self, number: int, rung: int, matrix: Matrix) -> bool:
-        return self.asker.is_below_median(number, rung, intermediate(matrix, self.objective)[0])
+        try:
+            (value,) = intermediate(matrix, self.objective)
+        except UndefinedError:
+            return False
+        return self.asker.is_below_median(number, rung, value)
 
     def take_in(self, matrices: Iterable[tuple[int, Matrix]]) -> None:
         """Nothing: the asker's journal has the intermediate values."""

@@ -21,12 +21,12 @@ from cfsweep.sweeping.search.limits import history_note
 from cfsweep.sweeping.space import check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
 from cfsweep.sweeping.written import read_written
-from cfsweep.training.constant_answer import constant_answer
+from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build
 from cfsweep.training.pack import example_counts, single_run_reason
 from cfsweep.training.streams import Stream, load_stream
-from cfsweep.training.targets import Outputs, target_of
+from cfsweep.training.targets import Outputs, scores_of, target_of
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def is_whole(folder: Folder, config: StudyConfig) -> bool:
     return status(folder.root).complete and not read_written(folder.root, config.study_id, (), config.parts).torn
 
 
-def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[dict[str, list[list[float]]]]:
+def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[ConstantAnswer]:
     """The scores of the constant answer on each split of the data."""
     splits = range(config.stream.splits)
     scenario, parts = config.stream.scenario, config.parts
@@ -208,7 +208,7 @@ def sweep(
         config,
         prepared.hypers,
         asker,
-        target_of(prepared.stream.target),
+        scores_of(prepared.stream),
         example_counts(prepared.stream),
         capacity.workers,
         capacity.pack_size,

@@ -3,59 +3,86 @@ over the tasks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cfsweep.config import PARTS, Scenario
+from cfsweep.training.engine.evaluation import Measure
 from cfsweep.training.streams import Indices, Stream
-from cfsweep.training.targets import Floats, Target, target_of
+from cfsweep.training.targets import Score, scores_of, target_of
+
+NO_EXAMPLES = torch.empty(0, dtype=torch.int64)
 
 
-def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = PARTS) -> dict[str, list[list[float]]]:
-    """The scores of the constant answer, by part (`validation`, `test`): (T + 1) rows of T, as in a run's record.
+@dataclass(frozen=True)
+class ConstantAnswer:
+    """What answering every example alike would score: by name of the score and by part (`validation`, `test`) (T + 1)
+    rows of T, as in a run's record. The score that steers comes first."""
+
+    scores: dict[str, dict[str, list[list[float]]]]
+
+    @property
+    def steering(self) -> dict[str, list[list[float]]]:
+        """Those of the score that steers, by part."""
+        return next(iter(self.scores.values()))
+
+    @property
+    def further(self) -> dict[str, dict[str, list[list[float]]]]:
+        """Those of the others, by part and name."""
+        _, *others = self.scores.items()
+        return {part: {name: of[part] for name, of in others} for part in self.steering} if others else {}
+
+
+def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = PARTS) -> ConstantAnswer:
+    """The scores of the constant answer.
 
     It is what a network that ignores its input could at best have learned: after task t it answers an example of task i
-    with the most frequent label (the lowest of equals) of the training data that bear on it, among the outputs that are
-    active for it. In task-il those are the data of task i: the task is known, so that each can have an answer of its
-    own, even where tasks share outputs. In the other scenarios nothing but its input tells an example's task, so one
-    answer stands for all: that of the data of tasks 0 to t together.
+    by how often each label occurs in the training data that bear on it (`Target.constant`: the most frequent class, the
+    lowest of equals; their frequencies where a score goes by probabilities; the mean of amounts). In task-il those are
+    the data of task i: the task is known, so that each can have an answer of its own, even where tasks share outputs.
+    In the other scenarios nothing but its input tells an example's task, so one answer stands for all: that of the data
+    of tasks 0 to t together.
 
-    Where nothing bears on it yet, all active outputs are alike, and it scores their mean: the chance level. So it is in
-    the first row, of the untrained network, and in task-il for the tasks that are still to come.
-
-    The target must have classes: then each answer is what it predicts from one output that stands out.
+    Where nothing bears on it yet, all active outputs are alike: each class is as good an answer as any other, so that
+    it scores the mean over them, the chance level; and amounts are 0, their mean in the units that they are learned in.
+    So it is in the first row, of the untrained network, and in task-il for the tasks that are still to come.
     """
-    target = target_of(stream.target)
+    target, scores = target_of(stream.target), scores_of(stream)
     outputs = target.outputs(stream, scenario)
-    masks = outputs.masks.numpy()
-    answers = target.predict(torch.eye(outputs.n_outputs), torch.ones(outputs.n_outputs, dtype=torch.bool))
-    train, *scored = (
-        np.array([_right(target, answers, outputs.labels[getattr(task, part)]) for task in stream.tasks])
-        for part in ("train", *parts)
+    measure, numbers = Measure(target, scores, outputs), range(len(stream.tasks))
+    train = [torch.from_numpy(task.train) for task in stream.tasks]
+
+    def answered(score: Score, after: int, task: int) -> Tensor:
+        """The constant outputs (k, n_outputs) whose mean score counts."""
+        bearing = [task] if scenario == "task-il" else range(after + 1)
+        examples = torch.cat([NO_EXAMPLES, *(train[number] for number in bearing if number <= after)])
+        if len(examples):
+            return target.constant(outputs.labels[examples], outputs.n_outputs).unsqueeze(0)
+        if target.has_classes and not score.by_probability:
+            return torch.eye(outputs.n_outputs)[outputs.masks[after, task]]
+        return torch.zeros(1, outputs.n_outputs)
+
+    def cell(score: Score, part: str, after: int, task: int) -> float:
+        examples = torch.from_numpy(getattr(stream.tasks[task], part))
+        if not len(examples):
+            return math.nan
+        mask, constant = outputs.masks[after, task], answered(score, after, task)
+        answers = target.answers(score, constant[:, None, :].expand(-1, len(examples), -1), mask)
+        return float(measure.of(score, answers, examples, mask).mean())
+
+    return ConstantAnswer(
+        {
+            score.name: {
+                part: [[cell(score, part, after, i) for i in numbers] for after in (-1, *numbers)] for part in parts
+            }
+            for score in scores
+        }
     )
-    counts = np.round(train * [[len(task.train)] for task in stream.tasks], 6)  # as shares are not exact
-    so_far = counts.cumsum(0)
-
-    def cell(right: Floats, after: int, task: int) -> float:
-        active = masks[after, task]
-        counted = counts[task] if scenario == "task-il" else so_far[after]
-        unseen = after < 0 or (scenario == "task-il" and task > after)
-        learned = np.where(active & (not unseen), counted, 0)
-        return float(right[task, learned.argmax()] if learned.any() else right[task, active].mean())
-
-    numbers = range(len(stream.tasks))
-    return {
-        part: [[cell(right, after, task) for task in numbers] for after in (-1, *numbers)]
-        for part, right in zip(parts, scored, strict=True)
-    }
-
-
-def _right(target: Target, answers: Tensor, labels: Tensor) -> list[float]:
-    """The score of each of the `answers` (n_outputs, ...) as the only one given to examples with these `labels`."""
-    return [float(target.score.of(answer.expand(1, *labels.shape), labels)) for answer in answers]
 
 
 def class_counts(stream: Stream) -> list[dict[int, tuple[int, int, int]]]:

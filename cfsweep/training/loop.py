@@ -206,9 +206,8 @@ class TaskLoop:
     def _shown(self, wanted: AbstractSet[bool]) -> dict[bool, Tensor]:
         """The scores (rows, T) that stop rules are shown, by whether they look at old tasks, too."""
         learned = self.task + (self.step > 0)
-        sign = 1 if self.context.target.score.higher_is_better else -1
         tasks = {True: range(self.task + 1), False: range(self.task, self.task + 1)}
-        return {old: sign * self.steering_scores(learned, tasks[old]) for old in wanted}
+        return {old: self.steering_scores(learned, tasks[old]) for old in wanted}
 
     def _renew_mask(self) -> None:
         """Decides anew which weights may move, and clears the optimizer's state of the others."""

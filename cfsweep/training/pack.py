@@ -18,6 +18,7 @@ from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.training import batches
 from cfsweep.training.answering import Answering
 from cfsweep.training.engine.device_memory import peak_bytes
+from cfsweep.training.engine.evaluation import Answer
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.first_task_cache import FirstTask, FirstTaskCache, first_task_keys
 from cfsweep.training.loop import TaskLoop
@@ -162,11 +163,21 @@ class Pack:
 
     def predictions(self, task: int, part: str = "test") -> Tensor:
         """(runs alive, n, ...): what each run predicts for the `part` examples of `task`."""
-        self.context.lifted.module.eval()
-        weights = self.weights_for(task, self.next_task)
-        answer = Answering(self.context, self.stack, ends=None).by_weights(weights)
+        weights, answer = self._answering(task)
         predicted = self.context.evaluator.predictions(weights, task, self.next_task, part, answer)
         return predicted[torch.from_numpy(self.stack.row_of).to(self.context.device)]
+
+    def scores(self, task: int, part: str = "test") -> Tensor:
+        """(scores, runs alive) float64: how well each run answers the `part` examples of `task`, NaN without any."""
+        weights, answer = self._answering(task)
+        found = self.context.evaluator.scores(weights, task, self.next_task, part, answer)
+        return found[:, torch.from_numpy(self.stack.row_of).to(self.context.device)]
+
+    def _answering(self, task: int) -> tuple[Tensor, Answer | None]:
+        """The weights that answer for `task` now, and what does in place of the output layer."""
+        self.context.lifted.module.eval()
+        weights = self.weights_for(task, self.next_task)
+        return weights, Answering(self.context, self.stack, ends=None).by_weights(weights)
 
     def weights_for(self, task: int, learned: int) -> Tensor:
         """The weights (rows, P) that answer for `task` after `learned` tasks have ended."""
@@ -190,7 +201,7 @@ class Pack:
         for seen in tasks:
             theta = self.weights_for(seen, task)
             answer = answering.by_weights(theta)
-            scores[:, seen] = context.evaluator.scores(theta, seen, learned, part, answer)
+            scores[:, seen] = context.evaluator.scores(theta, seen, learned, part, answer, context.scores[:1])[0]
         context.lifted.train_mode()
         return scores
 
@@ -330,9 +341,12 @@ class Pack:
                 self.context.evaluator.scores(theta, i, learned, part, answer)
                 for i, (theta, answer) in enumerate(zip(weights, answers, strict=True))
             ]
-            scores = torch.stack(by_task, -1).tolist()  # (rows, T)
+            steering, *further = torch.stack(by_task, -1).tolist()  # (scores, rows, T)
             for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-                getattr(self.records[i], part).append(scores[row])
+                record = self.records[i]
+                getattr(record, part).append(steering[row])
+                for score, rows in zip(self.context.scores[1:], further, strict=True):
+                    record.further.setdefault(part, {}).setdefault(score.name, []).append(rows[row])
 
 
 def example_counts(stream: Stream) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
-from cfsweep.training.engine.evaluation import Evaluator
+from cfsweep.training.engine.evaluation import Evaluator, Measure
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.per_example import (
@@ -38,7 +38,7 @@ from cfsweep.training.ingredients import (
 from cfsweep.training.networks import build, head_of, seeded_constants, unliftable_reason
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream
-from cfsweep.training.targets import target_of
+from cfsweep.training.targets import scores_of, target_of
 
 
 def built_network(
@@ -77,7 +77,7 @@ class PackContext:
         self.hypers = hypers_of(spec.ingredients)
         self.settings = {name: spec.runs[0].values[name] for name, h in self.hypers.items() if h.static}
         self.kinds = [ingredient_class(name) for name in spec.ingredients]
-        self.target = target_of(stream.target)
+        self.target, self.scores = target_of(stream.target), scores_of(stream)
         refuse_misfits(self.kinds, spec.scenario, stream.target, "ingredients")
         self.outputs = self.target.outputs(stream, spec.scenario).to(device)
         self.store = store_on(device, stream)
@@ -95,7 +95,8 @@ class PackContext:
         factors = torch.bfloat16 if self.settings["precision"] == "bf16" else torch.float32
         self.lifted = Lifted(module, reason is None, self.layout.head, factors)
         seed = spec.runs[0].seed
-        self.evaluator = Evaluator(stream, self.target, self.outputs, self.store, self.lifted, self.layout, seed)
+        measure = Measure(self.target, self.scores, self.outputs)
+        self.evaluator = Evaluator(stream, measure, self.store, self.lifted, self.layout, seed)
         self.ingredients = self._make_ingredients()
         self.timeline = Timeline(self.ingredients)
         self._require_steering()

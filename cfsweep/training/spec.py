@@ -85,14 +85,16 @@ class RunRecord:
 
     `validation` and `test` have one row per evaluation, the untrained network first, then after each task: the
     target's score on each of the T tasks (NaN where there are no examples of the task); none where the pack does not
-    score by that part. `curves` rows are (task, step, eval_task, score), `buffers` rows (ingredient, after_task, task,
-    class, number of examples kept). `failure` says why the run ended, or is None.
+    score by that part. The score is the one that steers; `further` holds the like of those that are measured beside
+    it, by part and name. `curves` rows are (task, step, eval_task, score), `buffers` rows (ingredient, after_task,
+    task, class, number of examples kept). `failure` says why the run ended, or is None.
     """
 
     trial: int
     seed: int
     validation: list[list[float]] = field(default_factory=list)
     test: list[list[float]] = field(default_factory=list)
+    further: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     curves: list[tuple[int, int, int, float]] = field(default_factory=list)
     buffers: list[tuple[str, int, int, int, int]] = field(default_factory=list)
     train_s: float = 0.0

@@ -164,7 +164,7 @@ def filled(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> list[dict[st
 
 
 def matrix_for(stability: float, plasticity: float, n_tasks: int = 3) -> list[list[float]]:
-    """A matrix with exactly this stability and plasticity; its average accuracy is ((T-1) s + p) / T."""
+    """A matrix with exactly this stability and plasticity; its average score is ((T-1) s + p) / T."""
     cells = np.full((n_tasks, n_tasks), 0.5)
     np.fill_diagonal(cells, plasticity)
     for t in range(1, n_tasks):

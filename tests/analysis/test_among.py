@@ -18,7 +18,7 @@ from analysis.uncertainty import corrected_means
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import LATER, Folder, half_grown, matrix_for
 
-AVERAGE = "average_accuracy"
+AVERAGE = "average_score"
 
 
 def runs_of(values: Floats) -> pd.DataFrame:
@@ -161,7 +161,7 @@ def test_a_margin_is_held_against_the_lower_end() -> None:
     low = found.corrected.interval[0]
     held, said = _beats(runs, 15, "default", low - 1e-6)
     assert held
-    assert "beats default in average_accuracy by more than" in said
+    assert "beats default in average_score by more than" in said
     held, said = _beats(runs, 15, "default", low + 1e-6)
     assert not held
     assert "does not beat default" in said
@@ -175,7 +175,7 @@ def test_a_trial_with_the_very_scores_of_the_default_does_not_beat_it() -> None:
 
 
 def lucky(root: Path) -> Path:
-    """Twelve equal trials with noise, of which the best has an average accuracy above 0.85 by luck alone."""
+    """Twelve equal trials with noise, of which the best has an average score above 0.85 by luck alone."""
     folder, draw = Folder(root, seeds=3), np.random.default_rng(2)
     for trial in range(12):
         for seed in range(3):
@@ -190,9 +190,9 @@ def test_a_minimum_is_held_against_what_the_choice_leaves(tmp_path: Path) -> Non
     raw, left = float(found.values.mean(1)[best]), found.corrected(found.trials[best])
     assert left is not None
     assert left < raw - 0.01
-    analysis.gate(root, min_average_accuracy=left - 1e-6)
-    with pytest.raises(NoAnswerError, match=f"average_accuracy {left:.4f} < .* before the correction"):
-        analysis.gate(root, min_average_accuracy=(left + raw) / 2)
+    analysis.gate(root, min_average_score=left - 1e-6)
+    with pytest.raises(NoAnswerError, match=f"average_score {left:.4f} < .* before the correction"):
+        analysis.gate(root, min_average_score=(left + raw) / 2)
 
 
 def test_a_selection_has_both_numbers_on_record(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ def test_select_never_opens_the_test_table(tmp_path: Path) -> None:
         (place / "test" / "part-0.parquet").write_bytes(b"broken")
     assert analysis.select(root)["trial"] == 0
     with pytest.raises(InputError, match="not a readable Parquet file"):
-        analysis.test_accuracy(root)
+        analysis.test_scores(root)
 
 
 def test_what_is_on_record(known: Path) -> None:
     analysis.select(known)
     record = json.loads((known / "selection.json").read_text())
     assert record["study_id"] == "0123456789ab"
-    assert record["rule"] == "average_accuracy"
+    assert record["rule"] == "average_score"
     assert record["seeds"] == [0, 1, 2]
     assert record["settings"] == {"ewc_lambda": 100.0, "replay_ratio": 0.2, "buffer_size": 200, "lr": 0.001}
     assert record["validation"]["val_stability"] == {"mean": pytest.approx(0.8), "sd": pytest.approx(0.01)}
@@ -102,7 +102,7 @@ def test_another_best_joint_reference_changes_no_choice(tmp_path: Path) -> None:
 
 def test_another_choice_needs_replace_and_keeps_the_first(known: Path) -> None:
     analysis.select(known)
-    with pytest.raises(InputError, match=r"trial 2 was chosen by average_accuracy already.*--replace"):
+    with pytest.raises(InputError, match=r"trial 2 was chosen by average_score already.*--replace"):
         analysis.select(known, "stability_at_least", at_least=0.4)
     record = analysis.select(known, "stability_at_least", at_least=0.4, replace=True)
     assert record["trial"] == 1
@@ -119,7 +119,7 @@ def test_rules(known: Path) -> None:
         analysis.choose(table, "stability_at_least", 0.9)
     with pytest.raises(InputError, match="`0 <= at_least <= 1` must hold"):
         analysis.choose(table, "stability_at_least", 1.5)
-    with pytest.raises(InputError, match=r"unknown rule `avarage`\. Known, closest first: average_accuracy"):
+    with pytest.raises(InputError, match=r"unknown rule `avarage`\. Known, closest first: average_score"):
         analysis.choose(table, "avarage")
 
 

@@ -106,10 +106,10 @@ def test_the_spread_over_splits_is_called_so(call, tmp_path: Path) -> None:  # t
 
 
 def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
-    assert call("gate", known, "--min-average-accuracy", "0.8")[0] == 0
-    code, out, err = call("gate", known, "--min-average-accuracy", "0.9", "--beats", "naive")
+    assert call("gate", known, "--min-average-score", "0.8")[0] == 0
+    code, out, err = call("gate", known, "--min-average-score", "0.9", "--beats", "naive")
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "average_accuracy 0.8333 < 0.9 (0.8333 before the correction for the choice among 5)" in err
+    assert "average_score 0.8333 < 0.9 (0.8333 before the correction for the choice among 5)" in err
     assert call("gate", known, "--beats", "naive", "--margin", "0.2")[0] == 0
     code, _, err = call("gate", known, "--beats", "naive", "--margin", "0.3")
     assert (code, "by more than 0.3 (+0.2467, 95 % interval" in err) == (
@@ -126,7 +126,7 @@ def test_gate(call, known: Path) -> None:  # type: ignore[no-untyped-def]
         assert (code, err.count("\n"), "`0 <= min-stability <= 1` must hold" in err) == (2, 1, True)
 
 
-@pytest.mark.parametrize("name", ["average-accuracy", "stability", "plasticity"])
+@pytest.mark.parametrize("name", ["average-score", "stability", "plasticity"])
 @pytest.mark.parametrize("limit", ["-0.1", "1.01", "90", "nan"])
 def test_a_minimum_that_no_metric_can_have_is_refused(call, known: Path, name: str, limit: str) -> None:  # type: ignore[no-untyped-def]
     code, out, err = call("gate", known, f"--min-{name}", limit)
@@ -142,8 +142,8 @@ def test_the_ends_of_its_range_are_minima(call, known: Path) -> None:  # type: i
 def test_select_prints_what_chose_it_and_how_to_test_it(call, known: Path) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = call("select", known)
     assert code == 0
-    assert out.startswith("trial 2, by average_accuracy on validation, selected 20")
-    assert "\naverage accuracy on validation data 0.833 ± 0.010, corrected 0.833\n" in out
+    assert out.startswith("trial 2, by average_score on validation, selected 20")
+    assert "\naverage score on validation data 0.833 ± 0.010, corrected 0.833\n" in out
     assert f"\nTest it, with fresh seeds: cfsweep confirm {known}\n" in out
     assert "corrected: what validation is expected to be without the luck of the best among 5." in out
     record = analysis.selection(known)

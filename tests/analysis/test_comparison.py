@@ -16,15 +16,15 @@ from tests.analysis.folder import Folder, matrix_for
 
 
 def test_a_gate_that_holds_says_what_it_checked(known: Path) -> None:
-    lines = analysis.gate(known, min_average_accuracy=0.8, min_stability=0.7, min_plasticity=0.85, beats="naive")
+    lines = analysis.gate(known, min_average_score=0.8, min_stability=0.7, min_plasticity=0.85, beats="naive")
     assert len(lines) == 4
-    assert lines[0].startswith("trial 2 (highest average validation accuracy): average_accuracy 0.8333 >= 0.8")
+    assert lines[0].startswith("trial 2 (highest average validation score): average_score 0.8333 >= 0.8")
     assert "beats naive" in lines[3]
 
 
 def test_a_gate_that_fails_lists_every_reason(known: Path) -> None:
-    with pytest.raises(NoAnswerError, match=r"average_accuracy 0\.8333 < 0\.9 \(.*\); stability 0\.8000 < 0\.95 \("):
-        analysis.gate(known, min_average_accuracy=0.9, min_stability=0.95, min_plasticity=0.1)
+    with pytest.raises(NoAnswerError, match=r"average_score 0\.8333 < 0\.9 \(.*\); stability 0\.8000 < 0\.95 \("):
+        analysis.gate(known, min_average_score=0.9, min_stability=0.95, min_plasticity=0.1)
 
 
 def test_a_gate_checks_the_selection_when_there_is_one(known: Path) -> None:
@@ -83,14 +83,14 @@ def test_an_interval_is_that_of_the_pairs(tmp_path: Path) -> None:
 def test_who_is_compared(known: Path) -> None:
     found = comparison(known)
     assert found.first == Party(known, 0, named=True, leads="")
-    assert found.second == Party(known, 2, named=False, leads="highest average validation accuracy")
-    assert comparison(known, second=2).second == Party(known, 2, True, "highest average validation accuracy")
+    assert found.second == Party(known, 2, named=False, leads="highest average validation score")
+    assert comparison(known, second=2).second == Party(known, 2, True, "highest average validation score")
     analysis.select(known, "stability_at_least", at_least=0.4)
     assert comparison(known).second == Party(known, 1, False, "selected by stability_at_least")
     named = comparison(known, first=1, second=2)
     assert [party.leads for party in (named.first, named.second)] == [
         "selected by stability_at_least",
-        "highest average validation accuracy",
+        "highest average validation score",
     ]
     assert comparison(known, first=3, second=-1).first.leads == ""
     assert comparison(known, first=3, second=-1).second.leads == ""

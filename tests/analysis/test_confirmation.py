@@ -16,7 +16,7 @@ from analysis.confirmation import (
     confirmed_in,
     is_tested,
     luck,
-    test_accuracy,
+    test_scores,
     to_confirm,
 )
 from analysis.reporting.page import render
@@ -87,12 +87,12 @@ def test_validation_of_the_sweep_of_fresh_seeds_and_test_stand_side_by_side(root
 
 
 def test_test_numbers_are_closed_until_a_choice_is_on_record(root: Path) -> None:
-    for look in (confirmation, test_accuracy, lambda of: to_confirm(of, "selected")):
+    for look in (confirmation, test_scores, lambda of: to_confirm(of, "selected")):
         with pytest.raises(InputError, match=r"stay closed until a trial is chosen\. Run `cfsweep select .*` first\.$"):
             look(root)
     assert "0.720" not in render(root)
     analysis.select(root)
-    rows = test_accuracy(root)
+    rows = test_scores(root)
     assert set(rows["seed"]) == {10_000, 10_001, 10_002}
     assert len(rows) == 5 * 3 * 3 * 2
     assert "0.720" in (text := render(root))
@@ -131,7 +131,7 @@ def test_refitted_alone(tmp_path: Path) -> None:
     assert list(columns(found)) == ["trial", "validation", "corrected", "test, refitted"]
     assert luck(found) == ""
     with pytest.raises(InputError, match="nothing was tested yet"):
-        test_accuracy(root)
+        test_scores(root)
     text = render(root)
     assert "test, refitted" in text
     assert "cfsweep confirm" in text, "fresh seeds without the validation data say more"
@@ -237,7 +237,7 @@ def test_a_sweep_of_an_earlier_version_has_tests_of_its_own(tmp_path: Path) -> N
     assert not is_tested(root), "they are closed"
     analysis.select(root)
     assert is_tested(root)
-    assert set(test_accuracy(root)["trial"]) == {2, 0, -1, -2}, "the other trials stay closed"
+    assert set(test_scores(root)["trial"]) == {2, 0, -1, -2}, "the other trials stay closed"
     found = confirmation(root)
     assert [one.trial for one in found] == [2, 0, -1, -2]
     assert found[0].test == Mean(pytest.approx(0.79), pytest.approx(0.02), 2), "with the seeds of the sweep"

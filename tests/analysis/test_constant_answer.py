@@ -51,7 +51,7 @@ def with_shares(root: Path, shares: list[float]) -> None:
 def test_who_is_beaten_by_hand(tmp_path: Path) -> None:
     trials = analysis.trials(analysis.load(folder(tmp_path).write()))
     assert all_beaten_by_majority(trials) == [0, 1]
-    why = "does not beat the constant answer (majority) in average_accuracy (0.8633 against 0.9200)"
+    why = "does not beat the constant answer (majority) in average_score (0.8633 against 0.9200)"
     assert beaten_by_majority(trials, 1) == why, "(2 * 0.8 + 0.99) / 3"
     assert beaten_by_majority(trials, 2) is None
     assert beaten_by_majority(trials, 99) is None, "there is no such trial"
@@ -61,11 +61,11 @@ def test_the_slow_way_says_the_same(sweep: Path, tmp_path: Path) -> None:
     """On many trials, against means over seeds taken one by one."""
     trials = analysis.trials(analysis.load(sweep))
     runs = analysis.load(sweep)
-    row = trials[trials["trial"] == 0].assign(trial=MAJORITY_TRIAL, val_average_accuracy=0.87)
+    row = trials[trials["trial"] == 0].assign(trial=MAJORITY_TRIAL, val_average_score=0.87)
     with_constant = pd.concat([trials, row], ignore_index=True)
     beaten = []
     for trial in range(48):
-        mine = runs[(runs["trial"] == trial) & (runs["state"] == "done")]["val_average_accuracy"].tolist()
+        mine = runs[(runs["trial"] == trial) & (runs["state"] == "done")]["val_average_score"].tolist()
         if sum(mine) / len(mine) <= 0.87:
             beaten.append(trial)
     assert all_beaten_by_majority(with_constant) == beaten
@@ -76,7 +76,7 @@ def test_the_slow_way_says_the_same(sweep: Path, tmp_path: Path) -> None:
 def test_front_and_table_say_it(tmp_path: Path, run: Run) -> None:
     root = folder(tmp_path / "study").write()
     with_shares(root, [0.92, 0.5, 0.95])
-    told = "1 trial on the front does not beat the constant answer (majority, 0.920 in average accuracy): 1.\n"
+    told = "1 trial on the front does not beat the constant answer (majority, 0.920 in average score): 1.\n"
     blind = "Tasks `0-1`, `4-5`: 92 % or more of the validation examples of each are of one class, so accuracy hardly "
     for verb in (("front",), ("table",)):
         code, out, complaints = run(*verb, root)
@@ -109,20 +109,20 @@ def test_the_choice_of_such_a_trial_is_told_and_the_gate_refuses_it(tmp_path: Pa
     root = made.write()
     code, out, _ = run("select", root, "--rule", "stability_at_least", "--at-least", "0.7")
     assert code == 0
-    assert "Trial 1 does not beat the constant answer (majority) in average_accuracy (0.8633 against 0.9200).\n" in out
+    assert "Trial 1 does not beat the constant answer (majority) in average_score (0.8633 against 0.9200).\n" in out
     assert out.count("majority") == 2, "its test accuracy is shown, too, once it was confirmed"
     with pytest.raises(NoAnswerError, match=r"trial 1 .* fails: does not beat the constant answer \(majority\)"):
         gate(root, min_plasticity=0.9)
     assert opened_by(analysis.selection(root)) == [1, 0, -1, -2, MAJORITY_TRIAL]
     assert run("select", root, "--replace")[0] == 0
     (passed,) = gate(root, min_plasticity=0.9)
-    assert passed.startswith("trial 2 (selected by average_accuracy): plasticity 0.9300 >= 0.9 (not corrected")
+    assert passed.startswith("trial 2 (selected by average_score): plasticity 0.9300 >= 0.9 (not corrected")
 
 
 def test_where_nobody_beats_it_the_figure_shows_it(tmp_path: Path) -> None:
     trials = analysis.trials(analysis.load(folder(tmp_path, constant=[[0.99, 0.99, 0.99]] * 3).write()))
     found = analysis.front(trials)
-    said = "No trial beats the constant answer (majority, 0.990 in average accuracy): 4 finished, and none has "
+    said = "No trial beats the constant answer (majority, 0.990 in average score): 4 finished, and none has "
     assert found.notes[-1].startswith(said)
     assert [mark.name for mark in marks(found)] == ["naive", "joint", "majority", "default"]
     assert box_of(found)[1] > 0.99

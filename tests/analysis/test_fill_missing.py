@@ -30,7 +30,7 @@ def test_intransigence_is_that_of_the_matrices_with_the_same_seed(known: Path) -
     runs = analysis.load(known)
     for trial in range(-2, 5):
         for seed in (0, 1, 2):
-            own, joint = (analysis.accuracy_matrix(known, t, seed)[1:] for t in (trial, -2))
+            own, joint = (analysis.score_matrix(known, t, seed)[1:] for t in (trial, -2))
             assert row(runs, trial, seed)["val_intransigence"] == pytest.approx(intransigence(own, joint))
     assert row(runs, 1, 0)["val_intransigence"] == pytest.approx(0.93 - 0.94)
     assert row(runs, -2, 1)["val_intransigence"] == 0

@@ -22,7 +22,7 @@ def test_one_row_per_run_sorted(known: Path) -> None:
     assert runs[["trial", "seed"]].apply(tuple, axis=1).is_monotonic_increasing
     row = runs[(runs["trial"] == 2) & (runs["seed"] == 2)].iloc[0]
     assert row["val_stability"] == pytest.approx(0.81)
-    assert row["val_average_accuracy"] == pytest.approx((2 * 0.81 + 0.91) / 3)
+    assert row["val_average_score"] == pytest.approx((2 * 0.81 + 0.91) / 3)
     assert row["hp_ewc_lambda"] == 100.0
 
 
@@ -38,24 +38,24 @@ def test_missing_is_null_even_if_a_nan_was_written(tmp_path: Path) -> None:
 def test_a_study_without_runs_has_an_empty_table_with_all_columns(tmp_path: Path) -> None:
     runs = analysis.load(Folder(tmp_path).write())
     assert len(runs) == 0
-    assert {"trial", "hp_ewc_lambda", "objective_stability", "val_average_accuracy", "failure"} <= set(runs.columns)
+    assert {"trial", "hp_ewc_lambda", "objective_stability", "val_average_score", "failure"} <= set(runs.columns)
     assert len(analysis.trials(runs)) == 0
 
 
-def test_the_accuracy_matrix_has_the_untrained_row_first(known: Path) -> None:
-    matrix = analysis.accuracy_matrix(known, trial=2, seed=0)
+def test_the_score_matrix_has_the_untrained_row_first(known: Path) -> None:
+    matrix = analysis.score_matrix(known, trial=2, seed=0)
     assert matrix == pytest.approx(np.array([[0.5] * 3, *matrix_for(0.79, 0.89)]))
-    mean = analysis.accuracy_matrix(known, trial=2)
+    mean = analysis.score_matrix(known, trial=2)
     assert mean[1:] == pytest.approx(np.array(matrix_for(0.80, 0.90)))
     assert mean.shape == (4, 3)
 
 
 def test_cells_of_a_stopped_run_are_nan_and_unknown_trials_are_refused(known: Path) -> None:
-    assert np.isnan(analysis.accuracy_matrix(known, trial=5)[2:]).all()
+    assert np.isnan(analysis.score_matrix(known, trial=5)[2:]).all()
     with pytest.raises(InputError, match="no accuracies of trial 99 "):
-        analysis.accuracy_matrix(known, trial=99)
+        analysis.score_matrix(known, trial=99)
     with pytest.raises(InputError, match="trial 2 with seed 9"):
-        analysis.accuracy_matrix(known, trial=2, seed=9)
+        analysis.score_matrix(known, trial=2, seed=9)
 
 
 def test_a_uri_is_read_like_a_folder(known: Path) -> None:

@@ -108,7 +108,7 @@ def test_fewer_than_three_seeds_say_so(tmp_path: Path, n_seeds: int) -> None:
     found = analysis.front(analysis.trials(runs), runs=runs)
     assert found.corrected_hypervolume is None
     assert found.table["front_share"].isna().all()
-    assert found.table["corrected_average_accuracy"].isna().all()
+    assert found.table["corrected_average_score"].isna().all()
     said = f"{n_seeds} seed(s): no interval, front share or corrected mean. "
     said += "Go on with `cfsweep resume DIR --seeds 3`."
     assert said in found.notes
@@ -176,7 +176,7 @@ def test_the_front_as_parquet(known: Path, tmp_path: Path) -> None:
     found = analysis.front(analysis.trials(runs), runs=runs)
     content = pq.read_table(analysis.write_front(found, tmp_path / "deep" / "front.parquet"))
     metadata = content.schema.metadata
-    assert metadata[b"cfsweep_schema_version"] == b"1"
+    assert metadata[b"cfsweep_schema_version"] == b"2"
     assert json.loads(metadata[b"cfsweep_front"])["hypervolume"] == found.hypervolume
     rows = content.to_pandas().set_index("trial")
     assert rows["on_front"].to_dict() == {2: True, 4: True, 1: True, 3: False, 0: False, -2: None, -1: None}
@@ -263,9 +263,7 @@ def test_the_default_is_corrected_only_where_it_is_the_best(tmp_path: Path, best
             folder.run(trial, seed, matrix_for(level + 0.01 * draw.standard_normal(), 0.8))
     runs = analysis.load(folder.write())
     found = analysis.front(analysis.trials(runs), runs=runs).table.set_index("trial")
-    assert found["corrected_average_accuracy"].isna().to_dict() == {
-        trial: trial == 0 and not best for trial in range(6)
-    }
+    assert found["corrected_average_score"].isna().to_dict() == {trial: trial == 0 and not best for trial in range(6)}
 
 
 def test_a_cost_is_normalised_before_noise_is_taken_off_the_volume(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def said(root: Path, naive: tuple[float, ...], joint: tuple[float, ...], constan
 def test_what_seeds_do_not_show_is_no_verdict(tmp_path: Path) -> None:
     text = said(tmp_path, (0.80, 0.80, 0.80), (0.80, 0.82, 0.84))
     assert text == (
-        "These seeds do not show whether a remedy is needed: the average accuracy of joint, trained on all data so "
+        "These seeds do not show whether a remedy is needed: the average score of joint, trained on all data so "
         "far, minus that of naive is +0.0200, 95 % interval -0.0297 to +0.0697; `cfsweep resume DIR --seeds 6` adds "
         "some."
     ), "4.303 · 0.02 / √3"
@@ -60,7 +60,7 @@ def test_where_even_joint_learns_nothing_no_remedy_is_judged(tmp_path: Path, n_s
     """Wherever naive lies, and however many seeds there are."""
     text = said(tmp_path, (naive,) * n_seeds, (0.92,) * n_seeds, constant=0.92)
     assert text == (
-        "Even joint, trained on all data so far, does not beat the constant answer (majority) in average accuracy "
+        "Even joint, trained on all data so far, does not beat the constant answer (majority) in average score "
         "(0.9200 against 0.9200): nothing is learned that could be forgotten. Train for more epochs, or with another "
         "lr, before you judge a remedy."
     )

@@ -48,9 +48,9 @@ def test_the_best_stands_for_its_method_in_runs_and_in_trials(tmp_path: Path) ->
 
 def rows(*given: tuple[int, str, float | None]) -> pd.DataFrame:
     """Runs whose seeds count from 0 in each trial, and which all started at once."""
-    table = pd.DataFrame(given, columns=["trial", "state", "val_average_accuracy"])
+    table = pd.DataFrame(given, columns=["trial", "state", "val_average_score"])
     seed, started_at = table.groupby("trial").cumcount(), datetime(2026, 1, 1, tzinfo=UTC)
-    return table.assign(seed=seed, started_at=started_at).astype({"val_average_accuracy": "Float64"})
+    return table.assign(seed=seed, started_at=started_at).astype({"val_average_score": "Float64"})
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_all_that_is_shown_is_about_the_best(tmp_path: Path) -> None:
         ("joint", 0.955),
         ("default", 0.705),
     ]
-    said = "the best of 3 settings, by average validation accuracy: joint with lr=0.1; naive with lr=0.01."
+    said = "the best of 3 settings, by average validation score: joint with lr=0.1; naive with lr=0.01."
     assert f"Each reference is {said}" in found.notes
     of_joint = runs.loc[runs["trial"] == -6, "val_plasticity"].mean()
     gaps = runs["val_intransigence"] + runs["val_plasticity"]
@@ -105,7 +105,7 @@ def test_all_that_is_shown_is_about_the_best(tmp_path: Path) -> None:
     page = report(root).read_text()
     assert said in page
     assert gate(root, beats="naive") == [
-        "trial 1 (highest average validation accuracy): beats naive in average_accuracy (+0.0200, 95 % interval "
+        "trial 1 (highest average validation score): beats naive in average_score (+0.0200, 95 % interval "
         "+0.0200 to +0.0200, corrected for the choice among 2; raw +0.0200)"
     ]
 

@@ -50,7 +50,7 @@ def test_all_trials_are_ranked_by_the_seeds_that_they_share(tmp_path: Path) -> N
     assert found.hypervolume == pytest.approx(0.8 * 0.9)
     assert found.notes[0] == "Seeds being added, left out until every trial has them: 1, 2."
     assert analysis.gate(tmp_path, min_stability=0.79) == [
-        "trial 1 (highest average validation accuracy): stability 0.8000 >= 0.79 (not corrected for the choice among "
+        "trial 1 (highest average validation score): stability 0.8000 >= 0.79 (not corrected for the choice among "
         "3, as 1 seed(s) tell nothing of luck; `cfsweep resume DIR --seeds 3` does)"
     ]
 

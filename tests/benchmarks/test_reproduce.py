@@ -222,7 +222,7 @@ def test_a_search_tries_its_range_chooses_on_validation_data_and_is_measured_wit
         0.1,
     ]  # the default is the lower end: equal, and not trained twice
     assert sorted(runs["trial"]) == [0, 0, 1, 1, 2, 2, 3, 3]
-    best = runs.groupby("hp_lr")["val_average_accuracy"].mean().idxmax()
+    best = runs.groupby("hp_lr")["val_average_score"].mean().idxmax()
     assert stage(job).config.space.fixed["lr"] == best
     assert stage(job).config.space.search == {}
     assert sorted(finals(job)) == [0, 1, 2]
@@ -372,7 +372,7 @@ def test_a_complete_folder_with_references_trace_and_front_and_side_by_side(tmp_
     first = first.query("after_task == 0 and eval_task == 0")["accuracy"]
     assert f"| task 0 | {100 * first.mean():.2f} |  |" in page
     runs = read_table(stage(jobs["swept"], "search").folder, "runs").to_pandas()
-    best = runs.groupby("hp_lr")["val_average_accuracy"].mean().idxmax()
+    best = runs.groupby("hp_lr")["val_average_score"].mean().idxmax()
     assert f"chosen: lr {best:.3g}" in lines_of(page, "swept")[0][2]
     assert lines_of(page, "swept")[1][1] == "lr 0.001 to 0.1 (log)"
     assert lines_of(page, "swept")[1][3] == f"lr {best:.3g}" + ("" if best == 0.01 else ", an end of its range")

@@ -36,7 +36,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> cfsweep.Sweep:
 
 def values(folder: Path | str) -> list[tuple[object, ...]]:
     rows = read_table(folder, "runs").to_pylist()
-    return sorted((row["trial"], row["seed"], row["hp_ewc_lambda"], row["val_average_accuracy"]) for row in rows)
+    return sorted((row["trial"], row["seed"], row["hp_ewc_lambda"], row["val_average_score"]) for row in rows)
 
 
 def test_a_sweep_is_that_of_the_command_line(done: cfsweep.Sweep, tmp_path: Path) -> None:

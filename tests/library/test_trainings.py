@@ -48,8 +48,8 @@ def test_scores_by_seed_and_by_plain_loops_over_the_packs(monkeypatch: pytest.Mo
     assert found.seeds == list(range(9))
     alone = trained(seeds=[8])
     assert np.allclose(found.validation[8], alone.validation[0], atol=0.03)
-    assert found.average_accuracy[3] == found.validation[3, -1].mean()
-    assert f"{found.average_accuracy.mean():.3f} ± {found.average_accuracy.std(ddof=1):.3f}" in repr(found)
+    assert found.average_score[3] == found.validation[3, -1].mean()
+    assert f"{found.average_score.mean():.3f} ± {found.average_score.std(ddof=1):.3f}" in repr(found)
 
 
 def test_test_data_is_looked_at_on_demand_alone() -> None:

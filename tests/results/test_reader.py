@@ -153,5 +153,5 @@ def test_unknown_file_systems() -> None:
 
 
 def test_the_version_is_in_the_metadata() -> None:
-    assert METADATA == {b"cfsweep_schema_version": b"1"}
+    assert METADATA == {b"cfsweep_schema_version": b"2"}
     assert ACCURACY_SCHEMA.metadata == CURVES_SCHEMA.metadata == METADATA

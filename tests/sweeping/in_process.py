@@ -22,7 +22,7 @@ from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.ingredients import registry
 from cfsweep.training.pack import Pack, example_counts
 from cfsweep.training.streams import Stream
-from cfsweep.training.targets import target_of
+from cfsweep.training.targets import scores_of
 
 Fault = Callable[[str, Pack, Driver], None]
 
@@ -128,11 +128,11 @@ class Sweep:
             folder.create(config, hypers, self.stream)
         folder.checkpoints.mkdir(exist_ok=True)
         asker, size = open_asker(folder.journal, config, hypers), 8 if config.pack_runs == "auto" else config.pack_runs
-        target, counts = target_of(self.stream.target), example_counts(self.stream)
+        scores, counts = scores_of(self.stream), example_counts(self.stream)
         streams = [self.stream.of_split(number) for number in range(config.stream.splits)]
         scenario, parts = config.stream.scenario, config.parts
         constant = [constant_answer(s, scenario, parts) for s in streams] if folder.has_majority() else []
-        return Driver(folder, config, hypers, asker, target, counts, workers, size, constant, **options)
+        return Driver(folder, config, hypers, asker, scores, counts, workers, size, constant, **options)
 
     def train(self, driver: Driver, fault: Fault = nothing) -> Driver:
         """Trains until the driver has finished, or `interrupt` is set."""

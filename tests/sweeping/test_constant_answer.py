@@ -66,13 +66,13 @@ def test_whoever_answers_no_is_told_and_refused(run: Run, months: Path, tmp_path
 
     code, out, _ = run("front", "study")
     assert code == 0
-    assert "No trial beats the constant answer (majority, 0.920 in average accuracy): " in out
+    assert "No trial beats the constant answer (majority, 0.920 in average score): " in out
     assert f"T{BLIND}" in out
     code, out, _ = run("select", "study")
     assert code == 0
-    refused = "does not beat the constant answer (majority) in average_accuracy (0.9200 against 0.9200)."
+    refused = "does not beat the constant answer (majority) in average_score (0.9200 against 0.9200)."
     assert refused in out
-    code, out, complaints = run("gate", "study", "--min-average-accuracy", "0.9")
+    code, out, complaints = run("gate", "study", "--min-average-score", "0.9")
     assert (code, out) == (1, "")
     assert f"fails: {refused}" in complaints
 

@@ -86,7 +86,7 @@ search: {ewc_gamma: {choices: [1.0, 0.5]}}
 def test_the_best_seed_is_that_of_validation_data(confirmed: Path, tmp_path: Path) -> None:
     trial = int(analysis.selection(confirmed)["trial"])  # type: ignore[index]
     rows = read_table(confirmed / "confirmed", "runs").to_pylist()
-    scores = {row["seed"]: row["val_average_accuracy"] for row in rows if row["trial"] == trial}
+    scores = {row["seed"]: row["val_average_score"] for row in rows if row["trial"] == trial}
     assert export(confirmed, trial, "best", tmp_path / "best").seed == max(scores, key=lambda seed: scores[seed])
     other = min(scores, key=lambda seed: scores[seed])
     about = export(confirmed, trial, str(other), tmp_path / "other")

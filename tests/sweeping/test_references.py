@@ -142,7 +142,7 @@ def test_the_constant_answer_has_a_row_for_each_seed_without_training(sweep: Swe
         cells = [value for of_row in expected[part] for value in of_row]
         found = sweep.matrices(table)
         assert found[MAJORITY_TRIAL, 0] == found[MAJORITY_TRIAL, 1] == cells
-    assert rows[0]["val_average_accuracy"] == np.mean(expected["validation"][-1])
+    assert rows[0]["val_average_score"] == np.mean(expected["validation"][-1])
     assert rows[0]["objective_mixed"] == rows[1]["objective_mixed"] is not None
 
 
@@ -161,17 +161,17 @@ def test_the_constant_answer_takes_the_seeds_that_are_added(sweep: Sweep) -> Non
     assert being_added(analysis.load(sweep.folder.root)) == []
 
 
-def test_a_target_without_classes_has_no_constant_answer(run: Run, smoke: Path) -> None:
+def test_a_target_without_classes_has_a_constant_answer_too(run: Run, smoke: Path) -> None:
     own = ("--set", "stream.target=tests.sweeping.targets:Unclassed", "--set", "ingredients=[]")
     few = ("run", smoke, "--trials", "1", *own, "--set", "search={}", "--set", "fixed={epochs: 1}")
     code, out, complaints = run(*few, "--dry-run")
     assert (code, complaints) == (0, "")
     assert "naive and joint" in out
-    assert "majority" not in out
+    assert "majority, the constant answer" in out
     assert "by class" not in out
     assert run(*few, "--workers", "0", "--out", "study")[0] == 0
     assert status("study").complete
-    assert set(read_table("study", "runs")["trial"].to_pylist()) == {-2, -1, 0}
+    assert set(read_table("study", "runs")["trial"].to_pylist()) == {-1000, -2, -1, 0}
 
 
 def test_without_references_there_is_no_constant_answer(sweep: Sweep) -> None:

@@ -30,7 +30,7 @@ def test_each_part_carries_the_schema_version(sweep: Sweep) -> None:
     for part in parts:
         schema = pq.read_schema(part)
         assert schema.equals(driver.tables.schemas[part.parent.name], check_metadata=False)
-        assert schema.metadata[b"cfsweep_schema_version"] == b"1"
+        assert schema.metadata[b"cfsweep_schema_version"] == b"2"
 
 
 def test_curves_are_written_when_they_are_wanted(sweep: Sweep) -> None:
@@ -42,8 +42,8 @@ def test_curves_are_written_when_they_are_wanted(sweep: Sweep) -> None:
     ends = np.reshape(sweep.matrices()[0, 0], (6, 5))[1:]
     dips = {i: [row["accuracy"] for row in curves if row["eval_task"] == i < row["task"]] for i in range(4)}
     lowest = [min(*dips[i], *ends[i + 1 :, i]) for i in range(4)]
-    assert run["val_average_minimum_accuracy"] == pytest.approx(np.mean(lowest))
-    assert run["val_worst_case_accuracy"] == pytest.approx(ends[4, 4] / 5 + 4 / 5 * np.mean(lowest))
+    assert run["val_average_minimum_score"] == pytest.approx(np.mean(lowest))
+    assert run["val_worst_case_score"] == pytest.approx(ends[4, 4] / 5 + 4 / 5 * np.mean(lowest))
 
 
 def test_what_was_kept_is_written_and_read(sweep: Sweep) -> None:
@@ -80,8 +80,8 @@ def test_what_was_kept_is_written_and_read(sweep: Sweep) -> None:
 def test_without_curves_the_worst_case_is_null_with_its_reason(sweep: Sweep) -> None:
     sweep.train(sweep.open(tiny(trials=1)))
     (run,) = sweep.rows()
-    assert run["val_worst_case_accuracy"] is None
-    assert json.loads(run["missing"])["worst_case_accuracy"] == "needs curve_points_per_task > 0"
+    assert run["val_worst_case_score"] is None
+    assert json.loads(run["missing"])["worst_case_score"] == "needs curve_points_per_task > 0"
     assert {f"val_{metric.name}" for metric in METRICS} <= set(run)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cfsweep.config import Choices, Space, StreamConfig, StudyConfig
+from cfsweep.config import Choices, ObjectiveConfig, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import BASE_HYPERS, Hyper
 from cfsweep.sweeping.parsing import make_config
@@ -158,16 +158,39 @@ def test_packnet_needs_task_il(stream: Stream) -> None:
     )
 
 
-def test_a_sweep_maximises_accuracy_and_nothing_else(stream: Stream) -> None:
-    target = "tests.sweeping.targets:Backwards"
+def with_validation(stream: Stream, *kept: int) -> Stream:
+    """`stream`, of whose tasks these alone have validation examples of both classes."""
+    tasks = []
+    for number, task in enumerate(stream.tasks):
+        of_first = task.validation[(stream.y[task.validation] == task.classes[0]).numpy()]
+        tasks.append(task if number in kept else replace(task, validation=of_first))
+    return replace(stream, tasks=tuple(tasks), scores=("roc_auc",))
+
+
+@pytest.mark.parametrize(
+    ("kept", "objective", "fits"),
+    [
+        ((0, 1, 2), "mixed", True),
+        ((0, 2), "mixed", True),
+        ((2,), "mixed", False),
+        ((0,), "mixed", False),
+        ((0,), "pareto", True),
+        ((2,), "pareto", False),
+    ],
+)
+def test_the_score_must_have_a_value_where_the_objective_needs_it(
+    kept: tuple[int, ...], objective: str, fits: bool
+) -> None:
+    config = StudyConfig(space=Space(), objective=ObjectiveConfig.model_validate({"name": objective}))
+    stream = with_validation(small_stream(n_tasks=3), *kept)
+    if fits:
+        check_study(config, stream, "space.yaml")
+        return
     with pytest.raises(InputError) as caught:
-        check_study(StudyConfig(space=Space()), replace(stream, target=target), "space.yaml")
-    with pytest.raises(InputError, match="a sweep maximises `accuracy`"):
-        check_study(StudyConfig(space=Space()), replace(stream, target="tests.sweeping.targets:Misses"), "space.yaml")
-    assert str(caught.value) == (
-        f"space.yaml: a sweep maximises `accuracy`, but the target `{target}` is scored by `hits`. Name a target whose "
-        "first score is `accuracy`, the higher the better."
-    )
+        check_study(config, stream, "space.yaml")
+    assert str(caught.value).startswith("stream `split-digits`: the objective `")
+    assert "`roc_auc` has no value on the validation examples of" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_one_task_is_not_enough() -> None:

@@ -35,7 +35,7 @@ from tests.sweeping.in_process import Killed, Sweep, tiny
 PARETO = ObjectiveConfig(name="pareto")
 OBJECTIVES = (("pareto", "stored_bytes"), ("pareto", None), ("mixed", None))
 COUNTS = [50] * 5
-ACCURACY = target_of("classification").score
+ACCURACY = target_of("classification").scores[0]
 
 
 def judged(stopper: RankStopper, number: int, matrix: Matrix, rung: int = 1) -> bool:

@@ -46,15 +46,15 @@ APART = stream_of(
 
 def test_in_domain_il_by_hand() -> None:
     """After the second task there were 11 of class 0 and 14 of class 1, after the third 20 and 18."""
-    found = constant_answer(BINARY, "domain-il")
+    found = constant_answer(BINARY, "domain-il").steering
     assert found["validation"] == [[0.5, 0.5, 0.5], [0.8, 0.25, 0.75], [0.2, 0.75, 0.25], [0.8, 0.25, 0.75]]
     assert found["test"] == [[0.5, 0.5, 0.5], [0.75, 0.5, 0.9], [0.25, 0.5, 0.1], [0.75, 0.5, 0.9]]
 
 
 def test_in_task_il_each_task_has_an_answer_of_its_own() -> None:
     """Also where all share their outputs: the task is known."""
-    assert constant_answer(APART, "task-il")["validation"] == [[0.5, 0.5], [0.8, 0.5], [0.8, 0.75]]
-    assert constant_answer(BINARY, "task-il")["validation"] == [
+    assert constant_answer(APART, "task-il").steering["validation"] == [[0.5, 0.5], [0.8, 0.5], [0.8, 0.75]]
+    assert constant_answer(BINARY, "task-il").steering["validation"] == [
         [0.5, 0.5, 0.5],
         [0.8, 0.5, 0.5],
         [0.8, 0.75, 0.5],
@@ -64,17 +64,17 @@ def test_in_task_il_each_task_has_an_answer_of_its_own() -> None:
 
 def test_in_class_il_one_answer_stands_for_all_classes_so_far() -> None:
     """Five of class 1, then seven of class 2."""
-    assert constant_answer(APART, "class-il")["validation"] == [[0.25, 0.25], [0.8, 0.0], [0.0, 0.75]]
+    assert constant_answer(APART, "class-il").steering["validation"] == [[0.25, 0.25], [0.8, 0.0], [0.0, 0.75]]
 
 
 def test_where_no_two_tasks_share_a_class_domain_il_answers_with_a_place() -> None:
     """Three of the first and five of the second place, then ten and six."""
-    assert constant_answer(APART, "domain-il")["validation"] == [[0.5, 0.5], [0.8, 0.25], [0.2, 0.75]]
+    assert constant_answer(APART, "domain-il").steering["validation"] == [[0.5, 0.5], [0.8, 0.25], [0.2, 0.75]]
 
 
 def test_the_lowest_of_equals_is_the_answer() -> None:
     even = ({2: 5, 0: 5, 1: 4}, {0: 1, 1: 2, 2: 4}, {0: 1, 1: 1, 2: 2})
-    assert constant_answer(stream_of(even, even), "domain-il")["test"][1:] == [[0.25, 0.25]] * 2
+    assert constant_answer(stream_of(even, even), "domain-il").steering["test"][1:] == [[0.25, 0.25]] * 2
 
 
 def test_ties_are_seen_though_shares_are_not_exact() -> None:
@@ -82,7 +82,7 @@ def test_ties_are_seen_though_shares_are_not_exact() -> None:
     first = ({0: 1, 1: 13}, {0: 3, 1: 1}, {0: 1, 1: 1})
     later = ({0: 13, 1: 1, 2: 9}, {0: 1, 1: 1, 2: 2}, {0: 1, 1: 1, 2: 2})
     assert 1 / 14 * 14 + 13 / 23 * 23 < 14
-    assert constant_answer(stream_of(first, later), "domain-il")["validation"][2] == [0.75, 0.25]
+    assert constant_answer(stream_of(first, later), "domain-il").steering["validation"][2] == [0.75, 0.25]
 
 
 def random_stream(rng: np.random.Generator) -> Stream:
@@ -115,7 +115,7 @@ def slow(stream: Stream, scenario: Scenario, part: str, after: int, task: int) -
 @pytest.mark.parametrize("seed", range(20))
 def test_it_is_what_counting_by_hand_gives(seed: int, scenario: Scenario) -> None:
     stream = random_stream(np.random.default_rng(seed))
-    found = constant_answer(stream, scenario)
+    found = constant_answer(stream, scenario).steering
     assert set(found) == {"validation", "test"}
     n_tasks = len(stream.tasks)
     for part, rows in found.items():
@@ -134,13 +134,13 @@ def test_no_bias_alone_learns_a_better_answer_for_the_training_data(seed: int, s
     outputs, target = Classification().outputs(stream, scenario), Classification()
     n = np.array([len(task.train) for task in stream.tasks])
     last = len(stream.tasks) - 1
-    best = np.array(constant_answer(stream, scenario)["validation"][-1])
+    best = np.array(constant_answer(stream, scenario).steering["validation"][-1])
 
     def right(bias: torch.Tensor) -> np.ndarray:
         shares = []
         for number, task in enumerate(stream.tasks):
             answer = target.predict(bias.expand(1, len(task.train), -1), outputs.masks[last, number])
-            shares.append(float(target.score.of(answer, outputs.labels[task.train])))
+            shares.append(float(target.scores[0].of(answer, outputs.labels[task.train])))
         return np.array(shares)
 
     found = np.array([right(torch.randn(outputs.n_outputs)) for _ in range(200)])
@@ -150,7 +150,7 @@ def test_no_bias_alone_learns_a_better_answer_for_the_training_data(seed: int, s
 
 
 def test_nothing_learned_is_no_forward_transfer_in_task_il() -> None:
-    rows = np.array(constant_answer(APART, "task-il")["validation"])
+    rows = np.array(constant_answer(APART, "task-il").steering["validation"])
     assert forward_transfer(rows[1:], rows[0]) == 0.0
 
 
@@ -167,11 +167,55 @@ def test_classes_are_counted_by_the_users_names() -> None:
 def test_where_no_example_validates_the_shares_are_of_those_to_train_on() -> None:
     whole = APART.refitted()
     assert majority_shares(whole) == [9 / 13, 10 / 12]
-    assert set(constant_answer(whole, "task-il", ("test",))) == {"test"}
+    assert set(constant_answer(whole, "task-il", ("test",)).steering) == {"test"}
 
 
 def test_of_a_stream_of_images() -> None:
     stream = small_stream()
-    found = np.array(constant_answer(stream, "class-il")["test"])
+    found = np.array(constant_answer(stream, "class-il").steering["test"])
     assert found.shape == (len(stream.tasks) + 1, len(stream.tasks))
     assert ((found >= 0) & (found <= 1)).all()
+
+
+# ------------------------------------------------------------------------------------------------ other scores
+
+
+def test_scores_that_go_by_probabilities_see_how_often_each_label_occurs() -> None:
+    """After the first task class 1 has a probability of 0.1; no example stands out, so that half of all pairs are in
+    the right order."""
+    stream = replace(BINARY, scores=("neg_log_loss", "roc_auc", "accuracy", "balanced_accuracy"))
+    found = constant_answer(stream, "domain-il")
+    assert found.scores["accuracy"] == constant_answer(BINARY, "domain-il").steering
+    assert found.scores["roc_auc"]["validation"] == [[0.5] * 3] * 4
+    assert found.scores["balanced_accuracy"]["validation"] == [[0.5] * 3] * 4
+    rows = found.steering["validation"]
+    assert rows[0] == pytest.approx([np.log(0.5)] * 3)
+    assert rows[1][0] == pytest.approx(0.8 * np.log(0.9) + 0.2 * np.log(0.1))
+    assert rows[2][1] == pytest.approx(0.25 * np.log(11 / 25) + 0.75 * np.log(14 / 25))
+    assert set(found.further["validation"]) == {"roc_auc", "accuracy", "balanced_accuracy"}
+
+
+def test_of_amounts_it_is_the_mean_of_the_training_data_so_far() -> None:
+    stream = amounts_stream([1.0, 3.0, 10.0], [5.0, 7.0, 9.0])
+    found = constant_answer(stream, "domain-il").steering["validation"]
+    assert found[0] == pytest.approx([-8.0, -7.0]), "the mean of the first task's, before anything is learned"
+    assert found[1] == pytest.approx([-8.0, -7.0])
+    assert found[2] == pytest.approx([-6.0, -5.0])
+
+
+def amounts_stream(*tasks: list[float]) -> Stream:
+    """Each with so many training examples, of which the last one validates and tests."""
+    labels = torch.tensor([amount for task in tasks for amount in task], dtype=torch.float64)[:, None]
+    made = []
+    for number, amounts in enumerate(tasks):
+        *train, held_out = range(3 * number, 3 * number + len(amounts))
+        made.append(Task(str(number), (), np.array(train), np.array([held_out]), np.array([held_out])))
+    unit = (torch.tensor([2.0], dtype=torch.float64), torch.tensor([1.0], dtype=torch.float64))
+    return Stream("amounts", torch.zeros(len(labels), 1), labels, tuple(made), unit=unit, target="regression")
+
+
+def test_of_several_labels_it_is_how_often_each_holds() -> None:
+    labels = torch.tensor([[1.0, 0], [1, 1], [0, 1], [1, 1]], dtype=torch.float64)
+    task = Task("a", (), np.arange(3), np.array([2, 3]), np.array([3]))
+    stream = Stream("labels", torch.zeros(4, 1), labels, (task,), target="multi-label", scores=("label_accuracy",))
+    assert constant_answer(stream, "domain-il").steering["validation"] == [[0.25], [0.75]]

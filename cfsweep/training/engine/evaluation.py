@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.engine.store import Store
 from cfsweep.training.streams import Stream
-from cfsweep.training.targets import Outputs, Target
+from cfsweep.training.targets import Outputs, Score, Target
 
 # Floats of input that pass through the network at once; a convolution's activations are many times its input. A GPU has
 # no cache to keep within, and reads all weights again for each chunk.
@@ -27,22 +28,47 @@ Answer = Callable[[Tensor, Tensor], Tensor]
 (rows, n, d) that they are made of."""
 
 
+class Measure:
+    """What is measured of a target: its `scores`, the one that steers first."""
+
+    def __init__(self, target: Target, scores: Sequence[Score], outputs: Outputs) -> None:
+        self.target, self.scores, self.outputs = target, scores, outputs
+
+    def of(self, score: Score, answers: Tensor, examples: Tensor, mask: Tensor) -> Tensor:
+        """The `score` (rows,) of `answers` (rows, n, ...) to the `examples` (n,), of which the outputs in `mask`
+        (n_outputs,) were active."""
+        labels = self.outputs.in_units(self.outputs.labels[examples])
+        if not score.by_probability:
+            answers = self.outputs.in_units(answers)
+        return self.target.measured(score, answers, labels, mask)
+
+    def undefined(self, examples: Tensor, mask: Tensor) -> list[Score]:
+        """The scores that have no value on these examples, whoever answers them."""
+        constant = self.target.constant(self.outputs.labels[examples], self.outputs.n_outputs)
+        outputs = constant.expand(1, len(examples), -1)
+        found = []
+        for score in self.scores:
+            value = self.of(score, self.target.answers(score, outputs, mask), examples, mask)
+            found += [score] if bool(value.isnan()) else []
+        return found
+
+
 class Evaluator:
-    """Evaluates weights (rows, P) on the examples of one task that are held out: `validation` and `test`, which score,
-    and `steering`, which stop rules look at. A network that draws random numbers all the same draws those of `seed`,
+    """Evaluates weights (rows, P), as `measure` says, on the examples of one task that are held out: `validation` and
+    `test`, which score, and `steering`, which stop rules look at. A network that draws random numbers all the same
+    draws those of `seed`,
     that of its run."""
 
     def __init__(
         self,
         stream: Stream,
-        target: Target,
-        outputs: Outputs,
+        measure: Measure,
         store: Store,
         lifted: Lifted,
         layout: Layout,
         seed: int,
     ) -> None:
-        self.target, self.outputs, self.store, self.lifted, self.layout = target, outputs, store, lifted, layout
+        self.measure, self.store, self.lifted, self.layout = measure, store, lifted, layout
         self.parts = [
             {
                 part: torch.from_numpy(indices).to(store.device)
@@ -54,31 +80,52 @@ class Evaluator:
         self.seed = seed
         self.example_floats = int(np.prod(stream.input_shape))
 
-    def scores(self, theta: Tensor, task: int, learned: int, part: str, answer: Answer | None = None) -> Tensor:
-        """(rows,) float64: the target's score on the `part` ("steering", "validation", "test") examples of `task`; NaN
-        where there are none, as of a task that was learned elsewhere.
+    def scores(
+        self,
+        theta: Tensor,
+        task: int,
+        learned: int,
+        part: str,
+        answer: Answer | None = None,
+        scores: Sequence[Score] | None = None,
+    ) -> Tensor:
+        """(len(scores), rows) float64: the `scores`, by default all, on the `part` ("steering", "validation", "test")
+        examples of `task`; NaN where there are no examples, as of a task that was learned elsewhere, and where a score
+        has no value.
 
         `learned` tasks have been trained; in class-il that decides which outputs are active. `answer` answers for the
         output layer, if given.
         """
-        if not len(self.parts[task][part]):
-            return torch.full((len(theta),), torch.nan, dtype=torch.float64, device=theta.device)
-        labels = self.outputs.labels[self.parts[task][part]]
-        return self.target.score.of(self.predictions(theta, task, learned, part, answer), labels)
+        scores, examples = self.measure.scores if scores is None else scores, self.parts[task][part]
+        if not len(examples):
+            return torch.full((len(scores), len(theta)), torch.nan, dtype=torch.float64, device=theta.device)
+        measure, mask = self.measure, self.measure.outputs.masks[learned - 1, task]
+        kinds = {score.by_probability: score for score in scores}
+        ways = [partial(measure.target.answers, score, mask=mask) for score in kinds.values()]
+        answers = dict(zip(kinds, self._answers(theta, task, part, answer, ways), strict=True))
+        return torch.stack([measure.of(score, answers[score.by_probability], examples, mask) for score in scores])
 
     def predictions(self, theta: Tensor, task: int, learned: int, part: str, answer: Answer | None = None) -> Tensor:
         """(rows, n, ...): what the target predicts for the `part` examples of `task`, the others as for `scores`."""
-        mask = self.outputs.masks[learned - 1, task]
+        predict = self.measure.target.predict
+        mask = self.measure.outputs.masks[learned - 1, task]
+        return self._answers(theta, task, part, answer, [lambda outputs: predict(outputs, mask)])[0]
+
+    def _answers(
+        self, theta: Tensor, task: int, part: str, answer: Answer | None, ways: Sequence[Callable[[Tensor], Tensor]]
+    ) -> list[Tensor]:
+        """What each of the `ways` makes of the outputs (rows, n, n_outputs), which may be too many to be kept."""
         parameters = self.layout.unflatten(theta)
         layers = () if answer is None else ("",)
-        predicted = []
+        found: list[list[Tensor]] = [[] for _ in ways]
         with torch.no_grad(), self.lifted.draws(torch_seed(self.seed, "evaluation", task)):
             for indices in self._chunks(self.parts[task][part], len(theta)):
                 outputs, features = self.lifted.answers(parameters, self.store[indices], layers, shared=True)
                 if answer is not None:
                     outputs = answer(outputs, features[""].flatten(2))
-                predicted.append(self.target.predict(outputs, mask))
-        return torch.cat(predicted, dim=1)
+                for way, answers in zip(ways, found, strict=True):
+                    answers.append(way(outputs))
+        return [torch.cat(answers, dim=1) for answers in found]
 
     def features(self, theta: Tensor, examples: Tensor) -> Tensor:
         """(rows, n, d): what goes into the output layer for the examples (n,) of the store."""

@@ -323,8 +323,8 @@ class StopRule(Ingredient, piece=True):
     ) -> tuple[Tensor, State, Tensor]:
         """The new (theta, state), and whether the run has finished this task, a bool scalar.
 
-        `scores` (T,) are those on the steering examples of `task`, or of tasks 0 to `task`, the higher the better
-        (their negative where lower is better), zero for other tasks. `number` counts from 1; 0 is the call before the
+        `scores` (T,) are those on the steering examples of `task`, or of tasks 0 to `task`, the higher the better,
+        zero for other tasks. `number` counts from 1; 0 is the call before the
         first step.
         """
 

@@ -69,7 +69,7 @@ def load_stream(config: StreamConfig) -> Stream:
     for key, seed in (("split_seed", config.split_seed), ("class_order", config.class_order)):
         if seed != "fixed" and seed < 0:
             raise InputError(f"{where}: `{key} >= 0` must hold, but got {key}={seed}. Take another seed.")
-    return replace(_load(config, where), target=config.target)
+    return replace(_load(config, where), target=config.target, scores=config.scores)
 
 
 def _load(config: StreamConfig, where: str) -> Stream:

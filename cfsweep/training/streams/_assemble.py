@@ -22,7 +22,7 @@ _CHUNK = 4096  # examples converted at a time while measuring mean and deviation
 
 @dataclass(frozen=True)
 class Examples:
-    """Some examples: `x` is (n, *input_shape), uint8 or float32; `y` is (n,) int64."""
+    """Some examples: `x` is (n, *input_shape), uint8 or float32; `y` is (n,) int64, or (n, k) float64 of amounts."""
 
     x: Tensor
     y: Tensor
@@ -90,7 +90,7 @@ def stratified_cut(
 
 def with_test(examples: Examples, where: str) -> tuple[Examples, Examples]:
     """(train, test): a fixed, stratified share of `TEST_SHARE` becomes the test split. Raises as `stratified_cut`."""
-    kept, cut = stratified_cut(examples.y.numpy(), (TEST_SHARE,), _TEST_SEED, f"{where}, test share")
+    kept, cut = stratified_cut(strata(examples.y), (TEST_SHARE,), _TEST_SEED, f"{where}, test share")
     return Examples(examples.x[kept], examples.y[kept]), Examples(examples.x[cut], examples.y[cut])
 
 
@@ -139,24 +139,32 @@ def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft]
             or a feature varies too little to be scaled up.
     """
     by = standardised_by(config, x.dim())
-    first, *others = [_split(config, x, y.numpy(), drafts, by, number) for number in range(config.splits)]
-    return Stream(
-        config.name, x, y, first.tasks, first.shift, first.scale, files, standardised=by, other_splits=tuple(others)
-    )
+    first, *others = [_split(config, x, y, drafts, by, number) for number in range(config.splits)]
+    return Stream(config.name, x, y, **vars(first), files=files, standardised=by, other_splits=tuple(others))
 
 
-def _split(
-    config: StreamConfig, x: Tensor, labels: NDArray[np.int64], drafts: Sequence[Draft], by: str, number: int
-) -> Split:
+def _split(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], by: str, number: int) -> Split:
     """The split of this number."""
-    tasks = tuple(_cut(config, labels, draft, number) for draft in drafts)
+    tasks = tuple(_cut(config, strata(y), draft, number) for draft in drafts)
     shift, scale = _standardised(config, x, [task.train for task in tasks], by)
     if not torch.isfinite(torch.as_tensor(scale)).all():
         raise InputError(
             f"stream `{config.name}`: its features must vary by more than 1e-38, which float32 can scale up, but one "
             "does not. Multiply or drop it."
         )
-    return Split(tasks, shift, scale)
+    return Split(tasks, shift, scale, _unit(y[tasks[0].train]) if config.target == "regression" else None)
+
+
+def strata(y: Tensor) -> NDArray[np.int64]:
+    """The classes (n,) of which each gives its share; amounts (n, k) are cut at random, as of one class."""
+    found: NDArray[np.int64] = y.numpy() if y.dim() == 1 else np.zeros(len(y), np.int64)
+    return found
+
+
+def _unit(amounts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (k,) of amounts (n, k); a deviation of 0 counts as 1."""
+    deviation = amounts.std(0, correction=0)
+    return amounts.mean(0), torch.where(deviation > 0, deviation, 1.0)
 
 
 def _cut(config: StreamConfig, labels: NDArray[np.int64], draft: Draft, number: int) -> Task:

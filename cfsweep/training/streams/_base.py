@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 Indices = NDArray[np.int64]
+CLASSIFICATION = "classification"
+OF_AMOUNTS = ("regression", "multi-label")  # the targets whose labels are amounts, not one class each
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its classes in label order, and where its examples lie in the store.
+    """One task: its classes in label order (none where amounts are learned), and where its examples lie in the store.
 
     No example is in two of the parts. `steering` is what stop rules look at, empty in a stream that is for none;
     `validation` and `test` score, and are seen by nothing that trains.
@@ -41,12 +44,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Split:
-    """One way to cut the tasks into parts, and how the network sees the examples then: `shift`, `scale` as in `Stream`.
-    The test examples are the same in all."""
+    """One way to cut the tasks into parts, and how the network sees the examples then: `shift`, `scale`, `unit` as in
+    `Stream`. The test examples are the same in all."""
 
     tasks: tuple[Task, ...]
     shift: float | Tensor
     scale: float | Tensor
+    unit: tuple[Tensor, Tensor] | None = None
 
 
 def _refitted(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
@@ -65,9 +69,11 @@ class Stream:
     columns of flat data, where they have some. In a user's data, columns that float32 cannot hold are standardised in
     `x` already.
     `y` is (n_examples,) int64: the class's number in the whole stream; `class_ids` are the labels that the user gave
-    the classes, where those are others. `files` maps each data file to its SHA-256. `target` names what is to be
-    learned of `y`, see `training.targets`. `test_share` is what became test data of each task's examples where the
-    user's data name none. The first `n_learned` tasks are learned already: of their examples the store has those alone
+    the classes, where those are others. Amounts are (n_examples, k) float64, and in a regression `unit` are the shift
+    and the scale, each (k,), of the units in which they are learned, `(y - shift) / scale`. `files` maps each data file
+    to its SHA-256. `target` names what is to be learned of `y`, and `scores` what is measured (none: the target's first
+    one), see `training.targets`. `test_share` is what became test data of each task's examples where the user's data
+    name none. The first `n_learned` tasks are learned already: of their examples the store has those alone
     that a remedy has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
     """
 
@@ -78,7 +84,9 @@ class Stream:
     shift: float | Tensor = 0.0
     scale: float | Tensor = 1.0
     files: dict[str, str] = field(default_factory=dict)
-    target: str = "classification"
+    unit: tuple[Tensor, Tensor] | None = None
+    target: str = CLASSIFICATION
+    scores: tuple[str, ...] = ()
     class_ids: tuple[int, ...] = ()
     standardised: str = "none"
     features: tuple[str, ...] = ()
@@ -92,7 +100,8 @@ class Stream:
 
     @property
     def n_classes(self) -> int:
-        return max(max(task.classes) for task in self.tasks) + 1
+        """How many there are in the whole stream; 0 where amounts are learned."""
+        return max((label for task in self.tasks for label in task.classes), default=-1) + 1
 
     def of_split(self, number: int) -> Stream:
         """The stream as the split of this number has it, on the same store; always the same object."""
@@ -108,8 +117,8 @@ class Stream:
     def _others(self) -> tuple[Stream, ...]:
         return tuple(replace(self, **vars(split), other_splits=()) for split in self.other_splits)
 
-    def user_labels(self, examples: Indices) -> list[int]:
-        """The label of each of the examples (n,), as the user calls it."""
+    def user_labels(self, examples: Indices) -> list[Any]:
+        """The label of each of the examples (n,), as the user calls it; amounts as lists of k."""
         numbers = self.y.numpy()[examples].tolist()
         return [self.class_ids[number] for number in numbers] if self.class_ids else numbers
 
@@ -125,7 +134,7 @@ class Stream:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of all that a training on split 0 can see: examples, labels, and what belongs to which task."""
-        by = [value for value in (self.shift, self.scale) if isinstance(value, Tensor)]
+        by = [value for value in (self.shift, self.scale, *(self.unit or ())) if isinstance(value, Tensor)]
         numbers = tuple(value for value in (self.shift, self.scale) if not isinstance(value, Tensor))
         content = hashlib.sha256(repr((self.x.dtype, tuple(self.x.shape), *numbers)).encode())
         for tensor in (*by, self.x, self.y):

@@ -25,17 +25,20 @@ from cfsweep.training.streams._assemble import (
     standardised_by,
     with_test,
 )
-from cfsweep.training.streams._base import Stream
+from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, Stream
 from cfsweep.training.streams._columns import column_names, other_features
+
+NO_IDS = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True)
 class OwnExamples:
     """Examples as the user gave them: `x` is (n, *input_shape), uint8 or float32, or float64 where float32 rounds it
-    too much; `ids` (n,) names each one's class; `features` the columns of x, where they have names."""
+    too much; `ids` (n,) names each one's class, or, (n, k) float64, are the amounts to be learned; `features` the
+    columns of x, where they have names."""
 
     x: Tensor
-    ids: NDArray[np.uint64]
+    ids: NDArray[np.uint64] | NDArray[np.float64]
     features: tuple[str, ...] = ()
 
 
@@ -52,13 +55,16 @@ class OwnTask:
         return [self.train] if self.test is None else [self.train, self.test]
 
 
-def checked_examples(x: Any, y: Any, where: str, features: Sequence[str] = ()) -> OwnExamples:
+def checked_examples(
+    x: Any, y: Any, where: str, features: Sequence[str] = (), target: str = CLASSIFICATION
+) -> OwnExamples:
     """Two arrays as examples: uint8 stays uint8, all other numbers become float32 (float64 where `_float32` finds that
-    this loses too much); labels (n,) or (n, 1). `features` are the names of x's columns; a table brings its own.
+    this loses too much); labels (n,) or (n, 1), or, for a `target` that learns amounts, (n, k) too. `features` are the
+    names of x's columns; a table brings its own.
 
     Raises:
         InputError: they are not numbers, not finite, masked, of different lengths, empty, or the labels are no whole
-            numbers from 0 up.
+            numbers from 0 up where these are needed.
     """
     features = tuple(features) or column_names(x, f"{where}, x")
     values, labels = _array(x, f"{where}, x"), _array(y, f"{where}, y")
@@ -66,19 +72,43 @@ def checked_examples(x: Any, y: Any, where: str, features: Sequence[str] = ()) -
         raise InputError(f"{where}: a task needs examples, but there is none. Add some, or leave it out.")
     if values.ndim < 2:
         raise InputError(f"{where}: x must have the shape (n, features ...), but has {values.shape}. Add a dimension.")
+    amounts = target in OF_AMOUNTS
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or len(labels) != len(values):
+    if labels.ndim not in ((1, 2) if amounts else (1,)) or len(labels) != len(values):
+        dimensions = "one or two dimensions" if amounts else "one dimension"
         raise InputError(
-            f"{where}: x and y must hold the same number of examples, y in one dimension, but their shapes are "
+            f"{where}: x and y must hold the same number of examples, y in {dimensions}, but their shapes are "
             f"{values.shape} and {labels.shape}. Give one label per example."
         )
-    if labels.dtype.kind not in "iu" or int(labels.min()) < 0:
-        bad = labels.dtype if labels.dtype.kind not in "iu" else labels.min()
-        raise InputError(f"{where}: labels must be whole numbers >= 0, of an integer type, but got {bad}. Convert y.")
+    ids = _amounts(labels, where, target) if amounts else _class_ids(labels, where)
     if values.dtype != np.uint8:
         values = _floats(values, where, features)
-    return OwnExamples(_tensor(values), labels.astype(np.uint64), features)
+    return OwnExamples(_tensor(values), ids, features)
+
+
+def _class_ids(labels: np.ndarray[Any, Any], where: str) -> NDArray[np.uint64]:
+    if labels.dtype.kind not in "iu" or int(labels.min()) < 0:
+        bad = labels.dtype if labels.dtype.kind not in "iu" else labels.min()
+        amounts = " (Amounts are learned with `stream.target=regression`.)" if labels.dtype.kind == "f" else ""
+        raise InputError(
+            f"{where}: labels must be whole numbers >= 0, of an integer type, but got {bad}. Convert y.{amounts}"
+        )
+    return labels.astype(np.uint64)
+
+
+def _amounts(labels: np.ndarray[Any, Any], where: str, target: str) -> NDArray[np.float64]:
+    """Labels (n,) or (n, k) as (n, k)."""
+    found = labels.astype(np.float64).reshape(len(labels), -1)
+    if not np.isfinite(found).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(found))[0])
+        raise InputError(
+            f"{where}: labels must be finite, but y[{row}, {column}] is {found[row, column]}. Fill or drop it."
+        )
+    if target == "multi-label" and not np.isin(found, (0.0, 1.0)).all():
+        bad = found[~np.isin(found, (0.0, 1.0))][0]
+        raise InputError(f"{where}: each of several labels is 0 or 1, but got {bad:g}. Convert y.")
+    return found
 
 
 def _floats(values: np.ndarray[Any, Any], where: str, features: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -108,14 +138,24 @@ def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, 
     given, features = _aligned(config, given)
     _require_test_data(config, given)
     given, kept = _in_float32(config, given)
-    ids = np.unique(np.concatenate([part.ids for task in given for part in task.parts]))
+    has_classes = config.target not in OF_AMOUNTS
+    if not has_classes:
+        _require_one_width(config, given)
+    ids = np.unique(np.concatenate([part.ids for task in given for part in task.parts if has_classes] or [NO_IDS]))
     store: list[Examples] = []
     drafts: list[Draft] = []
     start = 0
     for task in given:
         where = _where(config, task)
-        parts = [Examples(part.x, torch.from_numpy(np.searchsorted(ids, part.ids))) for part in task.parts]
+        labels = [np.searchsorted(ids, part.ids) if has_classes else part.ids for part in task.parts]
+        parts = [Examples(part.x, torch.from_numpy(of)) for part, of in zip(task.parts, labels, strict=True)]
         train, test = parts if len(parts) == 2 else with_test(parts[0], where)
+        if not has_classes:
+            stop = start + len(train.y) + len(test.y)
+            cut = np.split(np.arange(start, stop), [len(train.y)])
+            drafts.append(Draft(task.name, (), *cut))
+            store, start = [*store, train, test], stop
+            continue
         classes = tuple(sorted(set(parts[0].y.tolist())))
         stray = sorted(set(test.y.tolist()) - set(classes))
         if stray:
@@ -135,6 +175,18 @@ def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, 
         features=features,
         test_share=0.0 if given[0].test else TEST_SHARE,
     )
+
+
+def _require_one_width(config: StreamConfig, given: Sequence[OwnTask]) -> None:
+    """Raise unless all examples have as many labels."""
+    width = given[0].train.ids.shape[1]
+    for task in given:
+        for part in task.parts:
+            if part.ids.shape[1] != width:
+                raise InputError(
+                    f"{_where(config, task)}: all examples of a stream must have as many labels, {width} as the first "
+                    f"ones, but these have {part.ids.shape[1]}. Make them equal."
+                )
 
 
 def _where(config: StreamConfig, task: OwnTask) -> str:
@@ -224,7 +276,7 @@ def digest(given: Sequence[OwnTask]) -> str:
     """SHA-256 over all arrays: tells whether data that came from code is still the same."""
     total = hashlib.sha256()
     for part in (part for task in given for part in task.parts):
-        fits = int(part.ids.max()) < 2**63
+        fits = part.ids.dtype == np.uint64 and int(part.ids.max()) < 2**63
         x = part.x.numpy() if part.x.dtype == torch.uint8 else part.x.numpy().astype(np.float32, copy=False)
         for array in (x, part.ids.astype(np.int64) if fits else part.ids):
             total.update(f"torch.{array.dtype}{array.shape}".encode())

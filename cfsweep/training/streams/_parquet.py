@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfsweep.errors import InputError, few, unknown
+from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS
 from cfsweep.training.streams._columns import columns_apart, few_columns, other_features, require_names_once
 from cfsweep.training.streams._own_data import OwnTask, checked_examples
 
@@ -33,7 +34,9 @@ def part_files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if is_parquet(p) and not p.is_dir() and not _hidden(p, path))
 
 
-def read_task(path: Path, name: str, where: str, features: list[str] | None) -> tuple[OwnTask, list[str]]:
+def read_task(
+    path: Path, name: str, where: str, features: list[str] | None, target: str = CLASSIFICATION
+) -> tuple[OwnTask, list[str]]:
     """The task called `name` in a file or a folder of parts, and the names of its features in the order of x.
 
     `features` are those of the task before, whose order this one takes. A column that pandas calls an index is none.
@@ -62,13 +65,15 @@ def read_task(path: Path, name: str, where: str, features: list[str] | None) -> 
     x = columns[0] if found == ["x"] else _side_by_side(columns, features, where)
     if x.ndim == 1:
         x = x[:, None]
-    y, split = _labels(table.column(LABEL), f"{where}, column `y`"), _split(table, where)
+    label_column, place = table.column(LABEL), f"{where}, column `{LABEL}`"
+    y = _numbers(label_column, place) if target in OF_AMOUNTS else _labels(label_column, place)
+    split = _split(table, where)
     train, test = split == "train", split == "test"
     named = features if found != ["x"] and x.ndim == 2 else []
     task = OwnTask(
         name,
-        checked_examples(x[train], y[train], f"{where}, train", named),
-        checked_examples(x[test], y[test], f"{where}, test", named) if test.any() else None,
+        checked_examples(x[train], y[train], f"{where}, train", named, target),
+        checked_examples(x[test], y[test], f"{where}, test", named, target) if test.any() else None,
     )
     return task, features
 

@@ -45,7 +45,7 @@ def from_folder(config: StreamConfig) -> Stream:
     tasks: list[OwnTask] = []
     features: list[str] | None = None
     for path in paths:
-        task, features = _read(path, f"{stream}, {path.name}", features)
+        task, features = _read(path, f"{stream}, {path.name}", features, config.target)
         tasks.append(task)
     files = {str(part.relative_to(folder)): part for path in paths for part in part_files(path)}
     try:
@@ -64,12 +64,12 @@ def from_file(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
     path = Path(config.name).expanduser()
     if not path.exists() or not (_is_npz(path) or is_parquet(path) or path.is_dir()):
         raise InputError(f"--task {path}: there is no .npz or .parquet file, nor a folder with the parts of one.")
-    task, _ = _read(path, f"--task {path}", list(features) or None)
+    task, _ = _read(path, f"--task {path}", list(features) or None, config.target)
     files = {path.name if part == path else f"{path.name}/{part.relative_to(path)}": part for part in part_files(path)}
     return own_stream(config, [task], {name: sha256(part) for name, part in files.items()})
 
 
-def _read(path: Path, where: str, features: list[str] | None) -> tuple[OwnTask, list[str] | None]:
+def _read(path: Path, where: str, features: list[str] | None, target: str) -> tuple[OwnTask, list[str] | None]:
     """The task at `path`, and the names of its features, or those of the task before."""
     parts = part_files(path)
     if not parts:
@@ -79,8 +79,8 @@ def _read(path: Path, where: str, features: list[str] | None) -> tuple[OwnTask, 
     _refuse_tables(path, parts, where)
     try:
         if _is_npz(path):
-            return _from_npz(path, where), features
-        return read_task(path, _name(path), where, features)
+            return _from_npz(path, where, target), features
+        return read_task(path, _name(path), where, features, target)
     except InputError:
         raise
     except NotImplementedError as error:  # Arrow's, too: of integers of 128 bits, say
@@ -169,16 +169,18 @@ def _require_tasks(paths: Sequence[Path], where: str) -> None:
             raise InputError(f"{where}: {twin.name} and {path.name} are two tasks of one name. Rename or drop one.")
 
 
-def _from_npz(path: Path, where: str) -> OwnTask:
+def _from_npz(path: Path, where: str, target: str) -> OwnTask:
     # opened here, because np.load leaves a damaged file open; no pickle, because one could run any code
     with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
         arrays = {key: _array(content, key, where) for key in content.files}
     for given, needed in (("x_train", "x_train"), ("x_train", "y_train"), ("x_test", "y_test"), ("y_test", "x_test")):
         if needed not in arrays and (given in arrays or needed == "x_train"):
             raise InputError(f"{where}: the array `{needed}` is missing. It holds {sorted(arrays)}.")
-    train = checked_examples(arrays["x_train"], arrays["y_train"], f"{where}, train")
-    test = checked_examples(arrays["x_test"], arrays["y_test"], f"{where}, test") if "x_test" in arrays else None
-    return OwnTask(_name(path), train, test)
+    parts = ("train", "test") if "x_test" in arrays else ("train",)
+    found = [
+        checked_examples(arrays[f"x_{part}"], arrays[f"y_{part}"], f"{where}, {part}", target=target) for part in parts
+    ]
+    return OwnTask(_name(path), found[0], found[1] if len(found) == 2 else None)
 
 
 def _array(content: Mapping[str, Any], key: str, where: str) -> Any:

@@ -52,7 +52,7 @@ def from_function(config: StreamConfig, path: str) -> Stream:
                 f"{'an empty one' if items is not None else type(returned).__name__}. See examples/own_stream.py."
             )
         # datasets read their items lazily: still within the folder's reach
-        tasks = [_task(item, f"task {number}", where) for number, item in enumerate(items)]
+        tasks = [_task(item, f"task {number}", where, config.target) for number, item in enumerate(items)]
     files = {f"{config.name} (returned arrays)": digest(tasks)}
     source = inspect.getsourcefile(inspect.unwrap(function)) if inspect.isfunction(function) else None
     if source and Path(source).is_file():
@@ -60,7 +60,7 @@ def from_function(config: StreamConfig, path: str) -> Stream:
     return own_stream(config, tasks, files)
 
 
-def _task(item: Any, name: str, stream: str) -> OwnTask:
+def _task(item: Any, name: str, stream: str, target: str) -> OwnTask:
     where = f"{stream}, {name}"
     if isinstance(item, Mapping):
         for key in item:
@@ -76,23 +76,24 @@ def _task(item: Any, name: str, stream: str) -> OwnTask:
         )
     if train is None:
         raise InputError(f"{where}: a task needs `train`, but it is missing. Add it.")
-    return OwnTask(name, _part(train, f"{where}, train"), None if test is None else _part(test, f"{where}, test"))
+    checked_test = None if test is None else _part(test, f"{where}, test", target)
+    return OwnTask(name, _part(train, f"{where}, train", target), checked_test)
 
 
-def _part(part: Any, where: str) -> OwnExamples:
+def _part(part: Any, where: str, target: str) -> OwnExamples:
     if isinstance(part, TensorDataset) and len(part.tensors) == 2:
-        return checked_examples(*part.tensors, where)
+        return checked_examples(*part.tensors, where, target=target)
     if isinstance(part, Dataset):
-        return _read(part, where)
+        return _read(part, where, target)
     if isinstance(part, tuple | list) and len(part) == 2:
-        return checked_examples(part[0], part[1], where)
+        return checked_examples(part[0], part[1], where, target=target)
     raise InputError(
         f"{where}: it must be a pair (x, y) or a torch Dataset, but got {type(part).__name__}. "
         "See examples/own_stream.py."
     )
 
 
-def _read(dataset: Dataset[Any], where: str) -> OwnExamples:
+def _read(dataset: Dataset[Any], where: str, target: str) -> OwnExamples:
     if not hasattr(dataset, "__len__"):
         raise InputError(f"{where}: a dataset must have a length, but {type(dataset).__name__} has none. Add __len__.")
     try:
@@ -108,4 +109,4 @@ def _read(dataset: Dataset[Any], where: str) -> OwnExamples:
                 f"{where}: a dataset's x must be a tensor or an array, but got {type(x).__name__}. "
                 "Give the dataset a transform such as torchvision's PILToTensor."
             )
-    return checked_examples(xs, ys, where)
+    return checked_examples(xs, ys, where, target=target)

@@ -6,12 +6,16 @@ import inspect
 
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
+from cfsweep.training.streams import Stream
 from cfsweep.training.targets._base import Floats, Outputs, Score, Target
+from cfsweep.training.targets._own_scores import own_score
 from cfsweep.training.targets.classification import Classification
+from cfsweep.training.targets.multi_label import MultiLabel
+from cfsweep.training.targets.regression import Regression
 
-__all__ = ["Floats", "Outputs", "Score", "Target", "registry", "target_of"]
+__all__ = ["Floats", "Outputs", "Score", "Target", "registry", "scores_of", "target_of"]
 
-registry: dict[str, type[Target]] = {target.name: target for target in (Classification,)}
+registry: dict[str, type[Target]] = {target.name: target for target in (Classification, MultiLabel, Regression)}
 
 
 def target_of(name: str, where: str = "stream") -> Target:
@@ -29,6 +33,25 @@ def target_of(name: str, where: str = "stream") -> Target:
     with current_folder_importable():
         found = imported(path, place, "class")
     return checked_target(found, place)()
+
+
+def scores_of(stream: Stream) -> tuple[Score, ...]:
+    """What is measured of a stream, the score that steers first: those that it names, built-in ones of its target or
+    `package.module:function`, or else the target's first one.
+
+    Raises:
+        InputError: the target has no such score, one is named twice, or one's own cannot be imported.
+    """
+    target, where = target_of(stream.target), f"stream `{stream.name}`"
+    known, found = {score.name: score for score in target.scores}, []
+    for name in stream.scores:
+        path = None if name in known else path_of("scores", name)
+        if name not in known and path is None:
+            raise unknown(where, "score", name, [*known, *installed("scores")])
+        found.append(known[name] if path is None else own_score(path, f"{where}: score `{name}`"))
+    if twice := [score.name for score in found if [one.name for one in found].count(score.name) > 1]:
+        raise InputError(f"{where}: each score can be measured once, but `{twice[0]}` is named twice. Drop one.")
+    return tuple(found) or target.scores[:1]
 
 
 def checked_target(found: object, where: str) -> type[Target]:

@@ -26,17 +26,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Score:
-    """A number that says how well a set of examples is answered: accuracy, for one.
+    """A number that says how well a set of examples is answered: accuracy, for one. The higher, the better: what is
+    the better the lower, an error, is a score as its negative, and is called so (`neg_rmse`).
 
-    `of(predictions, labels)` gives it for each row, (rows,) float64 within `bounds`, from what `Target.predict` gave
-    for the examples (rows, n, ...) and their labels (n, ...). `variance(values, n_examples)` is how far chance in the
-    choice of the examples moves such values, of the same shape; None where nobody can say.
+    `of(answers, labels)` gives it for each row, (rows,) float64 within `bounds`, and NaN where it has no value, from
+    the answers to the n examples and their labels (n, ...), in the user's units. `by_probability` says what an answer
+    is: else what `Target.predict` gives, (rows, n, ...); or what `Target.probabilities` gives, of the active outputs
+    alone, (rows, n, k), and then a class is the place of its output among these. `undefined_if` says in words when it
+    has no value. `variance(values, n_examples)` is how far chance in the choice of the examples moves such values, of
+    the same shape; None where nobody can say.
     """
 
     name: str
     of: Callable[[Tensor, Tensor], Tensor]
     bounds: tuple[float, float]
-    higher_is_better: bool = True
+    by_probability: bool = False
+    undefined_if: str = ""
     variance: Callable[[Floats, Floats], Floats] | None = None
 
 
@@ -47,7 +52,8 @@ class Outputs:
     `labels` (n_examples, ...) are in terms of the outputs. `task_of` (n_examples,) int64 is each example's task, -1
     without one. `masks` (T + 1, T, n_outputs) bool: `masks[t, i]` are the outputs active for an example of task i while
     task t is trained and after it, until task t + 1 starts; `masks[-1]` is for the untrained network. `meaning` says
-    in a line what an output is.
+    in a line what an output is. Labels that are amounts are learned on a scale of their own: `unit` are the shift and
+    the scale, each (n_outputs,), that bring labels and outputs to the user's units, `value * scale + shift`.
     """
 
     n_outputs: int
@@ -55,6 +61,14 @@ class Outputs:
     task_of: Tensor
     masks: Tensor
     meaning: str = ""
+    unit: tuple[Tensor, Tensor] | None = None
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """Labels or predictions (..., n, n_outputs) as the user has them; float64 where they are amounts."""
+        if self.unit is None:
+            return values
+        shift, scale = (part.to(values.device, torch.float64) for part in self.unit)
+        return values.to(torch.float64) * scale + shift
 
     @property
     def own(self) -> Tensor:
@@ -67,22 +81,27 @@ class Outputs:
         return replace(self, labels=self.labels.to(place), task_of=self.task_of.to(place), masks=self.masks.to(place))
 
 
+def task_of_each(stream: Stream) -> Tensor:
+    """(n_examples,) int64: the task of each example, -1 of those that are in none."""
+    found = torch.full((len(stream.y),), -1, dtype=torch.int64)
+    for number, task in enumerate(stream.tasks):
+        for part in task.parts.values():
+            found[torch.from_numpy(part)] = number
+    return found
+
+
 class Target(ABC):
     """One kind of thing to learn; `summary` is one line for the user.
 
     `has_classes`: a label is one of finitely many classes, and each output belongs to one of them; ingredients may need
-    that. `scores` can be measured; the first one steers: it is what records, objectives and stop rules are about.
+    that. `scores` can be measured; where a study names none, the first one is. The first that is measured steers: it is
+    what objectives and stop rules are about.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     has_classes: ClassVar[bool]
     scores: ClassVar[tuple[Score, ...]]
-
-    @property
-    def score(self) -> Score:
-        """The score that steers."""
-        return self.scores[0]
 
     @abstractmethod
     def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
@@ -111,6 +130,25 @@ class Target(ABC):
     @abstractmethod
     def predict(self, outputs: Tensor, mask: Tensor) -> Tensor:
         """The most likely label of each example, (..., n, *label_shape)."""
+
+    def probabilities(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """How likely each output is to be right, (..., n, n_outputs), 0 at those that are not active. Scores may ask
+        for it."""
+        raise NotImplementedError(f"{self.name}: it knows no probabilities")
+
+    def answers(self, score: Score, outputs: Tensor, mask: Tensor) -> Tensor:
+        """What `score` goes by."""
+        return self.probabilities(outputs, mask) if score.by_probability else self.predict(outputs, mask)
+
+    def measured(self, score: Score, answers: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """The `score` (rows,) of `answers` (rows, n, ...), given the labels (n, ...) and the active outputs
+        (n_outputs,) of these examples."""
+        return score.of(answers, labels)
+
+    @abstractmethod
+    def constant(self, labels: Tensor, n_outputs: int) -> Tensor:
+        """The outputs (n_outputs,) that answer all n examples with these labels (n, ...) alike, and best. There is one
+        example at least."""
 
     @abstractmethod
     def sample(self, outputs: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:

@@ -14,23 +14,10 @@ from torch import Tensor
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Indices, Stream
-from cfsweep.training.targets._base import Floats, Outputs, Score, Target
+from cfsweep.training.targets._base import Outputs, Score, Target, task_of_each
+from cfsweep.training.targets._scores import OF_CLASSES
 
 PLACES = "an output is a class's place within its task, as no two tasks share a class"
-
-
-def accuracy(predictions: Tensor, labels: Tensor) -> Tensor:
-    """The share (rows,) float64 of the n predictions (rows, n) that are the labels (n,).
-
-    >>> accuracy(torch.tensor([[1, 0], [1, 2]]), torch.tensor([1, 0]))
-    tensor([1.0000, 0.5000], dtype=torch.float64)
-    """
-    return (predictions == labels).sum(1).double() / labels.shape[-1]
-
-
-def accuracy_variance(values: Floats, n_examples: Floats) -> Floats:
-    """That of the share of right answers among `n_examples` independent ones: p (1 - p) / n."""
-    return values * (1 - values) / n_examples
 
 
 def masked_log_softmax(outputs: Tensor, mask: Tensor) -> Tensor:
@@ -47,17 +34,17 @@ class Classification(Target):
     """
 
     name = "classification"
-    summary = "one class per example, by a softmax over the outputs; scored by accuracy"
+    summary = "one class per example, by a softmax over the outputs"
     has_classes = True
-    scores = (Score("accuracy", accuracy, (0.0, 1.0), variance=accuracy_variance),)
+    scores = OF_CLASSES
 
     def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
         n_tasks = len(stream.tasks)
-        task_of = torch.full((len(stream.y),), -1, dtype=torch.int64)
-        labels = stream.y.clone()
-        for number, task in enumerate(stream.tasks):
-            for part in task.parts.values():
-                task_of[torch.from_numpy(part)] = number
+        if stream.y.dim() != 1:
+            raise InputError(
+                f"stream `{stream.name}`: a classification needs one class per example, but its labels are amounts."
+            )
+        task_of, labels = task_of_each(stream), stream.y.clone()
         if scenario == "domain-il":
             n_outputs, meaning = stream.n_classes, "an output is a class, which tasks share"
             if not _tasks_share_classes(stream):
@@ -107,6 +94,25 @@ class Classification(Target):
     def predict(self, outputs: Tensor, mask: Tensor) -> Tensor:
         """The active output with the largest value."""
         return outputs.masked_fill(~mask, -torch.inf).argmax(-1)
+
+    def probabilities(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """Those of the softmax over the active outputs."""
+        return masked_log_softmax(outputs, mask).exp()
+
+    def measured(self, score: Score, answers: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """Where the score goes by probabilities, -1 is the label of an example whose output is not active."""
+        if not score.by_probability:
+            return score.of(answers, labels)
+        places = torch.where(mask, mask.cumsum(0) - 1, -1)
+        return score.of(answers[..., mask], places[labels])
+
+    def constant(self, labels: Tensor, n_outputs: int) -> Tensor:
+        """The logarithms of how often each label occurs; minus infinity where it does not.
+
+        >>> Classification().constant(torch.tensor([0, 2, 2]), 3).exp().round()
+        tensor([1., 0., 2.])
+        """
+        return torch.bincount(labels, minlength=n_outputs).to(torch.float32).log()
 
     def sample(self, outputs: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
         """By inverse transform: the first output whose cumulated probability exceeds the uniform number. Rounding can

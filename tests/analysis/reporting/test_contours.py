@@ -1,4 +1,4 @@
-"""The lines of equal average accuracy against the metrics of a matrix."""
+"""The lines of equal average score against the metrics of a matrix."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from analysis.reporting.contours import contours
-from cfsweep.metrics import average_accuracy, plasticity, stability
+from cfsweep.metrics import average_score, plasticity, stability
 from tests.analysis.folder import matrix_for
 
 
-def test_contours_are_the_average_accuracy_when_the_last_task_is_average() -> None:
+def test_contours_are_the_average_score_when_the_last_task_is_average() -> None:
     cells = np.array(matrix_for(0.7, 0.9, n_tasks=5))
     a = ((5 - 1) * stability(cells) + plasticity(cells)) / 5
-    assert a == pytest.approx(average_accuracy(cells))
+    assert a == pytest.approx(average_score(cells))
     for level, start, end in contours(5, (0.6, 0.8, 0.85, 0.95)):
         for x, y in (start, end):
             assert 0.8 * x + 0.2 * y == pytest.approx(level)

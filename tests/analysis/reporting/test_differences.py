@@ -24,7 +24,7 @@ def study(root: Path, n_seeds: int, n_trials: int = 4) -> Path:
 def test_both_trials_their_folders_and_the_seeds_are_told(tmp_path: Path) -> None:
     one, two = study(tmp_path / "one", 5), study(tmp_path / "two", 4)
     assert lines(comparison(one, two, second=1))[:3] == [
-        f"first: trial 3 of {one}, chosen: highest average validation accuracy.",
+        f"first: trial 3 of {one}, chosen: highest average validation score.",
         f"second: trial 1 of {two}, taken as named beforehand.",
         "difference: second - first, paired by seed, over seeds 0 to 3.",
     ]
@@ -48,7 +48,7 @@ def test_a_named_trial_that_the_study_would_choose_is_told(
     root = study(tmp_path, 3)
     said = [line for line in lines(comparison(root, first=first, second=second)) if line.startswith("Trial ")]
     text = (
-        f"Trial {warned} is named here, and is the one that {root} chooses (highest average validation accuracy): "
+        f"Trial {warned} is named here, and is the one that {root} chooses (highest average validation score): "
         "Student's interval holds only if it was named before anybody looked at scores."
     )
     assert said == ([] if warned is None else [text])

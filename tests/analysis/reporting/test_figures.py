@@ -34,7 +34,7 @@ def test_the_front_figure_ends_where_accuracies_do(tmp_path: Path) -> None:
     figure = front_figure(found, (), 3)
     assert tuple(figure.layout.xaxis.range) == (0.0, 1.0)
     assert tuple(figure.layout.yaxis.range) == (0.73, 1.0)
-    (lines,) = (trace for trace in figure.data if trace.name == "average accuracy c")
+    (lines,) = (trace for trace in figure.data if trace.name == "average score c")
     assert all(0 <= x <= 1 for x in lines.x if x is not None)
     assert all(0.73 <= y <= 1 for y in lines.y if y is not None)
     marked = [trace for trace in figure.data if trace.meta == "trials" or trace.name == "default"]

@@ -35,7 +35,7 @@ def test_importance_finds_what_matters_and_stays_null_where_it_cannot_say(tmp_pa
     few = importance(table[table["trial"] < 19], study(tmp_path).searched)
     assert few.note == "Too few trials: 19 finished, 20 needed."
     assert set(few.values.values()) == {None}
-    flat = importance(table.assign(val_average_accuracy=0.5), study(tmp_path).searched)
+    flat = importance(table.assign(val_average_score=0.5), study(tmp_path).searched)
     assert flat.note.startswith("Nothing to explain")
 
 
@@ -66,7 +66,7 @@ def test_only_what_switches_an_ingredient_off_gets_the_credit_for_it(seed: int) 
     for name in ("buffer", "factor", "mode"):
         columns[name][off] = pd.NA
     accuracy = np.where(off, 0.4, 0.8) + draw.normal(0, 0.01, n)
-    table = pd.DataFrame({"trial": range(n), "state": "done", "val_average_accuracy": accuracy})
+    table = pd.DataFrame({"trial": range(n), "state": "done", "val_average_score": accuracy})
     settings = [Setting(name, "choice" if name == "mode" else "float") for name in columns]
     found = importance(table.assign(**{f"hp_{name}": of for name, of in columns.items()}), settings)
     drops = {name: drop[0] for name, drop in found.values.items() if drop is not None}

@@ -17,7 +17,7 @@ def test_nothing_impossible_is_on_the_axes(tmp_path: Path) -> None:
         folder.run(trial, 0, matrix_for(1.0 - 0.1 * trial, 1.0))
     folder.curve(0, 0, steps=6)
     table = analysis.trials(analysis.load(folder.write()))
-    figure = progress_figure(table, (), "average_accuracy")
+    figure = progress_figure(table, (), "average_score")
     assert tuple(figure.layout.xaxis.range) == (-0.52, 2.52)
     assert figure.layout.xaxis.dtick == 1
     curves = curves_figure(analysis.curves(tmp_path), 0, ())
@@ -30,7 +30,7 @@ def test_nothing_impossible_is_on_the_axes(tmp_path: Path) -> None:
 
 def test_progress_and_curves(sweep: Path) -> None:
     table = analysis.trials(analysis.load(sweep))
-    best = progress_figure(table, (), "average_accuracy").data[1].y
+    best = progress_figure(table, (), "average_score").data[1].y
     assert len(best) == 48
     assert (np.diff(best) >= 0).all()
     curves = analysis.curves(sweep)

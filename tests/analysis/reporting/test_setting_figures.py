@@ -59,7 +59,7 @@ def test_parallel_lines_cover_every_trial_in_groups(sweep: Path) -> None:
     figure = parallel_figure(table, study(sweep).searched, ["stability", "plasticity"])
     counts = {trace.name: sum(x == 0 for x in trace.x) for trace in figure.data}
     assert list(counts.values()) == [24, 12, 7, 5]
-    assert figure.layout.xaxis.ticktext[-1] == "<b>average accuracy</b>"
+    assert figure.layout.xaxis.ticktext[-1] == "<b>average score</b>"
 
 
 def test_a_result_without_values_has_no_places() -> None:

@@ -28,7 +28,7 @@ def settings(known_once: Path) -> tuple[Setting, ...]:
 
 def test_markdown_is_best_first_with_the_references_last(found: Front, settings: tuple[Setting, ...]) -> None:
     lines = analysis.table(found, settings).splitlines()
-    assert lines[0].startswith("| trial | average accuracy | stability | plasticity | corrected | front share |")
+    assert lines[0].startswith("| trial | average score | stability | plasticity | corrected | front share |")
     assert lines[1] == "|" + " --- |" * 9
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 2", "| 4", "| 1", "| 0 (default)", "| joint", "| naive"]
     assert "| 0.833 ± 0.010 | 0.800 ± 0.010 | 0.900 ± 0.010 | 0.833 | 1 |" in lines[2]
@@ -50,8 +50,8 @@ def test_all_ranked_trials(found: Front, settings: tuple[Setting, ...]) -> None:
 def test_csv_keeps_every_digit(found: Front, settings: tuple[Setting, ...]) -> None:
     rows = list(csv.DictReader(io.StringIO(analysis.table(found, settings, "csv"))))
     assert [row["trial"] for row in rows] == ["2", "4", "1", "0", "-2", "-1"]
-    assert float(rows[0]["average_accuracy"]) == pytest.approx(2.5 / 3, abs=1e-15)
-    assert float(rows[0]["corrected_average_accuracy"]) == pytest.approx(2.5 / 3)
+    assert float(rows[0]["average_score"]) == pytest.approx(2.5 / 3, abs=1e-15)
+    assert float(rows[0]["corrected_average_score"]) == pytest.approx(2.5 / 3)
     assert (rows[0]["on_front"], rows[3]["on_front"], rows[5]["on_front"]) == ("True", "False", "")
     assert (rows[0]["ewc_lambda"], rows[5]["ewc_lambda"]) == ("100.0", "")
 

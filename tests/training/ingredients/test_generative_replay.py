@@ -18,7 +18,7 @@ from torch.nn import functional
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.metrics import average_accuracy
+from cfsweep.metrics import average_score
 from cfsweep.testing import PlainLoop, twins_agree, values_of
 from cfsweep.testing.packs import (
     CNN,
@@ -420,7 +420,7 @@ def test_it_holds_what_plain_training_forgets() -> None:
     averages = []
     for names, own in (((), {}), (("generative-replay",), defaults)):
         pack = finish(make_pack(stream, names, scenario="class-il", network=network, **{**given, **own}))
-        averages.append(average_accuracy(score_rows(pack.records[0].test, len(stream.tasks))[1:]))
+        averages.append(average_score(score_rows(pack.records[0].test, len(stream.tasks))[1:]))
     naive, lifted = averages
     assert naive < 0.25
     assert lifted > 0.75

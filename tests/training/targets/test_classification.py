@@ -220,9 +220,8 @@ def test_losses_and_likelihoods_are_those_of_autograd_and_torch(seed: int) -> No
 
 
 def test_the_variance_of_an_accuracy_is_that_of_a_binomial() -> None:
-    score = Classification().score
+    score = Classification.scores[0]
     assert score.name == "accuracy"
-    assert score.higher_is_better
     assert score.bounds == (0.0, 1.0)
     assert score.variance is not None
     assert score.variance(np.array([0.5, 1.0]), np.array([4.0, 9.0])).tolist() == [0.0625, 0.0]

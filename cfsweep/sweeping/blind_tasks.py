@@ -1,0 +1,61 @@
+"""Tasks on whose validation examples the score has no value, whoever answers them: ROC AUC where none is positive."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError, few
+from cfsweep.metrics import UndefinedError, mixed, plasticity, stability
+from cfsweep.training.engine.evaluation import Measure
+from cfsweep.training.streams import Stream
+from cfsweep.training.targets import scores_of, target_of
+
+
+def blind_tasks(config: StudyConfig, stream: Stream) -> list[bool]:
+    """For each task whether the score that steers has no value on its validation examples, whoever answers them."""
+    target, scores = target_of(stream.target), scores_of(stream)
+    if not scores[0].undefined_if:
+        return [False] * len(stream.tasks)
+    outputs = target.outputs(stream, config.stream.scenario)
+    measure, last = Measure(target, scores[:1], outputs), len(stream.tasks) - 1
+    return [
+        bool(measure.undefined(torch.from_numpy(task.validation), outputs.masks[last, number]))
+        for number, task in enumerate(stream.tasks)
+    ]
+
+
+def require_values(config: StudyConfig, stream: Stream) -> None:
+    """Raise unless the objective has a value.
+
+    Raises:
+        InputError: on so many tasks the score has no value that the objective has none.
+    """
+    blind = blind_tasks(config, stream)
+    if not any(blind):
+        return
+    matrix = np.tile(np.where(blind, np.nan, 0.0), (len(blind), 1))
+    try:
+        for formula in (mixed,) if config.objective.name == "mixed" else (stability, plasticity):
+            formula(matrix)
+    except UndefinedError as error:
+        names = [f"`{task.name}`" for task, is_blind in zip(stream.tasks, blind, strict=True) if is_blind]
+        score = scores_of(stream)[0]
+        raise InputError(
+            f"stream `{config.stream.name}`: the objective `{config.objective.name}` needs old and new tasks with a "
+            f"score, but `{score.name}` has no value on the validation examples of {few(names)} ({score.undefined_if})."
+            " Raise `stream.validation_frac`, or name another score."
+        ) from error
+
+
+def unscored_note(config: StudyConfig, stream: Stream) -> str | None:
+    """Names the tasks on which the score has no value."""
+    blind, score = blind_tasks(config, stream), scores_of(stream)[0]
+    if not any(blind):
+        return None
+    names = [f"`{task.name}`" for task, is_blind in zip(stream.tasks, blind, strict=True) if is_blind]
+    return (
+        f"`{score.name}` has no value on the validation examples of {few(names)} ({score.undefined_if}): it is null "
+        "there, and no metric counts them"
+    )

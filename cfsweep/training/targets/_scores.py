@@ -1,0 +1,144 @@
+"""How well examples are answered, by name. scikit-learn's scores where it has them, row by row; see `Score`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn import metrics
+from torch import Tensor
+
+from cfsweep.training.targets._base import Floats, Score
+
+INFINITY = float("inf")
+Values = NDArray[Any]
+OfOne = Callable[[Values, Values], float]
+"""The score of one row, from the labels and the answers to them, as scikit-learn has it."""
+
+
+def accuracy(predictions: Tensor, labels: Tensor) -> Tensor:
+    """The share (rows,) float64 of the n predictions (rows, n) that are the labels (n,).
+
+    >>> accuracy(torch.tensor([[1, 0], [1, 2]]), torch.tensor([1, 0]))
+    tensor([1.0000, 0.5000], dtype=torch.float64)
+    """
+    return (predictions == labels).sum(1).double() / labels.shape[-1]
+
+
+def accuracy_variance(values: Floats, n_examples: Floats) -> Floats:
+    """That of the share of right answers among `n_examples` independent ones: p (1 - p) / n."""
+    return values * (1 - values) / n_examples
+
+
+def by_row(of_one: OfOne) -> Callable[[Tensor, Tensor], Tensor]:
+    """`of_one` for each row of answers (rows, n, ...): (rows,) float64; NaN where it has no value, or where the answers
+    are not finite."""
+
+    def of(answers: Tensor, labels: Tensor) -> Tensor:
+        truth, rows = labels.cpu().numpy(), answers.cpu().numpy()
+        found = [of_one(truth, row) if np.isfinite(row).all() else np.nan for row in rows]
+        return torch.tensor(found, dtype=torch.float64, device=answers.device)
+
+    return of
+
+
+def _balanced_accuracy(labels: Values, predictions: Values) -> float:
+    with warnings.catch_warnings():  # of a class that was predicted, and is no example's
+        warnings.simplefilter("ignore", UserWarning)
+        return float(metrics.balanced_accuracy_score(labels, predictions))
+
+
+def _macro_f1(labels: Values, predictions: Values) -> float:
+    return float(metrics.f1_score(labels, predictions, average="macro", zero_division=0.0))
+
+
+def over_classes(of_binary: OfOne) -> OfOne:
+    """The score of a class against the rest. Of two classes it is that of the second one; of more it is the mean over
+    those that some examples have and others do not (macro average). NaN where there is none such, or where an
+    example's class is none of those that can be answered (-1)."""
+
+    def of_one(labels: Values, probabilities: Values) -> float:
+        if (labels < 0).any():
+            return np.nan
+        places = range(probabilities.shape[1])
+        asked = [place for place in places if 0 < (labels == place).sum() < len(labels)]
+        asked = [place for place in asked if place == 1] if len(places) == 2 else asked
+        values = [of_binary(labels == place, probabilities[:, place]) for place in asked]
+        return float(np.mean(values)) if values else np.nan
+
+    return of_one
+
+
+def _neg_log_loss(labels: Values, probabilities: Values) -> float:
+    if (labels < 0).any():
+        return np.nan
+    of_labels = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(np.log(of_labels.clip(np.finfo(np.float32).tiny)).mean())
+
+
+NO_PAIR = "a class that can be told from others has no example, or all of them"
+UNSEEN = "a class not yet seen cannot be predicted"
+
+ACCURACY = Score("accuracy", accuracy, (0.0, 1.0), variance=accuracy_variance)
+OF_CLASSES = (
+    ACCURACY,
+    Score("balanced_accuracy", by_row(_balanced_accuracy), (0.0, 1.0)),
+    Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
+    Score("roc_auc", by_row(over_classes(metrics.roc_auc_score)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
+    Score("pr_auc", by_row(over_classes(metrics.average_precision_score)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
+    Score("neg_log_loss", by_row(_neg_log_loss), (-INFINITY, 0.0), True, UNSEEN),
+)
+
+
+def _neg_rmse(labels: Values, predictions: Values) -> float:
+    return -float(np.sqrt(np.square(predictions - labels).mean()))
+
+
+def _neg_mae(labels: Values, predictions: Values) -> float:
+    return -float(np.abs(predictions - labels).mean())
+
+
+def _r2(labels: Values, predictions: Values) -> float:
+    """Of several amounts the mean over them."""
+    if (np.ptp(labels, axis=0) == 0).any():
+        return np.nan
+    return float(metrics.r2_score(labels, predictions))
+
+
+OF_AMOUNTS = (
+    Score("neg_rmse", by_row(_neg_rmse), (-INFINITY, 0.0)),
+    Score("neg_mae", by_row(_neg_mae), (-INFINITY, 0.0)),
+    Score("r2", by_row(_r2), (-INFINITY, 1.0), undefined_if="all labels are the same"),
+)
+
+
+def _label_accuracy(labels: Values, predictions: Values) -> float:
+    return float((labels == predictions).mean())
+
+
+def _exact_match(labels: Values, predictions: Values) -> float:
+    return float((labels == predictions).all(axis=1).mean())
+
+
+def over_labels(of_binary: OfOne) -> OfOne:
+    """The mean of the score of each label over those that some examples have and others do not; NaN without any."""
+
+    def of_one(labels: Values, answers: Values) -> float:
+        asked = [k for k in range(labels.shape[1]) if 0 < labels[:, k].sum() < len(labels)]
+        return float(np.mean([of_binary(labels[:, k] > 0, answers[:, k]) for k in asked])) if asked else np.nan
+
+    return of_one
+
+
+NO_LABEL = "no label is one that some examples have and others do not"
+OF_LABELS = (
+    Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
+    Score("label_accuracy", by_row(_label_accuracy), (0.0, 1.0)),
+    Score("exact_match", by_row(_exact_match), (0.0, 1.0)),
+    Score("roc_auc", by_row(over_labels(metrics.roc_auc_score)), (0.0, 1.0), True, NO_LABEL),
+    Score("pr_auc", by_row(over_labels(metrics.average_precision_score)), (0.0, 1.0), True, NO_LABEL),
+)

@@ -1,0 +1,78 @@
+"""One or several amounts per example, by least squares."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.config import Scenario
+from cfsweep.errors import InputError
+from cfsweep.training.streams import Indices, Stream
+from cfsweep.training.targets._base import Outputs, Target, task_of_each
+from cfsweep.training.targets._scores import OF_AMOUNTS
+
+
+class Regression(Target):
+    """Labels are (n, k): an output for each amount, in units in which the first task's training labels have mean 0 and
+    deviation 1 (`Stream.unit`), so that learning rates and strengths mean the same whatever the user's units are. The
+    loss is the squared error, mean over the amounts. The likelihood is that of a Gaussian of deviation 1 around each
+    output, so that Fisher information is the squared gradient of the output itself.
+
+    In domain-il alone: the outputs of all tasks mean the same.
+    """
+
+    name = "regression"
+    summary = "one or several amounts per example, by least squares"
+    has_classes = False
+    scores = OF_AMOUNTS
+
+    def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
+        if stream.unit is None:
+            raise InputError(f"stream `{stream.name}`: a regression needs amounts as labels, but it has classes.")
+        if scenario != "domain-il":
+            raise InputError(
+                f"target `regression`: all tasks have the same outputs, so the scenario must be domain-il, but is "
+                f"{scenario}. Give `--scenario domain-il`."
+            )
+        shift, scale = stream.unit
+        n_outputs, n_tasks = stream.y.shape[1], len(stream.tasks)
+        labels = ((stream.y - shift) / scale).to(torch.float32)
+        masks = torch.ones(n_tasks + 1, n_tasks, n_outputs, dtype=torch.bool)
+        return Outputs(n_outputs, labels, task_of_each(stream), masks, "an output is an amount", stream.unit)
+
+    def classes(self, stream: Stream) -> Indices:
+        return np.zeros(len(stream.y), np.int64)
+
+    def losses(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """
+        >>> Regression().losses(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]), torch.ones(1, 2).bool())
+        tensor([2.5000])
+        """
+        return (outputs - labels).square().mean(-1)
+
+    def loss_and_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        error = outputs - labels
+        return error.square().mean((-2, -1)), error * (2 / math.prod(outputs.shape[-2:]))
+
+    def log_likelihood(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        return -(outputs - labels).square().sum(-1) / 2
+
+    def log_likelihood_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        return labels - outputs
+
+    def predict(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """The outputs themselves."""
+        return outputs
+
+    def constant(self, labels: Tensor, n_outputs: int) -> Tensor:
+        """The mean."""
+        return labels.mean(0)
+
+    def sample(self, outputs: Tensor, mask: Tensor, uniform: Tensor) -> Tensor:
+        """From the Gaussian around each output, by inverse transform."""
+        least = torch.finfo(uniform.dtype).tiny  # at 0 it would be infinitely far away
+        noise: Tensor = torch.special.ndtri(uniform.clamp_min(least))
+        return outputs + noise
