@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from analysis import paired_bootstrap
 from analysis.formatting import shortened
 from analysis.paired_shares import difference, mcnemar
 from analysis.uncertainty import LEVEL, Estimate
 from cfsweep.errors import InputError, NoAnswerError, few
 from cfsweep.files import write_atomically
-from cfsweep.metrics.answers import PairedAnswers
+from cfsweep.metrics.answers import PairedAnswers, PairedScores
+from cfsweep.metrics.texts import score_text
 
 HEADS = ("task", "examples", "champion", "candidate", "difference", "95 % interval", "McNemar p", "verdict")
 NOT_LEARNED = "the champion has not learned this task, and cannot answer it"
+NO_VALUE = "the score has no value on these examples"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one task: the accuracies, in [0, 1], and their difference, candidate less champion, over
-    the same `n_examples`. `alone`: how many the champion alone answers rightly, and the candidate alone. `champion`,
-    `alone`, `difference`, `p` (McNemar's) are None where the champion cannot answer.
+    """What the gate says of one task: the scores and their difference, candidate less champion, over the same
+    `n_examples`. `alone`: how many the champion alone answers rightly, and the candidate alone. `champion`, `alone`,
+    `difference`, `p` (McNemar's) are None where the champion cannot answer, the scores and their difference where they
+    have no value, and `alone` and `p` where the score is another than accuracy.
 
-    `fell`: the candidate's accuracy on these examples lies more than `max_drop` below the champion's. It is the
+    `fell`: the candidate's score on these examples lies more than `max_drop` below the champion's. It is the
     estimate that decides: whoever puts a model into service answers for what was seen, and a rule by the interval
     would pass the larger drops the fewer examples there are. `is_clear`: all of the interval lies on that side of
     `-max_drop`, so that other examples of the task would hardly say otherwise. A task that is not `is_earlier` never
@@ -36,7 +43,7 @@ class Verdict:
     name: str
     n_examples: int
     champion: float | None
-    candidate: float
+    candidate: float | None
     alone: tuple[int, int] | None
     difference: Estimate | None
     p: float | None
@@ -47,45 +54,63 @@ class Verdict:
     @property
     def text(self) -> str:
         """`held` or `fell`, and `clearly` where the interval says so, too; `new` of what the champion has not
-        learned."""
+        learned; `no value` where nobody can say."""
+        if self.candidate is None:
+            return "no value"
         word = "new" if not self.is_earlier else "fell" if self.fell else "held"
         return f"{word}, clearly" if self.is_clear else word
 
 
-def verdict(answers: PairedAnswers, task: int, max_drop: float) -> Verdict:
+def verdict(answers: PairedAnswers | PairedScores, task: int, max_drop: float) -> Verdict:
     """That on the task of number `task`, of which the answers are.
 
     Raises:
         InputError: the task has no test examples.
     """
-    n, counts = len(answers.candidate), answers.counts
+    n = answers.n_examples if isinstance(answers, PairedScores) else len(answers.candidate)
     if not n:
         raise InputError(f"gate: task `{answers.name}` has no test examples. Give it some.")
+    if isinstance(answers, PairedScores):
+        return _of_scores(answers, task, max_drop)
+    counts = answers.counts
     candidate = int(answers.candidate.sum()) / n
     if counts is None:
         return Verdict(task, answers.name, n, None, candidate, None, None, None, answers.is_earlier, False, False)
     found = difference(*counts)
-    fell = answers.is_earlier and -found.value > max_drop
-    low, high = found.interval
-    is_clear = answers.is_earlier and (high < -max_drop if fell else low >= -max_drop)
+    fell, is_clear = _judged(found, answers.is_earlier, max_drop)
     champion = (counts[0] + counts[1]) / n
     alone = counts[1], counts[2]
     p = mcnemar(*alone)
     return Verdict(task, answers.name, n, champion, candidate, alone, found, p, answers.is_earlier, fell, is_clear)
 
 
+def _judged(found: Estimate, is_earlier: bool, max_drop: float) -> tuple[bool, bool]:
+    """Whether the task fell, and whether all of the interval says the same."""
+    fell = is_earlier and -found.value > max_drop
+    low, high = found.interval
+    return fell, is_earlier and (high < -max_drop if fell else low >= -max_drop)
+
+
+def _of_scores(scores: PairedScores, task: int, max_drop: float) -> Verdict:
+    n, is_earlier = scores.n_examples, scores.is_earlier
+    champion, candidate = (None if math.isnan(value) else value for value in scores.of(np.arange(n)))
+    found = paired_bootstrap.difference(scores.of, n)
+    fell, is_clear = (False, False) if found is None else _judged(found, is_earlier, max_drop)
+    return Verdict(task, scores.name, n, champion, candidate, None, found, None, is_earlier, fell, is_clear)
+
+
 def require_max_drop(max_drop: float | None) -> float:
-    """`max_drop`, the most by which an earlier task's accuracy may fall, in [0, 1).
+    """`max_drop`, the most by which an earlier task's score may fall, from 0 up.
 
     Raises:
-        InputError: it is missing or outside.
+        InputError: it is missing or below 0.
     """
     if max_drop is None:
         raise InputError(
             "gate: how far an earlier task may fall must be said. Give --max-drop, such as 0.02 for 2 points."
         )
-    if not 0 <= max_drop < 1:
-        raise InputError(f"gate: `0 <= max-drop < 1` must hold, but got {max_drop:g}. Change it.")
+    if not 0 <= max_drop < math.inf:
+        raise InputError(f"gate: `0 <= max-drop` must hold, but got {max_drop:g}. Change it.")
     return max_drop
 
 
@@ -93,11 +118,12 @@ def cells(found: Verdict) -> tuple[str, ...]:
     """The row under `HEADS`."""
     name = f"{found.task} {shortened(found.name, 12)}"
     head = (name, str(found.n_examples))
-    if found.champion is None or found.difference is None or found.p is None:
-        return (*head, "–", f"{found.candidate:.4f}", "–", "–", "–", found.text)
-    low, high = found.difference.interval
-    accuracies = (f"{found.champion:.4f}", f"{found.candidate:.4f}", f"{found.difference.value:+.4f}")
-    return (*head, *accuracies, f"{low:+.4f} to {high:+.4f}", f"{found.p:.2g}", found.text)
+    scores = ("–" if score is None else score_text(score) for score in (found.champion, found.candidate))
+    if found.difference is None:
+        return (*head, *scores, "–", "–", "–", found.text)
+    low, high = (score_text(end, sign="+") for end in found.difference.interval)
+    p = "–" if found.p is None else f"{found.p:.2g}"
+    return (*head, *scores, score_text(found.difference.value, sign="+"), f"{low} to {high}", p, found.text)
 
 
 def require_none_fell(verdicts: Sequence[Verdict], max_drop: float) -> str:
@@ -107,8 +133,12 @@ def require_none_fell(verdicts: Sequence[Verdict], max_drop: float) -> str:
         NoAnswerError: an earlier task fell, whatever the others gained; the message names all that did.
     """
     earlier = [one for one in verdicts if one.is_earlier]
+    if all(one.candidate is None for one in earlier):
+        raise InputError(f"gate: {NO_VALUE} of any earlier task, so nobody can say. Give another --score.")
     fallen = [
-        f"{one.task} `{one.name}` by {-one.difference.value:.4f}" for one in earlier if one.fell and one.difference
+        f"{one.task} `{one.name}` by {score_text(-one.difference.value)}"
+        for one in earlier
+        if one.fell and one.difference
     ]
     if fallen:
         raise NoAnswerError(
@@ -117,14 +147,17 @@ def require_none_fell(verdicts: Sequence[Verdict], max_drop: float) -> str:
     return f"The candidate passes: none of {len(earlier)} earlier tasks fell by more than {max_drop:g}."
 
 
-def write_json(path: Path, champion: str, candidate: str, verdicts: Sequence[Verdict], max_drop: float) -> None:
+def write_json(
+    path: Path, champion: str, candidate: str, verdicts: Sequence[Verdict], max_drop: float, score: str = "accuracy"
+) -> None:
     """Writes what was found for a program to read, whole or not at all: `passes`, `max_drop`, `level` of the intervals,
-    and for each task the accuracies, their difference with its interval, McNemar's p and the verdict. What the champion
-    cannot answer is null, with the reason in `missing`."""
+    the `score`, and for each task its values, their difference with its interval, McNemar's p and the verdict. What the
+    champion cannot answer is null, with the reason in `missing`."""
     content = {
         "passes": not any(one.fell for one in verdicts),
         "champion": champion,
         "candidate": candidate,
+        "score": score,
         "max_drop": max_drop,
         "level": LEVEL,
         "tasks": [_described(one) for one in verdicts],
@@ -141,6 +174,8 @@ def notes(verdicts: Sequence[Verdict], max_drop: float) -> list[str]:
     ]
     if any(not one.is_earlier for one in verdicts):
         found.append("new: the champion has not learned the task, which decides nothing.")
+    if any(one.candidate is None for one in verdicts):
+        found.append(f"no value: {NO_VALUE}, which decides nothing.")
     return found
 
 
@@ -158,7 +193,7 @@ def _described(one: Verdict) -> dict[str, Any]:
         "difference": None if of is None else of.value,
         "interval": None if of is None else list(of.interval),
         "mcnemar_p": one.p,
-        "missing": NOT_LEARNED if of is None else None,
-        "verdict": "new" if not one.is_earlier else "fell" if one.fell else "held",
+        "missing": None if of is not None else NO_VALUE if one.candidate is None else NOT_LEARNED,
+        "verdict": one.text.removesuffix(", clearly"),
         "is_clear": one.is_clear if one.is_earlier else None,
     }

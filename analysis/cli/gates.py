@@ -12,9 +12,9 @@ from analysis import bundle_gate
 from analysis.cli.shown import console, table_of
 from analysis.comparison import gate
 from cfsweep.errors import InputError, few
-from cfsweep.metrics.answers import PairedAnswers
+from cfsweep.metrics.answers import PairedAnswers, PairedScores
 
-MINIMUM = "From 0 to 1, for the corrected mean, without an interval."
+MINIMUM = "For the corrected mean, without an interval."
 
 
 def gate_command(
@@ -34,11 +34,14 @@ def gate_command(
         str | None, typer.Option(help="A bundle, or its URI: the one that is to take its place.")
     ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(help="The most by which the accuracy of an earlier task may fall, such as 0.02.")
+        float | None, typer.Option(help="The most by which the score of an earlier task may fall, such as 0.02.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Where the data sets lie (default: $CFSWEEP_DATA).")] = None,
     stream: Annotated[
         str | None, typer.Option(help="The candidate's stream, if it is no more where its bundle says.")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(help="What is compared (default: what the candidate is scored by).")
     ] = None,
     json: Annotated[
         Path | None, typer.Option(help="A file to write what was found to, for a program.", dir_okay=False)
@@ -50,13 +53,13 @@ def gate_command(
     alone, without an interval: luck decides about a trial that is truly near it. --beats asks for the whole interval.
 
     --champion and --candidate: two bundles on the same test examples, task by task. It fails if the candidate's
-    accuracy on any task that the champion has learned is lower by more than --max-drop, whatever others gained.
+    score on any task that the champion has learned is lower by more than --max-drop, whatever others gained.
     """
     minima = (min_average_score, min_stability, min_plasticity)
     of_a_study = _given(("DIR", "--min-average-score", "--min-stability", "--min-plasticity"), (root, *minima))
     of_a_study += _given(("--beats", "--margin"), (beats, margin or None))
-    names = ("--champion", "--candidate", "--max-drop", "--data", "--stream", "--json")
-    of_models = _given(names, (champion, candidate, max_drop, data, stream, json))
+    names = ("--champion", "--candidate", "--max-drop", "--data", "--stream", "--score", "--json")
+    of_models = _given(names, (champion, candidate, max_drop, data, stream, score, json))
     if of_a_study and of_models:
         raise InputError(
             f"gate: it judges the trial of a study or compares two models, but got {few(of_a_study)} and "
@@ -67,7 +70,9 @@ def gate_command(
             raise InputError(
                 f"gate: two models are compared, but got {few(of_models)}. Give --champion and --candidate."
             )
-        _gate_of_models(context.obj, champion, candidate, bundle_gate.require_max_drop(max_drop), (data, stream), json)
+        _gate_of_models(
+            context.obj, champion, candidate, bundle_gate.require_max_drop(max_drop), (data, stream, score), json
+        )
         return
     if root is None:
         raise InputError("gate: nothing to judge. Give a results folder, or --champion and --candidate.")
@@ -79,7 +84,9 @@ def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
     return [name for name, value in zip(names, values, strict=True) if value is not None]
 
 
-PairedAnswersOf = Callable[[str, str, str | None, str | None], list[PairedAnswers]]
+PairedAnswersOf = Callable[
+    [str, str, str | None, str | None, str | None], tuple[str, list[PairedAnswers | PairedScores]]
+]
 
 
 def _gate_of_models(
@@ -87,17 +94,19 @@ def _gate_of_models(
     champion: str,
     candidate: str,
     max_drop: float,
-    place: tuple[str | None, str | None],
+    place: tuple[str | None, str | None, str | None],
     json: Path | None,
 ) -> None:
     if answers_of is None:
         raise InputError("gate: `python -m analysis` loads no models. Run `cfsweep gate` with the same options.")
-    answers = answers_of(champion, candidate, *place)
+    score, answers = answers_of(champion, candidate, *place)
     verdicts = [bundle_gate.verdict(of_task, number, max_drop) for number, of_task in enumerate(answers)]
     if json is not None:
-        bundle_gate.write_json(json, champion, candidate, verdicts, max_drop)
+        bundle_gate.write_json(json, champion, candidate, verdicts, max_drop, score)
     rows = [bundle_gate.cells(one) for one in verdicts]
     console().print(table_of(bundle_gate.HEADS, rows, sum(one.is_earlier for one in verdicts)))
+    if score != "accuracy":
+        typer.echo(f"The score is {score}, the higher the better.")
     for line in bundle_gate.notes(verdicts, max_drop):
         typer.echo(line)
     typer.echo(bundle_gate.require_none_fell(verdicts, max_drop))

@@ -1,34 +1,50 @@
-"""Two bundles on the same test examples: for each task and example, which of the two models answers rightly."""
+"""Two bundles on the same test examples: for each task and example which of the two models answers rightly, or for
+each task how both score."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cfsweep.bundle.manifest import Manifest, TaskInfo
 from cfsweep.bundle.model import Model, load
 from cfsweep.bundle.own_stream import stream_of
 from cfsweep.errors import InputError, few
-from cfsweep.metrics.answers import PairedAnswers
-from cfsweep.training.streams import Stream
-from cfsweep.training.targets import target_of
+from cfsweep.metrics.answers import PairedAnswers, PairedScores
+from cfsweep.training.streams import Indices, Stream
+from cfsweep.training.targets import Score, scores_of
+
+ACCURACY = "accuracy"
+OfExamples = Callable[[Indices], float]
 
 
 def paired_answers(
-    champion: str | Path, candidate: str | Path, data: str | None = None, stream: str | None = None
-) -> list[PairedAnswers]:
-    """The answers of the bundles `champion` and `candidate` to the test examples of every task that the candidate has
-    learned, in its order; the champion's tasks come first, as it must have learned none that the candidate has not.
+    champion: str | Path,
+    candidate: str | Path,
+    data: str | None = None,
+    stream: str | None = None,
+    score: str | None = None,
+) -> tuple[str, list[PairedAnswers | PairedScores]]:
+    """What scores, and the answers of the bundles `champion` and `candidate` to the test examples of every task that
+    the candidate has learned, in its order; the champion's tasks come first, as it must have learned none that the
+    candidate has not.
 
     The examples are those of the candidate's stream. `stream` names it where it is not to be found under the name in
     the bundle (a folder that has moved, say), `data` the folder of the data sets. The champion answers a task that it
-    has not learned in domain-il alone, where its outputs mean what the candidate's do.
+    has not learned in domain-il alone, where its outputs mean what the candidate's do. `score` is that of the candidate
+    unless it is another one of its target; of accuracy the answers are told, of any other the scores.
 
     Raises:
-        InputError: one is no bundle; they differ in scenario, input shape, tasks or labels, or are not scored by
-            accuracy; the test examples are not those that both were exported with.
+        InputError: one is no bundle; they differ in scenario, input shape, target, tasks or labels; there is no such
+            score; the test examples are not those that both were exported with.
     """
     models = load(champion), load(candidate)
     old, new = models[0].about, models[1].about
@@ -37,18 +53,17 @@ def paired_answers(
     loaded = stream_of(new, data, stream, "--stream")
     for about, where in ((new, candidate), (old, champion)):
         _require_same_examples(about, where, loaded)
-    return [_answers(*models, loaded, number) for number in range(len(new.tasks))]
+    chosen = scores_of(replace(loaded, scores=new.stream_config.scores if score is None else (score,)))[0]
+    numbers = range(len(new.tasks))
+    if chosen.name == ACCURACY and models[1].target.has_classes:
+        return chosen.name, [_answers(*models, loaded, number) for number in numbers]
+    return chosen.name, [_scores(*models, loaded, number, chosen) for number in numbers]
 
 
 def _require_comparable(old: Manifest, new: Manifest, where: str | Path) -> None:
-    for about in (old, new):
-        if about.score != "accuracy" or not target_of(about.target).has_classes:
-            raise InputError(
-                f"gate: it pairs right and wrong answers, so both models must be scored by accuracy, but got "
-                f"`{about.score}`. Compare such models by their scores in model.json."
-            )
     for what, theirs, own in (
         ("scenario", old.scenario, new.scenario),
+        ("target", old.target, new.target),
         ("shape of an example", str(old.input_shape), str(new.input_shape)),
     ):
         if theirs != own:
@@ -83,7 +98,7 @@ def _own_labels(about: Manifest, task: TaskInfo) -> set[int | str | None]:
     there are fewer outputs than classes, a class's place within its task."""
     if about.scenario == "task-il":
         return {label for label in task.labels if label is not None}
-    by_class = about.n_outputs > max(max(other.classes) for other in about.tasks)
+    by_class = about.n_outputs > max((label for other in about.tasks for label in other.classes), default=-1)
     return {task.labels[number] for number in (task.classes if by_class else range(len(task.classes)))}
 
 
@@ -103,11 +118,50 @@ def _require_same_examples(about: Manifest, where: str | Path, stream: Stream) -
             )
 
 
+def _scores(champion: Model, candidate: Model, stream: Stream, number: int, score: Score) -> PairedScores:
+    examples = stream.tasks[number].test
+    x, task, is_earlier = stream.x[examples], candidate.about.tasks[number], number < len(champion.about.tasks)
+    of_candidate = _scored(candidate, score, x, number, _labels(candidate, stream, task, examples))
+    of_champion: OfExamples = _nothing
+    if is_earlier:
+        labels = _labels(champion, stream, champion.about.tasks[number], examples)
+        of_champion = _scored(champion, score, x, number, labels)
+    elif _answers_any_task(champion.about, candidate.about):
+        of_champion = _scored(champion, score, x, None, _labels(candidate, stream, task, examples))
+    return PairedScores(
+        task.name, len(examples), lambda chosen: (of_champion(chosen), of_candidate(chosen)), is_earlier
+    )
+
+
+def _nothing(_: Indices) -> float:
+    return math.nan
+
+
+def _labels(model: Model, stream: Stream, task: TaskInfo, examples: Indices) -> Tensor:
+    """The labels of the examples in terms of the model's outputs; amounts as they are."""
+    if not model.target.has_classes:
+        return stream.y[examples]
+    return torch.tensor([task.labels.index(label) for label in stream.user_labels(examples)], dtype=torch.int64)
+
+
+def _scored(model: Model, score: Score, x: Tensor, task: int | None, labels: Tensor) -> OfExamples:
+    """How the model scores on a choice of the examples x, which it answers once."""
+    if not len(x):
+        return _nothing
+    mask = model.answers["masks"][task or 0]
+    answers = model.target.answers(score, model.outputs(x, task), mask).unsqueeze(0)
+
+    def of(chosen: Indices) -> float:
+        return float(model.target.measured(score, answers[:, chosen], labels[chosen], mask))
+
+    return of
+
+
 def _answers(champion: Model, candidate: Model, stream: Stream, number: int) -> PairedAnswers:
     examples = stream.tasks[number].test
     x, labels = stream.x[examples], stream.user_labels(examples)
     task, is_earlier = candidate.about.tasks[number], number < len(champion.about.tasks)
-    said: list[int | str | None] | None = None
+    said: list[Any] | None = None
     if is_earlier:
         said = champion.predict(x, number)
     elif _answers_any_task(champion.about, candidate.about):
@@ -130,5 +184,5 @@ def _answers_any_task(champion: Manifest, candidate: Manifest) -> bool:
     )
 
 
-def _right(said: list[int | str | None], labels: list[int]) -> NDArray[np.bool_]:
+def _right(said: list[Any], labels: list[Any]) -> NDArray[np.bool_]:
     return np.array([one == label for one, label in zip(said, labels, strict=True)], dtype=np.bool_)

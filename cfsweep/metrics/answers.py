@@ -1,7 +1,8 @@
-"""Two models' answers to the same examples: what was right, one pair for each example."""
+"""Two models' answers to the same examples: what was right, one pair for each example; or a score of both."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,3 +36,18 @@ class PairedAnswers:
         pairs = (one & two, one & ~two, ~one & two, ~one & ~two)
         both, champion, candidate, neither = (int(which.sum()) for which in pairs)
         return both, champion, candidate, neither
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """How two models score on the n test examples of a task, by a score that is no mean over examples.
+
+    `of(examples)` gives (champion, candidate) on `examples` (m,) of these, numbers from 0 to n - 1, which may come
+    several times; NaN where the score has no value on them, and for the champion where it cannot answer. `is_earlier`:
+    the champion has learned this task.
+    """
+
+    name: str
+    n_examples: int
+    of: Callable[[NDArray[np.int64]], tuple[float, float]]
+    is_earlier: bool
