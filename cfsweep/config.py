@@ -91,10 +91,18 @@ Searched = Annotated[Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Ch
 
 
 class NetworkConfig(Frozen):
-    """A registered network or `package.module:function`, and the arguments of its factory."""
+    """A registered network, `torchvision:NAME` or `package.module:function`, and the arguments of its factory.
+
+    `init` is a file of weights that every run begins with (safetensors, or torch's of a `state_dict`), `init_sha256`
+    its SHA-256, which cfsweep notes, so that it is told from another file. Parameters whose name matches a pattern of
+    `freeze` never move.
+    """
 
     name: Name = "mlp"
     args: dict[str, Any] = {}
+    init: Name | None = None
+    init_sha256: str | None = None
+    freeze: tuple[Name, ...] = ()
 
 
 class Space(Frozen):
@@ -118,7 +126,8 @@ class StreamConfig(Frozen):
     any it is the target's own.
     `validation_frac` and `steering_frac` are the shares of a task's training data that become validation data and what
     stop rules look at; None is none of the latter, or, where the space has a stop rule, as much as `validation_frac`.
-    The run of seed s is trained on split s modulo `splits` into training, steering and validation examples.
+    The run of seed s is trained on split s modulo `splits` into training, steering and validation examples. The first
+    `learned` tasks are known to the weights that the network begins with: they are evaluated and not trained.
     `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
     `scalar`, one mean and deviation of all, for images.
     """
@@ -133,6 +142,7 @@ class StreamConfig(Frozen):
     steering_frac: float | None = Field(default=None, gt=0.0, lt=1.0)
     split_seed: int = 0
     splits: int = Field(default=1, ge=1, le=MOST_SPLITS)
+    learned: NonNegativeInt = 0
     target: Name = "classification"
     scores: tuple[Name, ...] = ()
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
@@ -258,5 +268,6 @@ NO_PART_OF_IDENTITY: Mapping[str, Any] = {
         ("seeds_at_start", "trials", "time_budget_s", "pack_runs", "share_prefix", "identity_version"), True
     ),
     "stream": dict.fromkeys(("data", "download"), True),
+    "space": {"network": {"init": True}},
 }
 RENAMED = {"early_stopping": "stop_trials"}  # keys of older studies and scripts, which still read

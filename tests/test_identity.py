@@ -78,6 +78,7 @@ def extended(name: str, /, **fields: Any) -> type[BaseModel]:
         {"objective": {"old_weight": 0.25, "name": "mixed", "third": None}},
         {"early_stopping": True},
         {"stream": {"n_tasks": 5, "data": "/elsewhere", "download": True}},
+        {"space": {**STUDY["space"], "network": {**STUDY["space"]["network"], "init": "/elsewhere/weights.pt"}}},
         {"trials": 7, "time_budget_s": 5.0, "pack_runs": 3, "share_prefix": False},
     ],
 )
@@ -130,6 +131,9 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("stream", "standardise"), "channel"),
         (("stream", "steering_frac"), 0.1),
         (("stream", "splits"), 2),
+        (("stream", "learned"), 1),
+        (("space", "network", "init_sha256"), "ab"),
+        (("space", "network", "freeze"), ["body.*"]),
     ]
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
@@ -253,7 +257,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "identity_version": 2,
     },
     "Space": {"description": "", "scenario": None, "ingredients": (), "fixed": {}, "search": {}},
-    "NetworkConfig": {"name": "mlp", "args": {}},
+    "NetworkConfig": {"name": "mlp", "args": {}, "init": None, "init_sha256": None, "freeze": ()},
     "Range": {"low": REQUIRED, "high": REQUIRED, "log": False, "zero": False},
     "Choices": {"choices": REQUIRED},
     "StreamConfig": {
@@ -267,6 +271,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "steering_frac": None,
         "split_seed": 0,
         "splits": 1,
+        "learned": 0,
         "target": "classification",
         "standardise": None,
         "args": {},

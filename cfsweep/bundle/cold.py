@@ -9,13 +9,11 @@ import numpy as np
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.training.ingredients import (
+    OF_STEPS,
     Buffered,
-    BufferedOnline,
     Consolidation,
-    Cut,
     Generator,
     Ingredient,
-    StepObserver,
     StopRule,
     TaskWeights,
 )
@@ -24,10 +22,8 @@ from cfsweep.training.task_end import consolidated_state
 
 NEEDS: Mapping[type[Ingredient], str] = {
     Buffered: "the examples that it has kept",
-    BufferedOnline: "the examples that it has kept",
     Generator: "the generator that it has trained",
-    StepObserver: "what it has seen of the steps",
-    Cut: "which weights belong to which task",
+    **OF_STEPS,
     TaskWeights: "the weights of each task's own",
 }
 

@@ -67,7 +67,7 @@ def manifest_of(
         scenario=pack.spec.scenario,
         target=stream.target,
         score=pack.context.scores[0].name,
-        network=pack.spec.network,
+        network=pack.spec.network.model_copy(update={"init": None}),  # the weights are here
         ingredients=pack.spec.ingredients,
         settings=dict(run.values),
         joint=pack.spec.joint,

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
-from cfsweep.errors import InputError, first_line
+from cfsweep.errors import InputError
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.spaces import Space
 from cfsweep.library.trainings import one_configuration, origin_here, values_of
@@ -20,11 +17,6 @@ if TYPE_CHECKING:
 
     from cfsweep.bundle import Manifest, Model
     from cfsweep.training.pack import Pack
-
-# What wrappers put before the names: of data-parallel training, and of torch.compile.
-PREFIXES = ("module.", "_orig_mod.")
-# What the readers of safetensors and of torch raise on files of something else.
-UNREADABLE = (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnpicklingError)
 
 
 def adopt(
@@ -115,42 +107,11 @@ def _read(weights: str | Path | Mapping[str, Tensor]) -> tuple[str, Mapping[str,
     Raises:
         InputError: there is no such file, or it holds something else.
     """
-    import torch
-    from safetensors.torch import load_file
+    from cfsweep.training.networks import plain_tensors, read_weights
 
-    where, found = "the weights", weights
     if isinstance(weights, str | Path):
-        path = Path(weights)
-        where = str(path)
-        if not path.is_file():
-            raise InputError(f"{where}: there is no such file. Give a .safetensors file, or one that torch.save wrote.")
-        try:
-            is_safe = path.suffix.lower() == ".safetensors"
-            found = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
-        except UNREADABLE as error:
-            why = _why(error)
-            raise InputError(f"{where}: it holds no weights ({why}). Save the model's `state_dict` anew.") from error
-    if not isinstance(found, Mapping) or not all(isinstance(name, str) and _is_plain(v) for name, v in found.items()):
-        raise InputError(
-            f"{where}: tensors of real numbers by the names of parameters are needed. Save the model's `state_dict`."
-        )
-    return where, found
-
-
-def _is_plain(value: object) -> bool:
-    """Whether it is a tensor that holds all of its numbers."""
-    import torch
-
-    if not isinstance(value, torch.Tensor) or value.is_complex() or value.is_quantized:
-        return False
-    return value.layout == torch.strided and not value.is_meta
-
-
-def _why(error: Exception) -> str:
-    """What is wrong with a file, without torch's advice to run what is in it."""
-    if isinstance(error, UnpicklingError):
-        return "beside tensors it has something that would have to be run, or it is no file of torch.save"
-    return first_line(error).partition(". ")[0]
+        return str(weights), read_weights(Path(weights), str(weights))[0]
+    return "the weights", plain_tensors(weights, "the weights")
 
 
 def _take_weights(pack: Pack, state: Mapping[str, Tensor], where: str) -> None:
@@ -161,13 +122,13 @@ def _take_weights(pack: Pack, state: Mapping[str, Tensor], where: str) -> None:
     """
     from cfsweep.bundle.continued import score_on
     from cfsweep.bundle.model import load_weights
+    from cfsweep.training.networks import prefix_of
 
     context, name = pack.context, pack.spec.network.name
     module, n_tasks = context.lifted.module, len(pack.stream.tasks)
     remedy = f"Name the network that they are of, of {context.outputs.n_outputs} outputs, and its arguments"
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            remedy = f"Take `{prefix}` from the names"
+    if (prefix := prefix_of(state)) is not None:
+        remedy = f"Take `{prefix}` from the names"
     load_weights(module, state, f"{where}: they are not of network `{name}`", remedy)
     own = {key: value.detach() for key, value in module.named_parameters()}
     for key, value in own.items():

@@ -28,7 +28,6 @@ from cfsweep.sweeping.references import reference_settings
 from cfsweep.training import networks, own_code
 from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Conventions, ingredient_class
-from cfsweep.training.plugins import path_of
 from cfsweep.training.streams import Stream, Task
 from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
@@ -195,8 +194,7 @@ def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
     aside."""
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
     modules = [module for kind in kinds for module in own_code.modules_of(kind)]
-    name = config.space.network.name
-    network = None if name in networks.registry else path_of("networks", name)
+    network = networks.own_path(config.space.network.name)
     if network is not None:
         modules.append(network.partition(":")[0])
     own_scores = {name: path_of("scores", name) for name in stream.scores}

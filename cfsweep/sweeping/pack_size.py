@@ -82,7 +82,8 @@ def pack_peak(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, 
     """Measures packs on a few batches of the first two tasks, with penalties, replay and all; the order of the
     examples and their labels, which lie on the device for a whole task, are added as they will be."""
     n_examples = 4 * int(_heaviest(config, "batch_size", hypers["batch_size"]))
-    short = replace(stream, tasks=tuple(task.first(n_examples, n_examples) for task in stream.tasks[:2]))
+    tasks = tuple(task.first(n_examples, n_examples) for task in stream.tasks[:2])
+    short = replace(stream, tasks=tasks, n_learned=min(stream.n_learned, 1))
     n_indices = int(_heaviest(config, "epochs", hypers["epochs"])) * max(len(task.train) for task in stream.tasks)
 
     def peak(n_runs: int) -> int:

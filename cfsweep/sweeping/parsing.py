@@ -43,7 +43,8 @@ def make_config(
         if value is not None:
             _assign(content, key, value, called)
             origins[key] = f"{dashes}{'pack' if key == 'pack_runs' else key.removesuffix('.name').split('.')[-1]}"
-    for key, value in settings_of(settings).items():
+    # A network's name first, as it does away with what was said of another network.
+    for key, value in sorted(settings_of(settings).items(), key=lambda pair: pair[0] != "network.name"):
         if key in OF_THE_FOLDER:
             raise InputError(f"{called} {key}: it is cfsweep's own note in a study's folder. Leave it out.")
         origins[_set(content, key, value, called)] = called
@@ -186,7 +187,7 @@ def _set(content: dict[str, Any], key: str, value: Any, called: str) -> str:
     elif first not in StudyConfig.model_fields:
         raise unknown(called, "key", key, [*StudyConfig.model_fields, *Space.model_fields, *known])
     if key == "space.network.name":
-        space["network"] = {}  # the arguments of one factory are not those of another
+        space["network"] = {}  # the arguments and the weights of one network are not those of another
     _assign(content, key, value, called)
     return key
 
@@ -225,4 +226,8 @@ def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
         changes["data"] = str(Path(root).expanduser().absolute())
     if stream.name not in streams.registry and Path(stream.name).expanduser().is_dir():
         changes["name"] = str(Path(stream.name).expanduser().absolute())
-    return config.model_copy(update={"stream": stream.model_copy(update=changes)})
+    space, network = config.space, config.space.network
+    if network.init is not None:
+        here = {"init": str(Path(network.init).expanduser().absolute())}
+        space = space.model_copy(update={"network": network.model_copy(update=here)})
+    return config.model_copy(update={"stream": stream.model_copy(update=changes), "space": space})

@@ -13,6 +13,7 @@ from cfsweep.results.status import Status, status
 from cfsweep.sweeping.asker import Asker
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.folder import Folder, check_ground
+from cfsweep.sweeping.learned import check_learned
 from cfsweep.sweeping.notes import notes
 from cfsweep.sweeping.progress import Watcher
 from cfsweep.sweeping.scheduler import Scheduler, SweepPlan, Workers
@@ -23,7 +24,7 @@ from cfsweep.sweeping.try_out import try_out
 from cfsweep.sweeping.written import read_written
 from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
 from cfsweep.training.ingredients import check_layers
-from cfsweep.training.networks import build
+from cfsweep.training.networks import build, noted
 from cfsweep.training.pack import example_counts, single_run_reason
 from cfsweep.training.streams import Stream, load_stream
 from cfsweep.training.targets import Outputs, scores_of, target_of
@@ -63,17 +64,19 @@ def prepare(config: StudyConfig, where: str) -> Prepared:
     stream = load_stream(wanted)
     # Noted as what it has come to, so that no later default can change what a study goes on with.
     as_found = wanted.model_copy(update={"standardise": stream.standardised})
-    config = config.model_copy(update={"stream": as_found})
+    space = config.space.model_copy(update={"network": noted(config.space.network)})
+    config = config.model_copy(update={"stream": as_found, "space": space})
     check_study(config, stream, where)
     outputs = target.outputs(stream, config.stream.scenario)
     network = build(config.space.network, stream.input_shape, outputs.n_outputs)
     for values in layers_named(config.space, hypers):
         check_layers(hypers, values, network, where)
     try_out(config, hypers, stream, network, where)
+    drawn = check_learned(config, hypers, stream, network, outputs.n_outputs, where)
     reason = single_run_reason(config.space.network, stream, config.stream.scenario)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
     said = [*notes(config, hypers, stream), history_note(config.trials)]
-    return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, said)))
+    return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, [drawn, *said])))
 
 
 def standardised_as_in(out: Path, config: StudyConfig) -> StudyConfig:
@@ -122,7 +125,9 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, watcher: Watcher)
         if trials <= now.trials and is_whole(folder, there):
             return Outcome(now, nothing_to_do=True)
         with folder.locked():
-            changed = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
+            changed: dict[str, Any] = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
+            # The same weights may lie elsewhere by now.
+            changed["space"] = there.space.model_copy(update={"network": config.space.network})
             config = there.grown(trials, there.seeds).model_copy(update=changed)
             return sweep(folder, config, prepared, scheduler, watcher)
     folder.refuse_other_content()

@@ -78,7 +78,8 @@ def _failure(spec: PackSpec, stream: Stream) -> Exception | None:
     (run,) = spec.runs
     run = replace(run, values={name: value for name, value in run.values.items() if name in names})
     size = int(run.values["batch_size"])
-    short = replace(stream, tasks=tuple(_short(task, size) for task in stream.tasks[:2]))
+    tasks = tuple(_short(task, size) for task in stream.tasks[:2])
+    short = replace(stream, tasks=tasks, n_learned=min(stream.n_learned, 1))
     try:
         pack = Pack(replace(spec, runs=(run,)), short)
         while not pack.done:

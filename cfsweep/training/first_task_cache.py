@@ -84,7 +84,8 @@ def first_task_keys(context: PackContext, theta: Tensor) -> list[str]:
     """
     spec = {name: value for name, value in context.spec.to_dict().items() if name not in ("runs", "joint")}
     own = [_sources(kind) for kind in (*context.kinds, type(context.target))]
-    stream = [context.stream.target, [score.name for score in context.scores], context.stream.digest]
+    scores = [score.name for score in context.scores]
+    stream = [context.stream.target, scores, context.stream.digest, context.stream.n_learned]
     common = [made_by(), own, _device_kind(context.device), stream, repr(context.lifted.module), spec]
     begins: dict[int, str] = {}
     for run, weights in zip(context.spec.runs, theta, strict=True):

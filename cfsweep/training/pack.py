@@ -21,6 +21,7 @@ from cfsweep.training.engine.device_memory import peak_bytes
 from cfsweep.training.engine.evaluation import Answer
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.first_task_cache import FirstTask, FirstTaskCache, first_task_keys
+from cfsweep.training.ingredients import refuse_without_steps
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.networks import build, seeded_constants, unliftable_reason
 from cfsweep.training.pack_context import PackContext
@@ -216,10 +217,22 @@ class Pack:
     # ------------------------------------------------------------------ a task
 
     def _train(self, task: int) -> None:
-        """Trains the runs that are alive on `task`, and evaluates those that are left."""
+        """Trains the runs that are alive on `task`, unless their first weights know it, and evaluates those that are
+        left."""
         if task == 0:
             self._record_scores(learned=0)
         self.stack.clock = time.perf_counter()
+        if task < self.stream.n_learned:
+            refuse_without_steps(self.context.kinds, [run.values for run in self.spec.runs], "stream.learned")
+        else:
+            self._take_steps(task)
+        self._consolidate(task)
+        self._record_seconds()
+        self.stack.clock = None
+        self._record_scores(learned=task + 1)
+
+    def _take_steps(self, task: int) -> None:
+        """Trains the runs that are alive on `task`; those whose loss is not finite end."""
         examples = batches.training_examples(self.stream, task, self.spec.joint)
         if task > 0:
             self._start_task(task)
@@ -237,10 +250,6 @@ class Pack:
             self.records[i].steps += steps[row]
         self._record_seconds()
         self._end_bad_runs(task, loop.first_bad)
-        self._consolidate(task)
-        self._record_seconds()
-        self.stack.clock = None
-        self._record_scores(learned=task + 1)
 
     def _start_task(self, task: int) -> None:
         for ingredient in self.context.timeline.task_starts:

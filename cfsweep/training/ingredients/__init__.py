@@ -59,6 +59,7 @@ from cfsweep.training.ingredients._pieces import (
     TaskStart,
     TaskWeights,
 )
+from cfsweep.training.ingredients._steps import OF_STEPS, refuse_without_steps
 from cfsweep.training.ingredients._timeline import FAMILIES, Read, Timeline, family_of, reads_of
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
 from cfsweep.training.targets import target_of
@@ -66,6 +67,7 @@ from cfsweep.training.targets import target_of
 __all__ = [
     "EMPTY_BUFFER",
     "FAMILIES",
+    "OF_STEPS",
     "SOLE",
     "ActiveClasses",
     "Answers",
@@ -113,6 +115,7 @@ __all__ = [
     "ingredient_class",
     "reads_of",
     "refuse_misfits",
+    "refuse_without_steps",
     "registry",
 ]
 

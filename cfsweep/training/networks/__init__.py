@@ -14,9 +14,13 @@ from torch import nn
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import unknown
 from cfsweep.training.networks._head import head_of
+from cfsweep.training.networks._held import hold
+from cfsweep.training.networks._init import begin_with_init, init_note, noted
 from cfsweep.training.networks._lift import seeded_constants, unliftable_reason
 from cfsweep.training.networks._own import own_network
 from cfsweep.training.networks._replaceable import ties_weights, unreplaceable_reason
+from cfsweep.training.networks._torchvision import PREFIX, is_torchvision, torchvision_network
+from cfsweep.training.networks._weights import plain_tensors, prefix_of, read_weights
 from cfsweep.training.networks.cnn import Cnn
 from cfsweep.training.networks.mlp import Mlp
 from cfsweep.training.networks.resnet import ResNet18Slim
@@ -26,6 +30,12 @@ __all__ = [
     "BuiltinNetwork",
     "build",
     "head_of",
+    "init_note",
+    "noted",
+    "own_path",
+    "plain_tensors",
+    "prefix_of",
+    "read_weights",
     "registry",
     "seeded_constants",
     "ties_weights",
@@ -58,18 +68,34 @@ registry: dict[str, BuiltinNetwork] = {
 def build(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     """A fresh network that maps (n, *input_shape) float32 to (n, n_outputs) float32.
 
-    Its weights come from torch's global random numbers: seed them first.
+    Its weights come from torch's global random numbers: seed them first. Then come those of `config.init`, and what
+    `config.freeze` names is held.
 
     Raises:
-        InputError: the network or one of its arguments is unknown, or does not fit the input.
+        InputError: the network or one of its arguments is unknown, or does not fit the input; or `init` does not fit
+            the network, or a pattern of `freeze` nothing in it.
 
     >>> head_of(build(NetworkConfig(name="mlp", args={"hidden": [8]}), (1, 8, 8), 10), 10)
     'head'
     """
+    module = _drawn(config, input_shape, n_outputs)
+    begin_with_init(module, head_of(module, n_outputs), config)
+    hold(module, config.freeze)
+    return module
+
+
+def own_path(name: str) -> str | None:
+    """The import path of a network that is the user's own, or of an installed package; None for any other."""
+    return None if name in registry or is_torchvision(name) else path_of("networks", name)
+
+
+def _drawn(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    if is_torchvision(config.name):
+        return torchvision_network(config, input_shape, n_outputs)
     if config.name not in registry:
-        path = path_of("networks", config.name)
+        path = own_path(config.name)
         if path is None:
-            raise unknown("network", "network", config.name, [*registry, *installed("networks")])
+            raise unknown("network", "network", config.name, [*registry, f"{PREFIX}NAME", *installed("networks")])
         return own_network(config, path, input_shape, n_outputs)
     entry = registry[config.name]
     for name in config.args:

@@ -68,7 +68,7 @@ def seeded_constants(make: Callable[[], nn.Module], made: nn.Module, input_shape
     """None if what `made`, a network that `make` gives, does not train is the same whatever the seed; else what is not,
     in one line: a tensor, or something that shows in the outputs alone. Runs of several seeds cannot share it. The
     state of torch's random numbers does not change."""
-    if _is_plain_mlp(made):
+    if _is_plain_mlp(made) and all(p.requires_grad for p in made.parameters()):
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)

@@ -41,12 +41,17 @@ def own_network(config: NetworkConfig, path: str, input_shape: tuple[int, ...], 
                 f"{where}: the function must return a torch.nn.Module, but returned {type(module).__name__}. "
                 "See examples/own_network.py."
             )
-        _require_outputs(module, input_shape, n_outputs, where)
+        require_outputs(module, input_shape, n_outputs, where)
     head_of(module, n_outputs)
     return module
 
 
-def _require_outputs(module: nn.Module, input_shape: tuple[int, ...], n_outputs: int, where: str) -> None:
+def require_outputs(module: nn.Module, input_shape: tuple[int, ...], n_outputs: int, where: str) -> None:
+    """Shows `module` two examples.
+
+    Raises:
+        InputError: it does not take them, or gives something else than (2, n_outputs); `where` opens the line.
+    """
     was_training = module.training
     module.eval()  # so that no running statistics see the trial batch
     try:

@@ -69,7 +69,13 @@ def load_stream(config: StreamConfig) -> Stream:
     for key, seed in (("split_seed", config.split_seed), ("class_order", config.class_order)):
         if seed != "fixed" and seed < 0:
             raise InputError(f"{where}: `{key} >= 0` must hold, but got {key}={seed}. Take another seed.")
-    return replace(_load(config, where), target=config.target, scores=config.scores)
+    found = _load(config, where)
+    if config.learned >= len(found.tasks):
+        raise InputError(
+            f"{where}: `stream.learned < {len(found.tasks)}`, its number of tasks, must hold, but got "
+            f"{config.learned}. Leave a task to train."
+        )
+    return replace(found, target=config.target, scores=config.scores, n_learned=config.learned)
 
 
 def _load(config: StreamConfig, where: str) -> Stream:

@@ -73,8 +73,9 @@ class Stream:
     and the scale, each (k,), of the units in which they are learned, `(y - shift) / scale`. `files` maps each data file
     to its SHA-256. `target` names what is to be learned of `y`, and `scores` what is measured (none: the target's first
     one), see `training.targets`. `test_share` is what became test data of each task's examples where the user's data
-    name none. The first `n_learned` tasks are learned already: of their examples the store has those alone
-    that a remedy has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
+    name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where
+    a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
+    0; `other_splits` are the further ones, 1 and up.
     """
 
     name: str
