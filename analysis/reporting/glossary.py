@@ -17,7 +17,7 @@ _OTHERS = (
     ("train_s", "seconds of training; a run's share of its pack, a first task shared with other runs in full"),
     ("stored_bytes", "bytes that the method keeps beside the network: replay examples, anchors, masks, "
      "held-out examples of old tasks that a stop rule looks at"),
-    ("n_parameters", "parameters of the network"),
+    ("n_parameters", "parameters of the network that are trained"),
     ("± sd", "sample standard deviation over the seeds, and over the splits of the data that they take turns with "
      "where the study has several; absent with one seed"),
     ("done, stopped, failed", "ran to its end; ended early because it was losing; ended by an error. Only the trials "

@@ -44,8 +44,9 @@ def _labels(labels: tuple[int | str | None, ...]) -> str:
 def _scores(about: Manifest, part: str) -> str:
     rows = about.scores[part]
     heads = " | ".join(f"task {task}" for task in range(len(rows[0])))
+    first = "untrained" if about.network.init_sha256 is None else "first weights"
     lines = [
-        f"| {'untrained' if t == 0 else f'after task {t - 1}'} | " + " | ".join(map(_shown, row)) + " |"
+        f"| {first if t == 0 else f'after task {t - 1}'} | " + " | ".join(map(_shown, row)) + " |"
         for t, row in enumerate(rows)
     ]
     table = "\n".join([f"| | {heads} |", "|---|" + "---|" * len(rows[0]), *lines])

@@ -297,10 +297,11 @@ class Training:
         with warnings.catch_warnings():  # of tasks on which the score has no value
             warnings.simplefilter("ignore", RuntimeWarning)
             mean = np.nanmean(self.validation, axis=0)
+        first = "untrained" if self.config.space.network.init is None else "first weights"
         heads = ["validation, mean", *(task.name for task in self.stream.tasks)]
         rows = [
             [
-                "untrained" if t == 0 else f"after {self.stream.tasks[t - 1].name}",
+                first if t == 0 else f"after {self.stream.tasks[t - 1].name}",
                 *("–" if np.isnan(x) else score_text(float(x), 3) for x in row),
             ]
             for t, row in enumerate(mean)

@@ -40,7 +40,15 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
     if prepared.stream.class_ids:
         table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")
-    table.add_row("network", f"{config.space.network.name} {config.space.network.args or ''}")
+    network = config.space.network
+    table.add_row("network", f"{network.name} {network.args or ''}")
+    if network.init is not None:
+        table.add_row("", f"begins with {network.init} (SHA-256 {str(network.init_sha256)[:12]})")
+    if network.freeze:
+        table.add_row("", f"holds {', '.join(network.freeze)}")
+    if prepared.stream.n_learned:
+        names = few(f"`{task.name}`" for task in prepared.stream.tasks[: prepared.stream.n_learned])
+        table.add_row("", f"knows {names}, evaluated and not trained")
     table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
     idle = never_acting(config.space, prepared.hypers)
     for name, hyper in prepared.hypers.items():

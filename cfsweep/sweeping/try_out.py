@@ -113,8 +113,10 @@ def _refuse_lone_examples(config: StudyConfig, stream: Stream, network: nn.Modul
         sizes = range(math.ceil(searched.low), math.floor(searched.high) + 1)
     lengths = [len(task.train) for task in stream.tasks]
     counted = [(f"task `{task.name}`", n) for task, n in zip(stream.tasks, lengths, strict=True)]
+    at_joint = [(f"`joint` at {of}", sum(lengths[: k + 1])) for k, (of, _) in enumerate(counted)]
+    counted = counted[stream.n_learned :]
     if config.references:
-        counted += [(f"`joint` at {of}", sum(lengths[: k + 1])) for k, (of, _) in enumerate(counted)][1:]
+        counted += at_joint[max(1, stream.n_learned) :]
     for of, n in counted:
         for size in sizes:
             if n % size == 1 or size == 1:
