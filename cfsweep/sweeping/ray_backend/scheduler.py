@@ -51,7 +51,8 @@ class RayScheduler:
         from cfsweep.sweeping.ray_backend.pack_size import pack_size_on_ray
         from cfsweep.sweeping.ray_backend.trainable import pack_stream
 
-        self.stream_ref = ray.put(pack_stream(plan.stream))  # which lives as long as this reference
+        packed = pack_stream(plan.stream, plan.config.space.network)
+        self.stream_ref = ray.put(packed)  # which lives as long as this reference
         self.up.broker.open_with_stream.remote(str(plan.checkpoints.absolute()), [self.stream_ref])
         size = pack_size_on_ray(plan, self.stream_ref, self.count, self.resources, self.up.interrupt)
         return Capacity(self.count, size)

@@ -11,23 +11,31 @@ import ray
 import torch
 from ray import tune
 
+from cfsweep.config import NetworkConfig
 from cfsweep.sweeping.first_task_store import WorkerFirstTasks
 from cfsweep.sweeping.ray_backend.broker_actor import RemoteBroker
 from cfsweep.sweeping.worker import PackWorker, TaskResult
+from cfsweep.training.networks import first_weights, take_in
 from cfsweep.training.streams import Stream, Task
 
+WEIGHTS = "first_weights"  # beside the fields of a stream
 _STREAMS: dict[Any, Stream] = {}  # by reference: a warm worker unpacks a stream once
 _FIRST_TASKS: dict[str, WorkerFirstTasks] = {}  # by broker: a warm worker fetches a first task once
 
 
-def pack_stream(stream: Stream) -> dict[str, Any]:
-    """`stream` as arrays, which Ray shares between the processes of a machine without copying."""
+def pack_stream(stream: Stream, network: NetworkConfig) -> dict[str, Any]:
+    """`stream` as arrays, which Ray shares between the processes of a machine without copying; with it the weights that
+    `network` begins with, so that a worker needs no file."""
     content = {field.name: getattr(stream, field.name) for field in fields(stream)}
-    return {**content, "x": stream.x.numpy(), "y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks]}
+    arrays = {"x": stream.x.numpy(), "y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks]}
+    return {**content, **arrays, WEIGHTS: first_weights(network)}
 
 
 def unpack_stream(content: dict[str, Any]) -> Stream:
-    """Inverse of `pack_stream`; the tensors share the arrays' memory and are not to be written."""
+    """Inverse of `pack_stream`; the tensors share the arrays' memory and are not to be written. This process knows the
+    weights then."""
+    content = dict(content)
+    take_in(content.pop(WEIGHTS))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         tensors = {name: torch.from_numpy(content[name]) for name in ("x", "y")}

@@ -15,7 +15,7 @@ from cfsweep.config import NetworkConfig
 from cfsweep.errors import unknown
 from cfsweep.training.networks._head import head_of
 from cfsweep.training.networks._held import hold
-from cfsweep.training.networks._init import begin_with_init, init_note, noted
+from cfsweep.training.networks._init import begin_with_init, first_weights, init_note, noted, take_in
 from cfsweep.training.networks._lift import seeded_constants, unliftable_reason
 from cfsweep.training.networks._own import own_network
 from cfsweep.training.networks._replaceable import ties_weights, unreplaceable_reason
@@ -29,6 +29,7 @@ from cfsweep.training.plugins import installed, path_of
 __all__ = [
     "BuiltinNetwork",
     "build",
+    "first_weights",
     "head_of",
     "init_note",
     "noted",
@@ -38,6 +39,7 @@ __all__ = [
     "read_weights",
     "registry",
     "seeded_constants",
+    "take_in",
     "ties_weights",
     "unliftable_reason",
     "unreplaceable_reason",

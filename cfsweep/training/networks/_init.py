@@ -27,6 +27,16 @@ class Misfit(NamedTuple):
     other_shapes: tuple[str, ...]
 
 
+class FirstWeights(NamedTuple):
+    """The tensors in a file of weights, by name, and its SHA-256."""
+
+    sha256: str
+    tensors: dict[str, Tensor]
+
+
+_SENT: dict[str, dict[str, Tensor]] = {}  # by SHA-256, what has come from the driver
+
+
 def noted(network: NetworkConfig) -> NetworkConfig:
     """`network` with the SHA-256 of its `init`, by which another file of this name is told from it.
 
@@ -34,6 +44,25 @@ def noted(network: NetworkConfig) -> NetworkConfig:
         InputError: it has one already, of another file; or the file cannot be read.
     """
     return network if network.init is None else network.model_copy(update={"init_sha256": _read(network)[1]})
+
+
+def first_weights(network: NetworkConfig) -> FirstWeights | None:
+    """What `network.init` holds, and its SHA-256, to be sent to another machine; None where there is no such file.
+
+    Raises:
+        InputError: it cannot be read, or is another one than was noted.
+    """
+    if network.init is None:
+        return None
+    found, digest = _read(network)
+    return FirstWeights(digest, dict(found))
+
+
+def take_in(weights: FirstWeights | None) -> None:
+    """Has this process know weights that were sent to it: it needs no file of them."""
+    _SENT.clear()
+    if weights is not None:
+        _SENT[weights.sha256] = weights.tensors
 
 
 def begin_with_init(module: nn.Module, head: str, network: NetworkConfig) -> None:
@@ -103,6 +132,8 @@ def _read(network: NetworkConfig) -> tuple[Mapping[str, Tensor], str]:
     Raises:
         InputError: it cannot be read, or is another file than was noted.
     """
+    if network.init_sha256 in _SENT:
+        return _SENT[network.init_sha256], network.init_sha256
     path = Path(str(network.init)).expanduser()
     try:
         state = path.stat()

@@ -11,6 +11,7 @@ import pytest
 import ray
 import torch
 
+from cfsweep.config import NetworkConfig
 from cfsweep.sweeping.pack_size import ON_CPU, most_runs
 from cfsweep.sweeping.ray_backend import pack_size
 from cfsweep.sweeping.ray_backend.pack_size import pack_size_on_ray
@@ -94,7 +95,8 @@ def test_the_question_reaches_a_worker(stream: Stream, tmp_path: Path) -> None:
     plan = SweepPlan(config, check_space(config.space, "test"), stream, tmp_path)
     ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
-        fits = pack_size_on_ray(plan, ray.put(pack_stream(stream)), 1, {"CPU": 1, "GPU": 1.0}, threading.Event())
+        packed = ray.put(pack_stream(stream, NetworkConfig()))
+        fits = pack_size_on_ray(plan, packed, 1, {"CPU": 1, "GPU": 1.0}, threading.Event())
         assert fits == ON_CPU or torch.cuda.is_available()
     finally:
         ray.shutdown()

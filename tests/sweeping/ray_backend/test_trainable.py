@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from cfsweep.config import StreamConfig
+from cfsweep.config import NetworkConfig, StreamConfig
+from cfsweep.errors import InputError
 from cfsweep.sweeping.broker import Broker
 from cfsweep.sweeping.first_task_store import WorkerFirstTasks
 from cfsweep.sweeping.ray_backend import trainable
 from cfsweep.sweeping.ray_backend.trainable import PackTrainable, from_tune, pack_stream, to_tune, unpack_stream
 from cfsweep.sweeping.worker import TaskResult
+from cfsweep.training.networks import build, noted
 from cfsweep.training.streams import Stream, load_stream
 from tests.sweeping.test_worker import SPEC
 
 
 def test_workers_share_the_streams_memory(stream: Stream) -> None:
-    content = {**pack_stream(stream), "x": stream.x.numpy().copy(), "y": stream.y.numpy().copy()}
+    content = {**pack_stream(stream, NetworkConfig()), "x": stream.x.numpy().copy(), "y": stream.y.numpy().copy()}
     for array in (content["x"], content["y"]):
         array.flags.writeable = False  # as they come from Ray's object store
     shared = unpack_stream(content)
@@ -31,9 +33,26 @@ def test_workers_share_the_streams_memory(stream: Stream) -> None:
     np.testing.assert_array_equal(shared.tasks[3].validation, stream.tasks[3].validation)
     assert (shared.digest, shared.target) == (stream.digest, stream.target)
     several = load_stream(StreamConfig(splits=3, standardise="channel", steering_frac=0.1))
-    shared = unpack_stream(pickle.loads(pickle.dumps(pack_stream(several))))
+    shared = unpack_stream(pickle.loads(pickle.dumps(pack_stream(several, NetworkConfig()))))
     assert [shared.of_split(k).digest for k in range(3)] == [several.of_split(k).digest for k in range(3)]
     assert shared.of_split(2).x is shared.x
+
+
+def test_weights_from_a_file_come_with_the_stream(stream: Stream, tmp_path: Path) -> None:
+    path, network = tmp_path / "w.pt", NetworkConfig(args={"hidden": [8]})
+    known = build(network, stream.input_shape, 10).state_dict()
+    torch.save(known, path)
+    network = noted(network.model_copy(update={"init": str(path)}))
+    packed = pickle.loads(pickle.dumps(pack_stream(stream, network)))
+    path.unlink()
+    with pytest.raises(InputError, match="there is no such file"):
+        build(network, stream.input_shape, 10)
+    unpack_stream(packed)
+    found = build(network, stream.input_shape, 10).state_dict()
+    assert all(torch.equal(value, known[name]) for name, value in found.items())
+    unpack_stream(pack_stream(stream, NetworkConfig()))
+    with pytest.raises(InputError, match="there is no such file"):
+        build(network, stream.input_shape, 10)
 
 
 def test_a_result_travels_as_plain_values() -> None:
@@ -52,7 +71,7 @@ def worker(tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> P
     for pack_id in ("p", "q"):
         broker.put(pack_id, SPEC.to_dict(), set())
     monkeypatch.setattr(trainable, "RemoteBroker", lambda name, namespace: broker)
-    monkeypatch.setattr(trainable.ray, "get", lambda reference: pack_stream(stream))
+    monkeypatch.setattr(trainable.ray, "get", lambda reference: pack_stream(stream, NetworkConfig()))
     monkeypatch.setattr(trainable.ray, "get_gpu_ids", list)
     monkeypatch.setattr(trainable, "_STREAMS", {})
     monkeypatch.setattr(trainable, "_FIRST_TASKS", {})
