@@ -12,6 +12,7 @@ from cfsweep.training import ingredients, networks, streams, targets
 from cfsweep.training.plugins import Group, current_folder_importable, imported, installed
 
 Lines = list[tuple[str, str]]
+TORCHVISION = ("torchvision:NAME", "any of torchvision that ends in a linear layer, such as resnet18; its own args")
 
 
 def listed(group: str) -> Lines:
@@ -24,7 +25,7 @@ def listed(group: str) -> Lines:
     built_in: dict[Group, Callable[[], Lines]] = {
         "ingredients": lambda: [(name, _about(kind)) for name, kind in ingredients.registry.items()],
         "streams": lambda: [(name, entry.doc) for name, entry in streams.registry.items()],
-        "networks": lambda: [(name, entry.doc) for name, entry in networks.registry.items()],
+        "networks": lambda: [*((name, entry.doc) for name, entry in networks.registry.items()), TORCHVISION],
         "targets": lambda: [(name, kind.summary) for name, kind in targets.registry.items()],
     }
     lines = built_in[known]()

@@ -23,7 +23,7 @@ from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.first_task_cache import FirstTask, FirstTaskCache, first_task_keys
 from cfsweep.training.ingredients import refuse_without_steps
 from cfsweep.training.loop import TaskLoop
-from cfsweep.training.networks import build, seeded_constants, unliftable_reason
+from cfsweep.training.networks import build, single_reason
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import RowContent, Stack
@@ -375,6 +375,4 @@ def single_run_reason(network: NetworkConfig, stream: Stream, scenario: Scenario
     """Why runs of a network are trained one at a time, in one line; None if they need not be."""
     n_outputs = target_of(stream.target).outputs(stream, scenario).n_outputs
     module = build(network, stream.input_shape, n_outputs)
-    return unliftable_reason(module, stream.input_shape) or seeded_constants(
-        lambda: build(network, stream.input_shape, n_outputs), module, stream.input_shape
-    )
+    return single_reason(network, lambda: build(network, stream.input_shape, n_outputs), module, stream.input_shape)

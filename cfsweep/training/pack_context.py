@@ -35,7 +35,7 @@ from cfsweep.training.ingredients import (
     ingredient_class,
     refuse_misfits,
 )
-from cfsweep.training.networks import build, head_of, seeded_constants, unliftable_reason
+from cfsweep.training.networks import build, head_of, single_reason
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import scores_of, target_of
@@ -84,9 +84,7 @@ class PackContext:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
             module = self._build().to(device)
-        reason = unliftable_reason(module, stream.input_shape) or seeded_constants(
-            self._build, module, stream.input_shape
-        )
+        reason = single_reason(spec.network, self._build, module, stream.input_shape)
         if reason and len(spec.runs) > 1:
             raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
         if reason:

@@ -39,6 +39,7 @@ __all__ = [
     "read_weights",
     "registry",
     "seeded_constants",
+    "single_reason",
     "take_in",
     "ties_weights",
     "unliftable_reason",
@@ -84,6 +85,17 @@ def build(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: int) -
     begin_with_init(module, head_of(module, n_outputs), config)
     hold(module, config.freeze)
     return module
+
+
+def single_reason(
+    config: NetworkConfig, make: Callable[[], nn.Module], made: nn.Module, input_shape: tuple[int, ...]
+) -> str | None:
+    """Why runs of `made`, a network of `config` that `make` gives, are trained one at a time, in one line; None if they
+    need not be."""
+    reason = unliftable_reason(made, input_shape)
+    if reason is not None or (config.init is None and config.init_sha256 is not None):
+        return reason  # in a bundle what is not trained is what the file held once, whatever is drawn here
+    return seeded_constants(make, made, input_shape)
 
 
 def own_path(name: str) -> str | None:
