@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,6 +25,7 @@ from tests.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("no_program")
 
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "pretrained.md"
 NETWORK = NetworkConfig(args={"hidden": [8]})
 SPACE = """
 scenario: domain-il
@@ -182,6 +185,32 @@ def test_the_order_of_settings_is_no_matter(tmp_path: Path, ground: Mapping[str,
         assert training.config.space.network.init == str(tmp_path / "w.pt")
         assert "first weights" in training._repr_html_()
     assert "untrained" in cfsweep.train(stream, settings={"epochs": 1}, scenario="domain-il")._repr_html_()
+
+
+def test_the_page_about_them_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says what comes out, but for the last digits, which are the machine's."""
+    from examples import pretrained
+
+    monkeypatch.chdir(tmp_path)
+    pretrained.write_domains(tmp_path / "domains")
+    pretrained.write_source(tmp_path / "domains" / "0-upright.npz", tmp_path / "source.pt")
+    content: dict[str, Any] = {}
+    text = PAGE.read_text()
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(code, content)
+    for name, label in (("naive", "naive"), ("replay", "replay"), ("held", "naive, the first layer held")):
+        mean = content[name].validation.mean(0)
+        assert (content[name].validation[:, 0] == content[name].validation[:, 1]).all()
+        (row,) = re.findall(rf"^\| {label} \| (.*) \|$", text, flags=re.MULTILINE)
+        told = [mean[0, 0], mean[2, 0], mean[0, 1], mean[2, 1]]
+        assert [float(cell) for cell in row.split(" | ")] == pytest.approx(told, abs=0.05)
+    with np.load(tmp_path / "domains" / "1-turned.npz") as arrays:
+        others = {name: value + 10 if name.startswith("y") else value for name, value in arrays.items()}
+    np.savez(tmp_path / "domains" / "1-turned.npz", **others)
+    for scenario in ("class-il", "task-il"):
+        settings = {**content["known"], "network.init": "padded.pt", "epochs": 1}
+        found = cfsweep.train("domains", scenario=scenario, settings=settings)
+        assert found.validation[0, 1, 0] > 0.9, "the rows of the source are the first ones"
 
 
 def test_what_the_source_falls_to_is_seen(tmp_path: Path) -> None:
