@@ -256,9 +256,10 @@ def differing_data(one: Study, two: Study) -> list[str]:
 
 _OF_THE_DATA = (
     *("class_order", "n_tasks", "validation_frac", "steering_frac", "split_seed", "splits", "target", "standardise"),
-    "args",
+    *("learned", "args"),
 )
-_BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "args": {}}  # of studies that do not say
+# Of studies that do not say.
+_BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "learned": 0, "args": {}}
 
 
 def compare_runs(

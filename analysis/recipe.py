@@ -18,7 +18,7 @@ MORE_SEEDS = 10  # at least; enough for an interval that means something
 # What goes without saying in a stream; what has no entry here is said in full.
 USUAL: Mapping[str, Any] = {
     "class_order": "fixed", "n_tasks": None, "validation_frac": 0.1, "steering_frac": None, "split_seed": 0,
-    "splits": 1, "target": "classification", "standardise": None, "args": {},
+    "splits": 1, "learned": 0, "target": "classification", "standardise": None, "args": {},
 }  # fmt: skip
 _WITH_OPTIONS = ("name", "scenario", "data", "download")  # of a stream, that have options of their own
 _EMBEDDED = "split-digits"  # scikit-learn brings its data
@@ -41,7 +41,9 @@ def space_text(about: Study, row: pd.Series) -> str:
     space = _mapping(_mapping(about.raw.get("config")).get("space"))
     fixed = {name: value for name, value in settings_of(row).items() if value is not None}
     lines = [f"description: Trial {int(row['trial'])} of study {about.study_id}."]
-    lines += [f"{key}: {_yaml(space[key], flow=True)}" for key in ("network", "ingredients") if key in space]
+    network = {key: value for key, value in _mapping(space.get("network")).items() if value not in (None, [])}
+    said = {"network": network, "ingredients": space.get("ingredients")}
+    lines += [f"{key}: {_yaml(said[key], flow=True)}" for key in said if key in space]
     return "\n".join([*lines, _yaml({"fixed": fixed})])
 
 

@@ -15,7 +15,7 @@ import pytest
 import analysis
 from analysis.description import parse_study, study
 from analysis.recipe import USUAL, next_command, space_file, space_text
-from cfsweep.config import StreamConfig
+from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.sweeping.parsing import make_config
@@ -50,8 +50,20 @@ def test_the_parser_of_sweeps_reads_the_values_of_the_trial(tmp_path: Path) -> N
     assert type(config.space.fixed["epochs"]) is int
     assert config.space.search == {}
     assert config.space.ingredients == ("ewc", "replay")
-    assert config.space.network.model_dump() == NETWORK
+    assert config.space.network == NetworkConfig.model_validate(NETWORK)
     assert config.space.description == "Trial 7 of study 0123456789ab."
+
+
+def test_what_a_network_begins_with_and_holds_is_said_where_it_is(tmp_path: Path) -> None:
+    more = {"init": "/weights/w.pt", "init_sha256": "ab" * 32, "freeze": ["body.*", "*.bias"]}
+    path = tmp_path / "space.yaml"
+    for given in ({}, more):
+        network = NetworkConfig.model_validate({**NETWORK, **given})
+        space = {"network": network.model_dump(mode="json"), "ingredients": []}
+        study = parse_study({"study_id": "a", "config": {"space": space}})
+        path.write_text(space_text(study, row_with(lr=0.1)))
+        assert make_config(path, {}, []).space.network == network
+        assert ("init" in path.read_text()) == ("freeze" in path.read_text()) == bool(given)
 
 
 @pytest.mark.parametrize("text", ["1e5", "010", "0o7", "1:30", "no", "null", "2026-01-01", "a: b", "ä #", ""])
@@ -74,7 +86,14 @@ def test_the_next_command() -> None:
 
 
 def test_what_the_study_says_of_its_stream_is_in_the_command(tmp_path: Path) -> None:
-    told = {"data": "/my data", "n_tasks": 2, "class_order": 7, "args": {"a": [1, "1e5"]}, "target": "my.file:Target"}
+    told = {
+        "data": "/my data",
+        "n_tasks": 2,
+        "learned": 1,
+        "class_order": 7,
+        "args": {"a": [1, "1e5"]},
+        "target": "my.file:Target",
+    }
     stream = {**StreamConfig(name="split-mnist").model_dump(mode="json"), **told, "standardise": "none"}
     command = shlex.split(next_command(about(**stream), "runs/demo", 7, selected=True))
     path = tmp_path / "space.yaml"
