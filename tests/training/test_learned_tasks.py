@@ -148,6 +148,21 @@ def test_joint_trains_on_all_data_from_the_first_weights(tmp_path: Path) -> None
     assert pack.records[0].steps == 3 * (9 + 14), "of 44 and of 66 examples, the first task's among them"
 
 
+def test_an_optimizer_that_goes_on_begins_with_the_first_task_that_is_trained(tmp_path: Path) -> None:
+    network = weights_of_source(tmp_path / "w.pt", "task-il")
+    kept, fresh = (make_pack(KNOWN, network=network, optimizer_state=state) for state in ("kept", "fresh"))
+    for pack in (kept, fresh):
+        pack.train_next_task()
+        assert pack.stack.optimizer_steps == 0
+        pack.train_next_task()
+    assert_same_outcome(
+        {**outcome(kept.records[0]), "stored_bytes": 0}, {**outcome(fresh.records[0]), "stored_bytes": 0}
+    )
+    assert torch.equal(kept.stack.theta, fresh.stack.theta)
+    assert kept.stack.optimizer_steps == kept.records[0].steps
+    assert not torch.equal(finish(kept).stack.theta, finish(fresh).stack.theta)
+
+
 def test_its_examples_get_into_buffers_and_what_a_remedy_keeps_of_it_is_counted(tmp_path: Path) -> None:
     network = weights_of_source(tmp_path / "w.pt", "task-il")
     pack = make_pack(KNOWN, ("replay",), network=network)

@@ -41,9 +41,16 @@ def noted(network: NetworkConfig) -> NetworkConfig:
     """`network` with the SHA-256 of its `init`, by which another file of this name is told from it.
 
     Raises:
-        InputError: it has one already, of another file; or the file cannot be read.
+        InputError: it has one already, of another file or of none; or the file cannot be read.
     """
-    return network if network.init is None else network.model_copy(update={"init_sha256": _read(network)[1]})
+    if network.init is not None:
+        return network.model_copy(update={"init_sha256": _read(network)[1]})
+    if network.init_sha256 is not None:
+        raise InputError(
+            f"network.init_sha256 {network.init_sha256[:12]}: it must be of a file, but none is named. Name it with "
+            "`network.init`, or leave both out."
+        )
+    return network
 
 
 def first_weights(network: NetworkConfig) -> FirstWeights | None:

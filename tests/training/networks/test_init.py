@@ -165,3 +165,5 @@ def test_another_file_at_its_place_is_another_one(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"was a file of SHA-256 {str(config.init_sha256)[:12]}, but is now of"):
             act_on(config)
     assert noted(MLP) == MLP
+    with pytest.raises(InputError, match=r"^network\.init_sha256 abcd: it must be of a file, but none is named\. Name"):
+        noted(MLP.model_copy(update={"init_sha256": "abcd"}))
