@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Self
+from typing import Any, Self, SupportsIndex
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -54,14 +54,25 @@ def hold(module: nn.Module, patterns: Sequence[str]) -> None:
 
 
 class _Held(nn.Module):
-    """A layer that is always as in evaluation."""
+    """A layer that is always as in evaluation; it can be copied and pickled as any other."""
 
     def train(self, mode: bool = True) -> Self:
         return super().train(False)
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return _new, (type(self).__mro__[2],), self.__dict__
+
+
+def _held_kind(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Held{kind.__name__}", (_Held, kind), {})
+
+
+def _new(kind: type[nn.Module]) -> nn.Module:
+    held = _held_kind(kind)
+    return held.__new__(held)
+
 
 def _keep_statistics(norm: nn.Module) -> None:
-    """Has `norm` ignore from now on that its network trains. It stays the layer that it is, whoever copies it."""
-    kind = type(norm)
-    norm.__class__ = type(f"Held{kind.__name__}", (_Held, kind), {})
+    """Has `norm` ignore from now on that its network trains. It stays the layer that it is."""
+    norm.__class__ = _held_kind(type(norm))
     norm.eval()

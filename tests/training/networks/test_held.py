@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from copy import deepcopy
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_a_pattern_that_names_nothing_or_everything_is_refused_in_one_line() -> 
 def test_statistics_of_a_norm_that_is_held_stay(patterns: tuple[str, ...], held: bool) -> None:
     network = build(holding(*patterns, of=UNLIFTABLE), (1, 6, 6), 6)
     before = {name: value.clone() for name, value in network.named_buffers()}
-    for module in (network, deepcopy(network)):  # packs copy their networks
+    for module in (network, deepcopy(network), pickle.loads(pickle.dumps(network))):  # packs copy their networks
         module.eval()
         module.train()(torch.randn(8, 1, 6, 6))
         same = [torch.equal(value, before[name]) for name, value in module.named_buffers()]
