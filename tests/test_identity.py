@@ -273,6 +273,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "splits": 1,
         "learned": 0,
         "target": "classification",
+        "scores": (),
         "standardise": None,
         "args": {},
     },

@@ -28,6 +28,7 @@ from cfsweep.sweeping.references import reference_settings
 from cfsweep.training import networks, own_code
 from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Conventions, ingredient_class
+from cfsweep.training.plugins import path_of
 from cfsweep.training.streams import Stream, Task
 from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
