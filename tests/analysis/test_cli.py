@@ -143,7 +143,7 @@ def test_select_prints_what_chose_it_and_how_to_test_it(call, known: Path) -> No
     code, out, _ = call("select", known)
     assert code == 0
     assert out.startswith("trial 2, by average_score on validation, selected 20")
-    assert "\naverage score on validation data 0.833 ± 0.010, corrected 0.833\n" in out
+    assert "\naverage score (accuracy) on validation data 0.833 ± 0.010, corrected 0.833\n" in out
     assert f"\nTest it, with fresh seeds: cfsweep confirm {known}\n" in out
     assert "corrected: what validation is expected to be without the luck of the best among 5." in out
     record = analysis.selection(known)

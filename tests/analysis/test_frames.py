@@ -52,7 +52,7 @@ def test_the_score_matrix_has_the_untrained_row_first(known: Path) -> None:
 
 def test_cells_of_a_stopped_run_are_nan_and_unknown_trials_are_refused(known: Path) -> None:
     assert np.isnan(analysis.score_matrix(known, trial=5)[2:]).all()
-    with pytest.raises(InputError, match="no accuracies of trial 99 "):
+    with pytest.raises(InputError, match="no scores of trial 99 "):
         analysis.score_matrix(known, trial=99)
     with pytest.raises(InputError, match="trial 2 with seed 9"):
         analysis.score_matrix(known, trial=2, seed=9)

@@ -91,7 +91,7 @@ def test_without_repeats_nothing_is_said_of_them(known: Path) -> None:
 def test_matrices_leave_out_seeds_that_are_being_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: dict[str, Any] = {}
 
-    def figure(matrices: list[tuple[str, Any]], tasks: Any) -> go.Figure:
+    def figure(matrices: list[tuple[str, Any]], *_: Any) -> go.Figure:
         shown.update(matrices)
         return go.Figure()
 
