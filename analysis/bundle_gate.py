@@ -18,7 +18,7 @@ from analysis.uncertainty import LEVEL, Estimate
 from cfsweep.errors import InputError, NoAnswerError, few
 from cfsweep.files import write_atomically
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
-from cfsweep.metrics.texts import score_text
+from cfsweep.texts import score_text
 
 HEADS = ("task", "examples", "champion", "candidate", "difference", "95 % interval", "McNemar p", "verdict")
 NOT_LEARNED = "the champion has not learned this task, and cannot answer it"

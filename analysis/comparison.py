@@ -20,8 +20,8 @@ from analysis.references import best_reference
 from analysis.seeds import counted
 from analysis.uncertainty import LEAST_SEEDS, Estimate, Interval, Side, corrected, paired
 from cfsweep.errors import InputError, NoAnswerError, few, unknown
-from cfsweep.metrics.texts import score_text
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
+from cfsweep.texts import score_text
 
 OPPONENTS = ("default", NAIVE)
 COMPARED = ("average_score", "stability", "plasticity", "train_s", "stored_bytes")
@@ -256,7 +256,7 @@ def differing_data(one: Study, two: Study) -> list[str]:
 
 _OF_THE_DATA = (
     *("class_order", "n_tasks", "validation_frac", "steering_frac", "split_seed", "splits", "target", "standardise"),
-    *("learned", "scores", "args"),
+    *("learned", "scores", "class_weights", "args"),
 )
 # Of studies that do not say.
 _BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "learned": 0, "scores": [], "args": {}}

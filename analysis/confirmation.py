@@ -17,9 +17,9 @@ from analysis.frames import load, numbers, table_of
 from analysis.fronts import front
 from analysis.seeds import being_added
 from cfsweep.errors import InputError
-from cfsweep.metrics.texts import score_text
 from cfsweep.results.reader import is_study
 from cfsweep.results.schema import MAJORITY_TRIAL
+from cfsweep.texts import score_text
 
 CONFIRMED, REFITTED = "confirmed", "refitted"  # folders within that of the sweep
 

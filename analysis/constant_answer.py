@@ -9,9 +9,9 @@ import pandas as pd
 from analysis.aggregate import AVERAGE_COLUMN, finished, row_of, value
 from analysis.description import Study
 from cfsweep.errors import few
-from cfsweep.metrics.texts import score_text
 from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
+from cfsweep.texts import score_text
 
 _ROUNDING = 1e-9  # the mean of equal numbers may differ from them in the last bits
 

@@ -12,8 +12,8 @@ import pandas as pd
 from analysis.aggregate import value
 from analysis.description import Setting
 from analysis.uncertainty import LEAST_SEEDS, LEVEL, Estimate
-from cfsweep.metrics.texts import score_text
 from cfsweep.results.schema import DEFAULT_TRIAL, reference_method
+from cfsweep.texts import score_text
 
 INTERVAL = f"{100 * LEVEL:g} % interval"  # what each interval is called
 _LATEX = {

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.noise import Floats, noise_of, tails
 from analysis.true_means import true_means
-from cfsweep.metrics.texts import score_text
+from cfsweep.texts import score_text
 
 LEVEL = 0.95
 # Student's t of two seeds has intervals 13 standard errors wide on either side, and pooling hides what they hide.

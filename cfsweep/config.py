@@ -123,7 +123,8 @@ class StreamConfig(Frozen):
     `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps
     the data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels, and
     `scores` what is measured; the first one steers: it is what objectives, stop rules and choices are about. Without
-    any it is the target's own.
+    any it is the target's own. `class_weights` say how much an example of each class counts in the loss: by the user's
+    labels, or `balanced`, inversely to how often the class occurs where it comes first.
     `validation_frac` and `steering_frac` are the shares of a task's training data that become validation data and what
     stop rules look at; None is none of the latter, or, where the space has a stop rule, as much as `validation_frac`.
     The run of seed s is trained on split s modulo `splits` into training, steering and validation examples. The first
@@ -145,6 +146,7 @@ class StreamConfig(Frozen):
     learned: NonNegativeInt = 0
     target: Name = "classification"
     scores: tuple[Name, ...] = ()
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] | None = None
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
     args: dict[str, Any] = {}
 

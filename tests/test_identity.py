@@ -274,6 +274,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "learned": 0,
         "target": "classification",
         "scores": (),
+        "class_weights": None,
         "standardise": None,
         "args": {},
     },

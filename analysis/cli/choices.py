@@ -28,7 +28,7 @@ from analysis.frames import load
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
 from analysis.seeds import notes_on_seeds
-from cfsweep.metrics.texts import score_text
+from cfsweep.texts import score_text
 
 
 def select_command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfsweep.bundle.manifest import ADOPTED, Manifest
-from cfsweep.metrics.texts import score_text
+from cfsweep.texts import score_text
 
 JOINTLY = "on the data of all tasks so far"
 IN_WORDS = {"validation": "validation data", "test": "test data"}

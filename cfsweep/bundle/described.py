@@ -16,6 +16,7 @@ from cfsweep.bundle.manifest import Cut, Manifest, TaskInfo
 from cfsweep.config import StreamConfig, StudyConfig
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Indices, Task
+from cfsweep.training.targets import class_weights
 from cfsweep.version import VERSION
 
 PACKAGES = ("torch", "numpy")
@@ -82,6 +83,7 @@ def manifest_of(
             for task, labels, digest in zip(stream.tasks, labels_of(pack), hashes, strict=True)
         ),
         class_ids=stream.class_ids,
+        class_weights=class_weights(stream),
         data_sha256=dict(stream.files),
         scores={part: tuple(map(_known, getattr(record, part))) for part in pack.spec.parts},
         has_examples=with_examples

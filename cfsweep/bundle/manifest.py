@@ -49,7 +49,8 @@ class Manifest(Frozen):
     `needs_task`: which task an example is of must be told, as its outputs or the weights depend on it. `scores` holds
     by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T); None where nobody
     measured it, as the examples were not at hand. `has_examples`: the examples that a remedy kept are in the bundle.
-    `class_ids` are the user's labels of the classes, empty where they are the classes' numbers; `features` the names of
+    `class_weights` is how much each class counted in the loss, empty where all did alike. `class_ids` are the user's
+    labels of the classes, empty where they are the classes' numbers; `features` the names of
     the columns of flat data. `stream_config` loads the stream again, from data sets that may lie anywhere, without the
     tasks that were continued with. `continues` is the SHA-256 of the `model.json` that the last task was begun with,
     None where all were trained as one stream. `files` maps each other file to its SHA-256.
@@ -79,6 +80,7 @@ class Manifest(Frozen):
     standardised: str
     needs_task: bool
     tasks: tuple[TaskInfo, ...]
+    class_weights: tuple[float, ...] = ()
     class_ids: tuple[int, ...]
     cut: Cut
     data_sha256: dict[str, str]

@@ -19,7 +19,7 @@ from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
 from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
-from cfsweep.metrics.texts import score_text
+from cfsweep.texts import score_text
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout, tensors_of
 from cfsweep.training.engine.lift import Lifted

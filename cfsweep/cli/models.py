@@ -19,7 +19,7 @@ from cfsweep.cli.saying import (
 )
 from cfsweep.errors import EXIT_INTERRUPTED
 from cfsweep.library.folders import own_folder
-from cfsweep.metrics.texts import score_text
+from cfsweep.texts import score_text
 
 if TYPE_CHECKING:
     from cfsweep.bundle import Manifest

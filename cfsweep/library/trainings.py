@@ -14,7 +14,7 @@ from cfsweep.errors import InputError
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.library.sweeps import html_table, options_of
-from cfsweep.metrics.texts import score_text
+from cfsweep.texts import score_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

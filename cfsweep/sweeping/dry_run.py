@@ -12,10 +12,10 @@ from rich.table import Table
 from cfsweep.config import PARTS, Choices, Range
 from cfsweep.errors import few
 from cfsweep.metrics import average_score
-from cfsweep.metrics.texts import score_text
 from cfsweep.results.status import budget
 from cfsweep.sweeping.notes import capacities, describe_references, never_acting, percent
 from cfsweep.sweeping.study import Prepared
+from cfsweep.texts import score_text
 from cfsweep.training.constant_answer import class_counts, constant_answer
 from cfsweep.training.targets import target_of
 

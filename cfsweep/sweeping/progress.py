@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from cfsweep.metrics.texts import score_text
 from cfsweep.sweeping.trials import Summary
+from cfsweep.texts import score_text
 
 LINE_EVERY_S = 5.0
 

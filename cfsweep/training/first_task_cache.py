@@ -27,6 +27,7 @@ from cfsweep.training import own_code
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import RunRecord
 from cfsweep.training.stack import RowContent
+from cfsweep.training.targets import class_weights
 
 _ONLY_HERE = uuid.uuid4().hex
 PROBED = 4  # examples that a network is shown, so that one whose code has changed is told apart
@@ -84,9 +85,10 @@ def first_task_keys(context: PackContext, theta: Tensor) -> list[str]:
     """
     spec = {name: value for name, value in context.spec.to_dict().items() if name not in ("runs", "joint")}
     own = [_sources(kind) for kind in (*context.kinds, type(context.target))]
-    scores = [score.name for score in context.scores]
-    stream = [context.stream.target, scores, context.stream.digest, context.stream.n_learned]
-    common = [made_by(), own, _device_kind(context.device), stream, repr(context.lifted.module), spec]
+    stream = context.stream
+    measured, weights_of = [score.name for score in context.scores], list(class_weights(stream))
+    learned = [stream.target, measured, weights_of, stream.digest, stream.n_learned]
+    common = [made_by(), own, _device_kind(context.device), learned, repr(context.lifted.module), spec]
     begins: dict[int, str] = {}
     for run, weights in zip(context.spec.runs, theta, strict=True):
         if run.seed not in begins:

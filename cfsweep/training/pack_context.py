@@ -79,7 +79,9 @@ class PackContext:
         self.kinds = [ingredient_class(name) for name in spec.ingredients]
         self.target, self.scores = target_of(stream.target), scores_of(stream)
         refuse_misfits(self.kinds, spec.scenario, stream.target, "ingredients")
-        self.outputs = self.target.outputs(stream, spec.scenario).to(device)
+        self.outputs = self.target.outputs(stream, spec.scenario)
+        self.target = self.target.for_stream(stream, self.outputs)
+        self.outputs = self.outputs.to(device)
         self.store = store_on(device, stream)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -72,10 +73,11 @@ class Stream:
     the classes, where those are others. Amounts are (n_examples, k) float64, and in a regression `unit` are the shift
     and the scale, each (k,), of the units in which they are learned, `(y - shift) / scale`. `files` maps each data file
     to its SHA-256. `target` names what is to be learned of `y`, and `scores` what is measured (none: the target's first
-    one), see `training.targets`. `test_share` is what became test data of each task's examples where the user's data
-    name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where
-    a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
-    0; `other_splits` are the further ones, 1 and up.
+    one), see `training.targets`; `class_weights` how much classes count in the loss, `learned_weights` those of the
+    first classes where these are known already. `test_share` is what became test data of each task's examples where the
+    user's data name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know
+    them, and where a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream
+    itself is its split 0; `other_splits` are the further ones, 1 and up.
     """
 
     name: str
@@ -88,6 +90,8 @@ class Stream:
     unit: tuple[Tensor, Tensor] | None = None
     target: str = CLASSIFICATION
     scores: tuple[str, ...] = ()
+    class_weights: str | Mapping[str, float] | None = None
+    learned_weights: tuple[float, ...] = ()
     class_ids: tuple[int, ...] = ()
     standardised: str = "none"
     features: tuple[str, ...] = ()

@@ -8,12 +8,13 @@ from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets._base import Floats, Outputs, Score, Target
+from cfsweep.training.targets._class_weights import class_weights
 from cfsweep.training.targets._own_scores import own_score
 from cfsweep.training.targets.classification import Classification
 from cfsweep.training.targets.multi_label import MultiLabel
 from cfsweep.training.targets.regression import Regression
 
-__all__ = ["Floats", "Outputs", "Score", "Target", "registry", "scores_of", "target_of"]
+__all__ = ["Floats", "Outputs", "Score", "Target", "class_weights", "registry", "scores_of", "target_of"]
 
 registry: dict[str, type[Target]] = {target.name: target for target in (Classification, MultiLabel, Regression)}
 

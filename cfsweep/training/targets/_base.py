@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, device
 
 from cfsweep.config import Scenario
+from cfsweep.errors import InputError
 from cfsweep.training.streams import Indices, Stream
 
 Floats = NDArray[np.float64]
@@ -102,6 +103,16 @@ class Target(ABC):
     summary: ClassVar[str]
     has_classes: ClassVar[bool]
     scores: ClassVar[tuple[Score, ...]]
+
+    def for_stream(self, stream: Stream, outputs: Outputs) -> Target:
+        """The target as it learns this stream, whose outputs these are: itself, unless it goes by more of it.
+
+        Raises:
+            InputError: the stream asks for what the target does not know.
+        """
+        if stream.class_weights is not None:
+            raise InputError(f"target `{self.name}`: it knows no `class_weights`. Leave them out.")
+        return self
 
     @abstractmethod
     def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:

@@ -1,4 +1,7 @@
-"""How well examples are answered, by name. scikit-learn's scores where it has them, row by row; see `Score`."""
+"""How well examples are answered, by name. scikit-learn's scores where it has them, row by row; see `Score`.
+
+scikit-learn is loaded when a score is first taken: it takes a second, and most sweeps need none of it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn import metrics
 from torch import Tensor
 
 from cfsweep.training.targets._base import Floats, Score
@@ -46,13 +48,27 @@ def by_row(of_one: OfOne) -> Callable[[Tensor, Tensor], Tensor]:
     return of
 
 
+def _of_scikit_learn(name: str) -> OfOne:
+    def of_one(labels: Values, answers: Values) -> float:
+        from sklearn import metrics
+
+        return float(getattr(metrics, name)(labels, answers))
+
+    return of_one
+
+
+ROC_AUC, PR_AUC = _of_scikit_learn("roc_auc_score"), _of_scikit_learn("average_precision_score")
+
+
 def _balanced_accuracy(labels: Values, predictions: Values) -> float:
     with warnings.catch_warnings():  # of a class that was predicted, and is no example's
         warnings.simplefilter("ignore", UserWarning)
-        return float(metrics.balanced_accuracy_score(labels, predictions))
+        return _of_scikit_learn("balanced_accuracy_score")(labels, predictions)
 
 
 def _macro_f1(labels: Values, predictions: Values) -> float:
+    from sklearn import metrics
+
     return float(metrics.f1_score(labels, predictions, average="macro", zero_division=0.0))
 
 
@@ -88,8 +104,8 @@ OF_CLASSES = (
     ACCURACY,
     Score("balanced_accuracy", by_row(_balanced_accuracy), (0.0, 1.0)),
     Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
-    Score("roc_auc", by_row(over_classes(metrics.roc_auc_score)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
-    Score("pr_auc", by_row(over_classes(metrics.average_precision_score)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
+    Score("roc_auc", by_row(over_classes(ROC_AUC)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
+    Score("pr_auc", by_row(over_classes(PR_AUC)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
     Score("neg_log_loss", by_row(_neg_log_loss), (-INFINITY, 0.0), True, UNSEEN),
 )
 
@@ -106,7 +122,7 @@ def _r2(labels: Values, predictions: Values) -> float:
     """Of several amounts the mean over them."""
     if (np.ptp(labels, axis=0) == 0).any():
         return np.nan
-    return float(metrics.r2_score(labels, predictions))
+    return _of_scikit_learn("r2_score")(labels, predictions)
 
 
 OF_AMOUNTS = (
@@ -139,6 +155,6 @@ OF_LABELS = (
     Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
     Score("label_accuracy", by_row(_label_accuracy), (0.0, 1.0)),
     Score("exact_match", by_row(_exact_match), (0.0, 1.0)),
-    Score("roc_auc", by_row(over_labels(metrics.roc_auc_score)), (0.0, 1.0), True, NO_LABEL),
-    Score("pr_auc", by_row(over_labels(metrics.average_precision_score)), (0.0, 1.0), True, NO_LABEL),
+    Score("roc_auc", by_row(over_labels(ROC_AUC)), (0.0, 1.0), True, NO_LABEL),
+    Score("pr_auc", by_row(over_labels(PR_AUC)), (0.0, 1.0), True, NO_LABEL),
 )

@@ -15,6 +15,7 @@ from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets._base import Outputs, Score, Target, task_of_each
+from cfsweep.training.targets._class_weights import output_weights
 from cfsweep.training.targets._scores import OF_CLASSES
 
 PLACES = "an output is a class's place within its task, as no two tasks share a class"
@@ -26,7 +27,8 @@ def masked_log_softmax(outputs: Tensor, mask: Tensor) -> Tensor:
 
 
 class Classification(Target):
-    """Labels are (n,) int64, the output that is right; the loss is the cross-entropy among the active outputs.
+    """Labels are (n,) int64, the output that is right; the loss is the cross-entropy among the active outputs, times
+    the weight of the label where classes have weights. The likelihood has none.
 
     task-il: an example chooses among the classes of its own task. class-il: among all classes of the tasks trained so
     far (the untrained network: among all). domain-il: every output is active; tasks that share classes have an output
@@ -37,6 +39,14 @@ class Classification(Target):
     summary = "one class per example, by a softmax over the outputs"
     has_classes = True
     scores = OF_CLASSES
+
+    def __init__(self, weights: Tensor | None = None) -> None:
+        """`weights` (n_outputs,) multiply the loss of an example whose label is this output; None: 1."""
+        self.weights = weights
+
+    def for_stream(self, stream: Stream, outputs: Outputs) -> Target:
+        weights = output_weights(stream, outputs)
+        return self if weights is None else type(self)(weights)
 
     def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
         n_tasks = len(stream.tasks)
@@ -76,14 +86,22 @@ class Classification(Target):
         >>> Classification().losses(torch.zeros(1, 3), torch.tensor([1]), mask)  # log 2
         tensor([0.6931])
         """
-        return -self.log_likelihood(outputs, labels, mask)
+        losses = -self.log_likelihood(outputs, labels, mask)
+        return losses if self.weights is None else losses * self._weights(labels)
+
+    def _weights(self, labels: Tensor) -> Tensor:
+        assert self.weights is not None
+        return self.weights.to(labels.device)[labels]
 
     def loss_and_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient: the probabilities less 1 at the label, by n. To the last bit what autograd gives, without its
         bookkeeping."""
         log_p, labels = masked_log_softmax(outputs, mask), labels.unsqueeze(-1)
-        loss = log_p.gather(-1, labels).squeeze(-1).mean(-1).neg_()
-        return loss, _gradient(log_p, labels, -1 / outputs.shape[-2])
+        of_labels, gradient = log_p.gather(-1, labels), _gradient(log_p, labels, -1 / outputs.shape[-2])
+        if self.weights is not None:
+            weights = self._weights(labels)
+            of_labels, gradient = of_labels * weights, gradient * weights
+        return of_labels.squeeze(-1).mean(-1).neg_(), gradient
 
     def log_likelihood(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         return masked_log_softmax(outputs, mask).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
