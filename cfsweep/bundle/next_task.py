@@ -17,7 +17,7 @@ from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
-from cfsweep.training.streams import Indices, Stream, Task, from_file
+from cfsweep.training.streams import ClassId, Indices, Stream, Task, from_file
 from cfsweep.training.targets import target_of
 
 PLACE = "/place"  # how the entries of a bundle's state end that say where its examples lay
@@ -36,6 +36,7 @@ def next_task(about: Manifest, path: Path) -> Stream:
         validation_frac=cut.validation_frac,
         steering_frac=cut.steering_frac,
         split_seed=cut.split_seed,
+        validation=cut.validation,
         splits=cut.split + 1,
         standardise="none",
         target=about.target,
@@ -84,6 +85,7 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         class_ids=() if ids == tuple(range(len(ids))) else ids,
         standardised=about.standardised,
         features=about.features,
+        validation=about.cut.validation,
         n_learned=len(about.tasks),
     )
     if about.scenario == "domain-il":
@@ -152,11 +154,21 @@ def _kept(about: Manifest, state: Mapping[str, Tensor]) -> tuple[list[Tensor], l
     return x, [y] if x else [], tasks
 
 
-def _numbered(about: Manifest, new: Stream) -> tuple[tuple[int, ...], Tensor]:
-    """The user's label of every class, and for each class of `new` its number among these."""
+def _numbered(about: Manifest, new: Stream) -> tuple[tuple[ClassId, ...], Tensor]:
+    """The user's label of every class, and for each class of `new` its number among these.
+
+    Raises:
+        InputError: those of the bundle are words and those of the task whole numbers, or the other way round.
+    """
     n_known = 1 + max((label for info in about.tasks for label in info.classes), default=-1)
-    known = about.class_ids or tuple(range(n_known))
-    own = new.class_ids or tuple(range(new.n_classes))
+    known: tuple[ClassId, ...] = about.class_ids or tuple(range(n_known))
+    own: tuple[ClassId, ...] = new.class_ids or tuple(range(new.n_classes))
+    if known and own and isinstance(known[0], str) != isinstance(own[0], str):  # the word `1` is not the number
+        kinds = ("words", "whole numbers") if isinstance(known[0], str) else ("whole numbers", "words")
+        raise InputError(
+            f"--task {new.tasks[0].name}: labels must be {kinds[0]} as those of the bundle, but are {kinds[1]}. Write "
+            "them alike."
+        )
     ids = (*known, *(label for label in own if label not in known))
     return ids, torch.tensor([ids.index(label) for label in own], dtype=torch.int64)
 

@@ -17,6 +17,7 @@ from cfsweep.results.status import budget
 from cfsweep.sweeping.notes import capacities, describe_references, never_acting, percent
 from cfsweep.sweeping.study import Prepared
 from cfsweep.training.constant_answer import class_counts, constant_answer
+from cfsweep.training.streams import ClassId
 from cfsweep.training.targets import target_of
 
 MOST_CLASSES = 5  # of a task that are listed one by one
@@ -72,7 +73,7 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     show_notes(prepared, console)
 
 
-def _by_class(counts: Mapping[int, tuple[int, int, int]]) -> str:
+def _by_class(counts: Mapping[ClassId, tuple[int, int, int]]) -> str:
     """How many training, steering (where there are any) and validation examples of a task each class has; of many
     classes the fewest and the most.
 

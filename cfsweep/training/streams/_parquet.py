@@ -158,13 +158,16 @@ def _split(table: pa.Table, where: str) -> np.ndarray[Any, Any]:
 
 
 def _labels(column: pa.ChunkedArray, where: str) -> np.ndarray[Any, Any]:
-    """As `_numbers`; decimals, as databases write whole numbers, must be some.
+    """As `_numbers`, or words; decimals, as databases write whole numbers, must be some.
 
     Raises:
         InputError: they are not, or lie beyond 64 bits.
     """
     import pyarrow as pa
 
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and not column.null_count:
+        return np.array(column.to_pylist(), np.str_)
     if not pa.types.is_decimal(column.type) or column.null_count:
         return _numbers(column, where)
     for kind in (pa.int64(), pa.uint64()):
