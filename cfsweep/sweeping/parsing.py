@@ -224,7 +224,7 @@ def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
     root = stream.data or streams.default_data_root()
     if root is not None:
         changes["data"] = str(Path(root).expanduser().absolute())
-    if stream.name not in streams.registry and Path(stream.name).expanduser().is_dir():
+    if stream.name not in streams.registry and Path(stream.name).expanduser().exists():
         changes["name"] = str(Path(stream.name).expanduser().absolute())
     space, network = config.space, config.space.network
     if network.init is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from cfsweep.training.streams._preprocessing import Preprocessing
 
 Indices = NDArray[np.int64]
 CLASSIFICATION = "classification"
@@ -77,7 +80,8 @@ class Stream:
     task's examples where the user's data name none. The first `n_learned` tasks are learned already: the weights that a
     pack begins with know them, and where a bundle goes on, the store has those of their examples alone that a remedy
     has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up. `validation` is how the
-    examples that are held out were chosen, as in `StreamConfig`.
+    examples that are held out were chosen, as in `StreamConfig`; `preprocessing` what made examples of a table's rows,
+    `notes` what its user should know.
     """
 
     name: str
@@ -96,6 +100,8 @@ class Stream:
     test_share: float = 0.0
     n_learned: int = 0
     other_splits: tuple[Split, ...] = ()
+    preprocessing: Preprocessing | None = None
+    notes: tuple[str, ...] = ()
     validation: Literal["random", "latest"] = "random"
 
     @property
