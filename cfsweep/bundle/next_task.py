@@ -17,15 +17,16 @@ from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
-from cfsweep.training.streams import ClassId, Indices, Stream, Task, from_file
+from cfsweep.training.streams import ClassId, Indices, Preprocessing, Stream, Task, from_file, next_of_table
 from cfsweep.training.targets import target_of
 
 PLACE = "/place"  # how the entries of a bundle's state end that say where its examples lay
 MOVED = "columns standardised in float64"  # among a stream's files
 
 
-def next_task(about: Manifest, path: Path) -> Stream:
-    """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were.
+def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -> Stream:
+    """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were; it is a
+    raw table where the bundle has kept what makes examples of a `table`.
 
     Raises:
         InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
@@ -37,11 +38,14 @@ def next_task(about: Manifest, path: Path) -> Stream:
         steering_frac=cut.steering_frac,
         split_seed=cut.split_seed,
         validation=cut.validation,
-        splits=cut.split + 1,
+        splits=cut.split + 1 if table is None else max(cut.split + 1, about.stream_config.splits),
         standardise="none",
         target=about.target,
     )
-    found = from_file(config, about.features)
+    if table is None:
+        found = from_file(config, about.features)
+    else:
+        found = next_of_table(config, table, [info.name for info in about.tasks])
     if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
         raise InputError(f"{where}: the bundle has learned it already (SHA-256 {known[0][:12]}). Give another task.")
     dtype = str(found.x.dtype).removeprefix("torch.")
@@ -86,6 +90,7 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         standardised=about.standardised,
         features=about.features,
         validation=about.cut.validation,
+        preprocessing=new.preprocessing,
         n_learned=len(about.tasks),
     )
     if about.scenario == "domain-il":

@@ -158,6 +158,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         "conventions": _conventions(config, hypers),
         "outputs": _outputs(config, stream),
         "tasks": [{"name": task.name, "classes": list(task.classes), **_counts(task)} for task in stream.tasks],
+        **({"table": stream.preprocessing.described()} if stream.preprocessing else {}),
         "data_sha256": dict(stream.files),
         "code_sha256": _own_code(config, stream),
         "versions": {

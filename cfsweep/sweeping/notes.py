@@ -54,7 +54,7 @@ def swamping_note(stream: Stream) -> str | None:
     place = int(deviations.argmax())
     name = f"`{stream.features[place]}`" if stream.features else f"{place} (from 0)"
     remedy = "Drop or transform it (a logarithm, say)"
-    if stream.standardised != "feature":
+    if stream.standardised != "feature" and stream.preprocessing is None:
         remedy = "Set `stream.standardise=feature`, or drop it"
     return (
         f"feature {name} varies {most / middle:,.0f} times as much as the median one, as the network sees it "
@@ -66,9 +66,9 @@ def share_note(stream: Stream) -> str | None:
     """That cfsweep has chosen the test data, as the user's data do not say which they are."""
     if not stream.test_share:
         return None
+    what = "the latest" if stream.validation == "latest" else "a fixed, stratified"
     return (
-        "no task says which of its examples are test data: a fixed, stratified "
-        f"{percent(stream.test_share)} of each became that. "
+        f"no task says which of its examples are test data: {what} {percent(stream.test_share)} of each became that. "
         "To choose them, give a column `split`, `x_test` and `y_test`, or `test`."
     )
 
@@ -99,6 +99,7 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
         default_note(config.space, hypers),
         imbalance_note(stream),
         unscored_note(config, stream),
+        *stream.notes,
     )
     return tuple(note for note in found if note)
 

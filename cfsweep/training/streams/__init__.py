@@ -21,7 +21,7 @@ from cfsweep.training.streams._table_settings import SUFFIXES, TableSettings, is
 from cfsweep.training.streams.digits import split_digits
 from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
-from cfsweep.training.streams.own_table import from_table, next_of_table
+from cfsweep.training.streams.own_table import from_table, next_of_table, rows_of_table
 from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "load_stream",
     "next_of_table",
     "registry",
+    "rows_of_table",
 ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,10 @@ class Preprocessing(Frozen):
     def features(self) -> tuple[str, ...]:
         """What the numbers of an example are."""
         return tuple(name for column in self.columns for name in self._numbers_of(column))
+
+    def described(self) -> dict[str, Any]:
+        """The settings with what went without saying, and the kind of each column, as a study records them."""
+        return {**self.settings.model_dump(mode="json"), "columns": {one.name: one.kind for one in self.columns}}
 
     def _numbers_of(self, column: Column) -> list[str]:
         if column.kind != "category":

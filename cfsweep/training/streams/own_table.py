@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from cfsweep.training.streams._assemble import TEST_SHARE, assemble, cut_tasks, 
 from cfsweep.training.streams._base import Indices, Stream
 from cfsweep.training.streams._labels import Drafted, Labelled, Labels, drafted
 from cfsweep.training.streams._preprocessing import Preprocessing, begun, notes_on
-from cfsweep.training.streams._table_files import Raw, read_table, require_features
+from cfsweep.training.streams._table_files import Raw, in_memory, read_table, require_features
 from cfsweep.training.streams._table_settings import TableSettings, require_columns, table_settings
 from cfsweep.training.streams._table_tasks import Tasks, next_rows, tasks_of
 from cfsweep.training.streams._typed import NUMBER
@@ -78,6 +79,18 @@ def next_of_table(config: StreamConfig, before: Preprocessing, learned: Sequence
     if tasks.starts:
         state = state.model_copy(update={"starts": (*before.starts, *tasks.starts), "until": tasks.until})
     return _stream(config, laid, [state.examples(table, values, laid.rows[0], None)], state, files, [])
+
+
+def rows_of_table(state: Preprocessing, given: Any, task: int | None = None) -> NDArray[np.float32]:
+    """(n, features): the rows of a raw table, in memory or at a path, as examples of a task (default: the last one).
+
+    Raises:
+        InputError: it is no table, lacks a column, or a value does not fit its column.
+    """
+    is_path = isinstance(given, str | Path)
+    table = read_table(Path(given), f"table {given}")[0] if is_path else in_memory(given, "table")
+    require_features(state.names, table.names, table.where)
+    return state.examples(table, state.values_of(table), np.arange(len(table)), task)
 
 
 def labels_of(table: Raw, settings: TableSettings, as_words: bool | None = None) -> tuple[Labels, bool]:
