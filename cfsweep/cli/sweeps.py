@@ -163,6 +163,8 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
         console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
+        if outcome.news:
+            console.print(outcome.news, highlight=False, markup=False, soft_wrap=True)
     elif outcome.interrupted:
         console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED)

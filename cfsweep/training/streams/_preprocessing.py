@@ -125,8 +125,10 @@ class Preprocessing(Frozen):
         return tuple(name for column in self.columns for name in self._numbers_of(column))
 
     def described(self) -> dict[str, Any]:
-        """The settings with what went without saying, and the kind of each column, as a study records them."""
-        return {**self.settings.model_dump(mode="json"), "columns": {one.name: one.kind for one in self.columns}}
+        """The settings with what went without saying, where windows begin, and the kind of each column, as a study
+        records them."""
+        found = {**self.settings.model_dump(mode="json"), "columns": {one.name: one.kind for one in self.columns}}
+        return {**found, "starts": list(self.starts), "until": self.until} if self.starts else found
 
     def _numbers_of(self, column: Column) -> list[str]:
         if column.kind != "category":

@@ -80,7 +80,7 @@ def table_settings(args: Mapping[str, Any], where: str) -> TableSettings:
         found = TableSettings.model_validate(dict(args))
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and "[" not in part)
+        name = ".".join(map(str, first["loc"][: 2 if first["loc"][0] == "types" else 1]))  # not pydantic's own marks
         rule = str(first["msg"]).removeprefix("Input should be ")
         raise InputError(f"{where}: `{name}` should be {rule}, but got {first['input']!r}. Change `args`.") from error
     _require_tasks(found, where)
@@ -95,9 +95,8 @@ def _require_tasks(settings: TableSettings, where: str) -> None:
             f"{where}: what is a task must be said, by `task`, the column that names it, or `date` and `windows`. Add "
             "`--arg task=COLUMN`, or `--arg date=COLUMN --arg windows=6`."
         )
-    if cuts and (settings.task or not settings.date):
-        lacks = "are of a `date`, but none is named" if not settings.task else "make the tasks, but so does `task`"
-        raise InputError(f"{where}: `windows` {lacks}. Name a date column, and leave `task` out.")
+    if cuts and settings.task:
+        raise InputError(f"{where}: `windows` make the tasks, but so does `task`. Leave one of them out.")
     if cuts and not isinstance(settings.windows, int) and not settings.windows:
         raise InputError(f"{where}: `windows` must be a number, or the dates at which they begin, but got none.")
 
