@@ -190,11 +190,11 @@ class Preprocessing(Frozen):
     def _one_hot(self, table: Raw, column: Column, of: Words, rows: Indices) -> NDArray[np.float64]:
         n_own, places = len(column.words), {word: place for place, word in enumerate(column.words)}
         found = np.array([places.get(word, n_own) for word in of.tolist()], np.int64)
-        if self.settings.unknown == "refuse" and (found == n_own).any():
-            at = int(np.flatnonzero(found == n_own)[0])
-            known = few(GAP if word is None else f"`{word}`" for word in column.words)
-            said = f"words must be among those of the first task's training rows ({known}), but got "
-            said += GAP if of[at] is None else f"`{of[at]}`"
+        strange = (found == n_own) & np.array([word is not None for word in of.tolist()], bool)
+        if self.settings.unknown == "refuse" and strange.any():
+            at = int(np.flatnonzero(strange)[0])
+            known = few(f"`{word}`" for word in column.words if word is not None)
+            said = f"words must be among those of the first task's training rows ({known}), but got `{of[at]}`"
             raise table.error(column.name, int(rows[at]), said, "Mend it, or set `--arg unknown=bucket`")
         width = n_own + (self.settings.unknown == "bucket")
         return np.eye(n_own + 1)[found][:, :width]
