@@ -73,6 +73,24 @@ def share_note(stream: Stream) -> str | None:
     )
 
 
+def unlearned_note(stream: Stream) -> str | None:
+    """That a class is among the latest examples of a task alone, so that none of it is trained on there."""
+    if stream.validation != "latest" or not target_of(stream.target).has_classes:
+        return None
+    names = stream.class_ids or range(stream.n_classes)
+    found = []
+    for task in stream.tasks:
+        trained = set(stream.y.numpy()[task.train].tolist())
+        if lacks := [names[label] for label in task.classes if label not in trained]:
+            found.append(f"`{task.name}` ({few(lacks)})")
+    if not found:
+        return None
+    return (
+        f"tasks {few(found)}: these classes come up in the latest examples alone, which are held out, so nothing of "
+        "them is learned there. Set `stream.validation=random` to cut a share of each class."
+    )
+
+
 def splits_note(config: StudyConfig) -> str | None:
     """That there are fewer seeds than splits, so that some splits are trained on by none."""
     seeds, splits = config.seeds, config.stream.splits
@@ -90,6 +108,7 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
     short_of_weights = capacity_note(capacities(config.space, hypers, n_tasks), n_tasks)
     found = (
         share_note(stream),
+        unlearned_note(stream),
         swamping_note(stream),
         splits_note(config),
         rehearsal_note(config),
