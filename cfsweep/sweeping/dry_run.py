@@ -37,6 +37,8 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
         table.add_row("", f"{task.name}: {', '.join(sizes)}")
         if of_task:
             table.add_row("", f"  {_by_class(of_task)}")
+    if (rows := prepared.stream.preprocessing) is not None:
+        table.add_row("columns", ", ".join(f"{column.name} {column.kind}" for column in rows.columns))
     table.add_row("standardised by", config.stream.standardise or "")
     table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
     if prepared.stream.class_ids:

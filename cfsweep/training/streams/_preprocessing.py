@@ -220,8 +220,7 @@ def begun(table: Raw, settings: TableSettings, rows: Indices, word_labels: bool)
 
 def _column(table: Raw, settings: TableSettings, name: str, rows: Indices) -> tuple[Column, Floats | Words]:
     """What is kept is of these rows alone; values are of the whole table, so that an error counts its rows."""
-    seen = Raw(table.table.select([name]).take(rows), table.where)
-    seems = guessed(seen.column(name))
+    seems = guessed(table.column(name).take(rows), table.untyped)
     kind = settings.types.get(name, seems)
     place = f"{table.where}, column `{name}`"
     if kind is None or (seems is None and settings.preprocessing == "first" and kind != "category"):

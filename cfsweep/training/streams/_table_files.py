@@ -24,12 +24,13 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class Raw:
-    """A table as it was read: all of CSV are texts, all of Parquet as it was written. `where` names it in what is said;
-    `parts` are its files, by name with their numbers of rows, none for a table in memory."""
+    """A table as it was read: all of CSV are texts, `untyped`, all of Parquet as it was written. `where` names it in
+    what is said; `parts` are its files, by name with their numbers of rows, none for a table in memory."""
 
     table: pa.Table
     where: str
     parts: tuple[tuple[str, int], ...] = ()
+    untyped: bool = False
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -42,9 +43,12 @@ class Raw:
     def column(self, name: str) -> pa.Array:
         return one_array(self.table.column(name))
 
-    def take(self, rows: np.ndarray[Any, Any]) -> Raw:
-        """So many of its rows; an error counts them as they are here."""
-        return Raw(self.table.take(rows), self.where, self.parts)
+    def holds_words(self, name: str) -> bool:
+        """Whether a column is of texts or booleans by its type, not for want of one."""
+        import pyarrow as pa
+
+        kind = self.column(name).type
+        return not self.untyped and bool(pa.types.is_string(kind) or pa.types.is_boolean(kind))
 
     def values(self, name: str, kind: Kind, remedy: str) -> Floats:
         """The column as numbers, NaN where one is missing.
@@ -161,7 +165,8 @@ def _from_csv(files: Sequence[Path], where: str) -> Raw:
                 f"{columns_apart(first, table.column_names)}. Write them alike."
             )
     together = pa.concat_tables([table.select(first) for table in tables])
-    return Raw(together, where, tuple((file.name, table.num_rows) for file, table in zip(files, tables, strict=True)))
+    parts = tuple((file.name, table.num_rows) for file, table in zip(files, tables, strict=True))
+    return Raw(together, where, parts, untyped=True)
 
 
 def _read_csv(file: Path, where: str) -> pa.Table:

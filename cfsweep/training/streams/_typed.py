@@ -136,13 +136,16 @@ def _word(value: Any) -> str | None:
     return str(value) or None
 
 
-def guessed(column: pa.Array) -> Kind | None:
-    """What kind a column seems to be of; None where no value is there. Texts are numbers if all are, else booleans
-    (true and false, yes and no), else dates, else categories.
+def guessed(column: pa.Array, untyped: bool) -> Kind | None:
+    """What kind a column seems to be of; None where no value is there. Texts that are `untyped`, as all are in CSV, are
+    numbers if all of them are, else booleans (true and false, yes and no), else dates; all others are categories.
 
     >>> import pyarrow as pa
-    >>> [guessed(pa.array(values)) for values in (["1", "", "2.5"], ["yes", "no"], ["2024-01-31"], ["1", "a"], [None])]
+    >>> lists = [["1", "", "2.5"], ["yes", "no"], ["2024-01-31"], ["1", "a"], [None]]
+    >>> [guessed(pa.array(values), untyped=True) for values in lists]
     ['number', 'boolean', 'date', 'category', None]
+    >>> guessed(pa.array(["1"]), untyped=False)
+    'category'
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -155,10 +158,12 @@ def guessed(column: pa.Array) -> Kind | None:
     if types.is_date(kind) or types.is_timestamp(kind):
         return "date"
     if not _is_text(kind):
-        return "category" if types.is_dictionary(kind) else "number"
+        return "number"
     texts = _present(column).drop_null()
     if not len(texts):
         return None
+    if not untyped:
+        return "category"
     if pc.all(pc.match_substring_regex(texts, NUMBER)).as_py():
         return "number"
     if any({text.lower() for text in pc.unique(texts).to_pylist()} <= pair for pair in GUESSED_BOOLEANS):

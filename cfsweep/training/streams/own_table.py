@@ -94,12 +94,14 @@ def rows_of_table(state: Preprocessing, given: Any, task: int | None = None) -> 
 
 
 def labels_of(table: Raw, settings: TableSettings, as_words: bool | None = None) -> tuple[Labels, bool]:
-    """The label of each row (n,), and whether they are words: if told so, or if not all are whole numbers from 0 up.
+    """The label of each row (n,), and whether they are words: if told so, if Parquet says so, or if not all are whole
+    numbers from 0 up.
 
     Raises:
         InputError: one is missing, or is no whole number where they are to be some.
     """
-    column, asked = settings.target, settings.types.get(settings.target) == "category"
+    column = settings.target
+    asked = settings.types.get(column) == "category" or table.holds_words(column)
     found = table.words(column)
     for row, label in enumerate(found.tolist()):
         if label is None:

@@ -237,6 +237,7 @@ def test_labels_are_numbers_or_words_and_one_is_not_the_other(tmp_path: Path) ->
     assert load(as_csv(frame, tmp_path / "t.csv")).class_ids == (1, 7)
     assert load(tmp_path / "t.csv", {"types": {"churned": "category"}}).class_ids == ("1", "7")
     assert load(as_parquet(frame.astype({"churned": int}), tmp_path / "t.parquet")).class_ids == (1, 7)
+    assert load(as_parquet(frame, tmp_path / "t.parquet")).class_ids == ("1", "7"), "Parquet knows its words"
     frame["churned"] = frame["churned"].replace("1", "001")
     line = refused(as_csv(frame, tmp_path / "t.csv"))
     assert "labels must be words or whole numbers >= 0, but got `001`" in line
