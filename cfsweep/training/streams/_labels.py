@@ -75,14 +75,13 @@ def drafted(config: StreamConfig, tasks: Sequence[Labelled]) -> Drafted:
     drafts, places, numbers, start = [], [], [], 0
     for task in tasks:
         where = f"stream `{config.name}`, task `{task.name}`"
-        train = test = np.searchsorted(ids, task.train) if has_classes else task.train
+        train: Any = np.searchsorted(ids, task.train) if has_classes else task.train
+        test: Any = np.searchsorted(ids, task.test) if has_classes and task.test is not None else task.test
         classes = tuple(sorted(set(train.tolist()))) if has_classes else ()
-        if task.test is None:
-            parts = _test_cut(config, strata(torch.from_numpy(train)), f"{where}, test share", class_ids)
+        if test is None:
+            parts, test = _test_cut(config, strata(torch.from_numpy(train)), f"{where}, test share", class_ids), train
         else:
-            test = np.searchsorted(ids, task.test) if has_classes else task.test
-            if has_classes:
-                _refuse_stray(ids, classes, test, where)
+            _refuse_stray(ids, classes, test.tolist() if has_classes else (), where)
             parts = np.arange(len(train)), np.arange(len(test))
         numbers += [train[parts[0]], test[parts[1]]]
         middle, end = start + len(parts[0]), start + len(parts[0]) + len(parts[1])
@@ -115,8 +114,8 @@ def _all_ids(config: StreamConfig, tasks: Sequence[Labelled]) -> Labels:
     return np.unique(np.concatenate([part for _, part in parts]))
 
 
-def _refuse_stray(ids: Labels, classes: tuple[int, ...], test: Indices, where: str) -> None:
-    stray = sorted(set(test.tolist()) - set(classes))
+def _refuse_stray(ids: Labels, classes: tuple[int, ...], test: Sequence[int], where: str) -> None:
+    stray = sorted(set(test) - set(classes))
     if stray:
         raise InputError(
             f"{where}: test labels must occur in the task's training data, but {few(ids[stray])} do not. "

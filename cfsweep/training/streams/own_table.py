@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.training.streams._assemble import TEST_SHARE, assemble, cut_tasks, refuse_class_order, require_n_tasks
-from cfsweep.training.streams._base import Indices, Stream
+from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, Indices, Stream
 from cfsweep.training.streams._labels import Drafted, Labelled, Labels, drafted
 from cfsweep.training.streams._preprocessing import Preprocessing, begun, notes_on
 from cfsweep.training.streams._table_files import Raw, in_memory, read_table, require_features
@@ -46,7 +46,7 @@ def from_table(config: StreamConfig) -> Stream:
     require_columns(settings, table.names, where)
     tasks = tasks_of(table, settings)
     require_n_tasks(config, len(tasks.names))
-    labels, word_labels = labels_of(table, settings)
+    labels, word_labels = labels_of(table, settings, config.target)
     laid = _laid(config, table, settings, tasks, labels)
     state, values = begun(table, settings, laid.train[0], word_labels)
     state = state.model_copy(update={"starts": tasks.starts, "until": tasks.until})
@@ -72,7 +72,7 @@ def next_of_table(config: StreamConfig, before: Preprocessing, learned: Sequence
     known = [*needed, *settings.roles.values(), *settings.drop]
     require_features(known, [*table.names, *known], where, extra=True)
     tasks = next_rows(table, settings, learned, before.until, path.stem)
-    labels, _ = labels_of(table, settings, before.word_labels)
+    labels, _ = labels_of(table, settings, config.target, before.word_labels)
     laid = _laid(config, table, settings, tasks, labels)
     values = before.values_of(table)
     state = before.moved_on(values, laid.train[0])
@@ -93,14 +93,19 @@ def rows_of_table(state: Preprocessing, given: Any, task: int | None = None) -> 
     return state.examples(table, state.values_of(table), np.arange(len(table)), task)
 
 
-def labels_of(table: Raw, settings: TableSettings, as_words: bool | None = None) -> tuple[Labels, bool]:
+def labels_of(
+    table: Raw, settings: TableSettings, target: str = CLASSIFICATION, as_words: bool | None = None
+) -> tuple[Labels, bool]:
     """The label of each row (n,), and whether they are words: if told so, if Parquet says so, or if not all are whole
-    numbers from 0 up.
+    numbers from 0 up. In a regression the amounts (n, 1), and no words.
 
     Raises:
-        InputError: one is missing, or is no whole number where they are to be some.
+        InputError: one is missing, or is no whole number where they are to be some; or the target learns several
+            labels.
     """
     column = settings.target
+    if target in OF_AMOUNTS:
+        return _amounts(table, settings, target), False
     asked = settings.types.get(column) == "category" or table.holds_words(column)
     found = table.words(column)
     for row, label in enumerate(found.tolist()):
@@ -121,6 +126,21 @@ def labels_of(table: Raw, settings: TableSettings, as_words: bool | None = None)
         said = f"labels must be whole numbers as those that the bundle has learned, but got `{odd[0]}`"
         raise table.error(column, row, said, "Mend it")
     return found.astype(np.uint64), False
+
+
+def _amounts(table: Raw, settings: TableSettings, target: str) -> NDArray[np.float64]:
+    """(n, 1): the target of each row."""
+    column = settings.target
+    if target != "regression":
+        raise InputError(
+            f"{table.where}: a table has one label in a row, so `stream.target` must be classification or regression, "
+            f"but got {target}. Give a function that reads the table."
+        )
+    found = table.values(column, "number", "Mend or drop it")
+    if (missing := np.flatnonzero(np.isnan(found))).size:
+        said = "each row must have an amount to learn, but this one has none"
+        raise table.error(column, int(missing[0]), said, "Fill or drop it")
+    return found[:, None]
 
 
 @dataclass(frozen=True)
@@ -157,7 +177,7 @@ def _laid(config: StreamConfig, table: Raw, settings: TableSettings, tasks: Task
 
 def _train_rows(config: StreamConfig, found: Drafted, row_of: Indices) -> list[Indices]:
     """For each task the rows that are training data in every split, if `row_of` is that of each example."""
-    cuts = cut_tasks(config, found.y.numpy(), found.drafts, found.class_ids)
+    cuts = cut_tasks(config, found.y, found.drafts, found.class_ids)
     shared = [row_of[reduce(np.intersect1d, (task.train for task in of))] for of in zip(*cuts, strict=True)]
     for draft, rows in zip(found.drafts, shared, strict=True):
         if not len(rows):

@@ -386,3 +386,20 @@ def test_a_column_without_a_value_in_the_first_month_or_with_too_many_words_is_t
     path = as_csv(frame, tmp_path / "t.csv")
     assert "different words in" in refused(path)
     assert len(load(path, {"types": {"name": "category"}}).features) > 1000
+
+
+def test_amounts_are_learned_of_a_column_of_numbers(tmp_path: Path) -> None:
+    frame = with_id(months(0, 2))
+    path, args = as_csv(frame, tmp_path / "t.csv"), {"target": "income", "drop": ["churned"]}
+    stream = load(path, args, target="regression")
+    ids = table_rows(stream, frame)
+    assert stream.class_ids == ()
+    assert np.array_equal(stream.y[:, 0].numpy(), frame["income"].to_numpy()[ids])
+    assert not any("income" in name for name in stream.features)
+    latest = load(path, {**args, "date": "day"}, target="regression")
+    days = frame["day"].iloc[table_rows(latest, frame)].to_numpy()
+    assert all(days[task.train].max() <= days[task.test].min() for task in latest.tasks)
+    frame.loc[3, "income"] = np.nan
+    line = refused(as_csv(frame, path), args, target="regression")
+    assert "column `income`, row 4: each row must have an amount to learn, but this one has none" in line
+    assert "must be classification or regression, but got multi-label" in refused(path, args, target="multi-label")
