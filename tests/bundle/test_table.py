@@ -30,23 +30,26 @@ BY_MONTH: dict[str, Any] = ARGS
 BY_DATE: dict[str, Any] = {"target": "churned", "date": "day", "windows": ["2024-01-01", "2024-02-01", "2024-03-01"]}
 
 
-def config_of(path: Path, args: dict[str, Any], scenario: Scenario = "domain-il") -> StreamConfig:
-    return StreamConfig(name=str(path), scenario=scenario, args=args, validation_frac=0.2, steering_frac=0.1)
+def config_of(path: Path, args: dict[str, Any], scenario: Scenario = "domain-il", splits: int = 1) -> StreamConfig:
+    shares = {"validation_frac": 0.2, "steering_frac": 0.1}
+    return StreamConfig(name=str(path), scenario=scenario, args=args, splits=splits, **shares)
 
 
 def trained(config: StreamConfig) -> Pack:
-    run = RunSpec(4, 1, values_of(("replay",)))
+    run, split = RunSpec(4, 1, values_of(("replay",))), config.split_of(1)
     parts = ("validation", "test")
-    spec = PackSpec(MLP, config.scenario, ("replay",), (run,), parts=parts, keep_models=True)
-    return finish(Pack(spec, load_stream(config)))
+    spec = PackSpec(MLP, config.scenario, ("replay",), (run,), split=split, parts=parts, keep_models=True)
+    return finish(Pack(spec, load_stream(config).of_split(split)))
 
 
 def study_of(config: StreamConfig) -> StudyConfig:
     return StudyConfig(purpose="confirm", space=Space(ingredients=("replay",)), stream=config)
 
 
-def bundle_of(path: Path, to: Path, args: dict[str, Any], scenario: Scenario = "domain-il") -> Manifest:
-    config = config_of(path, args, scenario)
+def bundle_of(
+    path: Path, to: Path, args: dict[str, Any], scenario: Scenario = "domain-il", splits: int = 1
+) -> Manifest:
+    config = config_of(path, args, scenario, splits)
     return write(trained(config), study_of(config), ABOUT, to)
 
 
@@ -84,6 +87,31 @@ def test_a_month_that_comes_later_makes_the_model_of_a_table_that_had_it(
     assert len(pairs) == 3
     by_data = paired_answers(tmp_path / "after-1", tmp_path / "after-2", str(every))
     assert all(np.array_equal(one.candidate, other.candidate) for one, other in zip(pairs, by_data, strict=True))
+
+
+@pytest.mark.parametrize("preprocessing", ["first", "past"])
+def test_so_does_one_that_comes_to_a_model_of_one_split_of_several(tmp_path: Path, preprocessing: str) -> None:
+    args = {**BY_MONTH, "preprocessing": preprocessing}
+    bundle_of(as_csv(months(0, 3), tmp_path / "all.csv"), tmp_path / "whole", args, splits=3)
+    bundle_of(as_csv(months(0, 2), tmp_path / "some.csv"), tmp_path / "after-1", args, splits=3)
+    continue_(tmp_path / "after-1", as_csv(months(2, 1), tmp_path / "new.csv"), {}, tmp_path / "after-2")
+    same(tmp_path / "after-2", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("preprocessing", ["first", "past"])
+def test_amounts_go_on_as_words_do(tmp_path: Path, preprocessing: str) -> None:
+    args = {"target": "income", "task": "month", "drop": ["churned"], "preprocessing": preprocessing}
+
+    def made(path: Path, to: Path) -> None:
+        config = config_of(path, args).model_copy(update={"target": "regression"})
+        write(trained(config), study_of(config), ABOUT, to)
+
+    made(as_csv(months(0, 3), tmp_path / "all.csv"), tmp_path / "whole")
+    made(as_csv(months(0, 2), tmp_path / "some.csv"), tmp_path / "after-1")
+    continue_(tmp_path / "after-1", as_csv(months(2, 1), tmp_path / "new.csv"), {}, tmp_path / "after-2")
+    same(tmp_path / "after-2", tmp_path / "whole", 1e-5)  # the units are float32 in a bundle
+    said = load(tmp_path / "after-2").predict(months(2, 1).drop(columns="income"))
+    assert all(isinstance(one, float) for one in said)
 
 
 @pytest.mark.parametrize("preprocessing", ["first", "past"])

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from cfsweep.config import Frozen
 from cfsweep.errors import InputError, few
 from cfsweep.training.streams._base import Indices
+from cfsweep.training.streams._float32 import NOISE
 from cfsweep.training.streams._table_files import Raw
 from cfsweep.training.streams._table_settings import Kind, TableSettings
 from cfsweep.training.streams._typed import Floats, Words, guessed
 
 MOST_WORDS = 1_000  # of a column that nobody has called a category: more are names or texts
 OTHER, GAP = "(other)", "(missing)"
-EPSILON = float(np.finfo(np.float64).eps)
 
 Values = Mapping[str, Floats | Words]  # of a whole table, by column
 
@@ -41,8 +41,8 @@ class Moments(Frozen):
         """Those of both together.
 
         References:
-            T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
-            Variances, COMPSTAT 1982, equations 2.1a and 2.1b.
+            T. F. Chan, G. H. Golub, R. J. LeVeque, Algorithms for Computing the Sample Variance: Analysis and
+            Recommendations, The American Statistician 37 (1983), equations 1.5a and 1.5b.
 
         >>> moments(np.array([1.0, 2.0])).and_(moments(np.array([6.0])))
         Moments(n=3, mean=3.0, m2=14.0)
@@ -55,15 +55,9 @@ class Moments(Frozen):
 
     @property
     def scale(self) -> float:
-        """The deviation; 1 where it is 0 but for rounding.
-
-        References:
-            T. F. Chan, G. H. Golub, R. J. LeVeque, Algorithms for Computing the Sample Variance, The American
-            Statistician 37 (1983), on how far rounding moves a variance of 0.
-        """
-        variance = self.m2 / max(self.n, 1)
-        rounding = self.n * EPSILON * variance + (self.n * self.mean * EPSILON) ** 2
-        return 1.0 if variance <= rounding else math.sqrt(variance)
+        """The deviation; where it is but rounding, 1, or that rounding if it is more."""
+        deviation, rounding = math.sqrt(self.m2 / max(self.n, 1)), NOISE * abs(self.mean)
+        return deviation if deviation > rounding else max(1.0, rounding)
 
 
 def moments(values: Floats) -> Moments:
