@@ -39,7 +39,8 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
             table.add_row("", f"  {_by_class(of_task)}")
     if (rows := prepared.stream.preprocessing) is not None:
         table.add_row("columns", ", ".join(f"{column.name} {column.kind}" for column in rows.columns))
-    table.add_row("standardised by", config.stream.standardise or "")
+    by = config.stream.standardise if rows is None else f"training rows, preprocessing={rows.settings.preprocessing}"
+    table.add_row("standardised by", by or "")
     table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
     if prepared.stream.class_ids:
         table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")
