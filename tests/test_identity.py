@@ -272,6 +272,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "split_seed": 0,
         "splits": 1,
         "learned": 0,
+        "validation": None,
         "target": "classification",
         "scores": (),
         "class_weights": None,

@@ -74,7 +74,7 @@ class Program(nn.Module):
         if unit is not None:
             for name, value in zip(UNIT, unit, strict=True):
                 self.register_buffer(name, value.to(torch.float32))
-        self.in_units = unit is not None
+        self.unit = unit  # as the next task needs it, float64
         self.answerer = _answerer(pack, different[0])
 
     def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor:
@@ -85,7 +85,7 @@ class Program(nn.Module):
         }
         seen = (x.to(torch.float32) - self.shift) * self.scale
         outputs = self._outputs(weights, seen)
-        if self.in_units:
+        if self.unit is not None:
             outputs = outputs * self.unit_scale + self.unit_shift
         mask = self.masks.index_select(0, number.reshape(1))
         return outputs.masked_fill(~mask, -torch.inf)
