@@ -17,14 +17,15 @@ from cfsweep.bundle.described import Origin, manifest_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
-from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, weights_of, whole
+from cfsweep.bundle.writer import ANSWERS, HELD, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.texts import score_text
+from cfsweep.training.answering import ByWhat
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout, tensors_of
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.randomness import torch_seed
-from cfsweep.training.ingredients import Classifier, Context, Held, Settings, hypers_of, ingredient_class
+from cfsweep.training.ingredients import Classifier, Context, Held, Settings, Substitute, hypers_of, ingredient_class
 from cfsweep.training.networks import unliftable_reason
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
@@ -80,8 +81,8 @@ class Model:
                 if self.answerer is None:
                     found.append(outputs[0])
                 else:
-                    classifier, held = self.answerer
-                    found.append(classifier.outputs_for(features[""].flatten(2)[0], held))
+                    by, held = self.answerer
+                    found.append(by.outputs_for(features[""].flatten(2)[0], held))
         outputs = torch.cat(found)
         if UNIT[0] in self.answers:
             shift, scale = (self.answers[name] for name in UNIT)
@@ -141,13 +142,14 @@ class Model:
             found[entry.name] = own[entry.name].detach() if stacked is None else stacked[place]
         return self.layout.unflatten(self.layout.flatten(found).unsqueeze(0))
 
-    def _answerer(self) -> tuple[Classifier, Held] | None:
-        """What answers in place of the output layer, and the examples that it goes by, as the network sees them."""
-        if "held/features" not in self.answers:
+    def _answerer(self) -> tuple[Substitute, ByWhat] | None:
+        """What answers in place of the output layer, and what it goes by."""
+        held = {name.removeprefix(HELD): value for name, value in self.answers.items() if name.startswith(HELD)}
+        if not held:
             return None
-        kind = next(kind for kind in self.kinds if issubclass(kind, Classifier))
-        held = Held(self.answers["held/features"], self.answers["held/labels"])
-        return kind(self._context(), static_settings(self.about)), held
+        kind = next(kind for kind in self.kinds if issubclass(kind, Substitute))
+        by = kind(self._context(), static_settings(self.about))
+        return by, Held(**held) if issubclass(kind, Classifier) else held
 
     def _context(self) -> Context:
         """One without examples: what answers needs none but those that are held."""
