@@ -132,6 +132,12 @@ def chosen_ridge(h: Tensor, y: Tensor) -> float:
     """The one of `RIDGES` whose regression on the first `FIT_FRAC` of the examples, h (n, M) and one-hot labels y (n,
     n_outputs), has the smallest squared error at the others; of equals the smallest."""
     n = int(FIT_FRAC * len(h))
-    gram, sums = h[:n].T @ h[:n], y[:n].T @ h[:n]
-    errors = [float((h[n:] @ regression(gram, sums, ridge).T - y[n:]).square().sum()) for ridge in RIDGES]
+    fit, right, rest = h[:n], y[:n], h[n:]
+    # (HᵀH + λI)⁻¹Hᵀ = Hᵀ(HHᵀ + λI)⁻¹: one decomposition of the smaller of the two products serves for every λ.
+    dual = n < h.shape[1]
+    values, vectors = torch.linalg.eigh(fit @ fit.T if dual else fit.T @ fit)
+    values = values.clamp(min=0)
+    seen = (rest @ fit.T if dual else rest) @ vectors
+    labels = vectors.T @ (right if dual else fit.T @ right)
+    errors = [float((seen / (values + ridge) @ labels - y[n:]).square().sum()) for ridge in RIDGES]
     return RIDGES[int(np.argmin(errors))]

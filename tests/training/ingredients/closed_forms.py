@@ -1,4 +1,4 @@
-"""What the tests of the closed forms share: an ingredient alone, features by class, and a loop with a slow classifier."""
+"""What the tests of the closed forms share: an ingredient alone, features by class, and a loop that answers slowly."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ def ingredient(name: str, stream: Stream | None = None, **given: Any) -> tuple[C
     return found, {entry: value[0] for entry, value in pack.stack.states[name].items()}
 
 
-def examples(
-    seed: int, n: int = 60, d: int = 36, labels: tuple[int, ...] = (0, 1, 2)
-) -> tuple[Array, NDArray[np.int64]]:
-    """Features (n, d) around a point of each class, with directions that vary more than others, and labels (n,)."""
+def examples(seed: int, n: int = 60, labels: tuple[int, ...] = (0, 1, 2)) -> tuple[Array, NDArray[np.int64]]:
+    """Features (n, 36) around a point of each class, with directions that vary more than others, and labels (n,)."""
     rng = np.random.default_rng(seed)
     y = rng.choice(labels, size=n)
-    x = rng.normal(size=(6, d))[y] + rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / 3
+    x = rng.normal(size=(6, 36))[y] + rng.normal(size=(n, 36)) @ rng.normal(size=(36, 36)) / 3
     return x.astype(np.float32).astype(np.float64), y
 
 

@@ -67,15 +67,18 @@ def test_sums_over_tasks_are_ridge_regression_on_all_examples(seed: int, strengt
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_ridge_is_that_of_the_smallest_error_at_held_out_examples(seed: int) -> None:
-    x, y = examples(seed, n=50)
+@pytest.mark.parametrize("n", [50, 20])
+def test_the_ridge_is_that_of_the_smallest_error_at_held_out_examples(seed: int, n: int) -> None:
+    """With more examples than features, and with fewer."""
+    x, y = examples(seed, n=n)
+    fit = int(0.8 * n)
     h, labels = np.maximum(x @ np.random.default_rng(seed).normal(size=(36, 30)), 0.0), np.eye(6)[y]
     errors = []
     for strength in RIDGES:
-        w = ridge(h[:40], labels[:40], strength)
-        errors.append(sum(float(np.sum((w.T @ h[i] - labels[i]) ** 2)) for i in range(40, 50)))
+        w = ridge(h[:fit], labels[:fit], strength)
+        errors.append(sum(float(np.sum((w.T @ h[i] - labels[i]) ** 2)) for i in range(fit, n)))
     found = chosen_ridge(torch.from_numpy(h), torch.from_numpy(labels))
-    assert errors[RIDGES.index(found)] <= min(errors) * (1 + 1e-6)
+    assert errors[RIDGES.index(found)] <= min(errors) * (1 + 1e-4)
 
 
 def test_each_task_chooses_by_its_own_examples_alone() -> None:
