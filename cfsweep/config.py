@@ -129,7 +129,8 @@ class StreamConfig(Frozen):
     The run of seed s is trained on split s modulo `splits` into training, steering and validation examples. The first
     `learned` tasks are known to the weights that the network begins with: they are evaluated and not trained.
     `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
-    `scalar`, one mean and deviation of all, for images.
+    `scalar`, one mean and deviation of all, for images. `encoder`, `package.module:function` called with
+    `encoder_args`, returns what makes features (n, d) of the examples, once for all, which are the stream's x then.
     """
 
     name: Name = "split-digits"
@@ -147,6 +148,8 @@ class StreamConfig(Frozen):
     scores: tuple[Name, ...] = ()
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
     args: dict[str, Any] = {}
+    encoder: Name | None = None
+    encoder_args: dict[str, Any] = {}
 
     def split_of(self, seed: int) -> int:
         """The number of the split on which the runs of a seed are trained.

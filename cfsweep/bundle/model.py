@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cfsweep.bundle.described import Origin, manifest_of
+from cfsweep.bundle.encoding import encoder_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
@@ -29,13 +30,14 @@ from cfsweep.training.ingredients import Classifier, Context, Held, Settings, Su
 from cfsweep.training.networks import unliftable_reason
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
+from cfsweep.training.streams import Encoder
 from cfsweep.training.targets import Outputs, target_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-Examples: TypeAlias = "NDArray[np.generic] | Tensor | pd.DataFrame"
+Examples: TypeAlias = "NDArray[np.generic] | Tensor | pd.DataFrame | Sequence[str]"
 
 
 class Model:
@@ -53,7 +55,8 @@ class Model:
         Raises:
             InputError: the network at hand is another one.
         """
-        self.about = about
+        self.about, self.where = about, where
+        self._encoder: Encoder | None = None  # not before it is asked for
         self.kinds = [ingredient_class(name, where) for name in about.ingredients]
         module = network_of(about, weights, where)
         self.layout = Layout(module, about.n_outputs)
@@ -62,15 +65,16 @@ class Model:
         self.answers = answers
         self.answerer = self._answerer()
 
-    def outputs(self, x: Examples, task: int | None = None) -> Tensor:
-        """(n, n_outputs) for raw examples x (n, *input_shape), minus infinity at the outputs that are not active.
-        Amounts are in the user's units.
+    def outputs(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> Tensor:
+        """(n, n_outputs) for raw examples x (n, *input_shape), or what `features` made of them, if they are `encoded`;
+        minus infinity at the outputs that are not active. Amounts are in the user's units.
 
         Raises:
-            InputError: the examples have another shape, or the task must be told, or there is no such task.
+            InputError: the examples have another shape, or the task must be told, or there is no such task; or the
+                encoder is not at hand.
         """
         number = self._task(task)
-        examples = self.seen(x)
+        examples = self.seen(x, encoded=encoded)
         parameters = self._weights(number)
         layers = () if self.answerer is None else ("",)
         size = chunk_size(1, int(np.prod(self.about.input_shape)), self.lifted.stack is not None, on_gpu=False)
@@ -89,12 +93,12 @@ class Model:
             outputs = outputs * scale + shift
         return outputs.masked_fill(~self.answers["masks"][number], -torch.inf)
 
-    def predict(self, x: Examples, task: int | None = None) -> list[Any]:
+    def predict(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> list[Any]:
         """The label of each example (n,), as the user calls it; where there are several, or several amounts, a list of
-        them."""
+        them. x as for `outputs`."""
         number = self._task(task)
         mask = self.answers["masks"][number]
-        predicted = self.target.predict(self.outputs(x, task), mask)
+        predicted = self.target.predict(self.outputs(x, task, encoded=encoded), mask)
         if not self.target.has_classes:
             found: list[Any] = (predicted.squeeze(1) if self.about.n_outputs == 1 else predicted).tolist()
             return found
@@ -113,16 +117,34 @@ class Model:
         them, `seen(x)`, to outputs (n, n_outputs), those that are not active too."""
         return deepcopy(self.lifted.module)
 
-    def seen(self, x: Examples) -> Tensor:
-        """Raw examples x (n, *input_shape) as the network sees them, float32, standardised.
+    def features(self, x: Examples) -> Tensor:
+        """What the bundle's encoder makes of raw examples or texts, (n, d) float32; without one the examples.
 
         Raises:
-            InputError: they have another shape, or a table lacks a column.
+            InputError: the encoder is not at hand, or cannot encode them, or a table lacks a column.
         """
-        found = _array(x, self.about.features)
+        about = self.about.encoder
+        if about is None:
+            return _array(x, self.about.features)
+        if self._encoder is None:
+            self._encoder = encoder_of(about, self.where)
+        if about.input_shape is None:
+            return self._encoder.features([str(text) for text in x])
+        raw = _array(x, ()).to(getattr(torch, str(about.input_dtype)))
+        if tuple(raw.shape[1:]) != about.input_shape:
+            raise _other_shape(about.input_shape, raw)
+        return self._encoder.features(raw)
+
+    def seen(self, x: Examples, *, encoded: bool = False) -> Tensor:
+        """Raw examples x as the network sees them, float32, standardised: (n, *input_shape). `encoded`: they are what
+        `features` made of them.
+
+        Raises:
+            InputError: as `features`, or they have another shape.
+        """
+        found = _array(x, ()) if encoded else self.features(x)
         if tuple(found.shape[1:]) != self.about.input_shape:
-            shape = ", ".join(["n", *map(str, self.about.input_shape)])
-            raise InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
+            raise _other_shape(self.about.input_shape, found)
         return standardised(found, self.answers)
 
     def _task(self, task: int | None) -> int:
@@ -189,6 +211,11 @@ def of_pack(pack: Pack, origin: Origin) -> Model:
     return Model(manifest, whole(weights_of(pack)), whole(answers_of(program)))
 
 
+def _other_shape(wanted: tuple[int, ...], found: Tensor) -> InputError:
+    shape = ", ".join(["n", *map(str, wanted)])
+    return InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
+
+
 def _array(x: Examples, features: tuple[str, ...]) -> Tensor:
     """Raw examples as a tensor; of a table the columns of the data by their names, or as they come if these have none.
 
@@ -199,6 +226,8 @@ def _array(x: Examples, features: tuple[str, ...]) -> Tensor:
         return x
     if isinstance(x, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(x))
+    if isinstance(x, Sequence):
+        raise InputError("model: examples must be an array, a tensor or a table, but got a list. Convert it.")
     missing = [name for name in features if name not in x.columns]
     if missing:
         raise InputError(f"model: the table must have the columns of the data, but lacks {few(missing)}. Add them.")

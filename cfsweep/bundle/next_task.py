@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfsweep.bundle.encoding import require_same
 from cfsweep.bundle.manifest import Manifest
 from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
@@ -25,12 +26,15 @@ MOVED = "columns standardised in float64"  # among a stream's files
 
 
 def next_task(about: Manifest, path: Path) -> Stream:
-    """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were.
+    """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were. Where
+    the bundle has an encoder, it makes features of the examples; but of texts, which no such file holds, the file has
+    the features.
 
     Raises:
         InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
     """
     cut, where = about.cut, f"--task {path}"
+    encoder = about.encoder if about.encoder is not None and about.encoder.input_shape is not None else None
     config = StreamConfig(
         name=str(path),
         validation_frac=cut.validation_frac,
@@ -39,8 +43,12 @@ def next_task(about: Manifest, path: Path) -> Stream:
         splits=cut.split + 1,
         standardise="none",
         target=about.target,
+        encoder=None if encoder is None else encoder.name,
+        encoder_args={} if encoder is None else encoder.args,
     )
     found = from_file(config, about.features)
+    if encoder is not None and found.encoder is not None:
+        require_same(encoder, found.encoder, where)
     if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
         raise InputError(f"{where}: the bundle has learned it already (SHA-256 {known[0][:12]}). Give another task.")
     dtype = str(found.x.dtype).removeprefix("torch.")
@@ -85,6 +93,7 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         standardised=about.standardised,
         features=about.features,
         n_learned=len(about.tasks),
+        encoder=about.encoder,
     )
     if about.scenario == "domain-il":
         _refuse_unknown(about, stream)

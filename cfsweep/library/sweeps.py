@@ -46,6 +46,7 @@ def sweep(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    encoder: str | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
@@ -76,6 +77,7 @@ def sweep(
         data=data,
         download=download,
         pack=pack,
+        encoder=encoder,
     )
     where = Workers(workers, address, gpus_per_worker)
     outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
@@ -120,6 +122,7 @@ def options_of(
     data: str | Path | None = None,
     download: bool = False,
     pack: int | str | None = None,
+    encoder: str | None = None,
 ) -> dict[str, Any]:
     """The options by their places in a study."""
     return {
@@ -134,6 +137,7 @@ def options_of(
         "seeds": seeds,
         "stream.splits": splits,
         "pack_runs": pack,
+        "stream.encoder": encoder,
     }
 
 

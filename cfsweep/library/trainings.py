@@ -42,6 +42,7 @@ def train(
     data: str | Path | None = None,
     download: bool = False,
     device: str | None = None,
+    encoder: str | None = None,
     progress: Callable[[PackReport], object] | None = None,
 ) -> Training:
     """One configuration, trained on the tasks of `stream` in their order with each seed; neither Ray nor Optuna.
@@ -49,7 +50,8 @@ def train(
     Either a `space` that searches nothing, or the names of `ingredients`, with `settings` by the keys of `--set`:
     `{"ewc_lambda": 1e4, "lr": 0.001, "network.args.hidden": [256]}`; all else has its default. The numbers are those
     of a sweep's run with the same settings and seed. `target` is what is learned, `scores` what is measured, a name or
-    several, of which the first steers. `seeds` are so many from 0 on, or these. They are scored on validation data,
+    several, of which the first steers. `encoder` is `package.module:function`, its arguments are `settings` such as
+    `stream.encoder_args.size`. `seeds` are so many from 0 on, or these. They are scored on validation data,
     with `test` on test data, too: leave that for the last look, since who chooses by test data has none left. `device`
     is `cpu` or `cuda` (default: a GPU if there is one). `progress` is called with a `PackReport` after each task.
 
@@ -62,7 +64,7 @@ def train(
     from cfsweep.sweeping.study import prepare
 
     config = one_configuration(
-        "train", stream, space, ingredients, settings or {}, scenario, data, download, target, scores
+        "train", stream, space, ingredients, settings or {}, scenario, data, download, target, scores, encoder
     )
     numbers = _numbers(seeds)
     if device is not None and device not in ("cpu", "cuda"):
@@ -92,6 +94,7 @@ def one_configuration(
     download: bool,
     target: str | None = None,
     scores: str | Sequence[str] | None = None,
+    encoder: str | None = None,
 ) -> StudyConfig:
     """What is asked for as a study in which nothing is searched; `called` begins what is said of bad input.
 
@@ -103,7 +106,7 @@ def one_configuration(
     if space is not None and ingredients:
         raise InputError(f"{called}: a space names its ingredients itself, but got both. Leave one out.")
     source, _ = space_of({"ingredients": list(ingredients)} if space is None else space)
-    options = options_of(stream, scenario, target, scores, trials=1, data=data, download=download)
+    options = options_of(stream, scenario, target, scores, trials=1, data=data, download=download, encoder=encoder)
     config = make_config(source, options, settings)
     if config.space.search:
         names = ", ".join(f"`{name}`" for name in config.space.search)

@@ -14,7 +14,8 @@ from pathlib import Path
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import installed, path_of
-from cfsweep.training.streams._base import Indices, Split, Stream, Task
+from cfsweep.training.streams._base import EncoderInfo, Indices, Split, Stream, Task
+from cfsweep.training.streams._encoder import Encoder, open_encoder
 from cfsweep.training.streams._files import default_data_root
 from cfsweep.training.streams.digits import split_digits
 from cfsweep.training.streams.own_folder import from_file, from_folder
@@ -23,6 +24,8 @@ from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permute
 
 __all__ = [
     "BuiltinStream",
+    "Encoder",
+    "EncoderInfo",
     "Indices",
     "Split",
     "Stream",
@@ -30,6 +33,7 @@ __all__ = [
     "default_data_root",
     "from_file",
     "load_stream",
+    "open_encoder",
     "registry",
 ]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.streams._base import Indices, Split, Stream, Task
+from cfsweep.training.streams._encoder import encoded
 
 TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
 _TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
@@ -124,7 +125,14 @@ def split(config: StreamConfig, data: DataSet, n_tasks: int) -> Stream:
     return assemble(config, torch.cat([data.train.x, data.test.x]), y, drafts, data.files)
 
 
-def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], files: dict[str, str]) -> Stream:
+def assemble(
+    config: StreamConfig,
+    x: Tensor,
+    y: Tensor,
+    drafts: Sequence[Draft],
+    files: dict[str, str],
+    texts: Sequence[str] = (),
+) -> Stream:
     """The stream of `drafts`, each with its validation share cut, standardised as `config.standardise` says; a share
     for stop rules is cut beside it where `config.steering_frac` says so.
 
@@ -132,15 +140,22 @@ def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft]
     each. `feature`, the default of flat data, and `channel` (the first dimension of an image): each feature or channel
     by its own, over the training examples of the first task, which alone may be seen when training begins. `none`: not
     at all. Steering, validation and test examples have no say in it. Each of `config.splits` is cut and standardised
-    for itself.
+    for itself. Where `config.encoder` names one, all this is about the features that it makes of x, or of the `texts`,
+    of which x (n, 1) has the numbers.
 
     Raises:
         InputError: a class has too few examples for the shares, a task has no test example, flat data has no channels,
             or a feature varies too little to be scaled up.
     """
+    encoder = None
+    if config.encoder is not None:
+        raw = [texts[number] for number in x[:, 0].long().tolist()] if texts else x
+        x, encoder = encoded(config.encoder, config.encoder_args, raw)
     by = standardised_by(config, x.dim())
     first, *others = [_split(config, x, y, drafts, by, number) for number in range(config.splits)]
-    return Stream(config.name, x, y, **vars(first), files=files, standardised=by, other_splits=tuple(others))
+    return Stream(
+        config.name, x, y, **vars(first), files=files, standardised=by, other_splits=tuple(others), encoder=encoder
+    )
 
 
 def _split(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], by: str, number: int) -> Split:

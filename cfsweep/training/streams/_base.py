@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cfsweep.config import Frozen
+
 Indices = NDArray[np.int64]
 CLASSIFICATION = "classification"
 OF_AMOUNTS = ("regression", "multi-label")  # the targets whose labels are amounts, not one class each
@@ -60,6 +62,17 @@ def _refitted(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     )
 
 
+class EncoderInfo(Frozen):
+    """Which encoder has made features: its function and arguments, the SHA-256 of its code, weights and arguments, and
+    what it encodes: examples of this shape and type, or texts, where both are None."""
+
+    name: str
+    args: dict[str, Any]
+    sha256: str
+    input_shape: tuple[int, ...] | None
+    input_dtype: str | None
+
+
 @dataclass(frozen=True)
 class Stream:
     """An ordered list of tasks over one store.
@@ -75,7 +88,8 @@ class Stream:
     one), see `training.targets`. `test_share` is what became test data of each task's examples where the user's data
     name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where
     a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
-    0; `other_splits` are the further ones, 1 and up.
+    0; `other_splits` are the further ones, 1 and up. `encoder` is what made x of the examples that the user gave, where
+    something did.
     """
 
     name: str
@@ -94,6 +108,7 @@ class Stream:
     test_share: float = 0.0
     n_learned: int = 0
     other_splits: tuple[Split, ...] = ()
+    encoder: EncoderInfo | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
