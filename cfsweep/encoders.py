@@ -18,8 +18,8 @@ def torchvision(model: str, weights: str, size: int | None = None, entry: str = 
     last linear layer of torchvision's `model`.
 
     `weights` is a file with its state dict. Images are resized, cropped and normalised as torchvision does for the
-    model's weights `entry`, such as `IMAGENET1K_V1`; with `size` they are resized to so many pixels a side instead,
-    and not cropped. Those of one channel get three equal ones.
+    model's weights `entry`, such as `IMAGENET1K_V1`; with `size` their shorter side gets so many pixels instead, and
+    the square in the middle is all that is seen. Those of one channel get three equal ones.
 
     References:
         https://docs.pytorch.org/vision/stable/models.html (the transforms that belong to weights).
@@ -76,7 +76,7 @@ def _preset(weights: Any, model: str, size: int | None, entry: str) -> Any:
         return preset()
     if size < 1:
         raise InputError(f"{WHERE}: `size >= 1` must hold, but got size={size}. The model's own is the default.")
-    return preset(crop_size=size, resize_size=[size, size])
+    return preset(crop_size=size, resize_size=size)
 
 
 def _state_in(path: Path) -> dict[str, Tensor]:

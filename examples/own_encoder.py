@@ -1,8 +1,8 @@
 """Your own encoder: `cfsweep run slda --stream examples.own_encoder:tickets --encoder examples.own_encoder:sentences`,
 from the folder that holds `examples`.
 
-The function returns an `nn.Module` or a callable. It gets batches of examples, (n, *input_shape), or lists of texts, and
-gives their features, (n, d). It must give the same each time. A network with weights of its own, such as a sentence
+The function returns an `nn.Module` or a callable. It gets batches of examples, (n, *input_shape), or lists of texts,
+and gives their features, (n, d). It must give the same each time. A network with weights of its own, such as a sentence
 encoder, is loaded within the function, from a file: cfsweep hashes the weights of a module, and of one that the
 callable holds as an attribute.
 """
