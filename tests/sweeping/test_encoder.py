@@ -42,7 +42,7 @@ def test_a_sweep_encodes_once_and_later_ones_do_not(tmp_path: Path) -> None:
             workers=0,
             out=tmp_path / folder,
         )
-        found.append(swept.trials["average_accuracy"].tolist())
+        found.append(swept.trials["val_average_accuracy"].tolist())
         if folder == "one":
             assert own_encoders.CALLS
             own_encoders.CALLS.clear()
@@ -52,7 +52,8 @@ def test_a_sweep_encodes_once_and_later_ones_do_not(tmp_path: Path) -> None:
     assert study["config"]["stream"]["encoder_args"] == {"factor": 0.5}
     assert study["config"]["stream"]["standardise"] == "feature"
     assert f"encoder {OWN}:doubled" in study["code_sha256"]
-    confirmed = cfsweep.confirm(tmp_path / "one", [0], 2, workers=0)
+    swept.select()
+    confirmed = cfsweep.confirm(tmp_path / "two", seeds=2, workers=0)
     assert not own_encoders.CALLS, repr(confirmed)
 
 
@@ -68,7 +69,7 @@ def test_a_study_goes_on_with_its_encoder_alone(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_command_line_names_it(run: Run, smoke: Path) -> None:
-    code, out, err = run(
+    code, _, err = run(
         "run",
         smoke,
         "--stream",
