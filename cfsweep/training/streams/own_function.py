@@ -79,7 +79,7 @@ def _refuse_misfit_texts(config: StreamConfig, tasks: Sequence[OwnTask], texts: 
         raise InputError(f"{where}: x must be texts in all tasks or in none, but some are numbers. Make them equal.")
 
 
-def _task(item: Any, name: str, stream: str, target: str, texts: list[str] | None = None) -> OwnTask:
+def _task(item: Any, name: str, stream: str, target: str = "classification", texts: list[str] | None = None) -> OwnTask:
     """`texts` gets those that an x has, whose numbers are its x then."""
     where = f"{stream}, {name}"
     if isinstance(item, Mapping):
@@ -100,7 +100,7 @@ def _task(item: Any, name: str, stream: str, target: str, texts: list[str] | Non
     return OwnTask(name, read, None if test is None else _part(test, f"{where}, test", target, texts))
 
 
-def _part(part: Any, where: str, target: str, texts: list[str] | None = None) -> OwnExamples:
+def _part(part: Any, where: str, target: str = "classification", texts: list[str] | None = None) -> OwnExamples:
     if isinstance(part, TensorDataset) and len(part.tensors) == 2:
         return checked_examples(*part.tensors, where, target=target)
     if isinstance(part, Dataset):

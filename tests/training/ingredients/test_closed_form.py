@@ -142,6 +142,15 @@ def test_a_task_that_brings_one_class_again_adds_to_it() -> None:
     assert counts == np.bincount(y[np.concatenate([first.train, second.train])]).tolist()
 
 
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_task_that_the_first_weights_know_is_counted_and_no_step_is_taken(name: str) -> None:
+    stream = replace(small_stream(), n_learned=1)
+    pack = finish(make_pack(stream, (name,), scenario="class-il"))
+    counts = pack.stack.states[name]["counts"][0, :, 0].tolist()
+    assert counts == np.bincount(stream.y[np.concatenate([task.train for task in stream.tasks])]).tolist()
+    assert pack.records[0].steps == 0
+
+
 @pytest.mark.slow
 def test_on_digits_means_are_below_discriminants_and_these_no_better_than_random_features() -> None:
     """As McDonnell et al. 2023 order them; class-incremental, each on the pixels themselves, five seeds."""
