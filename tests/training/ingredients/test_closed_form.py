@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from cfsweep.testing.packs import CNN, MLP, outcomes, restored
 from cfsweep.training.first_task_cache import first_task_keys
 from cfsweep.training.ingredients import MOVES_FEATURES, ClosedForm, hypers_of, registry
 from cfsweep.training.pack import Pack
-from cfsweep.training.spec import RunSpec
+from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import StreamConfig, load_stream
 from tests.training.ingredients.closed_forms import LINEAR
 
@@ -89,6 +90,34 @@ def test_runs_that_differ_in_answers_alone_share_all_else(name: str, network: Ne
     assert len({str(of["test"]) for of in together}) > 2, "the values have a say"
     keys = first_task_keys(pack.context, pack.context.initial_weights())
     assert len(set(keys)) == 4, "between packs a first task comes with its scores"
+
+
+class Kept(dict[str, bytes]):
+    """A cache of first tasks in memory."""
+
+    def get(self, keys: Iterable[str]) -> dict[str, bytes]:  # type: ignore[override]
+        return {key: self[key] for key in keys if key in self}
+
+    def put(self, contents: Mapping[str, bytes]) -> None:
+        self.update(contents)
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_a_first_task_that_another_pack_has_left_joins_those_that_share_its_row(name: str) -> None:
+    searched, values, given = SEARCHED[name]
+    runs = tuple(RunSpec(k, 0, values_of((name,), **{searched: x}, **given)) for k, x in enumerate(values))
+    cache = Kept()
+
+    def trained(of: tuple[RunSpec, ...], first_tasks: Kept | None) -> Pack:
+        spec = PackSpec(MLP, "class-il", (name,), of)
+        return finish(Pack(spec, small_stream(), first_tasks=first_tasks))
+
+    trained(runs[1:2], cache)
+    assert len(cache) == 1
+    pack = trained(runs, cache)
+    assert len(cache) == 3
+    assert len(pack.stack) == 1
+    assert outcomes(pack) == outcomes(trained(runs, None))
 
 
 def test_within_the_first_task_the_output_layer_answers_and_later_no_curve_is_noted() -> None:
