@@ -129,8 +129,13 @@ def regression(gram: Tensor, sums: Tensor, ridge: float) -> Tensor:
 
 
 def chosen_ridge(h: Tensor, y: Tensor) -> float:
-    """The one of `RIDGES` whose regression on the first `FIT_FRAC` of the examples, h (n, M) and one-hot labels y (n,
-    n_outputs), has the smallest squared error at the others; of equals the smallest."""
+    """The one of `RIDGES` with the smallest of the `held_out_errors`; of equals the smallest."""
+    return RIDGES[int(np.argmin(held_out_errors(h, y)))]
+
+
+def held_out_errors(h: Tensor, y: Tensor) -> list[float]:
+    """For each of `RIDGES` the squared error of a regression on the first `FIT_FRAC` of the examples, h (n, M) and
+    one-hot labels y (n, n_outputs), at the others, summed."""
     n = int(FIT_FRAC * len(h))
     fit, right, rest = h[:n], y[:n], h[n:]
     # (HᵀH + λI)⁻¹Hᵀ = Hᵀ(HHᵀ + λI)⁻¹: one decomposition of the smaller of the two products serves for every λ.
@@ -139,5 +144,4 @@ def chosen_ridge(h: Tensor, y: Tensor) -> float:
     values = values.clamp(min=0)
     seen = (rest @ fit.T if dual else rest) @ vectors
     labels = vectors.T @ (right if dual else fit.T @ right)
-    errors = [float((seen / (values + ridge) @ labels - y[n:]).square().sum()) for ridge in RIDGES]
-    return RIDGES[int(np.argmin(errors))]
+    return [float((seen / (values + ridge) @ labels - y[n:]).square().sum()) for ridge in RIDGES]

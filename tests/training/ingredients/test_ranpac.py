@@ -13,7 +13,7 @@ from cfsweep.testing import small_stream, twins_agree, values_of
 from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import registry
 from cfsweep.training.ingredients._closed_form import UNSEEN
-from cfsweep.training.ingredients.ranpac import RIDGES, chosen_ridge
+from cfsweep.training.ingredients.ranpac import RIDGES, chosen_ridge, held_out_errors
 from cfsweep.training.spec import RunSpec
 from tests.training.ingredients.closed_forms import Array, PlainClosedForm, examples, ingredient, tensors
 
@@ -77,7 +77,9 @@ def test_the_ridge_is_that_of_the_smallest_error_at_held_out_examples(seed: int,
     for strength in RIDGES:
         w = ridge(h[:fit], labels[:fit], strength)
         errors.append(sum(float(np.sum((w.T @ h[i] - labels[i]) ** 2)) for i in range(fit, n)))
-    found = chosen_ridge(torch.from_numpy(h), torch.from_numpy(labels))
+    given = torch.from_numpy(h), torch.from_numpy(labels)
+    np.testing.assert_allclose(held_out_errors(*given)[4:], errors[4:], rtol=1e-4)  # below it rounding has a say
+    found = chosen_ridge(*given)
     assert errors[RIDGES.index(found)] <= min(errors) * (1 + 1e-4)
 
 
