@@ -12,6 +12,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "remedies.md"
 HEADINGS = {
     "penalty": "penalties",
     "rehearsal": "rehearsal",
+    "closed form": "closed forms",
     "distillation": "distillation",
     "partition": "partitions",
     "schedule": "schedules",

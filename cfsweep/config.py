@@ -135,6 +135,8 @@ class StreamConfig(Frozen):
     `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
     `scalar`, one mean and deviation of all, for images. A table is standardised by its own preprocessing, and `none`.
     `args` are those of a function, or what a table says of its columns (`training.streams.TableSettings`).
+    `encoder`, `package.module:function` called with `encoder_args`, returns what makes features (n, d) of the examples,
+    once for all, which are the stream's x then.
     """
 
     name: Name = "split-digits"
@@ -154,6 +156,8 @@ class StreamConfig(Frozen):
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] | None = None
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
     args: dict[str, Any] = {}
+    encoder: Name | None = None
+    encoder_args: dict[str, Any] = {}
 
     def split_of(self, seed: int) -> int:
         """The number of the split on which the runs of a seed are trained.

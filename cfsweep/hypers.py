@@ -9,7 +9,7 @@ from cfsweep.errors import InputError
 
 Value = float | int | str
 Kind = Literal["float", "int", "choice"]
-TakesEffect = Literal["start", "cut", "later"]
+TakesEffect = Literal["start", "cut", "later", "answers"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Hyper:
 
     `static` ones split packs, because they change the shape of the computation; all others are one number per run.
     `takes_effect` is the first moment at which the value can change a run: from the first step of task 0 (`start`),
-    from the cut within task 0 (`cut`, see `Cut`), or not before task 0 has ended (`later`). Runs that agree on all that
-    can have taken effect so far share their computation.
+    from the cut within task 0 (`cut`, see `Cut`), not before task 0 has ended (`later`), or, but for its `off`, never
+    in training (`answers`). Runs that agree on all that can have taken effect so far share their computation.
     `off` is the value that makes the ingredient plain training, its other hyperparameters being at their defaults; None
     where no value does. `layers`: the value names layers, separated by commas. `only_with`: another hyperparameter
     of the trial, a choice, and the value of it without which this one changes nothing (its own `off` always does).

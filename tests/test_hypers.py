@@ -55,7 +55,7 @@ def test_the_rule_in_words() -> None:
     ("changed", "said"),
     [
         ({"kind": "flaot"}, "Hyper `rate`: `kind` must be one of float, int, choice, but got 'flaot'"),
-        ({"takes_effect": "Later"}, "`takes_effect` must be one of start, cut, later, but got 'Later'"),
+        ({"takes_effect": "Later"}, "`takes_effect` must be one of start, cut, later, answers, but got 'Later'"),
         ({"default": 1.0}, "`default` must be a legal value, but got 1.0"),
         ({"default": "0.5"}, "`default` must be a legal value, but got '0.5'"),
         ({"off": "0"}, "`off` must be a number, but got '0'"),

@@ -134,6 +134,8 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("stream", "learned"), 1),
         (("space", "network", "init_sha256"), "ab"),
         (("space", "network", "freeze"), ["body.*"]),
+        (("stream", "encoder"), "package.module:encoder"),
+        (("stream", "encoder_args"), {"size": 64}),
     ]
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
@@ -278,6 +280,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "class_weights": None,
         "standardise": None,
         "args": {},
+        "encoder": None,
+        "encoder_args": {},
     },
     "ObjectiveConfig": {"name": "mixed", "old_weight": 0.5, "third": None},
 }

@@ -24,6 +24,7 @@ def card(about: Manifest, table: Preprocessing | None = None) -> str:
         f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, not standardised: the model "
         f"does that ({about.standardised}). It answers with {about.n_outputs} outputs"
         + (", and must be told the task." if about.needs_task else "."),
+        *_encoder(about),
         *(_scores(about, part) for part in about.scores if about.scores[part]),
         f"## Tasks\n\n| task | name | labels |\n|---|---|---|\n{tasks}",
         *([_columns(table)] if table else []),
@@ -33,6 +34,19 @@ def card(about: Manifest, table: Preprocessing | None = None) -> str:
         "## Data\n\n" + ("\n".join(f"- {name}: SHA-256 {digest}" for name, digest in about.data_sha256.items()) or "–"),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _encoder(about: Manifest) -> list[str]:
+    """What makes the examples that the model sees, where something does."""
+    found = about.encoder
+    if found is None:
+        return []
+    what = "texts" if found.input_shape is None else f"{' x '.join(map(str, found.input_shape))}, {found.input_dtype}"
+    return [
+        f"These are the features that encoder `{found.name}` makes of what the user has ({what}), with the arguments "
+        f"{found.args}, code and weights of SHA-256 {found.sha256}. It is not in this bundle: `cfsweep.load` finds it "
+        "by its name, `model.pt2` takes features."
+    ]
 
 
 def _continued(about: Manifest) -> str:

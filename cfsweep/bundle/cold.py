@@ -11,6 +11,7 @@ from cfsweep.hypers import Value
 from cfsweep.training.ingredients import (
     OF_STEPS,
     Buffered,
+    ClosedForm,
     Consolidation,
     Generator,
     Ingredient,
@@ -22,6 +23,7 @@ from cfsweep.training.task_end import consolidated_state
 
 NEEDS: Mapping[type[Ingredient], str] = {
     Buffered: "the examples that it has kept",
+    ClosedForm: "the statistics of old examples",
     Generator: "the generator that it has trained",
     **OF_STEPS,
     TaskWeights: "the weights of each task's own",

@@ -90,6 +90,7 @@ def manifest_of(
         has_examples=with_examples
         and any(map(len, (looked_at_again(pack), *(of[0].indices for of in pack.stack.buffers.values())))),
         files={},
+        encoder=stream.encoder,
     )
 
 

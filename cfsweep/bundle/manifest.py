@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from cfsweep.config import Frozen, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.training.streams import EncoderInfo
 
 FORMAT = 1
 NAME = "model.json"
@@ -55,7 +56,8 @@ class Manifest(Frozen):
     labels of the classes, empty where they are the classes' numbers; `features` the names of
     the columns of flat data. `stream_config` loads the stream again, from data sets that may lie anywhere, without the
     tasks that were continued with. `continues` is the SHA-256 of the `model.json` that the last task was begun with,
-    None where all were trained as one stream. `files` maps each other file to its SHA-256.
+    None where all were trained as one stream. `files` maps each other file to its SHA-256. `encoder` is what makes of
+    the user's examples those that the model sees, which alone `input_shape` is about; None where nothing does.
     """
 
     format: int = FORMAT
@@ -90,6 +92,7 @@ class Manifest(Frozen):
     has_examples: bool
     continues: str | None
     files: dict[str, str]
+    encoder: EncoderInfo | None = None
 
     @property
     def average(self) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -14,22 +14,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cfsweep.bundle.described import Origin, manifest_of
+from cfsweep.bundle.encoding import encoder_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
 from cfsweep.bundle.table import read_preprocessing
-from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, weights_of, whole
+from cfsweep.bundle.writer import ANSWERS, HELD, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
 from cfsweep.texts import score_text
+from cfsweep.training.answering import ByWhat
 from cfsweep.training.engine.evaluation import chunk_size
 from cfsweep.training.engine.layout import Layout, tensors_of
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.randomness import torch_seed
-from cfsweep.training.ingredients import Classifier, Context, Held, Settings, hypers_of, ingredient_class
+from cfsweep.training.ingredients import Classifier, Context, Held, Settings, Substitute, hypers_of, ingredient_class
 from cfsweep.training.networks import unliftable_reason
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
-from cfsweep.training.streams import Preprocessing, rows_of_table
+from cfsweep.training.streams import Encoder, Preprocessing, rows_of_table
 from cfsweep.training.targets import Outputs, target_of
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 
 Table: TypeAlias = "pd.DataFrame | pa.Table | str | Path"
-Examples: TypeAlias = "NDArray[np.generic] | Tensor | Table"
+Examples: TypeAlias = "NDArray[np.generic] | Tensor | Table | Sequence[str]"
 
 
 class Model:
@@ -63,7 +65,8 @@ class Model:
         Raises:
             InputError: the network at hand is another one.
         """
-        self.about = about
+        self.about, self.where = about, where
+        self._encoder: Encoder | None = None  # not before it is asked for
         self.kinds = [ingredient_class(name, where) for name in about.ingredients]
         module = network_of(about, weights, where)
         self.layout = Layout(module, about.n_outputs)
@@ -72,15 +75,16 @@ class Model:
         self.answers, self.preprocessing = answers, preprocessing
         self.answerer = self._answerer()
 
-    def outputs(self, x: Examples, task: int | None = None) -> Tensor:
-        """(n, n_outputs) for raw examples x (n, *input_shape), minus infinity at the outputs that are not active.
-        Amounts are in the user's units.
+    def outputs(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> Tensor:
+        """(n, n_outputs) for raw examples x (n, *input_shape), or what `features` made of them, if they are `encoded`;
+        minus infinity at the outputs that are not active. Amounts are in the user's units.
 
         Raises:
-            InputError: the examples have another shape, or the task must be told, or there is no such task.
+            InputError: the examples have another shape, or the task must be told, or there is no such task; or the
+                encoder is not at hand.
         """
         number = self._task(task)
-        examples = self.seen(x, task)
+        examples = self.seen(x, task, encoded=encoded)
         parameters = self._weights(number)
         layers = () if self.answerer is None else ("",)
         size = chunk_size(1, int(np.prod(self.about.input_shape)), self.lifted.stack is not None, on_gpu=False)
@@ -91,20 +95,20 @@ class Model:
                 if self.answerer is None:
                     found.append(outputs[0])
                 else:
-                    classifier, held = self.answerer
-                    found.append(classifier.outputs_for(features[""].flatten(2)[0], held))
+                    by, held = self.answerer
+                    found.append(by.outputs_for(features[""].flatten(2)[0], held))
         outputs = torch.cat(found)
         if UNIT[0] in self.answers:
             shift, scale = (self.answers[name].to(torch.float32) for name in UNIT)
             outputs = outputs * scale + shift
         return outputs.masked_fill(~self.answers["masks"][number], -torch.inf)
 
-    def predict(self, x: Examples, task: int | None = None) -> list[Any]:
+    def predict(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> list[Any]:
         """The label of each example (n,), as the user calls it; where there are several, or several amounts, a list of
-        them."""
+        them. x as for `outputs`."""
         number = self._task(task)
         mask = self.answers["masks"][number]
-        predicted = self.target.predict(self.outputs(x, task), mask)
+        predicted = self.target.predict(self.outputs(x, task, encoded=encoded), mask)
         if not self.target.has_classes:
             found: list[Any] = (predicted.squeeze(1) if self.about.n_outputs == 1 else predicted).tolist()
             return found
@@ -138,17 +142,38 @@ class Model:
             self._task(task)
         return torch.from_numpy(rows_of_table(self.preprocessing, table, task))
 
-    def seen(self, x: Examples, task: int | None = None) -> Tensor:
-        """Raw examples x (n, *input_shape), or rows of a raw table, as the network sees them, float32, standardised.
+    def features(self, x: Examples, task: int | None = None) -> Tensor:
+        """What the bundle's encoder makes of raw examples or texts, (n, d) float32; without one the examples, and of a
+        raw table those that `transformed` gives.
 
         Raises:
-            InputError: they have another shape, or a table does not fit.
+            InputError: the encoder is not at hand, or cannot encode them, or a table does not fit.
         """
+        about = self.about.encoder
+        if about is not None and self._encoder is None:
+            self._encoder = encoder_of(about, self.where)
+        if about is not None and about.input_shape is None:
+            assert self._encoder is not None
+            return self._encoder.features([str(text) for text in cast("Sequence[str]", x)])
         is_raw = self.preprocessing is not None and not isinstance(x, Tensor | np.ndarray)
-        found = self.transformed(x, task) if is_raw else _array(x, self.about.features)
+        raw = self.transformed(x, task) if is_raw else _array(x, self.about.features)
+        if about is None or self._encoder is None or about.input_shape is None:
+            return raw
+        raw = raw.to(getattr(torch, str(about.input_dtype)))
+        if tuple(raw.shape[1:]) != about.input_shape:
+            raise _other_shape(about.input_shape, raw)
+        return self._encoder.features(raw)
+
+    def seen(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> Tensor:
+        """Raw examples x, or rows of a raw table, as the network sees them, float32, standardised: (n, *input_shape).
+        `encoded`: they are what `features` made of them.
+
+        Raises:
+            InputError: as `features`, or they have another shape.
+        """
+        found = _array(x, ()) if encoded else self.features(x, task)
         if tuple(found.shape[1:]) != self.about.input_shape:
-            shape = ", ".join(["n", *map(str, self.about.input_shape)])
-            raise InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
+            raise _other_shape(self.about.input_shape, found)
         return standardised(found, self.answers)
 
     def _task(self, task: int | None) -> int:
@@ -168,13 +193,14 @@ class Model:
             found[entry.name] = own[entry.name].detach() if stacked is None else stacked[place]
         return self.layout.unflatten(self.layout.flatten(found).unsqueeze(0))
 
-    def _answerer(self) -> tuple[Classifier, Held] | None:
-        """What answers in place of the output layer, and the examples that it goes by, as the network sees them."""
-        if "held/features" not in self.answers:
+    def _answerer(self) -> tuple[Substitute, ByWhat] | None:
+        """What answers in place of the output layer, and what it goes by."""
+        held = {name.removeprefix(HELD): value for name, value in self.answers.items() if name.startswith(HELD)}
+        if not held:
             return None
-        kind = next(kind for kind in self.kinds if issubclass(kind, Classifier))
-        held = Held(self.answers["held/features"], self.answers["held/labels"])
-        return kind(self._context(), static_settings(self.about)), held
+        kind = next(kind for kind in self.kinds if issubclass(kind, Substitute))
+        by = kind(self._context(), static_settings(self.about))
+        return by, Held(**held) if issubclass(kind, Classifier) else held
 
     def _context(self) -> Context:
         """One without examples: what answers needs none but those that are held."""
@@ -216,6 +242,11 @@ def of_pack(pack: Pack, origin: Origin) -> Model:
     return Model(manifest, weights, answers, preprocessing=pack.stream.preprocessing)
 
 
+def _other_shape(wanted: tuple[int, ...], found: Tensor) -> InputError:
+    shape = ", ".join(["n", *map(str, wanted)])
+    return InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
+
+
 def _array(x: Any, features: tuple[str, ...]) -> Tensor:
     """Raw examples as a tensor; of a table the columns of the data by their names, or as they come if these have none.
 
@@ -226,6 +257,8 @@ def _array(x: Any, features: tuple[str, ...]) -> Tensor:
         return x
     if isinstance(x, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(x))
+    if isinstance(x, Sequence):
+        raise InputError("model: examples must be an array, a tensor or a table, but got a list. Convert it.")
     missing = [name for name in features if name not in x.columns]
     if missing:
         raise InputError(f"model: the table must have the columns of the data, but lacks {few(missing)}. Add them.")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfsweep.bundle.encoding import require_same
 from cfsweep.bundle.manifest import Manifest
 from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
@@ -26,12 +27,14 @@ MOVED = "columns standardised in float64"  # among a stream's files
 
 def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -> Stream:
     """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were; it is a
-    raw table where the bundle has kept what makes examples of a `table`.
+    raw table where the bundle has kept what makes examples of a `table`. Where the bundle has an encoder, it makes
+    features of the examples; but of texts, which no such file holds, the file has the features.
 
     Raises:
         InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
     """
     cut, where = about.cut, f"--task {path}"
+    encoder = about.encoder if about.encoder is not None and about.encoder.input_shape is not None else None
     config = StreamConfig(
         name=str(path),
         validation_frac=cut.validation_frac,
@@ -41,11 +44,15 @@ def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -
         splits=cut.split + 1 if table is None else max(cut.split + 1, about.stream_config.splits),
         standardise="none",
         target=about.target,
+        encoder=None if encoder is None else encoder.name,
+        encoder_args={} if encoder is None else encoder.args,
     )
     if table is None:
         found = from_file(config, about.features)
     else:
         found = next_of_table(config, table, [info.name for info in about.tasks])
+    if encoder is not None and found.encoder is not None:
+        require_same(encoder, found.encoder, where)
     if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
         raise InputError(f"{where}: the bundle has learned it already (SHA-256 {known[0][:12]}). Give another task.")
     dtype = str(found.x.dtype).removeprefix("torch.")
@@ -94,6 +101,7 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         validation=about.cut.validation,
         preprocessing=new.preprocessing,
         n_learned=len(about.tasks),
+        encoder=about.encoder,
     )
     if about.scenario == "domain-il":
         _refuse_unknown(about, stream)

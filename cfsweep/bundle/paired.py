@@ -163,13 +163,13 @@ def _answers(champion: Model, candidate: Model, stream: Stream, number: int) -> 
     task, is_earlier = candidate.about.tasks[number], number < len(champion.about.tasks)
     said: list[Any] | None = None
     if is_earlier:
-        said = champion.predict(x, number)
+        said = champion.predict(x, number, encoded=True)
     elif _answers_any_task(champion.about, candidate.about):
         # What an output means for this task the candidate alone knows.
-        outputs = champion.target.predict(champion.outputs(x), champion.answers["masks"][0])
+        outputs = champion.target.predict(champion.outputs(x, encoded=True), champion.answers["masks"][0])
         said = [task.labels[output] for output in outputs.tolist()]
     own = None if said is None else _right(said, labels)
-    return PairedAnswers(task.name, own, _right(candidate.predict(x, number), labels), is_earlier)
+    return PairedAnswers(task.name, own, _right(candidate.predict(x, number, encoded=True), labels), is_earlier)
 
 
 def _answers_any_task(champion: Manifest, candidate: Manifest) -> bool:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cfsweep.training.ingredients import Classifier, Held
+from cfsweep.training.answering import ByWhat, held_in, solved_for
+from cfsweep.training.ingredients import Held, Substitute
 from cfsweep.training.networks import ties_weights
 from cfsweep.training.pack import Pack
 
@@ -21,11 +22,16 @@ N_EXAMPLES = 3  # to trace with: neither one nor two, which torch.export may tak
 
 
 class Answerer(NamedTuple):
-    """What answers in place of the output layer `head`, and the examples that it holds."""
+    """What answers in place of the output layer `head`, and what it goes by."""
 
-    classifier: Classifier
-    held: Held
+    by: Substitute
+    held: ByWhat
     head: str
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What it goes by, by name."""
+        return self.held._asdict() if isinstance(self.held, Held) else self.held
 
 
 class Program(nn.Module):
@@ -101,7 +107,7 @@ class Program(nn.Module):
             functional_call(self.network, weights, (x,), tie_weights=self.ties)
         finally:
             handle.remove()
-        return self.answerer.classifier.outputs_for(features[0].flatten(1), self.answerer.held)
+        return self.answerer.by.outputs_for(features[0].flatten(1), self.answerer.held)
 
     def example(self, pack: Pack) -> tuple[Tensor, ...]:
         """What it can be called with. The file holds it, so it is none of the data, which may not leave its place."""
@@ -122,11 +128,11 @@ class Program(nn.Module):
 
 
 def _answerer(pack: Pack, theta: Tensor) -> Answerer | None:
-    context = pack.context
+    context, head = pack.context, pack.context.layout.head
     for classifier in context.timeline.classifiers:
-        buffer = pack.stack.buffers[classifier.name][0]
-        if len(buffer.indices):
-            indices = torch.from_numpy(buffer.indices).to(context.device)
-            features = context.evaluator.features(theta.unsqueeze(0), indices)[0]
-            return Answerer(classifier, Held(features, context.outputs.labels[indices]), context.layout.head)
+        held = held_in(context, theta.unsqueeze(0), pack.stack.buffers[classifier.name][0])
+        return None if held is None else Answerer(classifier, held, head)
+    for closed_form in context.timeline.closed_forms:
+        solved = solved_for(pack.stack, closed_form, 0)
+        return None if solved is None else Answerer(closed_form, solved, head)
     return None

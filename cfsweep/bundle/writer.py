@@ -26,6 +26,7 @@ from cfsweep.errors import NO_FAULT_OF_OURS, InputError, not_written
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Indices
 
+HELD = "held/"  # how the names of what answers in place of the output layer begin
 STEERING = "steering"  # of the state: the examples that stop rules look at, by what no ingredient is called
 WEIGHTS, ANSWERS, PROGRAM, CARD = (
     "weights.safetensors",
@@ -185,7 +186,7 @@ def answers_of(program: Program) -> dict[str, Tensor]:
         for number, name in enumerate(program.names):
             found[f"weights/{name}"] = getattr(program, f"weight{number}")
     if program.answerer is not None:
-        found |= {"held/features": program.answerer.held.features, "held/labels": program.answerer.held.labels}
+        found |= {f"{HELD}{name}": value for name, value in program.answerer.tensors.items()}
     return found
 
 

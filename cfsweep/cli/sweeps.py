@@ -69,6 +69,13 @@ def run(
         int | None,
         typer.Option(help="Cut validation data in N ways, for the seeds in turns (default: 1).", metavar="N"),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="What makes features of the examples: package.module:function; --set stream.encoder_args.NAME=VALUE.",
+            metavar="FUNCTION",
+        ),
+    ] = None,
     objective: Annotated[str | None, typer.Option(help="mixed or pareto (default: mixed).", metavar="NAME")] = None,
     data: Annotated[
         str | None, typer.Option(help="Where the data sets lie (default: $CFSWEEP_DATA).", metavar="DIR")
@@ -109,6 +116,7 @@ def run(
         download=download,
         pack=pack,
         args=args_of(arg),
+        encoder=encoder,
     )
     console = Console()
     if dry_run:

@@ -47,6 +47,7 @@ def sweep(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    encoder: str | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
@@ -79,6 +80,7 @@ def sweep(
         download=download,
         pack=pack,
         args=args,
+        encoder=encoder,
     )
     where = Workers(workers, address, gpus_per_worker)
     outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
@@ -124,6 +126,7 @@ def options_of(
     download: bool = False,
     pack: int | str | None = None,
     args: Mapping[str, Any] | None = None,
+    encoder: str | None = None,
 ) -> dict[str, Any]:
     """The options by their places in a study."""
     return {
@@ -139,6 +142,7 @@ def options_of(
         "seeds": seeds,
         "stream.splits": splits,
         "pack_runs": pack,
+        "stream.encoder": encoder,
     }
 
 

@@ -194,7 +194,7 @@ def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
 
 def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
     """The SHA-256 of each file that the network, the ingredients, the target and the scores are made of, cfsweep's own
-    aside."""
+    aside, and of the encoder with its weights."""
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
     modules = [module for kind in kinds for module in own_code.modules_of(kind)]
     network = networks.own_path(config.space.network.name)
@@ -202,7 +202,9 @@ def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
         modules.append(network.partition(":")[0])
     own_scores = {name: path_of("scores", name) for name in stream.scores}
     modules += [path.partition(":")[0] for path in own_scores.values() if path is not None]
-    return {file: digest for file, digest in own_code.digests(modules).items() if digest is not None}
+    encoder = {f"encoder {stream.encoder.name}": stream.encoder.sha256} if stream.encoder else {}
+    own = {file: digest for file, digest in own_code.digests(modules).items() if digest is not None}
+    return {**own, **encoder}
 
 
 def _conventions(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, dict[str, str | list[str]]]:

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import (
     ActiveClasses,
     Answers,
     BatchLoss,
     Classifier,
+    ClosedForm,
     Comparison,
     Consolidation,
     Cut,
@@ -36,6 +38,7 @@ from cfsweep.training.ingredients import (
     TaskWeights,
     Values,
 )
+from cfsweep.training.ingredients._closed_form import n_features
 from cfsweep.training.pack import Pack
 
 
@@ -100,6 +103,7 @@ def calls_by_piece(ingredient: Any, given: Arguments) -> dict[type[Ingredient], 
         Projection: lambda: i.project(noise, theta, values),
         BatchLoss: lambda: i.batch_loss(compared.now.logits, compared.labels, compared.mask, values, 1),
         Classifier: lambda: i.outputs_for(held.features[:3], held),
+        ClosedForm: lambda: _closed_form(i, held, state, values),
         ActiveClasses: lambda: i.active_classes(masks, values, 1),
         LossShares: lambda: i.loss_shares(values, 1),
         Distillation: lambda: i.distillation_loss(compared, values, 1),
@@ -111,6 +115,14 @@ def calls_by_piece(ingredient: Any, given: Arguments) -> dict[type[Ingredient], 
         StopRule: lambda: i.check(theta, state, values, scores, 1, 1),
         Ingredient: lambda: (i.initial_state(theta), i.kept(state), i.is_on(values)),
     }
+
+
+def _closed_form(ingredient: ClosedForm, held: Held, state: State, values: Values) -> Any:
+    """The state after one task more, what that comes to, and answers by it."""
+    features = held.features[:, : n_features(ingredient.context, ingredient.name)]
+    after = ingredient.accumulate(state, features, held.labels, generator(0, "projection"))
+    solved = ingredient.solve(after, {name: float(value) for name, value in values.items()})
+    return after, solved, ingredient.outputs_for(features, solved)
 
 
 def first_row(stacked: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -49,6 +49,8 @@ SMALL: dict[str, Value] = {
     "generative_hidden": 8,
     "generative_latent": 3,
     "adapter_width": 3,
+    "ranpac_projection": 30,
+    "ranpac_ridge": 1.0,
     "patience": 1,
 }
 # What an author gives instead, while the checks of one ingredient run.

@@ -19,7 +19,16 @@ from cfsweep.testing.packs import (
     varied_runs,
     weights,
 )
-from cfsweep.training.ingredients import SOLE, Cut, Ingredient, StopRule, hypers_of, ingredient_class
+from cfsweep.training.ingredients import (
+    MOVES_FEATURES,
+    SOLE,
+    ClosedForm,
+    Cut,
+    Ingredient,
+    StopRule,
+    hypers_of,
+    ingredient_class,
+)
 
 
 def compose_or_are_refused(
@@ -63,11 +72,15 @@ def compose_or_are_refused(
 
 
 def exclude_each_other(one: type[Ingredient], other: type[Ingredient]) -> bool:
-    """Whether one names the other as excluded, both have a piece that only one of them can, or one cuts and the other
-    one stops."""
+    """Whether one names the other as excluded, both have a piece that only one of them can, one cuts and the other
+    one stops, or one goes by features that the other one moves."""
     both = any(issubclass(one, piece) and issubclass(other, piece) for piece in SOLE)
     cut, stop = (any(issubclass(kind, piece) for kind in (one, other)) for piece in (Cut, StopRule))
-    return other.name in one.excludes or one.name in other.excludes or both or (cut and stop)
+    moved = any(
+        issubclass(first, ClosedForm) and issubclass(second, MOVES_FEATURES)
+        for first, second in ((one, other), (other, one))
+    )
+    return other.name in one.excludes or one.name in other.excludes or both or (cut and stop) or moved
 
 
 def _assert_excluded(one: str, other: str) -> None:

@@ -57,7 +57,9 @@ class TaskLoop:
             stack.optimizer,
             stack.optimizer_steps,
         )
-        self.finished_at = torch.full((len(stack),), -1, device=context.device)  # the step of a check that said so
+        # The step of a check that said so; 0 where a closed form wants no step.
+        self.finished_at = torch.where(without_steps(context, stack, task), 0, -1)
+        self.some_finish = bool(timeline.stop_rules or timeline.closed_forms)
         self.n_steps = epochs * -(-examples.size // batch_size)
         self.loss_by_step = torch.zeros(len(stack), self.n_steps, device=context.device)
         self.step = 0
@@ -100,8 +102,11 @@ class TaskLoop:
         context.lifted.train_mode()
         self._check()
         self._renew_mask()
+        if self.some_finish:
+            self.losses.close(self.finished_at >= 0)
+        steps_wanted = not self.some_finish or bool((self.finished_at < 0).any())
         with context.lifted.draws(torch_seed(self.stack.representatives[0].seed, "torch", self.task)):
-            while self.step < self.n_steps:
+            while steps_wanted and self.step < self.n_steps:
                 if self.step == cut_step:
                     self._cut()
                 self._advance(min(step for step in events if step > self.step))
@@ -117,7 +122,7 @@ class TaskLoop:
     def _advance(self, until: int) -> None:
         """Takes the steps up to the next event. On a CPU a few rows take them all, then the next few: so their weights
         and moments stay in its cache."""
-        finished = self.finished_at >= 0 if self.check_numbers else None
+        finished = self.finished_at >= 0 if self.some_finish else None
         rates = replace(self.stack.rates, by_weight=self.rate_by_weight)
         steps = TaskSteps(
             self.context,
@@ -236,6 +241,17 @@ class TaskLoop:
         tasks = np.arange(len(self.context.stream.tasks))
         task_of = self.context.outputs.task_of.cpu().numpy()
         return torch.from_numpy(np.stack([np.isin(tasks, task_of[row]) for row in order])).to(self.context.device)
+
+
+def without_steps(context: PackContext, stack: Stack, task: int) -> Tensor:
+    """The rows (rows,) bool that are to take no step in `task`: a closed form is on, which goes by features that either
+    must not move any more, or cannot, as there are no weights but those of the output layer."""
+    layout, still = context.layout, torch.zeros(len(stack), dtype=torch.bool, device=context.device)
+    for closed_form in context.timeline.closed_forms:
+        if task > 0 or not closed_form.adapts() or layout.layers == (layout.head,):
+            on = [not closed_form.is_off(run.values) for run in stack.representatives]
+            still = still | torch.tensor(on, device=context.device)
+    return still
 
 
 def _check_steps(n_checks: int, n_steps: int) -> dict[int, int]:

@@ -29,7 +29,13 @@ from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import RowContent, Stack
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
-from cfsweep.training.task_end import buffer_rows, consolidated_state, renewed_buffers, stored_bytes
+from cfsweep.training.task_end import (
+    accumulated_state,
+    buffer_rows,
+    consolidated_state,
+    renewed_buffers,
+    stored_bytes,
+)
 
 CHECKPOINT_FORMAT = 3  # of what `checkpoint` writes; another one cannot be restored
 
@@ -164,21 +170,24 @@ class Pack:
 
     def predictions(self, task: int, part: str = "test") -> Tensor:
         """(runs alive, n, ...): what each run predicts for the `part` examples of `task`."""
-        weights, answer = self._answering(task)
+        weights, answer, place_of = self._answering(task)
         predicted = self.context.evaluator.predictions(weights, task, self.next_task, part, answer)
-        return predicted[torch.from_numpy(self.stack.row_of).to(self.context.device)]
+        return predicted[place_of]
 
     def scores(self, task: int, part: str = "test") -> Tensor:
         """(scores, runs alive) float64: how well each run answers the `part` examples of `task`, NaN without any."""
-        weights, answer = self._answering(task)
+        weights, answer, place_of = self._answering(task)
         found = self.context.evaluator.scores(weights, task, self.next_task, part, answer)
-        return found[:, torch.from_numpy(self.stack.row_of).to(self.context.device)]
+        return found[:, place_of]
 
-    def _answering(self, task: int) -> tuple[Tensor, Answer | None]:
-        """The weights that answer for `task` now, and what does in place of the output layer."""
+    def _answering(self, task: int) -> tuple[Tensor, Answer | None, Tensor]:
+        """The weights that answer for `task` now, (answers, P), what does in place of the output layer, and the answer
+        of each run alive, (runs,)."""
         self.context.lifted.module.eval()
-        weights = self.weights_for(task, self.next_task)
-        return weights, Answering(self.context, self.stack, ends=None).by_weights(weights)
+        answering = Answering(self.context, self.stack, ends=None, learned=self.next_task)
+        weights = answering.spread(self.weights_for(task, self.next_task))
+        places = torch.from_numpy(answering.place_of).to(self.context.device)
+        return weights, answering.by_weights(weights), places
 
     def weights_for(self, task: int, learned: int) -> Tensor:
         """The weights (rows, P) that answer for `task` after `learned` tasks have ended."""
@@ -198,7 +207,7 @@ class Pack:
         context = self.context
         context.lifted.module.eval()
         scores = torch.zeros(len(self.stack), len(self.stream.tasks), dtype=torch.float64, device=context.device)
-        answering = Answering(context, self.stack, task if learned > task else None)
+        answering = Answering(context, self.stack, task if learned > task else None, learned=0)
         for seen in tasks:
             theta = self.weights_for(seen, task)
             answer = answering.by_weights(theta)
@@ -281,6 +290,9 @@ class Pack:
             for ingredient in self.context.timeline.consolidations:
                 state = consolidated_state(self.context, self.stack, ingredient, task, examples)
                 self.stack.set_state(ingredient, state)
+            for closed_form in self.context.timeline.closed_forms:
+                state = accumulated_state(self.context, self.stack, closed_form, examples)
+                self.stack.set_state(closed_form, state)
 
     def _update_buffers(self, task: int) -> None:
         """Renews what is kept of the examples so far. It may depend on values that take effect later."""
@@ -342,20 +354,20 @@ class Pack:
         if not self.stack.alive:
             return
         self.context.lifted.module.eval()
-        weights = [self.weights_for(i, learned) for i in range(len(self.stream.tasks))]
-        answering = Answering(self.context, self.stack, learned - 1 if learned else None)
+        answering = Answering(self.context, self.stack, learned - 1 if learned else None, learned)
+        weights = [answering.spread(self.weights_for(i, learned)) for i in range(len(self.stream.tasks))]
         answers = [answering.by_weights(theta) for theta in weights]
         for part in self.spec.parts:
             by_task = [
                 self.context.evaluator.scores(theta, i, learned, part, answer)
                 for i, (theta, answer) in enumerate(zip(weights, answers, strict=True))
             ]
-            steering, *further = torch.stack(by_task, -1).tolist()  # (scores, rows, T)
-            for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
+            steering, *further = torch.stack(by_task, -1).tolist()  # (scores, answers, T)
+            for i, place in zip(self.stack.alive, answering.place_of, strict=True):
                 record = self.records[i]
-                getattr(record, part).append(steering[row])
+                getattr(record, part).append(steering[place])
                 for score, rows in zip(self.context.scores[1:], further, strict=True):
-                    record.further.setdefault(part, {}).setdefault(score.name, []).append(rows[row])
+                    record.further.setdefault(part, {}).setdefault(score.name, []).append(rows[place])
 
 
 def example_counts(stream: Stream) -> dict[str, list[int]]:

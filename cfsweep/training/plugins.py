@@ -2,7 +2,8 @@
 
 A package names what it brings in its entry points, such as
 `[project.entry-points."cfsweep.ingredients"] my-penalty = "my_package.penalties:MyPenalty"`; the groups are
-`cfsweep.ingredients`, `cfsweep.streams`, `cfsweep.networks`, `cfsweep.targets` and `cfsweep.scores`. Nothing is
+`cfsweep.ingredients`, `cfsweep.streams`, `cfsweep.networks`, `cfsweep.targets`, `cfsweep.scores` and
+`cfsweep.encoders`. Nothing is
 imported before its use.
 """
 
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 from cfsweep.errors import InputError, first_line, unknown
 
-Group = Literal["ingredients", "streams", "networks", "targets", "scores"]
+Group = Literal["ingredients", "streams", "networks", "targets", "scores", "encoders"]
 
 
 @cache

@@ -192,8 +192,9 @@ class Stack:
         if not self.share_first_task:
             return (run,)
         so_far = _STAGES[: _STAGES.index(stage) + 1]
-        spec = self.runs[run]
-        return (spec.seed, *(spec.values[h.name] for h in self.hypers.values() if h.takes_effect in so_far))
+        spec, hypers = self.runs[run], self.hypers.values()
+        in_answers = [spec.values[h.name] == h.off for h in hypers if h.takes_effect == "answers"]
+        return (spec.seed, *(spec.values[h.name] for h in hypers if h.takes_effect in so_far), *in_answers)
 
     def _share_seconds(self) -> None:
         if self.clock is None:

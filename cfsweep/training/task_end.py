@@ -14,6 +14,7 @@ from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import (
     Buffer,
     Buffered,
+    ClosedForm,
     Consolidation,
     Examples,
     Features,
@@ -60,6 +61,21 @@ def consolidated_state(
             )
         )
     return {k: torch.cat([piece[k] for piece in pieces]) for k in pieces[0]}
+
+
+def accumulated_state(context: PackContext, stack: Stack, ingredient: ClosedForm, examples: NDArray[np.int64]) -> State:
+    """The closed form's state of every row after a task whose training examples are `examples` (n,). It is taken row by
+    row, so that it depends on no neighbour; of a row where it is off it stays as it is."""
+    indices = torch.from_numpy(examples).to(context.device)
+    labels, old = context.outputs.labels[indices], stack.states[ingredient.name]
+    states = []
+    for row, run in enumerate(stack.representatives):
+        state = {name: value[row] for name, value in old.items()}
+        if not ingredient.is_off(run.values):
+            features = context.evaluator.features(stack.theta[row : row + 1], indices)[0]
+            state = ingredient.accumulate(state, features, labels, generator(run.seed, "projection"))
+        states.append(state)
+    return {name: torch.stack([state[name] for state in states]) for name in old}
 
 
 def buffers_within(context: PackContext, stack: Stack, ingredient: Buffered, task: int) -> list[Buffer]:

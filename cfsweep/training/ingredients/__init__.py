@@ -40,6 +40,7 @@ from cfsweep.training.ingredients._pieces import (
     Buffered,
     BufferedOnline,
     Classifier,
+    ClosedForm,
     Consolidation,
     Cut,
     Distillation,
@@ -56,6 +57,7 @@ from cfsweep.training.ingredients._pieces import (
     ReplayLoss,
     StepObserver,
     StopRule,
+    Substitute,
     TaskStart,
     TaskWeights,
 )
@@ -67,6 +69,7 @@ from cfsweep.training.targets import target_of
 __all__ = [
     "EMPTY_BUFFER",
     "FAMILIES",
+    "MOVES_FEATURES",
     "OF_STEPS",
     "SOLE",
     "ActiveClasses",
@@ -76,6 +79,7 @@ __all__ = [
     "Buffered",
     "BufferedOnline",
     "Classifier",
+    "ClosedForm",
     "Comparison",
     "Consolidation",
     "Context",
@@ -105,6 +109,7 @@ __all__ = [
     "State",
     "StepObserver",
     "StopRule",
+    "Substitute",
     "TaskStart",
     "TaskWeights",
     "Timeline",
@@ -137,9 +142,12 @@ registry: dict[str, type[Ingredient]] = _built_in()
 SOLE: dict[type[Ingredient], str] = {
     Cut: "cut within a task",
     BatchLoss: "replace the loss of the batch",
-    Classifier: "answer in place of the output layer",
+    Substitute: "answer in place of the output layer",
 }
 """The pieces that at most one ingredient of a trial can have, and what they do."""
+
+MOVES_FEATURES: tuple[type[Ingredient], ...] = (TaskStart, Cut, TaskWeights)
+"""The pieces that set weights otherwise than by steps, which no `ClosedForm` can follow."""
 
 
 def ingredient_class(name: str, where: str = "ingredients") -> type[Ingredient]:
@@ -240,7 +248,22 @@ def hypers_of(names: Iterable[str], where: str = "ingredients") -> dict[str, Hyp
             f"{where}: `{stopping[0]}` and `{cutting[0]}` do not go together: the one ends a task early, the other "
             "cuts late within it, which a run that has ended never reaches. Remove one of them."
         )
+    _refuse_moved_features(kinds, where)
     return hypers
+
+
+def _refuse_moved_features(kinds: Mapping[str, type[Ingredient]], where: str) -> None:
+    """
+    Raises:
+        InputError: one goes by statistics of features, and another one sets weights otherwise than by steps.
+    """
+    closed = [name for name, kind in kinds.items() if issubclass(kind, ClosedForm)]
+    moving = [name for name, kind in kinds.items() if issubclass(kind, MOVES_FEATURES)]
+    if closed and moving:
+        raise InputError(
+            f"{where}: `{closed[0]}` and `{moving[0]}` do not go together: the one goes by statistics of the features "
+            "of old tasks, the other one changes weights that they come from. Remove one of them."
+        )
 
 
 def refuse_misfits(kinds: Iterable[type[Ingredient]], scenario: Scenario, target: str, where: str) -> None:

@@ -6,6 +6,7 @@ An ingredient inherits one or several pieces and implements their abstract metho
     a penalty        Penalty, and StepObserver where it has to see every step
     rehearsal        a source of old examples: Buffered, RankedBuffer, BufferedOnline or Generator;
                      and their use: MixedReplay, ReplayLoss, Projection, or Classifier
+    a closed form    ClosedForm
     distillation     Distillation
     a partition      Partition, and Cut, TaskWeights, Extension where it needs them
     a schedule       RateByStep, RateByWeight
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -109,14 +110,51 @@ class RankedBuffer(Buffered, piece=True):
         them and of the buffer's, the most wanted first, by the features of the weights of now."""
 
 
-class Classifier(Buffered, piece=True):
+class Substitute(Ingredient, piece=True):
+    """Answers in place of the output layer, as long as the ingredient is on and has something to answer by. At most one
+    ingredient of a trial can."""
+
+    @abstractmethod
+    def outputs_for(self, features: Tensor, held: Any) -> Tensor:
+        """What the target is to predict from in place of the logits, (n, n_outputs), for examples with these features
+        (n, d), given what is `held` for it."""
+
+
+class Classifier(Buffered, Substitute, piece=True):
     """Answers in place of the output layer, for whatever run has something in its buffer. Within a task and at its end
-    it answers by the buffer that the run would have if the task ended there. At most one ingredient of a trial can."""
+    it answers by the buffer that the run would have if the task ended there."""
 
     @abstractmethod
     def outputs_for(self, features: Tensor, held: Held) -> Tensor:
         """What the target is to predict from in place of the logits, (n, n_outputs), for examples with these features
         (n, d); called for each run by itself."""
+
+
+class ClosedForm(Substitute, piece=True):
+    """Answers by statistics of the features of all tasks that have ended. No example is kept.
+
+    So the features must stay as they are: from the second task on the network takes no step, nor does it in the first
+    one unless it `adapts`. Within the first task the output layer answers. What `values` decide in `solve` alone
+    `takes_effect` in the answers, and runs that differ in nothing else share all their training and all statistics.
+    """
+
+    @abstractmethod
+    def adapts(self) -> bool:
+        """Whether the network is trained on the first task, by its output layer."""
+
+    @abstractmethod
+    def accumulate(self, state: State, features: Tensor, labels: Tensor, rng: np.random.Generator) -> State:
+        """The state after a task whose training examples have these features (n, d), of what goes into the output
+        layer, and labels (n,); called for each run by itself. `rng` is the run's own, the same in every task."""
+
+    @abstractmethod
+    def solve(self, state: State, values: Mapping[str, float]) -> State:
+        """What `outputs_for` is to go by, float32, from the state after one task or more."""
+
+    @abstractmethod
+    def outputs_for(self, features: Tensor, held: State) -> Tensor:
+        """What the target is to predict from in place of the logits, (n, n_outputs), for examples with these features
+        (n, d), by what `solve` gave; called for each run by itself."""
 
 
 class BufferedOnline(Ingredient, piece=True):

@@ -12,6 +12,7 @@ from cfsweep.training.ingredients._pieces import (
     Buffered,
     BufferedOnline,
     Classifier,
+    ClosedForm,
     Consolidation,
     Cut,
     Distillation,
@@ -33,6 +34,7 @@ from cfsweep.training.ingredients._pieces import (
 FAMILIES: dict[str, tuple[type[Ingredient], ...]] = {
     "penalty": (Penalty,),
     "rehearsal": (Buffered, BufferedOnline, Generator),
+    "closed form": (ClosedForm,),
     "distillation": (Distillation,),
     "partition": (Partition,),
     "schedule": (RateByStep, RateByWeight),
@@ -59,6 +61,7 @@ READ_BY_PIECE: dict[type[Ingredient], Read] = {
     Buffered: Read("keeps old examples"),
     BufferedOnline: Read("keeps old examples"),
     Generator: Read("keeps a generator of old examples, and the previous network, which labels them"),
+    ClosedForm: Read("keeps statistics of the features of old examples"),
     Distillation: Read("keeps the previous network"),
     TaskWeights: Read("keeps weights or a mask for each task"),
 }
@@ -116,6 +119,7 @@ class Timeline:
         self.cuts = those(Cut)
         # After the last step.
         self.consolidations = those(Consolidation)
+        self.closed_forms = those(ClosedForm)
         self.task_weights = those(TaskWeights)  # when a finished task is evaluated
-        self.classifiers = those(Classifier)  # whenever one is, within a task too
+        self.classifiers = those(Classifier)  # whenever one is, within a task too; a closed form after tasks alone
         self.buffered = those(Buffered)  # each is offered what `RankedBuffer` says, if it is one

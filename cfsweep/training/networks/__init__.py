@@ -22,7 +22,7 @@ from cfsweep.training.networks._replaceable import ties_weights, unreplaceable_r
 from cfsweep.training.networks._torchvision import PREFIX, is_torchvision, torchvision_network
 from cfsweep.training.networks._weights import plain_tensors, prefix_of, read_weights
 from cfsweep.training.networks.cnn import Cnn
-from cfsweep.training.networks.mlp import Mlp
+from cfsweep.training.networks.mlp import Mlp, linear
 from cfsweep.training.networks.resnet import ResNet18Slim
 from cfsweep.training.plugins import installed, path_of
 
@@ -63,6 +63,7 @@ class BuiltinNetwork:
 
 registry: dict[str, BuiltinNetwork] = {
     "mlp": BuiltinNetwork("fully connected with ReLU; hidden: layer sizes (256, 256)", Mlp),
+    "linear": BuiltinNetwork("the output layer alone, for features of an encoder", linear),
     "cnn": BuiltinNetwork("two convolutions (32, 64) and a layer of `hidden` (128) units", Cnn),
     "resnet18-slim": BuiltinNetwork("ResNet-18 with group norm; width (20), groups (4)", ResNet18Slim),
 }

@@ -25,3 +25,8 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.body(x))
         return out
+
+
+def linear(input_shape: tuple[int, ...], n_outputs: int) -> Mlp:
+    """(n, *input_shape) -> (n, n_outputs), by the output layer alone: what goes into it is what the network sees."""
+    return Mlp(input_shape, n_outputs, ())

@@ -14,7 +14,8 @@ from pathlib import Path
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import installed, path_of
-from cfsweep.training.streams._base import ClassId, Indices, Split, Stream, Task
+from cfsweep.training.streams._base import ClassId, EncoderInfo, Indices, Split, Stream, Task
+from cfsweep.training.streams._encoder import Encoder, open_encoder
 from cfsweep.training.streams._files import default_data_root
 from cfsweep.training.streams._preprocessing import Preprocessing
 from cfsweep.training.streams._table_settings import SUFFIXES, TableSettings, is_table
@@ -27,6 +28,8 @@ from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permute
 __all__ = [
     "BuiltinStream",
     "ClassId",
+    "Encoder",
+    "EncoderInfo",
     "Indices",
     "Preprocessing",
     "Split",
@@ -38,6 +41,7 @@ __all__ = [
     "is_table",
     "load_stream",
     "next_of_table",
+    "open_encoder",
     "registry",
     "rows_of_table",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.streams._base import ClassId, Indices, Split, Stream, Task
+from cfsweep.training.streams._encoder import encoded
 from cfsweep.training.streams._latest import latest_cut, refuse_splits
 
 TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
@@ -134,6 +135,7 @@ def assemble(
     drafts: Sequence[Draft],
     files: dict[str, str],
     class_ids: tuple[ClassId, ...] = (),
+    texts: Sequence[str] = (),
 ) -> Stream:
     """The stream of `drafts`, each with its validation share cut, standardised as `config.standardise` says; a share
     for stop rules is cut beside it where `config.steering_frac` says so.
@@ -142,12 +144,18 @@ def assemble(
     each. `feature`, the default of flat data, and `channel` (the first dimension of an image): each feature or channel
     by its own, over the training examples of the first task, which alone may be seen when training begins. `none`: not
     at all. Steering, validation and test examples have no say in it. Each of `config.splits` is cut and standardised
-    for itself. `class_ids` are the user's labels of the classes, where these are others than their numbers.
+    for itself. `class_ids` are the user's labels of the classes, where these are others than their numbers. Where
+    `config.encoder` names one, all this is about the features that it makes of x, or of the `texts`, of which x (n, 1)
+    has the numbers.
 
     Raises:
         InputError: a class has too few examples for the shares, a task has no test example, flat data has no channels,
             or a feature varies too little to be scaled up; or several splits are to be cut by time.
     """
+    encoder = None
+    if config.encoder is not None:
+        raw = [texts[number] for number in x[:, 0].long().tolist()] if texts else x
+        x, encoder = encoded(config.encoder, config.encoder_args, raw)
     by = standardised_by(config, x.dim())
     cuts = cut_tasks(config, y, drafts, class_ids)
     first, *others = [_split(config, x, y, tasks, by) for tasks in cuts]
@@ -161,6 +169,7 @@ def assemble(
         standardised=by,
         other_splits=tuple(others),
         validation=config.validation or "random",
+        encoder=encoder,
     )
 
 

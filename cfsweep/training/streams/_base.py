@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cfsweep.config import Frozen
+
 if TYPE_CHECKING:
     from cfsweep.training.streams._preprocessing import Preprocessing
 
@@ -65,6 +67,17 @@ def _refitted(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     )
 
 
+class EncoderInfo(Frozen):
+    """Which encoder has made features: its function and arguments, the SHA-256 of its code, weights and arguments, and
+    what it encodes: examples of this shape and type, or texts, where both are None."""
+
+    name: str
+    args: dict[str, Any]
+    sha256: str
+    input_shape: tuple[int, ...] | None
+    input_dtype: str | None
+
+
 @dataclass(frozen=True)
 class Stream:
     """An ordered list of tasks over one store.
@@ -83,7 +96,8 @@ class Stream:
     weights that a pack begins with know them, and where a bundle goes on, the store has those of their examples alone
     that a remedy has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
     `validation` is how the examples that are held out were chosen, as in `StreamConfig`; `preprocessing` what made
-    examples of a table's rows, `notes` what its user should know.
+    examples of a table's rows, `notes` what its user should know. `encoder` is what made x
+    of the examples that the user gave, where something did.
     """
 
     name: str
@@ -107,6 +121,7 @@ class Stream:
     preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
     validation: Literal["random", "latest"] = "random"
+    encoder: EncoderInfo | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

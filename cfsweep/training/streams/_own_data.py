@@ -108,11 +108,14 @@ def _floats(values: np.ndarray[Any, Any], where: str, features: Sequence[str]) -
     return values.astype(np.float64) if _float32.extent(values).loses(_float32.TOLERATED).any() else narrow
 
 
-def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, str]) -> Stream:
+def own_stream(
+    config: StreamConfig, given: Sequence[OwnTask], files: dict[str, str], texts: Sequence[str] = ()
+) -> Stream:
     """The stream of the user's tasks, in their order.
 
     Labels name classes over the whole stream: tasks that use the same label share that class and its output. Classes
     are numbered from 0 up in the order of their labels. Columns that have names go by them, in the first one's order.
+    Where there are `texts`, every x (n, 1) has the numbers of some, for an encoder.
 
     Raises:
         InputError: shapes, types or names of columns differ between tasks, float32 cannot hold a column, some tasks
@@ -131,8 +134,8 @@ def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, 
     for task, (train, test) in zip(given, found.places, strict=True):
         x += [task.train.x[train], (task.test or task.train).x[test]]
     return replace(
-        assemble(config, torch.cat(x), found.y, found.drafts, {**files, **kept}, found.class_ids),
-        features=features,
+        assemble(config, torch.cat(x), found.y, found.drafts, {**files, **kept}, found.class_ids, texts),
+        features=() if config.encoder else features,
         test_share=0.0 if given[0].test else TEST_SHARE,
     )
 
@@ -192,6 +195,9 @@ def _in_float32(config: StreamConfig, given: Sequence[OwnTask]) -> tuple[list[Ow
     Raises:
         InputError: they are not to be standardised, or float32 cannot hold them even so.
     """
+    if config.encoder is not None:  # which sees examples as they are; what it makes of them is float32
+        plain = [[replace(p, x=p.x.float()) if p.x.dtype == torch.float64 else p for p in task.parts] for task in given]
+        return [_with_parts(task, parts) for task, parts in zip(given, plain, strict=True)], {}
     wide = [part.x.numpy() for task in given for part in task.parts]
     if all(x.dtype != np.float64 for x in wide):
         return list(given), {}

@@ -180,7 +180,7 @@ def test_args_names_and_shared_classes() -> None:
         ("part", r"task 0, train: it must be a pair \(x, y\) or a torch Dataset, but got int"),
         ("endless", "a dataset must have a length, but Endless has none"),
         ("wrong", r"reading the dataset failed \(OSError: no disk\)"),
-        ("text", "train, x: it must hold real numbers, but its type is <U1"),
+        ("text", "its x are texts, which need an encoder"),
         ("ragged", r"train, x: it must be a tensor or an array \(ValueError"),
         ("flat", r"x must have the shape \(n, features ...\), but has \(20,\)"),
         ("lengths", r"same number .* but their shapes are \(20, 3\) and \(19,\)"),
