@@ -75,6 +75,10 @@ def run(
         typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(help="A training of your own, package.module:function, with data of its own.", metavar="FUNCTION"),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="The results folder (default: runs/SPACE-STREAM).", metavar="DIR")
     ] = None,
@@ -102,6 +106,7 @@ def run(
         data=data,
         download=download,
         pack=pack,
+        trainer=trainer,
     )
     console = Console()
     if dry_run:

@@ -76,6 +76,8 @@ class Stream:
     name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where
     a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
     0; `other_splits` are the further ones, 1 and up.
+    Where a trainer from outside has the examples, the store and the tasks have none, and `told` are the numbers of
+    those that score each task, by part (None: it does not say).
     """
 
     name: str
@@ -94,6 +96,7 @@ class Stream:
     test_share: float = 0.0
     n_learned: int = 0
     other_splits: tuple[Split, ...] = ()
+    told: dict[str, list[int | None]] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
