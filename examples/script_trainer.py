@@ -1,5 +1,5 @@
-"""A script as a trainer from outside, whatever it is written in: here one of Avalanche's strategies, in an environment of
-its own (`make avalanche` makes it), `cfsweep run examples/avalanche.yaml`, from the folder that holds `examples`.
+"""A script as a trainer from outside, whatever it is written in: `cfsweep run examples/avalanche.yaml`, from the folder
+that holds `examples`, has one train Avalanche's strategies, in an environment of its own (`make avalanche` makes it).
 
 The script is a command that trains one task: it finds its state in a folder, leaves the new one there, and writes the
 scores as JSON. For another one, change `COMMAND`.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from cfsweep.config import PARTS, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, first_line, raised_in
@@ -15,9 +12,9 @@ from cfsweep.hypers import Hyper
 from cfsweep.sweeping.notes import repetition_note
 from cfsweep.sweeping.space import reference_values
 from cfsweep.training import own_code
-from cfsweep.training.outside import OutsideTrainer, answer_of, called, function_at
-from cfsweep.training.spec import Counts, PackSpec, RunSpec
-from cfsweep.training.streams import Stream, Task
+from cfsweep.training.outside import OutsideTrainer, answer_of, called, function_at, tasks_named, tasks_told
+from cfsweep.training.spec import PackSpec, RunSpec
+from cfsweep.training.streams import Stream
 
 TRIED = 2  # tasks
 
@@ -60,7 +57,7 @@ def tasks_of(
     same = begun is not None and begun["config"]["space"].get("trainer") == trainer
     if same and tasks and begun is not None and begun["code_sha256"] == code_of(trainer):
         told = {part: [task[f"n_{part}"] for task in tasks] for part in PARTS}
-        return _stream(trainer, [task["name"] for task in tasks], told)
+        return tasks_named(trainer, [task["name"] for task in tasks], told)
     return _tried_out(config, hypers, where)
 
 
@@ -128,15 +125,12 @@ def _tried_out(config: StudyConfig, hypers: Mapping[str, Hyper], where: str) -> 
         returned = called(function_at(trainer), values, run.seed, 0, None)
         answer = answer_of(returned, f"trainer `{trainer}`, task 0", config.stream.n_tasks)
         n_tasks = answer.n_tasks
-        told: Counts = {
-            part: [*answer.n_examples.get(part, [None if part in answer.scores else 0] * n_tasks)] for part in PARTS
-        }
         if n_tasks < TRIED:
             raise InputError(
                 f"{where}: the objective `{config.objective.name}` mixes old and new tasks and needs at least 2, but "
                 f"the trainer scores n_tasks={n_tasks}. Score more tasks."
             )
-        stream = _stream(trainer, answer.names or [str(task) for task in range(n_tasks)], told)
+        stream = tasks_told(trainer, answer)
         first = OutsideTrainer(spec, stream)
         first.take_in(returned, 0)
         second = OutsideTrainer.restore(first.checkpoint(), stream)
@@ -151,9 +145,3 @@ def _tried_out(config: StudyConfig, hypers: Mapping[str, Hyper], where: str) -> 
     if record.failure is not None:
         raise InputError(record.failure)
     return stream
-
-
-def _stream(trainer: str, names: Sequence[str], told: Counts) -> Stream:
-    none = np.empty(0, np.int64)
-    tasks = tuple(Task(name, (), none, none, none) for name in names)
-    return Stream(trainer, torch.empty(0, 0), torch.empty(0, dtype=torch.int64), tasks, told=told)

@@ -5,8 +5,9 @@
 
 from cfsweep.training.outside.answer import Answer, answer_of
 from cfsweep.training.outside.function import Scores, State, TrainFunction, called, function_at
-from cfsweep.training.outside.saved import Saved, handed, saved
-from cfsweep.training.outside.trainer import OutsideTrainer
+from cfsweep.training.outside.saved import Saved, handed, saved, unpack
+from cfsweep.training.outside.tasks import tasks_named, tasks_told
+from cfsweep.training.outside.trainer import OutsideTrainer, read_checkpoint
 
 __all__ = [
     "Answer",
@@ -19,5 +20,9 @@ __all__ = [
     "called",
     "function_at",
     "handed",
+    "read_checkpoint",
     "saved",
+    "tasks_named",
+    "tasks_told",
+    "unpack",
 ]

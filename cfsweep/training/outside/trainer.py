@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -122,11 +123,17 @@ class OutsideTrainer:
     @staticmethod
     def restore(content: bytes, stream: Stream, device: torch.device | str = "cpu") -> OutsideTrainer | None:
         """The trainer as it was when `checkpoint()` was called; None if a version wrote it that had another format."""
-        at = HEADER_BYTES + int.from_bytes(content[:HEADER_BYTES])
-        head = json.loads(content[HEADER_BYTES:at])
+        head, state = read_checkpoint(content)
         if head["format"] != CHECKPOINT_FORMAT:
             return None
         trainer = OutsideTrainer(PackSpec.from_dict(head["spec"]), stream, device)
         trainer.next_task, trainer.record = head["next_task"], RunRecord(**head["record"])
-        trainer.state = Saved(head["state"], content[at:])
+        trainer.state = state
         return trainer
+
+
+def read_checkpoint(content: bytes) -> tuple[dict[str, Any], Saved]:
+    """What a checkpoint says of its run (`format`, `spec`, `next_task`, `record`), and the state."""
+    at = HEADER_BYTES + int.from_bytes(content[:HEADER_BYTES])
+    head = json.loads(content[HEADER_BYTES:at])
+    return head, Saved(head["state"], content[at:])
