@@ -248,7 +248,7 @@ def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
         return {**described, "value": config.space.fixed.get(hyper.name, hyper.default)}
     if isinstance(searched, Choices):
         return {**described, "choices": list(searched.choices)}
-    return {**described, **searched.model_dump(mode="json")}
+    return {**described, **searched.model_dump(mode="json", exclude={"whole"})}  # which the kind says
 
 
 def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], where: Path) -> None:
