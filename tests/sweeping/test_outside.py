@@ -58,7 +58,7 @@ def test_a_run_has_the_scores_that_its_function_gives(here: Path) -> None:
         for cell in mine:
             matrix[cell["after_task"], cell["eval_task"]] = cell["accuracy"]
         np.testing.assert_array_equal(matrix, expected)
-        assert row["val_average_accuracy"] == pytest.approx(np.mean(expected[-1]))
+        assert row["val_average_score"] == pytest.approx(np.mean(expected[-1]))
         assert row["method"] == row["stream"] == f"{HERE}:train"
         missing = json.loads(row["missing"])
         assert row["steps"] is row["stored_bytes"] is row["n_parameters"] is None
@@ -89,7 +89,7 @@ def test_it_is_chosen_confirmed_and_handed_out(here: Path) -> None:
     sweep = swept("in_a_folder", seeds=2)
     chosen = sweep.select()["trial"]
     done = [number for number in range(6) if all(r["state"] == "done" for r in rows() if r["trial"] == number)]
-    assert chosen == max(done, key=lambda n: np.mean([r["val_average_accuracy"] for r in rows() if r["trial"] == n]))
+    assert chosen == max(done, key=lambda n: np.mean([r["val_average_score"] for r in rows() if r["trial"] == n]))
     confirmed = sweep.confirm(seeds=2, workers=0)
     assert chosen in [row.trial for row in confirmed.trials]
     fresh = [row for row in rows("study/confirmed") if row["trial"] == chosen]
@@ -119,8 +119,8 @@ def test_a_chosen_trial_can_be_pasted_as_a_space(here: Path, run: Run) -> None:
     of_study = ("--scenario", "domain-il", "--set", "stream.n_tasks=4")
     again = ("--trials", "1", "--seeds", "2", "--workers", "0", "--out", "again")
     assert run("run", "study-trial.yaml", *of_study, *again)[0] == 0
-    before = [row["val_average_accuracy"] for row in rows() if row["trial"] == chosen]
-    assert [row["val_average_accuracy"] for row in rows("again")] == before
+    before = [row["val_average_score"] for row in rows() if row["trial"] == chosen]
+    assert [row["val_average_score"] for row in rows("again")] == before
 
 
 # ------------------------------------------------------------------------------------------------ going on
@@ -150,7 +150,7 @@ def test_a_sweep_that_was_killed_goes_on_from_its_checkpoints(here: Path, monkey
     cfsweep.resume("study", workers=0)
     assert [task for trial, task in calls if trial == 1] == [2, 3], "the first two are in the checkpoint"
     # (Which settings the third trial has depends on what the sampler had heard.)
-    resumed, whole = ([row["val_average_accuracy"] for row in rows(root)[:2]] for root in ("study", "whole"))
+    resumed, whole = ([row["val_average_score"] for row in rows(root)[:2]] for root in ("study", "whole"))
     assert resumed == whole
 
 

@@ -36,7 +36,7 @@ def test_workers_find_it_and_give_what_this_process_gives(processes: Processes) 
         assert (code, complaints) == (0, "")
         rows = read_table(processes.cwd / out, "runs").to_pylist()
         assert [row["state"] for row in rows].count("done") >= 2
-        found[out] = {row["hp_x"]: row["val_average_accuracy"] for row in rows if row["state"] == "done"}
+        found[out] = {row["hp_x"]: row["val_average_score"] for row in rows if row["state"] == "done"}
     shared = found["ray"].keys() & found["here"].keys()
     assert shared
     assert all(found["ray"][x] == found["here"][x] == x for x in shared)
