@@ -54,6 +54,7 @@ def test_a_run_has_the_scores_that_its_function_gives(here: Path) -> None:
             known = trainers.known_after(settings, row["seed"], task, known)
             expected.append(trainers.scores_of(known)["validation"])
         mine = [r for r in rows(table="accuracy") if (r["trial"], r["seed"]) == (row["trial"], row["seed"])]
+        assert min(cell["after_task"] for cell in mine) == 0, "nobody has evaluated the untrained network"
         matrix = np.full((4, 4), np.nan)
         for cell in mine:
             matrix[cell["after_task"], cell["eval_task"]] = cell["accuracy"]
@@ -65,6 +66,22 @@ def test_a_run_has_the_scores_that_its_function_gives(here: Path) -> None:
         assert missing["steps"] == missing["stored_bytes"] == "a trainer from outside does not say"
         assert missing["forward_transfer"] == "the untrained network was not evaluated"
     assert rows(table="test") == []
+
+
+def test_settings_that_are_called_like_cfsweeps_own_are_the_trainers(here: Path) -> None:
+    """Of cfsweep's, `momentum` acts with sgd alone, and all of these trials would come to the same."""
+    searched = {"momentum": {"choices": [0.1, 0.9]}}
+    fixed = {"kept": 0.5, "rate": 0.5, "optimizer": "adam"}
+    cfsweep.sweep({**space(), "search": searched, "fixed": fixed}, trials=6, workers=0, out="study")
+    trained = [row for row in rows() if row["same_as"] is None]
+    assert sorted(row["hp_momentum"] for row in trained) == [0.1, 0.9]
+    assert len({row["config_hash"] for row in rows()}) == 2
+
+
+def test_equal_trials_are_trained_once(here: Path) -> None:
+    searched = {"kept": {"choices": [0.5]}, "rate": {"choices": [0.2, 0.3]}}
+    cfsweep.sweep({**space(), "search": searched}, trials=5, workers=0, out="study")
+    assert sum(row["same_as"] is None for row in rows()) == 2
 
 
 def test_the_study_says_what_it_is(here: Path) -> None:
@@ -172,13 +189,17 @@ def test_a_trainer_is_tried_out_once(here: Path, monkeypatch: pytest.MonkeyPatch
     assert len(calls) == 10
 
 
-def test_other_code_is_another_study(here: Path) -> None:
-    Path("outside_own.py").write_text(f"from {HERE} import train\n")
+def test_other_code_is_tried_out_anew_and_is_another_study(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, calls, trained = f"import {HERE} as own\ntrain = lambda *given: own.train(*given)\n", [], trainers.train
+    monkeypatch.setattr(trainers, "train", lambda *given: calls.append(given[2]) or trained(*given))
+    Path("outside_own.py").write_text(code)
     own = {**space(), "trainer": "outside_own:train"}
     cfsweep.sweep(own, trials=1, workers=0, out="study")
-    Path("outside_own.py").write_text(f"from {HERE} import train\n# changed\n")
+    assert len(calls) == 6
+    Path("outside_own.py").write_text(f"{code}# changed\n")
     with pytest.raises(InputError, match=r"the study began with outside_own\.py of SHA-256"):
         cfsweep.resume("study", more_trials=1, workers=0)
+    assert calls[6:] == [0, 1]
 
 
 # ------------------------------------------------------------------------------------------------ what goes wrong
