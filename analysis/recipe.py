@@ -43,7 +43,8 @@ def space_text(about: Study, row: pd.Series) -> str:
     fixed = {name: value for name, value in settings_of(row).items() if value is not None}
     lines = [f"description: Trial {int(row['trial'])} of study {about.study_id}."]
     network = {key: value for key, value in _mapping(space.get("network")).items() if value not in (None, [])}
-    said = {"network": network, "ingredients": space.get("ingredients")}
+    own = {"network": network, "ingredients": space.get("ingredients")}
+    said = {"trainer": space["trainer"]} if space.get("trainer") else own
     lines += [f"{key}: {_yaml(said[key], flow=True)}" for key in said if key in space]
     return "\n".join([*lines, _yaml({"fixed": fixed})])
 
@@ -58,7 +59,9 @@ def next_command(about: Study, root: Root, trial: int, selected: bool) -> str:
     stream = _mapping(_mapping(about.raw.get("config")).get("stream"))
     words = ["cfsweep", "run", space_file(root, trial)]
     data = stream.get("data") if _reads_data_sets(about.stream) else None
-    for option, value in (("stream", about.stream), ("scenario", about.scenario), ("data", data)):
+    trained_outside = bool(_mapping(_mapping(about.raw.get("config")).get("space")).get("trainer"))
+    own = None if trained_outside else about.stream  # a trainer from outside has data of its own
+    for option, value in (("stream", own), ("scenario", about.scenario), ("data", data)):
         words += [f"--{option}", str(value)] if value else []
     words += ["--trials", "1", "--seeds", str(max(MORE_SEEDS, 2 * (about.seeds or 1)))]
     said = {"standardise": _STANDARDISED_ONCE, **stream} if stream else {}

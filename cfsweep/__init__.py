@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cfsweep.bundle import Model, load
     from cfsweep.errors import CfsweepError, InputError
     from cfsweep.library.adopted import adopt
-    from cfsweep.library.models import Confirmed, confirm, continue_, export, log
+    from cfsweep.library.models import Confirmed, confirm, continue_, export, export_state, log
     from cfsweep.library.sweeps import Sweep, resume, sweep
     from cfsweep.library.trainings import Training, train
 
@@ -29,6 +29,7 @@ __all__ = [
     "confirm",
     "continue_",
     "export",
+    "export_state",
     "load",
     "log",
     "resume",
@@ -39,7 +40,7 @@ _ROOMS = {
     "cfsweep.bundle": ("Model", "load"),
     "cfsweep.errors": ("CfsweepError", "InputError"),
     "cfsweep.library.adopted": ("adopt",),
-    "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export", "log"),
+    "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export", "export_state", "log"),
     "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
     "cfsweep.library.trainings": ("Training", "train"),
 }

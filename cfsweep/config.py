@@ -42,12 +42,15 @@ class Range(Frozen):
     """A continuous or whole-number range to search, ends included.
 
     `zero: true` adds the value 0 beside the range (the off-value of an ingredient whose knob lives on a log scale).
+    `whole`: it holds whole numbers. The hyperparameters that cfsweep knows say so themselves; this is for those of a
+    trainer from outside.
     """
 
     low: float
     high: float
     log: bool = False
     zero: bool = False
+    whole: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -62,6 +65,11 @@ class Range(Frozen):
             raise ValueError(
                 f"`low > 0` must hold on a log scale, but got low={self.low}. "
                 "Raise it, and add `zero: true` if 0 itself is wanted."
+            )
+        if self.whole and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(
+                f"bounds that are whole numbers must hold beside `whole: true`, but got (low={self.low}, "
+                f"high={self.high}). Round them, or leave `whole` out."
             )
         return self
 
@@ -106,7 +114,12 @@ class NetworkConfig(Frozen):
 
 
 class Space(Frozen):
-    """What a trial is made of: the ingredients, the values held fixed, the values searched, the network."""
+    """What a trial is made of: the ingredients, the values held fixed, the values searched, the network.
+
+    `trainer`, `package.module:function`, trains from outside (`training.outside`), on data, with networks and remedies
+    of its own. Then the values are its settings, whatever they are called; a range whose two bounds are written as
+    whole numbers holds whole numbers.
+    """
 
     description: str = ""
     scenario: Scenario | None = None  # what the space was written for; `--scenario` overrides it
@@ -114,6 +127,29 @@ class Space(Frozen):
     ingredients: tuple[Name, ...] = ()
     fixed: dict[str, StrictValue] = {}
     search: dict[str, Searched] = {}
+    trainer: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_as_written(cls, content: Any) -> Any:
+        """No hyperparameter says of which kind the settings of a trainer from outside are; how they are written does.
+        (It is noted in the range, as its bounds are kept as floats.)"""
+        if not isinstance(content, Mapping) or content.get("trainer") is None:
+            return content
+        search = content.get("search")
+        if not isinstance(search, Mapping):
+            return content
+        return {**content, "search": {name: _with_whole(searched) for name, searched in search.items()}}
+
+
+def _with_whole(searched: Any) -> Any:
+    """
+    >>> _with_whole({"low": 1, "high": 8}), _with_whole({"low": 0.0, "high": 1})
+    ({'whole': True, 'low': 1, 'high': 8}, {'low': 0.0, 'high': 1})
+    """
+    bounds = [searched.get("low"), searched.get("high")] if isinstance(searched, Mapping) else [None]
+    whole = all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds)
+    return {"whole": True, **searched} if whole else searched
 
 
 class StreamConfig(Frozen):
@@ -131,12 +167,13 @@ class StreamConfig(Frozen):
     validation examples. The first `learned` tasks are known to the weights that the network begins with: they are
     evaluated and not trained. `validation`: which of a task's training data are held out: a `random` share of each
     class, or the `latest`, by the order of the examples: those to train on come first, then steering, validation and,
-    where the data name none, test examples. None is `latest` for a table with a column `date`, else `random`.
+    where the data name none, test examples. None is `latest` for a table with a column `date`, else `random`. A trainer
+    from outside has data of its own: then `name` is the trainer's, and `n_tasks` and `scenario` alone mean something.
     `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
     `scalar`, one mean and deviation of all, for images. A table is standardised by its own preprocessing, and `none`.
-    `args` are those of a function, or what a table says of its columns (`training.streams.TableSettings`).
-    `encoder`, `package.module:function` called with `encoder_args`, returns what makes features (n, d) of the examples,
-    once for all, which are the stream's x then.
+    `args` are those of a function, or what a table says of its columns (`training.streams.TableSettings`). `encoder`,
+    `package.module:function` called with `encoder_args`, returns what makes features (n, d) of the examples, once for
+    all, which are the stream's x then.
     """
 
     name: Name = "split-digits"

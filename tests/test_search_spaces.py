@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 import search_spaces
-from cfsweep.config import Space
+from cfsweep.config import Range, Space
 from cfsweep.errors import InputError
 from cfsweep.hypers import BASE_HYPERS
 from cfsweep.training.ingredients import hypers_of
@@ -86,7 +86,7 @@ def test_mixed_searches_the_four_knobs() -> None:
 @pytest.mark.parametrize("name", ["mixed", "ewc"])
 def test_lambda_spans_zero_and_nine_decades(name: str) -> None:
     space = Space.model_validate(yaml.safe_load(search_spaces.path(name).read_text()))
-    assert space.search["ewc_lambda"].model_dump() == {"low": 0.1, "high": 1e8, "log": True, "zero": True}
+    assert space.search["ewc_lambda"] == Range(low=0.1, high=1e8, log=True, zero=True)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

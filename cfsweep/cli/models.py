@@ -19,7 +19,7 @@ from cfsweep.cli.saying import (
     called,
     complain,
 )
-from cfsweep.errors import EXIT_INTERRUPTED
+from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.library.folders import own_folder
 from cfsweep.texts import score_text
 
@@ -84,9 +84,17 @@ def export(
     ] = False,
     onnx: OnnxOption = False,
 ) -> None:
-    """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card."""
-    from cfsweep.library.models import exported
+    """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card. (Of a trainer from
+    outside: the state that it has left.)"""
+    from cfsweep.library.models import export_state, exported, trained_outside
 
+    if trained_outside(folder):
+        if refit or without_data or onnx:
+            raise InputError("export: the state of a trainer from outside has no such options. Leave them out.")
+        said = export_state(folder, to, trial=trial, seed=seed)
+        shown = f"{called(said['trial'])}, seed {said['seed']}: the state that its trainer has left, and run.json"
+        Console().print(f"{shown}, in {to}", highlight=False, markup=False, soft_wrap=True)
+        return
     number, about = exported(folder, to, trial, seed, refit=refit, with_data=not without_data, onnx=onnx)
     _say_scores(f"{called(number)}, seed {about.seed}", about, to)
 

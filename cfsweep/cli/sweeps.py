@@ -88,6 +88,10 @@ def run(
         typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(help="A training of your own, package.module:function, with data of its own.", metavar="FUNCTION"),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="The results folder (default: runs/SPACE-STREAM).", metavar="DIR")
     ] = None,
@@ -117,6 +121,7 @@ def run(
         pack=pack,
         args=args_of(arg),
         encoder=encoder,
+        trainer=trainer,
     )
     console = Console()
     if dry_run:

@@ -91,16 +91,49 @@ def exported(
 ) -> tuple[int, Manifest]:
     """The number of the trial whose model was written, and what is known of it."""
     repeatable()
-    from analysis.confirmation import selected
     from cfsweep.bundle.places import delivered
     from cfsweep.sweeping.export import export as export_model
 
-    if trial != "selected" and not str(trial).lstrip("-").isdigit():
-        raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
     root = own_folder(folder)
-    number = selected(root) if trial == "selected" else int(trial)
+    number = _trial(root, trial)
     with delivered(to) as here:
         return number, export_model(root, number, seed, here, "refit" if refit else "confirm", with_data, onnx)
+
+
+def export_state(
+    folder: str | Path, to: str | Path, *, trial: int | str = "selected", seed: int | str = "best"
+) -> dict[str, Any]:
+    """What is known of a confirmed run that a trainer from outside has trained: its settings and scores, and more.
+
+    It is written into the new folder `to` as `run.json`, beside the trainer's last `state`, a file or a folder, as it
+    was returned. `trial` and `seed` are as in `export`.
+
+    Raises:
+        InputError: it was not confirmed, its trainer has returned no last state, or `to` exists.
+    """
+    from cfsweep.sweeping.export_state import export_state as export_it
+
+    root = own_folder(folder)
+    return export_it(root, _trial(root, trial), seed, Path(to))
+
+
+def trained_outside(folder: str | Path) -> bool:
+    """Whether a trainer from outside has trained the sweep in `folder`."""
+    from cfsweep.sweeping.folder import Folder
+
+    return Folder(own_folder(folder)).read()[0].space.trainer is not None
+
+
+def _trial(root: Path, trial: int | str) -> int:
+    """
+    Raises:
+        InputError: it is neither a number nor `selected`, or nothing was selected.
+    """
+    from analysis.confirmation import selected
+
+    if trial != "selected" and not str(trial).lstrip("-").isdigit():
+        raise InputError(f"--trial {trial}: `selected` or a number is needed. Write one of these.")
+    return selected(root) if trial == "selected" else int(trial)
 
 
 def continue_(

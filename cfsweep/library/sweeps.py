@@ -44,6 +44,7 @@ def sweep(
     download: bool = False,
     settings: Mapping[str, Any] | None = None,
     pack: int | str | None = None,
+    trainer: str | None = None,
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
@@ -58,8 +59,9 @@ def sweep(
     {"ewc_lambda": {"low": 1.0, "high": 1e6, "log": True}}}`. The others are the options of `cfsweep run`, with its
     defaults; `scores` is a name or several, of which the first steers. `args` are those of the stream: of a function,
     or what a table's columns are, `{"target": "churned", "task": "month"}`. `settings` are those of its `--set`, by the
-    same keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `workers` is the number of processes (0: none but this
-    one). `progress` is called with a `Summary` of the trials whenever that has changed.
+    same keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `trainer`, `package.module:function`, trains from outside
+    (docs/outside-trainer.md). `workers` is the number of processes (0: none but this one). `progress` is called with a
+    `Summary` of the trials whenever that has changed.
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
@@ -81,6 +83,7 @@ def sweep(
         pack=pack,
         args=args,
         encoder=encoder,
+        trainer=trainer,
     )
     where = Workers(workers, address, gpus_per_worker)
     outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
@@ -127,6 +130,7 @@ def options_of(
     pack: int | str | None = None,
     args: Mapping[str, Any] | None = None,
     encoder: str | None = None,
+    trainer: str | None = None,
 ) -> dict[str, Any]:
     """The options by their places in a study."""
     return {
@@ -143,6 +147,7 @@ def options_of(
         "stream.splits": splits,
         "pack_runs": pack,
         "stream.encoder": encoder,
+        "space.trainer": trainer,
     }
 
 
@@ -154,6 +159,7 @@ def described(
     Raises:
         InputError: anything is wrong with it.
     """
+    from cfsweep.sweeping.folder import Folder
     from cfsweep.sweeping.parsing import make_config
     from cfsweep.sweeping.study import prepare, standardised_as_in
 
@@ -162,7 +168,10 @@ def described(
     folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else own_folder(out)
     where = str(source) if isinstance(source, Path) else "space"
     given = "settings" if isinstance(settings, Mapping) else "--set"
-    return prepare(standardised_as_in(folder, config), f"{where} with {given}" if settings else where), folder
+    there = Folder(folder)
+    begun = there.read()[1] if config.space.trainer is not None and there.exists() else None
+    where = f"{where} with {given}" if settings else where
+    return prepare(standardised_as_in(folder, config), where, begun), folder
 
 
 def begun(

@@ -118,6 +118,8 @@ def one_configuration(
         raise InputError(
             f"{called}: the space searches {names}. Give each a value in `settings`, or use `cfsweep.sweep`."
         )
+    if config.space.trainer is not None:
+        raise InputError(f"{called}: `trainer: {config.space.trainer}` trains from outside. Call that function itself.")
     _refuse_what_a_sweep_alone_takes(config)
     return config
 

@@ -17,12 +17,17 @@ def forward_transfer(matrix: Matrix, untrained: Matrix) -> float:
 
     `untrained` (T,) holds the accuracies of the network before any training.
 
+    Raises:
+        UndefinedError: the untrained network was not evaluated (NaN).
+
     References:
         Lopez-Paz & Ranzato 2017, "Gradient Episodic Memory for Continual Learning", eq. 4 (FWT).
 
     >>> round(forward_transfer(np.array([[0.9, 0.6], [0.7, 0.8]]), np.array([0.5, 0.5])), 12)
     0.1
     """
+    if np.isnan(untrained[1:]).all():
+        raise UndefinedError("the untrained network was not evaluated")
     return mean_known(np.diag(matrix, k=1) - untrained[1:])
 
 

@@ -16,7 +16,7 @@ from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
-from cfsweep.sweeping import study
+from cfsweep.sweeping import outside, study
 from cfsweep.sweeping.folder import Folder, check_ground, describe
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.progress import Watcher
@@ -51,6 +51,8 @@ def confirm(
     swept, about = sweep.read()
     if swept.purpose != "sweep":
         raise InputError(f"{root}: it confirms a sweep itself. Give the folder of the sweep.")
+    if purpose == "refit" and swept.space.trainer is not None:
+        outside.refuse_refit(swept.space.trainer)
     folder = Folder(root / FOLDERS[purpose])
     there, content = _begun(folder, swept, root)
     before = content["confirms"]
@@ -64,7 +66,9 @@ def confirm(
         return study.Outcome(status(folder.root), nothing_to_do=True)
 
     def prepare() -> study.Prepared:
-        prepared = study.prepare(swept, str(sweep.study_file))
+        prepared = study.prepare(swept, str(sweep.study_file), about)
+        if swept.space.trainer is not None:
+            outside.refuse_untested(root, prepared.stream)
         check_ground(swept, prepared.stream, about, sweep.study_file)
         stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
         return replace(prepared, config=config, stream=stream)

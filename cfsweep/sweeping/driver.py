@@ -29,7 +29,7 @@ from cfsweep.sweeping.stopping import stopper_for
 from cfsweep.sweeping.trials import Trial, TrialBook
 from cfsweep.sweeping.worker import TaskResult
 from cfsweep.training.constant_answer import ConstantAnswer
-from cfsweep.training.spec import PackReport, RunRecord, RunSpec, score_rows
+from cfsweep.training.spec import Counts, PackReport, RunRecord, RunSpec, score_rows
 from cfsweep.training.targets import Score
 
 COMMIT_EVERY_S = 1.0
@@ -54,7 +54,7 @@ class Driver:
         hypers: dict[str, Hyper],
         asker: Asker,
         scores: Sequence[Score],
-        n_examples: dict[str, list[int]],
+        n_examples: Counts,
         workers: int,
         pack_size: int,
         constant: Sequence[ConstantAnswer] = (),

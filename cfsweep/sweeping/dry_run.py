@@ -18,7 +18,7 @@ from cfsweep.sweeping.study import Prepared
 from cfsweep.texts import score_text
 from cfsweep.training.constant_answer import class_counts, constant_answer
 from cfsweep.training.streams import ClassId
-from cfsweep.training.targets import target_of
+from cfsweep.training.targets import Outputs, target_of
 
 MOST_CLASSES = 5  # of a task that are listed one by one
 _SHOWN = ("space", "stream", "objective", "trials", "seeds", "identity_version")  # with lines of their own
@@ -30,31 +30,18 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("study", config.study_id)
     table.add_row("stream", f"{config.stream.name}, {config.stream.scenario}, {len(prepared.stream.tasks)} tasks")
-    has_classes = target_of(prepared.stream.target).has_classes
+    has_classes = config.space.trainer is None and target_of(prepared.stream.target).has_classes
     counts = class_counts(prepared.stream) if has_classes else [{} for _ in prepared.stream.tasks]
     for task, of_task in zip(prepared.stream.tasks, counts, strict=True):
         sizes = (f"{len(indices)} {part}" for part, indices in task.parts.items() if len(indices))
-        table.add_row("", f"{task.name}: {', '.join(sizes)}")
+        table.add_row("", f"{task.name}: {', '.join(sizes)}" if config.space.trainer is None else task.name)
         if of_task:
             table.add_row("", f"  {_by_class(of_task)}")
-    if (rows := prepared.stream.preprocessing) is not None:
-        table.add_row("columns", ", ".join(f"{column.name} {column.kind}" for column in rows.columns))
-    by = config.stream.standardise if rows is None else f"training rows, preprocessing={rows.settings.preprocessing}"
-    table.add_row("standardised by", by or "")
-    table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
-    if prepared.stream.class_ids:
-        table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")
-    network = config.space.network
-    table.add_row("network", f"{network.name} {network.args or ''}")
-    if network.init is not None:
-        table.add_row("", f"begins with {network.init} (SHA-256 {str(network.init_sha256)[:12]})")
-    if network.freeze:
-        table.add_row("", f"holds {', '.join(network.freeze)}")
-    if prepared.stream.n_learned:
-        names = few(f"`{task.name}`" for task in prepared.stream.tasks[: prepared.stream.n_learned])
-        table.add_row("", f"knows {names}, evaluated and not trained")
-    table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
-    idle = never_acting(config.space, prepared.hypers)
+    if config.space.trainer is not None:
+        table.add_row("trainer", f"{config.space.trainer}, which has trained two tasks to try it out")
+    if prepared.outputs is not None:
+        _add_network(table, prepared, prepared.outputs)
+    idle = {} if config.space.trainer is not None else never_acting(config.space, prepared.hypers)
     for name, hyper in prepared.hypers.items():
         searched = config.space.search.get(name)
         described = _describe(searched) if searched else f"{config.space.fixed.get(name, hyper.default)}"
@@ -74,6 +61,28 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     console.print(table, markup=False, highlight=False)
     _show_capacities(prepared, console)
     show_notes(prepared, console)
+
+
+def _add_network(table: Table, prepared: Prepared, outputs: Outputs) -> None:
+    """Adds what is trained, and with which remedies."""
+    config, stream = prepared.config, prepared.stream
+    if (rows := stream.preprocessing) is not None:
+        table.add_row("columns", ", ".join(f"{column.name} {column.kind}" for column in rows.columns))
+    by = config.stream.standardise if rows is None else f"training rows, preprocessing={rows.settings.preprocessing}"
+    table.add_row("standardised by", by or "")
+    table.add_row("outputs", f"{outputs.n_outputs}: {outputs.meaning}")
+    if stream.class_ids:
+        table.add_row("", f"classes are numbered in the order of their labels: {few(stream.class_ids)}")
+    network = config.space.network
+    table.add_row("network", f"{network.name} {network.args or ''}")
+    if network.init is not None:
+        table.add_row("", f"begins with {network.init} (SHA-256 {str(network.init_sha256)[:12]})")
+    if network.freeze:
+        table.add_row("", f"holds {', '.join(network.freeze)}")
+    if stream.n_learned:
+        names = few(f"`{task.name}`" for task in stream.tasks[: stream.n_learned])
+        table.add_row("", f"knows {names}, evaluated and not trained")
+    table.add_row("ingredients", ", ".join(config.space.ingredients) or "none (naive)")
 
 
 def _by_class(counts: Mapping[ClassId, tuple[int, int, int]]) -> str:
@@ -127,6 +136,7 @@ def _describe(searched: Range | Choices) -> str:
         return "searched: " + " or ".join(str(choice) for choice in searched.choices)
     return (
         f"searched: {searched.low:g} to {searched.high:g}"
+        + (", whole numbers" if searched.whole else "")
         + (" on a log scale" if searched.log else "")
         + (", or 0" if searched.zero else "")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cfsweep.bundle import Manifest, write
 from cfsweep.bundle.writer import refuse_early
@@ -36,14 +37,16 @@ def export(
         InputError: it was not confirmed, the data has changed, `to` exists, or the program cannot be had as ONNX.
     """
     refuse_early(to, onnx)
-    folder = Folder(root / FOLDERS[purpose])
-    if not folder.exists():
-        again = "cfsweep confirm" + (" --refit" if purpose == "refit" else "")
-        raise InputError(f"{root}: no model is kept there yet. `{again} {root}` trains and keeps some.")
-    config, about = folder.read()
+    again = "cfsweep confirm" + (" --refit" if purpose == "refit" else "")
+    folder, config, about = kept_in(root, FOLDERS[purpose], again)
+    if config.space.trainer is not None:
+        raise InputError(
+            f"{root}: `trainer: {config.space.trainer}` has models of its own, which cfsweep cannot run. "
+            "`cfsweep.export_state` gives what it has left."
+        )
     if trial == MAJORITY_TRIAL:
         raise InputError(f"--trial {trial}: {MAJORITY} is the constant answer, and has no model. Give another trial.")
-    trained, number = _run(folder.root, config, trial, seed)
+    trained, number = run_of(folder.root, config, trial, seed)
     stream = load_stream(config.stream)
     stream = stream.refitted() if purpose == "refit" else stream
     check_ground(config, stream, about, folder.study_file)
@@ -56,7 +59,19 @@ def export(
     return write(pack, config, about, to, with_examples, onnx)
 
 
-def _run(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tuple[int, int]:
+def kept_in(root: Path, name: str, again: str) -> tuple[Folder, StudyConfig, dict[str, Any]]:
+    """The folder `name` in `root`, where models are kept, its study, and all of its `study.yaml`.
+
+    Raises:
+        InputError: there is none, and `again` is the command that makes it.
+    """
+    folder = Folder(root / name)
+    if not folder.exists():
+        raise InputError(f"{root}: no model is kept there yet. `{again} {root}` trains and keeps some.")
+    return (folder, *folder.read())
+
+
+def run_of(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tuple[int, int]:
     """The run by trial and seed; where the trial equals another one, that one, which was trained.
 
     Raises:

@@ -24,6 +24,7 @@ from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
 from cfsweep.results.status import LOCK, has_majority, trained_references
 from cfsweep.sweeping.added import added_since
+from cfsweep.sweeping.outside import code_of, described_tasks
 from cfsweep.sweeping.parsing import parse
 from cfsweep.sweeping.references import reference_settings
 from cfsweep.training import networks, own_code
@@ -148,18 +149,15 @@ class Folder:
 
 def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> dict[str, Any]:
     """The content of `study.yaml`."""
+    outside = config.space.trainer is not None
     return {
         "study_id": config.study_id,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
         "references": reference_settings(config.space) if config.references else [],
-        "majority": majority_shares(stream) if target_of(stream.target).has_classes else [],
         "scores": [{"name": score.name, "bounds": list(score.bounds)} for score in scores_of(stream)],
-        "conventions": _conventions(config, hypers),
-        "outputs": _outputs(config, stream),
-        "tasks": [{"name": task.name, "classes": list(task.classes), **_counts(task)} for task in stream.tasks],
-        **({"table": stream.preprocessing.described()} if stream.preprocessing else {}),
+        **({"tasks": described_tasks(stream)} if outside else _of_examples(config, hypers, stream)),
         "data_sha256": dict(stream.files),
         "code_sha256": _own_code(config, stream),
         "versions": {
@@ -167,6 +165,17 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
             **{name: metadata.version(name) for name in _PACKAGES},
         },
         "git_revision": git_revision(Path(__file__).parent),
+    }
+
+
+def _of_examples(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> dict[str, Any]:
+    """What follows from the examples, and from what is done with them."""
+    return {
+        "majority": majority_shares(stream) if target_of(stream.target).has_classes else [],
+        "conventions": _conventions(config, hypers),
+        "outputs": _outputs(config, stream),
+        "tasks": [{"name": task.name, "classes": list(task.classes), **_counts(task)} for task in stream.tasks],
+        **({"table": stream.preprocessing.described()} if stream.preprocessing else {}),
     }
 
 
@@ -194,7 +203,9 @@ def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
 
 def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
     """The SHA-256 of each file that the network, the ingredients, the target and the scores are made of, cfsweep's own
-    aside, and of the encoder with its weights."""
+    aside, and of the encoder with its weights; or the trainer from outside."""
+    if config.space.trainer is not None:
+        return code_of(config.space.trainer)
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
     modules = [module for kind in kinds for module in own_code.modules_of(kind)]
     network = networks.own_path(config.space.network.name)
@@ -241,7 +252,7 @@ def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
         return {**described, "value": config.space.fixed.get(hyper.name, hyper.default)}
     if isinstance(searched, Choices):
         return {**described, "choices": list(searched.choices)}
-    return {**described, **searched.model_dump(mode="json")}
+    return {**described, **searched.model_dump(mode="json", exclude={"whole"})}  # which the kind says
 
 
 def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], where: Path) -> None:
@@ -262,6 +273,8 @@ def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], 
                     f"{where}: the study began with {name} of SHA-256 {before.get(name, '(none)')[:12]}, but got "
                     f"{here.get(name, '(none)')[:12]}. Bring it back as it was, or start a new study."
                 )
+    if config.space.trainer is not None:
+        return  # all else is the trainer's
     for task, told in zip(stream.tasks, study.get("tasks", ()), strict=False):
         counts, then = _counts(task), {key: n for key, n in told.items() if key.startswith("n_")}
         if then and counts != then:

@@ -77,6 +77,8 @@ def _described(start: Opened, config: StudyConfig) -> tuple[StudyConfig, dict[st
         InputError: the space is not for this bundle.
     """
     about, given = start.about, config.space
+    if given.trainer is not None:
+        raise InputError(f"--sweep: `trainer: {given.trainer}` trains from outside, and no bundle. Leave it out.")
     _refuse_what_is_not_of_a_search(config)
     if strange := [name for name in given.ingredients if name not in about.ingredients]:
         there = few(about.ingredients) if about.ingredients else "none"

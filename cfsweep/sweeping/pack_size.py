@@ -107,6 +107,8 @@ def gpu_peak_bytes(act: Callable[[], None]) -> int:
 
 def pack_size_beside_memory(config: StudyConfig, stream: Stream, on_gpu: bool) -> int | None:
     """The most runs in a pack, where no memory has to be measured for it; else None."""
+    if config.space.trainer is not None:
+        return 1
     if pack_size(config.space.network, stream, config.stream.scenario, wanted=2) == 1:
         return 1
     if config.pack_runs != "auto":

@@ -34,6 +34,7 @@ def pack_runs(
             split=split,
             parts=config.parts,
             keep_models=config.purpose != "sweep",
+            trainer=config.space.trainer,
         )
         for (split, *_), group in groups.items()
         for at in range(0, len(group), size)

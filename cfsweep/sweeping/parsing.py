@@ -52,6 +52,8 @@ def make_config(
     stream, own = content.setdefault("stream", {}), content["space"]
     if isinstance(stream, dict) and isinstance(own, dict) and own.get("scenario") is not None:
         stream.setdefault("scenario", own["scenario"])
+    if isinstance(stream, dict) and isinstance(own, dict) and own.get("trainer") is not None:
+        stream.setdefault("name", own["trainer"])  # it has data of its own
     otherwise = str(space) if isinstance(space, Path) else "space"
 
     def origin(place: str) -> str:
@@ -196,6 +198,8 @@ def _set(content: dict[str, Any], key: str, value: Any, called: str) -> str:
 
 def _hyper_names(space: Mapping[str, Any]) -> list[str]:
     """The hyperparameters of every trial, of all built-in ingredients, and of those that the space names."""
+    if space.get("trainer") is not None:  # the settings are its own
+        return [name for key in ("fixed", "search") if isinstance(space.get(key), dict) for name in space[key]]
     named = space.get("ingredients")
     own = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     try:

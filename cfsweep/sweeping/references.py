@@ -21,7 +21,7 @@ from cfsweep.sweeping.space import reference_values
 from cfsweep.sweeping.suggest import suggest
 from cfsweep.training.acting import acting
 from cfsweep.training.constant_answer import ConstantAnswer
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec
+from cfsweep.training.spec import Counts, PackReport, PackSpec, RunRecord, RunSpec
 
 PER_HYPER, MOST = 3, 6  # settings besides the default, for each hyperparameter that is searched and in all
 BASE = {hyper.name: hyper for hyper in BASE_HYPERS}
@@ -91,9 +91,7 @@ def reference_packs(
     return packs
 
 
-def majority_report(
-    constant: Sequence[ConstantAnswer], seeds: Iterable[int], n_examples: dict[str, list[int]]
-) -> PackReport:
+def majority_report(constant: Sequence[ConstantAnswer], seeds: Iterable[int], n_examples: Counts) -> PackReport:
     """What a pack would say of the reference `majority` with these seeds, given the `constant` answers on each split of
     the data. It has no parameters, is the same for each seed of a split, and costs nothing."""
     of_split = {seed: constant[seed % len(constant)] for seed in seeds}

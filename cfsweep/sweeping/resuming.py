@@ -14,7 +14,7 @@ from cfsweep.sweeping.references import majority_report, reference_packs
 from cfsweep.sweeping.rows import FRONT_AXES, Ended
 from cfsweep.sweeping.stopping import ended_matrices
 from cfsweep.sweeping.written import Written, read_written
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, method_of
+from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, method_of_space
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.driver import Driver
@@ -76,7 +76,7 @@ def _end_without_training(driver: Driver, on_their_way: AbstractSet[Key], rows: 
     part, ingredients = f"{driver.packs.new_id()}-stopped" if added else "", driver.config.space.ingredients
     for trial, seed in added:
         record, trial.states[seed] = RunRecord(trial.number, seed), "stopped"
-        now, method = datetime.now(UTC), method_of(ingredients)
+        now, method = datetime.now(UTC), method_of_space(driver.config.space)
         ended = Ended("stopped", record, method, ingredients, trial.values, driver.attempt, now)
         driver.take_in(part, PackReport.of_failure(record, driver.n_examples), [ended])
 

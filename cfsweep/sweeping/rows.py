@@ -18,9 +18,10 @@ from cfsweep.identity import content_hash
 from cfsweep.metrics import METRICS, mixed, plasticity, stability, summarise
 from cfsweep.results.schema import BUFFERS_SCHEMA, TABLE_OF, TABLES, curves_schema, runs_schema, scores_schema
 from cfsweep.training.acting import acting, idle
-from cfsweep.training.spec import PackReport, RunRecord, method_of, score_rows
+from cfsweep.training.spec import PackReport, RunRecord, method_of_space, score_rows
 
 FRONT_AXES = ("stability", "plasticity")
+UNKNOWN = "a trainer from outside does not say"
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def objective_values(record: RunRecord, report: PackReport, objective: Objective
     return {name: known[name] for name in dict.fromkeys((*objective.names, *FRONT_AXES))}
 
 
-def config_hash(method: str, ingredients: Iterable[str], values: Mapping[str, Value]) -> str:
-    """A hash of what acts of the settings of a run with these ingredients."""
-    return content_hash({"method": method, "values": acting(ingredients, values)})
+def config_hash(method: str, ingredients: Iterable[str], values: Mapping[str, Value], outside: bool = False) -> str:
+    """A hash of what acts of the settings of a run with these ingredients: all of those of a trainer from `outside`."""
+    return content_hash({"method": method, "values": values if outside else acting(ingredients, values)})
 
 
 def _known(scores: Sequence[str], values: Iterable[float]) -> dict[str, float | None]:
@@ -75,6 +76,11 @@ class StudyTables:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     @property
+    def outside(self) -> bool:
+        """Whether a trainer from outside trains."""
+        return self.config.space.trainer is not None
+
+    @property
     def schemas(self) -> dict[str, pa.Schema]:
         """The schema of each table."""
         kinds = {name: hyper.kind for name, hyper in self.hypers.items()}
@@ -89,14 +95,15 @@ class StudyTables:
 
     def hash_of_trial(self, values: Mapping[str, Value]) -> str:
         """Equal for trials of the study whose runs come to the same, seed by seed."""
-        return config_hash(method_of(self.config.space.ingredients), self.config.space.ingredients, values)
+        space = self.config.space
+        return config_hash(method_of_space(space), space.ingredients, values, self.outside)
 
     def settings(
         self, ingredients: Iterable[str], values: Mapping[str, Value]
     ) -> tuple[dict[str, Value | None], dict[str, str]]:
         """The settings of a run as columns of `runs`, and why those are null that could not act. (A reference has no
         ingredients, and none of their settings.)"""
-        why = idle(ingredients, values)
+        why = {} if self.outside else idle(ingredients, values)
         columns = {f"hp_{name}": None if name in why else values.get(name) for name in self.hypers}
         return columns, {f"hp_{name}": f"it could not act: {reason}" for name, reason in why.items()}
 
@@ -118,6 +125,7 @@ class StudyTables:
                     {**ids, "after_task": t - 1, "eval_task": i, "n_examples": n[i], **_known(self.scores, values)}
                     for t, of_tasks in enumerate(zip(*of_scores, strict=True))
                     for i, values in enumerate(zip(*of_tasks, strict=True))
+                    if t or not self.outside  # which does not evaluate the untrained network
                 ]
             rows["curves"] += [
                 {**ids, "task": task, "step": step, "eval_task": seen, **_known(self.scores[:1], (score,))}
@@ -139,6 +147,8 @@ class StudyTables:
             missing = dict.fromkeys(metrics, "trained on the validation data, too")
         settings, idle_settings = self.settings(run.ingredients, run.values)
         missing.update(idle_settings)
+        if self.outside:
+            missing.update(dict.fromkeys(("steps", "stored_bytes", "n_parameters", "peak_bytes"), UNKNOWN))
         objectives: dict[str, float | None] = dict.fromkeys(config.objective.names)
         if "validation" not in config.parts:
             missing.update(dict.fromkeys(objectives, "trained on the validation data, too"))
@@ -148,7 +158,7 @@ class StudyTables:
         else:
             missing.update(dict.fromkeys(objectives, f"the run {run.state}"))
         return {
-            "config_hash": config_hash(run.method, run.ingredients, run.values),
+            "config_hash": config_hash(run.method, run.ingredients, run.values, self.outside),
             "same_as": None,
             "method": run.method,
             "scenario": config.stream.scenario,
@@ -160,9 +170,9 @@ class StudyTables:
             "missing": json.dumps(missing, sort_keys=True) if missing else None,
             "tasks_done": record.tasks_done,
             "train_s": record.train_s,
-            "steps": record.steps,
+            "steps": None if self.outside else record.steps,
             "peak_bytes": report.peak_bytes,
-            "stored_bytes": record.stored_bytes,
+            "stored_bytes": None if self.outside else record.stored_bytes,
             "n_parameters": report.n_parameters,
             "fisher_convention": report.fisher_convention,
             "penalty_convention": report.penalty_convention,

@@ -8,6 +8,7 @@ from cfsweep.config import Choices, Range, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.hypers import Hyper, Value
 from cfsweep.sweeping.blind_tasks import require_values
+from cfsweep.sweeping.free_settings import free_hypers
 from cfsweep.training.ingredients import StopRule, hypers_of, ingredient_class, refuse_misfits, registry
 from cfsweep.training.streams import Stream
 
@@ -17,8 +18,10 @@ def check_space(space: Space, where: str) -> dict[str, Hyper]:
 
     Raises:
         InputError: an unknown ingredient or hyperparameter, one that the ingredients lack, one both fixed and
-            searched, or a value outside its legal range.
+            searched, or a value outside its legal range; or what `free_hypers` refuses.
     """
+    if space.trainer is not None:
+        return free_hypers(space, where)
     hypers = hypers_of(space.ingredients, where)
     for name in (*space.fixed, *space.search):
         if name not in hypers:
@@ -34,6 +37,11 @@ def check_space(space: Space, where: str) -> dict[str, Hyper]:
         elif hyper.kind == "choice":
             raise InputError(f"{where}: `{name}` is {hyper.rule}, but got a range. Write `{name}: {{choices: [...]}}`.")
         else:
+            if searched.whole:
+                raise InputError(
+                    f"{where}: `whole` is for the settings of a trainer from outside; that of `{name}` is known. Leave "
+                    "it out."
+                )
             values = (searched.low, searched.high, *((0,) if searched.zero else ()))
         for value in values:
             hyper.check(value, where)

@@ -43,14 +43,17 @@ class Stopper(Protocol):
         """Takes in trials, by number, that an earlier session has judged."""
 
 
-def stopper_for(config: StudyConfig, n_examples: Sequence[int], score: Score, asker: Asker) -> Stopper | None:
-    """The stopper for this study, given the target's `score` and the examples per task; None: nobody is stopped."""
+def stopper_for(config: StudyConfig, n_examples: Sequence[int | None], score: Score, asker: Asker) -> Stopper | None:
+    """The stopper for this study, given the target's `score` and the examples per task; None: nobody is stopped, as
+    where it is not known how far chance moves the scores."""
     objective = config.objective
     if not config.stop_trials or objective.third is not None:
         return None
     if objective.name == "mixed":
         return MedianStopper(objective, asker)
-    return RankStopper(n_examples, score) if score.variance is not None else None
+    counts = [n for n in n_examples if n is not None]
+    known = score.variance is not None and len(counts) == len(n_examples)
+    return RankStopper(counts, score) if known else None
 
 
 def intermediate(matrix: Matrix, objective: ObjectiveConfig) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from cfsweep.config import MOST_SEEDS, NO_PART_OF_IDENTITY, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
+from cfsweep.sweeping import outside
 from cfsweep.sweeping.added import news_of
 from cfsweep.sweeping.asker import Asker
 from cfsweep.sweeping.driver import Driver
@@ -38,7 +40,7 @@ class Prepared:
     config: StudyConfig
     stream: Stream
     hypers: dict[str, Hyper]
-    outputs: Outputs
+    outputs: Outputs | None  # None of a trainer from outside
     notes: tuple[str, ...] = ()  # what the user should know, though it is no error
 
 
@@ -54,13 +56,22 @@ class Outcome:
     out_of_time: bool = False
 
 
-def prepare(config: StudyConfig, where: str) -> Prepared:
-    """Loads the stream, and checks the study against it.
+def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = None) -> Prepared:
+    """Loads the stream, and checks the study against it. `begun` is the `study.yaml` of a study that is there already:
+    a trainer from outside that is the same as in it is not tried out again.
 
     Raises:
-        InputError: the stream cannot be loaded, the network cannot be built, or they do not fit the ingredients.
+        InputError: the stream cannot be loaded, the network cannot be built, or they do not fit the ingredients; or the
+            trainer from outside is none.
     """
     hypers = check_space(config.space, where)
+    if config.space.trainer is not None:
+        config = outside.checked(config, where)
+        stream = outside.tasks_of(config, hypers, where, begun)
+        as_found = config.stream.model_copy(update={"n_tasks": len(stream.tasks)})
+        config = config.model_copy(update={"stream": as_found})
+        said = [*outside.outside_notes(config, hypers, stream), history_note(config.trials)]
+        return Prepared(config, stream, hypers, None, tuple(filter(None, said)))
     target = target_of(config.stream.target, where)
     wanted = with_steering(config.space, config.stream)
     stream = load_stream(wanted)
@@ -172,7 +183,7 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, wat
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
     def prepare_again() -> Prepared:
-        prepared = prepare(config, str(folder.study_file))
+        prepared = prepare(config, str(folder.study_file), study)
         check_ground(config, prepared.stream, study, folder.study_file)
         return prepared
 

@@ -9,7 +9,8 @@
 A failing check says which of them. With `twin=MyPlainLoop`, a `PlainLoop` that does the same to one model in the most
 obvious way, its weights and answers are compared too. The streams are small: `check_ingredient(MyReplay, my_buffer=9)`
 gives another default for all checks. `compose_or_are_refused(MyPenalty, "replay")` tells whether it
-goes together with another ingredient.
+goes together with another ingredient. `check_trainer("my_package.my_file:train", {"lr": 0.01})` is for whoever writes
+a trainer from outside.
 """
 
 import os
@@ -21,14 +22,17 @@ from cfsweep.testing.ingredients import CHECKS, check_ingredient
 from cfsweep.testing.packs import CNN, MLP, finish, make_pack, small_stream, values_of
 from cfsweep.testing.pairs import compose_or_are_refused
 from cfsweep.testing.plain import PlainLoop
+from cfsweep.testing.trainers import TRAINER_CHECKS, check_trainer
 from cfsweep.testing.twins import twins_agree
 
 __all__ = [
     "CHECKS",
     "CNN",
     "MLP",
+    "TRAINER_CHECKS",
     "PlainLoop",
     "check_ingredient",
+    "check_trainer",
     "compose_or_are_refused",
     "finish",
     "make_pack",

@@ -25,7 +25,7 @@ from cfsweep.training.ingredients import refuse_without_steps
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.networks import build, single_reason
 from cfsweep.training.pack_context import PackContext
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord
+from cfsweep.training.spec import Counts, PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import RowContent, Stack
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import target_of
@@ -370,9 +370,9 @@ class Pack:
                     record.further.setdefault(part, {}).setdefault(score.name, []).append(rows[place])
 
 
-def example_counts(stream: Stream) -> dict[str, list[int]]:
+def example_counts(stream: Stream) -> Counts:
     """The numbers of validation and of test examples of each task."""
-    return {
+    return stream.told or {
         "validation": [len(task.validation) for task in stream.tasks],
         "test": [len(task.test) for task in stream.tasks],
     }

@@ -9,9 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfsweep.config import PARTS, NetworkConfig, Scenario
+from cfsweep.config import PARTS, NetworkConfig, Scenario, Space
 from cfsweep.hypers import Value
 from cfsweep.training.ingredients import ingredient_class
+
+Counts = dict[str, list[int | None]]  # of examples, by part and task; None: a trainer from outside does not say
+
+
+def method_of_space(space: Space) -> str:
+    """What the trials of a space are called: by their ingredients, or by the trainer from outside.
+
+    >>> method_of_space(Space(trainer="my_package.my_file:train"))
+    'my_package.my_file:train'
+    """
+    return space.trainer or method_of(space.ingredients)
 
 
 def method_of(ingredients: Iterable[str]) -> str:
@@ -41,7 +52,7 @@ class RunSpec:
 class PackSpec:
     """Runs that share their static settings and the stream's split of the number `split`. `joint` trains on the data of
     all tasks so far; `parts` are the examples that score a run: `validation`, `test`. `keep_models`: what a run has
-    come to is wanted when it is done."""
+    come to is wanted when it is done. `trainer` trains from outside, one run, without `network` and `ingredients`."""
 
     network: NetworkConfig
     scenario: Scenario
@@ -52,9 +63,12 @@ class PackSpec:
     split: int = 0
     parts: tuple[str, ...] = PARTS
     keep_models: bool = False
+    trainer: str | None = None
 
     @property
     def method(self) -> str:
+        if self.trainer is not None:
+            return self.trainer
         if self.joint:
             return "joint"
         return method_of(self.ingredients)
@@ -122,7 +136,7 @@ class PackReport:
     task: int
     done: bool
     records: tuple[RunRecord, ...]
-    n_examples: dict[str, list[int]]
+    n_examples: Counts
     n_parameters: int | None = None
     peak_bytes: int | None = None
     host: str | None = None
@@ -131,7 +145,7 @@ class PackReport:
     penalty_convention: str | None = None
 
     @staticmethod
-    def of_failure(record: RunRecord, n_examples: dict[str, list[int]]) -> PackReport:
+    def of_failure(record: RunRecord, n_examples: Counts) -> PackReport:
         """The report of a run whose pack never came to report."""
         return PackReport(task=record.tasks_done - 1, done=True, records=(record,), n_examples=n_examples)
 

@@ -8,13 +8,14 @@ from typing import Protocol
 import torch
 
 from cfsweep.training.first_task_cache import FirstTaskCache
+from cfsweep.training.outside import OutsideTrainer
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackReport, PackSpec
 from cfsweep.training.streams import Stream
 
 
 class Trainer(Protocol):
-    """Trains the runs of one `PackSpec`, one task at a time. `Pack` is one."""
+    """Trains the runs of one `PackSpec`, one task at a time: a `Pack`, or a trainer from outside."""
 
     @property
     def done(self) -> bool:
@@ -48,8 +49,11 @@ def open_trainer(
     one, or with one of a version that wrote another format.
 
     Raises:
-        InputError: an ingredient or the network does not fit.
+        InputError: an ingredient or the network does not fit, or there is no such trainer from outside.
     """
+    if spec.trainer is not None:
+        outside = OutsideTrainer.restore(checkpoint, stream, device) if checkpoint is not None else None
+        return outside or OutsideTrainer(spec, stream, device)
     stream = stream.of_split(spec.split)
     restored = Pack.restore(checkpoint, stream, device) if checkpoint is not None else None
     return restored or Pack(spec, stream, device, share_first_task, first_tasks)

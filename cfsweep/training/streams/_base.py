@@ -96,8 +96,9 @@ class Stream:
     weights that a pack begins with know them, and where a bundle goes on, the store has those of their examples alone
     that a remedy has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
     `validation` is how the examples that are held out were chosen, as in `StreamConfig`; `preprocessing` what made
-    examples of a table's rows, `notes` what its user should know. `encoder` is what made x
-    of the examples that the user gave, where something did.
+    examples of a table's rows, `notes` what its user should know. `encoder` is what made x of the examples that the
+    user gave, where something did. Where a trainer from outside has the examples, the store and the tasks have none,
+    and `told` are the numbers of those that score each task, by part (None: it does not say).
     """
 
     name: str
@@ -122,6 +123,7 @@ class Stream:
     notes: tuple[str, ...] = ()
     validation: Literal["random", "latest"] = "random"
     encoder: EncoderInfo | None = None
+    told: dict[str, list[int | None]] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
