@@ -120,18 +120,24 @@ class Space(Frozen):
 class StreamConfig(Frozen):
     """Which tasks, in which order, seen how.
 
-    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task or with images, `hf:` and a
-    data set of Hugging Face's, or `package.module:function`. `class_order` permutes the classes before they are split
-    into tasks: `fixed` keeps the data set's order, a whole number is the seed of a random order. `target` is what is
-    learned of the labels, and `scores` what is measured; the first one steers: it is what objectives, stop rules and
-    choices are about. Without any it is the target's own.
+    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task or with images, a table (a
+    `.csv`, `.tsv` or `.parquet` file, or a directory of its parts), `hf:` and a data set of Hugging Face's, or
+    `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps the
+    data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels, and
+    `scores` what is measured; the first one steers: it is what objectives, stop rules and choices are about. Without
+    any it is the target's own.
     `validation_frac` and `steering_frac` are the shares of a task's training data that become validation data and what
     stop rules look at; None is none of the latter, or, where the space has a stop rule, as much as `validation_frac`.
     The run of seed s is trained on split s modulo `splits` into training, steering and validation examples. The first
     `learned` tasks are known to the weights that the network begins with: they are evaluated and not trained.
+    `validation`: which of a task's training data are held out: a `random` share of each class, or the `latest`, by the
+    order of the examples: those to train on come first, then steering, validation and, where the data name none, test
+    examples. None is `latest` for a table with a column `date`, else `random`.
     `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
-    `scalar`, one mean and deviation of all, for images. `augment`: what makes other pictures of images in training,
-    `crop`, `flip` or `package.module:function`, in this order.
+    `scalar`, one mean and deviation of all, for images. A table is standardised by its own preprocessing, and `none`.
+    `args` are those of a function, or what a table says of its columns (`training.streams.TableSettings`).
+    `augment`: what makes other pictures of images in training, `crop`, `flip` or `package.module:function`, in this
+    order.
     """
 
     name: Name = "split-digits"
@@ -145,6 +151,7 @@ class StreamConfig(Frozen):
     split_seed: int = 0
     splits: int = Field(default=1, ge=1, le=MOST_SPLITS)
     learned: NonNegativeInt = 0
+    validation: Literal["random", "latest"] | None = None
     target: Name = "classification"
     scores: tuple[Name, ...] = ()
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None

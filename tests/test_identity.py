@@ -273,6 +273,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "split_seed": 0,
         "splits": 1,
         "learned": 0,
+        "validation": None,
         "target": "classification",
         "scores": (),
         "standardise": None,

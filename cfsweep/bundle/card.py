@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from cfsweep.bundle.manifest import ADOPTED, Manifest
 from cfsweep.metrics.texts import score_text
+from cfsweep.training.streams import Preprocessing
 
 JOINTLY = "on the data of all tasks so far"
 IN_WORDS = {"validation": "validation data", "test": "test data"}
 
 
-def card(about: Manifest) -> str:
-    """The page as Markdown."""
+def card(about: Manifest, table: Preprocessing | None = None) -> str:
+    """The page as Markdown; `table` is what makes examples of the rows of one, where the data are that."""
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in sorted(about.settings.items()))
     tasks = "\n".join(f"| {number} | {task.name} | {_labels(task.labels)} |" for number, task in enumerate(about.tasks))
     remedies = ", ".join(f"`{name}`" for name in about.ingredients) or "none"
@@ -25,6 +26,7 @@ def card(about: Manifest) -> str:
         + (", and must be told the task." if about.needs_task else "."),
         *(_scores(about, part) for part in about.scores if about.scores[part]),
         f"## Tasks\n\n| task | name | labels |\n|---|---|---|\n{tasks}",
+        *([_columns(table)] if table else []),
         f"## Settings\n\n| setting | value |\n|---|---|\n{settings}",
         "## What is kept for the next task\n\n"
         f"{'Examples' if about.has_examples else 'No examples'} of the tasks are in this bundle.",
@@ -40,6 +42,15 @@ def _augmented(about: Manifest) -> str:
 
 def _continued(about: Manifest) -> str:
     return f" Its last task, `{about.tasks[-1].name}`, was continued with." if about.continues else ""
+
+
+def _columns(table: Preprocessing) -> str:
+    rows = (f"| `{c.name}` | {c.kind} | {', '.join(f'`{w}`' for w in c.words if w) or '–'} |" for c in table.columns)
+    which = "the first task" if table.settings.preprocessing == "first" else "each task and those before"
+    return (
+        f"## Columns\n\nA row of a table is made an example by what the training rows of {which} hold; the label is "
+        f"`{table.settings.target}`.\n\n| column | kind | words |\n|---|---|---|\n" + "\n".join(rows)
+    )
 
 
 def _labels(labels: tuple[int | str | None, ...]) -> str:

@@ -15,6 +15,7 @@ from cfsweep.bundle.described import Origin
 from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest, sha256
 from cfsweep.bundle.next_task import PLACE, going_on, next_task
 from cfsweep.bundle.rebuilt import Tensors, rebuilt
+from cfsweep.bundle.table import read_preprocessing
 from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, refuse_early, write_of
 from cfsweep.errors import InputError, unknown
 from cfsweep.files import git_revision
@@ -29,7 +30,7 @@ from cfsweep.training.ingredients import (
 )
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
-from cfsweep.training.streams import Stream
+from cfsweep.training.streams import Preprocessing, Stream
 
 
 def continue_(
@@ -89,13 +90,15 @@ def written_after(
 
 @dataclass(frozen=True)
 class Opened:
-    """A bundle that can go on: all that its next task begins with. Without `state.safetensors` its `state` is empty."""
+    """A bundle that can go on: all that its next task begins with. Without `state.safetensors` its `state` is empty;
+    `table` is what makes examples of the rows of one, where its data are that."""
 
     bundle: Path
     about: Manifest
     weights: Tensors
     answers: Tensors
     state: Tensors
+    table: Preprocessing | None = None
 
     def changed(self, changes: Mapping[str, Value]) -> dict[str, Value]:
         """The settings of the next task, of which `changes` are other ones than before.
@@ -116,7 +119,7 @@ class Opened:
         Raises:
             InputError: the task does not fit the bundle.
         """
-        return going_on(self.about, self.state, self.answers, next_task(self.about, task))
+        return going_on(self.about, self.state, self.answers, next_task(self.about, task, self.table))
 
     def pack(self, runs: Sequence[RunSpec], stream: Stream, parts: tuple[str, ...]) -> Pack:
         """A pack of runs, which share their static settings, that is about to train the next task.
@@ -150,7 +153,8 @@ def opened(bundle: Path) -> Opened:
     if about.joint:
         raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
     state = load_file(bundle / STATE) if (bundle / STATE).exists() else {}
-    return Opened(bundle, about, load_file(bundle / WEIGHTS), load_file(bundle / ANSWERS), state)
+    weights, answers = load_file(bundle / WEIGHTS), load_file(bundle / ANSWERS)
+    return Opened(bundle, about, weights, answers, state, read_preprocessing(bundle, about))
 
 
 # ------------------------------------------------------------------------------------------------ settings

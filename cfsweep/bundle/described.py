@@ -15,7 +15,7 @@ import torch
 from cfsweep.bundle.manifest import Cut, Manifest, TaskInfo
 from cfsweep.config import StreamConfig, StudyConfig
 from cfsweep.training.pack import Pack
-from cfsweep.training.streams import Indices, Task
+from cfsweep.training.streams import ClassId, Indices, Task
 from cfsweep.version import VERSION
 
 PACKAGES = ("torch", "numpy")
@@ -37,7 +37,8 @@ class Origin(NamedTuple):
 def origin_of(pack: Pack, config: StudyConfig, about: Mapping[str, Any]) -> Origin:
     """That of a run of the study `config`, whose `study.yaml` is `about`."""
     known = {name: getattr(config.stream, name) for name in ("validation_frac", "steering_frac", "split_seed")}
-    cut = Cut(**known, split=pack.spec.split, refit=config.purpose == "refit")
+    is_refit, how = config.purpose == "refit", pack.stream.validation
+    cut = Cut(**known, split=pack.spec.split, refit=is_refit, validation=how)
     anywhere = config.stream.model_copy(update={"data": None, "download": False})
     return Origin(str(about["study_id"]), about.get("git_revision"), config.purpose, anywhere, cut)
 
@@ -94,11 +95,11 @@ def _known(scores: Sequence[float]) -> tuple[float | None, ...]:
     return tuple(None if math.isnan(score) else score for score in scores)
 
 
-def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
+def labels_of(pack: Pack) -> list[tuple[ClassId | None, ...]]:
     """For each task and output the user's label of the class that the output stands for, None where it is not active
     for the task after the last one, or stands for none."""
     outputs, stream = pack.context.outputs.to(torch.device("cpu")), pack.stream
-    nothing: list[tuple[int | None, ...]] = [(None,) * outputs.n_outputs for _ in stream.tasks]
+    nothing: list[tuple[ClassId | None, ...]] = [(None,) * outputs.n_outputs for _ in stream.tasks]
     if not pack.context.target.has_classes:
         return nothing
     by_task = _classes_of_outputs(pack)
@@ -106,9 +107,9 @@ def labels_of(pack: Pack) -> list[tuple[int | None, ...]]:
     for own in by_task:
         for output, label in own.items():
             everywhere.setdefault(output, set()).add(label)
-    found: list[tuple[int | None, ...]] = []
+    found: list[tuple[ClassId | None, ...]] = []
     for own, mask in zip(by_task, outputs.masks[len(stream.tasks) - 1].tolist(), strict=True):
-        labels: list[int | None] = []
+        labels: list[ClassId | None] = []
         for output, active in enumerate(mask):
             known = {own[output]} if output in own else everywhere.get(output, set())
             named = [stream.class_ids[label] if stream.class_ids else label for label in known]

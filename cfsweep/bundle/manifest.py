@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -23,8 +23,8 @@ Matrix = tuple[tuple[float | None, ...], ...]
 
 class TaskInfo(Frozen):
     """A task that the model has learned: its classes as they are numbered in the stream, and for each output of the
-    network the user's label, or None where the output is not active for an example of this task. `test_sha256` is
-    `Stream.test_sha256`."""
+    network the user's label, a whole number or a word, or None where the output is not active for an example of this
+    task. `test_sha256` is `Stream.test_sha256`."""
 
     name: str
     classes: tuple[int, ...]
@@ -34,13 +34,15 @@ class TaskInfo(Frozen):
 
 class Cut(Frozen):
     """How the training data of each task were cut, so that the next task's are cut alike: the shares and the seed of
-    the stream (`StreamConfig`), and the number of the split. `refit`: the validation examples are trained on, too."""
+    the stream and how they were chosen (`StreamConfig`), and the number of the split. `refit`: the validation examples
+    are trained on, too."""
 
     validation_frac: float
     steering_frac: float | None
     split_seed: int
     split: int
     refit: bool
+    validation: Literal["random", "latest"] = "random"
 
 
 class Manifest(Frozen):
@@ -79,7 +81,7 @@ class Manifest(Frozen):
     standardised: str
     needs_task: bool
     tasks: tuple[TaskInfo, ...]
-    class_ids: tuple[int, ...]
+    class_ids: tuple[int | str, ...]
     cut: Cut
     data_sha256: dict[str, str]
     scores: dict[str, Matrix]

@@ -17,6 +17,7 @@ from cfsweep.bundle.described import Origin, manifest_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
+from cfsweep.bundle.table import read_preprocessing
 from cfsweep.bundle.writer import ANSWERS, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.texts import score_text
@@ -28,26 +29,36 @@ from cfsweep.training.ingredients import Classifier, Context, Held, Settings, hy
 from cfsweep.training.networks import unliftable_reason
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
+from cfsweep.training.streams import Preprocessing, rows_of_table
 from cfsweep.training.targets import Outputs, target_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
-Examples: TypeAlias = "NDArray[np.generic] | Tensor | pd.DataFrame"
+Table: TypeAlias = "pd.DataFrame | pa.Table | str | Path"
+Examples: TypeAlias = "NDArray[np.generic] | Tensor | Table"
 
 
 class Model:
     """A trained model, from a bundle. `about` is all that is known of it.
 
     It answers as the trainer did, to the last bit, for the same examples in the same order and number. Of a table of
-    pandas it takes the columns by name, where the data had names.
+    pandas it takes the columns by name, where the data had names. Where it was trained on a table, it takes raw ones,
+    with words and gaps: of pandas, Polars or Arrow, or the path of a .csv, .tsv or .parquet file (`transformed`).
     """
 
     def __init__(
-        self, about: Manifest, weights: Mapping[str, Tensor], answers: Mapping[str, Tensor], where: str = "model"
+        self,
+        about: Manifest,
+        weights: Mapping[str, Tensor],
+        answers: Mapping[str, Tensor],
+        where: str = "model",
+        preprocessing: Preprocessing | None = None,
     ) -> None:
-        """`weights` and `answers` are what the files of these names hold; `where` is named in what is refused.
+        """`weights`, `answers` and `preprocessing` are what the files of these names hold; `where` is named in what is
+        refused.
 
         Raises:
             InputError: the network at hand is another one.
@@ -58,7 +69,7 @@ class Model:
         self.layout = Layout(module, about.n_outputs)
         self.lifted = Lifted(module, unliftable_reason(module, about.input_shape) is None, self.layout.head)
         self.target = target_of(about.target)
-        self.answers = answers
+        self.answers, self.preprocessing = answers, preprocessing
         self.answerer = self._answerer()
 
     def outputs(self, x: Examples, task: int | None = None) -> Tensor:
@@ -69,7 +80,7 @@ class Model:
             InputError: the examples have another shape, or the task must be told, or there is no such task.
         """
         number = self._task(task)
-        examples = self.seen(x)
+        examples = self.seen(x, task)
         parameters = self._weights(number)
         layers = () if self.answerer is None else ("",)
         size = chunk_size(1, int(np.prod(self.about.input_shape)), self.lifted.stack is not None, on_gpu=False)
@@ -112,13 +123,29 @@ class Model:
         them, `seen(x)`, to outputs (n, n_outputs), those that are not active too."""
         return deepcopy(self.lifted.module)
 
-    def seen(self, x: Examples) -> Tensor:
-        """Raw examples x (n, *input_shape) as the network sees them, float32, standardised.
+    def transformed(self, table: Table, task: int | None = None) -> Tensor:
+        """(n, *input_shape) float32: the rows of a raw table as examples, by what was fitted for a task (default: the
+        last one; they differ where `preprocessing` is `past`). It is what `model.pt2` takes.
 
         Raises:
-            InputError: they have another shape, or a table lacks a column.
+            InputError: the model was not trained on a table, a column is missing, or a value does not fit its column.
         """
-        found = _array(x, self.about.features)
+        if self.preprocessing is None:
+            raise InputError(
+                "model: it was not trained on a table, so there is nothing to transform. Give the examples."
+            )
+        if task is not None:
+            self._task(task)
+        return torch.from_numpy(rows_of_table(self.preprocessing, table, task))
+
+    def seen(self, x: Examples, task: int | None = None) -> Tensor:
+        """Raw examples x (n, *input_shape), or rows of a raw table, as the network sees them, float32, standardised.
+
+        Raises:
+            InputError: they have another shape, or a table does not fit.
+        """
+        is_raw = self.preprocessing is not None and not isinstance(x, Tensor | np.ndarray)
+        found = self.transformed(x, task) if is_raw else _array(x, self.about.features)
         if tuple(found.shape[1:]) != self.about.input_shape:
             shape = ", ".join(["n", *map(str, self.about.input_shape)])
             raise InputError(f"model: examples must be ({shape}), but got {tuple(found.shape)}. Reshape them.")
@@ -177,17 +204,19 @@ def load(folder: str | Path) -> Model:
     """
     with fetched(folder) as here:
         about = read_manifest(here)
-        return Model(about, load_file(here / WEIGHTS), load_file(here / ANSWERS), str(folder))
+        weights, answers = load_file(here / WEIGHTS), load_file(here / ANSWERS)
+        return Model(about, weights, answers, str(folder), read_preprocessing(here, about))
 
 
 def of_pack(pack: Pack, origin: Origin) -> Model:
     """The model of a `pack` of one run; nothing is written."""
     program = Program(pack)
     manifest = manifest_of(pack, origin, program.needs_task, with_examples=True)
-    return Model(manifest, whole(weights_of(pack)), whole(answers_of(program)))
+    weights, answers = whole(weights_of(pack)), whole(answers_of(program))
+    return Model(manifest, weights, answers, preprocessing=pack.stream.preprocessing)
 
 
-def _array(x: Examples, features: tuple[str, ...]) -> Tensor:
+def _array(x: Any, features: tuple[str, ...]) -> Tensor:
     """Raw examples as a tensor; of a table the columns of the data by their names, or as they come if these have none.
 
     Raises:

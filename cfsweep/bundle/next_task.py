@@ -17,7 +17,7 @@ from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
-from cfsweep.training.streams import Indices, Stream, Task, load_task
+from cfsweep.training.streams import ClassId, Indices, Preprocessing, Stream, Task, load_task, next_of_table
 from cfsweep.training.targets import target_of
 
 PLACE = "/place"  # how the entries of a bundle's state end that say where its examples lay
@@ -25,8 +25,9 @@ OF_A_TASK = ("size", "mode", "x", "y")  # of a stream's arguments: how its image
 MOVED = "columns standardised in float64"  # among a stream's files
 
 
-def next_task(about: Manifest, path: Path) -> Stream:
-    """The task at `path`, a file or a folder of parts or of images, as a stream of its own, cut as the bundle's tasks.
+def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -> Stream:
+    """The task at `path`, a file or a folder of parts or of images, as a stream of its own, cut as the bundle's tasks
+    were; it is a raw table where the bundle has kept what makes examples of a `table`.
 
     Raises:
         InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
@@ -37,12 +38,16 @@ def next_task(about: Manifest, path: Path) -> Stream:
         validation_frac=cut.validation_frac,
         steering_frac=cut.steering_frac,
         split_seed=cut.split_seed,
-        splits=cut.split + 1,
+        validation=cut.validation,
+        splits=cut.split + 1 if table is None else max(cut.split + 1, about.stream_config.splits),
         standardise="none",
         target=about.target,
         args={name: value for name, value in about.stream_config.args.items() if name in OF_A_TASK},
     )
-    found = load_task(config, about.features)
+    if table is None:
+        found = load_task(config, about.features)
+    else:
+        found = next_of_table(config, table, [info.name for info in about.tasks])
     if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
         raise InputError(f"{where}: the bundle has learned it already (SHA-256 {known[0][:12]}). Give another task.")
     dtype = str(found.x.dtype).removeprefix("torch.")
@@ -86,6 +91,8 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         class_ids=() if ids == tuple(range(len(ids))) else ids,
         standardised=about.standardised,
         features=about.features,
+        validation=about.cut.validation,
+        preprocessing=new.preprocessing,
         n_learned=len(about.tasks),
         augment=about.stream_config.augment,
     )
@@ -155,11 +162,21 @@ def _kept(about: Manifest, state: Mapping[str, Tensor]) -> tuple[list[Tensor], l
     return x, [y] if x else [], tasks
 
 
-def _numbered(about: Manifest, new: Stream) -> tuple[tuple[int, ...], Tensor]:
-    """The user's label of every class, and for each class of `new` its number among these."""
+def _numbered(about: Manifest, new: Stream) -> tuple[tuple[ClassId, ...], Tensor]:
+    """The user's label of every class, and for each class of `new` its number among these.
+
+    Raises:
+        InputError: those of the bundle are words and those of the task whole numbers, or the other way round.
+    """
     n_known = 1 + max((label for info in about.tasks for label in info.classes), default=-1)
-    known = about.class_ids or tuple(range(n_known))
-    own = new.class_ids or tuple(range(new.n_classes))
+    known: tuple[ClassId, ...] = about.class_ids or tuple(range(n_known))
+    own: tuple[ClassId, ...] = new.class_ids or tuple(range(new.n_classes))
+    if known and own and isinstance(known[0], str) != isinstance(own[0], str):  # the word `1` is not the number
+        kinds = ("words", "whole numbers") if isinstance(known[0], str) else ("whole numbers", "words")
+        raise InputError(
+            f"--task {new.tasks[0].name}: labels must be {kinds[0]} as those of the bundle, but are {kinds[1]}. Write "
+            "them alike."
+        )
     ids = (*known, *(label for label in own if label not in known))
     return ids, torch.tensor([ids.index(label) for label in own], dtype=torch.int64)
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 import re
 
 from cfsweep.bundle.manifest import Manifest
+from cfsweep.bundle.table import loading
 from cfsweep.errors import InputError
-from cfsweep.training.streams import Stream, load_stream
+from cfsweep.training.streams import Preprocessing, Stream, load_stream
 
 
-def stream_of(about: Manifest, data: str | None, name: str | None, option: str) -> Stream:
+def stream_of(
+    about: Manifest, data: str | None, name: str | None, option: str, table: Preprocessing | None = None
+) -> Stream:
     """The stream whose first tasks are those of the bundle, cut as they were. `name` says which it is where it is not
     to be found under the name in the bundle (a folder that has moved, or tasks that were continued with), `data` where
-    the data sets lie; `option` is what the user names it with.
+    the data sets lie; `option` is what the user names it with. Where the bundle has kept what makes examples of a
+    `table`, `data` may be that itself.
 
     Raises:
         InputError: it cannot be loaded, or has too few tasks.
     """
     config = about.stream_config
+    changes = {"data": data, "name": name or config.name}
+    if table is not None:
+        changes = {"name": name or data or config.name, **loading(config, table)}
     try:
-        found = load_stream(config.model_copy(update={"data": data, "name": name or config.name}))
+        found = load_stream(config.model_copy(update=changes))
     except InputError as error:
         raise InputError(re.sub("^--stream(?=:)", option, str(error))) from error  # as it is called here
     if len(found.tasks) < len(about.tasks):

@@ -50,7 +50,7 @@ def paired_answers(
     old, new = models[0].about, models[1].about
     _require_comparable(old, new, candidate)
     _require_same_tasks(old, new, candidate)
-    loaded = stream_of(new, data, stream, "--stream")
+    loaded = stream_of(new, data, stream, "--stream", models[1].preprocessing)
     for about, where in ((new, candidate), (old, champion)):
         _require_same_examples(about, where, loaded)
     chosen = scores_of(replace(loaded, scores=new.stream_config.scores if score is None else (score,)))[0]

@@ -20,6 +20,7 @@ from cfsweep.bundle.described import Origin, looked_at_again, manifest_of, origi
 from cfsweep.bundle.manifest import NAME, STATE, Manifest, sha256
 from cfsweep.bundle.onnx_file import ONNX, refuse_without_packages, save_onnx
 from cfsweep.bundle.program import UNIT, Program
+from cfsweep.bundle.table import PREPROCESSING, written
 from cfsweep.config import StudyConfig
 from cfsweep.errors import NO_FAULT_OF_OURS, InputError, not_written
 from cfsweep.training.pack import Pack
@@ -49,7 +50,8 @@ def write(
     examples are standardised, which outputs are active for which task, weights of a task's own, exemplars' features).
     `state.safetensors`: what its remedies and its optimizer keep for the next task, with the examples of rehearsals and
     of stop rules that look at old tasks unless `with_examples` is false. `model.pt2`: the program of all that,
-    with `onnx` as `model.onnx`, too. `model.json`, `MODEL_CARD.md`: what it is.
+    with `onnx` as `model.onnx`, too. `preprocessing.json`: what makes an example of a table's row, where the data are
+    one. `model.json`, `MODEL_CARD.md`: what it is.
 
     Raises:
         InputError: `to` exists, or the program cannot be had as ONNX.
@@ -83,7 +85,10 @@ def write_of(
         if onnx:
             save_onnx(program, pack, scratch / ONNX)
         manifest = manifest_of(pack, origin, program.needs_task, with_examples)
-        (scratch / CARD).write_text(card(manifest))
+        table = pack.stream.preprocessing
+        if table is not None:
+            (scratch / PREPROCESSING).write_bytes(written(table))
+        (scratch / CARD).write_text(card(manifest, table))
         for name, content in (beside or {}).items():
             (scratch / name).write_bytes(content)
         files = {path.name: sha256(path) for path in sorted(scratch.iterdir())}

@@ -12,8 +12,10 @@ from rich.table import Table
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
     AddressOption,
+    ArgOption,
     GpusOption,
     WorkersOption,
+    args_of,
     called,
     complain,
 )
@@ -93,7 +95,9 @@ def continue_(
     bundle: BundleArgument,
     task: Annotated[
         Path,
-        typer.Option(help="The next task: an .npz or .parquet file, or a folder of parts or images.", metavar="FILE"),
+        typer.Option(
+            help="The next task: an .npz, .parquet or .csv file, or a folder of parts or images.", metavar="FILE"
+        ),
     ],
     to: ToOption,
     assign: Annotated[
@@ -164,6 +168,7 @@ def adopt(
         str, typer.Option(help="The tasks that the model has learned: a stream, as for `run`.", metavar="STREAM")
     ],
     to: ToOption,
+    arg: ArgOption = None,
     space: Annotated[
         Path | None,
         typer.Option(help="Its network, and remedies and settings to go on with: a YAML file.", metavar="SPACE"),
@@ -193,6 +198,7 @@ def adopt(
         scenario=scenario,
         seed=seed,
         data=data,
+        args=args_of(arg),
     )
     _say_scores("adopted", about, to)
     for part, rows in about.scores.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,10 +16,29 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(help="Processes that train (default: one per CPU or GPU); 0 trains in this one.", min=0, metavar="N"),
 ]
+ArgOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        help="Of the stream, a function or a table, such as target=label and task=month; any number.",
+        metavar="KEY=VALUE",
+    ),
+]
 AddressOption = Annotated[
     str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
 ]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
+
+
+def args_of(arg: list[str] | None) -> dict[str, Any]:
+    """The arguments of a stream by name.
+
+    Raises:
+        InputError: one has another form than `key=value`.
+    """
+    from cfsweep.sweeping.parsing import assigned
+
+    return dict(assigned(arg or (), "--arg"))
 
 
 def complain(text: str) -> None:

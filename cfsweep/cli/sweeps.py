@@ -11,8 +11,10 @@ from rich.console import Console
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
     AddressOption,
+    ArgOption,
     GpusOption,
     WorkersOption,
+    args_of,
     called,
     said_of_equal,
 )
@@ -28,6 +30,8 @@ Examples:
 cfsweep run replay --stream split-digits --scenario class-il --trials 40 --seeds 3
 
 cfsweep run my-space.yaml --stream path/to/tasks --set lr=0.001 --dry-run
+
+cfsweep run replay --stream table.csv --arg target=churned --arg task=month --scenario domain-il
 """
 
 
@@ -38,10 +42,12 @@ def run(
     stream: Annotated[
         str | None,
         typer.Option(
-            help="A stream's name, a folder of task files, or package.module:function (default: split-digits).",
+            help="A stream's name, a folder of task files, a table (.csv, .tsv, .parquet), or package.module:function "
+            "(default: split-digits).",
             metavar="STREAM",
         ),
     ] = None,
+    arg: ArgOption = None,
     scenario: Annotated[
         str | None, typer.Option(help="task-il, domain-il or class-il (default: the space's).", metavar="NAME")
     ] = None,
@@ -102,6 +108,7 @@ def run(
         data=data,
         download=download,
         pack=pack,
+        args=args_of(arg),
     )
     console = Console()
     if dry_run:
@@ -156,6 +163,8 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
         console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
+        if outcome.news:
+            console.print(outcome.news, highlight=False, markup=False, soft_wrap=True)
     elif outcome.interrupted:
         console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED)

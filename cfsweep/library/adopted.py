@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 def adopt(
     weights: str | Path | Mapping[str, Tensor],
-    stream: str,
+    stream: str | Path,
     to: str | Path,
     space: Space | None = None,
     *,
+    args: Mapping[str, Any] | None = None,
     ingredients: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     scenario: str | None = None,
@@ -36,7 +37,7 @@ def adopt(
     `weights` are a network's parameters and statistics by name: a `.safetensors` file, a file that `torch.save` wrote
     of a `state_dict`, or the `state_dict`. Which network they are of is said in the `space` or in `settings`
     (`network.name`, which may be `package.module:function`, and `network.args`); how it sees examples, by
-    `stream.standardise`. `space`, `ingredients`, `settings`, `scenario` as for `cfsweep.train`: with these
+    `stream.standardise`. `space`, `ingredients`, `settings`, `args`, `scenario` as for `cfsweep.train`: with these
     `cfsweep.continue_` goes on, with `seed`. It begins from the weights alone, so remedies that have kept something
     of the tasks before are refused. The model is scored on the validation and test data of all tasks.
 
@@ -56,13 +57,14 @@ def adopt(
         scenario=scenario,
         seed=seed,
         data=data,
+        args=args,
     )
     return load(to)
 
 
 def adopted(
     weights: str | Path | Mapping[str, Tensor],
-    stream: str,
+    stream: str | Path,
     to: str | Path,
     *,
     space: Space | None,
@@ -71,6 +73,7 @@ def adopted(
     scenario: str | None,
     seed: int,
     data: str | Path | None,
+    args: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """What is known of the model that was written; everything as for `adopt`."""
     repeatable()
@@ -85,7 +88,7 @@ def adopted(
 
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"adopt: `seed` must be a whole number from 0 on, but got {seed}. Give one.")
-    config = one_configuration("adopt", stream, space, ingredients, settings, scenario, data, False)
+    config = one_configuration("adopt", stream, space, ingredients, settings, scenario, data, False, args=args)
     prepared = prepare(config, "adopt")
     config, network = prepared.config, prepared.config.space.network
     values = values_of(prepared, "adopt")

@@ -29,8 +29,9 @@ Progress = Callable[["Summary"], object]
 
 def sweep(
     space: Space,
-    stream: str | None = None,
+    stream: str | Path | None = None,
     *,
+    args: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     scenario: str | None = None,
     target: str | None = None,
@@ -54,9 +55,10 @@ def sweep(
 
     `space` is a file, the name of a shipped space, or the content of one: `{"ingredients": ["ewc"], "search":
     {"ewc_lambda": {"low": 1.0, "high": 1e6, "log": True}}}`. The others are the options of `cfsweep run`, with its
-    defaults; `scores` is a name or several, of which the first steers. `settings` are those of its `--set`, by the same
-    keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `workers` is the number of processes (0: none but this one).
-    `progress` is called with a `Summary` of the trials whenever that has changed.
+    defaults; `scores` is a name or several, of which the first steers. `args` are those of the stream: of a function,
+    or what a table's columns are, `{"target": "churned", "task": "month"}`. `settings` are those of its `--set`, by the
+    same keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `workers` is the number of processes (0: none but this
+    one). `progress` is called with a `Summary` of the trials whenever that has changed.
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
@@ -76,6 +78,7 @@ def sweep(
         data=data,
         download=download,
         pack=pack,
+        args=args,
     )
     where = Workers(workers, address, gpus_per_worker)
     outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
@@ -108,7 +111,7 @@ def resume(
 
 
 def options_of(
-    stream: str | None,
+    stream: str | Path | None,
     scenario: str | None,
     target: str | None,
     scores: str | Sequence[str] | None,
@@ -120,10 +123,12 @@ def options_of(
     data: str | Path | None = None,
     download: bool = False,
     pack: int | str | None = None,
+    args: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options by their places in a study."""
     return {
-        "stream.name": stream,
+        "stream.name": None if stream is None else str(stream),
+        "stream.args": dict(args) if args else None,
         "stream.scenario": scenario,
         "stream.target": target,
         "stream.scores": [scores] if isinstance(scores, str) else scores,

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 
 def train(
-    stream: str = "split-digits",
+    stream: str | Path = "split-digits",
     space: Space | None = None,
     *,
+    args: Mapping[str, Any] | None = None,
     ingredients: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     scenario: str | None = None,
@@ -48,10 +49,12 @@ def train(
 
     Either a `space` that searches nothing, or the names of `ingredients`, with `settings` by the keys of `--set`:
     `{"ewc_lambda": 1e4, "lr": 0.001, "network.args.hidden": [256]}`; all else has its default. The numbers are those
-    of a sweep's run with the same settings and seed. `target` is what is learned, `scores` what is measured, a name or
-    several, of which the first steers. `seeds` are so many from 0 on, or these. They are scored on validation data,
-    with `test` on test data, too: leave that for the last look, since who chooses by test data has none left. `device`
-    is `cpu` or `cuda` (default: a GPU if there is one). `progress` is called with a `PackReport` after each task.
+    of a sweep's run with the same settings and seed. `args` are those of the stream: of a function, or what a table's
+    columns are, `{"target": "churned", "task": "month"}`. `target` is what is learned, `scores` what is measured, a
+    name or several, of which the first steers. `seeds` are so many from 0 on, or these. They are scored on validation
+    data, with `test` on test data, too: leave that for the last look, since who chooses by test data has none left.
+    `device` is `cpu` or `cuda` (default: a GPU if there is one). `progress` is called with a `PackReport` after each
+    task.
 
     Raises:
         InputError: anything is wrong with what is asked for, or a seed is given twice.
@@ -62,7 +65,7 @@ def train(
     from cfsweep.sweeping.study import prepare
 
     config = one_configuration(
-        "train", stream, space, ingredients, settings or {}, scenario, data, download, target, scores
+        "train", stream, space, ingredients, settings or {}, scenario, data, download, target, scores, args
     )
     numbers = _numbers(seeds)
     if device is not None and device not in ("cpu", "cuda"):
@@ -83,7 +86,7 @@ def train(
 
 def one_configuration(
     called: str,
-    stream: str,
+    stream: str | Path,
     space: Space | None,
     ingredients: Sequence[str],
     settings: Iterable[str] | Mapping[str, Any],
@@ -92,6 +95,7 @@ def one_configuration(
     download: bool,
     target: str | None = None,
     scores: str | Sequence[str] | None = None,
+    args: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
     """What is asked for as a study in which nothing is searched; `called` begins what is said of bad input.
 
@@ -103,7 +107,7 @@ def one_configuration(
     if space is not None and ingredients:
         raise InputError(f"{called}: a space names its ingredients itself, but got both. Leave one out.")
     source, _ = space_of({"ingredients": list(ingredients)} if space is None else space)
-    options = options_of(stream, scenario, target, scores, trials=1, data=data, download=download)
+    options = options_of(stream, scenario, target, scores, trials=1, data=data, download=download, args=args)
     config = make_config(source, options, settings)
     if config.space.search:
         names = ", ".join(f"`{name}`" for name in config.space.search)

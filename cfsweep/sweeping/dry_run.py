@@ -17,6 +17,7 @@ from cfsweep.results.status import budget
 from cfsweep.sweeping.notes import capacities, describe_references, never_acting, percent
 from cfsweep.sweeping.study import Prepared
 from cfsweep.training.constant_answer import class_counts, constant_answer
+from cfsweep.training.streams import ClassId
 from cfsweep.training.targets import target_of
 
 MOST_CLASSES = 5  # of a task that are listed one by one
@@ -36,7 +37,10 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
         table.add_row("", f"{task.name}: {', '.join(sizes)}")
         if of_task:
             table.add_row("", f"  {_by_class(of_task)}")
-    table.add_row("standardised by", config.stream.standardise or "")
+    if (rows := prepared.stream.preprocessing) is not None:
+        table.add_row("columns", ", ".join(f"{column.name} {column.kind}" for column in rows.columns))
+    by = config.stream.standardise if rows is None else f"training rows, preprocessing={rows.settings.preprocessing}"
+    table.add_row("standardised by", by or "")
     if config.stream.augment:
         table.add_row("augmented by", ", ".join(config.stream.augment))
     table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
@@ -74,7 +78,7 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
     show_notes(prepared, console)
 
 
-def _by_class(counts: Mapping[int, tuple[int, int, int]]) -> str:
+def _by_class(counts: Mapping[ClassId, tuple[int, int, int]]) -> str:
     """How many training, steering (where there are any) and validation examples of a task each class has; of many
     classes the fewest and the most.
 

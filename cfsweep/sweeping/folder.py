@@ -23,6 +23,7 @@ from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.reader import read_study
 from cfsweep.results.status import LOCK, has_majority, trained_references
+from cfsweep.sweeping.added import added_since
 from cfsweep.sweeping.parsing import parse
 from cfsweep.sweeping.references import reference_settings
 from cfsweep.training import networks, own_code
@@ -158,6 +159,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
         "conventions": _conventions(config, hypers),
         "outputs": _outputs(config, stream),
         "tasks": [{"name": task.name, "classes": list(task.classes), **_counts(task)} for task in stream.tasks],
+        **({"table": stream.preprocessing.described()} if stream.preprocessing else {}),
         "data_sha256": dict(stream.files),
         "code_sha256": _own_code(config, stream),
         "versions": {
@@ -246,9 +248,12 @@ def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], 
     code of one's own, and what the outputs mean.
 
     Raises:
-        InputError: a file is not the one that it was, or cfsweep cut the data or numbered the outputs otherwise then.
+        InputError: a file is not the one that it was, a task has come to the data, or cfsweep cut the data or numbered
+            the outputs otherwise then.
     """
     code = _own_code(config, stream)
+    if news := added_since(config, stream, study):
+        raise InputError(f"{where}: {news} To go on with the study, take it away until then.")
     for before, here in ((study.get("data_sha256", {}), stream.files), (study.get("code_sha256", code), code)):
         for name in sorted(before.keys() | here.keys()):
             if before.get(name) != here.get(name):

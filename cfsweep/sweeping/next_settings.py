@@ -148,7 +148,7 @@ def _scored(start: Opened, stream: Stream, old: str | None, data: str | None) ->
         )
     if old is None:
         return scored_by_kept(stream)
-    found = stream_of(about, data, old, "--old")
+    found = stream_of(about, data, old, "--old", start.table)
     if missing := [name for name, digest in about.data_sha256.items() if digest not in found.files.values()]:
         raise InputError(
             f"--old {old}: it must have the data that the bundle was trained on, but {missing[0]} of SHA-256 "

@@ -54,7 +54,7 @@ def swamping_note(stream: Stream) -> str | None:
     place = int(deviations.argmax())
     name = f"`{stream.features[place]}`" if stream.features else f"{place} (from 0)"
     remedy = "Drop or transform it (a logarithm, say)"
-    if stream.standardised != "feature":
+    if stream.standardised != "feature" and stream.preprocessing is None:
         remedy = "Set `stream.standardise=feature`, or drop it"
     return (
         f"feature {name} varies {most / middle:,.0f} times as much as the median one, as the network sees it "
@@ -66,10 +66,28 @@ def share_note(stream: Stream) -> str | None:
     """That cfsweep has chosen the test data, as the user's data do not say which they are."""
     if not stream.test_share:
         return None
+    what = "the latest" if stream.validation == "latest" else "a fixed, stratified"
     return (
-        "no task says which of its examples are test data: a fixed, stratified "
-        f"{percent(stream.test_share)} of each became that. "
-        "To choose them, give a column `split`, `x_test` and `y_test`, or `test`."
+        f"no task says which of its examples are test data: {what} {percent(stream.test_share)} of each became that. "
+        "To choose them, give a column `split`, `x_test` and `y_test`, `test`, or folders `train` and `test`."
+    )
+
+
+def unlearned_note(stream: Stream) -> str | None:
+    """That a class is among the latest examples of a task alone, so that none of it is trained on there."""
+    if stream.validation != "latest" or not target_of(stream.target).has_classes:
+        return None
+    names = stream.class_ids or range(stream.n_classes)
+    found = []
+    for task in stream.tasks:
+        trained = set(stream.y.numpy()[task.train].tolist())
+        if lacks := [names[label] for label in task.classes if label not in trained]:
+            found.append(f"`{task.name}` ({few(lacks)})")
+    if not found:
+        return None
+    return (
+        f"tasks {few(found)}: these classes come up in the latest examples alone, which are held out, so nothing of "
+        "them is learned there. Set `stream.validation=random` to cut a share of each class."
     )
 
 
@@ -90,6 +108,7 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
     short_of_weights = capacity_note(capacities(config.space, hypers, n_tasks), n_tasks)
     found = (
         share_note(stream),
+        unlearned_note(stream),
         swamping_note(stream),
         splits_note(config),
         rehearsal_note(config),
@@ -99,6 +118,7 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
         default_note(config.space, hypers),
         imbalance_note(stream),
         unscored_note(config, stream),
+        *stream.notes,
     )
     return tuple(note for note in found if note)
 

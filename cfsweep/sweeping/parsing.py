@@ -42,7 +42,8 @@ def make_config(
     for key, value in options.items():
         if value is not None:
             _assign(content, key, value, called)
-            origins[key] = f"{dashes}{'pack' if key == 'pack_runs' else key.removesuffix('.name').split('.')[-1]}"
+            shown = {"pack_runs": "pack", "stream.args": "arg" if dashes else "args"}
+            origins[key] = dashes + shown.get(key, key.removesuffix(".name").split(".")[-1])
     # A network's name first, as it does away with what was said of another network.
     for key, value in sorted(settings_of(settings).items(), key=lambda pair: pair[0] != "network.name"):
         if key in OF_THE_FOLDER:
@@ -74,7 +75,7 @@ def settings_of(settings: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in pairs}
 
 
-def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
+def assigned(assignments: Iterable[str], option: str = "--set") -> Iterator[tuple[str, Any]]:
     """The key and the value of each `key=value`.
 
     Raises:
@@ -86,8 +87,9 @@ def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise InputError(f"--set {assignment}: `key=value` is needed, such as `--set lr=0.001`.")
-        yield key, parse_yaml(text, f"--set {key}")
+            example = "lr=0.001" if option == "--set" else "target=label"
+            raise InputError(f"{option} {assignment}: `key=value` is needed, such as `{option} {example}`.")
+        yield key, parse_yaml(text, f"{option} {key}")
 
 
 def parse(model: type[Model], content: Mapping[str, Any], where: str | Callable[[str], str], inside: str = "") -> Model:
@@ -224,7 +226,7 @@ def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
     root = stream.data or streams.default_data_root()
     if root is not None:
         changes["data"] = str(Path(root).expanduser().absolute())
-    if stream.name not in streams.registry and Path(stream.name).expanduser().is_dir():
+    if stream.name not in streams.registry and Path(stream.name).expanduser().exists():
         changes["name"] = str(Path(stream.name).expanduser().absolute())
     if stream.name.startswith(streams.HUGGING_FACE):
         place = Path(stream.name.removeprefix(streams.HUGGING_FACE)).expanduser()

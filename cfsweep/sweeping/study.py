@@ -10,6 +10,7 @@ from cfsweep.config import MOST_SEEDS, NO_PART_OF_IDENTITY, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
+from cfsweep.sweeping.added import news_of
 from cfsweep.sweeping.asker import Asker
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.folder import Folder, check_ground
@@ -44,11 +45,12 @@ class Prepared:
 @dataclass(frozen=True)
 class Outcome:
     """How a sweep ended: the user `interrupted` it, or it was `out_of_time`, or it is complete. `nothing_to_do`: it was
-    complete before it began."""
+    complete before it began; `news` has come to its data since."""
 
     status: Status
     interrupted: bool = False
     nothing_to_do: bool = False
+    news: str | None = None
     out_of_time: bool = False
 
 
@@ -167,7 +169,7 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, wat
             "the most. Give a number between."
         )
     if (trials, seeds) == (config.trials, config.seeds) and is_whole(folder, config):
-        return Outcome(now, nothing_to_do=True)
+        return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
     def prepare_again() -> Prepared:
         prepared = prepare(config, str(folder.study_file))

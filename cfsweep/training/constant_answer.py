@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cfsweep.config import PARTS, Scenario
 from cfsweep.training.engine.evaluation import Measure
-from cfsweep.training.streams import Indices, Stream
+from cfsweep.training.streams import ClassId, Indices, Stream
 from cfsweep.training.targets import Score, scores_of, target_of
 
 NO_EXAMPLES = torch.empty(0, dtype=torch.int64)
@@ -85,7 +85,7 @@ def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = P
     )
 
 
-def class_counts(stream: Stream) -> list[dict[int, tuple[int, int, int]]]:
+def class_counts(stream: Stream) -> list[dict[ClassId, tuple[int, int, int]]]:
     """For each task, by class as the user named it, the numbers of its training, steering and validation examples."""
     classes = target_of(stream.target).classes(stream)
 
@@ -93,7 +93,7 @@ def class_counts(stream: Stream) -> list[dict[int, tuple[int, int, int]]]:
         found: list[int] = np.bincount(classes[examples], minlength=classes.max() + 1).tolist()
         return found
 
-    names = stream.class_ids or range(classes.max() + 1)
+    names: Sequence[ClassId] = stream.class_ids or range(classes.max() + 1)
     of_tasks = []
     for task in stream.tasks:
         parts = zip(*map(counted, (task.train, task.steering, task.validation)), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +39,20 @@ def bundle_of(folder: Path, to: Path, scenario: Scenario = "domain-il") -> Manif
     return write(pack, study, {"study_id": "0123456789ab", "git_revision": None}, to)
 
 
-def months(folder: Path, names: list[str]) -> Path:
+def months(folder: Path, names: list[str], classes: Sequence[str] = ("3", "8")) -> Path:
     for number, name in enumerate(names):
-        write_classes(folder / name, ["3", "8"], seed=number)
+        write_classes(folder / name, list(classes), seed=number)
     return folder
 
 
-def test_the_next_folder_is_learned_as_in_one_stream(tmp_path: Path) -> None:
-    months(tmp_path / "all", ["2021", "2022", "2023"])
+@pytest.mark.parametrize("classes", [("3", "8"), ("cat", "dog")])
+def test_the_next_folder_is_learned_as_in_one_stream(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    months(tmp_path / "all", ["2021", "2022", "2023"], classes)
     whole = bundle_of(tmp_path / "all", tmp_path / "whole")
-    bundle_of(months(tmp_path / "some", ["2021", "2022"]), tmp_path / "begun")
+    bundle_of(months(tmp_path / "some", ["2021", "2022"], classes), tmp_path / "begun")
     about = continue_(tmp_path / "begun", tmp_path / "all" / "2023", {}, tmp_path / "on")
     assert [task.name for task in about.tasks] == ["2021", "2022", "2023"]
-    assert about.class_ids == (3, 8)
+    assert about.class_ids == ((3, 8) if classes[0] == "3" else classes)
     assert about.tasks[2] == whole.tasks[2]
     mine, theirs = (load_file(tmp_path / name / WEIGHTS) for name in ("on", "whole"))
     assert all(torch.equal(mine[name], value) for name, value in theirs.items())
@@ -61,10 +63,10 @@ def test_the_next_folder_is_learned_as_in_one_stream(tmp_path: Path) -> None:
 
 
 def test_new_classes_come_behind_the_known_ones(tmp_path: Path) -> None:
-    bundle_of(months(tmp_path / "some", ["2021", "2022"]), tmp_path / "begun", "class-il")
-    write_classes(tmp_path / "new", ["5", "8"], seed=7)
+    bundle_of(months(tmp_path / "some", ["2021", "2022"], ("cat", "dog")), tmp_path / "begun", "class-il")
+    write_classes(tmp_path / "new", ["bird", "dog"], seed=7)
     about = continue_(tmp_path / "begun", tmp_path / "new", {}, tmp_path / "on")
-    assert about.class_ids == (3, 8, 5)
+    assert about.class_ids == ("cat", "dog", "bird")
     assert about.tasks[2].classes == (1, 2)
 
 
@@ -79,5 +81,5 @@ def test_what_cannot_follow(tmp_path: Path) -> None:
     assert "the bundle has learned it already" in refused(tmp_path / "some" / "2022")
     assert "one task is learned at a time, but it holds 2021, 2022. Give one" in refused(tmp_path / "some")
     words = write_classes(tmp_path / "words", ["cat", "dog"])
-    assert "a bundle knows its classes by numbers, but the folders of these are called cat, dog." in refused(words)
+    assert "labels must be whole numbers as those of the bundle, but are words." in refused(words)
     assert not (tmp_path / "on").exists()

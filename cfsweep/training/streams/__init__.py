@@ -14,29 +14,38 @@ from pathlib import Path
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import installed, path_of
-from cfsweep.training.streams._base import Indices, Split, Stream, Task
+from cfsweep.training.streams._base import ClassId, Indices, Split, Stream, Task
 from cfsweep.training.streams._files import default_data_root
 from cfsweep.training.streams._image_layout import holds_images
 from cfsweep.training.streams._image_store import mapped
+from cfsweep.training.streams._preprocessing import Preprocessing
+from cfsweep.training.streams._table_settings import SUFFIXES, TableSettings, is_table
 from cfsweep.training.streams.digits import split_digits
 from cfsweep.training.streams.hugging_face import HUGGING_FACE, from_dataset, task_of_dataset
 from cfsweep.training.streams.image_folder import from_images, task_of_images
 from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
+from cfsweep.training.streams.own_table import from_table, next_of_table, rows_of_table
 from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
 
 __all__ = [
     "HUGGING_FACE",
     "BuiltinStream",
+    "ClassId",
     "Indices",
+    "Preprocessing",
     "Split",
     "Stream",
+    "TableSettings",
     "Task",
     "default_data_root",
+    "is_table",
     "load_stream",
     "load_task",
     "mapped",
+    "next_of_table",
     "registry",
+    "rows_of_table",
 ]
 
 
@@ -81,7 +90,8 @@ def load_stream(config: StreamConfig) -> Stream:
     """The stream that `config` describes; equal for equal configs and data.
 
     `config.name` is looked up as a built-in stream, then, behind `hf:`, as a data set of Hugging Face's, then as a
-    folder of tasks or of images, then as the entry point of an installed package, then as `package.module:function`.
+    table, or a folder of tasks or of images, then as the entry point of an installed package, then as
+    `package.module:function`.
 
     Raises:
         InputError: the name is unknown, a file is missing or damaged, or a setting does not fit the data.
@@ -105,8 +115,15 @@ def _load(config: StreamConfig, where: str) -> Stream:
     if config.name.startswith(HUGGING_FACE):
         return from_dataset(config)
     place = Path(config.name).expanduser()
+    if is_table(config.args) and (place.is_dir() or (place.is_file() and place.suffix.lower() in SUFFIXES)):
+        return from_table(config)
     if place.is_dir():
         return from_images(config) if holds_images(place) else from_folder(config)
+    if place.is_file() and place.suffix.lower() in SUFFIXES:
+        raise InputError(
+            f"{where}: a table must say what its columns are: add `--arg target=COLUMN` and `--arg task=COLUMN`. (A "
+            "stream without is a folder with one .npz or .parquet file per task.)"
+        )
     if place.is_file() or place.suffix in (".csv", ".tsv", ".npz", ".parquet", ".pt", ".json", ".zip"):
         raise InputError(
             f"{where}: a stream is a folder with one .npz or .parquet file per task, not a single file. Write each "

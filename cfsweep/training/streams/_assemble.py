@@ -13,10 +13,11 @@ from torch import Tensor
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
-from cfsweep.training.streams._base import Indices, Split, Stream, Task
+from cfsweep.training.streams._base import ClassId, Indices, Split, Stream, Task
+from cfsweep.training.streams._latest import latest_cut, refuse_splits
 
 TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
-_TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
+TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
 _CHUNK = 4096  # examples converted at a time while measuring mean and deviation
 _CHUNK_BYTES = 2**26  # of them, where they are counted
 
@@ -50,9 +51,7 @@ class Draft:
 
 
 class TooFewExamples(InputError):
-    """A class, of the number `label`, has too few examples to be cut into parts."""
-
-    label = -1
+    """A class has too few examples to be cut into parts."""
 
 
 def stratified_cut(
@@ -61,12 +60,13 @@ def stratified_cut(
     seed: int | Sequence[int],
     where: str,
     classes: Sequence[int] = (),
+    class_ids: Sequence[ClassId] = (),
 ) -> tuple[Indices, ...]:
     """Positions, ascending: those that are kept, then those of each share; of each class a share, rounded half up.
 
     Depends on the order and equality of the labels alone, not on their values: two tasks that hold the same images
     under shifted labels are cut alike. Further shares leave the first one as it is. `classes` are those that must occur
-    (default: those in `labels`).
+    (default: those in `labels`), `class_ids` how the user calls the class of each number, if otherwise.
 
     Raises:
         TooFewExamples: a share, or what is kept, would have no example of a class.
@@ -82,27 +82,19 @@ def stratified_cut(
         sizes = [math.floor(share * len(members) + 0.5) for share in shares]
         left = len(members) - sum(sizes)
         if min(left, *sizes) < 1:
-            error = TooFewExamples(
-                f"{where}: too few examples of class {label}: a share of {' and of '.join(f'{s:g}' for s in shares)} "
+            named = class_ids[label] if class_ids else label
+            raise TooFewExamples(
+                f"{where}: too few examples of class {named}: a share of {' and of '.join(f'{s:g}' for s in shares)} "
                 f"of its {len(members)} must leave at least 1 on each side, but gives {' and '.join(map(str, sizes))} "
                 f"and {left}. Add examples, or change the share."
             )
-            error.label = label
-            raise error
         part[rng.permutation(members)[: sum(sizes)]] = np.repeat(np.arange(len(sizes)) + 1, sizes)
     return tuple(np.flatnonzero(part == number) for number in range(len(shares) + 1))
 
 
-def test_cut(labels: NDArray[np.int64], where: str) -> tuple[Indices, Indices]:
-    """The positions of (train, test): a fixed, stratified share of `TEST_SHARE` is for test. Raises as
-    `stratified_cut`."""
-    kept, cut = stratified_cut(labels, (TEST_SHARE,), _TEST_SEED, f"{where}, test share")
-    return kept, cut
-
-
 def with_test(examples: Examples, where: str) -> tuple[Examples, Examples]:
     """(train, test): a fixed, stratified share of `TEST_SHARE` becomes the test split. Raises as `stratified_cut`."""
-    kept, cut = test_cut(strata(examples.y), where)
+    kept, cut = stratified_cut(strata(examples.y), (TEST_SHARE,), TEST_SEED, f"{where}, test share")
     return Examples(examples.x[kept], examples.y[kept]), Examples(examples.x[cut], examples.y[cut])
 
 
@@ -136,7 +128,14 @@ def split(config: StreamConfig, data: DataSet, n_tasks: int) -> Stream:
     return assemble(config, torch.cat([data.train.x, data.test.x]), y, drafts, data.files)
 
 
-def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], files: dict[str, str]) -> Stream:
+def assemble(
+    config: StreamConfig,
+    x: Tensor,
+    y: Tensor,
+    drafts: Sequence[Draft],
+    files: dict[str, str],
+    class_ids: tuple[ClassId, ...] = (),
+) -> Stream:
     """The stream of `drafts`, each with its validation share cut, standardised as `config.standardise` says; a share
     for stop rules is cut beside it where `config.steering_frac` says so.
 
@@ -144,20 +143,38 @@ def assemble(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft]
     each. `feature`, the default of flat data, and `channel` (the first dimension of an image): each feature or channel
     by its own, over the training examples of the first task, which alone may be seen when training begins. `none`: not
     at all. Steering, validation and test examples have no say in it. Each of `config.splits` is cut and standardised
-    for itself.
+    for itself. `class_ids` are the user's labels of the classes, where these are others than their numbers.
 
     Raises:
         InputError: a class has too few examples for the shares, a task has no test example, flat data has no channels,
-            or a feature varies too little to be scaled up.
+            or a feature varies too little to be scaled up; or several splits are to be cut by time.
     """
     by = standardised_by(config, x.dim())
-    first, *others = [_split(config, x, y, drafts, by, number) for number in range(config.splits)]
-    return Stream(config.name, x, y, **vars(first), files=files, standardised=by, other_splits=tuple(others))
+    cuts = cut_tasks(config, y, drafts, class_ids)
+    first, *others = [_split(config, x, y, tasks, by) for tasks in cuts]
+    return Stream(
+        config.name,
+        x,
+        y,
+        **vars(first),
+        files=files,
+        class_ids=class_ids,
+        standardised=by,
+        other_splits=tuple(others),
+        validation=config.validation or "random",
+    )
 
 
-def _split(config: StreamConfig, x: Tensor, y: Tensor, drafts: Sequence[Draft], by: str, number: int) -> Split:
-    """The split of this number."""
-    tasks = tuple(_cut(config, strata(y), draft, number) for draft in drafts)
+def cut_tasks(
+    config: StreamConfig, y: Tensor, drafts: Sequence[Draft], class_ids: Sequence[ClassId] = ()
+) -> list[tuple[Task, ...]]:
+    """For each of `config.splits` the tasks of `drafts` with their shares cut. Raises as `assemble`."""
+    refuse_splits(config)
+    labels = strata(y)
+    return [tuple(_cut(config, labels, draft, k, class_ids) for draft in drafts) for k in range(config.splits)]
+
+
+def _split(config: StreamConfig, x: Tensor, y: Tensor, tasks: tuple[Task, ...], by: str) -> Split:
     shift, scale = _standardised(config, x, [task.train for task in tasks], by)
     if not torch.isfinite(torch.as_tensor(scale)).all():
         raise InputError(
@@ -179,7 +196,9 @@ def _unit(amounts: Tensor) -> tuple[Tensor, Tensor]:
     return amounts.mean(0), torch.where(deviation > 0, deviation, 1.0)
 
 
-def _cut(config: StreamConfig, labels: NDArray[np.int64], draft: Draft, number: int) -> Task:
+def _cut(
+    config: StreamConfig, labels: NDArray[np.int64], draft: Draft, number: int, class_ids: Sequence[ClassId]
+) -> Task:
     """The task with the shares of the split of this number; split 0 is cut as where there is no other."""
     where = f"stream `{config.name}`, task `{draft.name}`"
     if not len(draft.test):
@@ -187,13 +206,13 @@ def _cut(config: StreamConfig, labels: NDArray[np.int64], draft: Draft, number: 
     shares = {"validation_frac": config.validation_frac}
     if config.steering_frac is not None:
         shares["steering_frac"] = config.steering_frac
-    train, *cut = stratified_cut(
-        labels[draft.train],
-        tuple(shares.values()),
-        [config.split_seed, 0, number] if number else config.split_seed,  # no seeds that a stream draws from, too
-        f"{where}, {', '.join(f'{name}={share:g}' for name, share in shares.items())}",
-        draft.classes,
-    )
+    where = f"{where}, {', '.join(f'{name}={share:g}' for name, share in shares.items())}"
+    if config.validation == "latest":
+        train, *cut = latest_cut(len(draft.train), tuple(shares.values()), where)
+    else:
+        seed = [config.split_seed, 0, number] if number else config.split_seed  # none that a stream draws from, too
+        labels = labels[draft.train]
+        train, *cut = stratified_cut(labels, tuple(shares.values()), seed, where, draft.classes, class_ids)
     validation, steering = (draft.train[part] for part in (*cut, train[:0])[:2])
     return Task(draft.name, draft.classes, draft.train[train], validation, draft.test, steering)
 

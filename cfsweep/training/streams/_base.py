@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from cfsweep.training.streams._preprocessing import Preprocessing
+
 Indices = NDArray[np.int64]
 CLASSIFICATION = "classification"
 OF_AMOUNTS = ("regression", "multi-label")  # the targets whose labels are amounts, not one class each
 _HASHED = 1024  # examples that are copied at a time
+ClassId = int | str  # as the user calls a class
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,17 @@ class Stream:
     columns of flat data, where they have some. In a user's data, columns that float32 cannot hold are standardised in
     `x` already.
     `y` is (n_examples,) int64: the class's number in the whole stream; `class_ids` are the labels that the user gave
-    the classes, where those are others. Amounts are (n_examples, k) float64, and in a regression `unit` are the shift
-    and the scale, each (k,), of the units in which they are learned, `(y - shift) / scale`. `files` maps each data file
-    to its SHA-256. `target` names what is to be learned of `y`, and `scores` what is measured (none: the target's first
-    one), see `training.targets`. `test_share` is what became test data of each task's examples where the user's data
-    name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where
-    a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
-    0; `other_splits` are the further ones, 1 and up. `augment` names what makes other pictures of the
-    examples in training, see `training.engine.augment`. `mapped` is the file that `x` is mapped from, where it is.
+    the classes, whole numbers or words, where those are others. Amounts are (n_examples, k) float64, and in a
+    regression `unit` are the shift and the scale, each (k,), of the units in which they are learned, `(y - shift) /
+    scale`. `files` maps each data file to its SHA-256. `target` names what is to be learned of `y`, and `scores` what
+    is measured (none: the target's first one), see `training.targets`. `test_share` is what became test data of each
+    task's examples where the user's data name none. The first `n_learned` tasks are learned already: the weights that a
+    pack begins with know them, and where a bundle goes on, the store has those of their examples alone that a remedy
+    has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up. `validation` is how the
+    examples that are held out were chosen, as in `StreamConfig`; `preprocessing` what made examples of a table's rows,
+    `notes` what its user should know. `augment` names
+    what makes other pictures of the examples in training, see `training.engine.augment`. `mapped` is the file that `x`
+    is mapped from, where it is.
     """
 
     name: str
@@ -90,12 +97,15 @@ class Stream:
     unit: tuple[Tensor, Tensor] | None = None
     target: str = CLASSIFICATION
     scores: tuple[str, ...] = ()
-    class_ids: tuple[int, ...] = ()
+    class_ids: tuple[ClassId, ...] = ()
     standardised: str = "none"
     features: tuple[str, ...] = ()
     test_share: float = 0.0
     n_learned: int = 0
     other_splits: tuple[Split, ...] = ()
+    preprocessing: Preprocessing | None = None
+    notes: tuple[str, ...] = ()
+    validation: Literal["random", "latest"] = "random"
     augment: tuple[str, ...] = ()
     mapped: str = ""
 
@@ -125,7 +135,7 @@ class Stream:
     def user_labels(self, examples: Indices) -> list[Any]:
         """The label of each of the examples (n,), as the user calls it; amounts as lists of k."""
         numbers = self.y.numpy()[examples].tolist()
-        return [self.class_ids[number] for number in numbers] if self.class_ids else numbers
+        return [self.class_ids[number] if self.class_ids else number for number in numbers]
 
     def test_sha256(self, number: int) -> str:
         """The SHA-256 of the test examples of a task and of their labels, as the user calls these: it does not change

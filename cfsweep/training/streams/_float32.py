@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 TOLERATED = 1e-3  # of a column's deviation and of its range: what the cast may take from a value
 REFUSED = 0.02  # the same, where nothing can be done about it
 _ROUNDING, _SMALLEST = 2.0**-24, 2.0**-150  # at most what a cast takes: of a value, and from one near zero
-_NOISE = 1e-13  # of a value: what varies less than that is rounding in float64, not signal
+NOISE = 1e-13  # of a value: what varies less than that is rounding in float64, not signal
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -71,8 +71,8 @@ def coarse(parts: Sequence[NDArray[Any]], by: str, share: float = TOLERATED) -> 
     extents = [extent(part) for part in parts]
     mean, deviation = _mean_and_deviation(parts[0], by)
     low, high = np.min([one.low for one in extents], 0), np.max([one.high for one in extents], 0)
-    scale = np.where(deviation > _NOISE * abs(mean), deviation, high - low)[0]
-    varies = scale > _NOISE * np.maximum(abs(low), abs(high))
+    scale = np.where(deviation > NOISE * abs(mean), deviation, high - low)[0]
+    varies = scale > NOISE * np.maximum(abs(low), abs(high))
     return [one.loses(share) & (one.lost > share * scale) & varies for one in extents]
 
 

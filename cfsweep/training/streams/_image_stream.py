@@ -16,16 +16,15 @@ from cfsweep.errors import InputError, few, unknown
 from cfsweep.training.streams._assemble import (
     TEST_SHARE,
     Draft,
-    TooFewExamples,
     assemble,
     refuse_class_order,
     require_n_tasks,
-    test_cut,
 )
-from cfsweep.training.streams._base import OF_AMOUNTS, Indices, Stream
+from cfsweep.training.streams._base import OF_AMOUNTS, ClassId, Stream
 from cfsweep.training.streams._image_files import Known, Mode, Source
 from cfsweep.training.streams._image_layout import Part, natural
 from cfsweep.training.streams._image_store import all_known, mapped, mapped_pixels
+from cfsweep.training.streams._labels import test_cut
 
 PIXELS = "pixels as read"  # among a stream's files
 
@@ -113,15 +112,13 @@ def image_stream(
     tasks = _named_tasks(config, images, labels, where) if given else cut_tasks(config, names, args.tasks, where)
     order = np.arange(len(names)) if given else np.array([label for _, classes in tasks for label in classes])
     y = np.argsort(order)[labels]
-    drafts = _drafts(images, y, [(name, np.argsort(order)[classes]) for name, classes in tasks], names, order, where)
+    numbered = [(name, np.argsort(order)[classes]) for name, classes in tasks]
+    class_ids = _class_ids([names[k] for k in order])
+    drafts = _drafts(config, images, y, numbered, class_ids, where)
     path, digest = mapped_pixels(sources, known, shape, where)
     files = _files(images, known, drafts) | {PIXELS: digest}
-    try:
-        stream = assemble(config, mapped(path), torch.from_numpy(y), drafts, files)
-    except TooFewExamples as error:
-        raise _named(error, names[order[error.label]]) from error
-    share = 0.0 if images[0].part else TEST_SHARE
-    return replace(stream, class_ids=_class_ids([names[k] for k in order]), test_share=share, mapped=str(path))
+    stream = assemble(config, mapped(path), torch.from_numpy(y), drafts, files, class_ids)
+    return replace(stream, test_share=0.0 if images[0].part else TEST_SHARE, mapped=str(path))
 
 
 def refuse_amounts(config: StreamConfig, where: str) -> None:
@@ -142,10 +139,10 @@ def are_numbers(names: Iterable[str]) -> bool:
     return all(name.isascii() and name.isdecimal() and str(int(name)) == name for name in names)
 
 
-def _class_ids(names: Sequence[str]) -> tuple[int, ...]:
-    """The labels that the classes, in the order of their numbers, have for the user: names that are whole numbers; in
-    the place of words stand the classes' own numbers, and the words are in the names of the tasks."""
-    ids = tuple(map(int, names)) if are_numbers(names) else ()
+def _class_ids(names: Sequence[str]) -> tuple[ClassId, ...]:
+    """The labels that the classes, in the order of their numbers, have for the user: their names, as numbers where all
+    are some; none where that is what they are numbered by."""
+    ids: tuple[ClassId, ...] = tuple(map(int, names)) if are_numbers(names) else tuple(names)
     return () if ids == tuple(range(len(ids))) else ids
 
 
@@ -231,11 +228,11 @@ def _equal_parts(config: StreamConfig, n_classes: int, where: str) -> list[list[
 
 
 def _drafts(
+    config: StreamConfig,
     images: Sequence[LabelledImage],
     y: NDArray[np.int64],
     tasks: Sequence[tuple[str, NDArray[np.int64]]],
-    names: Sequence[str],
-    order: Indices,
+    class_ids: Sequence[ClassId],
     where: str,
 ) -> list[Draft]:
     """The tasks, their classes by number, with the positions of their images to train and to test on.
@@ -256,17 +253,10 @@ def _drafts(
         rows = np.flatnonzero((of_task == name) if images[0].task else np.isin(y, classes))
         train, test = (rows[of_part[rows] == part] for part in ("train", "test"))
         if not of_part[rows[0]]:
-            try:
-                kept, cut = test_cut(y[rows], f"{where}, task `{name}`")
-            except TooFewExamples as error:
-                raise _named(error, names[order[error.label]]) from error
+            kept, cut = test_cut(config, y[rows], f"{where}, task `{name}`, test share", class_ids)
             train, test = rows[kept], rows[cut]
         drafts.append(Draft(name, tuple(sorted(classes.tolist())), train, test))
     return drafts
-
-
-def _named(error: TooFewExamples, name: str) -> InputError:
-    return InputError(f"{error} (Class {error.label} is `{name}`.)")
 
 
 def _files(images: Sequence[LabelledImage], known: Sequence[Known], drafts: Sequence[Draft]) -> dict[str, str]:

@@ -13,22 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.config import StreamConfig
-from cfsweep.errors import InputError, few, first_line
+from cfsweep.errors import InputError, first_line
 from cfsweep.training.streams import _float32
 from cfsweep.training.streams._assemble import (
     TEST_SHARE,
-    Draft,
-    Examples,
     assemble,
     refuse_class_order,
     require_n_tasks,
     standardised_by,
-    with_test,
 )
 from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, Stream
 from cfsweep.training.streams._columns import column_names, other_features
-
-NO_IDS = np.empty(0, np.uint64)
+from cfsweep.training.streams._labels import Labelled, Labels, checked_labels, drafted
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class OwnExamples:
     columns of x, where they have names."""
 
     x: Tensor
-    ids: NDArray[np.uint64] | NDArray[np.float64]
+    ids: Labels
     features: tuple[str, ...] = ()
 
 
@@ -64,10 +60,10 @@ def checked_examples(
 
     Raises:
         InputError: they are not numbers, not finite, masked, of different lengths, empty, or the labels are no whole
-            numbers from 0 up where these are needed.
+            numbers from 0 up, nor words, where these are needed.
     """
     features = tuple(features) or column_names(x, f"{where}, x")
-    values, labels = _array(x, f"{where}, x"), _array(y, f"{where}, y")
+    values, labels = _array(x, f"{where}, x"), _array(y, f"{where}, y", words=target not in OF_AMOUNTS)
     if values.shape[:1] == labels.shape[:1] == (0,):
         raise InputError(f"{where}: a task needs examples, but there is none. Add some, or leave it out.")
     if values.ndim < 2:
@@ -81,20 +77,10 @@ def checked_examples(
             f"{where}: x and y must hold the same number of examples, y in {dimensions}, but their shapes are "
             f"{values.shape} and {labels.shape}. Give one label per example."
         )
-    ids = _amounts(labels, where, target) if amounts else _class_ids(labels, where)
+    ids = _amounts(labels, where, target) if amounts else checked_labels(labels, where)
     if values.dtype != np.uint8:
         values = _floats(values, where, features)
     return OwnExamples(_tensor(values), ids, features)
-
-
-def _class_ids(labels: np.ndarray[Any, Any], where: str) -> NDArray[np.uint64]:
-    if labels.dtype.kind not in "iu" or int(labels.min()) < 0:
-        bad = labels.dtype if labels.dtype.kind not in "iu" else labels.min()
-        amounts = " (Amounts are learned with `stream.target=regression`.)" if labels.dtype.kind == "f" else ""
-        raise InputError(
-            f"{where}: labels must be whole numbers >= 0, of an integer type, but got {bad}. Convert y.{amounts}"
-        )
-    return labels.astype(np.uint64)
 
 
 def _amounts(labels: np.ndarray[Any, Any], where: str, target: str) -> NDArray[np.float64]:
@@ -136,42 +122,16 @@ def own_stream(config: StreamConfig, given: Sequence[OwnTask], files: dict[str, 
     refuse_class_order(config, "the tasks name their own classes")
     require_n_tasks(config, len(given))
     given, features = _aligned(config, given)
-    _require_test_data(config, given)
-    given, kept = _in_float32(config, given)
-    has_classes = config.target not in OF_AMOUNTS
-    if not has_classes:
+    if config.target in OF_AMOUNTS:
         _require_one_width(config, given)
-    ids = np.unique(np.concatenate([part.ids for task in given for part in task.parts if has_classes] or [NO_IDS]))
-    store: list[Examples] = []
-    drafts: list[Draft] = []
-    start = 0
-    for task in given:
-        where = _where(config, task)
-        labels = [np.searchsorted(ids, part.ids) if has_classes else part.ids for part in task.parts]
-        parts = [Examples(part.x, torch.from_numpy(of)) for part, of in zip(task.parts, labels, strict=True)]
-        train, test = parts if len(parts) == 2 else with_test(parts[0], where)
-        if not has_classes:
-            stop = start + len(train.y) + len(test.y)
-            cut = np.split(np.arange(start, stop), [len(train.y)])
-            drafts.append(Draft(task.name, (), *cut))
-            store, start = [*store, train, test], stop
-            continue
-        classes = tuple(sorted(set(parts[0].y.tolist())))
-        stray = sorted(set(test.y.tolist()) - set(classes))
-        if stray:
-            raise InputError(
-                f"{where}: test labels must occur in the task's training data, but {few(ids[stray])} do not. "
-                f"Its training classes are {few(ids[list(classes)])}."
-            )
-        store += [train, test]
-        middle, end = start + len(train.y), start + len(train.y) + len(test.y)
-        drafts.append(Draft(task.name, classes, np.arange(start, middle), np.arange(middle, end)))
-        start = end
-    x, y = torch.cat([part.x for part in store]), torch.cat([part.y for part in store])
-    numbered = np.array_equal(ids, np.arange(len(ids)))
+    tasks = [Labelled(task.name, task.train.ids, None if task.test is None else task.test.ids) for task in given]
+    found = drafted(config, tasks)
+    given, kept = _in_float32(config, given)
+    x: list[Tensor] = []
+    for task, (train, test) in zip(given, found.places, strict=True):
+        x += [task.train.x[train], (task.test or task.train).x[test]]
     return replace(
-        assemble(config, x, y, drafts, {**files, **kept}),
-        class_ids=() if numbered else tuple(ids.tolist()),
+        assemble(config, torch.cat(x), found.y, found.drafts, {**files, **kept}, found.class_ids),
         features=features,
         test_share=0.0 if given[0].test else TEST_SHARE,
     )
@@ -191,16 +151,6 @@ def _require_one_width(config: StreamConfig, given: Sequence[OwnTask]) -> None:
 
 def _where(config: StreamConfig, task: OwnTask) -> str:
     return f"stream `{config.name}`, task `{task.name}`"
-
-
-def _require_test_data(config: StreamConfig, given: Sequence[OwnTask]) -> None:
-    with_some = [f"`{task.name}`" for task in given if task.test is not None]
-    without = [f"`{task.name}`" for task in given if task.test is None]
-    if with_some and without:
-        raise InputError(
-            f"stream `{config.name}`: all tasks must have test data or none, but {few(without)} lack what "
-            f"{few(with_some)} have. Give them some (a column `split`; `x_test` and `y_test`; `test`)."
-        )
 
 
 def _aligned(config: StreamConfig, given: Sequence[OwnTask]) -> tuple[list[OwnTask], tuple[str, ...]]:
@@ -276,15 +226,16 @@ def digest(given: Sequence[OwnTask]) -> str:
     """SHA-256 over all arrays: tells whether data that came from code is still the same."""
     total = hashlib.sha256()
     for part in (part for task in given for part in task.parts):
-        fits = part.ids.dtype == np.uint64 and int(part.ids.max()) < 2**63
+        fits = part.ids.dtype.kind == "u" and int(part.ids.max()) < 2**63
         x = part.x.numpy() if part.x.dtype == torch.uint8 else part.x.numpy().astype(np.float32, copy=False)
         for array in (x, part.ids.astype(np.int64) if fits else part.ids):
             total.update(f"torch.{array.dtype}{array.shape}".encode())
-            total.update(array.data)
+            total.update(np.ascontiguousarray(array).view(np.uint8).data)
     return total.hexdigest()
 
 
-def _array(given: Any, where: str) -> np.ndarray[Any, Any]:
+def _array(given: Any, where: str, words: bool = False) -> np.ndarray[Any, Any]:
+    """`given` as an array of real numbers, or, if they may be `words`, of these."""
     _refuse_hidden(given, where)
     try:
         if isinstance(given, list) and given and all(isinstance(one, Tensor) for one in given):
@@ -292,6 +243,8 @@ def _array(given: Any, where: str) -> np.ndarray[Any, Any]:
         array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     except Exception as error:  # ragged lists, sparse tensors, objects with a broken __array__
         raise InputError(f"{where}: it must be a tensor or an array ({first_line(error)}). Convert it.") from error
+    if words and array.dtype.kind in "OU" and array.size and all(isinstance(one, str) for one in array.flat):
+        return array.astype(np.str_)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{where}: it must hold real numbers, but its type is {array.dtype}. Convert it.")
     return array

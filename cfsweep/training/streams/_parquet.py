@@ -45,8 +45,8 @@ def read_task(
         InputError: columns are missing, named twice, or others than before; one holds no numbers, or misses some;
             there are no rows, or none of `train` or `test` where a column `split` is to tell.
     """
-    table = _table(path, where)
-    names = [name for name in table.column_names if name not in _index_columns(table.schema)]
+    table = parquet_table(path, where)
+    names = [name for name in table.column_names if name not in index_columns(table.schema)]
     require_names_once(names, where)
     found = [name for name in names if name not in (LABEL, SPLIT)]
     if LABEL not in names or not found:
@@ -97,7 +97,7 @@ def _hidden(path: Path, below: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.relative_to(below).parts)
 
 
-def _table(path: Path, where: str) -> pa.Table:
+def parquet_table(path: Path, where: str) -> pa.Table:
     """The rows of all parts, in the order of their names; of a folder called `name=value` the value is a column.
 
     Raises:
@@ -127,7 +127,7 @@ def _table(path: Path, where: str) -> pa.Table:
     return ds.dataset(files, schema=together, **options).to_table()
 
 
-def _index_columns(schema: pa.Schema) -> set[str]:
+def index_columns(schema: pa.Schema) -> set[str]:
     """The columns that pandas wrote as an index; the label and the split are read all the same."""
     told = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
     named = {name for name in told if isinstance(name, str)} | {n for n in schema.names if _INDEX.fullmatch(n)}
@@ -158,13 +158,16 @@ def _split(table: pa.Table, where: str) -> np.ndarray[Any, Any]:
 
 
 def _labels(column: pa.ChunkedArray, where: str) -> np.ndarray[Any, Any]:
-    """As `_numbers`; decimals, as databases write whole numbers, must be some.
+    """As `_numbers`, or words; decimals, as databases write whole numbers, must be some.
 
     Raises:
         InputError: they are not, or lie beyond 64 bits.
     """
     import pyarrow as pa
 
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and not column.null_count:
+        return np.array(column.to_pylist(), np.str_)
     if not pa.types.is_decimal(column.type) or column.null_count:
         return _numbers(column, where)
     for kind in (pa.int64(), pa.uint64()):

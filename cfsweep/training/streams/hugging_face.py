@@ -241,5 +241,5 @@ def _examples(
 
 
 def _ids(names: Sequence[str]) -> np.ndarray[Any, Any]:
-    """What `own_stream` is told of each class: its name where all are whole numbers, else its number."""
-    return np.array([int(name) for name in names] if are_numbers(names) else range(len(names)))
+    """What `own_stream` is told of each class: its name, as a number where all are some."""
+    return np.array([int(name) for name in names] if are_numbers(names) else names)

@@ -10,8 +10,8 @@ from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few, unknown
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._image_files import Source
-from cfsweep.training.streams._image_layout import Found, Layout, found_in, natural
-from cfsweep.training.streams._image_stream import ImageArgs, LabelledImage, are_numbers, image_stream
+from cfsweep.training.streams._image_layout import Found, Layout, found_in
+from cfsweep.training.streams._image_stream import ImageArgs, LabelledImage, image_stream
 
 
 def from_images(config: StreamConfig) -> Stream:
@@ -28,6 +28,7 @@ def from_images(config: StreamConfig) -> Stream:
     args, layout = ImageArgs.of(config.args, ("layout",), where), config.args.get("layout")
     if layout is not None and layout not in get_args(Layout):
         raise unknown(f"{where}, layout", "value", str(layout), get_args(Layout))
+    _refuse_latest(config, where)
     folder = Path(config.name).expanduser()
     return image_stream(config, [_labelled(one, folder) for one in found_in(folder, layout, where)], args)
 
@@ -37,20 +38,24 @@ def task_of_images(config: StreamConfig) -> Stream:
     and a `test` folder. It is called as the folder; `config.args` are `size` and `mode`.
 
     Raises:
-        InputError: as for `from_images`, or the folders say several tasks, or classes have names that are no numbers.
+        InputError: as for `from_images`, or the folders say several tasks.
     """
     where = f"--task {config.name}"
+    _refuse_latest(config, where)
     folder = Path(config.name).expanduser().absolute()
     found = found_in(folder, None, where)
     if several := list(dict.fromkeys(one.task for one in found if one.task)):
         raise InputError(f"{where}: one task is learned at a time, but it holds {few(several)}. Give one of them.")
-    if not are_numbers(names := sorted({one.label for one in found}, key=natural)):
-        raise InputError(
-            f"{where}: a bundle knows its classes by numbers, but the folders of these are called "
-            f"{few(names)}. Train on classes that are called by numbers."
-        )
     images = [replace(_labelled(one, folder), task=folder.name) for one in found]
     return image_stream(config, images, ImageArgs.of(config.args, (), where))
+
+
+def _refuse_latest(config: StreamConfig, where: str) -> None:
+    if config.validation == "latest":
+        raise InputError(
+            f"{where}: `validation=latest` goes by the order of examples in time, but files lie in that of their "
+            "classes. Take `random`."
+        )
 
 
 def _labelled(found: Found, folder: Path) -> LabelledImage:

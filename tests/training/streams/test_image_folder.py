@@ -123,9 +123,12 @@ def test_folders_that_are_called_train_and_test_may_be_tasks(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("names", "ids"), [(["7", "10"], (7, 10)), (["0", "1"], ()), (["07", "8"], ()), (["a", "1"], ())]
+    ("names", "ids"),
+    [(["7", "10"], (7, 10)), (["0", "1"], ()), (["07", "8"], ("07", "8")), (["a", "1"], ("1", "a"))],
 )
-def test_names_that_are_whole_numbers_are_the_labels(tmp_path: Path, names: list[str], ids: tuple[int, ...]) -> None:
+def test_names_are_the_labels_as_numbers_where_all_are_some(
+    tmp_path: Path, names: list[str], ids: tuple[int | str, ...]
+) -> None:
     assert load(write_classes(tmp_path / "data", names), n_tasks=1).class_ids == ids
 
 
@@ -133,6 +136,9 @@ def test_the_labels_follow_the_class_order(tmp_path: Path) -> None:
     stream = load(write_classes(tmp_path / "data", ["3", "5", "8"]), tasks=[["8", "3"], ["5"]])
     assert stream.class_ids == (8, 3, 5)
     assert stream.user_labels(stream.tasks[1].test) == [5, 5]
+    stream = load(write_classes(tmp_path / "words", ["ant", "bee", "cow"]), tasks=[["cow", "ant"], ["bee"]])
+    assert stream.class_ids == ("cow", "ant", "bee")
+    assert stream.user_labels(stream.tasks[1].test) == ["bee", "bee"]
 
 
 def test_what_is_no_image_and_harmless_is_passed_over(tmp_path: Path) -> None:
@@ -249,8 +255,8 @@ BROKEN: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no image inside": (_not_an_image, {}, "b/3.png: the image is damaged or not what its name says (Unidentified"),
     "16 bits": (_sixteen_bits, {}, "b/3.png: images of 8 bits a value are read, but it is of Pillow's mode I;16."),
     "a link to nothing": (_unreadable, {}, "b/3.png: it cannot be read (no such file or directory). Mend or drop it."),
-    "one image": (_one_left, {}, "too few examples of class 1: a share of 0.2 of its 1 must leave at least 1"),
-    "one image, named": (_one_left, {}, "(Class 1 is `b`.)"),
+    "one image": (_one_left, {}, "too few examples of class b: a share of 0.2 of its 1 must leave at least 1"),
+    "the latest": (lambda folder: None, {"validation": "latest"}, "but files lie in that of their classes. Take `rand"),
     "an empty class": (_empty, {}, "a class needs images, but the folder b holds none. Add some, or drop it."),
     "two sizes": (
         lambda folder: save(folder / "b" / "3.png", picture(0, (7, 9))),

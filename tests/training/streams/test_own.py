@@ -385,7 +385,10 @@ LABELS: dict[str, tuple[Any, str]] = {
     "floats": (np.array([0.2, 0.8] * 10), "of an integer type, but got float64"),
     "whole floats": (np.array([0.0, 1.0] * 10, np.float32), "of an integer type, but got float32"),
     "booleans": (np.array([True, False] * 10), "of an integer type, but got bool"),
-    "texts": (np.array(["a", "b"] * 10), "train, y: it must hold real numbers, but its type is <U1. Convert it."),
+    "words and none": (
+        np.array(["a", None] * 10, object),
+        "train, y: it must hold real numbers, but its type is object. Convert it.",
+    ),
     "complex": (np.array([0j, 1j] * 10), "train, y: it must hold real numbers, but its type is complex128"),
     "negative": (np.array([0, -1] * 10), "of an integer type, but got -1"),
     "objects": (np.array([0, 1] * 10, object), "train, y: it must hold real numbers, but its type is object"),

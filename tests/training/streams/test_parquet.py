@@ -182,7 +182,7 @@ def test_a_column_that_holds_no_numbers_is_named_with_its_file(plain: Path, name
     [
         ([0.5, 1.0] * 20, "labels must be whole numbers >= 0, of an integer type, but got float64. Convert y."),
         ([True, False] * 20, "labels must be whole numbers >= 0, of an integer type, but got bool. Convert y."),
-        (["a", "b"] * 20, "column `y`: it must hold numbers, but its type is"),
+        (["a", None] * 20, "column `y`: no value may be missing, but 20 are"),
         ([0, -1] * 20, "labels must be whole numbers >= 0, of an integer type, but got -1. Convert y."),
         ([0, None] * 20, "column `y`: no value may be missing, but 20 are"),
     ],
