@@ -19,6 +19,7 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -129,7 +130,8 @@ class StreamConfig(Frozen):
     The run of seed s is trained on split s modulo `splits` into training, steering and validation examples. The first
     `learned` tasks are known to the weights that the network begins with: they are evaluated and not trained.
     `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
-    `scalar`, one mean and deviation of all, for images.
+    `scalar`, one mean and deviation of all, for images. `augment`: what makes other pictures of images in training,
+    `crop`, `flip` or `package.module:function`, in this order.
     """
 
     name: Name = "split-digits"
@@ -146,7 +148,13 @@ class StreamConfig(Frozen):
     target: Name = "classification"
     scores: tuple[Name, ...] = ()
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
+    augment: tuple[Name, ...] = ()
     args: dict[str, Any] = {}
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _one_alone(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     def split_of(self, seed: int) -> int:
         """The number of the split on which the runs of a seed are trained.

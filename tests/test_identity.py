@@ -134,6 +134,7 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("stream", "learned"), 1),
         (("space", "network", "init_sha256"), "ab"),
         (("space", "network", "freeze"), ["body.*"]),
+        (("stream", "augment"), ["crop"]),
     ]
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
@@ -275,6 +276,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "target": "classification",
         "scores": (),
         "standardise": None,
+        "augment": (),
         "args": {},
     },
     "ObjectiveConfig": {"name": "mixed", "old_weight": 0.5, "third": None},

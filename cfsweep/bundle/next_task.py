@@ -85,6 +85,7 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         standardised=about.standardised,
         features=about.features,
         n_learned=len(about.tasks),
+        augment=about.stream_config.augment,
     )
     if about.scenario == "domain-il":
         _refuse_unknown(about, stream)

@@ -191,10 +191,11 @@ def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
 
 
 def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
-    """The SHA-256 of each file that the network, the ingredients, the target and the scores are made of, cfsweep's own
-    aside."""
+    """The SHA-256 of each file that the network, the ingredients, the target, the scores and transforms of one's own are
+    made of, cfsweep's own aside."""
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
     modules = [module for kind in kinds for module in own_code.modules_of(kind)]
+    modules += own_code.modules_named(stream.augment)
     network = networks.own_path(config.space.network.name)
     if network is not None:
         modules.append(network.partition(":")[0])

@@ -7,7 +7,20 @@ from typing import Literal, get_args
 import numpy as np
 
 # Their places in this list are in every random number: a new one goes to the end.
-Purpose = Literal["init", "order", "mix", "buffer", "examples", "label", "torch", "draw", "noise", "evaluation"]
+Purpose = Literal[
+    "init",
+    "order",
+    "mix",
+    "buffer",
+    "examples",
+    "label",
+    "torch",
+    "draw",
+    "noise",
+    "evaluation",
+    "augment",
+    "augment_drawn",
+]
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 

@@ -75,7 +75,8 @@ class Stream:
     one), see `training.targets`. `test_share` is what became test data of each task's examples where the user's data
     name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where
     a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
-    0; `other_splits` are the further ones, 1 and up.
+    0; `other_splits` are the further ones, 1 and up. `augment` names what makes other
+    pictures of the examples in training, see `training.engine.augment`.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Stream:
     test_share: float = 0.0
     n_learned: int = 0
     other_splits: tuple[Split, ...] = ()
+    augment: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
