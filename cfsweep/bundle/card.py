@@ -19,7 +19,7 @@ def card(about: Manifest) -> str:
         f"# Trial {about.trial} of study {about.study_id}, seed {about.seed}",
         f"`{about.network.name}`, trained {trained} on `{about.stream}` ({about.scenario}). Remedies: {remedies}. "
         f"Written on {about.created_at} by cfsweep {about.made_with['cfsweep']}, revision "
-        f"{about.git_revision or 'unknown'}." + _continued(about),
+        f"{about.git_revision or 'unknown'}." + _augmented(about) + _continued(about),
         f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, not standardised: the model "
         f"does that ({about.standardised}). It answers with {about.n_outputs} outputs"
         + (", and must be told the task." if about.needs_task else "."),
@@ -31,6 +31,11 @@ def card(about: Manifest) -> str:
         "## Data\n\n" + ("\n".join(f"- {name}: SHA-256 {digest}" for name, digest in about.data_sha256.items()) or "–"),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _augmented(about: Manifest) -> str:
+    names = ", ".join(f"`{name}`" for name in about.stream_config.augment)
+    return f" In training images were augmented by {names}." if names else ""
 
 
 def _continued(about: Manifest) -> str:

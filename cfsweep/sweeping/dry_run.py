@@ -37,6 +37,8 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
         if of_task:
             table.add_row("", f"  {_by_class(of_task)}")
     table.add_row("standardised by", config.stream.standardise or "")
+    if config.stream.augment:
+        table.add_row("augmented by", ", ".join(config.stream.augment))
     table.add_row("outputs", f"{prepared.outputs.n_outputs}: {prepared.outputs.meaning}")
     if prepared.stream.class_ids:
         table.add_row("", f"classes are numbered in the order of their labels: {few(prepared.stream.class_ids)}")
