@@ -120,7 +120,7 @@ class Space(Frozen):
 class StreamConfig(Frozen):
     """Which tasks, in which order, seen how.
 
-    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task, or
+    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task or with images, or
     `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps
     the data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels, and
     `scores` what is measured; the first one steers: it is what objectives, stop rules and choices are about. Without

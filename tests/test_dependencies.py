@@ -9,7 +9,12 @@ import tomllib
 from pathlib import Path
 
 ROOMS = ("cfsweep", "analysis", "search_spaces")
-CALLED = {"yaml": "pyyaml", "sklearn": "scikit-learn", "mlflow": "mlflow-skinny"}  # in the index; else as imported
+CALLED = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "mlflow": "mlflow-skinny",
+}  # in the index; else as imported
 PART_OF = {"pydantic_core": "pydantic", "onnx_ir": "onnxscript"}  # pinned to each other by their makers
 
 

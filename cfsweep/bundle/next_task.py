@@ -17,15 +17,16 @@ from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
-from cfsweep.training.streams import Indices, Stream, Task, from_file
+from cfsweep.training.streams import Indices, Stream, Task, load_task
 from cfsweep.training.targets import target_of
 
 PLACE = "/place"  # how the entries of a bundle's state end that say where its examples lay
+OF_A_TASK = ("size", "mode")  # of a stream's arguments: how images are read
 MOVED = "columns standardised in float64"  # among a stream's files
 
 
 def next_task(about: Manifest, path: Path) -> Stream:
-    """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were.
+    """The task at `path`, a file or a folder of parts or of images, as a stream of its own, cut as the bundle's tasks.
 
     Raises:
         InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
@@ -39,8 +40,9 @@ def next_task(about: Manifest, path: Path) -> Stream:
         splits=cut.split + 1,
         standardise="none",
         target=about.target,
+        args={name: value for name, value in about.stream_config.args.items() if name in OF_A_TASK},
     )
-    found = from_file(config, about.features)
+    found = load_task(config, about.features)
     if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
         raise InputError(f"{where}: the bundle has learned it already (SHA-256 {known[0][:12]}). Give another task.")
     dtype = str(found.x.dtype).removeprefix("torch.")

@@ -92,7 +92,8 @@ def export(
 def continue_(
     bundle: BundleArgument,
     task: Annotated[
-        Path, typer.Option(help="The next task: an .npz or .parquet file, or a folder of parts.", metavar="FILE")
+        Path,
+        typer.Option(help="The next task: an .npz or .parquet file, or a folder of parts or images.", metavar="FILE"),
     ],
     to: ToOption,
     assign: Annotated[

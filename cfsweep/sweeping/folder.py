@@ -34,7 +34,7 @@ from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
 
 LOCK_TRIES = 10
-_PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "pillow", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
 
 
 class Folder:

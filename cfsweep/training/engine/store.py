@@ -34,7 +34,8 @@ class Store:
         if self.ready:
             x = _normalised(x, stream.shift, stream.scale)
         on_device = device.type == "cpu" or x.numel() * x.element_size() < torch.cuda.mem_get_info(device)[0] // 2
-        self.x = x.to(device) if on_device else x.pin_memory()
+        # What is mapped from a file need not fit into memory, and is read where it is looked at.
+        self.x = x.to(device) if on_device else x if stream.mapped else x.pin_memory()
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """Examples (*indices.shape, *input_shape), float32, on the device; `indices` int64."""

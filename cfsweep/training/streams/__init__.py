@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,10 @@ from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams._base import Indices, Split, Stream, Task
 from cfsweep.training.streams._files import default_data_root
+from cfsweep.training.streams._image_layout import holds_images
+from cfsweep.training.streams._image_store import mapped
 from cfsweep.training.streams.digits import split_digits
+from cfsweep.training.streams.image_folder import from_images, task_of_images
 from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
 from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
@@ -28,8 +31,9 @@ __all__ = [
     "Stream",
     "Task",
     "default_data_root",
-    "from_file",
     "load_stream",
+    "load_task",
+    "mapped",
     "registry",
 ]
 
@@ -56,11 +60,24 @@ registry: dict[str, BuiltinStream] = {
 }
 
 
+def load_task(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
+    """The stream of the one task that lies at `config.name`: a file, or a folder of parts or of images. Its columns are
+    the `features`, if these are given, in their order.
+
+    Raises:
+        InputError: there is none, or it is damaged or breaks a rule.
+    """
+    place = Path(config.name).expanduser()
+    if place.is_dir() and holds_images(place):
+        return task_of_images(config)
+    return from_file(config, features)
+
+
 def load_stream(config: StreamConfig) -> Stream:
     """The stream that `config` describes; equal for equal configs and data.
 
-    `config.name` is looked up as a built-in stream, then as a folder, then as the entry point of an installed package,
-    then as `package.module:function`.
+    `config.name` is looked up as a built-in stream, then as a folder of tasks or of images, then as the entry point of
+    an installed package, then as `package.module:function`.
 
     Raises:
         InputError: the name is unknown, a file is missing or damaged, or a setting does not fit the data.
@@ -85,7 +102,7 @@ def _load(config: StreamConfig, where: str) -> Stream:
         return registry[config.name].load(config)
     place = Path(config.name).expanduser()
     if place.is_dir():
-        return from_folder(config)
+        return from_images(config) if holds_images(place) else from_folder(config)
     if place.is_file() or place.suffix in (".csv", ".tsv", ".npz", ".parquet", ".pt", ".json", ".zip"):
         raise InputError(
             f"{where}: a stream is a folder with one .npz or .parquet file per task, not a single file. Write each "

@@ -18,6 +18,7 @@ from cfsweep.training.streams._base import Indices, Split, Stream, Task
 TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
 _TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
 _CHUNK = 4096  # examples converted at a time while measuring mean and deviation
+_CHUNK_BYTES = 2**26  # of them, where they are counted
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Draft:
 
 
 class TooFewExamples(InputError):
-    """A class has too few examples to be cut into parts."""
+    """A class, of the number `label`, has too few examples to be cut into parts."""
+
+    label = -1
 
 
 def stratified_cut(
@@ -79,18 +82,27 @@ def stratified_cut(
         sizes = [math.floor(share * len(members) + 0.5) for share in shares]
         left = len(members) - sum(sizes)
         if min(left, *sizes) < 1:
-            raise TooFewExamples(
+            error = TooFewExamples(
                 f"{where}: too few examples of class {label}: a share of {' and of '.join(f'{s:g}' for s in shares)} "
                 f"of its {len(members)} must leave at least 1 on each side, but gives {' and '.join(map(str, sizes))} "
                 f"and {left}. Add examples, or change the share."
             )
+            error.label = label
+            raise error
         part[rng.permutation(members)[: sum(sizes)]] = np.repeat(np.arange(len(sizes)) + 1, sizes)
     return tuple(np.flatnonzero(part == number) for number in range(len(shares) + 1))
 
 
+def test_cut(labels: NDArray[np.int64], where: str) -> tuple[Indices, Indices]:
+    """The positions of (train, test): a fixed, stratified share of `TEST_SHARE` is for test. Raises as
+    `stratified_cut`."""
+    kept, cut = stratified_cut(labels, (TEST_SHARE,), _TEST_SEED, f"{where}, test share")
+    return kept, cut
+
+
 def with_test(examples: Examples, where: str) -> tuple[Examples, Examples]:
     """(train, test): a fixed, stratified share of `TEST_SHARE` becomes the test split. Raises as `stratified_cut`."""
-    kept, cut = stratified_cut(strata(examples.y), (TEST_SHARE,), _TEST_SEED, f"{where}, test share")
+    kept, cut = test_cut(strata(examples.y), where)
     return Examples(examples.x[kept], examples.y[kept]), Examples(examples.x[cut], examples.y[cut])
 
 
@@ -213,8 +225,10 @@ def _standardised(
 
 def _mean_and_deviation(x: Tensor, rows: Indices) -> tuple[float, float]:
     """Of all values of `x[rows]`; a deviation of 0 is returned as 1. The same on every machine: no parallel sums."""
-    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     n_values = len(rows) * x[0].numel()
+    # Counts are the same whatever the chunk, and large images are many values.
+    size = _CHUNK if x.dtype != torch.uint8 else max(1, min(_CHUNK, _CHUNK_BYTES // x[0].numel()))
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     if x.dtype == torch.uint8:  # by counts: exact, and no copy in a wider type
         counts = np.zeros(256)
         for chunk in chunks:

@@ -14,6 +14,7 @@ from torch import Tensor
 Indices = NDArray[np.int64]
 CLASSIFICATION = "classification"
 OF_AMOUNTS = ("regression", "multi-label")  # the targets whose labels are amounts, not one class each
+_HASHED = 1024  # examples that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Stream:
     one), see `training.targets`. `test_share` is what became test data of each task's examples where the user's data
     name none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where
     a bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
-    0; `other_splits` are the further ones, 1 and up. `augment` names what makes other
-    pictures of the examples in training, see `training.engine.augment`.
+    0; `other_splits` are the further ones, 1 and up. `augment` names what makes other pictures of the
+    examples in training, see `training.engine.augment`. `mapped` is the file that `x` is mapped from, where it is.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Stream:
     n_learned: int = 0
     other_splits: tuple[Split, ...] = ()
     augment: tuple[str, ...] = ()
+    mapped: str = ""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -128,10 +130,11 @@ class Stream:
     def test_sha256(self, number: int) -> str:
         """The SHA-256 of the test examples of a task and of their labels, as the user calls these: it does not change
         where further tasks come and the classes are numbered anew."""
-        test = self.tasks[number].test
-        x = self.x.numpy()[test]
-        content = hashlib.sha256(repr((str(x.dtype), x.shape, self.user_labels(test))).encode())
-        content.update(np.ascontiguousarray(x).data)
+        test, x = self.tasks[number].test, self.x.numpy()
+        shape = (len(test), *self.input_shape)
+        content = hashlib.sha256(repr((str(x.dtype), shape, self.user_labels(test))).encode())
+        for at in range(0, len(test), _HASHED):
+            content.update(np.ascontiguousarray(x[test[at : at + _HASHED]]).data)
         return content.hexdigest()
 
     @cached_property
