@@ -120,11 +120,11 @@ class Space(Frozen):
 class StreamConfig(Frozen):
     """Which tasks, in which order, seen how.
 
-    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task or with images, or
-    `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps
-    the data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels, and
-    `scores` what is measured; the first one steers: it is what objectives, stop rules and choices are about. Without
-    any it is the target's own.
+    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task or with images, `hf:` and a
+    data set of Hugging Face's, or `package.module:function`. `class_order` permutes the classes before they are split
+    into tasks: `fixed` keeps the data set's order, a whole number is the seed of a random order. `target` is what is
+    learned of the labels, and `scores` what is measured; the first one steers: it is what objectives, stop rules and
+    choices are about. Without any it is the target's own.
     `validation_frac` and `steering_frac` are the shares of a task's training data that become validation data and what
     stop rules look at; None is none of the latter, or, where the space has a stop rule, as much as `validation_frac`.
     The run of seed s is trained on split s modulo `splits` into training, steering and validation examples. The first

@@ -33,7 +33,7 @@ def imported(root: Path) -> set[str]:
 def asked_for(project: dict[str, object]) -> set[str]:
     extras = project["optional-dependencies"]
     assert isinstance(extras, dict)
-    listed = [*project["dependencies"], *extras["onnx"], *extras["mlflow"]]  # type: ignore[misc]
+    listed = [*project["dependencies"], *extras["datasets"], *extras["onnx"], *extras["mlflow"]]  # type: ignore[misc]
     return {re.split(r"[\[<>=! ]", entry)[0].lower() for entry in listed}
 
 

@@ -21,7 +21,7 @@ from cfsweep.training.streams import Indices, Stream, Task, load_task
 from cfsweep.training.targets import target_of
 
 PLACE = "/place"  # how the entries of a bundle's state end that say where its examples lay
-OF_A_TASK = ("size", "mode")  # of a stream's arguments: how images are read
+OF_A_TASK = ("size", "mode", "x", "y")  # of a stream's arguments: how its images and columns are read
 MOVED = "columns standardised in float64"  # among a stream's files
 
 

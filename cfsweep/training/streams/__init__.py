@@ -19,12 +19,14 @@ from cfsweep.training.streams._files import default_data_root
 from cfsweep.training.streams._image_layout import holds_images
 from cfsweep.training.streams._image_store import mapped
 from cfsweep.training.streams.digits import split_digits
+from cfsweep.training.streams.hugging_face import HUGGING_FACE, from_dataset, task_of_dataset
 from cfsweep.training.streams.image_folder import from_images, task_of_images
 from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
 from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
 
 __all__ = [
+    "HUGGING_FACE",
     "BuiltinStream",
     "Indices",
     "Split",
@@ -61,12 +63,14 @@ registry: dict[str, BuiltinStream] = {
 
 
 def load_task(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
-    """The stream of the one task that lies at `config.name`: a file, or a folder of parts or of images. Its columns are
-    the `features`, if these are given, in their order.
+    """The stream of the one task at `config.name`: a file, a folder of parts or of images, or `hf:` and a data set. The
+    columns of a file are the `features`, if these are given, in their order.
 
     Raises:
         InputError: there is none, or it is damaged or breaks a rule.
     """
+    if config.name.startswith(HUGGING_FACE):
+        return task_of_dataset(config)
     place = Path(config.name).expanduser()
     if place.is_dir() and holds_images(place):
         return task_of_images(config)
@@ -76,8 +80,8 @@ def load_task(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
 def load_stream(config: StreamConfig) -> Stream:
     """The stream that `config` describes; equal for equal configs and data.
 
-    `config.name` is looked up as a built-in stream, then as a folder of tasks or of images, then as the entry point of
-    an installed package, then as `package.module:function`.
+    `config.name` is looked up as a built-in stream, then, behind `hf:`, as a data set of Hugging Face's, then as a
+    folder of tasks or of images, then as the entry point of an installed package, then as `package.module:function`.
 
     Raises:
         InputError: the name is unknown, a file is missing or damaged, or a setting does not fit the data.
@@ -100,6 +104,8 @@ def load_stream(config: StreamConfig) -> Stream:
 def _load(config: StreamConfig, where: str) -> Stream:
     if config.name in registry:
         return registry[config.name].load(config)
+    if config.name.startswith(HUGGING_FACE):
+        return from_dataset(config)
     place = Path(config.name).expanduser()
     if place.is_dir():
         return from_images(config) if holds_images(place) else from_folder(config)

@@ -14,7 +14,7 @@ from cfsweep.training.streams._image_files import SUFFIXES
 
 Layout = Literal["classes", "tasks"]
 Part = Literal["", "train", "test"]
-_PARTS: dict[str, Part] = {"train": "train", "test": "test", "val": "test", "valid": "test", "validation": "test"}
+PARTS: dict[str, Part] = {"train": "train", "test": "test", "val": "test", "valid": "test", "validation": "test"}
 _LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx"}  # by other systems
 _SAID_BESIDE = {".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html"}  # about images, and none
 _MOST_LEVELS = 3
@@ -30,7 +30,7 @@ class Found:
     part: Part = ""
 
 
-def natural(name: str) -> tuple[object, ...]:
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """What sorts names as people do, numbers in them by their value.
 
     >>> sorted(["task-10", "task-2", "b", "A", "7"], key=natural)
@@ -74,7 +74,7 @@ def found_in(folder: Path, layout: Layout | None, where: str) -> list[Found]:
         _require_layout("classes", layout, where)
         return _classes(folder, folder, "", "", where)
     children = _folders(folder)
-    of_parts = [path for path in children if path.name.lower() in _PARTS]
+    of_parts = [path for path in children if path.name.lower() in PARTS]
     if levels == 2 and layout != "tasks" and of_parts:
         if len(of_parts) < len(children):
             strangers = few(path.name for path in children if path not in of_parts)
@@ -106,14 +106,14 @@ def _parts(folder: Path, top: Path, task: str, where: str) -> list[Found]:
     """
     children = _folders(folder)
     names = [path.name for path in children]
-    kinds = [_PARTS.get(name.lower()) for name in names]
+    kinds = [PARTS.get(name.lower()) for name in names]
     if sorted(kinds, key=str) != ["test", "train"]:
         raise InputError(
             f"{where}: {folder.relative_to(top.parent)} needs one folder `train` and one `test` (or `val`), but has "
             f"{few(names)}. Validation data are cut from `train`; move what is too much elsewhere."
         )
     by_kind = dict(zip(kinds, children, strict=True))
-    found = [one for kind in ("train", "test") for one in _classes(by_kind[kind], top, task, _PARTS[kind], where)]
+    found = [one for kind in ("train", "test") for one in _classes(by_kind[kind], top, task, PARTS[kind], where)]
     known = {one.label for one in found if one.part == "train"}
     if strange := sorted({one.label for one in found} - known, key=natural):
         raise InputError(

@@ -32,12 +32,13 @@ PIXELS = "pixels as read"  # among a stream's files
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image, the name of its class, and those of its task and part where it has some."""
+    """An image, the name of its class, and those of its task, part and file where it has some."""
 
     source: Source
     label: str
     task: str = ""
     part: Part = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,15 @@ def _tasks(given: Any, where: str) -> tuple[tuple[str, ...], ...] | None:
     return tuple(tuple(map(str, one)) for one in given)
 
 
-def image_stream(config: StreamConfig, images: Sequence[LabelledImage], args: ImageArgs) -> Stream:
+def image_stream(
+    config: StreamConfig, images: Sequence[LabelledImage], args: ImageArgs, names: Sequence[str] = ()
+) -> Stream:
     """The stream of the images, which lie in the store in their order.
 
     Images that name their tasks make these, in the order in which they come; in the others' stead classes are cut into
-    tasks, as `args.tasks` says or into `config.n_tasks` equal ones, by their names in natural order or as
-    `config.class_order` permutes them. Where none names its part, a fixed, stratified fifth of each task becomes test
-    data.
+    tasks, as `args.tasks` says or into `config.n_tasks` equal ones, in the order of `names` (by default that of the
+    classes' names, natural) or as `config.class_order` permutes them. Where none names its part, a fixed, stratified
+    fifth of each task becomes test data.
 
     Raises:
         InputError: sizes or modes differ and nothing says which is wanted, an image is damaged, tasks are not told or
@@ -102,11 +105,11 @@ def image_stream(config: StreamConfig, images: Sequence[LabelledImage], args: Im
     sources = [image.source for image in images]
     known = all_known(sources, where)
     shape = _shape(images, known, args, where)
-    names = sorted({image.label for image in images}, key=natural)
+    names = names or sorted({image.label for image in images}, key=natural)
     number_of = {name: number for number, name in enumerate(names)}
     labels = np.array([number_of[image.label] for image in images])
     given = bool(images[0].task)
-    tasks = _named_tasks(config, images, labels, where) if given else _cut_tasks(config, names, args, where)
+    tasks = _named_tasks(config, images, labels, where) if given else cut_tasks(config, names, args.tasks, where)
     order = np.arange(len(names)) if given else np.array([label for _, classes in tasks for label in classes])
     y = np.argsort(order)[labels]
     drafts = _drafts(images, y, [(name, np.argsort(order)[classes]) for name, classes in tasks], names, order, where)
@@ -177,17 +180,20 @@ def _named_tasks(
     return [(name, sorted(classes)) for name, classes in tasks.items()]
 
 
-def _cut_tasks(config: StreamConfig, names: Sequence[str], args: ImageArgs, where: str) -> list[tuple[str, list[int]]]:
-    """Tasks of classes, by their numbers, each called by the names of its classes.
+def cut_tasks(
+    config: StreamConfig, names: Sequence[str], given: Sequence[Sequence[str]] | None, where: str
+) -> list[tuple[str, list[int]]]:
+    """Tasks of the classes that are called `names`, by their numbers, each called by its classes: as they are `given`,
+    else equal parts as `config` says.
 
     Raises:
         InputError: nothing says how, a class is unknown, missing or in two tasks, or the tasks would not be equal.
     """
-    if args.tasks is None:
+    if given is None:
         return [(", ".join(names[k] for k in part), part) for part in _equal_parts(config, len(names), where)]
     refuse_class_order(config, "`tasks` says it")
-    require_n_tasks(config, len(args.tasks))
-    listed = [name for task in args.tasks for name in task]
+    require_n_tasks(config, len(given))
+    listed = [name for task in given for name in task]
     for name in listed:
         if name not in names:
             raise unknown(f"{where}, tasks", "class", name, names)
@@ -195,7 +201,7 @@ def _cut_tasks(config: StreamConfig, names: Sequence[str], args: ImageArgs, wher
             raise InputError(f"{where}: each class is of one task, but `tasks` has `{name}` twice. Drop one.")
     if missing := [name for name in names if name not in listed]:
         raise InputError(f"{where}: each class is of one task, but `tasks` lacks {few(missing)}. Add them.")
-    return [(", ".join(task), [names.index(name) for name in task]) for task in args.tasks]
+    return [(", ".join(task), [names.index(name) for name in task]) for task in given]
 
 
 def _equal_parts(config: StreamConfig, n_classes: int, where: str) -> list[list[int]]:
@@ -259,7 +265,7 @@ def _files(images: Sequence[LabelledImage], known: Sequence[Known], drafts: Sequ
     for draft in drafts:
         total = hashlib.sha256()
         for k in np.sort(np.concatenate([draft.train, draft.test])).tolist():
-            name = images[k].source.name.rpartition("/")[2]
-            total.update(repr((images[k].part, images[k].label, name, known[k].sha256.hex())).encode())
+            image = images[k]
+            total.update(repr((image.part, image.label, image.file, known[k].sha256.hex())).encode())
         found[f"images of {draft.name}"] = total.hexdigest()
     return found

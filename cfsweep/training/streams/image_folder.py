@@ -44,10 +44,10 @@ def task_of_images(config: StreamConfig) -> Stream:
     found = found_in(folder, None, where)
     if several := list(dict.fromkeys(one.task for one in found if one.task)):
         raise InputError(f"{where}: one task is learned at a time, but it holds {few(several)}. Give one of them.")
-    if not are_numbers(names := {one.label for one in found}):
+    if not are_numbers(names := sorted({one.label for one in found}, key=natural)):
         raise InputError(
             f"{where}: a bundle knows its classes by numbers, but the folders of these are called "
-            f"{few(sorted(names, key=natural))}. Train on classes that are called by numbers."
+            f"{few(names)}. Train on classes that are called by numbers."
         )
     images = [replace(_labelled(one, folder), task=folder.name) for one in found]
     return image_stream(config, images, ImageArgs.of(config.args, (), where))
@@ -55,4 +55,4 @@ def task_of_images(config: StreamConfig) -> Stream:
 
 def _labelled(found: Found, folder: Path) -> LabelledImage:
     source = Source(found.path.relative_to(folder).as_posix(), found.path.read_bytes)
-    return LabelledImage(source, found.label, found.task, found.part)
+    return LabelledImage(source, found.label, found.task, found.part, found.path.name)
