@@ -27,7 +27,7 @@ from cfsweep.training.streams import Stream, Task, load_stream
 
 PAGE = Path(__file__).parent.parent / "docs" / "images.md"
 PHOTOGRAPHS, PHOTOGRAPH, SIZE = 2_000, (240, 320), 224
-REPEATS = 5
+REPEATS = 3
 NETWORKS = {"mlp": NetworkConfig(), "cnn": NetworkConfig(name="cnn")}
 AUGMENTATIONS: tuple[tuple[str, ...], ...] = (
     ("flip",),
@@ -157,7 +157,7 @@ def main() -> None:
         print(seconds, *grown)
         return
     names = [" + ".join(f"`{one.rpartition(':')[2]}`" for one in names) for names in AUGMENTATIONS]
-    cost = markdown_table(["network", "ms per step", *names], cost_rows(2_068, list(NETWORKS), REPEATS))
+    cost = markdown_table(["network", "ms per step", *names], cost_rows(788, list(NETWORKS), REPEATS))
     foot = measured_on("python -m benchmarks.images --write")
     text = f"{store_table(PHOTOGRAPHS, SIZE)}\n\n{cost}\n\n{foot}"
     print(text)
