@@ -191,7 +191,7 @@ def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
 
 
 def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
-    """The SHA-256 of each file that the network, the ingredients, the target, the scores and transforms of one's own are
+    """The SHA-256 of each file that network, ingredients, target, scores and transforms of one's own are
     made of, cfsweep's own aside."""
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
     modules = [module for kind in kinds for module in own_code.modules_of(kind)]

@@ -22,7 +22,7 @@ from cfsweep.training.streams._assemble import (
     require_n_tasks,
     test_cut,
 )
-from cfsweep.training.streams._base import Indices, Stream
+from cfsweep.training.streams._base import OF_AMOUNTS, Indices, Stream
 from cfsweep.training.streams._image_files import Known, Mode, Source
 from cfsweep.training.streams._image_layout import Part, natural
 from cfsweep.training.streams._image_store import all_known, mapped, mapped_pixels
@@ -102,6 +102,7 @@ def image_stream(
             contradict the classes, or a class has too few images.
     """
     where = f"stream `{config.name}`"
+    refuse_amounts(config, where)
     sources = [image.source for image in images]
     known = all_known(sources, where)
     shape = _shape(images, known, args, where)
@@ -121,6 +122,15 @@ def image_stream(
         raise _named(error, names[order[error.label]]) from error
     share = 0.0 if images[0].part else TEST_SHARE
     return replace(stream, class_ids=_class_ids([names[k] for k in order]), test_share=share, mapped=str(path))
+
+
+def refuse_amounts(config: StreamConfig, where: str) -> None:
+    """Raise where the target learns amounts: what is read here has classes."""
+    if config.target in OF_AMOUNTS:
+        raise InputError(
+            f"{where}: its labels are classes, but the target `{config.target}` learns amounts. Take `classification`, "
+            "or give images and amounts by a function, as examples/own_stream.py."
+        )
 
 
 def are_numbers(names: Iterable[str]) -> bool:

@@ -14,7 +14,14 @@ from cfsweep.errors import InputError, few, first_line, unknown
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._image_files import Source
 from cfsweep.training.streams._image_layout import PARTS, Part, natural
-from cfsweep.training.streams._image_stream import ImageArgs, LabelledImage, are_numbers, cut_tasks, image_stream
+from cfsweep.training.streams._image_stream import (
+    ImageArgs,
+    LabelledImage,
+    are_numbers,
+    cut_tasks,
+    image_stream,
+    refuse_amounts,
+)
 from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, digest, own_stream
 
 HUGGING_FACE = "hf:"  # what such a stream's name begins with
@@ -54,6 +61,7 @@ def task_of_dataset(config: StreamConfig) -> Stream:
 
 
 def _stream(config: StreamConfig, where: str, task: str | None) -> Stream:
+    refuse_amounts(config, where)
     args = ImageArgs.of(config.args, _COLUMNS, where)
     x, y = config.args.get("x", "image"), str(config.args.get("y", "label"))
     columns = [str(name) for name in (x if isinstance(x, list | tuple) else [x])]

@@ -297,6 +297,11 @@ BROKEN: dict[str, tuple[Any, dict[str, Any], str]] = {
         "`class_order` must be `fixed`, because `tasks` says it, but got class_order=1.",
     ),
     "tasks of words": (lambda folder: None, {"tasks": ["a", "b"]}, "`tasks` must be a list with a list of classes"),
+    "amounts": (
+        lambda folder: None,
+        {"target": "regression"},
+        "its labels are classes, but the target `regression` learns amounts. Take `classification`",
+    ),
     "size": (lambda folder: None, {"size": 0}, "`size` must be a number of pixels, or [height, width], but got 0."),
     "sizes": (lambda folder: None, {"size": [8, 8, 3]}, "or [height, width], but got [8, 8, 3]."),
     "mode": (lambda folder: None, {"mode": "gray"}, "mode: unknown value `gray`. Known, closest first: grey, rgb."),
