@@ -96,9 +96,7 @@ def load_stream(config: StreamConfig) -> Stream:
             f"{where}: `stream.learned < {len(found.tasks)}`, its number of tasks, must hold, but got "
             f"{config.learned}. Leave a task to train."
         )
-    return replace(
-        found, target=config.target, scores=config.scores, n_learned=config.learned, augment=config.augment
-    )
+    return replace(found, target=config.target, scores=config.scores, n_learned=config.learned, augment=config.augment)
 
 
 def _load(config: StreamConfig, where: str) -> Stream:

@@ -61,7 +61,9 @@ def test_images_that_are_mapped_stay_in_their_file_on_one_machine_alone(
 ) -> None:
     monkeypatch.setenv("CFSWEEP_CACHE", str(tmp_path / "cache"))
     images = load_stream(StreamConfig(name=str(write_classes(tmp_path / "data", ["a", "b"])), n_tasks=2))
-    here, elsewhere = (pickle.loads(pickle.dumps(pack_stream(images, NetworkConfig(), alone))) for alone in (True, False))
+    here, elsewhere = (
+        pickle.loads(pickle.dumps(pack_stream(images, NetworkConfig(), alone))) for alone in (True, False)
+    )
     assert len(pickle.dumps(here)) < len(pickle.dumps(elsewhere)) - images.x.numel() // 2
     assert unpack_stream(here).digest == unpack_stream(elsewhere).digest == images.digest
     assert (unpack_stream(here).mapped, unpack_stream(elsewhere).mapped) == (images.mapped, "")
