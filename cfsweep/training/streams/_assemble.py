@@ -51,9 +51,7 @@ class Draft:
 
 
 class TooFewExamples(InputError):
-    """A class, of the number `label`, has too few examples to be cut into parts."""
-
-    label = -1
+    """A class has too few examples to be cut into parts."""
 
 
 def stratified_cut(
@@ -90,17 +88,8 @@ def stratified_cut(
                 f"of its {len(members)} must leave at least 1 on each side, but gives {' and '.join(map(str, sizes))} "
                 f"and {left}. Add examples, or change the share."
             )
-            error.label = label
-            raise error
         part[rng.permutation(members)[: sum(sizes)]] = np.repeat(np.arange(len(sizes)) + 1, sizes)
     return tuple(np.flatnonzero(part == number) for number in range(len(shares) + 1))
-
-
-def test_cut(labels: NDArray[np.int64], where: str) -> tuple[Indices, Indices]:
-    """The positions of (train, test): a fixed, stratified share of `TEST_SHARE` is for test. Raises as
-    `stratified_cut`."""
-    kept, cut = stratified_cut(labels, (TEST_SHARE,), _TEST_SEED, f"{where}, test share")
-    return kept, cut
 
 
 def with_test(examples: Examples, where: str) -> tuple[Examples, Examples]:
