@@ -19,6 +19,7 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -155,25 +156,26 @@ def _with_whole(searched: Any) -> Any:
 class StreamConfig(Frozen):
     """Which tasks, in which order, seen how.
 
-    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task, a table (a `.csv`, `.tsv` or
-    `.parquet` file, or a directory of its parts), or `package.module:function`. `class_order` permutes the classes
-    before they are split into tasks: `fixed` keeps the data set's order, a whole number is the seed of a random order.
-    `target` is what is learned of the labels, and `scores` what is measured; the first one steers: it is what
-    objectives, stop rules and choices are about. Without any it is the target's own. `class_weights` say how much an
-    example of each class counts in the loss: by the user's labels, or `balanced`, inversely to how often the class
-    occurs where it comes first. `validation_frac` and `steering_frac` are the shares of a task's training data that
-    become validation data and what stop rules look at; None is none of the latter, or, where the space has a stop rule,
-    as much as `validation_frac`. The run of seed s is trained on split s modulo `splits` into training, steering and
-    validation examples. The first `learned` tasks are known to the weights that the network begins with: they are
-    evaluated and not trained. `validation`: which of a task's training data are held out: a `random` share of each
-    class, or the `latest`, by the order of the examples: those to train on come first, then steering, validation and,
-    where the data name none, test examples. None is `latest` for a table with a column `date`, else `random`. A trainer
-    from outside has data of its own: then `name` is the trainer's, and `n_tasks` and `scenario` alone mean something.
-    `standardise`: by what the examples are brought to mean 0 and deviation 1; None is `feature` for flat data and
-    `scalar`, one mean and deviation of all, for images. A table is standardised by its own preprocessing, and `none`.
-    `args` are those of a function, or what a table says of its columns (`training.streams.TableSettings`). `encoder`,
-    `package.module:function` called with `encoder_args`, returns what makes features (n, d) of the examples, once for
-    all, which are the stream's x then.
+    `name` is a registered stream, a directory with one `.npz` or `.parquet` file per task or with images, a table (a
+    `.csv`, `.tsv` or `.parquet` file, or a directory of its parts), `hf:` and a data set of Hugging Face's, or
+    `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps the
+    data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels, and
+    `scores` what is measured; the first one steers: it is what objectives, stop rules and choices are about. Without
+    any it is the target's own. `class_weights` say how much an example of each class counts in the loss: by the user's
+    labels, or `balanced`, inversely to how often the class occurs where it comes first. `validation_frac` and
+    `steering_frac` are the shares of a task's training data that become validation data and what stop rules look at;
+    None is none of the latter, or, where the space has a stop rule, as much as `validation_frac`. The run of seed s is
+    trained on split s modulo `splits` into training, steering and validation examples. The first `learned` tasks are
+    known to the weights that the network begins with: they are evaluated and not trained. `validation`: which of a
+    task's training data are held out: a `random` share of each class, or the `latest`, by the order of the examples:
+    those to train on come first, then steering, validation and, where the data name none, test examples. None is
+    `latest` for a table with a column `date`, else `random`. A trainer from outside has data of its own: then `name` is
+    the trainer's, and `n_tasks` and `scenario` alone mean something. `standardise`: by what the examples are brought to
+    mean 0 and deviation 1; None is `feature` for flat data and `scalar`, one mean and deviation of all, for images. A
+    table is standardised by its own preprocessing, and `none`. `args` are those of a function, or what a table says of
+    its columns (`training.streams.TableSettings`). `encoder`, `package.module:function` called with `encoder_args`,
+    returns what makes features (n, d) of the examples, once for all, which are the stream's x then. `augment`: what
+    makes other pictures of images in training, `crop`, `flip` or `package.module:function`, in this order.
     """
 
     name: Name = "split-digits"
@@ -192,9 +194,15 @@ class StreamConfig(Frozen):
     scores: tuple[Name, ...] = ()
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] | None = None
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
+    augment: tuple[Name, ...] = ()
     args: dict[str, Any] = {}
     encoder: Name | None = None
     encoder_args: dict[str, Any] = {}
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _one_alone(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     def split_of(self, seed: int) -> int:
         """The number of the split on which the runs of a seed are trained.

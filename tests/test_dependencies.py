@@ -9,7 +9,12 @@ import tomllib
 from pathlib import Path
 
 ROOMS = ("cfsweep", "analysis", "search_spaces")
-CALLED = {"yaml": "pyyaml", "sklearn": "scikit-learn", "mlflow": "mlflow-skinny"}  # in the index; else as imported
+CALLED = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "mlflow": "mlflow-skinny",
+}  # in the index; else as imported
 PART_OF = {"pydantic_core": "pydantic", "onnx_ir": "onnxscript"}  # pinned to each other by their makers
 
 
@@ -28,7 +33,7 @@ def imported(root: Path) -> set[str]:
 def asked_for(project: dict[str, object]) -> set[str]:
     extras = project["optional-dependencies"]
     assert isinstance(extras, dict)
-    listed = [*project["dependencies"], *extras["onnx"], *extras["mlflow"]]  # type: ignore[misc]
+    listed = [*project["dependencies"], *extras["datasets"], *extras["onnx"], *extras["mlflow"]]  # type: ignore[misc]
     return {re.split(r"[\[<>=! ]", entry)[0].lower() for entry in listed}
 
 

@@ -138,6 +138,7 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
         (("space", "network", "freeze"), ["body.*"]),
         (("stream", "encoder"), "package.module:encoder"),
         (("stream", "encoder_args"), {"size": 64}),
+        (("stream", "augment"), ["crop"]),
     ]
     ids = [id_of(STUDY, version=version)]
     for path, value in changes:
@@ -281,6 +282,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "scores": (),
         "class_weights": None,
         "standardise": None,
+        "augment": (),
         "args": {},
         "encoder": None,
         "encoder_args": {},

@@ -20,7 +20,7 @@ def card(about: Manifest, table: Preprocessing | None = None) -> str:
         f"# Trial {about.trial} of study {about.study_id}, seed {about.seed}",
         f"`{about.network.name}`, trained {trained} on `{about.stream}` ({about.scenario}). Remedies: {remedies}. "
         f"Written on {about.created_at} by cfsweep {about.made_with['cfsweep']}, revision "
-        f"{about.git_revision or 'unknown'}." + _continued(about),
+        f"{about.git_revision or 'unknown'}." + _augmented(about) + _continued(about),
         f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, not standardised: the model "
         f"does that ({about.standardised}). It answers with {about.n_outputs} outputs"
         + (", and must be told the task." if about.needs_task else "."),
@@ -47,6 +47,11 @@ def _encoder(about: Manifest) -> list[str]:
         f"{found.args}, code and weights of SHA-256 {found.sha256}. It is not in this bundle: `cfsweep.load` finds it "
         "by its name, `model.pt2` takes features."
     ]
+
+
+def _augmented(about: Manifest) -> str:
+    names = ", ".join(f"`{name}`" for name in about.stream_config.augment)
+    return f" In training images were augmented by {names}." if names else ""
 
 
 def _continued(about: Manifest) -> str:

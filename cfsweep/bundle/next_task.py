@@ -18,17 +18,18 @@ from cfsweep.bundle.program import UNIT
 from cfsweep.bundle.writer import STEERING
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
-from cfsweep.training.streams import ClassId, Indices, Preprocessing, Stream, Task, from_file, next_of_table
+from cfsweep.training.streams import ClassId, Indices, Preprocessing, Stream, Task, load_task, next_of_table
 from cfsweep.training.targets import target_of
 
 PLACE = "/place"  # how the entries of a bundle's state end that say where its examples lay
+OF_A_TASK = ("size", "mode", "x", "y")  # of a stream's arguments: how its images and columns are read
 MOVED = "columns standardised in float64"  # among a stream's files
 
 
 def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -> Stream:
-    """The task in the file or folder of parts at `path` as a stream of its own, cut as the bundle's tasks were; it is a
-    raw table where the bundle has kept what makes examples of a `table`. Where the bundle has an encoder, it makes
-    features of the examples; but of texts, which no such file holds, the file has the features.
+    """The task at `path`, a file or a folder of parts or of images, as a stream of its own, cut as the bundle's tasks
+    were; it is a raw table where the bundle has kept what makes examples of a `table`. Where the bundle has an encoder,
+    it makes features of the examples; but of texts, which no such file holds, the file has the features.
 
     Raises:
         InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
@@ -46,9 +47,10 @@ def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -
         target=about.target,
         encoder=None if encoder is None else encoder.name,
         encoder_args={} if encoder is None else encoder.args,
+        args={name: value for name, value in about.stream_config.args.items() if name in OF_A_TASK},
     )
     if table is None:
-        found = from_file(config, about.features)
+        found = load_task(config, about.features)
     else:
         found = next_of_table(config, table, [info.name for info in about.tasks])
     if encoder is not None and found.encoder is not None:
@@ -102,6 +104,7 @@ def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str,
         preprocessing=new.preprocessing,
         n_learned=len(about.tasks),
         encoder=about.encoder,
+        augment=about.stream_config.augment,
     )
     if about.scenario == "domain-il":
         _refuse_unknown(about, stream)

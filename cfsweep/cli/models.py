@@ -102,7 +102,10 @@ def export(
 def continue_(
     bundle: BundleArgument,
     task: Annotated[
-        Path, typer.Option(help="The next task: an .npz, .parquet or .csv file, or a folder of parts.", metavar="FILE")
+        Path,
+        typer.Option(
+            help="The next task: an .npz, .parquet or .csv file, or a folder of parts or images.", metavar="FILE"
+        ),
     ],
     to: ToOption,
     assign: Annotated[

@@ -152,8 +152,8 @@ def continue_(
 ) -> Model:
     """The model of `bundle` after one more task, written as a bundle into the new folder `to`.
 
-    `task` is an `.npz` or `.parquet` file, or a folder of parts. `settings` are other ones for this task, by name. With
-    `onnx` the program is there as `model.onnx`, too.
+    `task` is an `.npz` or `.parquet` file, or a folder of parts or of images. `settings` are other ones for this task,
+    by name. With `onnx` the program is there as `model.onnx`, too.
 
     With a `space` its settings are searched first: `trials` (default: 48) go on from the bundle with `seeds` each
     (default: 1), scored by validation data of the new task and of the old ones in the stream `old`, data sets of which

@@ -70,6 +70,8 @@ def _add_network(table: Table, prepared: Prepared, outputs: Outputs) -> None:
         table.add_row("columns", ", ".join(f"{column.name} {column.kind}" for column in rows.columns))
     by = config.stream.standardise if rows is None else f"training rows, preprocessing={rows.settings.preprocessing}"
     table.add_row("standardised by", by or "")
+    if config.stream.augment:
+        table.add_row("augmented by", ", ".join(config.stream.augment))
     table.add_row("outputs", f"{outputs.n_outputs}: {outputs.meaning}")
     if stream.class_ids:
         table.add_row("", f"classes are numbered in the order of their labels: {few(stream.class_ids)}")

@@ -36,7 +36,7 @@ from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
 
 LOCK_TRIES = 10
-_PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "pillow", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
 
 
 class Folder:
@@ -202,12 +202,13 @@ def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
 
 
 def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
-    """The SHA-256 of each file that the network, the ingredients, the target and the scores are made of, cfsweep's own
-    aside, and of the encoder with its weights; or the trainer from outside."""
+    """The SHA-256 of each file that the network, the ingredients, the target, the scores and transforms of one's own
+    are made of, cfsweep's own aside, and of the encoder with its weights; or the trainer from outside."""
     if config.space.trainer is not None:
         return code_of(config.space.trainer)
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
     modules = [module for kind in kinds for module in own_code.modules_of(kind)]
+    modules += own_code.modules_named(stream.augment)
     network = networks.own_path(config.space.network.name)
     if network is not None:
         modules.append(network.partition(":")[0])

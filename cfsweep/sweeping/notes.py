@@ -69,7 +69,7 @@ def share_note(stream: Stream) -> str | None:
     what = "the latest" if stream.validation == "latest" else "a fixed, stratified"
     return (
         f"no task says which of its examples are test data: {what} {percent(stream.test_share)} of each became that. "
-        "To choose them, give a column `split`, `x_test` and `y_test`, or `test`."
+        "To choose them, give a column `split`, `x_test` and `y_test`, `test`, or folders `train` and `test`."
     )
 
 

@@ -232,6 +232,9 @@ def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
         changes["data"] = str(Path(root).expanduser().absolute())
     if stream.name not in streams.registry and Path(stream.name).expanduser().exists():
         changes["name"] = str(Path(stream.name).expanduser().absolute())
+    if stream.name.startswith(streams.HUGGING_FACE):
+        place = Path(stream.name.removeprefix(streams.HUGGING_FACE)).expanduser()
+        changes |= {"name": f"{streams.HUGGING_FACE}{place.absolute()}"} if place.exists() else {}
     space, network = config.space, config.space.network
     if network.init is not None:
         here = {"init": str(Path(network.init).expanduser().absolute())}

@@ -14,6 +14,7 @@ from cfsweep.errors import InputError, first_line, raised_in
 from cfsweep.hypers import BASE_HYPERS, Hyper
 from cfsweep.sweeping.pack_size import probe
 from cfsweep.training import ingredients, networks, targets
+from cfsweep.training.engine.augment import TRIED, augmentations, try_augmentations
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.spec import PackSpec
@@ -30,6 +31,9 @@ def try_out(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream, ne
     Raises:
         InputError: something fails; the line names it.
     """
+    of_stream = f"stream `{stream.name}`"
+    found = augmentations(stream.augment, stream.input_shape, of_stream)
+    try_augmentations(found, stream.x[torch.from_numpy(stream.tasks[0].train[:TRIED])], of_stream)
     built_in = config.space.network.name in networks.registry
     if not built_in:
         reason = networks.unreplaceable_reason(network, stream.input_shape)

@@ -85,9 +85,10 @@ def first_task_keys(context: PackContext, theta: Tensor) -> list[str]:
     """
     spec = {name: value for name, value in context.spec.to_dict().items() if name not in ("runs", "joint")}
     own = [_sources(kind) for kind in (*context.kinds, type(context.target))]
+    own.append(_digests_or_here(own_code.modules_named(context.stream.augment)))
     stream = context.stream
     measured, weights_of = [score.name for score in context.scores], list(class_weights(stream))
-    learned = [stream.target, measured, weights_of, stream.digest, stream.n_learned]
+    learned = [stream.target, measured, weights_of, stream.digest, stream.n_learned, stream.augment]
     common = [made_by(), own, _device_kind(context.device), learned, repr(context.lifted.module), spec]
     begins: dict[int, str] = {}
     for run, weights in zip(context.spec.runs, theta, strict=True):
@@ -112,7 +113,11 @@ def made_by() -> str:
 @cache
 def _sources(kind: type) -> dict[str, str]:
     """The hashes of the code that is no part of cfsweep; what was typed in nobody else can know."""
-    return {name: digest or _ONLY_HERE for name, digest in own_code.digests(own_code.modules_of(kind)).items()}
+    return _digests_or_here(own_code.modules_of(kind))
+
+
+def _digests_or_here(modules: Iterable[str]) -> dict[str, str]:
+    return {name: digest or _ONLY_HERE for name, digest in own_code.digests(modules).items()}
 
 
 def _behaviour(context: PackContext, weights: Tensor) -> str:

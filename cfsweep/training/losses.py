@@ -22,6 +22,7 @@ from cfsweep.training.ingredients import (
     State,
 )
 from cfsweep.training.pack_context import PackContext
+from cfsweep.training.pictures import Pictures
 from cfsweep.training.replay_draws import ReplayDraws
 from cfsweep.training.stack import OverRows, Stack
 
@@ -41,7 +42,8 @@ class Losses:
     """The losses of one task's steps.
 
     `distillations` and `replays` are the ingredients that add to them, with what they draw; `layers` the features they
-    want; `old_weights` those of the end of the last task, by ingredient. `masks` (rows, T, n_outputs) are the active
+    want; `old_weights` those of the end of the last task, by ingredient; `pictures` what the network sees of the
+    batches. `masks` (rows, T, n_outputs) are the active
     outputs where they are not the scenario's for every row; `mask` (n_outputs,) where they are the same for all
     examples of all batches. `batch_share` (rows,) is what the loss of the batch is multiplied by, and `own_shares`, by
     ingredient, what that of the ingredient is; None and left out where nothing is.
@@ -49,6 +51,7 @@ class Losses:
 
     context: PackContext
     task: int
+    pictures: Pictures
     distillations: tuple[Distillation, ...]
     layers: tuple[str, ...]
     old_weights: Mapping[str, ByName]
@@ -65,13 +68,15 @@ class Losses:
         replays = [i for i in timeline.replay_losses if task > 0 or isinstance(i, BufferedOnline)]
         draws = {i.name: (i, ReplayDraws.of(context, stack, i, task, orders)) for i in replays}
         draws = {name: pair for name, pair in draws.items() if bool(pair[1].rows.any())}
+        pictures = Pictures.of_batches(context, stack, task, orders)
         if task == 0:
             mask = _the_same(context.outputs.masks[task][present.any(0)])
-            return Losses(context, task, (), (), {}, draws, None, mask, None, {})
+            return Losses(context, task, pictures, (), (), {}, draws, None, mask, None, {})
         masks = _active_classes(context, stack, task)
         return Losses(
             context,
             task,
+            pictures,
             timeline.distillations,
             tuple(dict.fromkeys(name for i in timeline.distillations for name in i.layers)),
             {
@@ -88,6 +93,7 @@ class Losses:
         """Those of some rows alone; those of a slice share the buffers that fill with this."""
         return replace(
             self,
+            pictures=self.pictures.rows(rows),
             old_weights={
                 name: {k: v[rows] if len(v) > 1 else v for k, v in weights.items()}
                 for name, weights in self.old_weights.items()
@@ -127,7 +133,7 @@ class Losses:
         Its gradient is written `into` place; those to project on, by ingredient, `into_replayed`, where the others
         leave theirs behind.
         """
-        loss, logits = self._of_batch(weights, indices, labels, own, over_rows, into)
+        loss, logits = self._of_batch(weights, indices, labels, step, own, over_rows, into)
         for name, (ingredient, draws) in self.replays.items():
             if step < draws.first:  # a network must not even see what nobody has drawn: it may count statistics
                 into_replayed[name].whole.zero_()
@@ -150,10 +156,17 @@ class Losses:
         return {name: draws.filled(steps) for name, (_, draws) in self.replays.items() if draws.filling is not None}
 
     def _of_batch(
-        self, weights: Weights, indices: Tensor, labels: Tensor, own: Own, over_rows: OverRows, into: FlatGradient
+        self,
+        weights: Weights,
+        indices: Tensor,
+        labels: Tensor,
+        step: int,
+        own: Own,
+        over_rows: OverRows,
+        into: FlatGradient,
     ) -> tuple[Tensor, Tensor]:
         """The loss (rows,) and the logits (rows, n, n_outputs)."""
-        x, mask = self.context.store[indices], self._mask(indices)
+        x, mask = self.pictures.of(indices, step), self._mask(indices)
         traced = self.context.lifted.traced(weights, x, self.layers)
         loss, by_logits = self._own_or_target_loss(traced.logits, labels, mask, own, over_rows)
         if self.batch_share is not None:

@@ -21,6 +21,15 @@ def modules_of(kind: type) -> list[str]:
     return [name for name, top in tops.items() if top not in _NOT_OWN and (top == own or not _is_installed(name))]
 
 
+def modules_named(names: Iterable[str]) -> list[str]:
+    """The modules of those names that are import paths, `package.module:name`.
+
+    >>> modules_named(["crop", "mine.pictures:jitter"])
+    ['mine.pictures']
+    """
+    return [name.partition(":")[0] for name in names if ":" in name]
+
+
 def _is_installed(module: str) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
     return file is not None and bool(_INSTALLED & set(Path(file).parts))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
+from cfsweep.training.engine.augment import augmentations
 from cfsweep.training.engine.evaluation import Evaluator, Measure
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
@@ -82,6 +83,7 @@ class PackContext:
         self.outputs = self.target.outputs(stream, spec.scenario)
         self.target = self.target.for_stream(stream, self.outputs)
         self.outputs = self.outputs.to(device)
+        self.augmentations = augmentations(stream.augment, stream.input_shape, f"stream `{stream.name}`")
         self.store = store_on(device, stream)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights

@@ -15,6 +15,7 @@ from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import Buffer, Buffered, BufferedOnline, Generator, Indices, ReplayLoss
 from cfsweep.training.made_up import MadeUp
 from cfsweep.training.pack_context import PackContext
+from cfsweep.training.pictures import Pictures
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.stack import Stack
 from cfsweep.training.task_end import buffers_within
@@ -49,7 +50,8 @@ class ReplayDraws:
     step `first`.
 
     They are `made_up`; or `places` (rows, steps, n) point into the buffers' `indices` (rows, longest buffer) and the
-    logits `stored` with them, which change with each step where there is a `filling`.
+    logits `stored` with them, which change with each step where there is a `filling`. `pictures` are what the network
+    sees of these.
     """
 
     context: PackContext
@@ -61,6 +63,7 @@ class ReplayDraws:
     indices: Tensor | None = None
     stored: Tensor | None = None
     filling: Filling | None = None
+    pictures: Pictures | None = None
 
     @staticmethod
     def of(context: PackContext, stack: Stack, ingredient: ReplayLoss, task: int, orders: Tensor) -> ReplayDraws:
@@ -81,7 +84,8 @@ class ReplayDraws:
             stored = _padded_logits(buffers, context, max(lengths)) if ingredient.stores_logits else None
         places = _places(context, stack, ingredient, task, np.repeat(np.array(lengths)[:, None], n_steps, 1))
         has = rows.unsqueeze(1).expand(-1, n_steps + 1)
-        return ReplayDraws(context, task, has, 0, places=places, indices=indices, stored=stored)
+        pictures = Pictures.of_draws(context, stack, task, _steps_per_epoch(context, orders), places.shape[2])
+        return ReplayDraws(context, task, has, 0, None, places, indices, stored, None, pictures)
 
     @property
     def rows(self) -> Tensor:
@@ -98,6 +102,7 @@ class ReplayDraws:
             indices=None if self.indices is None else self.indices[rows],
             stored=None if self.stored is None else self.stored[rows],
             filling=self.filling and Filling(*(part[rows] for part in self.filling)),
+            pictures=self.pictures and self.pictures.rows(rows),
         )
 
     def examples(self, step: int) -> DrawnExamples:
@@ -106,13 +111,14 @@ class ReplayDraws:
             return DrawnExamples(*self.made_up.examples(step), None)
         assert self.places is not None
         assert self.indices is not None
+        assert self.pictures is not None
         places = self.places[:, step]
         row = torch.arange(len(places), device=places.device).unsqueeze(1)
         indices = self.indices[row, places]
         outputs = self.context.outputs
         mask = outputs.masks[self.task][outputs.task_of[indices]]
         stored = None if self.stored is None else self.stored[row, places]
-        return DrawnExamples(self.context.store[indices], outputs.labels[indices], mask, stored)
+        return DrawnExamples(self.pictures.of(indices, step), outputs.labels[indices], mask, stored)
 
     # ------------------------------------------------------------------ a buffer that is filled online
 
@@ -172,7 +178,8 @@ def _online(context: PackContext, stack: Stack, ingredient: BufferedOnline, task
     places = _places(context, stack, ingredient, task, held[:, :-1])
     first = int((held > 0).any(0).argmax())
     indices, stored = _padded_indices(buffers, context, width + 1), _padded_logits(buffers, context, width + 1)
-    return ReplayDraws(context, task, filling.held > 0, first, None, places, indices, stored, filling)
+    pictures = Pictures.of_draws(context, stack, task, _steps_per_epoch(context, orders), places.shape[2])
+    return ReplayDraws(context, task, filling.held > 0, first, None, places, indices, stored, filling, pictures)
 
 
 def _plan(

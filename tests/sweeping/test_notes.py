@@ -244,7 +244,7 @@ def test_it_is_noted_that_test_data_were_drawn(kind: str) -> None:
     said = share_note(stream)
     assert said == (
         "no task says which of its examples are test data: a fixed, stratified 20 % of each became that. "
-        "To choose them, give a column `split`, `x_test` and `y_test`, or `test`."
+        "To choose them, give a column `split`, `x_test` and `y_test`, `test`, or folders `train` and `test`."
     )
     assert said in notes(study_of("task-il", "ewc"), hypers_of(("ewc",)), stream)
     given = [replace(task, test=task.train) for task in given]

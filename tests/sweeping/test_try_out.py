@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cfsweep.sweeping import try_out
 from tests.conftest import Run
@@ -98,6 +99,37 @@ def test_what_works_is_none(run: Run, tmp_path: Path, network: str, args: str, b
     code, out, complaints = run("run", "space.yaml", "--dry-run")
     assert (code, complaints) == (0, "")
     assert f"network            {NETWORKS}:{network}" in out
+
+
+TRANSFORMS = "tests.training.own_transforms"
+
+
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        ("[crop, flop]", "stream `split-digits`: unknown augmentation `flop`. Known, closest first: flip, "),
+        (f"{TRANSFORMS}:smaller", f"augment `{TRANSFORMS}:smaller` fails on examples of the stream (augment "),
+        (f"[flip, '{TRANSFORMS}:wider']", "must keep shape and type, (1, 8, 8) torch.uint8, but returned (1, 8, 8) "),
+        ("[[crop]]", "--set: `stream.augment.0` should be a valid string, but got ['crop']."),
+    ],
+)
+def test_augmentation_that_would_fail_is_refused_in_one_line(run: Run, smoke: Path, augment: str, said: str) -> None:
+    code, out, complaints = run("run", smoke, "--workers=0", "--out", "study", "--set", f"stream.augment={augment}")
+    assert (code, out) == (2, "")
+    assert said in complaints
+    assert complaints.count("\n") == 1
+    assert not Path("study").exists()
+
+
+def test_augmentation_is_told_and_its_code_is_on_record(run: Run, smoke: Path, tmp_path: Path) -> None:
+    chosen = f"stream.augment=[crop, flip, '{TRANSFORMS}:jitter']"
+    code, out, complaints = run("run", smoke, "--dry-run", "--set", chosen)
+    assert (code, complaints) == (0, "")
+    assert f"augmented by       crop, flip, {TRANSFORMS}:jitter" in out
+    assert run("run", smoke, "--workers=0", "--out", "study", "--set", chosen)[0] == 0
+    study = yaml.safe_load((tmp_path / "study" / "study.yaml").read_text())
+    assert study["config"]["stream"]["augment"] == ["crop", "flip", f"{TRANSFORMS}:jitter"]
+    assert "tests/training/own_transforms.py" in study["code_sha256"]
 
 
 def test_what_is_built_in_is_not_trained(run: Run, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,6 +284,7 @@ OTHER_STREAMS: dict[str, Callable[[Stream], Stream]] = {
     "shift": lambda s: replace(s, shift=s.shift + 0.1),
     "scale": lambda s: replace(s, scale=s.scale * 2),
     "fewer tasks": lambda s: replace(s, tasks=s.tasks[:2]),
+    "augmented": lambda s: replace(s, augment=("crop",)),
 }
 
 
@@ -336,6 +337,14 @@ def test_a_network_of_ones_own_that_computes_something_else_has_another_key(monk
     assert keys(stream, network=UNLIFTABLE) == before
     monkeypatch.setattr(packs, "unliftable", doubled)
     assert keys(stream, network=UNLIFTABLE) != before
+
+
+def test_a_transform_of_ones_own_whose_code_has_changed_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = replace(small_stream(), augment=("tests.training.own_transforms:jitter",))
+    before = keys(stream)
+    assert keys(stream) == before
+    monkeypatch.setattr(first_task_cache.own_code, "digests", lambda modules: dict.fromkeys(modules, "other"))
+    assert keys(stream) != before
 
 
 def test_other_code_and_another_device_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:

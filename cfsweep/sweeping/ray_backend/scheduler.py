@@ -39,7 +39,7 @@ class RayScheduler:
     """Trains each pack on a worker of Ray's."""
 
     def __init__(self, workers: Workers, up: RunningRay) -> None:
-        self.up = up
+        self.up, self.one_machine = up, workers.address is None
         available = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.count, self.resources = worker_resources(workers, available)
 
@@ -51,7 +51,7 @@ class RayScheduler:
         from cfsweep.sweeping.ray_backend.pack_size import pack_size_on_ray
         from cfsweep.sweeping.ray_backend.trainable import pack_stream
 
-        packed = pack_stream(plan.stream, plan.config.space.network)
+        packed = pack_stream(plan.stream, plan.config.space.network, self.one_machine)
         self.stream_ref = ray.put(packed)  # which lives as long as this reference
         self.up.broker.open_with_stream.remote(str(plan.checkpoints.absolute()), [self.stream_ref])
         size = pack_size_on_ray(plan, self.stream_ref, self.count, self.resources, self.up.interrupt)

@@ -16,19 +16,21 @@ from cfsweep.sweeping.first_task_store import WorkerFirstTasks
 from cfsweep.sweeping.ray_backend.broker_actor import RemoteBroker
 from cfsweep.sweeping.worker import PackWorker, TaskResult
 from cfsweep.training.networks import first_weights, take_in
-from cfsweep.training.streams import Stream, Task
+from cfsweep.training.streams import Stream, Task, mapped
 
 WEIGHTS = "first_weights"  # beside the fields of a stream
 _STREAMS: dict[Any, Stream] = {}  # by reference: a warm worker unpacks a stream once
 _FIRST_TASKS: dict[str, WorkerFirstTasks] = {}  # by broker: a warm worker fetches a first task once
 
 
-def pack_stream(stream: Stream, network: NetworkConfig) -> dict[str, Any]:
+def pack_stream(stream: Stream, network: NetworkConfig, one_machine: bool = False) -> dict[str, Any]:
     """`stream` as arrays, which Ray shares between the processes of a machine without copying; with it the weights that
-    `network` begins with, so that a worker needs no file."""
+    `network` begins with, so that a worker needs no file. Where there is but `one_machine`, examples that are mapped
+    from a file stay there, and need not fit into Ray's memory."""
     content = {field.name: getattr(stream, field.name) for field in fields(stream)}
-    arrays = {"x": stream.x.numpy(), "y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks]}
-    return {**content, **arrays, WEIGHTS: first_weights(network)}
+    content |= {"y": stream.y.numpy(), "tasks": [vars(t) for t in stream.tasks], WEIGHTS: first_weights(network)}
+    stays = one_machine and stream.mapped
+    return {**content, "x": None} if stays else {**content, "x": stream.x.numpy(), "mapped": ""}
 
 
 def unpack_stream(content: dict[str, Any]) -> Stream:
@@ -38,7 +40,9 @@ def unpack_stream(content: dict[str, Any]) -> Stream:
     take_in(content.pop(WEIGHTS))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        tensors = {name: torch.from_numpy(content[name]) for name in ("x", "y")}
+        tensors = {name: torch.from_numpy(content[name]) for name in ("x", "y") if content[name] is not None}
+        if content["x"] is None:
+            tensors["x"] = mapped(content["mapped"])
     return Stream(**{**content, **tensors, "tasks": tuple(Task(**task) for task in content["tasks"])})
 
 

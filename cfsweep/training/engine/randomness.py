@@ -19,6 +19,8 @@ Purpose = Literal[
     "noise",
     "evaluation",
     "projection",
+    "augment",
+    "augment_drawn",
 ]
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 

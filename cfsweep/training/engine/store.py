@@ -17,34 +17,58 @@ class Store:
     """Examples by index, normalised, on `device`.
 
     Small stores are normalised once. Larger ones stay uint8 and are converted batch by batch. One that would take
-    more than half of a GPU's free memory stays in pinned host memory, and batches travel.
+    more than half of a GPU's free memory stays in pinned host memory, and batches travel. Those of a stream that is
+    augmented stay as they are, too: augmentation comes before normalisation.
     """
 
     def __init__(self, stream: Stream, device: torch.device, there: Tensor | None = None) -> None:
         """`there` are the examples as they lie on the device already, not normalised, for another split."""
         self.device = device
-        self.shift, self.scale = stream.shift, stream.scale
+        self.shift, self.scale = (_on(device, value) for value in (stream.shift, stream.scale))
         self.example_bytes = stream.x[0].numel() * stream.x.element_size()
         x = stream.x
-        self.ready = x.numel() * 4 <= FLOAT_BYTES
-        if there is not None:
+        self.ready = _is_kept_ready(stream)
+        if there is not None and not self.ready:
             self.x = there
             return
         if self.ready:
-            x = self._normalise(x)
+            x = _normalised(x, stream.shift, stream.scale)
         on_device = device.type == "cpu" or x.numel() * x.element_size() < torch.cuda.mem_get_info(device)[0] // 2
-        self.x = x.to(device) if on_device else x.pin_memory()
+        # What is mapped from a file need not fit into memory, and is read where it is looked at.
+        self.x = x.to(device) if on_device else x if stream.mapped else x.pin_memory()
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """Examples (*indices.shape, *input_shape), float32, on the device; `indices` int64."""
+        x = self._fetched(indices)
+        return x if self.ready else self.normalised(x)
+
+    def raw(self, indices: Tensor) -> Tensor:
+        """The same, as the stream has them; of a stream that is augmented."""
+        assert not self.ready
+        return self._fetched(indices)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Raw examples (..., *input_shape) as the network sees them, float32."""
+        return _normalised(x, self.shift, self.scale)
+
+    def _fetched(self, indices: Tensor) -> Tensor:
         places = indices.reshape(-1).to(self.x.device)
         x = self.x.index_select(0, places).view(*indices.shape, *self.x.shape[1:])
         if x.device != indices.device:
             x = x.pin_memory().to(self.device, non_blocking=True)
-        return x if self.ready else self._normalise(x)
+        return x
 
-    def _normalise(self, x: Tensor) -> Tensor:
-        return x.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+
+def _normalised(x: Tensor, shift: float | Tensor, scale: float | Tensor) -> Tensor:
+    return x.to(torch.float32, copy=True).sub_(shift).mul_(scale)
+
+
+def _on(device: torch.device, value: float | Tensor) -> float | Tensor:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _is_kept_ready(stream: Stream) -> bool:
+    return stream.x.numel() * 4 <= FLOAT_BYTES and not stream.augment
 
 
 def store_on(device: torch.device, stream: Stream) -> Store:

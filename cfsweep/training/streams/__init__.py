@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,20 @@ from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams._base import ClassId, EncoderInfo, Indices, Split, Stream, Task
 from cfsweep.training.streams._encoder import Encoder, open_encoder
 from cfsweep.training.streams._files import default_data_root
+from cfsweep.training.streams._image_layout import holds_images
+from cfsweep.training.streams._image_store import mapped
 from cfsweep.training.streams._preprocessing import Preprocessing
 from cfsweep.training.streams._table_settings import SUFFIXES, TableSettings, is_table
 from cfsweep.training.streams.digits import split_digits
+from cfsweep.training.streams.hugging_face import HUGGING_FACE, from_dataset, task_of_dataset
+from cfsweep.training.streams.image_folder import from_images, task_of_images
 from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
 from cfsweep.training.streams.own_table import from_table, next_of_table, rows_of_table
 from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
 
 __all__ = [
+    "HUGGING_FACE",
     "BuiltinStream",
     "ClassId",
     "Encoder",
@@ -37,9 +42,10 @@ __all__ = [
     "TableSettings",
     "Task",
     "default_data_root",
-    "from_file",
     "is_table",
     "load_stream",
+    "load_task",
+    "mapped",
     "next_of_table",
     "open_encoder",
     "registry",
@@ -69,11 +75,27 @@ registry: dict[str, BuiltinStream] = {
 }
 
 
+def load_task(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
+    """The stream of the one task at `config.name`: a file, a folder of parts or of images, or `hf:` and a data set. The
+    columns of a file are the `features`, if these are given, in their order.
+
+    Raises:
+        InputError: there is none, or it is damaged or breaks a rule.
+    """
+    if config.name.startswith(HUGGING_FACE):
+        return task_of_dataset(config)
+    place = Path(config.name).expanduser()
+    if place.is_dir() and holds_images(place):
+        return task_of_images(config)
+    return from_file(config, features)
+
+
 def load_stream(config: StreamConfig) -> Stream:
     """The stream that `config` describes; equal for equal configs and data.
 
-    `config.name` is looked up as a built-in stream, then as a table or a folder, then as the entry point of an
-    installed package, then as `package.module:function`.
+    `config.name` is looked up as a built-in stream, then, behind `hf:`, as a data set of Hugging Face's, then as a
+    table, or a folder of tasks or of images, then as the entry point of an installed package, then as
+    `package.module:function`.
 
     Raises:
         InputError: the name is unknown, a file is missing or damaged, or a setting does not fit the data.
@@ -89,18 +111,25 @@ def load_stream(config: StreamConfig) -> Stream:
             f"{config.learned}. Leave a task to train."
         )
     return replace(
-        found, target=config.target, scores=config.scores, class_weights=config.class_weights, n_learned=config.learned
+        found,
+        target=config.target,
+        scores=config.scores,
+        class_weights=config.class_weights,
+        n_learned=config.learned,
+        augment=config.augment,
     )
 
 
 def _load(config: StreamConfig, where: str) -> Stream:
     if config.name in registry:
         return registry[config.name].load(config)
+    if config.name.startswith(HUGGING_FACE):
+        return from_dataset(config)
     place = Path(config.name).expanduser()
     if is_table(config.args) and (place.is_dir() or (place.is_file() and place.suffix.lower() in SUFFIXES)):
         return from_table(config)
     if place.is_dir():
-        return from_folder(config)
+        return from_images(config) if holds_images(place) else from_folder(config)
     if place.is_file() and place.suffix.lower() in SUFFIXES:
         raise InputError(
             f"{where}: a table must say what its columns are: add `--arg target=COLUMN` and `--arg task=COLUMN`. (A "

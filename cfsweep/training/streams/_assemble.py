@@ -20,6 +20,7 @@ from cfsweep.training.streams._latest import latest_cut, refuse_splits
 TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
 TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
 _CHUNK = 4096  # examples converted at a time while measuring mean and deviation
+_CHUNK_BYTES = 2**26  # of them, where they are counted
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,10 @@ def _standardised(
 
 def _mean_and_deviation(x: Tensor, rows: Indices) -> tuple[float, float]:
     """Of all values of `x[rows]`; a deviation of 0 is returned as 1. The same on every machine: no parallel sums."""
-    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     n_values = len(rows) * x[0].numel()
+    # Counts are the same whatever the chunk, and large images are many values.
+    size = _CHUNK if x.dtype != torch.uint8 else max(1, min(_CHUNK, _CHUNK_BYTES // x[0].numel()))
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     if x.dtype == torch.uint8:  # by counts: exact, and no copy in a wider type
         counts = np.zeros(256)
         for chunk in chunks:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Indices = NDArray[np.int64]
 CLASSIFICATION = "classification"
 OF_AMOUNTS = ("regression", "multi-label")  # the targets whose labels are amounts, not one class each
+_HASHED = 1024  # examples that are copied at a time
 ClassId = int | str  # as the user calls a class
 
 
@@ -98,7 +99,9 @@ class Stream:
     `validation` is how the examples that are held out were chosen, as in `StreamConfig`; `preprocessing` what made
     examples of a table's rows, `notes` what its user should know. `encoder` is what made x of the examples that the
     user gave, where something did. Where a trainer from outside has the examples, the store and the tasks have none,
-    and `told` are the numbers of those that score each task, by part (None: it does not say).
+    and `told` are the numbers of those that score each task, by part (None: it does not say). `augment` names what
+    makes other pictures of the examples in training, see `training.engine.augment`. `mapped` is the file that `x` is
+    mapped from, where it is.
     """
 
     name: str
@@ -124,6 +127,8 @@ class Stream:
     validation: Literal["random", "latest"] = "random"
     encoder: EncoderInfo | None = None
     told: dict[str, list[int | None]] = field(default_factory=dict)
+    augment: tuple[str, ...] = ()
+    mapped: str = ""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -156,10 +161,11 @@ class Stream:
     def test_sha256(self, number: int) -> str:
         """The SHA-256 of the test examples of a task and of their labels, as the user calls these: it does not change
         where further tasks come and the classes are numbered anew."""
-        test = self.tasks[number].test
-        x = self.x.numpy()[test]
-        content = hashlib.sha256(repr((str(x.dtype), x.shape, self.user_labels(test))).encode())
-        content.update(np.ascontiguousarray(x).data)
+        test, x = self.tasks[number].test, self.x.numpy()
+        shape = (len(test), *self.input_shape)
+        content = hashlib.sha256(repr((str(x.dtype), shape, self.user_labels(test))).encode())
+        for at in range(0, len(test), _HASHED):
+            content.update(np.ascontiguousarray(x[test[at : at + _HASHED]]).data)
         return content.hexdigest()
 
     @cached_property

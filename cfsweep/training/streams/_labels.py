@@ -79,7 +79,7 @@ def drafted(config: StreamConfig, tasks: Sequence[Labelled]) -> Drafted:
         test: Any = np.searchsorted(ids, task.test) if has_classes and task.test is not None else task.test
         classes = tuple(sorted(set(train.tolist()))) if has_classes else ()
         if test is None:
-            parts, test = _test_cut(config, strata(torch.from_numpy(train)), f"{where}, test share", class_ids), train
+            parts, test = test_cut(config, strata(torch.from_numpy(train)), f"{where}, test share", class_ids), train
         else:
             _refuse_stray(ids, classes, test.tolist() if has_classes else (), where)
             parts = np.arange(len(train)), np.arange(len(test))
@@ -91,7 +91,7 @@ def drafted(config: StreamConfig, tasks: Sequence[Labelled]) -> Drafted:
     return Drafted(torch.from_numpy(np.concatenate(numbers)), drafts, places, class_ids)
 
 
-def _test_cut(
+def test_cut(
     config: StreamConfig, labels: Indices, where: str, class_ids: Sequence[ClassId]
 ) -> tuple[Indices, Indices]:
     """(kept, cut) positions of a task's examples."""

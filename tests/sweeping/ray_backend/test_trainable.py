@@ -20,6 +20,7 @@ from cfsweep.sweeping.worker import TaskResult
 from cfsweep.training.networks import build, noted
 from cfsweep.training.streams import Stream, load_stream
 from tests.sweeping.test_worker import SPEC
+from tests.training.streams.pictures import write_classes
 
 
 def test_workers_share_the_streams_memory(stream: Stream) -> None:
@@ -53,6 +54,19 @@ def test_weights_from_a_file_come_with_the_stream(stream: Stream, tmp_path: Path
     unpack_stream(pack_stream(stream, NetworkConfig()))
     with pytest.raises(InputError, match="there is no such file"):
         build(network, stream.input_shape, 10)
+
+
+def test_images_that_are_mapped_stay_in_their_file_on_one_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CFSWEEP_CACHE", str(tmp_path / "cache"))
+    images = load_stream(StreamConfig(name=str(write_classes(tmp_path / "data", ["a", "b"])), n_tasks=2))
+    here, elsewhere = (
+        pickle.loads(pickle.dumps(pack_stream(images, NetworkConfig(), alone))) for alone in (True, False)
+    )
+    assert len(pickle.dumps(here)) < len(pickle.dumps(elsewhere)) - images.x.numel() // 2
+    assert unpack_stream(here).digest == unpack_stream(elsewhere).digest == images.digest
+    assert (unpack_stream(here).mapped, unpack_stream(elsewhere).mapped) == (images.mapped, "")
 
 
 def test_a_result_travels_as_plain_values() -> None:

@@ -1,0 +1,78 @@
+"""What the network sees of the examples of a task's steps: themselves, or other pictures of them in each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cfsweep.training.engine.randomness import generator
+from cfsweep.training.pack_context import PackContext
+from cfsweep.training.stack import Stack
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Those of `per_step` examples in each of an epoch's `steps`, in runs of the `seeds` (rows,).
+
+    What is drawn for an example goes by the run's seed, the task, the epoch and its place in the batch: runs of one
+    seed see the same pictures, whatever their neighbours. It is drawn for an epoch at a time, when its first step is
+    asked for. `purpose` tells the batches from what is drawn beside them, whose pictures are others.
+    """
+
+    context: PackContext
+    task: int
+    seeds: tuple[int, ...]
+    purpose: Literal["augment", "augment_drawn"]
+    steps: int
+    per_step: int
+    _epoch: dict[int, list[Tensor]] = field(default_factory=dict)  # what is drawn for the one at hand, by its number
+
+    @staticmethod
+    def of_batches(context: PackContext, stack: Stack, task: int, orders: Tensor) -> Pictures:
+        """Of batches that are cut from `orders` (rows, epochs, n)."""
+        size = int(context.settings["batch_size"])
+        return Pictures(context, task, _seeds(stack), "augment", -(-orders.shape[2] // size), size)
+
+    @staticmethod
+    def of_draws(context: PackContext, stack: Stack, task: int, steps: int, per_step: int) -> Pictures:
+        """Of what is drawn beside the batches, so many in each of an epoch's steps."""
+        return Pictures(context, task, _seeds(stack), "augment_drawn", steps, per_step)
+
+    def rows(self, rows: slice | Tensor) -> Pictures:
+        """Those of some rows alone."""
+        kept: Iterable[int] = np.asarray(self.seeds)[rows if isinstance(rows, slice) else rows.cpu().numpy()].tolist()
+        return replace(self, seeds=tuple(kept), _epoch={})
+
+    def of(self, indices: Tensor, step: int) -> Tensor:
+        """What the network sees of the examples `indices` (rows, n) in step `step` of the task, counted from 0:
+        (rows, n, *input_shape) float32. A last batch may have fewer than `per_step`."""
+        store, found = self.context.store, self.context.augmentations
+        if not found:
+            return store[indices]
+        epoch, number = divmod(step, self.steps)
+        if epoch not in self._epoch:
+            self._epoch.clear()
+            self._epoch[epoch] = self._drawn(epoch)
+        x = store.raw(indices)
+        for augmentation, drawn in zip(found, self._epoch[epoch], strict=True):
+            x = augmentation(x, drawn[:, number, : indices.shape[1]])
+        return store.normalised(x)
+
+    def _drawn(self, epoch: int) -> list[Tensor]:
+        """For each augmentation what is drawn for one epoch, (rows, steps, per_step or 1, k)."""
+        by_seed: dict[int, list[Tensor]] = {}
+        for seed in dict.fromkeys(self.seeds):
+            rng = generator(seed, self.purpose, self.task, epoch)
+            drawn = [of.draw(rng, self.steps, self.per_step) for of in self.context.augmentations]
+            by_seed[seed] = [torch.from_numpy(numbers) for numbers in drawn]
+        by_row = (by_seed[seed] for seed in self.seeds)
+        return [torch.stack(numbers).to(self.context.device) for numbers in zip(*by_row, strict=True)]
+
+
+def _seeds(stack: Stack) -> tuple[int, ...]:
+    return tuple(run.seed for run in stack.representatives)
