@@ -256,7 +256,7 @@ def differing_data(one: Study, two: Study) -> list[str]:
 
 _OF_THE_DATA = (
     *("class_order", "n_tasks", "validation_frac", "steering_frac", "split_seed", "splits", "target", "standardise"),
-    *("learned", "scores", "class_weights", "args"),
+    *("learned", "scores", "positive", "class_weights", "args"),
 )
 # Of studies that do not say.
 _BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "learned": 0, "scores": [], "args": {}}

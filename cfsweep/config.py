@@ -161,21 +161,22 @@ class StreamConfig(Frozen):
     `package.module:function`. `class_order` permutes the classes before they are split into tasks: `fixed` keeps the
     data set's order, a whole number is the seed of a random order. `target` is what is learned of the labels, and
     `scores` what is measured; the first one steers: it is what objectives, stop rules and choices are about. Without
-    any it is the target's own. `class_weights` say how much an example of each class counts in the loss: by the user's
-    labels, or `balanced`, inversely to how often the class occurs where it comes first. `validation_frac` and
-    `steering_frac` are the shares of a task's training data that become validation data and what stop rules look at;
-    None is none of the latter, or, where the space has a stop rule, as much as `validation_frac`. The run of seed s is
-    trained on split s modulo `splits` into training, steering and validation examples. The first `learned` tasks are
-    known to the weights that the network begins with: they are evaluated and not trained. `validation`: which of a
-    task's training data are held out: a `random` share of each class, or the `latest`, by the order of the examples:
-    those to train on come first, then steering, validation and, where the data name none, test examples. None is
-    `latest` for a table with a column `date`, else `random`. A trainer from outside has data of its own: then `name` is
-    the trainer's, and `n_tasks` and `scenario` alone mean something. `standardise`: by what the examples are brought to
-    mean 0 and deviation 1; None is `feature` for flat data and `scalar`, one mean and deviation of all, for images. A
-    table is standardised by its own preprocessing, and `none`. `args` are those of a function, or what a table says of
-    its columns (`training.streams.TableSettings`). `encoder`, `package.module:function` called with `encoder_args`,
-    returns what makes features (n, d) of the examples, once for all, which are the stream's x then. `augment`: what
-    makes other pictures of images in training, `crop`, `flip` or `package.module:function`, in this order.
+    any it is the target's own. `positive` is the class that ROC AUC and its like are about where a task has two.
+    `class_weights` say how much an example of each class counts in the loss: by the user's labels, or `balanced`,
+    inversely to how often the class occurs where it comes first. `validation_frac` and `steering_frac` are the shares
+    of a task's training data that become validation data and what stop rules look at; None is none of the latter, or,
+    where the space has a stop rule, as much as `validation_frac`. The run of seed s is trained on split s modulo
+    `splits` into training, steering and validation examples. The first `learned` tasks are known to the weights that
+    the network begins with: they are evaluated and not trained. `validation`: which of a task's training data are held
+    out: a `random` share of each class, or the `latest`, by the order of the examples: those to train on come first,
+    then steering, validation and, where the data name none, test examples. None is `latest` for a table with a column
+    `date`, else `random`. A trainer from outside has data of its own: then `name` is the trainer's, and `n_tasks` and
+    `scenario` alone mean something. `standardise`: by what the examples are brought to mean 0 and deviation 1; None is
+    `feature` for flat data and `scalar`, one mean and deviation of all, for images. A table is standardised by its own
+    preprocessing, and `none`. `args` are those of a function, or what a table says of its columns
+    (`training.streams.TableSettings`). `encoder`, `package.module:function` called with `encoder_args`, returns what
+    makes features (n, d) of the examples, once for all, which are the stream's x then. `augment`: what makes other
+    pictures of images in training, `crop`, `flip` or `package.module:function`, in this order.
     """
 
     name: Name = "split-digits"
@@ -192,6 +193,7 @@ class StreamConfig(Frozen):
     validation: Literal["random", "latest"] | None = None
     target: Name = "classification"
     scores: tuple[Name, ...] = ()
+    positive: StrictStr | StrictInt | None = None
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] | None = None
     standardise: Literal["feature", "channel", "scalar", "none"] | None = None
     augment: tuple[Name, ...] = ()

@@ -280,6 +280,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "validation": None,
         "target": "classification",
         "scores": (),
+        "positive": None,
         "class_weights": None,
         "standardise": None,
         "augment": (),

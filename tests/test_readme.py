@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import cfsweep
 from cfsweep import cli
+from examples import table
 from tests.analysis.folder import lively
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +48,15 @@ def test_every_sweep_of_the_readme_can_be_made(
         x, y = rng.normal(size=(80, 4)), 2 * task + np.arange(80) % 2
         np.savez(tmp_path / f"{task}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     stand_ins = {"path/to/folder": str(tmp_path)}
+    if "months.csv" in command:
+        table.write(tmp_path)
+        stand_ins["months.csv"] = str(tmp_path / "months.csv")
+    if "path/to/images" in command:
+        for number in range(20):
+            (tmp_path / "images" / f"kind-{number % 2}").mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 255, (40, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / f"kind-{number % 2}" / f"{number}.png")
+        stand_ins["path/to/images"] = str(tmp_path / "images")
     if "DIR" in command:
         stand_ins["DIR"] = str(request.getfixturevalue("data_root"))
     monkeypatch.chdir(ROOT)

@@ -114,6 +114,7 @@ def load_stream(config: StreamConfig) -> Stream:
         found,
         target=config.target,
         scores=config.scores,
+        positive=config.positive,
         class_weights=config.class_weights,
         n_learned=config.learned,
         augment=config.augment,

@@ -91,17 +91,17 @@ class Stream:
     the classes, whole numbers or words, where those are others. Amounts are (n_examples, k) float64, and in a
     regression `unit` are the shift and the scale, each (k,), of the units in which they are learned, `(y - shift) /
     scale`. `files` maps each data file to its SHA-256. `target` names what is to be learned of `y`, and `scores` what
-    is measured (none: the target's first one), see `training.targets`; `class_weights` how much classes count in the
-    loss, `learned_weights` those of the first classes where these are known already. `test_share` is what became test
-    data of each task's examples where the user's data name none. The first `n_learned` tasks are learned already: the
-    weights that a pack begins with know them, and where a bundle goes on, the store has those of their examples alone
-    that a remedy has kept. The stream itself is its split 0; `other_splits` are the further ones, 1 and up.
-    `validation` is how the examples that are held out were chosen, as in `StreamConfig`; `preprocessing` what made
-    examples of a table's rows, `notes` what its user should know. `encoder` is what made x of the examples that the
-    user gave, where something did. Where a trainer from outside has the examples, the store and the tasks have none,
-    and `told` are the numbers of those that score each task, by part (None: it does not say). `augment` names what
-    makes other pictures of the examples in training, see `training.engine.augment`. `mapped` is the file that `x` is
-    mapped from, where it is.
+    is measured (none: the target's first one), see `training.targets`; `positive` the class that some are about, by the
+    user's label, `class_weights` how much classes count in the loss, `learned_weights` those of the first classes where
+    these are known already. `test_share` is what became test data of each task's examples where the user's data name
+    none. The first `n_learned` tasks are learned already: the weights that a pack begins with know them, and where a
+    bundle goes on, the store has those of their examples alone that a remedy has kept. The stream itself is its split
+    0; `other_splits` are the further ones, 1 and up. `validation` is how the examples that are held out were chosen, as
+    in `StreamConfig`; `preprocessing` what made examples of a table's rows, `notes` what its user should know.
+    `encoder` is what made x of the examples that the user gave, where something did. Where a trainer from outside has
+    the examples, the store and the tasks have none, and `told` are the numbers of those that score each task, by part
+    (None: it does not say). `augment` names what makes other pictures of the examples in training, see
+    `training.engine.augment`. `mapped` is the file that `x` is mapped from, where it is.
     """
 
     name: str
@@ -114,6 +114,7 @@ class Stream:
     unit: tuple[Tensor, Tensor] | None = None
     target: str = CLASSIFICATION
     scores: tuple[str, ...] = ()
+    positive: str | int | None = None
     class_weights: str | Mapping[str, float] | None = None
     learned_weights: tuple[float, ...] = ()
     class_ids: tuple[ClassId, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
@@ -52,7 +53,24 @@ def scores_of(stream: Stream) -> tuple[Score, ...]:
         found.append(known[name] if path is None else own_score(path, f"{where}: score `{name}`"))
     if twice := [score.name for score in found if [one.name for one in found].count(score.name) > 1]:
         raise InputError(f"{where}: each score can be measured once, but `{twice[0]}` is named twice. Drop one.")
-    return tuple(found) or target.scores[:1]
+    chosen = tuple(found) or target.scores[:1]
+    if stream.positive is None:
+        return chosen
+    return tuple(
+        replace(score, positive=_positive(stream, where)) if score.by_probability else score for score in chosen
+    )
+
+
+def _positive(stream: Stream, where: str) -> int:
+    """The number of the positive class.
+
+    Raises:
+        InputError: there is no such class.
+    """
+    names = [str(label) for label in stream.class_ids or range(stream.n_classes)]
+    if str(stream.positive) not in names:
+        raise unknown(f"{where}: `positive`", "label", str(stream.positive), names)
+    return names.index(str(stream.positive))
 
 
 def checked_target(found: object, where: str) -> type[Target]:

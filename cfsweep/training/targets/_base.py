@@ -34,7 +34,8 @@ class Score:
     the answers to the n examples and their labels (n, ...), in the user's units. `by_probability` says what an answer
     is: else what `Target.predict` gives, (rows, n, ...); or what `Target.probabilities` gives, of the active outputs
     alone, (rows, n, k), and then a class is the place of its output among these. `undefined_if` says in words when it
-    has no value. `variance(values, n_examples)` is how far chance in the choice of the examples moves such values, of
+    has no value. `positive` is the output of the class that it is about where two are active, by default the second
+    of them. `variance(values, n_examples)` is how far chance in the choice of the examples moves such values, of
     the same shape; None where nobody can say.
     """
 
@@ -43,6 +44,7 @@ class Score:
     bounds: tuple[float, float]
     by_probability: bool = False
     undefined_if: str = ""
+    positive: int | None = None
     variance: Callable[[Floats, Floats], Floats] | None = None
 
 

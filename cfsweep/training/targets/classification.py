@@ -122,7 +122,11 @@ class Classification(Target):
         if not score.by_probability:
             return score.of(answers, labels)
         places = torch.where(mask, mask.cumsum(0) - 1, -1)
-        return score.of(answers[..., mask], places[labels])
+        answers, labels = answers[..., mask], places[labels]
+        is_first = score.positive is not None and score.positive < len(places) and int(places[score.positive]) == 0
+        if is_first and answers.shape[-1] == 2:
+            return score.of(answers.flip(-1), torch.where(labels < 0, labels, 1 - labels))
+        return score.of(answers, labels)
 
     def constant(self, labels: Tensor, n_outputs: int) -> Tensor:
         """The logarithms of how often each label occurs; minus infinity where it does not.

@@ -109,6 +109,26 @@ def test_among_the_active_outputs_alone() -> None:
     assert target.measured(score, target.answers(score, logits, mask), labels, mask).isnan().all()
 
 
+def test_the_positive_class_is_the_one_that_is_named() -> None:
+    """Of two rare examples the model puts one first: of the others' class nearly all is right."""
+    stream = replace(digits("pr_auc"), tasks=digits().tasks[:1])
+    mask, labels = torch.tensor([True, True]), torch.tensor([0, 0, 1, 1, 1, 1])
+    p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.1, 0.9], [0.1, 0.9], [0.3, 0.7]])[None]
+    values = []
+    for positive in (None, 1, 0):
+        (score,) = scores_of(replace(stream, positive=positive))
+        values.append(Classification().measured(score, p, labels, mask).item())
+    assert (
+        values[0]
+        == values[1]
+        == pytest.approx(average_precision([y == 1 for y in labels.tolist()], p[0, :, 1].tolist()))
+    )
+    assert values[2] == pytest.approx(average_precision([y == 0 for y in labels.tolist()], p[0, :, 0].tolist()))
+    assert values[2] != values[1]
+    with pytest.raises(InputError, match="unknown label `yes`"):
+        scores_of(replace(stream, positive="yes"))
+
+
 @pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
 def test_without_a_positive_example_there_is_no_value(name: str) -> None:
     target, mask, score = Classification(), torch.tensor([True, True]), scores("classification")[name]
