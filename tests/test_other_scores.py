@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,21 @@ def test_a_study_does_not_go_on_with_another_source_of_a_score(run: Run, tmp_pat
     code, _, complaints = run("resume", "study", "--trials", "+1", "--workers", "0")
     assert code == 2
     assert "own_hits.py" in complaints
+
+
+def test_the_score_of_the_page(run: Run, tmp_path: Path, project_root: Path) -> None:
+    """Of 10 examples the one that looks most like it is one of two positives."""
+    page = (project_root / "docs" / "scores.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    labels = np.array([0, 1, 0, 0, 1, 0, 0, 0, 0, 0])
+    p = np.linspace(0, 0.5, 10)
+    p[4] = 0.9
+    assert found["recall_at_10"](labels, np.column_stack([1 - p, p])) == 0.5
+    assert np.isnan(found["recall_at_10"](0 * labels, np.column_stack([1 - p, p])))
+    Path("my_scores.py").write_text(code)
+    tasks = write_tasks(tmp_path / "tasks", "binary", range(3))
+    how = ("--scenario", "domain-il", "--score", "my_scores:recall_at_10", *FEW)
+    assert run("run", "replay", "--stream", tasks, *how, "--out", "study")[0] == 0
+    assert analysis.study("study").score_bounds == (0.0, 1.0)
