@@ -99,18 +99,19 @@ def _of_scores(scores: PairedScores, task: int, max_drop: float) -> Verdict:
     return Verdict(task, scores.name, n, champion, candidate, None, found, None, is_earlier, fell, is_clear)
 
 
-def require_max_drop(max_drop: float | None) -> float:
-    """`max_drop`, the most by which an earlier task's score may fall, from 0 up.
+def require_max_drop(max_drop: float | None, width: float = math.inf) -> float:
+    """`max_drop`, the most by which an earlier task's score may fall, from 0 up and less than its bounds are apart.
 
     Raises:
-        InputError: it is missing or below 0.
+        InputError: it is missing, below 0 or too large.
     """
     if max_drop is None:
         raise InputError(
             "gate: how far an earlier task may fall must be said. Give --max-drop, such as 0.02 for 2 points."
         )
-    if not 0 <= max_drop < math.inf:
-        raise InputError(f"gate: `0 <= max-drop` must hold, but got {max_drop:g}. Change it.")
+    if not 0 <= max_drop < width:
+        rule = "0 <= max-drop" if math.isinf(width) else f"0 <= max-drop < {width:g}"
+        raise InputError(f"gate: `{rule}` must hold, but got {max_drop:g}. Change it.")
     return max_drop
 
 
@@ -133,7 +134,7 @@ def require_none_fell(verdicts: Sequence[Verdict], max_drop: float) -> str:
         NoAnswerError: an earlier task fell, whatever the others gained; the message names all that did.
     """
     earlier = [one for one in verdicts if one.is_earlier]
-    if all(one.candidate is None for one in earlier):
+    if earlier and all(one.candidate is None for one in earlier):
         raise InputError(f"gate: {NO_VALUE} of any earlier task, so nobody can say. Give another --score.")
     fallen = [
         f"{one.task} `{one.name}` by {score_text(-one.difference.value)}"

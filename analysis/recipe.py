@@ -19,7 +19,8 @@ MORE_SEEDS = 10  # at least; enough for an interval that means something
 USUAL: Mapping[str, Any] = {
     "class_order": "fixed", "n_tasks": None, "validation_frac": 0.1, "steering_frac": None, "split_seed": 0,
     "splits": 1, "learned": 0, "target": "classification", "scores": [], "positive": None,
-    "class_weights": None, "standardise": None, "validation": None, "args": {},
+    "class_weights": None, "standardise": None, "validation": None, "args": {}, "augment": [], "encoder": None,
+    "encoder_args": {},
 }  # fmt: skip
 _WITH_OPTIONS = ("name", "scenario", "data", "download")  # of a stream, that have options of their own
 _EMBEDDED = "split-digits"  # scikit-learn brings its data

@@ -63,7 +63,7 @@ def test_what_was_selected_is_confirmed_then_refitted(run: Run, swept: Path) -> 
     assert len(list((swept / "confirmed" / "models").iterdir())) == 2 * (len(trials) - 1)
     files = {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()}
     code, again, _ = run(*CONFIRM)
-    assert (code, again) == (0, out[out.index("average accuracy at the end") :])
+    assert (code, again) == (0, out[out.index("average score at the end") :])
     assert {path: path.read_bytes() for path in swept.rglob("*") if path.is_file()} == files, "nothing is left to do"
     code, out, complaints = run(*CONFIRM, "--refit")
     assert (code, complaints) == (0, "")

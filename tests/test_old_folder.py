@@ -34,7 +34,7 @@ def test_it_is_read(folder: Path) -> None:
     runs = analysis.load(folder)
     assert runs["trial"].tolist() == [-2, -2, -1, -1, 0, 0, 1, 1]
     assert runs.loc[runs["trial"] == 0, "fisher_convention"].str.startswith("true label").all()
-    assert analysis.accuracy_matrix(folder, trial=0).shape == (6, 5)
+    assert analysis.score_matrix(folder, trial=0).shape == (6, 5)
 
 
 def test_it_is_reported(folder: Path) -> None:

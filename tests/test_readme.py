@@ -52,10 +52,10 @@ def test_every_sweep_of_the_readme_can_be_made(
         table.write(tmp_path)
         stand_ins["months.csv"] = str(tmp_path / "months.csv")
     if "path/to/images" in command:
-        for number in range(20):
-            (tmp_path / "images" / f"kind-{number % 2}").mkdir(parents=True, exist_ok=True)
-            pixels = rng.integers(0, 255, (40, 40, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "images" / f"kind-{number % 2}" / f"{number}.png")
+        for number in range(80):
+            folder = tmp_path / "images" / f"kind-{number % 4}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(folder / f"{number}.png")
         stand_ins["path/to/images"] = str(tmp_path / "images")
     if "DIR" in command:
         stand_ins["DIR"] = str(request.getfixturevalue("data_root"))

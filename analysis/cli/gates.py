@@ -85,7 +85,7 @@ def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
 
 
 PairedAnswersOf = Callable[
-    [str, str, str | None, str | None, str | None], tuple[str, list[PairedAnswers | PairedScores]]
+    [str, str, str | None, str | None, str | None], tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]
 ]
 
 
@@ -99,12 +99,13 @@ def _gate_of_models(
 ) -> None:
     if answers_of is None:
         raise InputError("gate: `python -m analysis` loads no models. Run `cfsweep gate` with the same options.")
-    score, answers = answers_of(champion, candidate, *place)
+    score, (low, high), answers = answers_of(champion, candidate, *place)
+    bundle_gate.require_max_drop(max_drop, high - low)
     verdicts = [bundle_gate.verdict(of_task, number, max_drop) for number, of_task in enumerate(answers)]
     if json is not None:
         bundle_gate.write_json(json, champion, candidate, verdicts, max_drop, score)
     rows = [bundle_gate.cells(one) for one in verdicts]
-    console().print(table_of(bundle_gate.HEADS, rows, sum(one.is_earlier for one in verdicts)))
+    console(wide=True).print(table_of(bundle_gate.HEADS, rows, sum(one.is_earlier for one in verdicts)))
     if score != "accuracy":
         typer.echo(f"The score is {score}, the higher the better.")
     for line in bundle_gate.notes(verdicts, max_drop):

@@ -15,9 +15,9 @@ from rich.text import Text
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or a URI such as s3://bucket/folder.")]
 
 
-def console() -> Console:
-    """A terminal's own width; 100 columns in a pipe or a log."""
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+def console(wide: bool = False) -> Console:
+    """A terminal's own width; 100 columns in a pipe or a log, or, if a table is `wide`, as many as it takes."""
+    return Console(width=None if sys.stdout.isatty() else 200 if wide else 100, highlight=False)
 
 
 def table_of(heads: Sequence[str], rows: Sequence[Sequence[str]], members: int) -> Table:

@@ -32,10 +32,10 @@ def paired_answers(
     data: str | None = None,
     stream: str | None = None,
     score: str | None = None,
-) -> tuple[str, list[PairedAnswers | PairedScores]]:
-    """What scores, and the answers of the bundles `champion` and `candidate` to the test examples of every task that
-    the candidate has learned, in its order; the champion's tasks come first, as it must have learned none that the
-    candidate has not.
+) -> tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]:
+    """What scores, between what it lies, and the answers of the bundles `champion` and `candidate` to the test examples
+    of every task that the candidate has learned, in its order; the champion's tasks come first, as it must have learned
+    none that the candidate has not.
 
     The examples are those of the candidate's stream. `stream` names it where it is not to be found under the name in
     the bundle (a folder that has moved, say), `data` the folder of the data sets. The champion answers a task that it
@@ -56,8 +56,8 @@ def paired_answers(
     chosen = scores_of(replace(loaded, scores=new.stream_config.scores if score is None else (score,)))[0]
     numbers = range(len(new.tasks))
     if chosen.name == ACCURACY and models[1].target.has_classes:
-        return chosen.name, [_answers(*models, loaded, number) for number in numbers]
-    return chosen.name, [_scores(*models, loaded, number, chosen) for number in numbers]
+        return chosen.name, chosen.bounds, [_answers(*models, loaded, number) for number in numbers]
+    return chosen.name, chosen.bounds, [_scores(*models, loaded, number, chosen) for number in numbers]
 
 
 def _require_comparable(old: Manifest, new: Manifest, where: str | Path) -> None:

@@ -94,7 +94,7 @@ def _look(verb: str, does: str) -> None:
 
 def _paired_answers(
     champion: str, candidate: str, data: str | None, stream: str | None, score: str | None
-) -> tuple[str, list[PairedAnswers | PairedScores]]:
+) -> tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]:
     from cfsweep.bundle.paired import paired_answers
 
     return paired_answers(champion, candidate, data, stream, score)

@@ -47,6 +47,10 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
         described = _describe(searched) if searched else f"{config.space.fixed.get(name, hyper.default)}"
         described += f" (cannot act: {idle[name]})" if name in idle else ""
         table.add_row(f"  {name}", described)
+    told = (("scores", config.stream.scores), ("positive", config.stream.positive))
+    for name, given in (*told, ("class weights", config.stream.class_weights)):
+        if given:
+            table.add_row(name, ", ".join(given) if isinstance(given, tuple) else str(given))
     weighed = f", old weight {config.objective.old_weight:g}" if config.objective.name == "mixed" else ""
     table.add_row("objective", ", ".join(config.objective.names) + weighed)
     table.add_row("budget", budget(config.trials, config.seeds, config.stream.splits))

@@ -106,7 +106,14 @@ def test_what_is_written_for_a_program(tmp_path: Path, monkeypatch: pytest.Monke
     write_json(path, "a", "b", verdicts, 0.02)
     found = json.loads(path.read_text())
     tasks = found.pop("tasks")
-    assert found == {"passes": False, "champion": "a", "candidate": "b", "max_drop": 0.02, "level": 0.95}
+    assert found == {
+        "passes": False,
+        "champion": "a",
+        "candidate": "b",
+        "score": "accuracy",
+        "max_drop": 0.02,
+        "level": 0.95,
+    }
     assert tasks[0] == {
         "task": 0,
         "name": "cats",
@@ -139,9 +146,12 @@ def test_bad_input_is_one_line() -> None:
         verdict(new(0, 0), 0, 0.02)
     with pytest.raises(InputError, match="Give --max-drop"):
         require_max_drop(None)
-    for bad in (-0.1, 1.0, math.nan):
-        with pytest.raises(InputError, match="`0 <= max-drop < 1` must hold"):
+    for bad in (-0.1, math.inf, math.nan):
+        with pytest.raises(InputError, match="`0 <= max-drop` must hold"):
             require_max_drop(bad)
+    with pytest.raises(InputError, match="`0 <= max-drop < 1` must hold, but got 1"):
+        require_max_drop(1.0, width=1.0)
+    assert require_max_drop(5000.0) == 5000.0
     assert require_max_drop(0.0) == 0.0
 
 

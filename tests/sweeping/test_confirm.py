@@ -48,11 +48,13 @@ def test_runs_are_bit_for_bit_what_a_pack_gives_for_these_settings_and_seeds(
     assert len(records) == 6
     assert inside.matrices() == {
         **{record.key: flat(record.validation) for record in records},
-        **{(MAJORITY_TRIAL, FRESH + s): flat(constant_answer(stream, "task-il")["validation"]) for s in (0, 1)},
+        **{
+            (MAJORITY_TRIAL, FRESH + s): flat(constant_answer(stream, "task-il").steering["validation"]) for s in (0, 1)
+        },
     }
     tests = inside.matrices("test")
     assert {record.key: flat(record.test) for record in records}.items() <= tests.items()
-    assert tests[MAJORITY_TRIAL, FRESH] == flat(constant_answer(stream, "task-il")["test"])
+    assert tests[MAJORITY_TRIAL, FRESH] == flat(constant_answer(stream, "task-il").steering["test"])
     swept = {row["trial"]: row for row in Sweep(root, stream).rows()}
     for row in inside.rows():
         if row["trial"] >= 0:
@@ -75,7 +77,7 @@ def test_models_are_restored_to_the_same_predictions(
             assert (model.done, model.spec.runs, len(model.stack)) == (True, (run,), 1)
             assert torch.equal(model.stack.theta[0], pack.stack.theta[row])
             assert model.records[0].test == pack.records[i].test
-            answers = [Answering(p.context, p.stack, 4) for p in (model, pack)]
+            answers = [Answering(p.context, p.stack, 4, 5) for p in (model, pack)]
             for task in range(5):
                 mine, theirs = (
                     p.context.evaluator.predictions(w := p.weights_for(task, 5), task, 5, "test", a.by_weights(w))

@@ -137,7 +137,7 @@ def test_the_constant_answer_has_a_row_for_each_seed_without_training(sweep: Swe
         told = ("method", "state", "train_s", "steps", "stored_bytes", "n_parameters", "tasks_done", "same_as")
         assert [row[name] for name in told] == ["majority", "done", 0.0, 0, 0, 0, 5, None]
         assert {value for name, value in row.items() if name.startswith("hp_")} == {None}
-    expected = constant_answer(sweep.stream, "task-il")
+    expected = constant_answer(sweep.stream, "task-il").steering
     for part, table in (("validation", "accuracy"), ("test", "test")):
         cells = [value for of_row in expected[part] for value in of_row]
         found = sweep.matrices(table)

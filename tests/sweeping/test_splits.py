@@ -129,10 +129,11 @@ def test_how_many_splits_there_are_is_said(tmp_path: Path, several: Stream) -> N
 
 
 def test_the_constant_answer_is_that_of_each_seeds_split(several: Stream) -> None:
-    scores = [constant_answer(several.of_split(number), "task-il") for number in range(3)]
+    constant = [constant_answer(several.of_split(number), "task-il") for number in range(3)]
+    scores = [answer.steering for answer in constant]
     for number, of_split in enumerate(scores):  # so that the splits can be told apart
         of_split["validation"][-1][0] += number
-    report = majority_report(scores, range(5), example_counts(several))
+    report = majority_report(constant, range(5), example_counts(several))
     assert [record.validation for record in report.records] == [scores[seed % 3]["validation"] for seed in range(5)]
     assert [record.seed for record in report.records] == list(range(5))
 

@@ -18,7 +18,15 @@ from cfsweep.testing.packs import defaults_instead, path_to
 from cfsweep.testing.plain import ByName
 from cfsweep.testing.twins import agrees_with_its_twin
 from cfsweep.training import ingredients
-from cfsweep.training.ingredients import Buffered, BufferedOnline, Extension, Ingredient, MixedReplay, RankedBuffer
+from cfsweep.training.ingredients import (
+    Buffered,
+    BufferedOnline,
+    Extension,
+    Ingredient,
+    MixedReplay,
+    RankedBuffer,
+    Substitute,
+)
 from cfsweep.training.streams import Task
 from examples.own_remedy import EWCPlusPlus
 from tests.testing import broken
@@ -162,8 +170,8 @@ def test_a_value_that_cannot_be_is_refused(given: dict[str, Value], said: str) -
 def test_each_piece_with_a_function_of_tensors_is_called() -> None:
     called = calls_by_piece(None, Arguments(*[None] * len(Arguments._fields)))  # type: ignore[arg-type]
     pieces = {kind for kind in vars(ingredients).values() if isinstance(kind, type) and issubclass(kind, Ingredient)}
-    assert pieces - called.keys() == {Buffered, RankedBuffer, BufferedOnline, MixedReplay, Extension}, (
-        "those work on indices, and on a module"
+    assert pieces - called.keys() == {Buffered, RankedBuffer, BufferedOnline, MixedReplay, Extension, Substitute}, (
+        "those work on indices, on a module, or are the base of others"
     )
 
 

@@ -23,6 +23,9 @@ from cfsweep.training.targets import Outputs
 from cfsweep.training.targets.classification import Classification
 
 READS = {
+    "ncm": ["keeps statistics of the features of old examples"],
+    "slda": ["keeps statistics of the features of old examples"],
+    "ranpac": ["keeps statistics of the features of old examples"],
     "ewc": ["keeps old weights"],
     "l2-sp": ["keeps old weights"],
     "mas": ["keeps old weights"],

@@ -136,6 +136,8 @@ def _load(config: StreamConfig, where: str) -> Stream:
             f"{where}: a table must say what its columns are: add `--arg target=COLUMN` and `--arg task=COLUMN`. (A "
             "stream without is a folder with one .npz or .parquet file per task.)"
         )
+    if place.suffix in SUFFIXES and not place.exists():
+        raise InputError(f"{where}: there is no such file. Check the path.")
     if place.is_file() or place.suffix in (".csv", ".tsv", ".npz", ".parquet", ".pt", ".json", ".zip"):
         raise InputError(
             f"{where}: a stream is a folder with one .npz or .parquet file per task, not a single file. Write each "

@@ -90,7 +90,7 @@ class Column(Frozen):
         """
         if self.kind == "category":
             return table.words(self.name)
-        return table.values(self.name, self.kind, f"Mend it, or say `--arg types={{{self.name}: category}}`")
+        return table.values(self.name, self.kind, f"Mend it, or say `--arg 'types={{{self.name}: category}}'`")
 
 
 class Preprocessing(Frozen):
@@ -230,7 +230,7 @@ def _column(table: Raw, settings: TableSettings, name: str, rows: Indices) -> tu
     if len(found) > MOST_WORDS and name not in settings.types:
         raise InputError(
             f"{place}: it holds {len(found)} different words in {len(rows)} rows, more than {MOST_WORDS}, as names or "
-            f"texts do. Leave it out, `--arg drop=[{name}]`, or insist, `--arg types={{{name}: category}}`."
+            f"texts do. Leave it out, `--arg drop=[{name}]`, or insist, `--arg 'types={{{name}: category}}'`."
         )
     words = tuple(sorted(found, key=lambda word: (word is None, word or "")))
     return column.model_copy(update={"words": words}), values

@@ -116,7 +116,9 @@ def labels_of(
     if as_words is None and odd and not asked and all(re.match(NUMBER, label) for label in distinct):
         row = int(np.flatnonzero(found == odd[0])[0])
         said = f"labels must be words or whole numbers >= 0, but got `{odd[0]}`"
-        raise table.error(column, row, said, f"Convert it, or take all as words, `--arg types={{{column}: category}}`")
+        raise table.error(
+            column, row, said, f"Convert it, or take all as words, `--arg 'types={{{column}: category}}'`"
+        )
     if as_words is None:
         as_words = asked or bool(odd)
     if as_words:

@@ -57,7 +57,36 @@ def _of_scikit_learn(name: str) -> OfOne:
     return of_one
 
 
-ROC_AUC, PR_AUC = _of_scikit_learn("roc_auc_score"), _of_scikit_learn("average_precision_score")
+def roc_auc(positive: Values, values: Values) -> float:
+    """How often a positive example (n,) bool has a larger value (n,) than a negative one, ties counted by half, in
+    [0, 1]: scikit-learn's `roc_auc_score` to rounding, without the millisecond that this spends on checks. A gate takes
+    it thousands of times.
+
+    References:
+        Hanley & McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC) curve"
+        (as Wilcoxon's statistic, of mid-ranks).
+
+    >>> roc_auc(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.35, 0.8]))
+    0.75
+    """
+    from scipy.stats import rankdata
+
+    n_positive = int(positive.sum())
+    above = rankdata(values)[positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / (n_positive * (len(positive) - n_positive)))
+
+
+def average_precision(positive: Values, values: Values) -> float:
+    """The sum over the thresholds of the precision there times what recall it adds, in (0, 1]: scikit-learn's
+    `average_precision_score` to rounding, for the same reason.
+
+    >>> round(average_precision(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.35, 0.8])), 6)
+    0.833333
+    """
+    order = np.argsort(-values, kind="stable")
+    falls, hits = values[order], positive[order].cumsum()
+    last = np.append(np.flatnonzero(np.diff(falls)), len(falls) - 1)  # of those with the same value
+    return float(np.diff(hits[last], prepend=0) @ (hits[last] / (last + 1)) / hits[-1])
 
 
 def _balanced_accuracy(labels: Values, predictions: Values) -> float:
@@ -104,8 +133,8 @@ OF_CLASSES = (
     ACCURACY,
     Score("balanced_accuracy", by_row(_balanced_accuracy), (0.0, 1.0)),
     Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
-    Score("roc_auc", by_row(over_classes(ROC_AUC)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
-    Score("pr_auc", by_row(over_classes(PR_AUC)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
+    Score("roc_auc", by_row(over_classes(roc_auc)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
+    Score("pr_auc", by_row(over_classes(average_precision)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
     Score("neg_log_loss", by_row(_neg_log_loss), (-INFINITY, 0.0), True, UNSEEN),
 )
 
@@ -155,6 +184,6 @@ OF_LABELS = (
     Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
     Score("label_accuracy", by_row(_label_accuracy), (0.0, 1.0)),
     Score("exact_match", by_row(_exact_match), (0.0, 1.0)),
-    Score("roc_auc", by_row(over_labels(ROC_AUC)), (0.0, 1.0), True, NO_LABEL),
-    Score("pr_auc", by_row(over_labels(PR_AUC)), (0.0, 1.0), True, NO_LABEL),
+    Score("roc_auc", by_row(over_labels(roc_auc)), (0.0, 1.0), True, NO_LABEL),
+    Score("pr_auc", by_row(over_labels(average_precision)), (0.0, 1.0), True, NO_LABEL),
 )

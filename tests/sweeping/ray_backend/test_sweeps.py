@@ -69,7 +69,7 @@ def test_a_sweep_from_begin_to_end(whole: Whole, run: Run) -> None:
     assert "4/4 trials: 4 done, 0 stopped, 0 failed, best mixed 0." in whole.printed
     assert f"cfsweep report {whole.out}" in whole.printed
     for part in whole.out.glob("*/*.parquet"):
-        assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"1"
+        assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"2"
 
     before = contents(whole.out)
     code, printed, complaints = run(*whole.study, "--out", whole.out, "--workers", "0")

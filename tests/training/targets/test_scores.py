@@ -16,7 +16,7 @@ from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.testing import finish, make_pack
 from cfsweep.training.streams import Stream, load_stream
-from cfsweep.training.targets import Score, registry, scores_of, target_of
+from cfsweep.training.targets import Score, _scores, registry, scores_of, target_of
 from cfsweep.training.targets.classification import Classification
 from cfsweep.training.targets.multi_label import MultiLabel
 
@@ -86,6 +86,18 @@ def test_scores_of_classes(seed: int) -> None:
         assert found["pr_auc"][row] == pytest.approx(macro(average_precision, truth, single, asked))
         log_loss = np.mean([-math.log(p[i, t]) for i, t in enumerate(truth)])
         assert found["neg_log_loss"][row] == pytest.approx(-log_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_areas_are_those_of_scikit_learn(seed: int) -> None:
+    from sklearn import metrics
+
+    rng = np.random.default_rng(seed)
+    positive, values = rng.random(50) < rng.uniform(0.05, 0.9), rng.normal(size=50).round(seed % 3)
+    positive[:2] = True, False
+    assert _scores.roc_auc(positive, values) == pytest.approx(metrics.roc_auc_score(positive, values), rel=1e-12)
+    expected = metrics.average_precision_score(positive, values)
+    assert _scores.average_precision(positive, values) == pytest.approx(expected, rel=1e-12)
 
 
 def test_by_hand() -> None:
