@@ -206,6 +206,11 @@ class StreamConfig(Frozen):
     def _one_alone(cls, given: Any) -> Any:
         return (given,) if isinstance(given, str) else given
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _labels_as_text(cls, given: Any) -> Any:
+        return {str(label): weight for label, weight in given.items()} if isinstance(given, Mapping) else given
+
     def split_of(self, seed: int) -> int:
         """The number of the split on which the runs of a seed are trained.
 

@@ -198,3 +198,38 @@ def test_the_score_of_the_page(run: Run, tmp_path: Path, project_root: Path) -> 
     how = ("--scenario", "domain-il", "--score", "my_scores:recall_at_10", *FEW)
     assert run("run", "replay", "--stream", tasks, *how, "--out", "study")[0] == 0
     assert analysis.study("study").score_bounds == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("--target", "regression", "--scenario", "domain-il"), "a regression needs amounts as labels"),
+        (("--set", "stream.positive=1", "--scenario", "domain-il"), "`positive` must be a class of all tasks"),
+        (("--set", "stream.positive=lily"), "unknown label `lily`"),
+        (("--set", "stream.class_weights={3: 2, lily: 1}"), "unknown label `lily`"),
+        (("--score", "rmse"), "unknown score `rmse`"),
+        (("--score", "my_scores:trial"), "a score cannot be called as a column of its table"),
+        (("--set", "network.init=junk.pt"), "it holds no weights"),
+    ],
+    ids=lambda value: str(value[-1]) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_one_line(settings: tuple[str, ...], said: str, run: Run, smoke: Path) -> None:
+    Path("junk.pt").write_bytes(b"junk")
+    code, _, complaints = run("run", smoke, *settings, "--workers", "0", "--out", "study")
+    assert (code, complaints.count("\n")) == (2, 1), complaints
+    assert said in complaints
+    assert not Path("study").exists()
+
+
+def test_weights_by_whole_numbers_are_those_of_the_labels(run: Run, smoke: Path) -> None:
+    code, out, complaints = run("run", smoke, "--set", "stream.class_weights={3: 2}", "--dry-run")
+    assert (code, complaints) == (0, "")
+    assert "{'3': 2.0}" in out
+
+
+def test_a_month_without_a_score_does_not_blank_the_average(tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "tasks", "binary", range(3))
+    content = dict(np.load(tasks / "01.npz"))
+    np.savez(tasks / "01.npz", **{**content, "y_train": np.zeros(120, int), "y_test": np.zeros(60, int)})
+    trained = cfsweep.train(str(tasks), scenario="domain-il", scores="roc_auc", settings={"epochs": 1})
+    assert trained.average_score[0] == pytest.approx(np.nanmean(trained.validation[0, -1]))

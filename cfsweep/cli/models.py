@@ -241,6 +241,7 @@ def _say_scores(what: str, about: Manifest, to: str) -> None:
     from cfsweep.bundle.card import IN_WORDS
 
     said = ", ".join(f"{score_text(value)} on {IN_WORDS[part]}" for part, value in about.average.items())
+    said = said or "not known of every task"
     Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 

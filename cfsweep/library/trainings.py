@@ -245,8 +245,13 @@ class Training:
 
     @property
     def average_score(self) -> NDArray[np.float64]:
-        """(seeds,): the mean over the tasks at the end, on validation data; NaN of a run that failed."""
-        return np.asarray(self.validation[:, -1].mean(axis=1))
+        """(seeds,): the mean over the tasks at the end, on validation data; NaN of a run that failed.
+        A task on which the score has no value does not count."""
+        ends = self.validation[:, -1]
+        known = ~np.isnan(ends)
+        return np.where(
+            known.any(axis=1), np.where(known, ends, 0.0).sum(axis=1) / known.sum(axis=1).clip(min=1), np.nan
+        )
 
     def model(self, seed: int | None = None) -> Model:
         """The model of a seed (default: the first that went all the way).

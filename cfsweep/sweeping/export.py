@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,13 @@ def run_of(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tupl
             f"--trial {trial}: it was not confirmed; {known} were. `cfsweep confirm --trials` trains more."
         )
     if seed == BEST:
-        seed = max(sorted(own), key=lambda number: own[number][AVERAGE] or 0.0)
+        seed = max(sorted(own), key=lambda number: _or_least(own[number][AVERAGE]))
     if not str(seed).isdigit() or int(seed) not in own:
         raise InputError(f"--seed {seed}: `{BEST}` or one of {', '.join(map(str, sorted(own)))} is needed. Give one.")
     first = own[int(seed)]["same_as"]
     return (trial if first is None else int(first)), int(seed)
+
+
+def _or_least(score: float | None) -> float:
+    """A score, of which the lowest may be below 0; the least of all where it has no value."""
+    return -math.inf if score is None else score

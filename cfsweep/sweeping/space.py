@@ -11,6 +11,7 @@ from cfsweep.sweeping.blind_tasks import require_values
 from cfsweep.sweeping.free_settings import free_hypers
 from cfsweep.training.ingredients import StopRule, hypers_of, ingredient_class, refuse_misfits, registry
 from cfsweep.training.streams import Stream
+from cfsweep.training.targets import target_of
 
 
 def check_space(space: Space, where: str) -> dict[str, Hyper]:
@@ -89,6 +90,8 @@ def check_study(config: StudyConfig, stream: Stream, where: str) -> None:
             f"stream `{config.stream.name}`: the objective `{config.objective.name}` mixes old and new tasks and "
             f"needs at least 2, but got n_tasks={len(stream.tasks)}."
         )
+    target = target_of(stream.target, where)
+    target.for_stream(stream, target.outputs(stream, config.stream.scenario))
     for split in range(config.stream.splits) if "validation" in config.parts else ():
         require_values(config, stream.of_split(split))
 

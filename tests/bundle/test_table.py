@@ -83,9 +83,9 @@ def test_a_month_that_comes_later_makes_the_model_of_a_table_that_had_it(
     assert len(mine.fitted) == (1 if preprocessing == "first" else 3)
     told = {"created_at", "continues", "scores", "files", "git_revision", "stream", "stream_config", "data_sha256"}
     assert about.model_dump(exclude=told) == whole.model_dump(exclude=told)
-    score, pairs = paired_answers(tmp_path / "after-1", tmp_path / "after-2", None, str(every))
+    score, _, pairs = paired_answers(tmp_path / "after-1", tmp_path / "after-2", None, str(every))
     assert (score, len(pairs)) == ("accuracy", 3)
-    _, by_data = paired_answers(tmp_path / "after-1", tmp_path / "after-2", str(every))
+    _, _, by_data = paired_answers(tmp_path / "after-1", tmp_path / "after-2", str(every))
     assert all(np.array_equal(one.candidate, other.candidate) for one, other in zip(pairs, by_data, strict=True))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
@@ -17,8 +16,6 @@ from cfsweep.errors import InputError, first_line
 
 # What wrappers put before the names: of data-parallel training, and of torch.compile.
 _PREFIXES = ("module.", "_orig_mod.")
-# What the readers of safetensors and of torch raise on files of something else.
-_UNREADABLE = (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnpicklingError)
 
 
 def read_weights(path: Path, where: str) -> tuple[dict[str, Tensor], str]:
@@ -37,7 +34,7 @@ def read_weights(path: Path, where: str) -> tuple[dict[str, Tensor], str]:
     try:
         is_safe = path.suffix.lower() == ".safetensors"
         found = load(content) if is_safe else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except Exception as error:  # the readers raise nearly anything on files of something else
         raise InputError(
             f"{where}: it holds no weights ({_why(error)}). Save the model's `state_dict` anew."
         ) from error

@@ -190,7 +190,12 @@ def _split(config: StreamConfig, x: Tensor, y: Tensor, tasks: tuple[Task, ...], 
             f"stream `{config.name}`: its features must vary by more than 1e-38, which float32 can scale up, but one "
             "does not. Multiply or drop it."
         )
-    return Split(tasks, shift, scale, _unit(y[tasks[0].train]) if config.target == "regression" else None)
+    return Split(
+        tasks,
+        shift,
+        scale,
+        _unit(y[tasks[0].train]) if config.target == "regression" and y.is_floating_point() else None,
+    )
 
 
 def strata(y: Tensor) -> NDArray[np.int64]:

@@ -69,7 +69,12 @@ class Encoder:
             raise
         except Exception as error:  # the user's encoder may raise anything
             raise InputError(f"{self._where}: it failed ({first_line(error)}). Call it to see more.") from error
-        if features.dim() != 2 or len(features) != len(batch) or features.shape[1] != (width or features.shape[1]):
+        if (
+            features.dim() != 2
+            or not features.shape[1]
+            or len(features) != len(batch)
+            or features.shape[1] != (width or features.shape[1])
+        ):
             wanted = f"({len(batch)}, {width or 'd'})"
             raise InputError(
                 f"{self._where}: for {len(batch)} examples it must return {wanted}, but returned "

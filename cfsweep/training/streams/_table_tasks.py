@@ -149,8 +149,12 @@ def _starts(table: Raw, settings: TableSettings, when: Moments_us) -> Moments_us
     if not isinstance(settings.windows, int):
         found = moments_us(settings.windows or (), table.where)
         if (np.diff(found) <= 0).any():
-            raise InputError(f"{table.where}: `windows` must begin one after the other, but got {few(found.tolist())}.")
+            raise InputError(
+                f"{table.where}: `windows` must begin one after the other, but got {few(map(text_of, found))}."
+            )
         return found
     first, last, n = int(when.min()), int(when.max()), settings.windows
+    if n > len(when):
+        raise InputError(f"{table.where}: {n} windows must each have a row, but there are {len(when)}. Take fewer.")
     step = DAY_US if (when % DAY_US == 0).all() else 1  # whole days stay whole ones: no row lies between
     return np.array([first + -((first - last) * k // (n * step)) * step for k in range(n)])

@@ -127,7 +127,7 @@ def words(column: pa.Array) -> Words:
 
 def _word(value: Any) -> str | None:
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return str(value)  # as pandas writes it into a CSV file
     if isinstance(value, float):
         return None if np.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
     if hasattr(value, "isoformat"):

@@ -17,6 +17,8 @@ from cfsweep.training.targets.regression import Regression
 
 __all__ = ["Floats", "Outputs", "Score", "Target", "class_weights", "registry", "scores_of", "target_of"]
 
+# Of the tables that hold the scores.
+COLUMNS = ("study_id", "trial", "seed", "attempt", "after_task", "eval_task", "n_examples", "task", "step")
 registry: dict[str, type[Target]] = {target.name: target for target in (Classification, MultiLabel, Regression)}
 
 
@@ -47,6 +49,8 @@ def scores_of(stream: Stream) -> tuple[Score, ...]:
     target, where = target_of(stream.target), f"stream `{stream.name}`"
     known, found = {score.name: score for score in target.scores}, []
     for name in stream.scores:
+        if name.rpartition(":")[2] in COLUMNS:
+            raise InputError(f"{where}: a score cannot be called as a column of its table, `{name}`. Rename it.")
         path = None if name in known else path_of("scores", name)
         if name not in known and path is None:
             raise unknown(where, "score", name, [*known, *installed("scores")])
@@ -56,6 +60,8 @@ def scores_of(stream: Stream) -> tuple[Score, ...]:
     chosen = tuple(found) or target.scores[:1]
     if stream.positive is None:
         return chosen
+    if not target.has_classes:
+        raise InputError(f"{where}: `positive` is a class, but the target `{stream.target}` has none. Leave it out.")
     return tuple(
         replace(score, positive=_positive(stream, where)) if score.by_probability else score for score in chosen
     )

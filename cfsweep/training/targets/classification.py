@@ -45,6 +45,10 @@ class Classification(Target):
         self.weights = weights
 
     def for_stream(self, stream: Stream, outputs: Outputs) -> Target:
+        if stream.positive is not None and outputs.meaning == PLACES:
+            raise InputError(
+                f"stream `{stream.name}`: `positive` must be a class of all tasks, but no two share one. Leave it out."
+            )
         weights = output_weights(stream, outputs)
         return self if weights is None else type(self)(weights)
 

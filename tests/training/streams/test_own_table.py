@@ -304,7 +304,7 @@ def test_a_later_value_that_does_not_fit_the_first_month_is_named(tmp_path: Path
     frame.loc[len(frame) - 1, "income"] = "a lot"
     line = refused(as_csv(frame, tmp_path / "t.csv"))
     assert f"column `income`, row {len(frame)}: numbers are needed, but got `a lot`" in line
-    assert "--arg types={income: category}" in line
+    assert "--arg 'types={income: category}'" in line
 
 
 ARGUMENTS: list[tuple[dict[str, Any], str]] = [
