@@ -244,7 +244,7 @@ def test_labels_are_numbers_or_words_and_one_is_not_the_other(tmp_path: Path) ->
     frame["churned"] = frame["churned"].replace("001", "maybe")
     assert load(as_csv(frame, tmp_path / "t.csv")).class_ids == ("7", "maybe")
     frame["churned"] = frame["churned"] == "7"
-    assert load(as_parquet(frame, tmp_path / "t.parquet")).class_ids == ("false", "true")
+    assert load(as_parquet(frame, tmp_path / "t.parquet")).class_ids == ("False", "True")
 
 
 def test_an_unknown_word_shares_a_column_or_is_refused(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_words_are_written_shortest() -> None:
     assert words(pa.array(["a", "", None, " b", "NA"])).tolist() == ["a", None, None, " b", "NA"]
     assert words(pa.array([1, None, 12])).tolist() == ["1", None, "12"]
     assert words(pa.array([1.0, 2.5, None])).tolist() == ["1", "2.5", None], "as pandas has whole numbers with gaps"
-    assert words(pa.array([True, None])).tolist() == ["true", None]
+    assert words(pa.array([True, None])).tolist() == ["True", None]
     assert words(pa.array([datetime.date(2024, 1, 31)])).tolist() == ["2024-01-31"]
     assert words(pa.array([datetime.datetime(2024, 1, 31)])).tolist() == ["2024-01-31"]
     with pytest.raises(Misfit):
