@@ -62,9 +62,8 @@ def scores_of(stream: Stream) -> tuple[Score, ...]:
         return chosen
     if not target.has_classes:
         raise InputError(f"{where}: `positive` is a class, but the target `{stream.target}` has none. Leave it out.")
-    return tuple(
-        replace(score, positive=_positive(stream, where)) if score.by_probability else score for score in chosen
-    )
+    positive = _positive(stream, where)
+    return tuple(replace(score, positive=positive) if score.by_probability else score for score in chosen)
 
 
 def _positive(stream: Stream, where: str) -> int:
