@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.aggregate import AVERAGE_COLUMN, finished, row_of, value
 from analysis.description import Study
@@ -13,6 +15,7 @@ from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 from cfsweep.texts import score_text
 
+Matrix = NDArray[np.float64]
 _ROUNDING = 1e-9  # the mean of equal numbers may differ from them in the last bits
 
 
@@ -34,6 +37,23 @@ def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
         return None
     both = f"{score_text(own)} against {score_text(constant)}"
     return f"does not beat the constant answer ({MAJORITY}) in average_score ({both})"
+
+
+def note_on_tasks(own: Matrix, constant: Matrix, tasks: Sequence[str]) -> str | None:
+    """Names the tasks that a trial answers no better at the end than the constant answer does, given their validation
+    scores (T+1, T), which averages hide. None where there is none; a task without a score does not count.
+
+    >>> own, constant = np.array([[0.5, 0.5], [0.9, 0.5], [0.9, 0.4]]), np.full((3, 2), 0.5)
+    >>> note_on_tasks(own, constant, ["May", "June"])
+    'At the end it is no better than the constant answer (majority) on 1 of 2 tasks: `June` (0.4000 against 0.5000).'
+    """
+    pairs = [(float(a), float(b)) for a, b in zip(own[-1], constant[-1], strict=True)]
+    known = [(name, a, b) for name, (a, b) in zip(tasks, pairs, strict=True) if a == a and b == b]
+    behind = [f"`{name}` ({score_text(a)} against {score_text(b)})" for name, a, b in known if not_above(a, b)]
+    if not behind:
+        return None
+    n = f"{len(behind)} of {len(known)} tasks"
+    return f"At the end it is no better than the constant answer ({MAJORITY}) on {n}: {few(behind)}."
 
 
 def not_above(own: float | None, constant: float | None) -> bool:
