@@ -508,8 +508,12 @@ def test_another_error_of_the_system_is_shown_whole(run: Run, monkeypatch: pytes
 # ------------------------------------------------------------------------------------------------ the first day
 
 FIRST_DAY = {
-    "a file for a stream": (
+    "a table that is not there": (
         ("--stream", "data.csv"),
+        "stream `data.csv`: there is no such file. Check the path.",
+    ),
+    "a file for a stream": (
+        ("--stream", "data.npz"),
         "a stream is a folder with one .npz or .parquet file per task, not a",
     ),
     "a scenario": (("--scenario", "class_il"), "but got 'class_il'. Did you mean `class-il`?"),

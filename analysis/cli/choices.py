@@ -49,7 +49,7 @@ def select_command(
         typer.echo(note)
     if beaten := beaten_by_majority(all_trials, chosen):
         typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
-    if said := _tasks_behind(root, about, chosen, being_added(runs)):
+    elif said := _tasks_behind(root, about, chosen, being_added(runs)):
         typer.echo(said)
     others, row = among(runs, "average_score"), row_of(all_trials, chosen)
     shown, corrected = mean_sd_of(row, "val_average_score"), others.corrected(chosen)

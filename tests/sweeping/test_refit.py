@@ -38,7 +38,7 @@ def test_refitted_models_are_trained_on_validation_data_too_and_tested_alone(
     records = [r for pack in trained_apart(root, [0, 5], 2, whole, parts=("test",)) for r in pack.records]
     tests = inside.matrices("test")
     assert {record.key: flat(record.test) for record in records}.items() <= tests.items()
-    assert tests[MAJORITY_TRIAL, FRESH] == flat(constant_answer(whole, "task-il", ("test",))["test"])
+    assert tests[MAJORITY_TRIAL, FRESH] == flat(constant_answer(whole, "task-il", ("test",)).steering["test"])
     assert len(tests) == 10
     assert inside.rows("accuracy") == []
     for row in inside.rows():
