@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -48,7 +49,7 @@ def note_on_tasks(own: Matrix, constant: Matrix, tasks: Sequence[str]) -> str | 
     'At the end it is no better than the constant answer (majority) on 1 of 2 tasks: `June` (0.4000 against 0.5000).'
     """
     pairs = [(float(a), float(b)) for a, b in zip(own[-1], constant[-1], strict=True)]
-    known = [(name, a, b) for name, (a, b) in zip(tasks, pairs, strict=True) if a == a and b == b]
+    known = [(name, a, b) for name, (a, b) in zip(tasks, pairs, strict=True) if not (math.isnan(a) or math.isnan(b))]
     behind = [f"`{name}` ({score_text(a)} against {score_text(b)})" for name, a, b in known if not_above(a, b)]
     if not behind:
         return None

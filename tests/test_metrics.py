@@ -297,7 +297,7 @@ def test_retention_is_undefined_where_nothing_was_learned() -> None:
     nothing[1, 1] = 0
     values, missing = summarise(nothing, BEFORE, "task-il", n_tasks=3, curves=CURVES)
     assert values["retention_ratio"] is None
-    assert missing == {"retention_ratio": "the accuracy on task 1 was 0 right after it was learned"}
+    assert missing == {"retention_ratio": "the score on task 1 was 0 right after it was learned"}
     nothing = R.copy()
     nothing[2, 2] = 0  # the last task has nothing to retain yet
     assert summarise(nothing, BEFORE, "task-il", n_tasks=3)[0]["retention_ratio"] == pytest.approx(

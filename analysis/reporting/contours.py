@@ -16,7 +16,7 @@ from analysis.reporting.plane import Box
 LABEL = "(T−1)/T · stability + 1/T · plasticity = c"
 MEANING = (
     f"Dashed lines: {LABEL}. That is the average score at the end if the last task is learned as well as the "
-    "average task (exactly, the last task's own accuracy stands in place of plasticity)."
+    "average task (exactly, the last task's own score stands in place of plasticity)."
 )
 
 Segment = tuple[float, tuple[float, float], tuple[float, float]]

@@ -1,6 +1,6 @@
-"""Named metrics of one run's accuracies. NumPy only, pure.
+"""Named metrics of one run's scores. NumPy only, pure.
 
-`matrix[t, i]` is the accuracy on task i after training task t, both from 0, in [0, 1]. What a metric needs beside the
+`matrix[t, i]` is the score on task i after training task t, both from 0, in [0, 1]. What a metric needs beside the
 matrix (`untrained`, `curves`, `joint`) is its second argument. A metric that is undefined is None, with the reason.
 """
 

@@ -1,4 +1,4 @@
-"""Metrics that need something beside the accuracy matrix: the untrained network, curves, the joint reference."""
+"""Metrics that need something beside the score matrix: the untrained network, curves, the joint reference."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from cfsweep.metrics.matrix import Matrix, UndefinedError, mean_known, plasticity
 
-# (task in training, step, task evaluated, accuracy): an evaluation in the middle of a task.
+# (task in training, step, task evaluated, score): an evaluation in the middle of a task.
 CurvePoint = tuple[int, int, int, float]
 
 
 def forward_transfer(matrix: Matrix, untrained: Matrix) -> float:
     """What earlier tasks did to one not yet trained, `mean_{i>0} (R[i-1, i] - untrained[i])`, in [-1, 1].
 
-    `untrained` (T,) holds the accuracies of the network before any training.
+    `untrained` (T,) holds the scores of the network before any training.
 
     Raises:
         UndefinedError: the untrained network was not evaluated (NaN).
@@ -32,7 +32,7 @@ def forward_transfer(matrix: Matrix, untrained: Matrix) -> float:
 
 
 def average_minimum_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
-    """Mean over the old tasks of the lowest accuracy since each was finished, in [0, 1].
+    """Mean over the old tasks of the lowest score since each was finished, in [0, 1].
 
     `mean_{i<T-1} min_n A(i, n)`, n over the evaluations in the middle and at the end of all later tasks. The paper
     evaluates at every step; with fewer points a dip may pass unseen, so this is an upper bound of the paper's value.
@@ -49,14 +49,14 @@ def average_minimum_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float
     if not curves:
         raise UndefinedError("needs curve_points_per_task > 0")
     lowest = np.array([matrix[i + 1 :, i].min() for i in range(len(matrix) - 1)])
-    for task, _, seen, accuracy in curves:
+    for task, _, seen, score in curves:
         if task > seen:
-            lowest[seen] = min(lowest[seen], accuracy)
+            lowest[seen] = min(lowest[seen], score)
     return mean_known(lowest)
 
 
 def worst_case_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
-    """`R[T-1, T-1] / T + (1 - 1/T) * average_minimum_score`, in [0, 1]: at most the average accuracy.
+    """`R[T-1, T-1] / T + (1 - 1/T) * average_minimum_score`, in [0, 1]: at most the average score.
 
     Raises:
         UndefinedError: there were no evaluations during training.
@@ -74,7 +74,7 @@ def worst_case_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
 def intransigence(matrix: Matrix, joint: Matrix) -> float:
     """How far learning stays behind joint training, `mean_k (J[k, k] - R[k, k])`, in [-1, 1].
 
-    `joint` (T, T) is the accuracy matrix of the joint reference, trained on all data up to k when `J[k, k]` is taken.
+    `joint` (T, T) is the score matrix of the joint reference, trained on all data up to k when `J[k, k]` is taken.
     The paper gives the term of one task k; this is its mean over the tasks, hence a difference of two plasticities.
 
     References:

@@ -1,4 +1,4 @@
-"""Metrics of the (T, T) accuracy matrix alone."""
+"""Metrics of the (T, T) score matrix alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _mean_or_nan(values: Matrix) -> float:
 
 
 def average_score(matrix: Matrix) -> float:
-    """Mean accuracy over all tasks at the end, `mean_i R[T-1, i]`, in [0, 1].
+    """Mean score over all tasks at the end, `mean_i R[T-1, i]`, in [0, 1].
 
     References:
         Lopez-Paz & Ranzato 2017, "Gradient Episodic Memory for Continual Learning", eq. 2 (ACC).
@@ -51,7 +51,7 @@ def average_score(matrix: Matrix) -> float:
 
 
 def average_incremental_score(matrix: Matrix) -> float:
-    """Mean over t of the mean accuracy on the tasks seen so far, `mean_t mean_{i<=t} R[t, i]`, in [0, 1].
+    """Mean over t of the mean score on the tasks seen so far, `mean_t mean_{i<=t} R[t, i]`, in [0, 1].
 
     References:
         Rebuffi et al. 2017, "iCaRL: Incremental Classifier and Representation Learning", sec. 4.1.
@@ -63,7 +63,7 @@ def average_incremental_score(matrix: Matrix) -> float:
 
 
 def plasticity(matrix: Matrix) -> float:
-    """Mean accuracy on each task right after it was learned, `mean_i R[i, i]`, in [0, 1].
+    """Mean score on each task right after it was learned, `mean_i R[i, i]`, in [0, 1].
 
     References:
         Riemer et al. 2019, "Learning to Learn without Forgetting by Maximizing Transfer and Minimizing Interference"
@@ -76,7 +76,7 @@ def plasticity(matrix: Matrix) -> float:
 
 
 def stability(matrix: Matrix) -> float:
-    """Mean accuracy on the old tasks at the end, `mean_{i<T-1} R[T-1, i]`, in [0, 1].
+    """Mean score on the old tasks at the end, `mean_{i<T-1} R[T-1, i]`, in [0, 1].
 
     Shares no cell with `plasticity`; a network that learns nothing earns no stability.
 
@@ -116,7 +116,7 @@ def forgetting_max_before_last(matrix: Matrix) -> float:
 def forgetting_max_including_last(matrix: Matrix) -> float:
     """`mean_{i<T-1} (max_{i<=t<=T-1} R[t, i] - R[T-1, i])`, in [0, 1].
 
-    The maximum may be the last accuracy itself: an old task that improved counts as 0, never as negative.
+    The maximum may be the last score itself: an old task that improved counts as 0, never as negative.
 
     References:
         Buzzega et al. 2020, "Dark Experience for General Continual Learning", as in the code of Mammoth.
@@ -144,7 +144,7 @@ def retention_ratio(matrix: Matrix) -> float:
     """The share of what was learned that is left at the end, `mean_{i<T-1} R[T-1, i] / R[i, i]`, in [0, inf).
 
     Raises:
-        UndefinedError: an old task had accuracy 0 right after it was learned.
+        UndefinedError: an old task had score 0 right after it was learned.
 
     >>> round(retention_ratio(np.array([[0.8, 0.5], [0.6, 0.8]])), 12)
     0.75
@@ -152,12 +152,12 @@ def retention_ratio(matrix: Matrix) -> float:
     learned = np.diag(matrix)[:-1]
     if not learned.all():
         task = int(np.argmin(learned))
-        raise UndefinedError(f"the accuracy on task {task} was 0 right after it was learned")
+        raise UndefinedError(f"the score on task {task} was 0 right after it was learned")
     return mean_known(matrix[-1, :-1] / learned)
 
 
 def score_over_time(matrix: Matrix) -> float:
-    """Mean of all accuracies on tasks seen so far, `sum_{i<=t} R[t, i] / (T (T+1) / 2)`, in [0, 1].
+    """Mean of all scores on tasks seen so far, `sum_{i<=t} R[t, i] / (T (T+1) / 2)`, in [0, 1].
 
     Weighs cells alike, where `average_incremental_score` weighs rows alike.
 

@@ -94,5 +94,9 @@ def run_of(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tupl
 
 
 def _or_least(score: float | None) -> float:
-    """A score, of which the lowest may be below 0; the least of all where it has no value."""
+    """A score, of which the lowest may be below 0; the least of all where it has no value.
+
+    >>> _or_least(None) < _or_least(-5.0) < _or_least(0.0)
+    True
+    """
     return -math.inf if score is None else score

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,8 +16,6 @@ from cfsweep.config import PARTS, Scenario
 from cfsweep.training.engine.evaluation import Measure
 from cfsweep.training.streams import ClassId, Indices, Stream
 from cfsweep.training.targets import Score, scores_of, target_of
-
-NO_EXAMPLES = torch.empty(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,17 @@ def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = P
     measure, numbers = Measure(target, scores, outputs), range(len(stream.tasks))
     train = [torch.from_numpy(task.train) for task in stream.tasks]
 
+    @cache
+    def best(bearing: tuple[int, ...]) -> Tensor:
+        """The constant outputs (1, n_outputs) for the training data of these tasks."""
+        examples = torch.cat([train[number] for number in bearing])
+        return target.constant(outputs.labels[examples], outputs.n_outputs).unsqueeze(0)
+
     def answered(score: Score, after: int, task: int) -> Tensor:
         """The constant outputs (k, n_outputs) whose mean score counts."""
-        bearing = [task] if scenario == "task-il" else range(after + 1)
-        examples = torch.cat([NO_EXAMPLES, *(train[number] for number in bearing if number <= after)])
-        if len(examples):
-            return target.constant(outputs.labels[examples], outputs.n_outputs).unsqueeze(0)
+        bearing = (task,) if scenario == "task-il" else tuple(range(after + 1))
+        if bearing and bearing[-1] <= after and any(len(train[number]) for number in bearing):
+            return best(bearing)
         if target.has_classes and not score.by_probability:
             return torch.eye(outputs.n_outputs)[outputs.masks[after, task]]
         return torch.zeros(1, outputs.n_outputs)

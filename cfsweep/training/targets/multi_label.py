@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Indices, Stream
-from cfsweep.training.targets._base import Outputs, Target, task_of_each
+from cfsweep.training.targets._base import Outputs, Target, shared_outputs
 from cfsweep.training.targets._scores import OF_LABELS
 
 
@@ -28,14 +28,7 @@ class MultiLabel(Target):
             raise InputError(
                 f"stream `{stream.name}`: several labels per example are (n, k) of 0 and 1, but it has classes."
             )
-        if scenario != "domain-il":
-            raise InputError(
-                f"target `multi-label`: all tasks have the same outputs, so the scenario must be domain-il, but is "
-                f"{scenario}. Give `--scenario domain-il`."
-            )
-        n_outputs, n_tasks = stream.y.shape[1], len(stream.tasks)
-        masks = torch.ones(n_tasks + 1, n_tasks, n_outputs, dtype=torch.bool)
-        return Outputs(n_outputs, stream.y.to(torch.float32), task_of_each(stream), masks, "an output is a label")
+        return shared_outputs(stream, scenario, stream.y, "an output is a label")
 
     def classes(self, stream: Stream) -> Indices:
         return np.zeros(len(stream.y), np.int64)
@@ -76,4 +69,4 @@ class MultiLabel(Target):
 
 def _log_likelihoods(outputs: Tensor, labels: Tensor) -> Tensor:
     """That of each label, (..., n, k)."""
-    return logsigmoid(outputs) * labels + logsigmoid(-outputs) * (1 - labels)
+    return -binary_cross_entropy_with_logits(outputs, labels, reduction="none")

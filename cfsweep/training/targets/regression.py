@@ -11,7 +11,7 @@ from torch import Tensor
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Indices, Stream
-from cfsweep.training.targets._base import Outputs, Target, task_of_each
+from cfsweep.training.targets._base import Outputs, Target, shared_outputs
 from cfsweep.training.targets._scores import OF_AMOUNTS
 
 
@@ -32,16 +32,8 @@ class Regression(Target):
     def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
         if stream.unit is None:
             raise InputError(f"stream `{stream.name}`: a regression needs amounts as labels, but it has classes.")
-        if scenario != "domain-il":
-            raise InputError(
-                f"target `regression`: all tasks have the same outputs, so the scenario must be domain-il, but is "
-                f"{scenario}. Give `--scenario domain-il`."
-            )
         shift, scale = stream.unit
-        n_outputs, n_tasks = stream.y.shape[1], len(stream.tasks)
-        labels = ((stream.y - shift) / scale).to(torch.float32)
-        masks = torch.ones(n_tasks + 1, n_tasks, n_outputs, dtype=torch.bool)
-        return Outputs(n_outputs, labels, task_of_each(stream), masks, "an output is an amount", stream.unit)
+        return shared_outputs(stream, scenario, (stream.y - shift) / scale, "an output is an amount", stream.unit)
 
     def classes(self, stream: Stream) -> Indices:
         return np.zeros(len(stream.y), np.int64)
