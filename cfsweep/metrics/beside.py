@@ -59,7 +59,7 @@ def worst_case_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
     """`R[T-1, T-1] / T + (1 - 1/T) * average_minimum_score`, in [0, 1]: at most the average score.
 
     Raises:
-        UndefinedError: there were no evaluations during training.
+        UndefinedError: there were no evaluations during training, or the last task has no score.
 
     References:
         De Lange et al. 2023, "Continual evaluation for lifelong learning: Identifying the stability gap" (WC-ACC).
@@ -68,7 +68,7 @@ def worst_case_score(matrix: Matrix, curves: Sequence[CurvePoint]) -> float:
     0.7
     """
     share = 1 / len(matrix)
-    return float(share * matrix[-1, -1] + (1 - share) * average_minimum_score(matrix, curves))
+    return share * mean_known(matrix[-1:, -1]) + (1 - share) * average_minimum_score(matrix, curves)
 
 
 def intransigence(matrix: Matrix, joint: Matrix) -> float:
