@@ -105,6 +105,11 @@ class NetworkConfig(Frozen):
     `init` is a file of weights that every run begins with (safetensors, or torch's of a `state_dict`), `init_sha256`
     its SHA-256, which cfsweep notes, so that it is told from another file. Parameters whose name matches a pattern of
     `freeze` never move.
+
+    What follows is for networks that fill a device by themselves, and trains runs one at a time. `compile` has
+    `torch.compile` make one kernel of many; `channels_last` lays images out as convolutions of a GPU like them;
+    `micro_batch` is how many examples pass through the network at once, where a whole batch would not fit
+    (`training.engine.as_it_is`).
     """
 
     name: Name = "mlp"
@@ -112,6 +117,16 @@ class NetworkConfig(Frozen):
     init: Name | None = None
     init_sha256: str | None = None
     freeze: tuple[Name, ...] = ()
+    compile: bool = False
+    channels_last: bool = False
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def execution(self) -> tuple[str, ...]:
+        """The settings of how it is executed that are not at their defaults: they say nothing of what it computes."""
+        return tuple(
+            name for name in ("compile", "channels_last", "micro_batch") if getattr(self, name) not in (False, None)
+        )
 
 
 class Space(Frozen):

@@ -82,9 +82,9 @@ def test_a_confirmation_goes_on_by_confirm_alone(run: Run, swept: Path, monkeypa
     run("select", "study")
     trains = Pack.train_next_task
 
-    def interrupted(self: Pack) -> Any:
+    def interrupted(self: Pack, *saves: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
-        return trains(self)
+        return trains(self, *saves)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background has none
     try:
@@ -113,7 +113,7 @@ def test_a_confirmation_goes_on_by_confirm_alone(run: Run, swept: Path, monkeypa
 def test_a_trial_that_fails_now_is_told(run: Run, swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cfsweep.training.pack import Pack
 
-    def fails(self: Pack) -> None:
+    def fails(self: Pack, *_: Any) -> None:
         raise RuntimeError("no")
 
     run("select", "study")

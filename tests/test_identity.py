@@ -262,7 +262,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "identity_version": 2,
     },
     "Space": {"description": "", "scenario": None, "ingredients": (), "fixed": {}, "search": {}, "trainer": None},
-    "NetworkConfig": {"name": "mlp", "args": {}, "init": None, "init_sha256": None, "freeze": ()},
+    "NetworkConfig": {
+        "name": "mlp",
+        "args": {},
+        "init": None,
+        "init_sha256": None,
+        "freeze": (),
+        "compile": False,
+        "channels_last": False,
+        "micro_batch": None,
+    },
     "Range": {"low": REQUIRED, "high": REQUIRED, "log": False, "zero": False, "whole": False},
     "Choices": {"choices": REQUIRED},
     "StreamConfig": {

@@ -41,9 +41,11 @@ class TaskResult:
 
 
 class PackWorker:
-    """Trains the pack `pack_id`, which lies at the broker, on `stream`; leaves a checkpoint there after each task."""
+    """Trains the pack `pack_id`, which lies at the broker, on `stream`; leaves a checkpoint there after each task, and
+    now and then in the midst of one, where the trainer has any."""
 
     trainer: Trainer | None = None
+    unsaved: Exception | None = None  # why the broker has not taken a checkpoint in the midst of a task
 
     def __init__(
         self,
@@ -73,6 +75,8 @@ class PackWorker:
             # The driver decides what becomes of the pack; raised here, the error would reach nobody.
             self.trainer = None
             return TaskResult.of_error(self.pack_id, error)
+        if self.unsaved is not None:
+            raise self.unsaved
         if checkpoint is not None:
             self.broker.save(self.pack_id, checkpoint)
         if models:
@@ -96,5 +100,11 @@ class PackWorker:
         kept."""
         assert self.trainer is not None
         self.trainer.drop(dropped)
-        report = self.trainer.report() if self.trainer.done else self.trainer.train_next_task()
+        report = self.trainer.report() if self.trainer.done else self.trainer.train_next_task(self._save)
         return (report, None, self.trainer.models()) if report.done else (report, self.trainer.checkpoint(), {})
+
+    def _save(self, checkpoint: bytes) -> None:
+        try:
+            self.broker.save(self.pack_id, checkpoint)
+        except Exception as error:  # raised here, it would be taken for the pack's own
+            self.unsaved = error

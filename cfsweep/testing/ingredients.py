@@ -18,10 +18,13 @@ from cfsweep.config import SCENARIOS, Scenario
 from cfsweep.hypers import Value
 from cfsweep.testing.calls import arguments_for, calls_by_piece, first_row
 from cfsweep.testing.packs import (
+    MLP,
     SHAPE,
     SIX,
+    UNLIFTABLE,
     assert_equal,
     assert_same,
+    assert_same_content,
     assert_same_outcome,
     defaults_instead,
     finish,
@@ -50,6 +53,7 @@ from cfsweep.training.engine.randomness import generator
 from cfsweep.training.ingredients import (
     Buffered,
     BufferedOnline,
+    ClosedForm,
     Ingredient,
     MixedReplay,
     StopRule,
@@ -118,6 +122,39 @@ def a_restored_run_continues_bitwise(name: str) -> None:
             pack = restored(pack)
             pack.train_next_task()
         assert_same(restored(pack), whole)
+
+
+def a_run_goes_on_within_a_task(name: str) -> None:
+    """A run that is saved between steps, and goes on from there, comes to the bits of one that is not. Networks and
+    choices take turns."""
+    stream, kind = small_stream(), ingredient_class(name)
+    turns = zip([{}, {}, *variants(kind)[1:]], itertools.cycle((UNLIFTABLE, MLP)), strict=False)
+    for choice, network in turns:
+        given: dict[str, Any] = {"optimizer_state": "kept", "batch_size": 6, **choice}
+        whole = make_pack(stream, (name,), network=network, curves=1, **given)
+        whole.save_every_s, n_saved = 0.0, 0
+        for _ in stream.tasks:
+            saved: list[bytes] = []
+            whole.train_next_task(saved.append)
+            n_saved += len(saved)
+            for content in {*saved[:1], *saved[-1:]}:
+                again = Pack.restore(content, stream)
+                assert again is not None
+                again.train_next_task()
+                assert_same(again, whole)
+                assert_same_content(again, whole)
+        assert n_saved or issubclass(kind, ClosedForm | StopRule), "it was never between two steps"
+
+
+def micro_batches_change_nothing(name: str) -> None:
+    """A batch that passes through the network in several parts has the loss and the gradient of the whole."""
+    stream, kind = small_stream(), ingredient_class(name)
+    parts = MLP.model_copy(update={"micro_batch": 2})
+    for choice in variants(kind):
+        given: dict[str, Any] = {"optimizer": "sgd", **choice}
+        whole, in_parts = (finish(make_pack(stream, (name,), network=of, **given)) for of in (MLP, parts))
+        assert_same_outcome(outcomes(in_parts)[0], outcomes(whole)[0], "in micro-batches ")
+        torch.testing.assert_close(weights(in_parts), weights(whole), rtol=1e-3, atol=1e-4)
 
 
 def off_is_naive(name: str) -> None:
@@ -295,6 +332,8 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     knows_its_scenarios,
     same_seed_gives_the_same_bits,
     a_restored_run_continues_bitwise,
+    a_run_goes_on_within_a_task,
+    micro_batches_change_nothing,
     off_is_naive,
     an_idle_setting_changes_nothing,
     on_is_not_naive,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from cfsweep.config import SCENARIOS, NetworkConfig, Scenario
 from cfsweep.errors import InputError, unknown
@@ -237,6 +238,12 @@ def assert_same(one: Pack, other: Pack) -> None:
     for mine, theirs in zip(outcomes(one), outcomes(other), strict=True):
         assert_same_outcome(mine, theirs)
     assert torch.equal(weights(one), weights(other)), f"the weights differ by up to {apart(one, other):.2g}"
+
+
+def assert_same_content(one: Pack, other: Pack) -> None:
+    """Bitwise the same in all that their next tasks begin with."""
+    for mine, theirs in zip(*(tree_leaves(pack.stack.to_content()) for pack in (one, other)), strict=True):
+        assert torch.equal(mine, theirs) if isinstance(mine, Tensor) else mine == theirs
 
 
 def apart(one: Pack, other: Pack) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -85,10 +86,13 @@ class Block:
         self.gradient = _empty_gradient(context, self.theta)
         self.replayed = {name: _empty_gradient(context, self.theta) for name in self.losses.replays}
 
-    def run(self, first: int, last: int) -> None:
-        """Takes the steps from `first` to before `last`, counted from 0 over the task."""
+    def run(self, first: int, last: int, between: Callable[[int], None]) -> None:
+        """Takes the steps from `first` to before `last`, counted from 0 over the task; between two of them `between` is
+        called, with the number of the next one."""
         per_epoch = -(-self.orders.shape[-1] // self.batch_size)
         for step in range(first, last):
+            if step > first:
+                between(step)
             epoch, number = divmod(step, per_epoch)
             here = (slice(None), epoch, slice(number * self.batch_size, (number + 1) * self.batch_size))
             self.loss_by_step[:, step] = self.losses.loss_and_gradient(

@@ -21,6 +21,7 @@ from cfsweep.training.losses import Losses
 from cfsweep.training.pack_context import PackContext
 from cfsweep.training.stack import Stack, declared_only
 from cfsweep.training.task_end import buffers_within
+from cfsweep.training.within_task import Pauses, Progress, random_state, set_random_state
 
 
 class TaskLoop:
@@ -90,8 +91,10 @@ class TaskLoop:
         steps: list[int] = self._steps_taken().tolist()
         return steps
 
-    def run(self) -> None:
-        """Takes all steps of the task, or as many as there are rows that want them."""
+    def run(self, begin: Progress | None = None, pauses: Pauses | None = None) -> None:
+        """Takes all steps of the task, or as many as there are rows that want them. `begin` is where to go on, and
+        `pauses` are made between steps; they are for one run alone."""
+        self.pauses = pauses
         context, cuts = self.context, self.context.timeline.cuts
         points = context.spec.curve_points_per_task
         curve_steps = {round(self.n_steps * (k + 1) / (points + 1)) for k in range(points)}
@@ -100,12 +103,16 @@ class TaskLoop:
         events = {cut_step, self.n_steps, *curve_steps, *check_steps}
         context.lifted.holds_statistics = self._holds_statistics()
         context.lifted.train_mode()
-        self._check()
-        self._renew_mask()
-        if self.some_finish:
-            self.losses.close(self.finished_at >= 0)
-        steps_wanted = not self.some_finish or bool((self.finished_at < 0).any())
+        if begin is None:
+            self._check()
+            self._renew_mask()
+            if self.some_finish:
+                self.losses.close(self.finished_at >= 0)
         with context.lifted.draws(torch_seed(self.stack.representatives[0].seed, "torch", self.task)):
+            if begin is not None:
+                self._take_up(begin)
+                self.keep = self._update_mask()
+            steps_wanted = not self.some_finish or bool((self.finished_at < 0).any())
             while steps_wanted and self.step < self.n_steps:
                 if self.step == cut_step:
                     self._cut()
@@ -136,8 +143,42 @@ class TaskLoop:
         )
         with matmul_precision(str(self.context.settings["precision"])):
             for rows in blocks(len(self.stack), self.context.layout.size, self.context.device):
-                Block(steps, rows, rates, self.keep, finished).run(self.step, until)
+                Block(steps, rows, rates, self.keep, finished).run(self.step, until, self._between_steps)
         self.step = until
+
+    def _between_steps(self, step: int) -> None:
+        if self.pauses is not None:
+            self.step = step
+            self.pauses.between_steps()
+
+    def progress(self) -> Progress:
+        """What the steps so far have changed, tensors and plain containers, for `run` to begin with. It is that of one
+        run, between two steps with no event between them."""
+        return {
+            "step": self.step,
+            "after_cut": self.after_cut,
+            "moving": self._moving(),
+            "statistics": self.context.statistics(),
+            "random": random_state(self.context.device),
+        }
+
+    def _take_up(self, progress: Progress) -> None:
+        self.step, self.after_cut = progress["step"], progress["after_cut"]
+        for name, value in self._moving().items():
+            value.copy_(progress["moving"][name])
+        self.context.load_statistics(progress["statistics"])
+        set_random_state(progress["random"], self.context.device)
+
+    def _moving(self) -> dict[str, Tensor]:
+        """What steps change in place."""
+        by_room = {
+            "": {"theta": self.stack.theta, "finished_at": self.finished_at, "loss_by_step": self.loss_by_step},
+            "optimizer": self.optimizer_state.state,
+            "aside": self.optimizer_state.aside,
+            **{f"state.{name}": state for name, state in self.stack.states.items()},
+            **{f"filling.{name}": filling for name, filling in self.losses.filling().items()},
+        }
+        return {f"{room}/{name}": value for room, values in by_room.items() for name, value in values.items()}
 
     def _steps_taken(self) -> Tensor:
         return torch.where(self.finished_at >= 0, self.finished_at, self.step)

@@ -151,6 +151,10 @@ class Losses:
         for _, draws in self.replays.values():
             draws.close(finished)
 
+    def filling(self) -> dict[str, dict[str, Tensor]]:
+        """By ingredient what changes with each step in its buffer that fills online."""
+        return {name: draws.moving() for name, (_, draws) in self.replays.items() if draws.filling is not None}
+
     def filled(self, steps: Sequence[int]) -> dict[str, list[Buffer]]:
         """By ingredient, each row's buffer that was filled online, after so many `steps` of the task."""
         return {name: draws.filled(steps) for name, (_, draws) in self.replays.items() if draws.filling is not None}

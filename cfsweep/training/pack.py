@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
@@ -36,6 +36,7 @@ from cfsweep.training.task_end import (
     renewed_buffers,
     stored_bytes,
 )
+from cfsweep.training.within_task import SAVE_EVERY_S, Pauses, Progress, Save
 
 CHECKPOINT_FORMAT = 3  # of what `checkpoint` writes; another one cannot be restored
 
@@ -55,6 +56,8 @@ class Pack:
             are several runs.
     """
 
+    save_every_s = SAVE_EVERY_S
+
     def __init__(
         self,
         spec: PackSpec,
@@ -73,6 +76,8 @@ class Pack:
         )
         self.records = [RunRecord(run.trial, run.seed) for run in spec.runs]
         self.next_task = 0
+        self.within: Progress | None = None  # how far the next task is, if it has begun
+        self.save_within: Callable[[TaskLoop], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -84,8 +89,9 @@ class Pack:
         gone = set(keys)
         self.stack.keep([i for i in self.stack.alive if self.spec.runs[i].key not in gone])
 
-    def train_next_task(self) -> PackReport:
-        """Trains the next task and evaluates every run on every task; a run whose loss is not finite ends.
+    def train_next_task(self, save: Save | None = None) -> PackReport:
+        """Trains the next task and evaluates every run on every task; a run whose loss is not finite ends. Where there
+        is one run alone, `save` gets a checkpoint now and then in the midst of the task.
 
         Raises:
             ValueError: the pack is done.
@@ -93,6 +99,8 @@ class Pack:
         if self.done:
             raise ValueError("the pack is done")
         task = self.next_task
+        if save is not None and len(self.spec.runs) == 1:
+            self.save_within = partial(self._save_within, save, self.checkpoint())
         self.stack.fork_rows("later" if task else "start")
         known = {} if task else self._known_first_tasks()
         keys = self.first_task_keys
@@ -107,7 +115,7 @@ class Pack:
                 self._leave_first_tasks(here)
             self._begin_with(taken)
             self._update_buffers(task)
-        self.next_task += 1
+        self.next_task, self.within = task + 1, None
         return self.report()
 
     def report(self) -> PackReport:
@@ -161,6 +169,11 @@ class Pack:
         content: dict[str, Any] = torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
         if content.get("format") != CHECKPOINT_FORMAT:
             return None
+        if (within := content.get("within")) is not None:
+            begun = Pack.restore(content["begun"].cpu().numpy().tobytes(), stream, device)
+            if begun is not None:
+                begun.within = within
+            return begun
         pack = Pack(PackSpec.from_dict(content["spec"]), stream, device, content["share_first_task"])
         pack.next_task = content["next_task"]
         pack.records = [RunRecord(**record) for record in content["records"]]
@@ -253,12 +266,26 @@ class Pack:
             partial(self._record_curves, task),
             partial(self._scores_within, task, "steering"),
         )
-        loop.run()
+        if self.within is not None:
+            (record,) = self.records
+            record.train_s, record.curves = self.within["train_s"], self.within["curves"]
+        pauses = self.save_within and Pauses(partial(self.save_within, loop), self.save_every_s)
+        loop.run(self.within, pauses)
         steps = loop.steps_taken
         for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
             self.records[i].steps += steps[row]
         self._record_seconds()
         self._end_bad_runs(task, loop.first_bad)
+
+    def _save_within(self, save: Save, begun: bytes, loop: TaskLoop) -> None:
+        """Has the one run saved in the midst of the task that had `begun` so."""
+        self._record_seconds()
+        (record,) = self.records
+        within = {**loop.progress(), "train_s": record.train_s, "curves": record.curves}
+        file = io.BytesIO()
+        at_begin = torch.frombuffer(bytearray(begun), dtype=torch.uint8)
+        torch.save({"format": CHECKPOINT_FORMAT, "begun": at_begin, "within": within}, file)
+        save(file.getvalue())
 
     def _start_task(self, task: int) -> None:
         for ingredient in self.context.timeline.task_starts:

@@ -12,6 +12,7 @@ from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
 from cfsweep.training.engine.augment import augmentations
 from cfsweep.training.engine.evaluation import Evaluator, Measure
+from cfsweep.training.engine.execution import Execution
 from cfsweep.training.engine.layout import Layout
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.engine.per_example import (
@@ -36,7 +37,7 @@ from cfsweep.training.ingredients import (
     ingredient_class,
     refuse_misfits,
 )
-from cfsweep.training.networks import build, head_of, single_reason
+from cfsweep.training.networks import build, execution_reason, head_of, unstackable_reason
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import scores_of, target_of
@@ -88,14 +89,16 @@ class PackContext:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # only the shape of this copy matters; the runs draw their own weights
             module = self._build().to(device)
-        reason = single_reason(spec.network, self._build, module, stream.input_shape)
+        unstackable = unstackable_reason(spec.network, self._build, module, stream.input_shape)
+        reason = unstackable or execution_reason(spec.network)
         if reason and len(spec.runs) > 1:
             raise InputError(f"network `{spec.network.name}`: {reason}. Train it in packs of one run.")
         if reason:
             module = self._build_with(spec.runs[0].seed).to(device)
         self.layout = Layout(module, self.outputs.n_outputs)
         factors = torch.bfloat16 if self.settings["precision"] == "bf16" else torch.float32
-        self.lifted = Lifted(module, reason is None, self.layout.head, factors)
+        execution = Execution(**{name: getattr(spec.network, name) for name in spec.network.execution})
+        self.lifted = Lifted(module, unstackable is None, self.layout.head, factors, execution)
         seed = spec.runs[0].seed
         measure = Measure(self.target, self.scores, self.outputs)
         self.evaluator = Evaluator(stream, measure, self.store, self.lifted, self.layout, seed)

@@ -84,7 +84,10 @@ class ReplayDraws:
             stored = _padded_logits(buffers, context, max(lengths)) if ingredient.stores_logits else None
         places = _places(context, stack, ingredient, task, np.repeat(np.array(lengths)[:, None], n_steps, 1))
         has = rows.unsqueeze(1).expand(-1, n_steps + 1)
-        pictures = Pictures.of_draws(context, stack, task, _steps_per_epoch(context, orders), places.shape[2])
+        known = None
+        if indices is not None and context.store.travels:  # else nobody needs to know them before
+            known = indices.unsqueeze(1).expand(-1, n_steps, -1).gather(2, places)
+        pictures = Pictures.of_draws(context, stack, task, _steps_per_epoch(context, orders), places.shape[2], known)
         return ReplayDraws(context, task, has, 0, None, places, indices, stored, None, pictures)
 
     @property
@@ -138,6 +141,13 @@ class ReplayDraws:
         """Has the buffers of the rows (rows,) bool that have finished the task take in nothing more."""
         if self.filling is not None and self.indices is not None:
             self.filling.slots.masked_fill_(finished[:, None, None], self.indices.shape[1] - 1)
+
+    def moving(self) -> dict[str, Tensor]:
+        """What changes with each step."""
+        assert self.filling is not None
+        assert self.indices is not None
+        assert self.stored is not None
+        return {"slots": self.filling.slots, "indices": self.indices, "stored": self.stored}
 
     def filled(self, steps: Sequence[int]) -> list[Buffer]:
         """The buffer of each row after so many `steps` of the task."""

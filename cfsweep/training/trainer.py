@@ -12,6 +12,7 @@ from cfsweep.training.outside import OutsideTrainer
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import PackReport, PackSpec
 from cfsweep.training.streams import Stream
+from cfsweep.training.within_task import Save
 
 
 class Trainer(Protocol):
@@ -21,8 +22,9 @@ class Trainer(Protocol):
     def done(self) -> bool:
         """Whether every run has ended."""
 
-    def train_next_task(self) -> PackReport:
-        """Trains the next task, and says all that is known of the runs."""
+    def train_next_task(self, save: Save | None = None) -> PackReport:
+        """Trains the next task, and says all that is known of the runs. In the midst of it `save` may get what goes on
+        from there, as a `checkpoint`."""
 
     def drop(self, keys: Iterable[tuple[int, int]]) -> None:
         """Stops training the runs with these (trial, seed)."""

@@ -236,12 +236,12 @@ def test_a_search_that_was_killed_goes_on(ground: Path, tmp_path: Path, monkeypa
     trained: list[int] = []
     train, kept = Pack.train_next_task, Folder(tmp_path / "kept")
 
-    def killed(pack: Pack) -> Any:
+    def killed(pack: Pack, *saves: Any) -> Any:
         if len(trained) == 8:  # in the midst of the second pack, nothing of which is known then
             trained.append(-1)
             raise KeyboardInterrupt
         trained.extend(run.trial for run in pack.spec.runs)
-        return train(pack)
+        return train(pack, *saves)
 
     monkeypatch.setattr(Pack, "train_next_task", killed)
     with pytest.raises(KeyboardInterrupt):

@@ -159,9 +159,9 @@ def test_a_sweep_that_was_killed_goes_on_from_its_checkpoints(here: Path, monkey
             swept("in_a_folder", trials=3)
     trained = OutsideTrainer.train_next_task
 
-    def counting(trainer: OutsideTrainer) -> Any:
+    def counting(trainer: OutsideTrainer, *saves: Any) -> Any:
         calls.append((trainer.run.trial, trainer.next_task))
-        return trained(trainer)
+        return trained(trainer, *saves)
 
     monkeypatch.setattr(OutsideTrainer, "train_next_task", counting)
     cfsweep.resume("study", workers=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,68 @@ def test_each_step_is_a_task_and_leaves_a_checkpoint_until_the_last(broker: Brok
     assert accuracies(results[-1]) == [record.validation for record in whole.records]
 
 
+def test_another_worker_goes_on_within_a_task(tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that dies there has left how far a run alone had come."""
+    spec = spec_of(tiny({"ewc_lambda": {"choices": [1.0]}}, ingredients=("ewc",)), 1)
+    whole = Pack(spec, stream)
+    while not whole.done:
+        whole.train_next_task()
+    monkeypatch.setattr(Pack, "save_every_s", 0.0)
+    broker = DyingBroker(dies_after=2)
+    broker.open(str(tmp_path))
+    broker.put("p", spec.to_dict(), set())
+    for death in range(3):
+        worker = worker_on(broker, stream)
+        with pytest.raises(Died):
+            while not worker.advance().done:
+                pass
+        content = torch.load(checkpoint_path(broker.checkpoints, "p"), weights_only=True)
+        assert content["within"]["step"] >= 1, f"death {death} was within a task"
+    broker.left = 10**6
+    worker = worker_on(broker, stream)
+    while not (result := worker.advance()).done:
+        pass
+    assert accuracies(result) == [record.validation for record in whole.records]
+
+
+def test_a_broker_that_takes_no_checkpoint_within_a_task_is_no_fault_of_the_pack(
+    tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(tiny({"ewc_lambda": {"choices": [1.0]}}, ingredients=("ewc",)), 1)
+    monkeypatch.setattr(Pack, "save_every_s", 0.0)
+    broker = FullBroker()
+    broker.open(str(tmp_path))
+    broker.put("p", spec.to_dict(), set())
+    with pytest.raises(OSError, match="No space left"):
+        worker_on(broker, stream).advance()
+
+
+class Died(BaseException):
+    """What no `except Exception` holds up, as a kill."""
+
+
+class DyingBroker(Broker):
+    """Its worker is killed each time after so many checkpoints within tasks."""
+
+    def __init__(self, dies_after: int) -> None:
+        super().__init__()
+        self.dies_after, self.left = dies_after, dies_after
+
+    def save(self, pack_id: str, checkpoint: bytes) -> None:
+        super().save(pack_id, checkpoint)
+        self.left -= "within" in torch.load(io.BytesIO(checkpoint), weights_only=True)
+        if self.left <= 0:
+            self.left = self.dies_after
+            raise Died
+
+
+class FullBroker(Broker):
+    """Its disk is full."""
+
+    def save(self, pack_id: str, checkpoint: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+
 def test_another_worker_goes_on_from_the_checkpoint(broker: Broker, stream: Stream) -> None:
     first = worker_on(broker, stream)
     told = [first.advance() for _ in stream.tasks]
@@ -137,7 +200,7 @@ def test_a_first_task_that_is_known_is_not_trained(broker: Broker, stream: Strea
 def test_what_the_code_of_a_pack_raises_is_told_and_the_pack_let_go(
     broker: Broker, stream: Stream, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(self: Pack) -> None:
+    def fails(self: Pack, *_: Any) -> None:
         raise error
 
     worker = worker_on(broker, stream)
@@ -173,7 +236,7 @@ def test_what_the_broker_raises_is_no_error_of_the_pack(
 
 
 def test_ctrl_c_is_no_error_of_the_pack(broker: Broker, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: Pack) -> None:
+    def interrupted(self: Pack, *_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Pack, "train_next_task", interrupted)

@@ -14,8 +14,11 @@ from cfsweep.config import NetworkConfig
 from cfsweep.testing import finish, make_pack, small_stream
 from cfsweep.testing.packs import CNN, assert_same, assert_same_outcome, outcomes, restored, varied_runs, weights
 from cfsweep.testing.plain import PlainLoop
+from cfsweep.training.engine import feed
 from cfsweep.training.engine.augment import Moves
+from cfsweep.training.engine.feed import Feed
 from cfsweep.training.engine.randomness import generator
+from cfsweep.training.engine.store import Store
 from cfsweep.training.ingredients import registry
 from cfsweep.training.pack import Pack
 from cfsweep.training.replay_draws import ReplayDraws
@@ -172,3 +175,25 @@ def test_joint_is_augmented_too() -> None:
     one = finish(make_pack(augmented("crop", "flip"), joint=True, epochs=2))
     other = finish(make_pack(small_stream(), joint=True, epochs=2))
     assert not torch.equal(weights(one), weights(other))
+
+
+@pytest.mark.parametrize("names", [(), *LISTS], ids="+".join)
+@pytest.mark.parametrize("kind", ["", "replay", "der++", "der++-online", "a-gem", "generative-replay"])
+def test_examples_that_travel_to_the_device_are_the_same(
+    kind: str, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is one run, they are fetched before they are asked for."""
+    ingredients, stream = (kind,) if kind else (), augmented(*names)
+    there = trained(stream, ingredients, varied_runs(ingredients, 1), CNN)
+    monkeypatch.setattr(Store, "travels", True)
+    monkeypatch.setattr(feed, "LOADERS", 0)  # which process fetches them is the subject of another test
+    fetched = []
+    at = Feed.at
+    monkeypatch.setattr(Feed, "at", lambda self, step: fetched.append(step) or at(self, step))
+    assert_same(trained(stream, ingredients, varied_runs(ingredients, 1), CNN), there)
+    n_steps = there.records[0].steps
+    own = {"der++": 2, "a-gem": 2}.get(kind, 1) * n_steps - (n_steps // 3 if kind in ("der++", "a-gem") else 0)
+    assert len(fetched) == own
+    fetched.clear()
+    trained(stream, ingredients, varied_runs(ingredients, 2), CNN)
+    assert not fetched, "rows of a stack see examples of their own"

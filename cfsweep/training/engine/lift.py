@@ -13,6 +13,7 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.hooks import RemovableHandle
 
+from cfsweep.training.engine.execution import Execution, forgetful
 from cfsweep.training.engine.linear_stack import LinearStack, Views
 from cfsweep.training.networks import ties_weights
 
@@ -45,15 +46,25 @@ class Lifted:
 
     Plain stacks of linear layers and ReLUs become batched matrix products; every other network is lifted by
     `torch.func.vmap` on a GPU, and called for one run after the other on a CPU, where grouped convolutions take twice
-    the time. A network that vmap cannot lift (`liftable=False`) serves packs of one run only, and its buffers (batch
-    statistics) live in the module. `factors` is the type that the products of training round their factors to.
+    the time. One run alone calls it as it is. A network that vmap cannot lift (`liftable=False`) serves packs of one
+    run only, and its buffers (batch statistics) live in the module. `factors` is the type that the products of training
+    round their factors to. An `execution` other than the plain one is for packs of one run, too.
     """
 
-    def __init__(self, module: nn.Module, liftable: bool, head: str = "", factors: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        liftable: bool,
+        head: str = "",
+        factors: torch.dtype = torch.float32,
+        execution: Execution | None = None,
+    ) -> None:
         self.module, self.liftable, self.head, self.factors = module, liftable, head, factors
+        self.execution = execution or Execution()
         self.holds_statistics = False  # whether running statistics stay as they are, and are what training uses
-        self.stack = LinearStack.of(module, head) if liftable else None
+        self.stack = LinearStack.of(module, head) if liftable and self.execution == Execution() else None
         self._ties = ties_weights(module)
+        self._executed = self.execution.compiled(self.one)
 
     def train_mode(self) -> None:
         """Has the network train, as `eval` of the module ends."""
@@ -85,7 +96,8 @@ class Lifted:
         """The logits, and by name the outputs (R, n, ...) of `layers`; "" stands for the input of the output layer."""
         if self.stack is not None and self.stack.places.keys() >= set(layers):
             return self._batched(parameters, x, layers, shared)
-        if not self.liftable or x.device.type == "cpu":
+        alone = len(next(iter(parameters.values()))) == 1
+        if alone or not self.liftable or x.device.type == "cpu":
             return self._one_by_one(parameters, x, layers, shared)
         return self._by_vmap(parameters, x, layers, shared)
 
@@ -116,8 +128,8 @@ class Lifted:
         leaves = {name: value.detach().requires_grad_(True) for name, value in parameters.items()}
         rounded = self.factors != torch.float32
         with torch.autocast(x.device.type, self.factors if rounded else None, enabled=rounded, cache_enabled=False):
-            answers = self.answers(leaves, x, layers)
-        logits, features = answers[0].float(), {name: value.float() for name, value in answers[1].items()}
+            logits, features = self._in_pieces(leaves, x, layers)
+        logits, features = logits.float(), {name: value.float() for name, value in features.items()}
 
         def vjp(of_logits: Tensor, of_features: Mapping[str, Tensor], into: Weights) -> None:
             used = [logits, *(features[name] for name in of_features)]
@@ -129,8 +141,21 @@ class Lifted:
 
         return Traced(logits.detach(), {name: value.detach() for name, value in features.items()}, vjp)
 
+    def _in_pieces(self, parameters: ByName, x: Tensor, layers: Sequence[str]) -> Noted:
+        """As `answers`, to be differentiated, of no more examples at once than `execution` says."""
+        pieces = self.execution.pieces(x)
+        if len(pieces) == 1:
+            return self.answers(parameters, x, layers)
+        noted: list[Noted] = [forgetful(self.answers, self.module, parameters, piece, layers) for piece in pieces]
+        return (
+            torch.cat([logits for logits, _ in noted], 1),
+            {name: torch.cat([features[name] for _, features in noted], 1) for name in layers},
+        )
+
     def _one(self, parameters: Mapping[str, Tensor], x: Tensor, layers: Sequence[str]) -> Noted:
-        features: dict[str, Tensor] = {}
+        x, features = self.execution.laid_out(x), ByName()
+        if not layers:
+            return self._executed(parameters, x), features
 
         def note(name: str) -> RemovableHandle:
             if name:

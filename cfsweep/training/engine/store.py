@@ -17,8 +17,8 @@ class Store:
     """Examples by index, normalised, on `device`.
 
     Small stores are normalised once. Larger ones stay uint8 and are converted batch by batch. One that would take
-    more than half of a GPU's free memory stays in pinned host memory, and batches travel. Those of a stream that is
-    augmented stay as they are, too: augmentation comes before normalisation.
+    more than half of a GPU's free memory stays on the host, and batches travel. Those of a stream that is augmented
+    stay as they are, too: augmentation comes before normalisation.
     """
 
     def __init__(self, stream: Stream, device: torch.device, there: Tensor | None = None) -> None:
@@ -35,23 +35,24 @@ class Store:
             x = _normalised(x, stream.shift, stream.scale)
         on_device = device.type == "cpu" or x.numel() * x.element_size() < torch.cuda.mem_get_info(device)[0] // 2
         # What is mapped from a file need not fit into memory, and is read where it is looked at.
-        self.x = x.to(device) if on_device else x if stream.mapped else x.pin_memory()
+        self.x = x.to(device) if on_device else x
+
+    @property
+    def travels(self) -> bool:
+        """Whether examples lie on the host, and go to the device when they are asked for."""
+        return self.x.device.type != self.device.type
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """Examples (*indices.shape, *input_shape), float32, on the device; `indices` int64."""
-        x = self._fetched(indices)
-        return x if self.ready else self.normalised(x)
+        return self.seen(self.kept(indices))
 
-    def raw(self, indices: Tensor) -> Tensor:
-        """The same, as the stream has them; of a stream that is augmented."""
-        assert not self.ready
-        return self._fetched(indices)
+    def seen(self, x: Tensor) -> Tensor:
+        """Examples (..., *input_shape) as they are kept, as the network sees them: float32."""
+        return x if self.ready else _normalised(x, self.shift, self.scale)
 
-    def normalised(self, x: Tensor) -> Tensor:
-        """Raw examples (..., *input_shape) as the network sees them, float32."""
-        return _normalised(x, self.shift, self.scale)
-
-    def _fetched(self, indices: Tensor) -> Tensor:
+    def kept(self, indices: Tensor) -> Tensor:
+        """Examples (*indices.shape, *input_shape) on the device, as they are kept: of a stream that is augmented as it
+        has them."""
         places = indices.reshape(-1).to(self.x.device)
         x = self.x.index_select(0, places).view(*indices.shape, *self.x.shape[1:])
         if x.device != indices.device:

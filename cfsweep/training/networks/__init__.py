@@ -29,6 +29,7 @@ from cfsweep.training.plugins import installed, path_of
 __all__ = [
     "BuiltinNetwork",
     "build",
+    "execution_reason",
     "first_weights",
     "head_of",
     "init_note",
@@ -44,6 +45,7 @@ __all__ = [
     "ties_weights",
     "unliftable_reason",
     "unreplaceable_reason",
+    "unstackable_reason",
 ]
 
 
@@ -93,6 +95,20 @@ def single_reason(
 ) -> str | None:
     """Why runs of `made`, a network of `config` that `make` gives, are trained one at a time, in one line; None if they
     need not be."""
+    return unstackable_reason(config, make, made, input_shape) or execution_reason(config)
+
+
+def execution_reason(config: NetworkConfig) -> str | None:
+    """Why runs of a network that can be stacked are trained one at a time all the same, in one line."""
+    asked = config.execution
+    return f"network.{asked[0]} is for runs that are trained one at a time" if asked else None
+
+
+def unstackable_reason(
+    config: NetworkConfig, make: Callable[[], nn.Module], made: nn.Module, input_shape: tuple[int, ...]
+) -> str | None:
+    """Why runs of `made`, a network of `config` that `make` gives, cannot be one stack, in one line; None if they
+    can."""
     reason = unliftable_reason(made, input_shape)
     if reason is not None or (config.init is None and config.init_sha256 is not None):
         return reason  # in a bundle what is not trained is what the file held once, whatever is drawn here

@@ -19,6 +19,7 @@ from cfsweep.training.outside.function import called, function_at
 from cfsweep.training.outside.saved import Saved, handed, saved
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.streams import Stream
+from cfsweep.training.within_task import Save
 
 CHECKPOINT_FORMAT = 1  # of what `checkpoint` writes; another one cannot be restored
 HEADER_BYTES = 8  # of the length of a checkpoint's head
@@ -52,8 +53,9 @@ class OutsideTrainer:
         """Stops training the run, if it is among those with these (trial, seed)."""
         self.dropped = self.dropped or self.run.key in set(keys)
 
-    def train_next_task(self) -> PackReport:
+    def train_next_task(self, save: Save | None = None) -> PackReport:
         """Has the function train the next task; a run of which it returns something else than scores and a state ends.
+        In the midst of it there is nothing to `save`.
 
         Raises:
             ValueError: the run is done.

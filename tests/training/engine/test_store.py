@@ -40,8 +40,8 @@ def test_examples_that_are_augmented_stay_as_they_are_and_are_normalised_as_the_
     plain, raw = store_on(CPU, stream), store_on(CPU, augmented)
     some = torch.arange(40).view(2, 20)
     assert raw.x is stream.x
-    assert torch.equal(raw.raw(some), stream.x[some])
+    assert torch.equal(raw.kept(some), stream.x[some])
     assert torch.equal(raw[some], plain[some])
-    assert torch.equal(raw.normalised(raw.raw(some)), plain[some])
+    assert torch.equal(raw.seen(raw.kept(some)), plain[some])
     again = store_on(CPU, replace(stream))  # not what lies there unnormalised
     assert torch.equal(again[some], plain[some])
