@@ -50,6 +50,12 @@ def worker_on(
     return PackWorker("p", broker, stream, torch.device("cpu"), share_first_task, first_tasks)
 
 
+def advanced_to_the_end(worker: PackWorker) -> TaskResult:
+    while not (result := worker.advance()).done:
+        pass
+    return result
+
+
 def accuracies(result: TaskResult) -> list[list[list[float]]]:
     assert result.report is not None
     return [record.validation for record in result.report.records]
@@ -84,16 +90,12 @@ def test_another_worker_goes_on_within_a_task(tmp_path: Path, stream: Stream, mo
     broker.open(str(tmp_path))
     broker.put("p", spec.to_dict(), set())
     for death in range(3):
-        worker = worker_on(broker, stream)
         with pytest.raises(Died):
-            while not worker.advance().done:
-                pass
+            advanced_to_the_end(worker_on(broker, stream))
         content = torch.load(checkpoint_path(broker.checkpoints, "p"), weights_only=True)
         assert content["within"]["step"] >= 1, f"death {death} was within a task"
     broker.left = 10**6
-    worker = worker_on(broker, stream)
-    while not (result := worker.advance()).done:
-        pass
+    result = advanced_to_the_end(worker_on(broker, stream))
     assert accuracies(result) == [record.validation for record in whole.records]
 
 
