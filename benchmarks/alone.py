@@ -1,6 +1,6 @@
-"""What a network costs that trains alone: `python -m benchmarks.alone` trains torchvision's ResNet-18 with batch norm on
-two tasks, here and in a textbook loop, in turns; then in micro-batches, laid out by channels and compiled, and takes the
-peak memory of each in a process of its own. `--write` puts it into the page."""
+"""What a network costs that trains alone: `python -m benchmarks.alone` trains torchvision's ResNet-18, with batch norm,
+on two tasks in a textbook loop, as cfsweep does, in micro-batches, laid out by channels and compiled; in turns, each in
+a process of its own, whose memory is taken. `--write` puts it into the page."""
 
 from __future__ import annotations
 
