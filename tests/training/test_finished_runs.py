@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -117,8 +118,8 @@ def test_a_task_ends_when_every_run_has_finished_it(name: str, monkeypatch: pyte
     taken: list[int] = []
     original = TaskLoop.run
 
-    def spy(loop: TaskLoop) -> None:
-        original(loop)
+    def spy(loop: TaskLoop, *given: Any) -> None:
+        original(loop, *given)
         taken.append(loop.step)
         assert max(loop.steps_taken) == loop.step
 

@@ -91,9 +91,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     run = TaskLoop.run
 
-    def noted(self: TaskLoop) -> None:
+    def noted(self: TaskLoop, *given: Any) -> None:
         seen.append((self.task, len(self.stack)))
-        run(self)
+        run(self, *given)
 
     monkeypatch.setattr(TaskLoop, "run", noted)
     return seen
