@@ -95,6 +95,14 @@ class Manifest(Frozen):
     encoder: EncoderInfo | None = None
 
     @property
+    def task_names(self) -> tuple[str, ...]:
+        """What the tasks are called, with their numbers where two are called alike."""
+        names = tuple(task.name for task in self.tasks)
+        if len(set(names)) == len(names):
+            return names
+        return tuple(f"{number}: {name}" for number, name in enumerate(names))
+
+    @property
     def average(self) -> dict[str, float]:
         """By part, the mean score over all tasks at the end; without the parts in which that of a task is missing."""
         last = {part: [x for x in rows[-1] if x is not None] for part, rows in self.scores.items() if rows}

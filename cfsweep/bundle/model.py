@@ -177,11 +177,12 @@ class Model:
         return standardised(found, self.answers)
 
     def _task(self, task: int | None) -> int:
-        n = len(self.about.tasks)
+        names = self.about.task_names
+        listed = few(f"{number} (`{name}`)" for number, name in enumerate(names))
         if task is None and self.about.needs_task:
-            raise InputError(f"model: it must be told of which task the examples are, 0 to {n - 1}. Give `task`.")
-        if task is not None and not 0 <= task < n:
-            raise InputError(f"model: `0 <= task < {n}` must hold, but got {task}. Give a task that it has learned.")
+            raise InputError(f"model: it must be told of which task the examples are: {listed}. Give `task`.")
+        if task is not None and not 0 <= task < len(names):
+            raise InputError(f"model: `0 <= task < {len(names)}` must hold, but got {task}. It has learned {listed}.")
         return task or 0
 
     def _weights(self, task: int) -> dict[str, Tensor]:

@@ -210,9 +210,9 @@ def adopt(
     )
     _say_scores("adopted", about, to)
     for part, rows in about.scores.items():
-        Console().print(
-            f"  {part}, by task: " + ", ".join("–" if x is None else score_text(x) for x in rows[-1]), highlight=False
-        )
+        shown = ("–" if x is None else score_text(x) for x in rows[-1])
+        by_task = ", ".join(f"`{name}` {score}" for name, score in zip(about.task_names, shown, strict=True))
+        Console().print(f"  {part}, by task: {by_task}", highlight=False, markup=False, soft_wrap=True)
 
 
 def log(

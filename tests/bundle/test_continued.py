@@ -194,7 +194,7 @@ def test_labels_are_the_users_and_known_ones_keep_their_outputs(tmp_path: Path) 
     program = torch.export.load(tmp_path / "three" / PROGRAM).module()
     x = torch.from_numpy(np.stack(list(centres.values()))).to(torch.float32)
     assert program(x) == pytest.approx(model.outputs(x), abs=1e-5)
-    assert "| after task 2 | – | – | " in (tmp_path / "three" / CARD).read_text()
+    assert "| after `2` | – | – | " in (tmp_path / "three" / CARD).read_text()
 
 
 @pytest.mark.usefixtures("no_program")
