@@ -18,7 +18,7 @@ from cfsweep.bundle.encoding import encoder_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
-from cfsweep.bundle.table import read_preprocessing
+from cfsweep.bundle.table import read_preprocessing, settled
 from cfsweep.bundle.writer import ANSWERS, HELD, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
 from cfsweep.texts import score_text
@@ -140,7 +140,8 @@ class Model:
             )
         if task is not None:
             self._task(task)
-        return torch.from_numpy(rows_of_table(self.preprocessing, table, task))
+        with settled():
+            return torch.from_numpy(rows_of_table(self.preprocessing, table, task))
 
     def features(self, x: Examples, task: int | None = None) -> Tensor:
         """What the bundle's encoder makes of raw examples or texts, (n, d) float32; without one the examples, and of a
