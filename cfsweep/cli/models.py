@@ -166,6 +166,7 @@ def continue_(
     if found is not None:
         _show_search(found, console)
     console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    _say_behind_constant(about)
 
 
 def adopt(
@@ -243,6 +244,14 @@ def _say_scores(what: str, about: Manifest, to: str) -> None:
     said = ", ".join(f"{score_text(value)} on {IN_WORDS[part]}" for part, value in about.average.items())
     said = said or "not known of every task"
     Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    _say_behind_constant(about)
+
+
+def _say_behind_constant(about: Manifest) -> None:
+    from cfsweep.bundle.card import said_of_constant
+
+    if said := said_of_constant(about):
+        Console().print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_search(found: Search, console: Console) -> None:

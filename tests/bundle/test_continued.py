@@ -110,7 +110,7 @@ def continued_as_whole(
             tmp_path / f"after-{task - 1}", tmp_path / "all" / f"task-{task}.npz", {}, tmp_path / f"after-{task}"
         )
     same(tmp_path / "after-3", tmp_path / "whole", apart)
-    told = {"created_at", "continues", "scores", "files", "git_revision", "stream", "stream_config"}
+    told = {"created_at", "continues", "scores", "constant", "files", "git_revision", "stream", "stream_config"}
     assert about.model_dump(exclude=told) == whole.model_dump(exclude=told)
     for part, rows in whole.scores.items():
         assert [row[3] for row in about.scores[part]] == [None, None, None, rows[3][3], rows[4][3]]

@@ -81,7 +81,17 @@ def test_a_month_that_comes_later_makes_the_model_of_a_table_that_had_it(
     assert theirs is not None
     assert mine.model_dump(exclude={"settings"}) == theirs.model_dump(exclude={"settings"})
     assert len(mine.fitted) == (1 if preprocessing == "first" else 3)
-    told = {"created_at", "continues", "scores", "files", "git_revision", "stream", "stream_config", "data_sha256"}
+    told = {
+        "created_at",
+        "continues",
+        "scores",
+        "constant",
+        "files",
+        "git_revision",
+        "stream",
+        "stream_config",
+        "data_sha256",
+    }
     assert about.model_dump(exclude=told) == whole.model_dump(exclude=told)
     score, _, pairs = paired_answers(tmp_path / "after-1", tmp_path / "after-2", None, str(every))
     assert (score, len(pairs)) == ("accuracy", 3)
