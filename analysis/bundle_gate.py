@@ -63,6 +63,39 @@ class Verdict:
         return f"{word}, clearly" if self.is_clear else word
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate says of two models, by a `score` that may fall by `max_drop`: a verdict for each of the candidate's
+    tasks, in their order."""
+
+    score: str
+    max_drop: float
+    tasks: tuple[Verdict, ...]
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Those of the table, under `HEADS`."""
+        return [cells(one) for one in self.tasks]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the table."""
+        said = [] if self.score == "accuracy" else [f"The score is {self.score}, the higher the better."]
+        return [*said, *notes(self.tasks, self.max_drop)]
+
+
+def judged(
+    score: str, bounds: tuple[float, float], answers: Sequence[PairedAnswers | PairedScores], max_drop: float | None
+) -> Judgement:
+    """What the gate says of two models, given their `answers` to the tasks, or how they score, within `bounds`.
+
+    Raises:
+        InputError: `max_drop` is missing or beyond what the score can fall by, or a task has no test examples.
+    """
+    allowed = require_max_drop(max_drop, bounds[1] - bounds[0])
+    return Judgement(score, allowed, tuple(verdict(of_task, k, allowed) for k, of_task in enumerate(answers)))
+
+
 def verdict(answers: PairedAnswers | PairedScores, task: int, max_drop: float) -> Verdict:
     """That on the task of number `task`, of which the answers are.
 
