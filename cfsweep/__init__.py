@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cfsweep.library.adopted import adopt
     from cfsweep.library.gates import Gate, gate
     from cfsweep.library.models import Confirmed, confirm, continue_, export, export_state, log
+    from cfsweep.library.predictions import predict
     from cfsweep.library.sweeps import Sweep, resume, sweep
     from cfsweep.library.trainings import Training, train
 
@@ -35,6 +36,7 @@ __all__ = [
     "gate",
     "load",
     "log",
+    "predict",
     "resume",
     "sweep",
     "train",
@@ -45,6 +47,7 @@ _ROOMS = {
     "cfsweep.library.adopted": ("adopt",),
     "cfsweep.library.gates": ("Gate", "gate"),
     "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export", "export_state", "log"),
+    "cfsweep.library.predictions": ("predict",),
     "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
     "cfsweep.library.trainings": ("Training", "train"),
 }

@@ -115,6 +115,26 @@ class Model:
         labels = self.about.tasks[number].labels
         return [labels[output] for output in predicted.tolist()]
 
+    def probabilities(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> pd.DataFrame:
+        """How likely each label is, as scores take it: a row for each example (n,), a column for each label that the
+        task has, called as the user calls it; they add up to 1. Where an example has several labels, each is called by
+        its place, from 0, and is by itself. x as for `outputs`.
+
+        Raises:
+            InputError: what is learned are amounts, which have none; or as `outputs`.
+        """
+        import pandas as pd
+
+        number = self._task(task)
+        mask = self.answers["masks"][number]
+        outputs = self.outputs(x, task, encoded=encoded)
+        try:
+            found = self.target.probabilities(outputs, mask)[:, mask].numpy()
+        except NotImplementedError as error:
+            raise InputError(f"model: the answers of `{self.about.target}` have no probabilities.") from error
+        labels = self.about.tasks[number].labels if self.target.has_classes else range(self.about.n_outputs)
+        return pd.DataFrame(found, columns=[labels[output] for output in mask.nonzero().flatten().tolist()])
+
     def __repr__(self) -> str:
         about = self.about
         said = ", ".join(f"{score_text(value)} on {part} data" for part, value in about.average.items())

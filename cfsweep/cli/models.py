@@ -1,4 +1,4 @@
-"""`cfsweep confirm`, `export`, `adopt`, `continue` and `log`: from a sweep, or from elsewhere, to a model, and on."""
+"""`cfsweep confirm`, `export`, `adopt`, `continue`, `predict` and `log`: from a sweep, or elsewhere, to a model."""
 
 from __future__ import annotations
 
@@ -167,6 +167,23 @@ def continue_(
         _show_search(found, console)
     console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
     _say_behind_constant(about)
+
+
+def predict(
+    bundle: BundleArgument,
+    table: Annotated[
+        str, typer.Argument(help="Raw rows: a .csv, .tsv or .parquet file, or a folder of parts.", metavar="TABLE")
+    ],
+    to: Annotated[str, typer.Option(help="The .csv or .parquet file to write; it must not exist.", metavar="FILE")],
+    task: Annotated[
+        str | None, typer.Option(help="Of which task the rows are, where the model must be told.", metavar="NAME")
+    ] = None,
+) -> None:
+    """Answer the rows of a table by a bundle's model: the prediction, and how likely each label is."""
+    from cfsweep.library.predictions import predict as predict_rows
+
+    found = predict_rows(bundle, table, to, task=task)
+    Console().print(f"{len(found)} rows answered; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 
 def adopt(
