@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from analysis.uncertainty import LEVEL, Estimate
 from cfsweep.errors import InputError, NoAnswerError, few
 from cfsweep.files import write_atomically
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
-from cfsweep.texts import score_text
+from cfsweep.texts import note_on_tasks, score_text
 
 HEADS = ("task", "examples", "champion", "candidate", "difference", "95 % interval", "McNemar p", "verdict")
 NOT_LEARNED = "the champion has not learned this task, and cannot answer it"
@@ -30,7 +30,8 @@ class Verdict:
     """What the gate says of one task: the scores and their difference, candidate less champion, over the same
     `n_examples`. `alone`: how many the champion alone answers rightly, and the candidate alone. `champion`, `alone`,
     `difference`, `p` (McNemar's) are None where the champion cannot answer, the scores and their difference where they
-    have no value, and `alone` and `p` where the score is another than accuracy.
+    have no value, and `alone` and `p` where the score is another than accuracy. `constant` is the score of the constant
+    answer, None where it is not known.
 
     `fell`: the candidate's score on these examples lies more than `max_drop` below the champion's. It is the
     estimate that decides: whoever puts a model into service answers for what was seen, and a rule by the interval
@@ -50,6 +51,7 @@ class Verdict:
     is_earlier: bool
     fell: bool
     is_clear: bool
+    constant: float | None = None
 
     @property
     def text(self) -> str:
@@ -59,6 +61,39 @@ class Verdict:
             return "no value"
         word = "new" if not self.is_earlier else "fell" if self.fell else "held"
         return f"{word}, clearly" if self.is_clear else word
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate says of two models, by a `score` that may fall by `max_drop`: a verdict for each of the candidate's
+    tasks, in their order."""
+
+    score: str
+    max_drop: float
+    tasks: tuple[Verdict, ...]
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Those of the table, under `HEADS`."""
+        return [cells(one) for one in self.tasks]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the table."""
+        said = [] if self.score == "accuracy" else [f"The score is {self.score}, the higher the better."]
+        return [*said, *notes(self.tasks, self.max_drop)]
+
+
+def judged(
+    score: str, bounds: tuple[float, float], answers: Sequence[PairedAnswers | PairedScores], max_drop: float | None
+) -> Judgement:
+    """What the gate says of two models, given their `answers` to the tasks, or how they score, within `bounds`.
+
+    Raises:
+        InputError: `max_drop` is missing or beyond what the score can fall by, or a task has no test examples.
+    """
+    allowed = require_max_drop(max_drop, bounds[1] - bounds[0])
+    return Judgement(score, allowed, tuple(verdict(of_task, k, allowed) for k, of_task in enumerate(answers)))
 
 
 def verdict(answers: PairedAnswers | PairedScores, task: int, max_drop: float) -> Verdict:
@@ -71,8 +106,14 @@ def verdict(answers: PairedAnswers | PairedScores, task: int, max_drop: float) -
     if not n:
         raise InputError(f"gate: task `{answers.name}` has no test examples. Give it some.")
     if isinstance(answers, PairedScores):
-        return _of_scores(answers, task, max_drop)
-    counts = answers.counts
+        found = _of_scores(answers, task, max_drop)
+    else:
+        found = _of_answers(answers, task, max_drop)
+    return replace(found, constant=answers.constant)
+
+
+def _of_answers(answers: PairedAnswers, task: int, max_drop: float) -> Verdict:
+    n, counts = len(answers.candidate), answers.counts
     candidate = int(answers.candidate.sum()) / n
     if counts is None:
         return Verdict(task, answers.name, n, None, candidate, None, None, None, answers.is_earlier, False, False)
@@ -152,8 +193,8 @@ def write_json(
     path: Path, champion: str, candidate: str, verdicts: Sequence[Verdict], max_drop: float, score: str = "accuracy"
 ) -> None:
     """Writes what was found for a program to read, whole or not at all: `passes`, `max_drop`, `level` of the intervals,
-    the `score`, and for each task its values, their difference with its interval, McNemar's p and the verdict. What the
-    champion cannot answer is null, with the reason in `missing`."""
+    the `score`, and for each task its values, their difference with its interval, what the constant answer scores,
+    McNemar's p and the verdict. What the champion cannot answer is null, with the reason in `missing`."""
     content = {
         "passes": not any(one.fell for one in verdicts),
         "champion": champion,
@@ -177,7 +218,9 @@ def notes(verdicts: Sequence[Verdict], max_drop: float) -> list[str]:
         found.append("new: the champion has not learned the task, which decides nothing.")
     if any(one.candidate is None for one in verdicts):
         found.append(f"no value: {NO_VALUE}, which decides nothing.")
-    return found
+    own, constant, names = zip(*((one.candidate, one.constant, one.name) for one in verdicts), strict=True)
+    behind = note_on_tasks(own, constant, names, "the candidate")
+    return [*found, *([behind] if behind else [])]
 
 
 def _described(one: Verdict) -> dict[str, Any]:
@@ -193,6 +236,7 @@ def _described(one: Verdict) -> dict[str, Any]:
         "candidate_alone_right": None if one.alone is None else one.alone[1],
         "difference": None if of is None else of.value,
         "interval": None if of is None else list(of.interval),
+        "constant": one.constant,
         "mcnemar_p": one.p,
         "missing": None if of is not None else NO_VALUE if one.candidate is None else NOT_LEARNED,
         "verdict": one.text.removesuffix(", clearly"),

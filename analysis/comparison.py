@@ -11,13 +11,13 @@ import pandas as pd
 from analysis.aggregate import AVERAGE, best, by_seed, column_of, row_of, trials, value
 from analysis.among import among
 from analysis.choice import CORRECTED, selection
-from analysis.constant_answer import beaten_by_majority
+from analysis.constant_answer import beaten_by_majority, tasks_behind
 from analysis.description import Root, Study, study
 from analysis.formatting import trial_name
 from analysis.frames import load
 from analysis.noise import ROUNDING
 from analysis.references import best_reference
-from analysis.seeds import counted
+from analysis.seeds import being_added, counted
 from analysis.uncertainty import LEAST_SEEDS, Estimate, Interval, Side, corrected, paired
 from cfsweep.errors import InputError, NoAnswerError, few, unknown
 from cfsweep.results.schema import DEFAULT_TRIAL, NAIVE
@@ -95,7 +95,8 @@ def gate(
     beats: str | None = None,
     margin: float = 0.0,
 ) -> list[str]:
-    """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed.
+    """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed,
+    and one more where it is no better than the constant answer on some tasks.
 
     A trial that is no better than the constant answer (`analysis.constant_answer`) fails whatever is asked. Minima are
     within the bounds of the score, for the true mean over seeds: the raw mean of the best of many is too high, so that
@@ -141,7 +142,8 @@ def gate(
     failures = [text for passed, text in checks if not passed]
     if failures:
         raise NoAnswerError(f"{root}: {who} fails: {'; '.join(failures)}.")
-    return [f"{who}: {text}" for _, text in checks]
+    behind = tasks_behind(root, trial, being_added(load(root)))
+    return [*(f"{who}: {text}" for _, text in checks), *([behind] if behind else [])]
 
 
 def _minimum(runs: pd.DataFrame, row: pd.Series | None, trial: int, name: str, limit: float) -> tuple[bool, str]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.aggregate import AVERAGE_COLUMN, finished, row_of, value
-from analysis.description import Study
+from analysis.description import Root, Study, study
+from analysis.frames import matrix_of, table_of
 from cfsweep.errors import few
 from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
-from cfsweep.texts import score_text
-
-Matrix = NDArray[np.float64]
-_ROUNDING = 1e-9  # the mean of equal numbers may differ from them in the last bits
+from cfsweep.texts import not_above, note_on_tasks, score_text
 
 
 def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
@@ -40,30 +35,15 @@ def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
     return f"does not beat the constant answer ({MAJORITY}) in average_score ({both})"
 
 
-def note_on_tasks(own: Matrix, constant: Matrix, tasks: Sequence[str]) -> str | None:
-    """Names the tasks that a trial answers no better at the end than the constant answer does, given their validation
-    scores (T+1, T), which averages hide. None where there is none; a task without a score does not count.
-
-    >>> own, constant = np.array([[0.5, 0.5], [0.9, 0.5], [0.9, 0.4]]), np.full((3, 2), 0.5)
-    >>> note_on_tasks(own, constant, ["May", "June"])
-    'At the end it is no better than the constant answer (majority) on 1 of 2 tasks: `June` (0.4000 against 0.5000).'
-    """
-    pairs = [(float(a), float(b)) for a, b in zip(own[-1], constant[-1], strict=True)]
-    known = [(name, a, b) for name, (a, b) in zip(tasks, pairs, strict=True) if not (math.isnan(a) or math.isnan(b))]
-    behind = [f"`{name}` ({score_text(a)} against {score_text(b)})" for name, a, b in known if not_above(a, b)]
-    if not behind:
+def tasks_behind(root: Root, trial: int, added: Sequence[int]) -> str | None:
+    """Names the tasks on which `trial` is no better at the end than the constant answer, on validation data and as the
+    mean over the seeds that are not being `added`. None without any, or where the study lacks that reference."""
+    about, rows = study(root), table_of(root, "accuracy")
+    rows = rows[~rows["seed"].isin(added)]
+    if not {trial, MAJORITY_TRIAL} <= set(rows["trial"]):
         return None
-    n = f"{len(behind)} of {len(known)} tasks"
-    return f"At the end it is no better than the constant answer ({MAJORITY}) on {n}: {few(behind)}."
-
-
-def not_above(own: float | None, constant: float | None) -> bool:
-    """Whether a trial's average score is no higher than that of the constant answer; False where one is not known.
-
-    >>> not_above(0.92, 0.92), not_above(0.921, 0.92), not_above(0.5, None)
-    (True, False, False)
-    """
-    return own is not None and constant is not None and own <= constant + _ROUNDING
+    own, constant = (matrix_of(rows, n, score=about.score)[-1].tolist() for n in (trial, MAJORITY_TRIAL))
+    return note_on_tasks(own, constant, about.tasks)
 
 
 def all_beaten_by_majority(trials: pd.DataFrame) -> list[int]:

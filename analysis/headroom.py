@@ -5,13 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.aggregate import AVERAGE_COLUMN, by_seed, row_of, trials, value
-from analysis.constant_answer import not_above
 from analysis.references import METHODS, best_reference
 from analysis.seeds import counted
 from analysis.uncertainty import paired
 from cfsweep.metrics.catalogue import SHARE, Bounds
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
-from cfsweep.texts import score_text
+from cfsweep.texts import not_above, score_text
 
 # One point of average score. Another split of the validation data moves it by about as much or more (by deviations
 # of 0.008 and 0.029 in docs/log.md, "how much of ± is the split?"): what a remedy could gain at most would be hidden.

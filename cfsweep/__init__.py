@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from cfsweep.bundle import Model, load
     from cfsweep.errors import CfsweepError, InputError
     from cfsweep.library.adopted import adopt
+    from cfsweep.library.gates import Gate, gate
     from cfsweep.library.models import Confirmed, confirm, continue_, export, export_state, log
+    from cfsweep.library.predictions import predict
     from cfsweep.library.sweeps import Sweep, resume, sweep
     from cfsweep.library.trainings import Training, train
 
@@ -21,6 +23,7 @@ __version__ = VERSION
 __all__ = [
     "CfsweepError",
     "Confirmed",
+    "Gate",
     "InputError",
     "Model",
     "Sweep",
@@ -30,8 +33,10 @@ __all__ = [
     "continue_",
     "export",
     "export_state",
+    "gate",
     "load",
     "log",
+    "predict",
     "resume",
     "sweep",
     "train",
@@ -40,7 +45,9 @@ _ROOMS = {
     "cfsweep.bundle": ("Model", "load"),
     "cfsweep.errors": ("CfsweepError", "InputError"),
     "cfsweep.library.adopted": ("adopt",),
+    "cfsweep.library.gates": ("Gate", "gate"),
     "cfsweep.library.models": ("Confirmed", "confirm", "continue_", "export", "export_state", "log"),
+    "cfsweep.library.predictions": ("predict",),
     "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
     "cfsweep.library.trainings": ("Training", "train"),
 }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-LEAST = 1e-9  # what is less is rounding
+import math
+from collections.abc import Sequence
+
+from cfsweep.errors import few
+
+LEAST = 1e-9  # what is less is rounding: the mean of equal numbers may differ from them in the last bits
 
 
 def score_text(value: float, digits: int = 4, sign: str = "") -> str:
@@ -19,3 +24,34 @@ def score_text(value: float, digits: int = 4, sign: str = "") -> str:
         rounded = float(f"{value:.{digits}g}")
         return f"{rounded:{sign}.0f}" if 10**digits <= abs(rounded) < 1e7 else f"{rounded:{sign}.{digits}g}"
     return f"{value:{sign}.{digits}f}"
+
+
+def not_above(own: float | None, constant: float | None) -> bool:
+    """Whether a score is no higher than that of the constant answer; False where one is not known.
+
+    >>> not_above(0.92, 0.92), not_above(0.921, 0.92), not_above(0.5, None)
+    (True, False, False)
+    """
+    return own is not None and constant is not None and own <= constant + LEAST
+
+
+def note_on_tasks(
+    own: Sequence[float | None], constant: Sequence[float | None], tasks: Sequence[str], who: str = "it"
+) -> str | None:
+    """Names the `tasks` that a model, or `who` it is, answers no better at the end than the constant answer does, given
+    the scores of both on each; an average hides them. None where there is none; a task without a score, None or NaN,
+    does not count.
+
+    >>> note_on_tasks([0.9, 0.4], [0.5, 0.5], ["May", "June"])
+    'At the end it is no better than the constant answer (majority) on 1 of 2 tasks: `June` (0.4000 against 0.5000).'
+    """
+    pairs = [
+        (name, a, b)
+        for name, a, b in zip(tasks, own, constant, strict=True)
+        if a is not None and b is not None and not (math.isnan(a) or math.isnan(b))
+    ]
+    behind = [f"`{name}` ({score_text(a)} against {score_text(b)})" for name, a, b in pairs if not_above(a, b)]
+    if not behind:
+        return None
+    n = f"{len(behind)} of {len(pairs)} task{'s' * (len(pairs) != 1)}"
+    return f"At the end {who} is no better than the constant answer (majority) on {n}: {few(behind)}."

@@ -44,11 +44,11 @@ def test_every_argument_of_a_table_has_its_row() -> None:
 def test_the_page_is_followed(run: Run, tmp_path: Path) -> None:
     (_, begun), (_, answered), (_, gated), (_, transformed) = BLOCKS
     assert (tmp_path / "months.csv").exists() is False
-    swept, *_, exported, continued = said_in(begun, run)
+    swept, *_, exported, continued, predicted = said_in(begun, run)
     assert "the latest 20 % of each became that" in swept
     assert "column `plan`: `trial` not in the training rows of the first task" in swept
     assert "in models/06" in exported
-    assert "task 6, `2024-07`: accuracy" in continued
+    assert "task `2024-07`: accuracy" in continued
     table = pd.read_csv("months.csv")
     assert set(table["churned"]) == {"left", "stayed"}
     assert 0.07 < (table["churned"] == "left").mean() < 0.09
@@ -58,6 +58,10 @@ def test_the_page_is_followed(run: Run, tmp_path: Path) -> None:
     model = content["model"]
     said = model.predict("month-07.csv")
     assert set(said) <= {"left", "stayed"}
+    written = pd.read_csv("answers.csv")
+    assert predicted == f"{len(written)} rows answered; in answers.csv\n"
+    assert written["prediction"].tolist() == said
+    assert list(written)[1:] == [f"probability={label}" for label in model.probabilities("month-07.csv")]
     assert len(said) == len(pd.read_csv("month-07.csv"))
     assert said == model.predict(pd.read_csv("month-07.csv"))
     exec(transformed, content)

@@ -16,19 +16,18 @@ from analysis.choice import select
 from analysis.cli.shown import Dir, console
 from analysis.comparison import comparison
 from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, luck
-from analysis.constant_answer import beaten_by_majority, note_on_tasks
-from analysis.description import Root, Setting, Study, shown_settings, study
+from analysis.constant_answer import beaten_by_majority, tasks_behind
+from analysis.description import Root, Setting, shown_settings, study
 from analysis.formatting import (
     mean_sd_of,
     on_correction,
     settings_text,
     trial_name,
 )
-from analysis.frames import load, matrix_of, table_of
+from analysis.frames import load
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
 from analysis.seeds import being_added, notes_on_seeds
-from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.texts import score_text
 
 
@@ -49,7 +48,7 @@ def select_command(
         typer.echo(note)
     if beaten := beaten_by_majority(all_trials, chosen):
         typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
-    elif said := _tasks_behind(root, about, chosen, being_added(runs)):
+    elif said := tasks_behind(root, chosen, being_added(runs)):
         typer.echo(said)
     others, row = among(runs, "average_score"), row_of(all_trials, chosen)
     shown, corrected = mean_sd_of(row, "val_average_score"), others.corrected(chosen)
@@ -63,16 +62,6 @@ def select_command(
     if row is not None:
         typer.echo(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:\n")
         typer.echo(f"{space_text(about, row)}\nand run\n\n{next_command(about, root, chosen, selected=True)}")
-
-
-def _tasks_behind(root: Root, about: Study, trial: int, added: Sequence[int]) -> str | None:
-    """On which tasks the trial is no better than the constant answer, where the study has that."""
-    rows = table_of(root, "accuracy")
-    rows = rows[~rows["seed"].isin(added)]
-    if not {trial, MAJORITY_TRIAL} <= set(rows["trial"]):
-        return None
-    own, constant = (matrix_of(rows, number, score=about.score) for number in (trial, MAJORITY_TRIAL))
-    return note_on_tasks(own, constant, about.tasks)
 
 
 def show_confirmation(root: Root) -> None:

@@ -70,9 +70,8 @@ def gate_command(
             raise InputError(
                 f"gate: two models are compared, but got {few(of_models)}. Give --champion and --candidate."
             )
-        _gate_of_models(
-            context.obj, champion, candidate, bundle_gate.require_max_drop(max_drop), (data, stream, score), json
-        )
+        bundle_gate.require_max_drop(max_drop)  # before any model is loaded
+        _gate_of_models(context.obj, champion, candidate, max_drop, (data, stream, score), json)
         return
     if root is None:
         raise InputError("gate: nothing to judge. Give a results folder, or --champion and --candidate.")
@@ -93,21 +92,17 @@ def _gate_of_models(
     answers_of: PairedAnswersOf | None,  # of the caller, as models take torch
     champion: str,
     candidate: str,
-    max_drop: float,
+    max_drop: float | None,
     place: tuple[str | None, str | None, str | None],
     json: Path | None,
 ) -> None:
     if answers_of is None:
         raise InputError("gate: `python -m analysis` loads no models. Run `cfsweep gate` with the same options.")
-    score, (low, high), answers = answers_of(champion, candidate, *place)
-    bundle_gate.require_max_drop(max_drop, high - low)
-    verdicts = [bundle_gate.verdict(of_task, number, max_drop) for number, of_task in enumerate(answers)]
+    found = bundle_gate.judged(*answers_of(champion, candidate, *place), max_drop)
     if json is not None:
-        bundle_gate.write_json(json, champion, candidate, verdicts, max_drop, score)
-    rows = [bundle_gate.cells(one) for one in verdicts]
-    console(wide=True).print(table_of(bundle_gate.HEADS, rows, sum(one.is_earlier for one in verdicts)))
-    if score != "accuracy":
-        typer.echo(f"The score is {score}, the higher the better.")
-    for line in bundle_gate.notes(verdicts, max_drop):
+        bundle_gate.write_json(json, champion, candidate, found.tasks, found.max_drop, found.score)
+    earlier = sum(one.is_earlier for one in found.tasks)
+    console(wide=True).print(table_of(bundle_gate.HEADS, found.rows, earlier))
+    for line in found.notes:
         typer.echo(line)
-    typer.echo(bundle_gate.require_none_fell(verdicts, max_drop))
+    typer.echo(bundle_gate.require_none_fell(found.tasks, found.max_drop))

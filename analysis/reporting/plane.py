@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.aggregate import AVERAGE_COLUMN, row_of, value
-from analysis.constant_answer import not_above
 from analysis.frames import numbers
 from analysis.fronts import Front
 from analysis.references import METHODS
 from cfsweep.metrics.catalogue import SHARE, Bounds
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL
+from cfsweep.texts import not_above
 
 X, Y = "val_stability", "val_plasticity"
 Box = tuple[float, float, float, float]

@@ -72,22 +72,28 @@ def _labels(labels: tuple[int | str | None, ...]) -> str:
 
 
 def _scores(about: Manifest, part: str) -> str:
-    rows = about.scores[part]
-    heads = " | ".join(f"task {task}" for task in range(len(rows[0])))
+    rows, names = about.scores[part], [f"`{name}`" for name in about.task_names]
     first = "untrained" if about.network.init_sha256 is None else "first weights"
     lines = [
-        f"| {first if t == 0 else f'after task {t - 1}'} | " + " | ".join(map(_shown, row)) + " |"
+        f"| {first if t == 0 else f'after {names[t - 1]}'} | " + " | ".join(map(_shown, row)) + " |"
         for t, row in enumerate(rows)
     ]
-    table = "\n".join([f"| | {heads} |", "|---|" + "---|" * len(rows[0]), *lines])
+    table = "\n".join([f"| | {' | '.join(names)} |", "|---|" + "---|" * len(rows[0]), *lines])
     end = f"{score_text(about.average[part])} at the end" if part in about.average else "not known of every task"
-    return f"## {about.score.capitalize()} on {IN_WORDS[part]}: {end}\n\n{table}"
+    behind = about.behind_constant.get(part)
+    return f"## {about.score.capitalize()} on {IN_WORDS[part]}: {end}\n\n{table}" + (f"\n\n{behind}" if behind else "")
 
 
 def said_of_last_task(about: Manifest) -> str:
     """One line on how the model does on the task that it learned last."""
     scores = ", ".join(f"{_shown(rows[-1][-1])} on {IN_WORDS[part]}" for part, rows in about.scores.items() if rows)
-    return f"task {len(about.tasks) - 1}, `{about.tasks[-1].name}`: {about.score} {scores}"
+    return f"task `{about.task_names[-1]}`: {about.score} {scores}"
+
+
+def said_of_constant(about: Manifest) -> str | None:
+    """`Manifest.behind_constant` of the last part that has scores, which is test data where there are some."""
+    parts = [part for part, rows in about.scores.items() if rows]
+    return about.behind_constant.get(parts[-1]) if parts else None
 
 
 def _shown(score: float | None) -> str:

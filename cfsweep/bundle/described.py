@@ -14,6 +14,7 @@ import torch
 
 from cfsweep.bundle.manifest import Cut, Manifest, TaskInfo
 from cfsweep.config import StreamConfig, StudyConfig
+from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import ClassId, Indices, Task
 from cfsweep.training.targets import class_weights
@@ -87,11 +88,19 @@ def manifest_of(
         class_weights=class_weights(stream),
         data_sha256=dict(stream.files),
         scores={part: tuple(map(_known, getattr(record, part))) for part in pack.spec.parts},
+        constant=_constant(pack),
         has_examples=with_examples
         and any(map(len, (looked_at_again(pack), *(of[0].indices for of in pack.stack.buffers.values())))),
         files={},
         encoder=stream.encoder,
     )
+
+
+def _constant(pack: Pack) -> dict[str, tuple[float | None, ...]]:
+    """By part, what the constant answer comes to at the end on each task."""
+    end = len(pack.stream.tasks) - 1
+    found = constant_answer(pack.stream, pack.spec.scenario, pack.spec.parts, after=(end,)).steering
+    return {part: _known(row) for part, (row,) in found.items()}
 
 
 def _known(scores: Sequence[float]) -> tuple[float | None, ...]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from cfsweep.config import Frozen, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.texts import note_on_tasks
 from cfsweep.training.streams import EncoderInfo
 
 FORMAT = 1
@@ -51,11 +52,12 @@ class Manifest(Frozen):
 
     `needs_task`: which task an example is of must be told, as its outputs or the weights depend on it. `scores` holds
     by part (`validation`, `test`) the score matrix R[t, i], the untrained network first, (T + 1, T); None where nobody
-    measured it, as the examples were not at hand. `has_examples`: the examples that a remedy kept are in the bundle.
-    `class_weights` is how much each class counted in the loss, empty where all did alike. `class_ids` are the user's
-    labels of the classes, empty where they are the classes' numbers; `features` the names of
-    the columns of flat data. `stream_config` loads the stream again, from data sets that may lie anywhere, without the
-    tasks that were continued with. `continues` is the SHA-256 of the `model.json` that the last task was begun with,
+    measured it, as the examples were not at hand. `constant` is what the constant answer scores at the end, by part and
+    task: it goes by the training labels that are at hand. `has_examples`: the examples that a remedy kept are in the
+    bundle. `class_weights` is how much each class counted in the loss, empty where all did alike. `class_ids` are the
+    user's labels of the classes, empty where they are the classes' numbers; `features` the names of the columns
+    of flat data. `stream_config` loads the stream again, from data sets that may lie anywhere, without the tasks that
+    were continued with. `continues` is the SHA-256 of the `model.json` that the last task was begun with,
     None where all were trained as one stream. `files` maps each other file to its SHA-256. `encoder` is what makes of
     the user's examples those that the model sees, which alone `input_shape` is about; None where nothing does.
     """
@@ -89,10 +91,30 @@ class Manifest(Frozen):
     cut: Cut
     data_sha256: dict[str, str]
     scores: dict[str, Matrix]
+    constant: dict[str, tuple[float | None, ...]] = {}
     has_examples: bool
     continues: str | None
     files: dict[str, str]
     encoder: EncoderInfo | None = None
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """What the tasks are called, with their numbers where two are called alike."""
+        names = tuple(task.name for task in self.tasks)
+        if len(set(names)) == len(names):
+            return names
+        return tuple(f"{number}: {name}" for number, name in enumerate(names))
+
+    @property
+    def behind_constant(self) -> dict[str, str]:
+        """By part, a line that names the tasks on which the model is no better at the end than the constant answer;
+        without the parts in which it is better on each."""
+        found = {
+            part: note_on_tasks(self.scores[part][-1], constant, self.task_names)
+            for part, constant in self.constant.items()
+            if self.scores[part]
+        }
+        return {part: note for part, note in found.items() if note is not None}
 
     @property
     def average(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ from cfsweep.bundle.encoding import encoder_of
 from cfsweep.bundle.manifest import Manifest, read_manifest
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
-from cfsweep.bundle.table import read_preprocessing
+from cfsweep.bundle.table import read_preprocessing, settled
 from cfsweep.bundle.writer import ANSWERS, HELD, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
 from cfsweep.texts import score_text
@@ -115,6 +115,26 @@ class Model:
         labels = self.about.tasks[number].labels
         return [labels[output] for output in predicted.tolist()]
 
+    def probabilities(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> pd.DataFrame:
+        """How likely each label is, as scores take it: a row for each example (n,), a column for each label that the
+        task has, called as the user calls it; they add up to 1. Where an example has several labels, each is called by
+        its place, from 0, and is by itself. x as for `outputs`.
+
+        Raises:
+            InputError: what is learned are amounts, which have none; or as `outputs`.
+        """
+        import pandas as pd
+
+        number = self._task(task)
+        mask = self.answers["masks"][number]
+        outputs = self.outputs(x, task, encoded=encoded)
+        try:
+            found = self.target.probabilities(outputs, mask)[:, mask].numpy()
+        except NotImplementedError as error:
+            raise InputError(f"model: the answers of `{self.about.target}` have no probabilities.") from error
+        labels = self.about.tasks[number].labels if self.target.has_classes else range(self.about.n_outputs)
+        return pd.DataFrame(found, columns=[labels[output] for output in mask.nonzero().flatten().tolist()])
+
     def __repr__(self) -> str:
         about = self.about
         said = ", ".join(f"{score_text(value)} on {part} data" for part, value in about.average.items())
@@ -140,7 +160,8 @@ class Model:
             )
         if task is not None:
             self._task(task)
-        return torch.from_numpy(rows_of_table(self.preprocessing, table, task))
+        with settled():
+            return torch.from_numpy(rows_of_table(self.preprocessing, table, task))
 
     def features(self, x: Examples, task: int | None = None) -> Tensor:
         """What the bundle's encoder makes of raw examples or texts, (n, d) float32; without one the examples, and of a
@@ -177,11 +198,12 @@ class Model:
         return standardised(found, self.answers)
 
     def _task(self, task: int | None) -> int:
-        n = len(self.about.tasks)
+        names = self.about.task_names
+        listed = few(f"{number} (`{name}`)" for number, name in enumerate(names))
         if task is None and self.about.needs_task:
-            raise InputError(f"model: it must be told of which task the examples are, 0 to {n - 1}. Give `task`.")
-        if task is not None and not 0 <= task < n:
-            raise InputError(f"model: `0 <= task < {n}` must hold, but got {task}. Give a task that it has learned.")
+            raise InputError(f"model: it must be told of which task the examples are: {listed}. Give `task`.")
+        if task is not None and not 0 <= task < len(names):
+            raise InputError(f"model: `0 <= task < {len(names)}` must hold, but got {task}. It has learned {listed}.")
         return task or 0
 
     def _weights(self, task: int) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from cfsweep.bundle.encoding import require_same
 from cfsweep.bundle.manifest import Manifest
 from cfsweep.bundle.program import UNIT
+from cfsweep.bundle.table import settled
 from cfsweep.bundle.writer import STEERING
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
@@ -52,7 +53,8 @@ def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -
     if table is None:
         found = load_task(config, about.features)
     else:
-        found = next_of_table(config, table, [info.name for info in about.tasks])
+        with settled():
+            found = next_of_table(config, table, [info.name for info in about.tasks], _only_labels(about))
     if encoder is not None and found.encoder is not None:
         require_same(encoder, found.encoder, where)
     if known := sorted(set(found.files.values()) & set(about.data_sha256.values())):
@@ -69,6 +71,14 @@ def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -
             "were standardised before are not in it. Subtract an offset from them, and train all tasks again."
         )
     return (found.refitted() if cut.refit else found).of_split(cut.split)
+
+
+def _only_labels(about: Manifest) -> tuple[ClassId, ...]:
+    """The labels that a next task may have, in domain-il where an output is a class that tasks share; none: any."""
+    means = {info.labels for info in about.tasks}
+    if about.scenario != "domain-il" or len(means) > 1:
+        return ()
+    return tuple(label for label in means.pop() if label is not None)
 
 
 def going_on(about: Manifest, state: Mapping[str, Tensor], answers: Mapping[str, Tensor], new: Stream) -> Stream:

@@ -76,8 +76,9 @@ def check_answers(program: Program, pack: Pack, path: Path) -> None:
         allowed = ROUNDING * max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)))
         if not (distance := apart(outputs, expected)) <= allowed:
             raise InputError(
-                f"--onnx: for {len(question[0])} examples of task {task} onnxruntime's outputs must be those of the "
-                f"program within {allowed:.2g}, but are {distance:.2g} apart. Leave --onnx out; model.pt2 is right."
+                f"--onnx: for {len(question[0])} examples of task `{pack.stream.tasks[task].name}` onnxruntime's "
+                f"outputs must be those of the program within {allowed:.2g}, but are {distance:.2g} apart. Leave "
+                "--onnx out; model.pt2 is right."
             )
 
 

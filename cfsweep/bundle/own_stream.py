@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from cfsweep.bundle.manifest import Manifest
-from cfsweep.bundle.table import loading
+from cfsweep.bundle.table import loading, settled
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Preprocessing, Stream, load_stream
 
@@ -22,11 +23,16 @@ def stream_of(
         InputError: it cannot be loaded, or has too few tasks.
     """
     config = about.stream_config
+    if table is None and name is not None and Path(name).is_file():
+        raise InputError(
+            f"{option} {name}: the bundle was trained on `{config.name}`, not on a file. Name that, where it is now."
+        )
     changes = {"data": data, "name": name or config.name}
     if table is not None:
         changes = {"name": name or data or config.name, **loading(config, table)}
     try:
-        found = load_stream(config.model_copy(update=changes))
+        with settled():
+            found = load_stream(config.model_copy(update=changes))
     except InputError as error:
         raise InputError(re.sub("^--stream(?=:)", option, str(error))) from error  # as it is called here
     if len(found.tasks) < len(about.tasks):

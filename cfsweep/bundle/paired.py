@@ -19,6 +19,7 @@ from cfsweep.bundle.model import Model, load
 from cfsweep.bundle.own_stream import stream_of
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
+from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets import Score, scores_of
 
@@ -53,11 +54,17 @@ def paired_answers(
     loaded = stream_of(new, data, stream, "--stream", models[1].preprocessing)
     for about, where in ((new, candidate), (old, champion)):
         _require_same_examples(about, where, loaded)
-    chosen = scores_of(replace(loaded, scores=new.stream_config.scores if score is None else (score,)))[0]
+    loaded = replace(loaded, scores=new.stream_config.scores if score is None else (score,))
+    chosen, end = scores_of(loaded)[0], len(new.tasks) - 1
+    (row,) = constant_answer(loaded, new.scenario, ("test",), after=(end,)).steering["test"]
+    constant = [None if math.isnan(value) else value for value in row]
     numbers = range(len(new.tasks))
+    found: list[PairedAnswers | PairedScores]
     if chosen.name == ACCURACY and models[1].target.has_classes:
-        return chosen.name, chosen.bounds, [_answers(*models, loaded, number) for number in numbers]
-    return chosen.name, chosen.bounds, [_scores(*models, loaded, number, chosen) for number in numbers]
+        found = [replace(_answers(*models, loaded, number), constant=constant[number]) for number in numbers]
+    else:
+        found = [replace(_scores(*models, loaded, number, chosen), constant=constant[number]) for number in numbers]
+    return chosen.name, chosen.bounds, found
 
 
 def _require_comparable(old: Manifest, new: Manifest, where: str | Path) -> None:

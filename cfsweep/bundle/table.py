@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,24 @@ from cfsweep.errors import InputError
 from cfsweep.training.streams import Preprocessing
 
 PREPROCESSING = "preprocessing.json"
+_OTHER_ARGS = re.compile(r",?( or [a-z ]+,?)? `--arg [^`]*`")
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """What the columns of a table are was said when the bundle's stream was begun: what is refused in here advises no
+    other arguments.
+
+    >>> with settled():
+    ...     raise InputError("column `age`: no. Mend it, or say `--arg 'types={age: category}'`.")
+    Traceback (most recent call last):
+        ...
+    cfsweep.errors.InputError: column `age`: no. Mend it.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(_OTHER_ARGS.sub("", str(error))) from error
 
 
 def written(preprocessing: Preprocessing) -> bytes:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from cfsweep.cli.models import adopt, confirm, continue_, export, log
+from cfsweep.cli.models import adopt, confirm, continue_, export, log, predict
 from cfsweep.cli.saying import called, complain, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
 from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
@@ -49,6 +49,7 @@ app.command()(confirm)
 app.command()(export)
 app.command()(adopt)
 app.command("continue")(continue_)
+app.command()(predict)
 app.command()(log)
 
 

@@ -1,4 +1,4 @@
-"""`cfsweep confirm`, `export`, `adopt`, `continue` and `log`: from a sweep, or from elsewhere, to a model, and on."""
+"""`cfsweep confirm`, `export`, `adopt`, `continue`, `predict` and `log`: from a sweep, or elsewhere, to a model."""
 
 from __future__ import annotations
 
@@ -166,6 +166,24 @@ def continue_(
     if found is not None:
         _show_search(found, console)
     console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    _say_behind_constant(about)
+
+
+def predict(
+    bundle: BundleArgument,
+    table: Annotated[
+        str, typer.Argument(help="Raw rows: a .csv, .tsv or .parquet file, or a folder of parts.", metavar="TABLE")
+    ],
+    to: Annotated[str, typer.Option(help="The .csv or .parquet file to write; it must not exist.", metavar="FILE")],
+    task: Annotated[
+        str | None, typer.Option(help="Of which task the rows are, where the model must be told.", metavar="NAME")
+    ] = None,
+) -> None:
+    """Answer the rows of a table by a bundle's model: the prediction, and how likely each label is."""
+    from cfsweep.library.predictions import predict as predict_rows
+
+    found = predict_rows(bundle, table, to, task=task)
+    Console().print(f"{len(found)} rows answered; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 
 def adopt(
@@ -210,9 +228,9 @@ def adopt(
     )
     _say_scores("adopted", about, to)
     for part, rows in about.scores.items():
-        Console().print(
-            f"  {part}, by task: " + ", ".join("–" if x is None else score_text(x) for x in rows[-1]), highlight=False
-        )
+        shown = ("–" if x is None else score_text(x) for x in rows[-1])
+        by_task = ", ".join(f"`{name}` {score}" for name, score in zip(about.task_names, shown, strict=True))
+        Console().print(f"  {part}, by task: {by_task}", highlight=False, markup=False, soft_wrap=True)
 
 
 def log(
@@ -243,6 +261,14 @@ def _say_scores(what: str, about: Manifest, to: str) -> None:
     said = ", ".join(f"{score_text(value)} on {IN_WORDS[part]}" for part, value in about.average.items())
     said = said or "not known of every task"
     Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    _say_behind_constant(about)
+
+
+def _say_behind_constant(about: Manifest) -> None:
+    from cfsweep.bundle.card import said_of_constant
+
+    if said := said_of_constant(about):
+        Console().print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_search(found: Search, console: Console) -> None:

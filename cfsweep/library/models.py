@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from cfsweep.errors import InputError
 from cfsweep.library.folders import own_folder
 from cfsweep.library.repeatable import repeatable
+from cfsweep.library.shown import html_table, text_table
 from cfsweep.library.spaces import Space, space_of
-from cfsweep.library.sweeps import Progress, html_table
+from cfsweep.library.sweeps import Progress
 from cfsweep.sweeping.progress import Calls, Watcher
 from cfsweep.sweeping.scheduler import Workers
 
@@ -287,10 +288,8 @@ class Confirmed:
 
     def __repr__(self) -> str:
         cells = self._columns()
-        rows = [list(cells), *zip(*cells.values(), strict=True)]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(cells))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, *filter(None, [self.luck])])
+        table = text_table(list(cells), zip(*cells.values(), strict=True))
+        return "\n".join([table, *filter(None, [self.luck])])
 
     def _repr_html_(self) -> str:
         cells = self._columns()

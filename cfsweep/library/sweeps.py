@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfsweep.library.folders import own_folder
 from cfsweep.library.repeatable import repeatable
+from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
 from cfsweep.sweeping.scheduler import Workers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     import pandas as pd
 
     from analysis import Front
+    from cfsweep.library.gates import Gate
     from cfsweep.library.models import Confirmed
     from cfsweep.results.status import Status
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -245,6 +247,20 @@ class Sweep:
 
         return confirm(self.folder, trials, seeds, **others)
 
+    def gate(
+        self,
+        *,
+        min_average_score: float | None = None,
+        min_stability: float | None = None,
+        min_plasticity: float | None = None,
+        beats: str | None = None,
+        margin: float = 0.0,
+    ) -> Gate:
+        """Whether the chosen trial is good enough on validation data (`analysis.gate`)."""
+        from cfsweep.library.gates import gate_of_study
+
+        return gate_of_study(self.folder, min_average_score, min_stability, min_plasticity, beats, margin)
+
     def report(self, out: Path | None = None) -> Path:
         """The HTML report, written (`analysis.report`)."""
         import analysis
@@ -270,13 +286,3 @@ class Sweep:
         about = analysis.study(self.folder)
         heads, rows = table_cells(found, listed(found), shown_settings(about, self.trials))
         return said + svg(drawn(found, len(about.tasks))) + html_table(heads, rows)
-
-
-def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """
-    >>> html_table(["a"], [["<1"]])
-    '<table><tr><th>a</th></tr><tr><td>&lt;1</td></tr></table>'
-    """
-    lines = [("th", heads), *(("td", row) for row in rows)]
-    cells = ("".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) for kind, row in lines)
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in cells) + "</table>"

@@ -12,8 +12,9 @@ import numpy as np
 
 from cfsweep.errors import InputError
 from cfsweep.library.repeatable import repeatable
+from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
-from cfsweep.library.sweeps import html_table, options_of
+from cfsweep.library.sweeps import options_of
 from cfsweep.texts import score_text
 
 if TYPE_CHECKING:

@@ -14,13 +14,15 @@ class PairedAnswers:
     """Which of the n test examples of a task two models answer rightly.
 
     `champion` and `candidate` are (n,) bool, of the same examples in the same order. `champion` is None where it cannot
-    answer them. `is_earlier`: the champion has learned this task.
+    answer them. `is_earlier`: the champion has learned this task. `constant` is the accuracy of the constant answer,
+    None where it is not known.
     """
 
     name: str
     champion: NDArray[np.bool_] | None
     candidate: NDArray[np.bool_]
     is_earlier: bool
+    constant: float | None = None
 
     @property
     def counts(self) -> tuple[int, int, int, int] | None:
@@ -44,10 +46,11 @@ class PairedScores:
 
     `of(examples)` gives (champion, candidate) on `examples` (m,) of these, numbers from 0 to n - 1, which may come
     several times; NaN where the score has no value on them, and for the champion where it cannot answer. `is_earlier`:
-    the champion has learned this task.
+    the champion has learned this task. `constant` is the score of the constant answer, None where it is not known.
     """
 
     name: str
     n_examples: int
     of: Callable[[NDArray[np.int64]], tuple[float, float]]
     is_earlier: bool
+    constant: float | None = None

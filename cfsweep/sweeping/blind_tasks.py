@@ -1,9 +1,12 @@
-"""Tasks on whose validation examples the score has no value, whoever answers them: ROC AUC where none is positive."""
+"""Tasks on whose validation examples the score has no value, whoever answers them: ROC AUC where none is positive; or
+one that chance moves far, as few are."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
@@ -11,6 +14,8 @@ from cfsweep.metrics import UndefinedError, mixed, plasticity, stability
 from cfsweep.training.engine.evaluation import Measure
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import scores_of, target_of
+
+FEWEST = 10  # of the validation examples of a class, and of all others, below which a score that ranks them is noted
 
 
 def blind_tasks(config: StudyConfig, stream: Stream) -> list[bool]:
@@ -59,3 +64,34 @@ def unscored_note(config: StudyConfig, stream: Stream) -> str | None:
         f"`{score.name}` has no value on the validation examples of {few(names)} ({score.undefined_if}): it is null "
         "there, and no metric counts them"
     )
+
+
+def few_positives_note(config: StudyConfig, stream: Stream) -> str | None:
+    """Names the tasks in which a score that ranks the positive examples goes by fewer than `FEWEST` of these, or of the
+    others, with their number; of several classes or labels it is that of the rarest one."""
+    names = [f"`{score.name}`" for score in scores_of(stream) if score.ranks_positives]
+    if not names:
+        return None
+    labels = target_of(stream.target).outputs(stream, config.stream.scenario).labels
+    fewest = {task.name: _fewest(labels[task.validation]) for task in stream.tasks}
+    short = [f"`{name}` ({n})" for name, n in fewest.items() if n is not None and n < FEWEST]
+    if not short:
+        return None
+    return (
+        f"{', '.join(names)}: fewer than {FEWEST} validation examples are positive, or are not, on {few(short)}, so "
+        "that chance moves it far there. Raise `stream.validation_frac`, or make fewer, larger tasks."
+    )
+
+
+def _fewest(labels: Tensor) -> int | None:
+    """How many of the examples with these labels, classes (n,) or 0 and 1 (n, k), a class has, or all others, whichever
+    is less; of the class of which that is least, among those that some have and others do not. None without any.
+
+    >>> _fewest(torch.tensor([0, 0, 0, 1, 1])), _fewest(torch.tensor([1, 1])), _fewest(torch.eye(3))
+    (2, None, 1)
+    """
+    if not len(labels):
+        return None
+    positive = (one_hot(labels) if labels.dim() == 1 else labels).sum(0)
+    fewer = torch.minimum(positive, len(labels) - positive)
+    return int(fewer[fewer > 0].min()) if bool((fewer > 0).any()) else None

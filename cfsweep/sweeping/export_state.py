@@ -11,7 +11,7 @@ from cfsweep.errors import InputError, not_written
 from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.export import kept_in, run_of
-from cfsweep.training.outside import read_checkpoint, unpack
+from cfsweep.training.outside import read_checkpoint, score_returned, unpack
 
 RUN, STATE = "run.json", "state"
 
@@ -45,6 +45,7 @@ def export_state(root: Path, trial: int, seed: str | int, to: Path) -> dict[str,
         "seed": number,
         "settings": run["values"],
         "tasks": [task["name"] for task in about["tasks"]],
+        "score": score_returned(str(config.space.trainer), config.stream.scores).name,
         "scores": {part: record[part][-1] for part in config.parts},
     }
     try:

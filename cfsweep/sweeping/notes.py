@@ -15,7 +15,7 @@ from cfsweep.errors import few
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import n_reference_settings
-from cfsweep.sweeping.blind_tasks import unscored_note
+from cfsweep.sweeping.blind_tasks import few_positives_note, unscored_note
 from cfsweep.sweeping.references import reference_settings
 from cfsweep.sweeping.space import default_within
 from cfsweep.training.acting import idle
@@ -118,6 +118,7 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
         default_note(config.space, hypers),
         imbalance_note(stream),
         unscored_note(config, stream),
+        few_positives_note(config, stream),
         *stream.notes,
     )
     return tuple(note for note in found if note)

@@ -12,9 +12,18 @@ from cfsweep.hypers import Hyper
 from cfsweep.sweeping.notes import repetition_note
 from cfsweep.sweeping.space import reference_values
 from cfsweep.training import own_code
-from cfsweep.training.outside import OutsideTrainer, answer_of, called, function_at, tasks_named, tasks_told
+from cfsweep.training.outside import (
+    OutsideTrainer,
+    answer_of,
+    called,
+    function_at,
+    score_returned,
+    tasks_named,
+    tasks_told,
+)
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream
+from cfsweep.training.targets import scores_of
 
 TRIED = 2  # tasks
 
@@ -26,13 +35,18 @@ def checked(config: StudyConfig, where: str) -> StudyConfig:
         InputError: it asks for what only cfsweep's own training can give.
     """
     trainer, stream, objective = str(config.space.trainer), config.stream, config.objective
-    usual = StreamConfig(name=trainer, scenario=stream.scenario, n_tasks=stream.n_tasks, data=stream.data)
+    said = {name: getattr(stream, name) for name in ("scenario", "n_tasks", "data", "scores")}
+    usual = StreamConfig(name=trainer, **said)
     for key in StreamConfig.model_fields:
         if getattr(stream, key) != getattr(usual, key):
             raise InputError(
                 f"{where}: `stream.{key}` is of the streams that cfsweep loads, but `trainer: {trainer}` has data of "
-                "its own. Leave it out; `stream.n_tasks` and `--scenario` may be said."
+                "its own. Leave it out; `stream.n_tasks`, `--scenario` and `--score` may be said."
             )
+    if len(stream.scores) > 1:
+        raise InputError(
+            f"{where}: a trainer from outside returns one score, but got --score {','.join(stream.scores)}. Name one."
+        )
     if objective.third in ("stored_bytes", "n_parameters"):
         raise InputError(
             f"{where}: `objective.third={objective.third}` is not known of a trainer from outside. Take `train_s`."
@@ -57,7 +71,7 @@ def tasks_of(
     same = begun is not None and begun["config"]["space"].get("trainer") == trainer
     if same and tasks and begun is not None and begun["code_sha256"] == code_of(trainer):
         told = {part: [task[f"n_{part}"] for task in tasks] for part in PARTS}
-        return tasks_named(trainer, [task["name"] for task in tasks], told)
+        return tasks_named(trainer, [task["name"] for task in tasks], told, config.stream.scores)
     return _tried_out(config, hypers, where)
 
 
@@ -105,11 +119,12 @@ def outside_notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stre
     uncounted = (
         "nobody is stopped, as the trainer does not say of how many examples its scores are: return `n_validation`, too"
     )
+    is_moved = scores_of(stream)[0].variance is not None  # by chance, as far as can be said
     stops = config.stop_trials and config.objective.name == "pareto" and config.objective.third is None
     found = (
         "a trainer from outside has no references: make its plain training a setting, and give that its choices",
         untested if 0 in stream.told["test"] else None,
-        uncounted if stops and None in stream.told["validation"] else None,
+        uncounted if stops and is_moved and None in stream.told["validation"] else None,
         repetition_note(config, hypers),
     )
     return tuple(note for note in found if note)
@@ -119,18 +134,19 @@ def _tried_out(config: StudyConfig, hypers: Mapping[str, Hyper], where: str) -> 
     """The tasks, as the first two of them tell, trained with the settings of trial 0; between them it goes through a
     checkpoint, as when it is resumed."""
     trainer, values = str(config.space.trainer), reference_values(config.space, hypers)
+    scores, score = config.stream.scores, score_returned(trainer, config.stream.scores)
     run = RunSpec(0, config.first_seed, values)
     spec = PackSpec(config.space.network, config.stream.scenario, (), (run,), parts=config.parts[:1], trainer=trainer)
     try:
         returned = called(function_at(trainer), values, run.seed, 0, None)
-        answer = answer_of(returned, f"trainer `{trainer}`, task 0", config.stream.n_tasks)
+        answer = answer_of(returned, f"trainer `{trainer}`, task 0", config.stream.n_tasks, score=score)
         n_tasks = answer.n_tasks
         if n_tasks < TRIED:
             raise InputError(
                 f"{where}: the objective `{config.objective.name}` mixes old and new tasks and needs at least 2, but "
                 f"the trainer scores n_tasks={n_tasks}. Score more tasks."
             )
-        stream = tasks_told(trainer, answer)
+        stream = tasks_told(trainer, answer, scores)
         first = OutsideTrainer(spec, stream)
         first.take_in(returned, 0)
         second = OutsideTrainer.restore(first.checkpoint(), stream)

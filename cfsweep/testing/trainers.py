@@ -9,21 +9,22 @@ from collections.abc import Mapping
 
 from cfsweep.config import NetworkConfig
 from cfsweep.hypers import Value
-from cfsweep.training.outside import OutsideTrainer, answer_of, called, function_at, tasks_told
+from cfsweep.training.outside import OutsideTrainer, answer_of, called, function_at, score_returned, tasks_told
 from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream
 
 Matrix = list[list[float]]
 
 
-def check_trainer(path: str, settings: Mapping[str, Value], seed: int = 0) -> None:
-    """Makes every check of `TRAINER_CHECKS`, with these settings; it takes as long as seven runs.
+def check_trainer(path: str, settings: Mapping[str, Value], seed: int = 0, score: str = "accuracy") -> None:
+    """Makes every check of `TRAINER_CHECKS`, with these settings, of a trainer that returns this `score`; it takes as
+    long as seven runs.
 
     Raises:
         AssertionError: a check fails; the note tells which one.
         InputError: there is no such function, or it returns something else than a `TrainFunction` does.
     """
-    stream = _tasks(path, settings, seed)
+    stream = _tasks(path, settings, seed, score)
     for check in TRAINER_CHECKS:
         try:
             check(path, settings, seed, stream)
@@ -68,9 +69,10 @@ TRAINER_CHECKS = (
 )
 
 
-def _tasks(path: str, settings: Mapping[str, Value], seed: int) -> Stream:
+def _tasks(path: str, settings: Mapping[str, Value], seed: int, score: str) -> Stream:
     returned = called(function_at(path), settings, seed, 0, None)
-    return tasks_told(path, answer_of(returned, f"trainer `{path}`, task 0"))
+    answer = answer_of(returned, f"trainer `{path}`, task 0", score=score_returned(path, [score]))
+    return tasks_told(path, answer, [score])
 
 
 def _opened(path: str, settings: Mapping[str, Value], seed: int, stream: Stream) -> OutsideTrainer:

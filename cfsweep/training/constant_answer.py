@@ -37,8 +37,10 @@ class ConstantAnswer:
         return {part: {name: of[part] for name, of in others} for part in self.steering} if others else {}
 
 
-def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = PARTS) -> ConstantAnswer:
-    """The scores of the constant answer.
+def constant_answer(
+    stream: Stream, scenario: Scenario, parts: Sequence[str] = PARTS, after: Sequence[int] | None = None
+) -> ConstantAnswer:
+    """The scores of the constant answer; of the rows those `after` these tasks alone, if these are given.
 
     It is what a network that ignores its input could at best have learned: after task t it answers an example of task i
     by how often each label occurs in the training data that bear on it (`Target.constant`: the most frequent class, the
@@ -54,6 +56,7 @@ def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = P
     target, scores = target_of(stream.target), scores_of(stream)
     outputs = target.outputs(stream, scenario)
     measure, numbers = Measure(target, scores, outputs), range(len(stream.tasks))
+    rows = (-1, *numbers) if after is None else after
     train = [torch.from_numpy(task.train) for task in stream.tasks]
 
     @cache
@@ -62,28 +65,26 @@ def constant_answer(stream: Stream, scenario: Scenario, parts: Sequence[str] = P
         examples = torch.cat([train[number] for number in bearing])
         return target.constant(outputs.labels[examples], outputs.n_outputs).unsqueeze(0)
 
-    def answered(score: Score, after: int, task: int) -> Tensor:
+    def answered(score: Score, row: int, task: int) -> Tensor:
         """The constant outputs (k, n_outputs) whose mean score counts."""
-        bearing = (task,) if scenario == "task-il" else tuple(range(after + 1))
-        if bearing and bearing[-1] <= after and any(len(train[number]) for number in bearing):
+        bearing = (task,) if scenario == "task-il" else tuple(range(row + 1))
+        if bearing and bearing[-1] <= row and any(len(train[number]) for number in bearing):
             return best(bearing)
         if target.has_classes and not score.by_probability:
-            return torch.eye(outputs.n_outputs)[outputs.masks[after, task]]
+            return torch.eye(outputs.n_outputs)[outputs.masks[row, task]]
         return torch.zeros(1, outputs.n_outputs)
 
-    def cell(score: Score, part: str, after: int, task: int) -> float:
+    def cell(score: Score, part: str, row: int, task: int) -> float:
         examples = torch.from_numpy(getattr(stream.tasks[task], part))
         if not len(examples):
             return math.nan
-        mask, constant = outputs.masks[after, task], answered(score, after, task)
+        mask, constant = outputs.masks[row, task], answered(score, row, task)
         answers = target.answers(score, constant[:, None, :].expand(-1, len(examples), -1), mask)
         return float(measure.of(score, answers, examples, mask).mean())
 
     return ConstantAnswer(
         {
-            score.name: {
-                part: [[cell(score, part, after, i) for i in numbers] for after in (-1, *numbers)] for part in parts
-            }
+            score.name: {part: [[cell(score, part, row, i) for i in numbers] for row in rows] for part in parts}
             for score in scores
         }
     )

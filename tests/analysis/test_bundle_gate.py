@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,8 @@ def test_the_rows_of_the_table() -> None:
 
 
 def test_what_is_written_for_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = [verdict(answers(88, 5, 2, 5), 0, 0.02), verdict(new(3, 4), 1, 0.02)]
+    first = replace(answers(88, 5, 2, 5), constant=0.6)
+    verdicts = [verdict(first, 0, 0.02), verdict(new(3, 4), 1, 0.02)]
     path = tmp_path / "gate.json"
     write_json(path, "a", "b", verdicts, 0.02)
     found = json.loads(path.read_text())
@@ -125,14 +127,15 @@ def test_what_is_written_for_a_program(tmp_path: Path, monkeypatch: pytest.Monke
         "candidate_alone_right": 2,
         "difference": -0.03,
         "interval": list(difference(88, 5, 2, 5).interval),
+        "constant": 0.6,
         "mcnemar_p": pytest.approx(0.453125),  # 2 (1 + 7 + 21) / 2^7
         "missing": None,
         "verdict": "fell",
         "is_clear": False,
     }
     assert [key for key, value in tasks[1].items() if value is None] == [
-        *("champion", "champion_alone_right", "candidate_alone_right", "difference", "interval", "mcnemar_p"),
-        "is_clear",
+        *("champion", "champion_alone_right", "candidate_alone_right", "difference", "interval", "constant"),
+        *("mcnemar_p", "is_clear"),
     ]
     before = path.read_text()
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))

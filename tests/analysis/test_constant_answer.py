@@ -168,3 +168,17 @@ def test_the_latex_table_has_it_last_but_naive_and_joint(tmp_path: Path) -> None
     trials = analysis.trials(analysis.load(folder(tmp_path).write()))
     lines = table(analysis.front(trials), (), "latex").splitlines()
     assert [line.split(" & ")[0] for line in lines[4:-2]][-3:] == ["majority", "joint", "naive"]
+
+
+def test_choice_and_gate_name_the_tasks_that_an_average_hides(tmp_path: Path, run: Run) -> None:
+    """The trial is far better on the first two tasks, and as good as the constant answer on the newest."""
+    made = Folder(tmp_path / "study")
+    for seed, shift in enumerate((0.01, -0.01)):
+        made.run(0, seed, [[0.99, 0.9, 0.9], [0.99, 0.99, 0.9], [0.99, 0.99 + shift, 0.92 + shift]])
+        made.run(MAJORITY_TRIAL, seed, CONSTANT)
+    root = made.write()
+    told = "At the end it is no better than the constant answer (majority) on 1 of 3 tasks: `4-5` (0.9200 against "
+    told += "0.9200)."
+    assert told in run("select", root)[1]
+    assert gate(root, min_average_score=0.9)[1:] == [told]
+    assert told in run("gate", root, "--min-average-score", "0.9")[1]

@@ -144,6 +144,10 @@ def test_what_is_in_it_and_that_it_is_whole_or_not_there(tmp_path: Path, monkeyp
     assert about.average["test"] == pytest.approx(sum(pack.records[0].test[-1]) / 3)
     card = (tmp_path / "deep" / "bundle" / CARD).read_text()
     assert f"on test data: {about.average['test']:.4f} at the end" in card
+    first, *_, last = (f"`{task.name}`" for task in about.tasks)
+    assert f"| | {first} | " in card
+    assert f" | {last} |\n" in card
+    assert f"\n| after {first} | " in card
     with pytest.raises(InputError, match="it exists"):
         bundle_of(pack, tmp_path / "deep" / "bundle")
 
@@ -272,10 +276,19 @@ def test_a_wrong_question_is_one_line(bundle: Path) -> None:
     x = torch.zeros(2, 1, 6, 6)
     with pytest.raises(InputError, match=r"examples must be \(n, 1, 6, 6\), but got \(2, 6, 6\)"):
         model.outputs(x[:, 0], 0)
-    with pytest.raises(InputError, match=r"told of which task"):
+    first = model.about.tasks[0].name
+    with pytest.raises(InputError, match=rf"told of which task the examples are: 0 \(`{first}`\), 1 \("):
         model.outputs(x)
-    with pytest.raises(InputError, match=r"`0 <= task < 3` must hold, but got 3"):
+    with pytest.raises(InputError, match=rf"`0 <= task < 3` must hold, but got 3\. It has learned 0 \(`{first}`\)"):
         model.predict(x, 3)
+
+
+def test_tasks_that_are_called_alike_are_told_apart(bundle: Path) -> None:
+    about = load(bundle).about
+    assert about.task_names == tuple(task.name for task in about.tasks)
+    again = (*about.tasks[:2], about.tasks[2].model_copy(update={"name": about.tasks[0].name}))
+    name, other = about.tasks[0].name, about.tasks[1].name
+    assert about.model_copy(update={"tasks": again}).task_names == (f"0: {name}", f"1: {other}", f"2: {name}")
 
 
 def test_nothing_that_a_bundle_brings_is_run_or_unpickled(bundle: Path) -> None:

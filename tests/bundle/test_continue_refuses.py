@@ -192,9 +192,7 @@ def test_the_command_line(ground: Path, tmp_path: Path, run: Run) -> None:
     assert (code, complaints) == (0, "")
     about = read_manifest(tmp_path / "after")
     validation, test = (about.scores[part][-1][-1] for part in ("validation", "test"))
-    assert out == (
-        f"task 2, `task-2`: accuracy {validation:.4f} on validation data, {test:.4f} on test data; in after\n"
-    )
+    assert out == (f"task `task-2`: accuracy {validation:.4f} on validation data, {test:.4f} on test data; in after\n")
     assert about.settings["lr"] == 0.02
     code, out, complaints = run("continue", ground / "ewc", "--task", task, "--to", "after")
     assert (code, out, complaints) == (

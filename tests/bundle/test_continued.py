@@ -110,7 +110,7 @@ def continued_as_whole(
             tmp_path / f"after-{task - 1}", tmp_path / "all" / f"task-{task}.npz", {}, tmp_path / f"after-{task}"
         )
     same(tmp_path / "after-3", tmp_path / "whole", apart)
-    told = {"created_at", "continues", "scores", "files", "git_revision", "stream", "stream_config"}
+    told = {"created_at", "continues", "scores", "constant", "files", "git_revision", "stream", "stream_config"}
     assert about.model_dump(exclude=told) == whole.model_dump(exclude=told)
     for part, rows in whole.scores.items():
         assert [row[3] for row in about.scores[part]] == [None, None, None, rows[3][3], rows[4][3]]
@@ -194,7 +194,7 @@ def test_labels_are_the_users_and_known_ones_keep_their_outputs(tmp_path: Path) 
     program = torch.export.load(tmp_path / "three" / PROGRAM).module()
     x = torch.from_numpy(np.stack(list(centres.values()))).to(torch.float32)
     assert program(x) == pytest.approx(model.outputs(x), abs=1e-5)
-    assert "| after task 2 | – | – | " in (tmp_path / "three" / CARD).read_text()
+    assert "| after `2` | – | – | " in (tmp_path / "three" / CARD).read_text()
 
 
 @pytest.mark.usefixtures("no_program")

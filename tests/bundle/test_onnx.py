@@ -167,7 +167,11 @@ def test_a_file_that_answers_otherwise_is_not_written(
     other.weight5[task, 2 * task] += 1e-3
     written = onnx_file._converted(other, pack)
     monkeypatch.setattr(onnx_file, "_converted", lambda program, pack: written)
-    refused(pack, tmp_path / "bundle", rf"of task {task} onnxruntime's outputs must be .* but are 0.001 apart\. Leave")
+    refused(
+        pack,
+        tmp_path / "bundle",
+        rf"of task `{pack.stream.tasks[task].name}` onnxruntime's outputs must be .* but are 0.001 apart\. Leave",
+    )
 
 
 @pytest.mark.parametrize("change", [lambda found: found * np.nan, lambda found: found[:1]])

@@ -81,7 +81,17 @@ def test_a_month_that_comes_later_makes_the_model_of_a_table_that_had_it(
     assert theirs is not None
     assert mine.model_dump(exclude={"settings"}) == theirs.model_dump(exclude={"settings"})
     assert len(mine.fitted) == (1 if preprocessing == "first" else 3)
-    told = {"created_at", "continues", "scores", "files", "git_revision", "stream", "stream_config", "data_sha256"}
+    told = {
+        "created_at",
+        "continues",
+        "scores",
+        "constant",
+        "files",
+        "git_revision",
+        "stream",
+        "stream_config",
+        "data_sha256",
+    }
     assert about.model_dump(exclude=told) == whole.model_dump(exclude=told)
     score, _, pairs = paired_answers(tmp_path / "after-1", tmp_path / "after-2", None, str(every))
     assert (score, len(pairs)) == ("accuracy", 3)
@@ -146,9 +156,11 @@ def test_what_is_no_row_of_the_table_is_refused(tmp_path: Path) -> None:
     model, frame = load(tmp_path / "bundle"), months(2, 1)
     assert "lacks `age`" in refused(model.predict, frame.drop(columns="age"))
     line = refused(model.predict, frame.assign(age="old"))
-    assert "table, column `age`, row 1: numbers are needed, but got `old`" in line
+    assert line == "table, column `age`, row 1: numbers are needed, but got `old`. Mend it"
     frame.loc[4, "plan"] = "gold"
-    assert "table, column `plan`, row 5: words must be among those of the first task" in refused(model.predict, frame)
+    line = refused(model.predict, frame)
+    assert line.startswith("table, column `plan`, row 5: words must be among those of the first task's training rows (")
+    assert line.endswith("), but got `gold`. Mend it")
     assert "no table is there" in refused(model.predict, tmp_path / "nowhere.csv")
     assert "it is no table that can be read" in refused(model.predict, 3)
 
@@ -168,10 +180,44 @@ def test_a_next_table_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     assert "lacks `age`" in said_of(new.drop(columns="age"))
     assert "it must have the columns that the model was trained on, but has `more`, too" in said_of(new.assign(more=1))
     third = new.assign(churned=np.resize(["left", "stayed", "maybe"], len(new)))
-    assert "labels maybe are unknown" in said_of(third)
-    assert "column `income`, row 1: numbers are needed, but got `x`" in said_of(new.assign(income="x"))
+    remedy = "Mend or drop the row, or train all tasks again in class-il or task-il"
+    line = f"--task {tmp_path / 'new.csv'}, column `churned`, row 3: in domain-il the bundle has 2 outputs for good,"
+    assert said_of(third) == f"{line} for labels left, stayed, but got `maybe`. {remedy}"
+    new.loc[40, "churned"] = "maybe"  # too few to cut, but that is not what is wrong
+    assert "column `churned`, row 41: in domain-il" in said_of(new)
+    both = pd.concat([months(0, 2), new], ignore_index=True)
+    assert f"column `churned`, row {len(both) - len(new) + 41}: in domain-il" in said_of(both), "counted in the file"
+    new = months(2, 1)
+    income = "column `income`, row 1: numbers are needed, but got `x`. Mend it"
+    assert said_of(new.assign(income="x")).endswith(income), "there is no --arg to advise"
     line = refused(continue_, bundle, table, {}, tmp_path / "next")
     assert "but has none" in line or "has learned it already" in line
+
+
+def test_the_gate_advises_no_argument_that_it_lacks(tmp_path: Path) -> None:
+    bundle_of(as_csv(months(0, 2), tmp_path / "t.csv"), tmp_path / "bundle", BY_MONTH)
+    frame = months(0, 2).astype({"age": object})
+    frame.loc[len(frame) - 1, "age"] = "old"
+    other = str(as_csv(frame, tmp_path / "other.csv"))
+    line = refused(paired_answers, tmp_path / "bundle", tmp_path / "bundle", None, other)
+    assert line.endswith(f"row {len(frame)}: numbers are needed, but got `old`. Mend it")
+    (tmp_path / "tasks").mkdir()
+    for number in range(2):
+        x = np.random.default_rng(number).normal(size=(40, 4))
+        np.savez(tmp_path / "tasks" / f"{number}.npz", x_train=x, y_train=np.resize([0, 1], 40))
+    folder = StreamConfig(name=str(tmp_path / "tasks"), scenario="domain-il", validation_frac=0.2)
+    write(trained(folder), study_of(folder), ABOUT, tmp_path / "no-table")
+    assert refused(paired_answers, tmp_path / "no-table", tmp_path / "no-table", None, other) == (
+        f"--stream {other}: the bundle was trained on `{folder.name}`, not on a file. Name that, where it is now."
+    )
+
+
+def test_a_second_task_whose_labels_are_all_its_own_is_taken(tmp_path: Path) -> None:
+    """In domain-il an output is then a class's place within its task."""
+    bundle_of(as_csv(months(0, 1), tmp_path / "t.csv"), tmp_path / "bundle", BY_MONTH)
+    new = months(1, 1).assign(churned=lambda f: np.where(f["churned"] == "left", "out", "in"))
+    about = continue_(tmp_path / "bundle", as_csv(new, tmp_path / "new.csv"), {}, tmp_path / "next")
+    assert [info.labels for info in about.tasks] == [("left", "stayed"), ("in", "out")]
 
 
 def test_a_month_without_its_name_is_called_by_its_file_and_labels_stay_words(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_the_champion_gives_the_labels_that_the_bundle_gives(scenario: Scenario,
         assert found == served.predict(x.astype(np.float64), params={"task": task})
         if scenario == "task-il":
             assert set(found) == set(y.tolist()), "the user's labels"
-            with pytest.raises(InputError, match="it must be told of which task the examples are, 0 to 1"):
+            with pytest.raises(InputError, match=r"told of which task the examples are: 0 \(`task-0`\), 1 \("):
                 served.predict(x)
         else:
             assert served.predict(x) == expected.predict(x)

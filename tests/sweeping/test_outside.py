@@ -78,6 +78,58 @@ def test_settings_that_are_called_like_cfsweeps_own_are_the_trainers(here: Path)
     assert len({row["config_hash"] for row in rows()}) == 2
 
 
+def test_another_score_steers_and_is_what_is_spoken_of(here: Path, run: Run) -> None:
+    """Of errors, whose worst value nobody knows: the same choices as of the scores that they are made of."""
+    sweep = swept("with_errors", scores="neg_rmse", seeds=2, out="errors")
+    plain = swept(seeds=2, out="plain")
+    assert read_study("errors")["scores"] == [{"name": "neg_rmse", "bounds": [-np.inf, 0.0]}]
+    ends = {name: [row for row in rows(name) if row["state"] == "done"] for name in ("errors", "plain")}
+    assert [(row["trial"], row["seed"]) for row in ends["errors"]] == [(r["trial"], r["seed"]) for r in ends["plain"]]
+    for mine, theirs in zip(ends["errors"], ends["plain"], strict=True):
+        for metric in ("val_average_score", "val_stability", "val_plasticity"):
+            assert mine[metric] == pytest.approx(5000 * (theirs[metric] - 1))
+    cells = rows("errors", "accuracy")
+    assert "accuracy" not in cells[0]
+    assert all(-5000 <= cell["neg_rmse"] <= 0 for cell in cells)
+    assert sweep.select()["trial"] == plain.select()["trial"]
+    code, out, err = run("front", "errors")
+    assert (code, err) == (0, "")
+    assert "The score is neg_rmse, the higher the better." in out
+    sweep.report()
+    assert "neg_rmse" in Path("errors/report.html").read_text()
+    assert run("gate", "errors", "--min-average-score", "-5000")[0] == 0
+    assert run("gate", "errors", "--min-average-score", "1")[0] == 2, "no error is above 0"
+    sweep.confirm(seeds=2, workers=0)
+    said = cfsweep.export_state("errors", "kept")
+    assert said["score"] == "neg_rmse"
+    assert all(-5000 <= score <= 0 for score in said["scores"]["test"])
+    assert cfsweep.resume("errors", more_trials=1, workers=0).status.done >= len(ends["errors"]) // 2
+
+
+def test_a_score_of_ones_own_has_its_name_and_bounds(here: Path) -> None:
+    swept("with_points", scores=f"{HERE}:points", trials=2)
+    assert read_study("study")["scores"] == [{"name": "points", "bounds": [0.0, 10.0]}]
+    assert max(cell["points"] for cell in rows(table="accuracy")) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "said"),
+    [
+        ("with_errors", None, "task 0: `0 <= accuracy <= 1` must hold, but got -"),
+        ("with_points", "roc_auc", "task 0: `0 <= roc_auc <= 1` must hold, but got "),
+        ("train", "roc_auc,accuracy", "returns one score, but got --score roc_auc,accuracy. Name one."),
+        ("train", "rmse", "unknown score `rmse`. Known, closest first: neg_rmse"),
+    ],
+)
+def test_what_is_not_that_score_is_one_line(here: Path, run: Run, name: str, score: str | None, said: str) -> None:
+    Path("space.yaml").write_text(yaml.safe_dump(space(name)))
+    code, _, complaint = run("run", "space.yaml", "--out", "study", *(("--score", score) if score else ()))
+    assert code == 2
+    assert said in complaint
+    assert complaint.count("\n") == 1
+    assert not Path("study").exists()
+
+
 def test_equal_trials_are_trained_once(here: Path) -> None:
     searched = {"kept": {"choices": [0.5]}, "rate": {"choices": [0.2, 0.3]}}
     cfsweep.sweep({**space(), "search": searched}, trials=5, workers=0, out="study")

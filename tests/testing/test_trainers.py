@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cfsweep.errors import InputError
 from cfsweep.testing import TRAINER_CHECKS, check_trainer
 
 HERE = "tests.training.outside.trainers"
@@ -13,6 +14,12 @@ SETTINGS = {"kept": 0.5, "rate": 0.9}
 @pytest.mark.parametrize("name", ["train", "in_a_folder", "validation_alone", "with_counts"])
 def test_good_ones_pass(name: str) -> None:
     check_trainer(f"{HERE}:{name}", SETTINGS)
+
+
+def test_one_that_returns_another_score_is_held_against_its_bounds() -> None:
+    check_trainer(f"{HERE}:with_errors", SETTINGS, score="neg_rmse")
+    with pytest.raises(InputError, match="`0 <= accuracy <= 1` must hold"):
+        check_trainer(f"{HERE}:with_errors", SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@
 from cfsweep.training.outside.answer import Answer, answer_of
 from cfsweep.training.outside.function import Scores, State, TrainFunction, called, function_at
 from cfsweep.training.outside.saved import Saved, handed, saved, unpack
-from cfsweep.training.outside.tasks import tasks_named, tasks_told
+from cfsweep.training.outside.tasks import score_returned, tasks_named, tasks_told
 from cfsweep.training.outside.trainer import OutsideTrainer, read_checkpoint
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "handed",
     "read_checkpoint",
     "saved",
+    "score_returned",
     "tasks_named",
     "tasks_told",
     "unpack",

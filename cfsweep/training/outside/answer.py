@@ -11,7 +11,9 @@ from typing import Any
 from cfsweep.config import PARTS
 from cfsweep.errors import InputError, few, unknown
 from cfsweep.training.outside.function import State
+from cfsweep.training.targets import Score, registry
 
+ACCURACY = registry["classification"].scores[0]
 COUNT_OF = {f"n_{part}": part for part in PARTS}
 
 
@@ -31,9 +33,11 @@ class Answer:
         return len(self.scores["validation"])
 
 
-def answer_of(returned: Any, where: str, n_tasks: int | None = None, last: bool = False) -> Answer:
-    """`returned`, which a `TrainFunction` has given for one of `n_tasks` tasks (None: as many as it scores), perhaps
-    for the `last`, after which there may be no state.
+def answer_of(
+    returned: Any, where: str, n_tasks: int | None = None, last: bool = False, score: Score = ACCURACY
+) -> Answer:
+    """`returned`, which a `TrainFunction` that returns this `score` has given for one of `n_tasks` tasks (None: as many
+    as it scores), perhaps for the `last`, after which there may be no state.
 
     Raises:
         InputError: it is something else; `where` opens the line.
@@ -61,7 +65,9 @@ def answer_of(returned: Any, where: str, n_tasks: int | None = None, last: bool 
                 f"{where}: `{name}` must have a number for each of {n_tasks} tasks, but has {len(values)}. "
                 "Score every task, those to come too."
             )
-    scores = {part: [_score(x, part, k, where) for k, x in enumerate(found[part])] for part in PARTS if part in found}
+    scores = {
+        part: [_score(x, score, part, k, where) for k, x in enumerate(found[part])] for part in PARTS if part in found
+    }
     counts = {
         part: [_count(x, name, k, where) for k, x in enumerate(found[name])]
         for name, part in COUNT_OF.items()
@@ -99,13 +105,16 @@ def _numbers(values: Any, part: str, where: str) -> list[float]:
     return found
 
 
-def _score(value: float, part: str, task: int, where: str) -> float:
+def _score(value: float, score: Score, part: str, task: int, where: str) -> float:
+    low, high = score.bounds
     if not math.isfinite(value):
-        raise InputError(f"{where}: the {part} score on task {task} is {value}. Give a number, 0 where there is none.")
-    if not 0.0 <= value <= 1.0:
+        without = f"{low:g} where there is none" if math.isfinite(low) else "of a task to come the model's as it is"
+        raise InputError(f"{where}: the {part} score on task {task} is {value}. Give a number, {without}.")
+    if not low <= value <= high:
+        ends = (f"{low:g} <= " if math.isfinite(low) else "", f" <= {high:g}" if math.isfinite(high) else "")
         raise InputError(
-            f"{where}: `0 <= score <= 1` must hold, but got {value:g} ({part}, task {task}). Return an accuracy, or "
-            "another score in these bounds, the higher the better."
+            f"{where}: `{ends[0]}{score.name}{ends[1]}` must hold, but got {value:g} ({part}, task {task}). Return "
+            "that score, the higher the better, or say with --score which one it is."
         )
     return value
 

@@ -28,10 +28,11 @@ class TrainFunction(Protocol):
 
     It returns `(scores, state)`:
 
-    - `scores`: after this task, on each of the T tasks, later ones too: numbers in [0, 1], the higher the better. A
-      list of T numbers, of validation data; or a mapping, with `validation` and, which `cfsweep confirm` needs,
-      `test`, and perhaps the numbers of examples that they are of, `n_validation` and `n_test`. Each of the four is a
-      list of T numbers, or a mapping from the names of the tasks, in their order, to the numbers.
+    - `scores`: after this task, on each of the T tasks, later ones too: numbers within the bounds of the study's score
+      (accuracy, in [0, 1], unless `--score` names another), the higher the better. A list of T numbers,
+      of validation data; or a mapping, with `validation` and, which `cfsweep confirm` needs, `test`, and perhaps the
+      numbers of examples that they are of, `n_validation` and `n_test`. Each of the four is a list of T numbers, or a
+      mapping from the names of the tasks, in their order, to the numbers.
     - `state`: all that the next call needs: bytes, or a folder (a `pathlib.Path`), whose files are copied. None is for
       the last task alone.
 

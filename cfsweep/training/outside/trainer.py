@@ -19,6 +19,7 @@ from cfsweep.training.outside.function import called, function_at
 from cfsweep.training.outside.saved import Saved, handed, saved
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord
 from cfsweep.training.streams import Stream
+from cfsweep.training.targets import scores_of
 from cfsweep.training.within_task import Save
 
 CHECKPOINT_FORMAT = 1  # of what `checkpoint` writes; another one cannot be restored
@@ -27,7 +28,7 @@ HEADER_BYTES = 8  # of the length of a checkpoint's head
 
 class OutsideTrainer:
     """Trains the one run of `spec` by its `trainer`, one task per `train_next_task()`; `stream` has the tasks' names
-    alone. It is a `Trainer`.
+    and the score alone. It is a `Trainer`.
 
     What the function returns against the rules ends the run; what it raises is raised.
 
@@ -39,6 +40,7 @@ class OutsideTrainer:
         assert spec.trainer is not None
         (run,) = spec.runs
         self.spec, self.run, self.stream, self.device = spec, run, stream, torch.device(device)
+        (self.score,) = scores_of(stream)
         self.where, self.function = f"trainer `{spec.trainer}`", function_at(spec.trainer)
         self.record, self.next_task, self.dropped = RunRecord(run.trial, run.seed), 0, False
         self.state = Saved()
@@ -81,7 +83,7 @@ class OutsideTrainer:
             InputError: it is against the rules.
         """
         where, n_tasks = f"{self.where}, task {task}", len(self.stream.tasks)
-        answer = answer_of(returned, where, n_tasks, last=task == n_tasks - 1)
+        answer = answer_of(returned, where, n_tasks, task == n_tasks - 1, self.score)
         if missing := [part for part in self.spec.parts if part not in answer.scores]:
             raise InputError(f"{where}: the scores have no `{missing[0]}`, which is needed to confirm. Return it, too.")
         self.state = saved(answer.state)

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from cfsweep.config import StreamConfig
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, few
 from cfsweep.training.streams._assemble import TEST_SHARE, assemble, cut_tasks, refuse_class_order, require_n_tasks
-from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, Indices, Stream
+from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, ClassId, Indices, Stream
 from cfsweep.training.streams._labels import Drafted, Labelled, Labels, drafted
 from cfsweep.training.streams._preprocessing import Preprocessing, begun, notes_on
 from cfsweep.training.streams._table_files import Raw, in_memory, read_table, require_features
@@ -56,12 +56,16 @@ def from_table(config: StreamConfig) -> Stream:
     return _stream(config, laid, x, state, files, notes_on(state, values))
 
 
-def next_of_table(config: StreamConfig, before: Preprocessing, learned: Sequence[str]) -> Stream:
+def next_of_table(
+    config: StreamConfig, before: Preprocessing, learned: Sequence[str], may_have: Sequence[ClassId] = ()
+) -> Stream:
     """The stream of the one task in the table `config.name` that is none of those `learned`, its rows made examples by
-    what was fitted `before`; where that is to be of the past, with the task's own training rows, too.
+    what was fitted `before`; where that is to be of the past, with the task's own training rows, too. `may_have` are
+    the labels that it may have, if not all may be; a second task that has none of the first one's may have its own.
 
     Raises:
-        InputError: as `from_table`; or the table has other columns, or no task that is new, or several.
+        InputError: as `from_table`; or the table has other columns, or no task that is new, or several, or a label that
+            it may not have.
     """
     path, where, settings = Path(config.name).expanduser(), f"--task {config.name}", before.settings
     table, files = read_table(path, where)
@@ -73,12 +77,30 @@ def next_of_table(config: StreamConfig, before: Preprocessing, learned: Sequence
     require_features(known, [*table.names, *known], where, extra=True)
     tasks = next_rows(table, settings, learned, before.until, path.stem)
     labels, _ = labels_of(table, settings, config.target, before.word_labels)
+    if may_have:
+        _refuse_unknown(table, settings, labels, tasks.rows[0], may_have, alone=len(learned) == 1)
     laid = _laid(config, table, settings, tasks, labels)
     values = before.values_of(table)
     state = before.moved_on(values, laid.train[0])
     if tasks.starts:
         state = state.model_copy(update={"starts": (*before.starts, *tasks.starts), "until": tasks.until})
     return _stream(config, laid, [state.examples(table, values, laid.rows[0], None)], state, files, [])
+
+
+def _refuse_unknown(
+    table: Raw, settings: TableSettings, labels: Labels, rows: Indices, known: Sequence[ClassId], alone: bool
+) -> None:
+    """Raise for the first of these rows whose label is not known; if one task `alone` was learned, unless all are."""
+    unknown = rows[~np.isin(labels[rows], known)]
+    if len(unknown) and not (alone and len(unknown) == len(rows)):
+        row = int(unknown.min())
+        said = (
+            f"in domain-il the bundle has {len(known)} outputs for good, for labels {few(known)}, but got "
+            f"`{labels[row]}`"
+        )
+        raise table.error(
+            settings.target, row, said, "Mend or drop the row, or train all tasks again in class-il or task-il"
+        )
 
 
 def rows_of_table(state: Preprocessing, given: Any, task: int | None = None) -> NDArray[np.float32]:

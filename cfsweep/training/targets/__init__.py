@@ -15,7 +15,7 @@ from cfsweep.training.targets.classification import Classification
 from cfsweep.training.targets.multi_label import MultiLabel
 from cfsweep.training.targets.regression import Regression
 
-__all__ = ["Floats", "Outputs", "Score", "Target", "class_weights", "registry", "scores_of", "target_of"]
+__all__ = ["Floats", "Outputs", "Score", "Target", "class_weights", "registry", "scores_of", "target_of", "target_with"]
 
 # Of the tables that hold the scores.
 COLUMNS = ("study_id", "trial", "seed", "attempt", "after_task", "eval_task", "n_examples", "task", "step")
@@ -76,6 +76,19 @@ def _positive(stream: Stream, where: str) -> int:
     if str(stream.positive) not in names:
         raise unknown(f"{where}: `positive`", "label", str(stream.positive), names)
     return names.index(str(stream.positive))
+
+
+def target_with(score: str, where: str) -> str:
+    """The name of the first target that has this score; of `package.module:function`, a score of one's own, that of
+    the first of all.
+
+    Raises:
+        InputError: no target has it.
+    """
+    known = {one.name: name for name, target in reversed(registry.items()) for one in target.scores}
+    if score not in known and path_of("scores", score) is None:
+        raise unknown(where, "score", score, [*known, *installed("scores")])
+    return known.get(score, next(iter(registry)))
 
 
 def checked_target(found: object, where: str) -> type[Target]:

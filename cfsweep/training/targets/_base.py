@@ -35,7 +35,8 @@ class Score:
     is: else what `Target.predict` gives, (rows, n, ...); or what `Target.probabilities` gives, of the active outputs
     alone, (rows, n, k), and then a class is the place of its output among these. `undefined_if` says in words when it
     has no value. `positive` is the output of the class that it is about where two are active, by default the second
-    of them. `variance(values, n_examples)` is how far chance in the choice of the examples moves such values, of
+    of them. `ranks_positives`: it compares the positive examples with all others, and so goes by the fewer of them.
+    `variance(values, n_examples)` is how far chance in the choice of the examples moves such values, of
     the same shape; None where nobody can say.
     """
 
@@ -45,6 +46,7 @@ class Score:
     by_probability: bool = False
     undefined_if: str = ""
     positive: int | None = None
+    ranks_positives: bool = False
     variance: Callable[[Floats, Floats], Floats] | None = None
 
 

@@ -127,14 +127,22 @@ def _neg_log_loss(labels: Values, probabilities: Values) -> float:
 
 NO_PAIR = "a class that can be told from others has no example, or all of them"
 UNSEEN = "a class not yet seen cannot be predicted"
+UNPAIRED = f"{NO_PAIR}, or {UNSEEN}"
 
 ACCURACY = Score("accuracy", accuracy, (0.0, 1.0), variance=accuracy_variance)
 OF_CLASSES = (
     ACCURACY,
     Score("balanced_accuracy", by_row(_balanced_accuracy), (0.0, 1.0)),
     Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
-    Score("roc_auc", by_row(over_classes(roc_auc)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
-    Score("pr_auc", by_row(over_classes(average_precision)), (0.0, 1.0), True, f"{NO_PAIR}, or {UNSEEN}"),
+    Score("roc_auc", by_row(over_classes(roc_auc)), (0.0, 1.0), True, UNPAIRED, ranks_positives=True),
+    Score(
+        "pr_auc",
+        by_row(over_classes(average_precision)),
+        (0.0, 1.0),
+        True,
+        f"{NO_PAIR}, or {UNSEEN}",
+        ranks_positives=True,
+    ),
     Score("neg_log_loss", by_row(_neg_log_loss), (-INFINITY, 0.0), True, UNSEEN),
 )
 
@@ -184,6 +192,6 @@ OF_LABELS = (
     Score("macro_f1", by_row(_macro_f1), (0.0, 1.0)),
     Score("label_accuracy", by_row(_label_accuracy), (0.0, 1.0)),
     Score("exact_match", by_row(_exact_match), (0.0, 1.0)),
-    Score("roc_auc", by_row(over_labels(roc_auc)), (0.0, 1.0), True, NO_LABEL),
-    Score("pr_auc", by_row(over_labels(average_precision)), (0.0, 1.0), True, NO_LABEL),
+    Score("roc_auc", by_row(over_labels(roc_auc)), (0.0, 1.0), True, NO_LABEL, ranks_positives=True),
+    Score("pr_auc", by_row(over_labels(average_precision)), (0.0, 1.0), True, NO_LABEL, ranks_positives=True),
 )

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from cfsweep.errors import InputError
-from cfsweep.training.outside import answer_of
+from cfsweep.training.outside import answer_of, score_returned
 
+HERE = "tests.training.outside.trainers"
 NAMED = {"old": 0.9, "new": 0.5}
 
 
@@ -58,8 +59,8 @@ def test_both_parts_their_counts_and_the_names_of_the_tasks() -> None:
         (([0.5, None], b""), "`validation` must be a list of numbers, but has None in it"),
         (([0.5, float("nan")], b""), "the validation score on task 1 is nan. Give a number"),
         (([0.5, float("inf")], b""), "the validation score on task 1 is inf"),
-        (([0.5, 50.0], b""), "`0 <= score <= 1` must hold, but got 50 (validation, task 1)"),
-        (([-0.1, 0.5], b""), "`0 <= score <= 1` must hold, but got -0.1"),
+        (([0.5, 50.0], b""), "`0 <= accuracy <= 1` must hold, but got 50 (validation, task 1)"),
+        (([-0.1, 0.5], b""), "`0 <= accuracy <= 1` must hold, but got -0.1"),
         (({"test": [0.5, 0.5]}, b""), "the scores have no `validation`"),
         (({"valid": [0.5, 0.5]}, b""), "unknown part of the scores `valid`. Known, closest first: validation"),
         (({"validation": [0.5, 0.5], "n_test": [5, 0]}, b""), "`n_test` must be whole numbers from 1 up, but got 0"),
@@ -81,3 +82,31 @@ def test_what_is_none_is_one_line(returned: Any, said: str) -> None:
     assert str(told.value).startswith("trainer `a:b`, task 0: ")
     assert said in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("score", "value", "rule"),
+    [
+        ("roc_auc", 1.5, "0 <= roc_auc <= 1"),
+        ("neg_rmse", 0.5, "neg_rmse <= 0"),
+        ("r2", 1.25, "r2 <= 1"),
+        ("label_accuracy", -0.5, "0 <= label_accuracy <= 1"),
+        (f"{HERE}:points", 10.5, "0 <= points <= 10"),
+        (f"{HERE}:points", -1, "0 <= points <= 10"),
+    ],
+)
+def test_a_score_lies_within_its_own_bounds(score: str, value: float, rule: str) -> None:
+    returned = score_returned("a:b", [score])
+    with pytest.raises(InputError) as told:
+        answer_of(([0.0, value], b""), "here", score=returned)
+    assert str(told.value).startswith(f"here: `{rule}` must hold, but got {value:g} (validation, task 1). ")
+
+
+@pytest.mark.parametrize(("score", "value"), [("neg_rmse", -1e6), ("r2", -3.0), (f"{HERE}:points", 9.5), ("pr_auc", 1)])
+def test_what_lies_within_them_is_taken(score: str, value: float) -> None:
+    assert answer_of(([value], b""), "here", score=score_returned("a:b", [score])).scores == {"validation": [value]}
+
+
+def test_an_unknown_score_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"^trainer `a:b`: unknown score `rmse`\. Known, closest first: neg_rmse"):
+        score_returned("a:b", ["rmse"])

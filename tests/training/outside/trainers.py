@@ -56,6 +56,25 @@ def with_counts(settings: dict[str, Any], seed: int, task: int, state: Any) -> t
     return {**named, "n_validation": [400] * N_TASKS, "n_test": [50] * N_TASKS}, state
 
 
+def with_errors(settings: dict[str, Any], seed: int, task: int, state: Any) -> tuple[Any, bytes]:
+    """Scored by the root mean square error, as its negative, in thousands."""
+    scores, state = train(settings, seed, task, state)
+    return {part: [5000 * (score - 1) for score in of] for part, of in scores.items()}, state
+
+
+def points(labels: Any, answers: Any) -> float:
+    """A score of one's own: how it is called, and between what it lies."""
+    raise NotImplementedError
+
+
+points.bounds = (0.0, 10.0)  # type: ignore[attr-defined]
+
+
+def with_points(settings: dict[str, Any], seed: int, task: int, state: Any) -> tuple[list[float], bytes]:
+    scores, state = train(settings, seed, task, state)
+    return [10 * score for score in scores["validation"]], state
+
+
 def raises(settings: dict[str, Any], seed: int, task: int, state: Any) -> tuple[Any, bytes]:
     """Fails in the third task, where the rate is high: a try-out finds nothing."""
     if task == 2 and settings["rate"] > 0.7:
