@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,16 @@ import pytest
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: whoever looks for garbage need not look at it each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
