@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,25 @@ import pytest
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: whoever looks for garbage need not look at it each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_sync() -> Iterator[None]:
+    """Nobody waits for the disk, which would be a good part of the time: no test pulls the plug. That files are synced,
+    and when, `test_files.py` and `sweeping/search/test_storage.py` see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture

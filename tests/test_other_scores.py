@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import analysis
+import analysis.paired_bootstrap
 import cfsweep
 from cfsweep.results.reader import read_table
 from tests.conftest import Run
@@ -45,6 +47,14 @@ def write_tasks(folder: Path, kind: str, numbers: range) -> Path:
     return folder
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate's interval from few samples, as nobody looks at it here: `analysis/test_paired_bootstrap.py` does."""
+    few = partial(analysis.paired_bootstrap.difference, draws=20)
+    monkeypatch.setattr(analysis.paired_bootstrap, "difference", few)
+
+
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_the_whole_way(kind: str, run: Run, tmp_path: Path) -> None:
     target, scores = KINDS[kind]

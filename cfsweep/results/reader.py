@@ -15,6 +15,9 @@ import yaml
 from cfsweep.errors import InputError
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
 
+# The same values ten times faster, where PyYAML was built with libyaml.
+_YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
 RENAMED_IN = 2  # the version of the schema
 KEY = ("trial", "seed", "attempt")
 _EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA, "buffers": BUFFERS_SCHEMA}
@@ -64,7 +67,7 @@ def read_study(root: str | Path) -> dict[str, Any]:
         raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
     with fs.open_input_stream(f"{path}/study.yaml") as file:
         try:
-            study = yaml.safe_load(file.read())
+            study = yaml.load(file.read(), Loader=_YAML)
         except yaml.YAMLError as error:
             raise InputError(f"{root}/study.yaml: not valid YAML ({error}). Restore the file.") from error
     if not isinstance(study, dict) or "study_id" not in study:

@@ -15,6 +15,7 @@ import analysis
 import cfsweep
 from analysis.reporting.tables import listed
 from cfsweep.results.reader import read_table
+from tests.conftest import Run
 
 SPACE = {
     "ingredients": ["ewc"],
@@ -39,7 +40,7 @@ def values(folder: Path | str) -> list[tuple[object, ...]]:
     return sorted((row["trial"], row["seed"], row["hp_ewc_lambda"], row["val_average_score"]) for row in rows)
 
 
-def test_a_sweep_is_that_of_the_command_line(done: cfsweep.Sweep, tmp_path: Path) -> None:
+def test_a_sweep_is_that_of_the_command_line(done: cfsweep.Sweep, run: Run, tmp_path: Path) -> None:
     import yaml
 
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
@@ -58,8 +59,8 @@ def test_a_sweep_is_that_of_the_command_line(done: cfsweep.Sweep, tmp_path: Path
         "run",
     ]
     settings = [word for key, value in DIGITS.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "cfsweep", "run", "space.yaml", *options, *settings]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    code, _, complaints = run("run", "space.yaml", *options, *settings)
+    assert (code, complaints) == (0, "")
     assert values(tmp_path / "run") == values(done.folder)
     assert cfsweep.Sweep(tmp_path / "run").status.study_id == done.status.study_id
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
+from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results import writer
 from cfsweep.results.schema import MAJORITY_TRIAL
@@ -272,24 +278,54 @@ def results(sweep: Sweep) -> tuple[list[dict[str, Any]], dict[Any, Any], dict[An
     return [without_chance(row) for row in sweep.rows()], sweep.matrices(), sweep.matrices("test")
 
 
+def of_losses(purpose: str) -> StudyConfig:
+    """The study that rows are lost of."""
+    return tiny(trials=4, references=True, seeds=2, pack_runs=2, purpose=purpose)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A study that is whole: its folder, what it found out, what the sampler was told, and how many packs it took."""
+
+    root: Path
+    results: tuple[list[dict[str, Any]], dict[Any, Any], dict[Any, Any]]
+    told: list[Any]
+    n_packs: int
+
+
+@pytest.fixture(scope="module")
+def trained(stream: Stream, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
+    """For each purpose the study before anything is lost: read only."""
+
+    @cache
+    def of(purpose: str) -> Trained:
+        sweep = Sweep(tmp_path_factory.mktemp(purpose) / "study", stream)
+        driver = sweep.train(sweep.open(of_losses(purpose), workers=1))
+        told = [(t.state, t.values) for t in driver.asker.study.trials]
+        return Trained(sweep.folder.root, results(sweep), told, driver.packs.n_ids)
+
+    return of
+
+
 @pytest.mark.parametrize("tables", LOST, ids="+".join)
 @pytest.mark.parametrize("lost", [slice(0, 1), slice(1, 3), slice(None)], ids=["first", "some", "all"])
-def test_runs_whose_rows_are_gone_are_trained_again(sweep: Sweep, tables: tuple[str, ...], lost: slice) -> None:
+def test_runs_whose_rows_are_gone_are_trained_again(
+    sweep: Sweep, trained: Callable[[str], Trained], tables: tuple[str, ...], lost: slice
+) -> None:
     """Also of references, and of trials whose ends the sampler knows; it is not told again."""
-    config = tiny(trials=4, references=True, seeds=2, pack_runs=2, purpose=purpose_of(tables))
-    first = sweep.train(sweep.open(config, workers=1))
-    before, told = results(sweep), [(t.state, t.values) for t in first.asker.study.trials]
+    first, config = trained(purpose_of(tables)), of_losses(purpose_of(tables))
+    shutil.copytree(first.root, sweep.folder.root)
     for table in tables:
         for part in sorted((sweep.folder.root / table).glob("*.parquet"))[lost]:
             part.unlink()
-    assert results(sweep) != before
+    assert results(sweep) != first.results
     again = sweep.train(sweep.open(config, workers=1))
     assert again.complete
-    assert results(sweep) == before
-    assert [(t.state, t.values) for t in again.asker.study.trials] == told
+    assert results(sweep) == first.results
+    assert [(t.state, t.values) for t in again.asker.study.trials] == first.told
     assert again.asker.n_asked == 4
     nothing_left = lost == slice(None) and {*tables} in ({"runs", "accuracy"}, {"runs", "accuracy", "test"})
-    assert again.packs.n_ids > (0 if nothing_left else first.packs.n_ids)
+    assert again.packs.n_ids > (0 if nothing_left else first.n_packs)
     assert sweep.train(sweep.open(config, workers=1)).packs.n_ids == again.packs.n_ids, "nothing is left to train"
     assert list(sweep.folder.checkpoints.iterdir()) == []
 
@@ -306,7 +342,7 @@ def test_a_run_that_failed_before_its_first_score_is_not_taken_for_lost(sweep: S
 
 def test_a_trial_that_was_stopped_stays_so_though_it_is_trained_again(sweep: Sweep) -> None:
     search = {"lr": {"low": 1e-5, "high": 3e-2, "log": True}}
-    config = tiny(search, ingredients=(), trials=30, stop_trials=True, pack_runs=2)
+    config = tiny(search, ingredients=(), trials=18, stop_trials=True, pack_runs=2)
     first = sweep.train(sweep.open(config))
     states = {row["trial"]: row["state"] for row in sweep.rows()}
     assert {"done", "stopped"} == set(states.values())

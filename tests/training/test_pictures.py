@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -39,8 +40,16 @@ def trained(stream: Stream, names: tuple[str, ...], runs: tuple[RunSpec, ...], n
     return finish(make_pack(stream, names, runs, network=network, curves=1))
 
 
-@pytest.mark.parametrize("names", LISTS, ids="+".join)
-@pytest.mark.parametrize("kind", ["", *registry])
+def in_turns() -> list[object]:
+    """Each ingredient with each list; with every change one of the two, in turns."""
+    pairs = itertools.product(enumerate(["", *registry]), enumerate(LISTS))
+    return [
+        pytest.param(kind, names, marks=() if number % 2 == place else pytest.mark.slow, id=f"{kind}-{'+'.join(names)}")
+        for (number, kind), (place, names) in pairs
+    ]
+
+
+@pytest.mark.parametrize(("kind", "names"), in_turns())
 def test_a_run_sees_the_same_pictures_alone_and_in_a_pack_and_when_it_is_restored(
     kind: str, names: tuple[str, ...]
 ) -> None:

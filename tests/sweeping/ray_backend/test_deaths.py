@@ -122,7 +122,7 @@ def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
 ) -> None:
     """Left alone, Ray's library would end it with exit code 1 and a line of C++, after 15 or 60 seconds."""
     out = tmp_path / "study"
-    process = processes.start("run", SMOKE, *SLOW, "--workers", "2", "--out", out)
+    process = processes.start("run", SMOKE, *SLOW, "--workers", "1", "--out", out)
     until(new_checkpoints(out), process)
     started = processes_of(process.pid)
     (victim,) = (pid for pid, program in started.items() if program == name)
@@ -139,7 +139,7 @@ def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
     assert run("resume", out, "--workers", "0")[0] == 0
     assert check_complete(out, 4).done == 4
     whole = tmp_path / "whole"
-    assert run("run", SMOKE, *SLOW, "--workers", "0", "--out", whole)[0] == 0
+    assert run("run", SMOKE, *SLOW, "--trials", "1", "--workers", "0", "--out", whole)[0] == 0
     assert results_of(out, asked) == results_of(whole, asked)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import optuna
@@ -40,6 +41,15 @@ def test_without_grouping_every_operation_is_in_the_file(tmp_path: Path) -> None
     assert in_file(tmp_path / "j") == study.trials
     study.tell(trial, 1.0)
     assert in_file(tmp_path / "j") == study.trials
+
+
+def test_what_is_written_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, _ = begin(tmp_path / "j")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    (trial,) = act(study, 1)
+    study.tell(trial, 1.0)
+    assert synced[-1] == (tmp_path / "j").stat().st_size
 
 
 def test_a_group_is_in_the_study_at_once_and_in_the_file_when_it_is_written(tmp_path: Path) -> None:
