@@ -34,7 +34,8 @@ from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
-from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
+from cfsweep.training.streams._own_data import checked_examples, own_stream
+from cfsweep.training.streams._own_tasks import OwnTask
 
 
 def labels(search: dict[str, Any], ingredients: tuple[str, ...] = ("packnet",), **fixed: Any) -> list[str]:

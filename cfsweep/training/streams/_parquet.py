@@ -13,7 +13,8 @@ import numpy as np
 from cfsweep.errors import InputError, few, unknown
 from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS
 from cfsweep.training.streams._columns import columns_apart, few_columns, other_features, require_names_once
-from cfsweep.training.streams._own_data import OwnTask, checked_examples
+from cfsweep.training.streams._own_data import checked_examples
+from cfsweep.training.streams._own_tasks import OwnTask
 
 if TYPE_CHECKING:
     import pyarrow as pa

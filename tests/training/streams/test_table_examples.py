@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.sweeping.ray_backend.trainable import pack_stream, unpack_stream
-from cfsweep.training.streams import Stream
 from cfsweep.training.streams._parquet_rows import ParquetRows
-from tests.training.streams.tables import as_csv, as_parquet, load, months
+from tests.training.streams.tables import as_csv, as_parquet, large, load, months, require_same
 
 STREAMS = "cfsweep.training.streams"
 
@@ -29,23 +26,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CFSWEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(f"{STREAMS}._table_files._BLOCK_VALUES", 7 * 20)  # so that a table has many blocks
     return tmp_path / "cache" / "tables"
-
-
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{STREAMS}._cache.IN_MEMORY_BYTES", 0)
-
-
-def require_same(one: Stream, other: Stream) -> None:
-    """All fields but `mapped`, to the last bit."""
-    for field in fields(Stream):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, torch.Tensor):
-            assert a.dtype == b.dtype, field.name
-            assert a.numpy().tobytes() == b.numpy().tobytes(), field.name
-        elif field.name not in ("tasks", "other_splits", "mapped"):
-            assert a == b, field.name
-    for k in range(1 + len(one.other_splits)):
-        assert one.of_split(k).digest == other.of_split(k).digest
 
 
 def shuffled(frame: pd.DataFrame) -> pd.DataFrame:
