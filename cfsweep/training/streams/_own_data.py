@@ -70,7 +70,7 @@ def _amounts(labels: np.ndarray[Any, Any], where: str, target: str) -> NDArray[n
 
 def _floats(values: np.ndarray[Any, Any], where: str, features: Sequence[str]) -> np.ndarray[Any, Any]:
     with np.errstate(over="ignore"):  # what overflows float32 is reported below, with its place
-        narrow = values.astype(np.float32)
+        narrow = values.astype(np.float32, copy=False)
     finite = np.isfinite(narrow)
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])

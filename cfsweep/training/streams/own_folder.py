@@ -55,19 +55,21 @@ def from_folder(config: StreamConfig) -> Stream:
 
 
 def _tasks(paths: Sequence[Path], stream: str, target: str) -> list[OwnTask]:
-    """The tasks; where they are large one is in memory at a time, and is read again when its examples are written."""
+    """The tasks; where their files or their examples are large one is in memory at a time, and is read again when its
+    examples are written."""
     found: list[OwnTask] = []
     features: list[str] | None = None
+    parts = [part for path in paths for part in part_files(path) if part.exists()]  # else it is told where it is read
+    large = is_large(sum(part.stat().st_size for part in parts))
     for path in paths:
         where = f"{stream}, {path.name}"
         task, features = _read(path, where, features, target)
         found.append(replace(task, again=partial(_again, path, where, features, target)))
-        if is_large(sum(task.n_bytes for task in found)):
+        large = large or is_large(sum(task.n_bytes for task in found))
+        if large:
             found = [task.with_x(lambda x: x.to("meta")) for task in found]
             del task  # of which another one is about to be read
-    if not is_large(sum(task.n_bytes for task in found)):
-        found = [replace(task, again=None) for task in found]
-    return found
+    return found if large else [replace(task, again=None) for task in found]
 
 
 def _again(path: Path, where: str, features: list[str] | None, target: str) -> OwnTask:
