@@ -79,6 +79,16 @@ def few(values: Iterable[object]) -> str:
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
+def short(value: object) -> str:
+    """A value as it is shown in a line.
+
+    >>> short("a"), len(short("a" * 100))
+    ('`a`', 59)
+    """
+    text = f"`{value}`"
+    return text if len(text) <= 60 else f"{text[:57]}…`"
+
+
 def raised_in(error: BaseException) -> str:
     """Where an error was raised, as its author can look it up: the innermost place that is not in torch or Python."""
     places = traceback.extract_tb(error.__traceback__)

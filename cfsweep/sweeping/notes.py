@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cfsweep.config import Choices, Range, Space, StudyConfig
 from cfsweep.errors import few
@@ -26,6 +27,7 @@ from cfsweep.training.streams import Stream
 from cfsweep.training.targets import scores_of, target_of
 
 LEAST_SHARE = 0.05  # of the prunable weights: if the last task gets less, the user is told
+_AT_ONCE = 2**16  # examples
 SWAMPING = 100  # times the median deviation of a feature
 REMEDIES = ("replay", "er-ace")  # of the ingredients that rehearse, those to advise in class-il
 
@@ -47,7 +49,7 @@ def swamping_note(stream: Stream) -> str | None:
     if len(stream.input_shape) != 1 or stream.input_shape[0] < 2:
         return None
     rows = torch.from_numpy(np.concatenate([task.train for task in stream.tasks]))
-    deviations = ((stream.x[rows].double() - stream.shift) * stream.scale).std(0, correction=0)
+    deviations = _deviations(stream, rows)
     most, middle = float(deviations.max()), float(deviations[deviations > 0].median()) if deviations.any() else 0.0
     if most <= SWAMPING * middle:
         return None
@@ -60,6 +62,20 @@ def swamping_note(stream: Stream) -> str | None:
         f"feature {name} varies {most / middle:,.0f} times as much as the median one, as the network sees it "
         f"(standardise={stream.standardised}), and swamps the others. {remedy}."
     )
+
+
+def _deviations(stream: Stream, rows: Tensor) -> Tensor:
+    """Those of each feature of these examples, as the network sees them; of a few at a time, as x may be mapped."""
+    n, mean, m2 = 0, torch.zeros(()), torch.zeros(())
+    for at in range(0, len(rows), _AT_ONCE):
+        of = rows[at : at + _AT_ONCE]
+        seen = (stream.x[of].double() - stream.shift) * stream.scale
+        variance, own = torch.var_mean(seen, 0, correction=0)  # exactly 0 and the value where it is constant
+        apart, n = own - mean, n + len(of)
+        share = len(of) / n
+        m2 = m2 + len(of) * (variance + apart.square() * (1 - share))
+        mean = mean + apart * share
+    return (m2 / n).sqrt()
 
 
 def share_note(stream: Stream) -> str | None:

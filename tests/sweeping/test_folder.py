@@ -16,7 +16,8 @@ from cfsweep.errors import InputError
 from cfsweep.sweeping.folder import Folder, check_ground, describe
 from cfsweep.sweeping.space import check_space, with_steering
 from cfsweep.training.streams import Stream, load_stream
-from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, own_stream
+from cfsweep.training.streams._own_data import checked_examples, own_stream
+from cfsweep.training.streams._own_tasks import OwnExamples, OwnTask
 from tests.sweeping.in_process import Sweep, tiny
 
 

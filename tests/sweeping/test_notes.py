@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Hyper
 from cfsweep.sweeping.notes import (
     LEAST_SHARE,
+    _deviations,
     capacities,
     capacity_note,
     default_note,
@@ -32,7 +34,8 @@ from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
-from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
+from cfsweep.training.streams._own_data import checked_examples, own_stream
+from cfsweep.training.streams._own_tasks import OwnTask
 
 
 def labels(search: dict[str, Any], ingredients: tuple[str, ...] = ("packnet",), **fixed: Any) -> list[str]:
@@ -224,6 +227,22 @@ def test_a_feature_that_swamps_the_others_is_noted(stream: Stream, said: str) ->
     assert found is not None
     assert re.search(said, found)
     assert "\n" not in found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_deviations_of_a_few_examples_at_a_time_are_those_of_all(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, seed: int
+) -> None:
+    monkeypatch.setattr("cfsweep.sweeping.notes._AT_ONCE", at_once)
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.normal(7, [1, 1e3, 0.01, 0], (60, 4))).float()
+    stream = replace(small_stream(), x=x, shift=torch.tensor([1.0, 2, 3, 0.1]), scale=torch.tensor([0.1, 3, 2, 0.3]))
+    rows = torch.from_numpy(rng.permutation(60)[:40])
+    found = _deviations(stream, rows)
+    expected = ((x[rows].double() - stream.shift) * stream.scale).numpy().std(0)
+    np.testing.assert_allclose(found[:3], expected[:3], rtol=1e-9)
+    assert found[3] == 0.0, "to the last bit, or it would be the median"
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
 from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams._base import ClassId, EncoderInfo, Indices, Split, Stream, Task
+from cfsweep.training.streams._cache import mapped
 from cfsweep.training.streams._encoder import Encoder, open_encoder
 from cfsweep.training.streams._files import default_data_root
 from cfsweep.training.streams._image_layout import holds_images
-from cfsweep.training.streams._image_store import mapped
 from cfsweep.training.streams._preprocessing import Preprocessing
 from cfsweep.training.streams._table_settings import SUFFIXES, TableSettings, is_table
 from cfsweep.training.streams.digits import split_digits

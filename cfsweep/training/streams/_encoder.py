@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from cfsweep.errors import InputError, first_line
 from cfsweep.training import own_code
 from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
 from cfsweep.training.streams._base import EncoderInfo
+from cfsweep.training.streams._cache import say
 from cfsweep.training.streams._feature_cache import cached, digest, of_weights
 
 BATCH = 128  # examples that pass through the encoder at once
@@ -147,7 +147,7 @@ def encoded(name: str, args: Mapping[str, Any], raw: Raw) -> tuple[Tensor, Encod
     # Devices and versions round differently, so that what one has made is none of another's.
     rounds = torch.cuda.get_device_name() if encoder.device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     key = _hash([encoder.sha256, _of_raw(raw), rounds, torch.__version__])
-    return cached(key, lambda: encoder.features(raw), _say), info_of(encoder, raw)
+    return cached(key, lambda: encoder.features(raw), say), info_of(encoder, raw)
 
 
 def info_of(encoder: Encoder, raw: Raw) -> EncoderInfo:
@@ -182,7 +182,3 @@ def _of_raw(raw: Raw) -> str:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-def _say(text: str) -> None:
-    print(f"cfsweep: {text}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,16 +15,9 @@ from torch import Tensor
 
 from cfsweep.errors import not_written
 from cfsweep.files import write_atomically
+from cfsweep.training.streams._cache import cache_folder
 
 FEATURES, DIGEST = "features", "sha256"
-
-
-def cache_folder() -> Path:
-    """Where features are kept: `$CFSWEEP_CACHE`, else the folder cfsweep of the user's cache."""
-    own = os.environ.get("CFSWEEP_CACHE")
-    if own:
-        return Path(own).expanduser() / "features"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfsweep" / "features"
 
 
 def cached(key: str, make: Callable[[], Tensor], say: Callable[[str], object]) -> Tensor:
@@ -38,7 +30,7 @@ def cached(key: str, make: Callable[[], Tensor], say: Callable[[str], object]) -
     Raises:
         InputError: nothing can be written there.
     """
-    path = cache_folder() / f"{key}.safetensors"
+    path = cache_folder(FEATURES) / f"{key}.safetensors"
     if path.exists():
         found = _whole(path)
         if found is not None:

@@ -7,7 +7,7 @@ the cast. So such columns are standardised in float64 before it, and all others 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def _lost(columns: Values) -> Values:
     return found
 
 
-def coarse(parts: Sequence[NDArray[Any]], by: str, share: float = TOLERATED) -> list[Mask]:
+def coarse(parts: Iterable[NDArray[Any]], by: str, share: float = TOLERATED) -> list[Mask]:
     """For each part the columns (*input_shape,) of which the cast takes more than `share`: of their range there, and of
     the deviation by which they are standardised, or of the range over all parts where the first is constant.
 
@@ -68,29 +68,54 @@ def coarse(parts: Sequence[NDArray[Any]], by: str, share: float = TOLERATED) -> 
     >>> coarse([x], "feature")[0].tolist()
     [True, False, False]
     """
-    extents = [extent(part) for part in parts]
-    mean, deviation = _mean_and_deviation(parts[0], by)
+    return _coarse(parts, by, share)[0]
+
+
+def _coarse(parts: Iterable[NDArray[Any]], by: str, share: float) -> tuple[list[Mask], Values, Values]:
+    """The same; and the mean and deviation of the first part. One part after the other is looked at."""
+    extents, first = [], None
+    for part in parts:
+        first = first or _mean_and_deviation(part, by)
+        extents.append(extent(part))
+    assert first is not None
+    mean, deviation = first
     low, high = np.min([one.low for one in extents], 0), np.max([one.high for one in extents], 0)
     scale = np.where(deviation > NOISE * abs(mean), deviation, high - low)[0]
     varies = scale > NOISE * np.maximum(abs(low), abs(high))
-    return [one.loses(share) & (one.lost > share * scale) & varies for one in extents]
+    return [one.loses(share) & (one.lost > share * scale) & varies for one in extents], mean, deviation
 
 
-def moved(parts: Sequence[NDArray[Any]], by: str) -> Sequence[NDArray[Any]]:
-    """The parts with their coarse columns standardised by those of the first part; as they are where there are none,
-    or where `by` is `none`.
+@dataclass(frozen=True)
+class Move:
+    """What is done with examples before they become float32: coarse columns are standardised, in float64;
+    where there are none, `by` is None. Else it holds their centre, 0 for all others, and their scale, 1 for those."""
+
+    by: tuple[Values, Values] | None = None
+
+    def wide(self, part: NDArray[Any]) -> NDArray[Any]:
+        """The examples (n, *input_shape) as they are cast then."""
+        return part if self.by is None else (part - self.by[0]) / self.by[1]
+
+    def narrow(self, part: NDArray[Any]) -> NDArray[Any]:
+        """The same in float32; uint8 stays uint8."""
+        return part if part.dtype == np.uint8 else self.wide(part).astype(np.float32, copy=False)
+
+
+def move_of(parts: Iterable[NDArray[Any]], by: str) -> Move:
+    """By the first part; nothing where no column of any is coarse, or where `by` is `none`.
 
     >>> x = np.array([[1e9 - 3, 5.0], [1e9 + 3, 6.0]])
-    >>> moved([x], "feature")[0].tolist()
+    >>> move_of([x], "feature").wide(x).tolist()
     [[-1.0, 5.0], [1.0, 6.0]]
     """
-    which = np.any(coarse(parts, by), axis=0)
-    if by == "none" or not which.any():
-        return parts
-    mean, deviation = _mean_and_deviation(parts[0], by)
-    concerned = which[None].any(_over(parts[0], by), keepdims=True)
-    centre, scale = np.where(concerned, mean, 0.0), np.where(concerned & (deviation > 0), deviation, 1.0)
-    return [(part - centre) / scale for part in parts]
+    if by == "none":
+        return Move()
+    masks, mean, deviation = _coarse(parts, by, TOLERATED)
+    which = np.any(masks, axis=0)
+    if not which.any():
+        return Move()
+    concerned = which[None].any(_over(which[None], by), keepdims=True)
+    return Move((np.where(concerned, mean, 0.0), np.where(concerned & (deviation > 0), deviation, 1.0)))
 
 
 def _mean_and_deviation(x: NDArray[Any], by: str) -> tuple[Values, Values]:
@@ -106,7 +131,7 @@ def _over(x: NDArray[Any], by: str) -> tuple[int, ...]:
     return (0, *range(2, x.ndim)) if by == "channel" else (0,)
 
 
-def sha256_of(parts: Sequence[NDArray[Any]]) -> str:
+def sha256_of(parts: Iterable[NDArray[Any]]) -> str:
     """Over all bytes of the parts."""
     total = hashlib.sha256()
     for part in parts:

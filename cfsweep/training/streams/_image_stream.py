@@ -21,9 +21,10 @@ from cfsweep.training.streams._assemble import (
     require_n_tasks,
 )
 from cfsweep.training.streams._base import OF_AMOUNTS, ClassId, Stream
+from cfsweep.training.streams._cache import mapped
 from cfsweep.training.streams._image_files import Known, Mode, Source
 from cfsweep.training.streams._image_layout import Part, natural
-from cfsweep.training.streams._image_store import all_known, mapped, mapped_pixels
+from cfsweep.training.streams._image_store import all_known, mapped_pixels
 from cfsweep.training.streams._labels import test_cut
 
 PIXELS = "pixels as read"  # among a stream's files
@@ -118,7 +119,7 @@ def image_stream(
     path, digest = mapped_pixels(sources, known, shape, where)
     files = _files(images, known, drafts) | {PIXELS: digest}
     stream = assemble(config, mapped(path), torch.from_numpy(y), drafts, files, class_ids)
-    return replace(stream, test_share=0.0 if images[0].part else TEST_SHARE, mapped=str(path))
+    return replace(stream, test_share=0.0 if images[0].part else TEST_SHARE, mapped="" if config.encoder else str(path))
 
 
 def refuse_amounts(config: StreamConfig, where: str) -> None:

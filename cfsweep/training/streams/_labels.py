@@ -111,7 +111,7 @@ def _all_ids(config: StreamConfig, tasks: Sequence[Labelled]) -> Labels:
             f"stream `{config.name}`: labels must be words in all tasks or whole numbers in all, but those of "
             f"`{named[True]}` are words, and those of `{named[False]}` numbers. Write them alike."
         )
-    return np.unique(np.concatenate([part for _, part in parts]))
+    return np.unique(np.concatenate([np.unique(part) for _, part in parts]))
 
 
 def _refuse_stray(ids: Labels, classes: tuple[int, ...], test: Sequence[int], where: str) -> None:

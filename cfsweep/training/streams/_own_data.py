@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,40 +15,11 @@ from torch import Tensor
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, first_line
 from cfsweep.training.streams import _float32
-from cfsweep.training.streams._assemble import (
-    TEST_SHARE,
-    assemble,
-    refuse_class_order,
-    require_n_tasks,
-    standardised_by,
-)
+from cfsweep.training.streams._assemble import TEST_SHARE, assemble, refuse_class_order, require_n_tasks
 from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, Stream
 from cfsweep.training.streams._columns import column_names, other_features
-from cfsweep.training.streams._labels import Labelled, Labels, checked_labels, drafted
-
-
-@dataclass(frozen=True)
-class OwnExamples:
-    """Examples as the user gave them: `x` is (n, *input_shape), uint8 or float32, or float64 where float32 rounds it
-    too much; `ids` (n,) names each one's class, or, (n, k) float64, are the amounts to be learned; `features` the
-    columns of x, where they have names."""
-
-    x: Tensor
-    ids: Labels
-    features: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class OwnTask:
-    """A task as the user gave it; without `test`, a fixed, stratified fifth of `train` is cut off as test data."""
-
-    name: str
-    train: OwnExamples
-    test: OwnExamples | None
-
-    @property
-    def parts(self) -> list[OwnExamples]:
-        return [self.train] if self.test is None else [self.train, self.test]
+from cfsweep.training.streams._labels import Labelled, checked_labels, drafted
+from cfsweep.training.streams._own_tasks import OwnExamples, OwnTask, examples_of, in_float32, where_of
 
 
 def checked_examples(
@@ -99,7 +70,7 @@ def _amounts(labels: np.ndarray[Any, Any], where: str, target: str) -> NDArray[n
 
 def _floats(values: np.ndarray[Any, Any], where: str, features: Sequence[str]) -> np.ndarray[Any, Any]:
     with np.errstate(over="ignore"):  # what overflows float32 is reported below, with its place
-        narrow = values.astype(np.float32)
+        narrow = values.astype(np.float32, copy=False)
     finite = np.isfinite(narrow)
     if not finite.all():
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -129,14 +100,14 @@ def own_stream(
         _require_one_width(config, given)
     tasks = [Labelled(task.name, task.train.ids, None if task.test is None else task.test.ids) for task in given]
     found = drafted(config, tasks)
-    given, kept = _in_float32(config, given)
-    x: list[Tensor] = []
-    for task, (train, test) in zip(given, found.places, strict=True):
-        x += [task.train.x[train], (task.test or task.train).x[test]]
+    move, kept = in_float32(config, given)
+    files = {**files, **kept}
+    x, path = examples_of(given, found.places, move, files)
     return replace(
-        assemble(config, torch.cat(x), found.y, found.drafts, {**files, **kept}, found.class_ids, texts),
+        assemble(config, x, found.y, found.drafts, files, found.class_ids, texts),
         features=() if config.encoder else features,
         test_share=0.0 if given[0].test else TEST_SHARE,
+        mapped="" if config.encoder else path,
     )
 
 
@@ -147,13 +118,9 @@ def _require_one_width(config: StreamConfig, given: Sequence[OwnTask]) -> None:
         for part in task.parts:
             if part.ids.shape[1] != width:
                 raise InputError(
-                    f"{_where(config, task)}: all examples of a stream must have as many labels, {width} as the first "
-                    f"ones, but these have {part.ids.shape[1]}. Make them equal."
+                    f"{where_of(config, task)}: all examples of a stream must have as many labels, {width} as the "
+                    f"first ones, but these have {part.ids.shape[1]}. Make them equal."
                 )
-
-
-def _where(config: StreamConfig, task: OwnTask) -> str:
-    return f"stream `{config.name}`, task `{task.name}`"
 
 
 def _aligned(config: StreamConfig, given: Sequence[OwnTask]) -> tuple[list[OwnTask], tuple[str, ...]]:
@@ -166,12 +133,12 @@ def _aligned(config: StreamConfig, given: Sequence[OwnTask]) -> tuple[list[OwnTa
     first: Tensor | None = None
     found = []
     for task in given:
-        where, parts = _where(config, task), []
+        where, parts = where_of(config, task), []
         for part in task.parts:
             parts.append(_by_name(part, features, where))
             first = parts[-1].x if first is None else first
             _require_like(parts[-1].x, first, where)
-        found.append(_with_parts(task, parts))
+        found.append(replace(task, train=parts[0], test=parts[1] if len(parts) == 2 else None))
     return found, features
 
 
@@ -182,50 +149,6 @@ def _by_name(part: OwnExamples, features: Sequence[str], where: str) -> OwnExamp
         raise other_features(where, features, part.features)
     places = [part.features.index(name) for name in features]
     return OwnExamples(part.x[:, places], part.ids, tuple(features))
-
-
-def _with_parts(task: OwnTask, parts: Sequence[OwnExamples]) -> OwnTask:
-    return OwnTask(task.name, parts[0], parts[1] if len(parts) == 2 else None)
-
-
-def _in_float32(config: StreamConfig, given: Sequence[OwnTask]) -> tuple[list[OwnTask], dict[str, str]]:
-    """The tasks in float32, and the SHA-256 of what that is where it is not the plain cast: then columns that this
-    would round too much have been standardised before, by what may be seen of the first task.
-
-    Raises:
-        InputError: they are not to be standardised, or float32 cannot hold them even so.
-    """
-    if config.encoder is not None:  # which sees examples as they are; what it makes of them is float32
-        plain = [[replace(p, x=p.x.float()) if p.x.dtype == torch.float64 else p for p in task.parts] for task in given]
-        return [_with_parts(task, parts) for task, parts in zip(given, plain, strict=True)], {}
-    wide = [part.x.numpy() for task in given for part in task.parts]
-    if all(x.dtype != np.float64 for x in wide):
-        return list(given), {}
-    by = standardised_by(config, wide[0].ndim)
-    moved = _float32.moved(wide, by)
-    for k, left in enumerate(_float32.coarse(moved, by, _float32.REFUSED)):
-        if left.any():
-            raise _too_coarse(config, given, k, tuple(np.argwhere(left)[0].tolist()), by)
-    narrow = [x.astype(np.float32) for x in moved]
-    kept = {} if moved is wide else {"columns standardised in float64": _float32.sha256_of(narrow)}
-    parts = iter(narrow)
-    tasks = [_with_parts(task, [replace(part, x=_tensor(next(parts))) for part in task.parts]) for task in given]
-    return tasks, kept
-
-
-def _too_coarse(
-    config: StreamConfig, given: Sequence[OwnTask], number: int, place: tuple[int, ...], by: str
-) -> InputError:
-    """The one line for the column at `place` of the part of that number."""
-    task, part = [(task, part) for task in given for part in task.parts][number]
-    column = f"column `{part.features[place[0]]}`" if part.features else f"x[:, {', '.join(map(str, place))}]"
-    values = part.x.movedim(0, -1)[place].numpy()
-    remedy = "Set `stream.standardise=feature`." if by == "none" else "Subtract an offset from it, or drop it."
-    return InputError(
-        f"{_where(config, task)}: float32, in which networks compute, is too coarse for {column}, whose values lie "
-        f"between {values.min():.15g} and {values.max():.15g}, and standardise={by} does not bring them near 0. "
-        f"{remedy}"
-    )
 
 
 def digest(given: Sequence[OwnTask]) -> str:

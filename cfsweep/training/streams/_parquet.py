@@ -13,10 +13,12 @@ import numpy as np
 from cfsweep.errors import InputError, few, unknown
 from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS
 from cfsweep.training.streams._columns import columns_apart, few_columns, other_features, require_names_once
-from cfsweep.training.streams._own_data import OwnTask, checked_examples
+from cfsweep.training.streams._own_data import checked_examples
+from cfsweep.training.streams._own_tasks import OwnTask
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
 LABEL, SPLIT = "y", "split"
 _INDEX = re.compile(r"__index_level_\d+__")  # pandas' name for an index that has none
@@ -103,12 +105,20 @@ def parquet_table(path: Path, where: str) -> pa.Table:
     Raises:
         InputError: the parts have not the same columns.
     """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
     import pyarrow.parquet as pq  # a slow import
 
     if not path.is_dir():
         return pq.ParquetFile(path).read()  # read_table would take names such as `y=1` in the path for columns
+    return parquet_dataset(path, where).to_table()
+
+
+def parquet_dataset(path: Path, where: str) -> ds.Dataset:
+    """The same rows, not yet read. Raises as `parquet_table`."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    if not path.is_dir():
+        return ds.dataset(str(path), format="parquet")
     options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(path)}
     files = [str(part) for part in part_files(path)]
     found = ds.dataset(files, **options)
@@ -124,7 +134,7 @@ def parquet_table(path: Path, where: str) -> pa.Table:
         together = pa.unify_schemas([found.schema, *schemas], promote_options="permissive")
     except pa.ArrowException as error:
         raise InputError(f"{where}: its parts must have the same types ({error}). Write them alike.") from error
-    return ds.dataset(files, schema=together, **options).to_table()
+    return ds.dataset(files, schema=together, **options)
 
 
 def index_columns(schema: pa.Schema) -> set[str]:

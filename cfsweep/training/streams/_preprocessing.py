@@ -10,7 +10,7 @@ task.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,19 +143,19 @@ class Preprocessing(Frozen):
         """
         return {column.name: column.values_in(table) for column in self.columns}
 
-    def moved_on(self, values: Values, rows: Indices) -> Preprocessing:
-        """With the moments for one task more, whose training rows are these; as it is where the first task's stay."""
-        if self.settings.preprocessing == "first" and self.fitted:
-            return self
-        own = self.moments_of(values, rows)
-        before = self.fitted[-1] if self.fitted else (None,) * len(own)
-        last = tuple(one if old is None or one is None else old.and_(one) for old, one in zip(before, own, strict=True))
-        return self.model_copy(update={"fitted": (*self.fitted, last)})
+    def moved_on(self, table: Raw, train: Sequence[Indices]) -> Preprocessing:
+        """With the moments for further tasks, whose training rows these are; as it is where the first task's stay.
 
-    def moments_of(self, values: Values, rows: Indices) -> tuple[Moments | None, ...]:
-        """The moments of each column over these rows."""
-        kinds = ((column.kind, values[column.name][rows]) for column in self.columns)
-        return tuple(None if kind == "category" else moments(of.astype(np.float64)) for kind, of in kinds)
+        Raises:
+            InputError: a value does not fit its column.
+        """
+        if self.settings.preprocessing == "first":
+            return self
+        moved = [
+            _moved(column, column.values_in(table.in_memory(column.name)), train, before)
+            for column, before in zip(self.columns, self.fitted[-1], strict=True)
+        ]
+        return self.model_copy(update={"fitted": (*self.fitted, *zip(*moved, strict=True))})
 
     def examples(self, table: Raw, values: Values, rows: Indices, task: int | None) -> NDArray[np.float32]:
         """(n, features) for these rows of a task.
@@ -197,19 +197,39 @@ class Preprocessing(Frozen):
 # ------------------------------------------------------------------------------------------------ fitting
 
 
-def begun(table: Raw, settings: TableSettings, rows: Indices, word_labels: bool) -> tuple[Preprocessing, Values]:
-    """With the columns as the training rows of the first task have them, and nothing fitted yet; and what they hold.
+def fitted(
+    table: Raw, settings: TableSettings, train: Sequence[Indices], word_labels: bool
+) -> tuple[Preprocessing, list[str]]:
+    """What is fitted on the training rows of each task, and notes for the user. One column is in memory at a time.
 
     Raises:
-        InputError: a column holds no value there, or what is no feature, or more words than a category has.
+        InputError: a column holds no value in the first task, or what is no feature, or more words than a category has.
     """
     taken = {*settings.roles.values(), *settings.drop}
     names = [name for name in table.names if name not in taken]
     if not names:
         raise InputError(f"{table.where}: a table needs a column that is a feature, but all are taken. Add one.")
-    columns, values = zip(*(_column(table, settings, name, rows) for name in names), strict=True)
-    state = Preprocessing(settings=settings, columns=columns, fitted=(), word_labels=word_labels)
-    return state, dict(zip(names, values, strict=True))
+    columns, moved, notes = [], [], []
+    for name in names:
+        column, values = _column(table.in_memory(name), settings, name, train[0])
+        columns.append(column)
+        moved.append(_moved(column, values, train[:1] if settings.preprocessing == "first" else train, None))
+        notes += _notes_on(column, values)
+    fitted = tuple(zip(*moved, strict=True))
+    return Preprocessing(settings=settings, columns=tuple(columns), fitted=fitted, word_labels=word_labels), notes
+
+
+def _moved(
+    column: Column, values: Floats | Words, train: Sequence[Indices], before: Moments | None
+) -> list[Moments | None]:
+    """The moments of a column for each of some tasks, those of the tasks before among them; None of a category."""
+    found = []
+    for rows in train:
+        if column.kind != "category":
+            own = moments(values[rows].astype(np.float64))
+            before = own if before is None else before.and_(own)
+        found.append(before)
+    return found
 
 
 def _column(table: Raw, settings: TableSettings, name: str, rows: Indices) -> tuple[Column, Floats | Words]:
@@ -236,23 +256,22 @@ def _column(table: Raw, settings: TableSettings, name: str, rows: Indices) -> tu
     return column.model_copy(update={"words": words}), values
 
 
-def notes_on(state: Preprocessing, values: Values) -> list[str]:
+def _notes_on(column: Column, values: Floats | Words) -> list[str]:
     """What the user should know: words that share a column, and gaps that no column tells of."""
-    found = []
-    for column in state.columns:
-        of = values[column.name]
-        if column.kind == "category":
-            unknown = [word for word in of.tolist() if word not in column.words]
-            if unknown:
-                named = few(GAP if word is None else f"`{word}`" for word in dict.fromkeys(unknown))
-                found.append(
-                    f"column `{column.name}`: {named} not in the training rows of the first task; {len(unknown)} rows "
-                    f"with such words share the input `{column.name}={OTHER}`"
-                )
-        elif not column.gaps and np.isnan(of.astype(np.float64)).any():
-            n = int(np.isnan(of.astype(np.float64)).sum())
-            found.append(
-                f"column `{column.name}`: {n} gaps, none of them in the training rows of the first task; each gets the "
-                "mean, and no input tells of it"
-            )
-    return found
+    if column.kind == "category":
+        known = set(column.words)
+        unknown = [word for word in values.tolist() if word not in known]
+        if not unknown:
+            return []
+        named = few(GAP if word is None else f"`{word}`" for word in dict.fromkeys(unknown))
+        return [
+            f"column `{column.name}`: {named} not in the training rows of the first task; {len(unknown)} rows with "
+            f"such words share the input `{column.name}={OTHER}`"
+        ]
+    n = 0 if column.gaps else int(np.isnan(values.astype(np.float64)).sum())
+    if not n:
+        return []
+    return [
+        f"column `{column.name}`: {n} gaps, none of them in the training rows of the first task; each gets the mean, "
+        "and no input tells of it"
+    ]

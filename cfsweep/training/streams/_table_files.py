@@ -2,52 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfsweep.errors import InputError, first_line
-from cfsweep.training.streams._columns import columns_apart, few_columns, require_names_once
+from cfsweep.errors import InputError, first_line, short
+from cfsweep.training.streams._cache import is_large
+from cfsweep.training.streams._columns import few_columns, require_names_once
+from cfsweep.training.streams._csv import DELIMITERS, csv_parts, staged
 from cfsweep.training.streams._files import sha256
-from cfsweep.training.streams._parquet import index_columns, parquet_table, part_files
+from cfsweep.training.streams._parquet import index_columns, parquet_dataset, parquet_table, part_files
+from cfsweep.training.streams._parquet_rows import ParquetRows, readable
 from cfsweep.training.streams._table_settings import SUFFIXES, Kind
 from cfsweep.training.streams._typed import READ, Floats, Misfit, Words, one_array, words
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_BLOCK_VALUES = 2**21  # of a block, which takes some multiples of 8 bytes for each
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A table as it was read: all of CSV are texts, `untyped`, all of Parquet as it was written. `where` names it in
-    what is said; `parts` are its files, by name with their numbers of rows, none for a table in memory."""
+    """A table as it was written: all of CSV are texts, `untyped`, all of Parquet as its types say; in memory, or on the
+    disk. `where` names it in what is said; `parts` are its files, by name with their numbers of rows, none for a table
+    in memory. Of a block of a table `first_row` is the number of its first row there."""
 
-    table: pa.Table
+    table: pa.Table | ParquetRows
     where: str
     parts: tuple[tuple[str, int], ...] = ()
     untyped: bool = False
+    first_row: int = 0
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     @property
     def names(self) -> list[str]:
-        found: list[str] = self.table.column_names
+        found: list[str] = self.table.schema.names
         return found
 
+    def in_memory(self, name: str) -> Raw:
+        """The one column, read."""
+        return replace(self, table=self.table.select([name]))
+
+    def blocks(self, names: Sequence[str], width: int) -> Iterator[Raw]:
+        """These columns of all rows in their order, so many rows at a time as take little memory where each is, or
+        becomes, `width` numbers."""
+        size, first = max(1, _BLOCK_VALUES // width), 0
+        if isinstance(self.table, ParquetRows):
+            blocks = self.table.blocks(names, size)
+        else:
+            chosen = self.table.select(names)
+            blocks = (chosen.slice(at, size) for at in range(0, len(self), size))
+        for block in blocks:
+            yield replace(self, table=block, first_row=first)
+            first += len(block)
+
     def column(self, name: str) -> pa.Array:
-        return one_array(self.table.column(name))
+        return one_array(self.table.select([name]).column(0))
 
     def holds_words(self, name: str) -> bool:
         """Whether a column is of texts or booleans by its type, not for want of one."""
         import pyarrow as pa
 
-        kind = self.column(name).type
+        kind = one_array(pa.chunked_array([], self.table.schema.field(name).type)).type
         return not self.untyped and bool(pa.types.is_string(kind) or pa.types.is_boolean(kind))
 
     def values(self, name: str, kind: Kind, remedy: str) -> Floats:
@@ -69,10 +91,11 @@ class Raw:
             raise self.misfit(name, odd, remedy) from odd
 
     def misfit(self, name: str, odd: Misfit, remedy: str) -> InputError:
-        return self.error(name, odd.row, f"{odd.rule}, but got {_short(odd.value)}", remedy)
+        return self.error(name, odd.row, f"{odd.rule}, but got {short(odd.value)}", remedy)
 
     def error(self, name: str, row: int, what: str, remedy: str) -> InputError:
         """The line for a value; rows are counted from 1 in their file, the header not among them."""
+        row += self.first_row
         part, number = "", row
         if len(self.parts) > 1:
             ends = np.cumsum([0, *(n for _, n in self.parts)])
@@ -81,13 +104,9 @@ class Raw:
         return InputError(f"{self.where}{part}, column `{name}`, row {number + 1}: {what}. {remedy}")
 
 
-def _short(value: object) -> str:
-    text = f"`{value}`"
-    return text if len(text) <= 60 else f"{text[:57]}…`"
-
-
 def read_table(path: Path, where: str) -> tuple[Raw, dict[str, str]]:
-    """The table in a file or in a folder of parts, and the SHA-256 of each file by its name.
+    """The table in a file or in a folder of parts, and the SHA-256 of each file by its name. What would take much
+    memory stays on the disk; a CSV file lies in the cache as Parquet then.
 
     Raises:
         InputError: there is none, or it cannot be read.
@@ -98,17 +117,14 @@ def read_table(path: Path, where: str) -> tuple[Raw, dict[str, str]]:
     kinds = {file.suffix.lower() for file in files}
     if len(kinds) > 1:
         raise InputError(f"{where}: the parts of a table must be of one kind, but are {', '.join(sorted(kinds))}.")
-    try:
-        found = _from_parquet(path, files, where) if kinds == {".parquet"} else _from_csv(files, where)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise InputError(
-            f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it."
-        ) from error
+    with readable(where):
+        named = {_name(file, path): sha256(file) for file in files}
+        if kinds == {".parquet"}:
+            found = _from_parquet(path, files, where)
+        else:
+            found = _from_csv(files, list(named.values()), where)
     if not len(found):
         raise InputError(f"{where}: a table needs rows, but there is none. Add some.")
-    named = {_name(file, path): sha256(file) for file in files}
     return found, named
 
 
@@ -143,81 +159,32 @@ def _name(file: Path, path: Path) -> str:
 
 
 def _from_parquet(path: Path, files: Sequence[Path], where: str) -> Raw:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = parquet_table(path, where)
-    left_out = index_columns(table.schema)
-    kept = [name for name in table.column_names if name not in left_out]
+    schema = parquet_dataset(path, where).schema
+    left_out = index_columns(schema)
+    kept = [name for name in schema.names if name not in left_out]
     require_names_once(kept, where)
     parts = tuple((file.name, pq.read_metadata(file).num_rows) for file in files)
-    return Raw(table.select(kept), where, parts)
+    n_rows = sum(n for _, n in parts)
+    if is_large(4 * n_rows * len(kept)):
+        fields = pa.schema([schema.field(name) for name in kept])
+        return Raw(ParquetRows(parquet_dataset(path, where), fields, n_rows, where), where, parts)
+    return Raw(parquet_table(path, where).select(kept), where, parts)
 
 
-def _from_csv(files: Sequence[Path], where: str) -> Raw:
+def _from_csv(files: Sequence[Path], digests: Sequence[str], where: str) -> Raw:
     import pyarrow as pa
 
-    tables = [_read_csv(file, where if len(files) == 1 else f"{where}, {file.name}") for file in files]
-    first = tables[0].column_names
-    for file, table in zip(files, tables, strict=True):
-        if set(table.column_names) != set(first):
-            raise InputError(
-                f"{where}: its parts must have the same columns, but beside {files[0].name}, {file.name} "
-                f"{columns_apart(first, table.column_names)}. Write them alike."
-            )
-    together = pa.concat_tables([table.select(first) for table in tables])
-    parts = tuple((file.name, table.num_rows) for file, table in zip(files, tables, strict=True))
-    return Raw(together, where, parts, untyped=True)
-
-
-def _read_csv(file: Path, where: str) -> pa.Table:
-    """All columns as texts; one without a name, as pandas writes its index, is left out."""
-    import csv
-
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-
-    delimiter = DELIMITERS[file.suffix.lower()]
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            head = next(csv.reader(lines, delimiter=delimiter), [])
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where}: its text must be UTF-8 ({first_line(error)}). Save it as that.") from error
-    require_names_once([name for name in head if name], where)
-    if len(head) < 2:
-        raise InputError(
-            f"{where}: columns must be parted by {'commas' if delimiter == ',' else 'tabs'}, but its first line is "
-            f"{_short(','.join(head))}. Write it anew."
-        )
-    odd: list[Any] = []
-
-    def skipped(row: Any) -> str:
-        odd.append(row)
-        return "skip"
-
-    names = [name or f"\0{place}" for place, name in enumerate(head)]
-    options = {
-        "read_options": pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
-        "parse_options": pa_csv.ParseOptions(
-            delimiter=delimiter,
-            newlines_in_values=True,
-            invalid_row_handler=skipped,
-        ),
-        "convert_options": pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, null_values=[]
-        ),
-    }
-    try:
-        table = pa_csv.read_csv(file, **options)
-    except pa.ArrowInvalid as error:
-        if "invalid UTF8" not in str(error):
-            raise
-        raise InputError(f"{where}: its text must be UTF-8 ({first_line(error)}). Save it as that.") from error
-    if odd:
-        raise InputError(
-            f"{where}, row {odd[0].number - 1}: each row must have the {odd[0].expected_columns} columns of the first "
-            f"line, but it has {odd[0].actual_columns}. Mend it."
-        )
-    return table.select([name for name in table.column_names if name[0] != "\0"])
+    texts = csv_parts(files, where)
+    if is_large(sum(file.stat().st_size for file in files)):
+        rows, counts = staged(texts, digests, where)
+    else:
+        tables = [pa.Table.from_batches(text.batches(), text.schema) for text in texts]
+        rows, counts = pa.concat_tables(tables), [len(table) for table in tables]
+    parts = tuple((file.name, n) for file, n in zip(files, counts, strict=True))
+    return Raw(rows, where, parts, untyped=True)
 
 
 def require_features(names: Sequence[str], table: Sequence[str], where: str, extra: bool = False) -> None:

@@ -42,8 +42,10 @@ def tasks_of(table: Raw, settings: TableSettings) -> Tasks:
     if settings.task is not None:
         of = _named(table, settings.task)
         names = in_order(dict.fromkeys(of.tolist()))
-        rows = [_by_time(table, settings, np.flatnonzero(of == name)) for name in names]
-        return Tasks(names, rows)
+        place_of = {name: place for place, name in enumerate(names)}
+        place = np.array([place_of[name] for name in of.tolist()])
+        when = _order(table, settings)
+        return Tasks(names, [_by_time(np.flatnonzero(place == k), when) for k in range(len(names))])
     when = _when(table, settings)
     starts = _starts(table, settings, when)
     if (early := np.flatnonzero(when < starts[0])).size:
@@ -51,7 +53,7 @@ def tasks_of(table: Raw, settings: TableSettings) -> Tasks:
         raise table.error(str(settings.date), int(early[0]), said, "Drop the row, or let a window begin earlier")
     window = np.searchsorted(starts, when, "right") - 1
     names = [text_of(start) for start in starts]
-    rows = [_by_time(table, settings, np.flatnonzero(window == number)) for number in range(len(starts))]
+    rows = [_by_time(np.flatnonzero(window == number), when) for number in range(len(starts))]
     for name, end, own in zip(names, [*names[1:], "the end"], rows, strict=True):
         if not len(own):
             raise InputError(
@@ -74,15 +76,15 @@ def next_rows(table: Raw, settings: TableSettings, learned: Sequence[str], until
         if not len(rows):
             raise InputError(f"{table.where}: the bundle has learned all until {until}, and no row is later. Add some.")
         start = text_of(int(when[rows].min()))
-        return Tasks([start], [_by_time(table, settings, rows)], (start,), text_of(int(when[rows].max())))
+        return Tasks([start], [_by_time(rows, when)], (start,), text_of(int(when[rows].max())))
     if settings.task not in table.names:
-        return Tasks([name], [_by_time(table, settings, np.arange(len(table)))])
+        return Tasks([name], [_by_time(np.arange(len(table)), _order(table, settings))])
     of = _named(table, settings.task)
     new = [task for task in in_order(dict.fromkeys(of.tolist())) if task not in learned]
     if len(new) != 1:
         has = f"has {few(f'`{task}`' for task in new)}" if new else "has none"
         raise InputError(f"{table.where}: it must hold one task that the bundle has not learned, but {has}. Cut it so.")
-    return Tasks(new, [_by_time(table, settings, np.flatnonzero(of == new[0]))])
+    return Tasks(new, [_by_time(np.flatnonzero(of == new[0]), _order(table, settings))])
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -137,12 +139,14 @@ def _when(table: Raw, settings: TableSettings) -> Moments_us:
     return np.rint(days * DAY_US).astype(np.int64)
 
 
-def _by_time(table: Raw, settings: TableSettings, rows: Indices) -> Indices:
+def _order(table: Raw, settings: TableSettings) -> Moments_us | None:
+    """When each row was, if the table says so."""
+    return _when(table, settings) if settings.date in table.names else None
+
+
+def _by_time(rows: Indices, when: Moments_us | None) -> Indices:
     """These rows, those of one moment as they stand."""
-    if settings.date is None or settings.date not in table.names:
-        return rows
-    found: Indices = rows[np.argsort(_when(table, settings)[rows], kind="stable")]
-    return found
+    return rows if when is None else rows[np.argsort(when[rows], kind="stable")]
 
 
 def _starts(table: Raw, settings: TableSettings, when: Moments_us) -> Moments_us:

@@ -22,7 +22,8 @@ from cfsweep.training.streams._image_stream import (
     image_stream,
     refuse_amounts,
 )
-from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, digest, own_stream
+from cfsweep.training.streams._own_data import checked_examples, digest, own_stream
+from cfsweep.training.streams._own_tasks import OwnExamples, OwnTask
 
 HUGGING_FACE = "hf:"  # what such a stream's name begins with
 _COLUMNS = ("x", "y", "task")

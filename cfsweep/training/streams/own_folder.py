@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, first_line, unknown
 from cfsweep.training.streams._assemble import TooFewExamples, refuse_args
 from cfsweep.training.streams._base import Stream
+from cfsweep.training.streams._cache import is_large
 from cfsweep.training.streams._files import sha256
-from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
+from cfsweep.training.streams._own_data import checked_examples, own_stream
+from cfsweep.training.streams._own_tasks import OwnTask
 from cfsweep.training.streams._parquet import LABEL, SPLIT, is_parquet, part_files, read_task
 
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -42,16 +46,34 @@ def from_folder(config: StreamConfig) -> Stream:
     paths = _tasks_in(folder, stream)
     if not paths:
         raise InputError(f"{stream}: the folder holds no .npz or .parquet file. Add one for each task.")
-    tasks: list[OwnTask] = []
-    features: list[str] | None = None
-    for path in paths:
-        task, features = _read(path, f"{stream}, {path.name}", features, config.target)
-        tasks.append(task)
+    tasks = _tasks(paths, stream, config.target)
     files = {str(part.relative_to(folder)): part for path in paths for part in part_files(path)}
     try:
         return own_stream(config, tasks, {name: sha256(part) for name, part in files.items()})
     except TooFewExamples as error:  # parts of one task, perhaps, each taken for a whole one
         raise InputError(f"{error} (Each file is one task; the parts of a task lie in a folder of its own.)") from error
+
+
+def _tasks(paths: Sequence[Path], stream: str, target: str) -> list[OwnTask]:
+    """The tasks; where their files or their examples are large one is in memory at a time, and is read again when its
+    examples are written."""
+    found: list[OwnTask] = []
+    features: list[str] | None = None
+    parts = [part for path in paths for part in part_files(path) if part.exists()]  # else it is told where it is read
+    large = is_large(sum(part.stat().st_size for part in parts))
+    for path in paths:
+        where = f"{stream}, {path.name}"
+        task, features = _read(path, where, features, target)
+        found.append(replace(task, again=partial(_again, path, where, features, target)))
+        large = large or is_large(sum(task.n_bytes for task in found))
+        if large:
+            found = [task.with_x(lambda x: x.to("meta")) for task in found]
+            del task  # of which another one is about to be read
+    return found if large else [replace(task, again=None) for task in found]
+
+
+def _again(path: Path, where: str, features: list[str] | None, target: str) -> OwnTask:
+    return _read(path, where, features, target)[0]
 
 
 def from_file(config: StreamConfig, features: Sequence[str] = ()) -> Stream:

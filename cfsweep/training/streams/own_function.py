@@ -18,7 +18,8 @@ from cfsweep.errors import InputError, first_line, unknown
 from cfsweep.training.plugins import current_folder_importable, imported
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._files import sha256
-from cfsweep.training.streams._own_data import OwnExamples, OwnTask, checked_examples, digest, own_stream
+from cfsweep.training.streams._own_data import checked_examples, digest, own_stream
+from cfsweep.training.streams._own_tasks import OwnExamples, OwnTask
 
 
 def from_function(config: StreamConfig, path: str) -> Stream:

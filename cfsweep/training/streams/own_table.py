@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cfsweep.config import StreamConfig
@@ -18,7 +17,8 @@ from cfsweep.errors import InputError, few
 from cfsweep.training.streams._assemble import TEST_SHARE, assemble, cut_tasks, refuse_class_order, require_n_tasks
 from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, ClassId, Indices, Stream
 from cfsweep.training.streams._labels import Drafted, Labelled, Labels, drafted
-from cfsweep.training.streams._preprocessing import Preprocessing, begun, notes_on
+from cfsweep.training.streams._preprocessing import Preprocessing, fitted
+from cfsweep.training.streams._table_examples import examples_of, in_memory_examples
 from cfsweep.training.streams._table_files import Raw, in_memory, read_table, require_features
 from cfsweep.training.streams._table_settings import TableSettings, require_columns, table_settings
 from cfsweep.training.streams._table_tasks import Tasks, next_rows, tasks_of
@@ -48,12 +48,9 @@ def from_table(config: StreamConfig) -> Stream:
     require_n_tasks(config, len(tasks.names))
     labels, word_labels = labels_of(table, settings, config.target)
     laid = _laid(config, table, settings, tasks, labels)
-    state, values = begun(table, settings, laid.train[0], word_labels)
+    state, notes = fitted(table, settings, laid.train, word_labels)
     state = state.model_copy(update={"starts": tasks.starts, "until": tasks.until})
-    for rows in laid.train:
-        state = state.moved_on(values, rows)
-    x = [state.examples(table, values, rows, number) for number, rows in enumerate(laid.rows)]
-    return _stream(config, laid, x, state, files, notes_on(state, values))
+    return _stream(config, table, laid, range(len(laid.rows)), state, files, notes)
 
 
 def next_of_table(
@@ -80,11 +77,10 @@ def next_of_table(
     if may_have:
         _refuse_unknown(table, settings, labels, tasks.rows[0], may_have, alone=len(learned) == 1)
     laid = _laid(config, table, settings, tasks, labels)
-    values = before.values_of(table)
-    state = before.moved_on(values, laid.train[0])
+    state = before.moved_on(table, laid.train)
     if tasks.starts:
         state = state.model_copy(update={"starts": (*before.starts, *tasks.starts), "until": tasks.until})
-    return _stream(config, laid, [state.examples(table, values, laid.rows[0], None)], state, files, [])
+    return _stream(config, table, laid, [None], state, files, [])
 
 
 def _refuse_unknown(
@@ -112,7 +108,7 @@ def rows_of_table(state: Preprocessing, given: Any, task: int | None = None) -> 
     is_path = isinstance(given, str | Path)
     table = read_table(Path(given), f"table {given}")[0] if is_path else in_memory(given, "table")
     require_features(state.names, table.names, table.where)
-    return state.examples(table, state.values_of(table), np.arange(len(table)), task)
+    return in_memory_examples(table, state, [np.arange(len(table))], [task])
 
 
 def labels_of(
@@ -236,18 +232,21 @@ def _as_table(config: StreamConfig, settings: TableSettings, where: str) -> Stre
 
 def _stream(
     config: StreamConfig,
+    table: Raw,
     laid: _Laid,
-    x: Sequence[NDArray[np.float32]],
+    numbers: Sequence[int | None],
     state: Preprocessing,
     files: dict[str, str],
     notes: Sequence[str],
 ) -> Stream:
+    """`numbers` are those of the tasks, as `Preprocessing.examples` takes them."""
     found = laid.drafted
-    examples = torch.from_numpy(np.concatenate(x))
+    x, path = examples_of(table, state, laid.rows, numbers, files)
     return replace(
-        assemble(config, examples, found.y, found.drafts, files, found.class_ids),
+        assemble(config, x, found.y, found.drafts, files, found.class_ids),
         features=state.features,
         test_share=0.0 if laid.has_test else TEST_SHARE,
         preprocessing=state,
         notes=tuple(notes),
+        mapped="" if config.encoder else path,
     )

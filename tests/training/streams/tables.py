@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
+import torch
 
 from cfsweep.config import StreamConfig
 from cfsweep.training.streams import Stream, load_stream
@@ -54,3 +57,21 @@ def as_parquet(frame: pd.DataFrame, path: Path) -> Path:
 
 def load(path: Path, args: dict[str, Any] | None = None, **settings: Any) -> Stream:
     return load_stream(StreamConfig(name=str(path), scenario="domain-il", args={**ARGS, **(args or {})}, **settings))
+
+
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on whatever is read is large."""
+    monkeypatch.setattr("cfsweep.training.streams._cache.IN_MEMORY_BYTES", 0)
+
+
+def require_same(one: Stream, other: Stream) -> None:
+    """All fields but `mapped`, to the last bit."""
+    for field in fields(Stream):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, torch.Tensor):
+            assert a.dtype == b.dtype, field.name
+            assert a.numpy().tobytes() == b.numpy().tobytes(), field.name
+        elif field.name not in ("tasks", "other_splits", "mapped"):
+            assert a == b, field.name
+    for k in range(1 + len(one.other_splits)):
+        assert one.of_split(k).digest == other.of_split(k).digest

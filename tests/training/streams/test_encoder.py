@@ -12,8 +12,8 @@ import torch
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Stream, load_stream, open_encoder
+from cfsweep.training.streams._cache import cache_folder
 from cfsweep.training.streams._encoder import BATCH
-from cfsweep.training.streams._feature_cache import cache_folder
 from tests import own_encoders
 from tests.own_encoders import CALLS
 
@@ -63,7 +63,7 @@ def test_it_runs_once_over_all_examples_and_then_never(capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert f"features ({n}, 64) of the encoder are in {cache}" in said
     assert "MiB" in said
-    assert cache == cache_folder()
+    assert cache == cache_folder("features")
     CALLS.clear()
     assert torch.equal(digits(f"{OWN}:doubled").x, one.x)
     assert not CALLS

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cfsweep.errors import InputError
-from cfsweep.training.streams._feature_cache import cache_folder, cached, digest, of_weights
+from cfsweep.training.streams._feature_cache import cached, digest, of_weights
 
 FEATURES = torch.arange(12.0).reshape(3, 4)
 
@@ -84,15 +84,6 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch:
     with pytest.raises(InputError) as caught:
         Maker().get()
     assert "\n" not in str(caught.value)
-
-
-def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_folder() == tmp_path / "features"
-    monkeypatch.delenv("CFSWEEP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "cfsweep" / "features"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "cfsweep" / "features"
 
 
 def test_whoever_shares_the_folder_can_read_it(folder: Path) -> None:

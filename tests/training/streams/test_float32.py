@@ -17,7 +17,8 @@ from cfsweep.errors import InputError
 from cfsweep.training.engine.store import store_on
 from cfsweep.training.streams import Stream, load_stream
 from cfsweep.training.streams._float32 import coarse
-from cfsweep.training.streams._own_data import OwnTask, checked_examples, digest, own_stream
+from cfsweep.training.streams._own_data import checked_examples, digest, own_stream
+from cfsweep.training.streams._own_tasks import OwnTask
 
 KEY = "columns standardised in float64"
 Arrays = list[NDArray[Any]]

@@ -20,7 +20,8 @@ from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.training.engine.store import store_on
 from cfsweep.training.streams import Stream, load_stream
-from cfsweep.training.streams._own_data import OwnTask, checked_examples, digest, own_stream
+from cfsweep.training.streams._own_data import checked_examples, digest, own_stream
+from cfsweep.training.streams._own_tasks import OwnTask
 from cfsweep.training.streams.own_function import _part
 
 Pair = tuple[NDArray[Any], NDArray[np.int64]]

@@ -8,7 +8,7 @@ import pytest
 
 from cfsweep.errors import InputError
 from cfsweep.training.streams import Preprocessing, TableSettings
-from cfsweep.training.streams._preprocessing import Moments, begun, moments
+from cfsweep.training.streams._preprocessing import Moments, fitted, moments
 from cfsweep.training.streams._table_files import Raw
 
 SETTINGS = TableSettings(target="y", task="t")
@@ -19,14 +19,14 @@ def raw(**columns: object) -> Raw:
     return Raw(pa.table({**columns, "y": ["a"] * n, "t": ["1"] * n}), "table")
 
 
-def fitted(table: Raw, rows: list[int], settings: TableSettings = SETTINGS) -> Preprocessing:
-    state, values = begun(table, settings, np.array(rows), word_labels=True)
-    return state.moved_on(values, np.array(rows))
+def state_of(table: Raw, *rows: list[int], settings: TableSettings = SETTINGS) -> Preprocessing:
+    """`rows` are the training rows of each task."""
+    return fitted(table, settings, [np.array(own) for own in rows], word_labels=True)[0]
 
 
 def test_a_row_by_hand() -> None:
     table = raw(age=[1.0, 3.0, None, 9.0], plan=["b", None, "a", "c"], member=[True, False, True, None])
-    state = fitted(table, [0, 1, 2])
+    state = state_of(table, [0, 1, 2])
     assert state.features == ("age", "age=(missing)", "plan=a", "plan=b", "plan=(missing)", "plan=(other)", "member")
     x = state.examples(table, state.values_of(table), np.arange(4), 0)
     deviation = np.sqrt(2) / 3  # of 1, 0, 1: mean 2/3, variance 2/9
@@ -44,8 +44,8 @@ def test_a_row_by_hand() -> None:
 def test_of_the_past_moments_by_hand() -> None:
     table = raw(age=[1.0, 3.0, 5.0, 7.0])
     settings = SETTINGS.model_copy(update={"preprocessing": "past"})
-    state, values = begun(table, settings, np.array([0, 1]), word_labels=True)
-    state = state.moved_on(values, np.array([0, 1])).moved_on(values, np.array([2, 3]))
+    state, values = state_of(table, [0, 1], [2, 3], settings=settings), {"age": table.values("age", "number", "")}
+    assert state_of(table, [0, 1], settings=settings).moved_on(table, [np.array([2, 3])]) == state
     assert state.fitted == ((Moments(n=2, mean=2.0, m2=2.0),), (Moments(n=4, mean=4.0, m2=20.0),))
     rows = np.array([3])
     assert state.examples(table, values, rows, 0).tolist() == [[5.0]]
@@ -88,7 +88,7 @@ def test_it_comes_back_from_json_to_the_last_bit(seed: int) -> None:
         b=rng.choice(["x", 'a "word"', "line\nbreak", "ß"], 40).tolist(),
         c=pa.array(rng.random(40), mask=rng.random(40) < 0.3),
     )
-    state = fitted(table, list(range(30)))
+    state = state_of(table, list(range(30)))
     again = Preprocessing.model_validate_json(state.model_dump_json())
     assert again == state
     values = state.values_of(table)
@@ -98,7 +98,7 @@ def test_it_comes_back_from_json_to_the_last_bit(seed: int) -> None:
 
 def test_a_number_that_float32_cannot_hold_is_named() -> None:
     table = raw(a=[1.0, 2.0, 1e300])
-    state = fitted(table, [0, 1])
+    state = state_of(table, [0, 1])
     with pytest.raises(InputError, match=r"table, column `a`, row 3: numbers must be finite in float32") as caught:
         state.examples(table, state.values_of(table), np.arange(3), None)
     assert "1e+300" in str(caught.value)
@@ -106,6 +106,6 @@ def test_a_number_that_float32_cannot_hold_is_named() -> None:
 
 def test_nanoseconds_and_large_offsets_keep_their_differences() -> None:
     table = raw(a=[1.7e18, 1.7e18 + 1e6, 1.7e18 + 2e6], b=[1e9, 1e9 + 10, 1e9 + 20])
-    state = fitted(table, [0, 1, 2])
+    state = state_of(table, [0, 1, 2])
     x = state.examples(table, state.values_of(table), np.arange(3), None)
     assert np.allclose(x, np.sqrt(1.5) * np.array([[-1, -1], [0, 0], [1, 1]]), atol=1e-3)

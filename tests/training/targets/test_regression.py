@@ -26,7 +26,8 @@ from cfsweep.training.ingredients import registry
 from cfsweep.training.pack import Pack
 from cfsweep.training.spec import RunSpec
 from cfsweep.training.streams import Stream, Task
-from cfsweep.training.streams._own_data import OwnTask, checked_examples, own_stream
+from cfsweep.training.streams._own_data import checked_examples, own_stream
+from cfsweep.training.streams._own_tasks import OwnTask
 from cfsweep.training.targets import target_of
 from cfsweep.training.targets.regression import Regression
 

@@ -1,0 +1,77 @@
+"""Files that are made once: where they lie, that damaged ones are made again, and that nothing is left half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cfsweep.errors import InputError
+from cfsweep.training.streams._cache import cache_folder, cached_array, mapped
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CFSWEEP_CACHE", str(tmp_path))
+    return tmp_path
+
+
+class Maker:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def fill(self, array: Any) -> None:
+        self.calls += 1
+        array[:] = np.arange(6).reshape(3, 2)
+
+    def get(self, shape: tuple[int, ...] = (3, 2)) -> tuple[Path, str]:
+        return cached_array("kind", "key", shape, np.float32, self.fill)
+
+
+def test_where_it_lies(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder("tables") == cache / "tables"
+    monkeypatch.delenv("CFSWEEP_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "xdg"))
+    assert cache_folder("tables") == cache / "xdg" / "cfsweep" / "tables"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder("tables") == Path.home() / ".cache" / "cfsweep" / "tables"
+
+
+def test_it_is_made_once_and_again_where_it_is_damaged() -> None:
+    maker = Maker()
+    path, digest = maker.get()
+    assert torch.equal(mapped(path), torch.arange(6.0).reshape(3, 2))
+    assert (maker.get(), maker.calls) == ((path, digest), 1)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    for damaged in (content, content[:-4], b""):
+        path.write_bytes(damaged)
+        before = maker.calls
+        assert maker.get() == (path, digest)
+        assert maker.calls == before + 1
+    assert [one.name for one in path.parent.iterdir()] == [f"key-{digest}.npy"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_nothing_is_left_of_what_was_not_finished(cache: Path, error: BaseException) -> None:
+    def fail(array: Any) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        cached_array("kind", "key", (3, 2), np.float32, fail)
+    assert list((cache / "kind").iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("cfsweep.training.streams._cache.os.posix_fallocate", full)
+    with pytest.raises(InputError, match=r"kind \(the cache of kind; CFSWEEP_CACHE names another place\): no space"):
+        Maker().get()
+    assert list((cache / "kind").iterdir()) == []
