@@ -110,7 +110,8 @@ class Model:
         mask = self.answers["masks"][number]
         predicted = self.target.predict(self.outputs(x, task, encoded=encoded), mask)
         if not self.target.has_classes:
-            found: list[Any] = (predicted.squeeze(1) if self.about.n_outputs == 1 else predicted).tolist()
+            predicted = predicted[:, mask]
+            found: list[Any] = (predicted.squeeze(1) if predicted.shape[1] == 1 else predicted).tolist()
             return found
         labels = self.about.tasks[number].labels
         return [labels[output] for output in predicted.tolist()]

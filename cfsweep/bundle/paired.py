@@ -128,13 +128,13 @@ def _require_same_examples(about: Manifest, where: str | Path, stream: Stream) -
 def _scores(champion: Model, candidate: Model, stream: Stream, number: int, score: Score) -> PairedScores:
     examples = stream.tasks[number].test
     x, task, is_earlier = stream.x[examples], candidate.about.tasks[number], number < len(champion.about.tasks)
-    of_candidate = _scored(candidate, score, x, number, _labels(candidate, stream, task, examples))
+    of_candidate = _scored(candidate, score, x, number, _labels(candidate, stream, number, task, examples))
     of_champion: OfExamples = _nothing
     if is_earlier:
-        labels = _labels(champion, stream, champion.about.tasks[number], examples)
+        labels = _labels(champion, stream, number, champion.about.tasks[number], examples)
         of_champion = _scored(champion, score, x, number, labels)
     elif _answers_any_task(champion.about, candidate.about):
-        of_champion = _scored(champion, score, x, None, _labels(candidate, stream, task, examples))
+        of_champion = _scored(champion, score, x, None, _labels(candidate, stream, number, task, examples))
     return PairedScores(
         task.name, len(examples), lambda chosen: (of_champion(chosen), of_candidate(chosen)), is_earlier
     )
@@ -144,10 +144,13 @@ def _nothing(_: Indices) -> float:
     return math.nan
 
 
-def _labels(model: Model, stream: Stream, task: TaskInfo, examples: Indices) -> Tensor:
-    """The labels of the examples in terms of the model's outputs; amounts as they are."""
+def _labels(model: Model, stream: Stream, number: int, task: TaskInfo, examples: Indices) -> Tensor:
+    """The labels of the examples of a task in terms of the model's outputs; amounts as they are."""
     if not model.target.has_classes:
-        return stream.y[examples]
+        mask, amounts = model.answers["masks"][number], stream.y[examples]
+        found = amounts.new_zeros(len(amounts), len(mask))
+        found[:, mask] = amounts
+        return found
     return torch.tensor([task.labels.index(label) for label in stream.user_labels(examples)], dtype=torch.int64)
 
 

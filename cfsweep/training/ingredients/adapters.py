@@ -66,7 +66,6 @@ class Adapters(Extension, TaskStart, Partition, Consolidation, TaskWeights):
         Hyper("adapter_width", "int", 16, "units of each bottleneck", low=0, off=0, static=True, takes_effect="later"),
     )
     scenarios = ("task-il",)
-    needs_classes = True
     holds_statistics = True
     excludes = {
         "packnet": "each wants the weights of the trunk: adapters to freeze them all, packnet to share them out",

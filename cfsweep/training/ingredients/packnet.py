@@ -85,7 +85,6 @@ class PackNet(Partition, Cut, TaskWeights):
         ),
     )
     scenarios = ("task-il",)
-    needs_classes = True
     holds_statistics = True
 
     def __init__(self, context: Context, settings: Settings) -> None:

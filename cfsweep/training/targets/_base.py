@@ -95,24 +95,6 @@ def task_of_each(stream: Stream) -> Tensor:
     return found
 
 
-def shared_outputs(
-    stream: Stream, scenario: Scenario, labels: Tensor, meaning: str, unit: tuple[Tensor, Tensor] | None = None
-) -> Outputs:
-    """The outputs of a target whose labels (n_examples, k) have one each, the same in all tasks.
-
-    Raises:
-        InputError: the scenario is another than domain-il.
-    """
-    if scenario != "domain-il":
-        raise InputError(
-            f"target `{stream.target}`: all tasks have the same outputs, so the scenario must be domain-il, but is "
-            f"{scenario}. Give `--scenario domain-il`."
-        )
-    n_tasks, n_outputs = len(stream.tasks), labels.shape[1]
-    masks = torch.ones(n_tasks + 1, n_tasks, n_outputs, dtype=torch.bool)
-    return Outputs(n_outputs, labels.to(torch.float32), task_of_each(stream), masks, meaning, unit)
-
-
 class Target(ABC):
     """One kind of thing to learn; `summary` is one line for the user.
 

@@ -2,57 +2,50 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from cfsweep.config import Scenario
 from cfsweep.errors import InputError
-from cfsweep.training.streams import Indices, Stream
-from cfsweep.training.targets._base import Outputs, Target, shared_outputs
+from cfsweep.training.streams import Stream
+from cfsweep.training.targets._amounts import Amounts, outputs_of_amounts
+from cfsweep.training.targets._base import Outputs
 from cfsweep.training.targets._scores import OF_AMOUNTS
 
 
-class Regression(Target):
+class Regression(Amounts):
     """Labels are (n, k): an output for each amount, in units in which the first task's training labels have mean 0 and
     deviation 1 (`Stream.unit`), so that learning rates and strengths mean the same whatever the user's units are. The
     loss is the squared error, mean over the amounts. The likelihood is that of a Gaussian of deviation 1 around each
     output, so that Fisher information is the squared gradient of the output itself.
 
-    In domain-il alone: the outputs of all tasks mean the same.
+    In domain-il the outputs of all tasks are the same, in task-il each has its own; the units are those of all.
     """
 
     name = "regression"
     summary = "one or several amounts per example, by least squares"
-    has_classes = False
     scores = OF_AMOUNTS
 
     def outputs(self, stream: Stream, scenario: Scenario) -> Outputs:
         if stream.unit is None:
             raise InputError(f"stream `{stream.name}`: a regression needs amounts as labels, but it has classes.")
         shift, scale = stream.unit
-        return shared_outputs(stream, scenario, (stream.y - shift) / scale, "an output is an amount", stream.unit)
+        return outputs_of_amounts(stream, scenario, (stream.y - shift) / scale, "an amount", stream.unit)
 
-    def classes(self, stream: Stream) -> Indices:
-        return np.zeros(len(stream.y), np.int64)
-
-    def losses(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    def each_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """
         >>> Regression().losses(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]), torch.ones(1, 2).bool())
         tensor([2.5000])
         """
-        return (outputs - labels).square().mean(-1)
+        return (outputs - labels).square()
 
-    def loss_and_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        error = outputs - labels
-        return error.square().mean((-2, -1)), error * (2 / math.prod(outputs.shape[-2:]))
+    def each_loss_gradient(self, outputs: Tensor, labels: Tensor, n: int) -> Tensor:
+        return (outputs - labels) * (2 / n)
 
-    def log_likelihood(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        return -(outputs - labels).square().sum(-1) / 2
+    def each_log_likelihood(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return -(outputs - labels).square() / 2
 
-    def log_likelihood_gradient(self, outputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    def each_log_likelihood_gradient(self, outputs: Tensor, labels: Tensor) -> Tensor:
         return labels - outputs
 
     def predict(self, outputs: Tensor, mask: Tensor) -> Tensor:

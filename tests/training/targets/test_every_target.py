@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from cfsweep.errors import InputError
+from cfsweep.training.streams import Stream, Task
 from cfsweep.training.targets import Target, registry
+from cfsweep.training.targets._amounts import Amounts
 
 N, K = 40, 3
 
@@ -83,3 +87,65 @@ def test_no_constant_answers_better(target: Target) -> None:
     best = target.losses(target.constant(labels, K).expand(N, K), labels, MASK).mean()
     for _ in range(100):
         assert target.losses(torch.randn(K).expand(N, K), labels, MASK).mean() >= best - 1e-6
+
+
+# ------------------------------------------------------------------------------------------------ a head for each task
+
+
+@pytest.fixture(params=[name for name, kind in registry.items() if issubclass(kind, Amounts)])
+def kind(request: pytest.FixtureRequest) -> type[Amounts]:
+    torch.manual_seed(4)
+    found = registry[request.param]
+    assert issubclass(found, Amounts)
+    return found
+
+
+def test_of_several_heads_the_one_of_an_example_counts_alone(kind: type[Amounts]) -> None:
+    """Against the target without heads on that one's outputs; what the others say, and their labels, is nothing."""
+    plain, heads = kind(), kind(heads=True)
+    outputs, task = torch.randn(2, N, 3 * K, requires_grad=True), torch.randint(0, 3, (N,))
+    labels = torch.stack([torch.cat([labels_of(plain) for _ in range(3)], 1) for _ in range(2)])
+    mask = torch.eye(3).bool().repeat_interleave(K, 1)[task]
+    of_head = task[:, None] * K + torch.arange(K)
+    own, own_labels = (x.gather(-1, of_head.expand(2, N, K)) for x in (outputs, labels))
+    torch.testing.assert_close(heads.losses(outputs, labels, mask), plain.losses(own, own_labels, MASK))
+    loss, gradient = heads.loss_and_gradient(outputs.detach(), labels, mask)
+    torch.testing.assert_close(loss, plain.loss_and_gradient(own.detach(), own_labels, MASK)[0])
+    (expected,) = torch.autograd.grad(plain.losses(own, own_labels, MASK).mean(-1).sum(), outputs, retain_graph=True)
+    torch.testing.assert_close(gradient, expected)
+    assert not gradient[:, ~mask].any()
+    likelihood = heads.log_likelihood(outputs, labels, mask)
+    torch.testing.assert_close(likelihood, plain.log_likelihood(own, own_labels, MASK))
+    (expected,) = torch.autograd.grad(likelihood.sum(), outputs)
+    torch.testing.assert_close(heads.log_likelihood_gradient(outputs.detach(), labels, mask), expected)
+    for score in kind.scores:
+        answers = heads.answers(score, outputs.detach(), mask[:1])[..., :5, :]
+        of_own = plain.answers(score, outputs.detach()[:, :5, mask[0]], MASK)
+        found = heads.measured(score, answers, labels[0, :5], mask[0])
+        assert torch.equal(found, score.of(of_own, labels[0, :5][:, mask[0]])) or bool(found.isnan().all())
+
+
+def amounts_stream(target: str) -> Stream:
+    """Two tasks and an example that is in none."""
+    y = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+    tasks = tuple(Task(str(k), (), np.array([k]), *np.empty((2, 0), np.int64)) for k in range(2))
+    unit = (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))
+    return Stream("s", torch.zeros(3, 1), y, tasks, unit=unit if target == "regression" else None, target=target)
+
+
+def test_the_outputs_of_heads_by_hand(kind: type[Amounts]) -> None:
+    stream = amounts_stream(kind.name)
+    found = kind().outputs(stream, "task-il")
+    own = [[1, 1, 0, 0], [0, 0, 1, 1]]
+    assert found.n_outputs == 4
+    assert found.masks.int().tolist() == [own] * 3
+    assert found.task_of.tolist() == [0, 1, -1]
+    labels = {"regression": [[-0.5, -0.25, 0, 0], [0, 0, 0, -0.25]], "multi-label": [[0, 1, 0, 0], [0, 0, 1, 1]]}
+    assert found.labels.tolist() == [*labels[kind.name], [0, 0, 0, 0]]
+    if found.unit is not None:
+        assert [value.tolist() for value in found.unit] == [[1, 2, 1, 2], [2, 4, 2, 4]]
+    assert kind().for_stream(stream, found).heads
+    assert not kind().for_stream(stream, kind().outputs(stream, "domain-il")).heads
+    with pytest.raises(InputError, match="there are no classes to tell apart, so the scenario must be domain-il") as no:
+        kind().outputs(stream, "class-il")
+    assert "\n" not in str(no.value)
