@@ -52,15 +52,15 @@ class Stack:
         self.alive = list(range(len(runs)))
         self.row_of: NDArray[np.int64] = np.arange(len(runs))
         self.theta = theta
-        self.states: dict[str, State] = {
-            i.name: _stacked([i.initial_state(weights) for weights in theta]) for i in ingredients
-        }
+        self.states: dict[str, State] = {}
         self.buffers = {i.name: [EMPTY_BUFFER] * len(runs) for i in ingredients}
         self.optimizer: State = {}  # what the optimizer keeps from task to task, if it does, and after how many steps
         self.optimizer_steps = 0
         self.clock: float | None = None
         self.seconds = np.zeros(len(runs))  # of each row, not yet taken
         self.fork_rows("start")
+        # After that, as a state may be far larger than the weights.
+        self.states = {i.name: _stacked([i.initial_state(weights) for weights in self.theta]) for i in ingredients}
 
     def __len__(self) -> int:
         return len(self.theta)
