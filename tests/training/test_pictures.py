@@ -15,7 +15,6 @@ from cfsweep.config import NetworkConfig
 from cfsweep.testing import finish, make_pack, small_stream
 from cfsweep.testing.packs import CNN, assert_same, assert_same_outcome, outcomes, restored, varied_runs, weights
 from cfsweep.testing.plain import PlainLoop
-from cfsweep.training.engine import feed
 from cfsweep.training.engine.augment import Moves
 from cfsweep.training.engine.feed import Feed
 from cfsweep.training.engine.randomness import generator
@@ -195,7 +194,6 @@ def test_examples_that_travel_to_the_device_are_the_same(
     ingredients, stream = (kind,) if kind else (), augmented(*names)
     there = trained(stream, ingredients, varied_runs(ingredients, 1), CNN)
     monkeypatch.setattr(Store, "travels", True)
-    monkeypatch.setattr(feed, "LOADERS", 0)  # which process fetches them is the subject of another test
     fetched = []
     at = Feed.at
     monkeypatch.setattr(Feed, "at", lambda self, step: fetched.append(step) or at(self, step))

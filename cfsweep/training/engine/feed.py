@@ -1,54 +1,44 @@
-"""Batches of examples that lie beside the device: other processes fetch them while it trains on those before."""
+"""Batches of examples that lie beside the device: they are fetched while it trains on those before."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-LOADERS = 4  # processes at most, as many as keep a disk busy; one core is left for training
+FETCHERS = 4  # threads, as many as keep a disk busy; copying lets others work
+AHEAD = 8  # batches
 
 
 class Feed:
     """The examples of `x` (N, *shape), which lies on the host, of batches in an order that is known before: `batches`
     are their indices (n,). Each is on the `device` when it is asked for; they are asked for in that order, from any one
-    on. Which process fetches what changes nothing."""
+    on."""
 
     def __init__(self, x: Tensor, batches: Sequence[Tensor], device: torch.device) -> None:
-        self.fetched, self.device = _Fetched(x, batches), device
-        self._next = -1
-        self._coming: Iterator[Tensor] = iter(())
+        self.x, self.batches, self.device = x, batches, device
+        self._coming: deque[Future[Tensor]] = deque()  # the batches before `_end`
+        self._end = 0
 
     def at(self, step: int) -> Tensor:
         """(n, *shape): the examples of batch `step`."""
-        if step != self._next:
-            self._coming = self._from(step)
-        batch = next(self._coming)
-        self._next = step + 1
-        return batch.to(self.device, non_blocking=True)
+        if step != self._end - len(self._coming):
+            self._coming.clear()
+            self._end = step
+        while self._end < min(step + AHEAD, len(self.batches)):
+            self._coming.append(_fetchers().submit(self._fetched, self._end))
+            self._end += 1
+        return self._coming.popleft().result().to(self.device, non_blocking=True)
 
-    def _from(self, step: int) -> Iterator[Tensor]:
-        loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1)
-        return iter(
-            DataLoader(
-                self.fetched,
-                batch_size=None,
-                sampler=range(step, len(self.fetched)),
-                num_workers=loaders,
-                pin_memory=self.device.type == "cuda",
-            )
-        )
+    def _fetched(self, step: int) -> Tensor:
+        batch = self.x.index_select(0, self.batches[step])
+        return batch.pin_memory() if self.device.type == "cuda" else batch
 
 
-class _Fetched(Dataset[Tensor]):
-    def __init__(self, x: Tensor, batches: Sequence[Tensor]) -> None:
-        self.x, self.batches = x, batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, step: int) -> Tensor:
-        return self.x.index_select(0, self.batches[step])
+@cache
+def _fetchers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(FETCHERS, "fetch")
