@@ -208,7 +208,7 @@ def test_what_is_active_must_be_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     other.masks |= True
     written = onnx_file._converted(other, pack)
     monkeypatch.setattr(onnx_file, "_converted", lambda program, pack: written)
-    refused(pack, tmp_path / "bundle", "task 0 .* but are inf apart")
+    refused(pack, tmp_path / "bundle", "task `0` .* but are inf apart")
 
 
 def test_no_file_of_onnxruntime_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,8 +267,10 @@ def test_only_the_option_decides_whether_the_next_bundle_has_one(
     capfd.readouterr()
     call("continue", tmp_path / "model", "--task", next_task, "--to", tmp_path / "with", "--onnx")
     said = capfd.readouterr()
-    assert said.out.startswith("task 2, ")
-    assert (said.out.count("\n"), said.err) == (1, "")
+    first, *others = said.out.splitlines()
+    assert first.startswith("task `task-2`: ")
+    assert all(line.startswith("At the end it is no better than") for line in others), "nothing of torch's"
+    assert said.err == ""
     call("continue", tmp_path / "model", "--task", next_task, "--to", tmp_path / "without")
     assert ONNX in read_manifest(tmp_path / "with").files
     assert ONNX not in read_manifest(tmp_path / "without").files
