@@ -53,7 +53,7 @@ class Program(nn.Module):
         context, n_tasks = pack.context, len(pack.stream.tasks)
         if len(pack.stack) != 1 or pack.next_task < n_tasks:
             raise ValueError("a program is made of one run that has learned all tasks")
-        weights = [pack.weights_for(task, n_tasks)[0] for task in range(n_tasks)]
+        weights = [pack.scoring.weights_for(task, n_tasks)[0] for task in range(n_tasks)]
         different: list[Tensor] = []
         which = []
         for own in weights:

@@ -16,15 +16,14 @@ from torch import Tensor
 
 from cfsweep.config import NetworkConfig, Scenario
 from cfsweep.training import batches
-from cfsweep.training.answering import Answering
 from cfsweep.training.engine.device_memory import peak_bytes
-from cfsweep.training.engine.evaluation import Answer
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.first_task_cache import FirstTask, FirstTaskCache, first_task_keys
 from cfsweep.training.ingredients import refuse_without_steps
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.networks import build, single_reason
 from cfsweep.training.pack_context import PackContext
+from cfsweep.training.scoring import Scoring
 from cfsweep.training.spec import Counts, PackReport, PackSpec, RunRecord
 from cfsweep.training.stack import RowContent, Stack
 from cfsweep.training.streams import Stream
@@ -74,6 +73,7 @@ class Pack:
         self.stack = Stack(
             spec.runs, context.hypers, theta, context.ingredients, context.lifted.liftable, share_first_task
         )
+        self.scoring = Scoring(context, self.stack)
         self.records = [RunRecord(run.trial, run.seed) for run in spec.runs]
         self.next_task = 0
         self.within: Progress | None = None  # how far the next task is, if it has begun
@@ -183,58 +183,11 @@ class Pack:
 
     def predictions(self, task: int, part: str = "test") -> Tensor:
         """(runs alive, n, ...): what each run predicts for the `part` examples of `task`."""
-        weights, answer, place_of = self._answering(task)
-        predicted = self.context.evaluator.predictions(weights, task, self.next_task, part, answer)
-        return predicted[place_of]
+        return self.scoring.predictions(task, self.next_task, part)
 
     def scores(self, task: int, part: str = "test") -> Tensor:
         """(scores, runs alive) float64: how well each run answers the `part` examples of `task`, NaN without any."""
-        weights, answer, place_of = self._answering(task)
-        found = self.context.evaluator.scores(weights, task, self.next_task, part, answer)
-        return found[:, place_of]
-
-    def _answering(self, task: int) -> tuple[Tensor, Answer | None, Tensor]:
-        """The weights that answer for `task` now, (answers, P), what does in place of the output layer, and the answer
-        of each run alive, (runs,)."""
-        self.context.lifted.module.eval()
-        answering = Answering(self.context, self.stack, ends=None, learned=self.next_task)
-        weights = answering.spread(self.weights_for(task, self.next_task))
-        places = torch.from_numpy(answering.place_of).to(self.context.device)
-        return weights, answering.by_weights(weights), places
-
-    def weights_for(self, task: int, learned: int) -> Tensor:
-        """The weights (rows, P) that answer for `task` after `learned` tasks have ended."""
-        theta = self.stack.theta
-        for ingredient in self.context.timeline.task_weights if task < learned else ():
-            theta = self.stack.over_rows(
-                lambda t, s, v, i=ingredient: i.weights_for(t, s, v, task),
-                theta,
-                self.stack.states[ingredient.name],
-                self.stack.values_of(ingredient),
-            )
-        return theta
-
-    def _scores_within(self, task: int, part: str, learned: int, tasks: Iterable[int]) -> Tensor:
-        """(rows, T): in the midst of `task`, the score on the `part` examples of each of `tasks`; 0 for others. `part`
-        and `learned` as for the evaluator."""
-        context = self.context
-        context.lifted.module.eval()
-        scores = torch.zeros(len(self.stack), len(self.stream.tasks), dtype=torch.float64, device=context.device)
-        answering = Answering(context, self.stack, task if learned > task else None, learned=0)
-        for seen in tasks:
-            theta = self.weights_for(seen, task)
-            answer = answering.by_weights(theta)
-            scores[:, seen] = context.evaluator.scores(theta, seen, learned, part, answer, context.scores[:1])[0]
-        context.lifted.train_mode()
-        return scores
-
-    def _record_curves(self, task: int, step: int, moving: Tensor) -> None:
-        """Notes the validation score on each task seen, in the midst of `task`, of the rows that are `moving`."""
-        scores = self._scores_within(task, "validation", task + 1, range(task + 1)).tolist()
-        still = moving.tolist()
-        for i, row in zip(self.stack.alive, self.stack.row_of, strict=True):
-            if still[row]:
-                self.records[i].curves += [(task, step, seen, scores[row][seen]) for seen in range(task + 1)]
+        return self.scoring.scores(task, self.next_task, part)
 
     # ------------------------------------------------------------------ a task
 
@@ -242,7 +195,7 @@ class Pack:
         """Trains the runs that are alive on `task`, unless their first weights know it, and evaluates those that are
         left."""
         if task == 0:
-            self._record_scores(learned=0)
+            self.scoring.note(self.records, learned=0)
         self.stack.clock = time.perf_counter()
         if task < self.stream.n_learned:
             refuse_without_steps(self.context.kinds, [run.values for run in self.spec.runs], "stream.learned")
@@ -251,7 +204,7 @@ class Pack:
         self._consolidate(task)
         self._record_seconds()
         self.stack.clock = None
-        self._record_scores(learned=task + 1)
+        self.scoring.note(self.records, learned=task + 1)
 
     def _take_steps(self, task: int) -> None:
         """Trains the runs that are alive on `task`; those whose loss is not finite end."""
@@ -263,8 +216,8 @@ class Pack:
             self.stack,
             task,
             examples,
-            partial(self._record_curves, task),
-            partial(self._scores_within, task, "steering"),
+            partial(self.scoring.note_curves, self.records, task),
+            partial(self.scoring.within, task, "steering"),
         )
         if self.within is not None:
             (record,) = self.records
@@ -371,30 +324,9 @@ class Pack:
                 rows.setdefault(self.first_task_keys[i], (first_task.row, []))[1].append(i)
         self.stack.join(list(rows.values()))
 
-    # ------------------------------------------------------------------ what is recorded
-
     def _record_seconds(self) -> None:
         for i, seconds in zip(self.stack.alive, self.stack.take_seconds(), strict=True):
             self.records[i].train_s += seconds
-
-    def _record_scores(self, learned: int) -> None:
-        if not self.stack.alive:
-            return
-        self.context.lifted.module.eval()
-        answering = Answering(self.context, self.stack, learned - 1 if learned else None, learned)
-        weights = [answering.spread(self.weights_for(i, learned)) for i in range(len(self.stream.tasks))]
-        answers = [answering.by_weights(theta) for theta in weights]
-        for part in self.spec.parts:
-            by_task = [
-                self.context.evaluator.scores(theta, i, learned, part, answer)
-                for i, (theta, answer) in enumerate(zip(weights, answers, strict=True))
-            ]
-            steering, *further = torch.stack(by_task, -1).tolist()  # (scores, answers, T)
-            for i, place in zip(self.stack.alive, answering.place_of, strict=True):
-                record = self.records[i]
-                getattr(record, part).append(steering[place])
-                for score, rows in zip(self.context.scores[1:], further, strict=True):
-                    record.further.setdefault(part, {}).setdefault(score.name, []).append(rows[place])
 
 
 def example_counts(stream: Stream) -> Counts:

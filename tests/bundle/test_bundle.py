@@ -60,7 +60,7 @@ def test_the_weights_answer_as_the_trainer_did(
     bundle_of(pack, tmp_path / "bundle")
     model = load(tmp_path / "bundle")
     for task in range(3):
-        weights = pack.weights_for(task, 3)
+        weights = pack.scoring.weights_for(task, 3)
         expected = pack.context.lifted(pack.context.layout.unflatten(weights), _seen(pack, task), shared=True)[0]
         found = model.outputs(x_of(pack.stream, task), task)
         active = pack.context.outputs.masks[2, task]

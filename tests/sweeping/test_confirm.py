@@ -80,8 +80,9 @@ def test_models_are_restored_to_the_same_predictions(
             answers = [Answering(p.context, p.stack, 4, 5) for p in (model, pack)]
             for task in range(5):
                 mine, theirs = (
-                    p.context.evaluator.predictions(w := p.weights_for(task, 5), task, 5, "test", a.by_weights(w))
+                    p.context.evaluator.predictions(w, task, 5, "test", a.by_weights(w))
                     for p, a in zip((model, pack), answers, strict=True)
+                    for w in [p.scoring.weights_for(task, 5)]
                 )
                 assert torch.equal(mine[0], theirs[row])
                 labels = pack.context.outputs.labels[torch.from_numpy(stream.tasks[task].test)]

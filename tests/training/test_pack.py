@@ -348,7 +348,7 @@ def test_a_model_answers_as_its_run_did_whatever_the_remedy_keeps(name: str) -> 
         model = Pack.restore(pack.models()[run.key], stream)
         assert model is not None
         model.records[0].test.clear()
-        model._record_scores(n_tasks)
+        model.scoring.note(model.records, n_tasks)
         assert model.records[0].test == [pack.records[i].test[-1]]
 
 

@@ -132,7 +132,7 @@ def answers_one_by_one(pack: Pack, task: int, part: str) -> list[int]:
     """What the network chooses for each example, by a loop over examples and outputs."""
     stream, chosen = pack.stream, []
     learned, scenario = pack.next_task, pack.spec.scenario
-    parameters = {k: v[0] for k, v in pack.context.layout.unflatten(pack.weights_for(task, learned)).items()}
+    parameters = {k: v[0] for k, v in pack.context.layout.unflatten(pack.scoring.weights_for(task, learned)).items()}
     for index in getattr(stream.tasks[task], part):
         x = (stream.x[index : index + 1] - stream.shift) * stream.scale
         logits = torch.func.functional_call(pack.context.lifted.module, parameters, (x,))[0].tolist()
