@@ -104,7 +104,8 @@ def test_examples_are_written_once_by_all_that_they_depend_on(
     assert load(path).mapped == first.mapped
     assert capsys.readouterr().err == ""
     others = [load(path, {"drop": ["age"]}), load(path, {"drop": ["age"]}, split_seed=5), load(path, splits=2)]
-    assert len({first.mapped, *(other.mapped for other in others)}) == 4, "rows, columns and moments are others"
+    others.append(load(path, {"preprocessing": "past"}))
+    assert len({first.mapped, *(other.mapped for other in others)}) == 5, "rows, columns and moments are others"
     frame.loc[3, "plan"] = "another"
     assert load(as_csv(frame, path)).mapped not in {first.mapped, *(other.mapped for other in others)}
     as_csv(months(0, 2), path)
