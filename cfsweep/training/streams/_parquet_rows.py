@@ -46,10 +46,10 @@ class ParquetRows:
                         columns = [
                             pa.repeat(pa.scalar(told[field.name], field.type), len(batch))
                             if field.name in told
-                            else batch.column(field.name).cast(field.type)
+                            else batch.column(field.name)
                             for field in schema
                         ]
-                        yield pa.table(columns, schema=schema)
+                        yield pa.table(columns, schema=schema)  # casts what a part has as another type
 
 
 @contextmanager

@@ -63,7 +63,21 @@ class Raw:
             first += len(block)
 
     def column(self, name: str) -> pa.Array:
-        return one_array(self.table.select([name]).column(0))
+        """All rows of a column in one piece.
+
+        Raises:
+            InputError: it is of more text than Arrow has in one piece.
+        """
+        import pyarrow as pa
+
+        column = self.table.select([name]).column(0)
+        try:
+            return one_array(column)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{self.where}, column `{name}`: a column of texts must take less than 2 GiB, but this one takes more. "
+                "Write numbers as such, into Parquet, and drop long texts."
+            ) from error
 
     def holds_words(self, name: str) -> bool:
         """Whether a column is of texts or booleans by its type, not for want of one."""

@@ -406,6 +406,12 @@ def test_pixels_are_read_once_and_mapped(tmp_path: Path, cache: Path, monkeypatc
     assert len(list((cache / "images").iterdir())) == 2
 
 
+def test_features_are_not_what_is_mapped(tmp_path: Path) -> None:
+    stream = load(write_classes(tmp_path / "data", NAMES), n_tasks=2, encoder="tests.own_encoders:doubled")
+    assert stream.input_shape == (3 * 8 * 8,)
+    assert stream.mapped == "", "or a worker would take the pixels for them"
+
+
 @pytest.mark.parametrize("damage", ["another byte", "too short", "empty"])
 def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     folder = write_classes(tmp_path / "data", NAMES)

@@ -16,6 +16,7 @@ from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.sweeping.ray_backend.trainable import pack_stream, unpack_stream
 from cfsweep.training.streams._parquet_rows import ParquetRows
+from cfsweep.training.streams._table_files import Raw
 from tests.training.streams.tables import as_csv, as_parquet, large, load, months, require_same
 
 STREAMS = "cfsweep.training.streams"
@@ -104,7 +105,10 @@ def test_examples_are_written_once_by_all_that_they_depend_on(
     assert load(path).mapped == first.mapped
     assert capsys.readouterr().err == ""
     others = [load(path, {"drop": ["age"]}), load(path, {"drop": ["age"]}, split_seed=5), load(path, splits=2)]
-    assert len({first.mapped, *(other.mapped for other in others)}) == 4, "rows, columns and moments are others"
+    others.append(load(path, {"preprocessing": "past"}))
+    assert len({first.mapped, *(other.mapped for other in others)}) == 5, "rows, columns and moments are others"
+    words = {"drop": ["age", "income", "since", "day", "member"]}
+    assert load(path, words).mapped != load(path, words, validation="latest").mapped, "or their order alone"
     frame.loc[3, "plan"] = "another"
     assert load(as_csv(frame, path)).mapped not in {first.mapped, *(other.mapped for other in others)}
     as_csv(months(0, 2), path)
@@ -207,3 +211,10 @@ def test_workers_of_one_machine_map_the_same_file(tmp_path: Path, monkeypatch: p
     packed = pickle.loads(pickle.dumps(pack_stream(stream, NetworkConfig(), one_machine=True)))
     assert packed["x"] is None
     require_same(unpack_stream(packed), stream)
+
+
+def test_more_text_than_arrow_has_in_one_piece_is_one_line() -> None:
+    texts = pa.chunked_array([pa.array(["x" * 2**20])] * 2100)  # the same megabyte, over and over
+    with pytest.raises(InputError, match="table, column `t`: a column of texts must take less than 2 GiB") as caught:
+        Raw(pa.table({"t": texts}), "table").words("t")
+    assert "\n" not in str(caught.value)
