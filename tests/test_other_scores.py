@@ -16,7 +16,7 @@ import analysis
 import analysis.paired_bootstrap
 import cfsweep
 from cfsweep.results.reader import read_table
-from tests.conftest import Run
+from tests.conftest import Run, without_program
 
 N_FEATURES = 4
 FEW = ("--trials", "3", "--seeds", "3", "--workers", "0", "--set", "epochs=2", "--set", "network.args.hidden=[8]")
@@ -59,7 +59,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "scenario"),
     [*((kind, "domain-il") for kind in KINDS), ("regression", "task-il")],
 )
-def test_the_whole_way(kind: str, scenario: str, run: Run, tmp_path: Path) -> None:
+def test_the_whole_way(kind: str, scenario: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target, scores = KINDS[kind]
     steering, *others = scores.split(",")
     tasks = write_tasks(tmp_path / "tasks", kind, range(3))
@@ -107,6 +107,7 @@ def test_the_whole_way(kind: str, scenario: str, run: Run, tmp_path: Path) -> No
     assert code == 0
     assert steering in out
     _check_bundle(tasks, kind)
+    without_program(monkeypatch)  # nobody looks at that of the next bundle
 
     write_tasks(tmp_path / "next", kind, range(3, 4))
     code, out, complaints = run("continue", "model", "--task", "next/03.npz", "--to", "new")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,12 +70,18 @@ def test_every_sweep_of_the_readme_can_be_made(
     assert not ended.value.code
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What looks like a sweep. Read only."""
+    return lively(tmp_path_factory.mktemp("demo") / "demo", n_trials=12, seeds=2).write()
+
+
 @pytest.mark.parametrize("command", ANALYSES, ids=lambda command: command[1])
 def test_every_analysis_of_the_readme_is_understood(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: list[str], demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("demo", "a", "b"):
-        lively(tmp_path / "runs" / name, n_trials=12, seeds=2).write()
+        shutil.copytree(demo, tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:

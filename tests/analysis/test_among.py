@@ -122,7 +122,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "corrected", partial(uncertainty.corrected, draws=400))
 
 
-@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize("n_seeds", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_best_of_equal_configurations_does_not_pass_for_better(n_seeds: int, few_draws: None) -> None:
     draw, passed, raw = np.random.default_rng(n_seeds), 0, 0
     for _ in range(60):

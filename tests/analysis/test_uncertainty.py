@@ -84,7 +84,7 @@ def test_the_interval_of_a_chosen_trial_covers_among_two() -> None:
     assert np.mean(held) > 0.91
 
 
-@pytest.mark.parametrize(("n_seeds", "spread"), [(3, 0.0), (3, 0.03), (5, 0.03)])
+@pytest.mark.parametrize(("n_seeds", "spread"), [(3, 0.0), (3, 0.03), pytest.param(5, 0.03, marks=pytest.mark.slow)])
 def test_the_interval_of_a_chosen_trial_covers(n_seeds: int, spread: float) -> None:
     """The best of 24 beside the first of them, whether they differ or not."""
     draw, held, raw = np.random.default_rng(1), [], []
@@ -98,7 +98,7 @@ def test_the_interval_of_a_chosen_trial_covers(n_seeds: int, spread: float) -> N
     assert np.mean(raw) > 0.001, "the raw difference is too high"
 
 
-@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize("n_seeds", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_interval_of_two_studies_covers_where_seeds_move_each_in_its_own_way(n_seeds: int) -> None:
     draw, held, as_one = np.random.default_rng(2), [], []
     for _ in range(80):
@@ -154,7 +154,7 @@ def test_a_front_as_by_a_plain_loop() -> None:
     assert found.alike < 0.5
 
 
-@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize("n_seeds", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_interval_of_a_volume_covers_and_noise_is_taken_off(n_seeds: int) -> None:
     draw, held, raw, left = np.random.default_rng(4), [], [], []
     for _ in range(120):

@@ -79,6 +79,7 @@ def test_it_answers_on_raw_examples_as_it_was_scored(tmp_path: Path, name: str) 
     assert f"features that encoder `{OWN}:network` makes of what the user has (1 x 8 x 8, uint8)" in said
 
 
+@pytest.mark.usefixtures("no_program")
 def test_texts_are_answered_too(tmp_path: Path) -> None:
     run = cfsweep.train(
         f"{OWN}:text_tasks",
@@ -96,6 +97,7 @@ def test_texts_are_answered_too(tmp_path: Path) -> None:
         assert sum(right) / len(right) == run.test[0, -1, number]
 
 
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("name", CLOSED)
 def test_it_goes_on_with_raw_examples_as_a_run_of_all_tasks(tmp_path: Path, name: str) -> None:
     whole, some = write_tasks(tmp_path / "all"), write_tasks(tmp_path / "some", 2)
@@ -110,6 +112,7 @@ def test_it_goes_on_with_raw_examples_as_a_run_of_all_tasks(tmp_path: Path, name
         assert one.predict(x) == other.predict(x)
 
 
+@pytest.mark.usefixtures("no_program")
 def test_texts_go_on_with_features(tmp_path: Path) -> None:
     cfsweep.train(
         f"{OWN}:text_tasks", ingredients=["ncm"], scenario="class-il", encoder=f"{OWN}:lengths", settings=SMALL
@@ -123,6 +126,7 @@ def test_texts_go_on_with_features(tmp_path: Path) -> None:
     assert load(tmp_path / "after").predict(["xyz" * 31]) == [4]
 
 
+@pytest.mark.usefixtures("no_program")
 def test_another_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_tasks(tmp_path / "tasks", 2)
     trained(folder, "ncm").export(tmp_path / "bundle")

@@ -97,6 +97,7 @@ def test_it_shows_itself(done: cfsweep.Sweep) -> None:
     assert "ewc_lambda" in page
 
 
+@pytest.mark.usefixtures("no_program")
 def test_confirmed_and_exported(done: cfsweep.Sweep, tmp_path: Path) -> None:
     done.select(replace=True)
     confirmed = done.confirm(seeds=2, workers=0)

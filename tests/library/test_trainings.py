@@ -21,6 +21,7 @@ def trained(**changed: Any) -> cfsweep.Training:
     return cfsweep.train("split-digits", **(asked | changed))
 
 
+@pytest.mark.usefixtures("no_program")
 def test_it_is_the_confirmed_run_of_a_sweep(tmp_path: Path) -> None:
     space = {"ingredients": ["ewc", "replay"], "search": {"ewc_lambda": {"low": 1.0, "high": 100.0}}}
     asked: dict[str, Any] = {"scenario": "class-il", "trials": 2, "settings": SMALL, "workers": 0}
@@ -69,6 +70,7 @@ def test_progress_and_a_failure() -> None:
         found.model()
 
 
+@pytest.mark.usefixtures("no_program")
 def test_it_is_exported(tmp_path: Path) -> None:
     found = trained(seeds=2)
     model = found.export(tmp_path / "m", seed=1)
@@ -117,6 +119,7 @@ def test_bad_input(changed: dict[str, Any], said: str) -> None:
     assert str(error.value).startswith(said)
 
 
+@pytest.mark.usefixtures("no_program")
 def test_a_model_goes_on_with_the_next_task_as_one_stream_would(tmp_path: Path) -> None:
     def month(number: int) -> dict[str, Any]:
         rng = np.random.default_rng(number)

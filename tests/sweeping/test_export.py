@@ -48,6 +48,7 @@ def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "study"
 
 
+@pytest.mark.usefixtures("no_program")
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_bundle_scores_what_its_run_was_confirmed_with(confirmed: Path, tmp_path: Path, refit: bool) -> None:
     call("export", confirmed, "--to", tmp_path / "model", *(["--refit"] if refit else []))
@@ -64,6 +65,7 @@ def test_a_bundle_scores_what_its_run_was_confirmed_with(confirmed: Path, tmp_pa
     assert ("validation" in about.scores) is not refit
 
 
+@pytest.mark.usefixtures("no_program")
 def test_a_trial_that_equals_another_one_has_its_model(tmp_path: Path) -> None:
     """Where λ is 0, γ cannot act: the second of two such trials is handed the first one's results."""
     space = """
@@ -83,6 +85,7 @@ search: {ewc_gamma: {choices: [1.0, 0.5]}}
     assert first.scores == other.scores
 
 
+@pytest.mark.usefixtures("no_program")
 def test_the_best_seed_is_that_of_validation_data(confirmed: Path, tmp_path: Path) -> None:
     trial = int(analysis.selection(confirmed)["trial"])  # type: ignore[index]
     rows = read_table(confirmed / "confirmed", "runs").to_pylist()
@@ -94,6 +97,7 @@ def test_the_best_seed_is_that_of_validation_data(confirmed: Path, tmp_path: Pat
     assert about.average["validation"] == pytest.approx(scores[other])
 
 
+@pytest.mark.usefixtures("no_program")
 def test_two_exported_models_are_paired_by_the_gate(confirmed: Path, tmp_path: Path) -> None:
     """On the test examples that both were confirmed with; a refitted one has seen more, and is tested on the same."""
     call("export", confirmed, "--to", tmp_path / "a", "--seed", 10000)
@@ -153,6 +157,7 @@ def test_what_cannot_be_exported_is_one_line(confirmed: Path, tmp_path: Path) ->
         call("export", confirmed, "--to", to)
 
 
+@pytest.mark.usefixtures("no_program")
 def test_a_model_goes_on_as_the_run_that_was_confirmed_on_all_tasks(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(3):

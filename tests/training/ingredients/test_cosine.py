@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,15 @@ from tests.training.ingredients.test_warmup import by_torch as warmup_by_torch
 NAMES = ("cosine",)
 
 
-def factors(floor: float, n_steps: int) -> list[float]:
+@cache
+def scheduled() -> Cosine:
     (ingredient,) = make_pack(small_stream(), NAMES).context.ingredients
+    assert isinstance(ingredient, Cosine)
+    return ingredient
+
+
+def factors(floor: float, n_steps: int) -> list[float]:
+    ingredient = scheduled()
     values = {"cosine_floor": torch.tensor(floor)}
     return [float(ingredient.rate(values, step, n_steps)) for step in range(1, n_steps + 1)]
 

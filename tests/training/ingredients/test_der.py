@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from tests.training.helpers import PlainReservoir
 INACTIVE = -torch.inf
 
 
+@cache
 def der(scenario: Scenario = "task-il") -> DerPlusPlus:
     (ingredient,) = make_pack(small_stream(), ("der++",), scenario=scenario).context.ingredients
     assert isinstance(ingredient, DerPlusPlus)

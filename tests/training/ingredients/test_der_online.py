@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from cfsweep.training.spec import RunSpec
 from tests.training.helpers import early_stopped
 
 
+@cache
 def online(scenario: Scenario = "task-il") -> DerPlusPlusOnline:
     (ingredient,) = make_pack(small_stream(), ("der++-online",), scenario=scenario).context.ingredients
     assert isinstance(ingredient, DerPlusPlusOnline)
@@ -104,8 +107,19 @@ def assert_same_buffer(pack: Pack, plain: PlainDerOnline) -> None:
         np.testing.assert_allclose(logits[active], stored.numpy(), atol=2e-5)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize(("seed", "size"), [(0, 9), (1, 30), (2, 1000)])
+SIZES = [(0, 9), (1, 30), (2, 1000)]  # of buffers, by seed
+
+
+def in_turns() -> list[object]:
+    """Each scenario with each size; with every change one of three, in turns."""
+    pairs = itertools.product(enumerate(SCENARIOS), enumerate(SIZES))
+    return [
+        pytest.param(scenario, *size, marks=() if number == place else pytest.mark.slow)
+        for (number, scenario), (place, size) in pairs
+    ]
+
+
+@pytest.mark.parametrize(("scenario", "seed", "size"), in_turns())
 def test_a_whole_run_is_that_of_a_plain_loop(scenario: Scenario, seed: int, size: int) -> None:
     """Buffers that are full in the first epoch, in the second one, and never, though examples come three times."""
     run = RunSpec(0, seed, values_of(("der++-online",), **SGD, der_online_buffer=size))

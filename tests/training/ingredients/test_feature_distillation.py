@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from tests.training.helpers import NETWORK, few_digits
 KIND = "feature-distillation"
 
 
+@cache
 def ingredient_of(layers: str = "") -> FeatureDistillation:
     (ingredient,) = make_pack(small_stream(), (KIND,), feature_layers=layers).context.ingredients
     assert isinstance(ingredient, FeatureDistillation)

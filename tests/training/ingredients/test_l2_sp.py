@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from cfsweep.training.streams import Task
 from tests.training.helpers import assert_agrees, random_examples
 
 
+@cache
 def l2_sp() -> Ingredient:
     return make_pack(small_stream(), ("l2-sp",)).context.ingredients[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from tests.training.helpers import NETWORK, few_digits
 CONSTANT: dict[str, Value] = {"lwf_weighting": "constant"}
 
 
+@cache
 def lwf_of(scenario: Scenario = "task-il", **given: Value) -> LwF:
     (ingredient,) = make_pack(small_stream(), ("lwf",), scenario=scenario, **given).context.ingredients
     assert isinstance(ingredient, LwF)

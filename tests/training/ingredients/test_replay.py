@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from cfsweep.training.ingredients.replay import Replay
 from cfsweep.training.loop import TaskLoop
 
 
+@cache
 def replay() -> Replay:
     (ingredient,) = make_pack(small_stream(), ("replay",)).context.ingredients
     assert isinstance(ingredient, Replay)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from tests.training.helpers import NETWORK, assert_agrees, few_digits, random_ex
 VALUES = {"si_c": torch.tensor(3.0), "si_damping": torch.tensor(0.1875)}
 
 
+@cache
 def si(cut: str = "zero") -> SI:
     (ingredient,) = make_pack(small_stream(), ("si",), si_cut=cut).context.ingredients
     assert isinstance(ingredient, SI)

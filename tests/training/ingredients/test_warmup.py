@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,15 @@ from cfsweep.training.spec import RunSpec
 NAMES = ("warmup",)
 
 
-def factors(frac: float, n_steps: int) -> list[float]:
+@cache
+def scheduled() -> Warmup:
     (ingredient,) = make_pack(small_stream(), NAMES).context.ingredients
+    assert isinstance(ingredient, Warmup)
+    return ingredient
+
+
+def factors(frac: float, n_steps: int) -> list[float]:
+    ingredient = scheduled()
     values = {"warmup_frac": torch.tensor(frac)}
     return [float(ingredient.rate(values, step, n_steps)) for step in range(1, n_steps + 1)]
 
