@@ -30,7 +30,7 @@ from cfsweep.sweeping.references import reference_settings
 from cfsweep.training import networks, own_code
 from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Conventions, ingredient_class
-from cfsweep.training.plugins import path_of
+from cfsweep.training.plugins import current_folder_importable, imported, path_of
 from cfsweep.training.streams import Stream, Task
 from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
@@ -207,13 +207,12 @@ def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
     if config.space.trainer is not None:
         return code_of(config.space.trainer)
     kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
-    modules = [module for kind in kinds for module in own_code.modules_of(kind)]
-    modules += own_code.modules_named(stream.augment)
-    network = networks.own_path(config.space.network.name)
-    if network is not None:
-        modules.append(network.partition(":")[0])
-    own_scores = {name: path_of("scores", name) for name in stream.scores}
-    modules += [path.partition(":")[0] for path in own_scores.values() if path is not None]
+    named = [networks.own_path(config.space.network.name), *(path_of("scores", name) for name in stream.scores)]
+    paths = [path for path in (*named, *stream.augment) if path is not None and ":" in path]
+    with current_folder_importable():
+        for path in paths:
+            imported(path, f"study {config.study_id}")  # which files it is made of is known of what is loaded
+    modules = [*(module for kind in kinds for module in own_code.modules_of(kind)), *own_code.modules_named(paths)]
     encoder = {f"encoder {stream.encoder.name}": stream.encoder.sha256} if stream.encoder else {}
     own = {file: digest for file, digest in own_code.digests(modules).items() if digest is not None}
     return {**own, **encoder}

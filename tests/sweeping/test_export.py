@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +184,30 @@ def test_a_model_goes_on_as_the_run_that_was_confirmed_on_all_tasks(tmp_path: Pa
     assert whole.keys() == here.keys()
     assert all(torch.equal(value, here[name]) for name, value in whole.items())
     assert not any(torch.equal(value, before[name]) for name, value in whole.items()), "it has learned something"
+
+
+def test_code_of_ones_own_is_found_by_a_process_that_has_not_seen_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code_of_ones_own.py").write_text(
+        "import math\n"
+        "from torch import nn\n"
+        "def build(input_shape, n_outputs):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), n_outputs))\n"
+        "def share(labels, answers):\n"
+        "    return float((labels == answers).mean())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    own = ("--set", "network.name=code_of_ones_own:build", "--score", "accuracy,code_of_ones_own:share")
+    call("run", "ewc", *own, "--set", "epochs=1", "--trials", 1, "--workers", 0, "--out", "study")
+    call("select", "study")
+    call("confirm", "study", "--trials", "0", "--seeds", 1, "--workers", 0)
+    again = [sys.executable, "-P", "-m", "cfsweep", "export", "study", "--trial", "0", "--to", "model"]
+    said = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
+    code = tmp_path / "code_of_ones_own.py"
+    code.write_text(code.read_text() + "# another one\n")
+    shutil.rmtree("model")
+    said = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert "the study began with code_of_ones_own.py of SHA-256" in said.stderr
