@@ -4,7 +4,7 @@ each task how both score."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets import Score, scores_of
 
 ACCURACY = "accuracy"
+APART = 0.05  # of two evaluations of one model: other libraries round otherwise, and turn a few answers over
 OfExamples = Callable[[Indices], float]
 
 
@@ -64,7 +65,34 @@ def paired_answers(
         found = [replace(_answers(*models, loaded, number), constant=constant[number]) for number in numbers]
     else:
         found = [replace(_scores(*models, loaded, number, chosen), constant=constant[number]) for number in numbers]
+    for place, (about, where) in enumerate(((old, champion), (new, candidate))):
+        _require_as_recorded(about, where, chosen.name, [_of_all(of_task)[place] for of_task in found])
     return chosen.name, chosen.bounds, found
+
+
+def _of_all(found: PairedAnswers | PairedScores) -> tuple[float, float]:
+    """How champion and candidate score on all test examples of a task; NaN where one cannot answer."""
+    if isinstance(found, PairedScores):
+        return found.of(np.arange(found.n_examples))
+    return math.nan if found.champion is None else float(np.mean(found.champion)), float(np.mean(found.candidate))
+
+
+def _require_as_recorded(about: Manifest, where: str | Path, score: str, now: Sequence[float]) -> None:
+    """Holds what a model scores now against what `model.json` says that it scored: no gate may judge by answers that
+    are not the model's.
+
+    Raises:
+        InputError: they are further apart than rounding and a few examples can bring them.
+    """
+    recorded = about.scores.get("test", ())[-1:]
+    if about.score != score or not recorded:
+        return
+    for task, then, found in zip(about.tasks, recorded[0], now, strict=False):
+        if then is not None and abs(found - then) > APART * max(1.0, abs(then)):
+            raise InputError(
+                f"{where}: on the test examples of task `{task.name}` it has {score} {found:.4f}, but had {then:.4f} "
+                "when it was exported. Do its encoder or its own code answer otherwise here? Bring back what they were."
+            )
 
 
 def _require_comparable(old: Manifest, new: Manifest, where: str | Path) -> None:
@@ -159,7 +187,7 @@ def _scored(model: Model, score: Score, x: Tensor, task: int | None, labels: Ten
     if not len(x):
         return _nothing
     mask = model.answers["masks"][task or 0]
-    answers = model.target.answers(score, model.outputs(x, task), mask).unsqueeze(0)
+    answers = model.target.answers(score, model.outputs(x, task, encoded=True), mask).unsqueeze(0)
 
     def of(chosen: Indices) -> float:
         return float(model.target.measured(score, answers[:, chosen], labels[chosen], mask))

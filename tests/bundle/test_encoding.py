@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score
 
 import cfsweep
-from cfsweep.bundle import continue_, load
+from cfsweep.bundle import Model, continue_, load
+from cfsweep.bundle.paired import paired_answers
 from cfsweep.bundle.writer import CARD, PROGRAM
 from cfsweep.errors import InputError
 from cfsweep.library.trainings import Training
+from cfsweep.metrics.answers import PairedScores
 from tests import own_encoders
 
 OWN = "tests.own_encoders"
@@ -95,6 +99,43 @@ def test_texts_are_answered_too(tmp_path: Path) -> None:
         texts, labels = task["test"]
         right = [one == label for one, label in zip(model.predict(texts), labels.tolist(), strict=True)]
         assert sum(right) / len(right) == run.test[0, -1, number]
+
+
+@pytest.mark.usefixtures("no_program")
+@pytest.mark.parametrize("score", ["accuracy", "macro_f1"])
+def test_a_gate_asks_the_models_about_the_same_features(tmp_path: Path, score: str) -> None:
+    """Encoded once more, they would be answered by chance, and no difference between two models would show."""
+    cfsweep.train(
+        f"{OWN}:text_tasks",
+        ingredients=["slda"],
+        scenario="class-il",
+        test=True,
+        encoder=f"{OWN}:lengths",
+        scores=["macro_f1", "accuracy"],
+        settings=SMALL,
+    ).export(tmp_path / "bundle")
+    model = load(tmp_path / "bundle")
+    _, _, found = paired_answers(tmp_path / "bundle", tmp_path / "bundle", score=score)
+    for of_task, task in zip(found, own_encoders.text_tasks(), strict=True):
+        texts, labels = task["test"]
+        by_hand = {"accuracy": accuracy_score, "macro_f1": partial(f1_score, average="macro")}[score]
+        expected = by_hand(labels, model.predict(texts))
+        if isinstance(of_task, PairedScores):
+            assert of_task.of(np.arange(len(labels))) == pytest.approx((expected, expected))
+        else:
+            assert of_task.champion is not None
+            assert of_task.champion.mean() == of_task.candidate.mean() == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("no_program")
+def test_a_gate_judges_by_no_answers_that_are_not_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(write_tasks(tmp_path / "all"), "slda").export(tmp_path / "bundle")
+    outputs = Model.outputs
+    monkeypatch.setattr(Model, "outputs", lambda self, *args, **how: outputs(self, *args, **how).flip(0))
+    with pytest.raises(
+        InputError, match=r"of task `task-0` it has accuracy 0\.\d+, but had \d\.\d+ when it was exported"
+    ):
+        paired_answers(tmp_path / "bundle", tmp_path / "bundle")
 
 
 @pytest.mark.usefixtures("no_program")
