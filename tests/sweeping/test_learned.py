@@ -22,6 +22,7 @@ from cfsweep.training.networks import build
 from cfsweep.training.streams import load_stream
 from tests.bundle.test_continued import write_tasks
 from tests.conftest import Run
+from tests.training.streams.pictures import write_classes
 
 pytestmark = pytest.mark.usefixtures("no_program")
 
@@ -90,6 +91,21 @@ def test_from_the_weights_to_a_bundle_that_goes_on(
         network = load(tmp_path / folder).network()
         assert torch.equal(network.get_parameter("body.1.bias"), ground["body.1.bias"])
         assert not torch.equal(network.get_parameter("head.bias"), ground["head.bias"])
+
+
+def test_the_order_of_all_outputs_is_listed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights must have them so; without weights the first five are enough."""
+    monkeypatch.setenv("CFSWEEP_CACHE", str(tmp_path / "cache"))
+    write_classes(tmp_path / "pictures" / "1", ["zebra", "yak", "gnu"])
+    write_classes(tmp_path / "pictures" / "2", ["ant", "bee", "cow", "dog"], seed=1)
+    settings = ("--stream", "pictures", "--scenario", "class-il", "--dry-run", "--set", "network.name=mlp")
+    code, out, _ = run("run", "replay", *settings)
+    assert code == 0
+    assert "classes by number, from 0: ant, bee, cow, dog, gnu and 2 more" in out
+    torch.save(build(NetworkConfig(), (3, 8, 8), 7).state_dict(), tmp_path / "w.pt")
+    code, out, complaints = run("run", "replay", *settings, "--set", "network.init=w.pt", *LEARNED)
+    assert (code, complaints) == (0, "")
+    assert "classes by number, from 0: ant, bee, cow, dog, gnu, yak, zebra" in out
 
 
 def test_a_study_goes_on_with_these_weights_alone_wherever_they_lie(
