@@ -226,7 +226,32 @@ def test_the_page_about_them_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for scenario in ("class-il", "task-il"):
         settings = {**content["known"], "network.init": "padded.pt", "epochs": 1}
         found = cfsweep.train("domains", scenario=scenario, settings=settings)
-        assert found.validation[0, 1, 0] > 0.9, "the rows of the source are the first ones"
+        assert found.validation[0, 1, 0] > 0.9, "the rows of the source are those of its labels"
+        assert not any("do not know" in note for note in found.notes)
+
+
+def test_what_is_said_to_be_learned_is_looked_at(tmp_path: Path) -> None:
+    """Weights that know what they are to; and with two rows of the output layer, or all, in another order."""
+    source = cfsweep.train("split-digits", scenario="class-il", ingredients=["replay"], settings={"epochs": 10})
+    weights = source.model().network().state_dict()
+
+    def note(rows: list[int]) -> str:
+        moved = {name: value[rows] if name.startswith("head.") else value for name, value in weights.items()}
+        torch.save(moved, tmp_path / "w.pt")
+        known = {"network.init": str(tmp_path / "w.pt"), "stream.learned": 2, "epochs": 1}
+        found = cfsweep.train("split-digits", scenario="class-il", settings=known)
+        (said,) = (note for note in found.notes if note.startswith("network.init: accuracy of the first weights"))
+        return said
+
+    number = r"(\d\.\d+)"
+    right = note(list(range(10)))
+    told = re.findall(rf"`(\d, \d)` {number} \(the constant answer {number}\)", right)
+    assert [name for name, *_ in told] == ["0, 1", "2, 3"]
+    assert all(float(own) > 0.9 and 0.2 < float(constant) < 0.3 for _, own, constant in told)
+    assert "do not know" not in right
+    assert "So they do not know `0, 1` 0.0" in (swapped := note([1, 0, *range(2, 10)]))
+    assert "`2, 3`" not in swapped.partition("do not know")[2]
+    assert "`2, 3` 0.0" in note(list(range(9, -1, -1))).partition("do not know")[2]
 
 
 def test_what_the_source_falls_to_is_seen(tmp_path: Path) -> None:
