@@ -209,7 +209,11 @@ def test_the_page_about_them_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.chdir(tmp_path)
     pretrained.write_domains(tmp_path / "domains")
-    pretrained.write_source(tmp_path / "domains" / "0-upright.npz", tmp_path / "source.pt")
+    pretrained.write_source(tmp_path / "source.pt")
+    x, _, part = pretrained._digits()
+    with np.load(tmp_path / "domains" / "0-upright.npz") as arrays:
+        seen = {image.tobytes() for image in x[(part == 1) | (part == 2)]}
+        assert not seen & {image.tobytes() for image in np.concatenate([arrays["x_train"], arrays["x_test"]])}
     content: dict[str, Any] = {}
     text = PAGE.read_text()
     for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
