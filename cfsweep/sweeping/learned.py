@@ -63,6 +63,8 @@ def known_note(stream: Stream, scenario: Scenario, network: nn.Module, outputs: 
     which the score has a value. It leaves the network in evaluation mode."""
     score, tasks = scores_of(stream)[0], tuple(map(_asked, stream.tasks[: stream.n_learned]))
     own = _scores(replace(stream, tasks=tasks), score, network, outputs)
+    if all(map(math.isnan, own)):
+        return None
     asked = replace(stream, tasks=(*tasks, *stream.tasks[stream.n_learned :]))
     (row,) = constant_answer(asked, scenario, PARTS[:1], (stream.n_learned - 1,)).steering[PARTS[0]]
     constant = row[: stream.n_learned]
@@ -73,8 +75,6 @@ def known_note(stream: Stream, scenario: Scenario, network: nn.Module, outputs: 
         for task, a, b in zip(tasks, own, constant, strict=True)
         if not math.isnan(a)
     ]
-    if not found:
-        return None
     said = f"network.init: {score.name} of the first weights on training examples: {few(text for text, _ in found)}"
     if unknown := [text for text, is_unknown in found if is_unknown]:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import cfsweep
 from cfsweep.bundle import continue_, load
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.results.reader import read_table
+from cfsweep.sweeping.learned import _by_chance, known_note
 from cfsweep.training.networks import build
 from cfsweep.training.streams import load_stream
+from cfsweep.training.targets import target_of
 from tests.bundle.test_continued import write_tasks
 from tests.conftest import Run
 from tests.training.streams.pictures import write_classes
@@ -256,6 +259,39 @@ def test_what_is_said_to_be_learned_is_looked_at(tmp_path: Path) -> None:
     assert "So they do not know `0, 1` 0.0" in (swapped := note([1, 0, *range(2, 10)]))
     assert "`2, 3`" not in swapped.partition("do not know")[2]
     assert "`2, 3` 0.0" in note(list(range(9, -1, -1))).partition("do not know")[2]
+
+
+@pytest.mark.parametrize(("factor", "is_known"), [(1.0, True), (-1.0, False)])
+def test_amounts_that_are_said_to_be_learned_are_looked_at_in_their_units(
+    tmp_path: Path, factor: float, is_known: bool
+) -> None:
+    """By a network that is right to the last digits, by hand, and by one that answers with the opposite."""
+    rng, slope = np.random.default_rng(0), np.array([30.0, -20.0, 5.0, 50.0])
+    for number in range(2):
+        x = rng.normal(size=(60, 4)).astype(np.float32)
+        np.savez(tmp_path / f"{number}.npz", x_train=x, y_train=x @ slope + 7)
+    config = StreamConfig(name=str(tmp_path), scenario="domain-il", target="regression", standardise="none", learned=1)
+    stream = load_stream(config)
+    assert stream.unit is not None
+    shift, scale = (float(part) for part in stream.unit)
+    network = build(NETWORK, (4,), 1)
+    weight = torch.from_numpy(slope * factor / scale).float()
+    signs = torch.cat([torch.eye(4), -torch.eye(4)])
+    last = {"head.weight": torch.cat([weight, -weight])[None], "head.bias": torch.tensor([(7 - shift) / scale])}
+    network.load_state_dict({"body.1.weight": signs, "body.1.bias": torch.zeros(8), **last})
+    note = known_note(stream, "domain-il", network, target_of("regression").outputs(stream, "domain-il"))
+    assert note is not None
+    assert note.startswith("network.init: neg_rmse of the first weights on training examples: `0` -")
+    assert ("do not know" not in note) == is_known
+
+
+def test_chance_alone_does_not_make_a_task_known() -> None:
+    """0.5 by 256 examples has a standard error of 1 / 32; an error has none that could be told."""
+    (task, *_) = load_stream(StreamConfig()).tasks
+    of_256 = replace(task, validation=np.arange(256))
+    accuracy, error = (target_of(name).scores[0] for name in ("classification", "regression"))
+    assert _by_chance(accuracy, 0.5, of_256) == pytest.approx(0.5 + 2 / 32, abs=1e-3)
+    assert _by_chance(error, -3.0, of_256) == -3.0
 
 
 def test_what_the_source_falls_to_is_seen(tmp_path: Path) -> None:
