@@ -15,10 +15,11 @@ from analysis.description import Root, study
 from analysis.formatting import mean_sd, trial_name
 from analysis.frames import load, numbers, table_of
 from analysis.fronts import front
+from analysis.known_tasks import known_note
 from analysis.seeds import being_added
 from cfsweep.errors import InputError
 from cfsweep.results.reader import is_study
-from cfsweep.results.schema import MAJORITY_TRIAL
+from cfsweep.results.schema import MAJORITY_TRIAL, NAIVE, reference_method
 from cfsweep.texts import score_text
 
 CONFIRMED, REFITTED = "confirmed", "refitted"  # folders within that of the sweep
@@ -185,6 +186,23 @@ def luck(found: Sequence[Confirmation]) -> str:
         f"Chosen at {score_text(chosen.chosen_by.value, 3)}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} "
         f"seed{'s' * (chosen.fresh.n != 1)}): {score_text(abs(less), 3)} {'less' if less > 0 else 'more'}."
     )
+
+
+def known_on_test(root: Root) -> str | None:
+    """`known_note` of the selected trial and of `naive`, on test data; of models that were trained on the validation
+    data, too, where there are no others. None where the study knows no task, or nothing was tested.
+
+    Raises:
+        InputError: no trial was selected.
+    """
+    about, record = study(root), _selected(root)
+    if not about.n_learned:
+        return None
+    folder = confirmed_in(root) or confirmed_in(root, REFITTED)
+    rows = _opened(root, record) if folder is None else table_of(folder, "test")
+    rows = rows[~rows["seed"].isin(being_added(load(folder or root)))]
+    naive = [trial for trial in opened_by(record) if reference_method(trial) == NAIVE]
+    return known_note(about, rows, "test", [record["trial"], *naive])
 
 
 def test_scores(root: Root) -> pd.DataFrame:

@@ -48,6 +48,7 @@ class Study:
     splits: int = 1
     score: str = "accuracy"  # that steers
     score_bounds: tuple[float, float] = (0.0, 1.0)
+    n_learned: int = 0  # of the tasks, those that the first weights know
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -107,6 +108,7 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
         splits=int(stream.get("splits", 1)),
         score=str(score.get("name", "accuracy")),
         score_bounds=(float(low), float(high)),
+        n_learned=int(stream.get("learned", 0)),
         raw=raw,
     )
 

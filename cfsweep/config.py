@@ -187,7 +187,8 @@ class StreamConfig(Frozen):
     then steering, validation and, where the data name none, test examples. None is `latest` for a table with a column
     `date`, else `random`. A trainer from outside has data of its own: then `name` is the trainer's, and `n_tasks` and
     `scenario` alone mean something. `standardise`: by what the examples are brought to mean 0 and deviation 1; None is
-    `feature` for flat data and `scalar`, one mean and deviation of all, for images. A table is standardised by its own
+    `feature` for flat data and `scalar`, one mean and deviation of all, for images. `unit` divides the bytes of images
+    by 255, `imagenet` standardises these by ImageNet's mean and deviation, too. A table is standardised by its own
     preprocessing, and `none`. `args` are those of a function, or what a table says of its columns
     (`training.streams.TableSettings`). `encoder`, `package.module:function` called with `encoder_args`, returns what
     makes features (n, d) of the examples, once for all, which are the stream's x then. `augment`: what makes other
@@ -210,7 +211,7 @@ class StreamConfig(Frozen):
     scores: tuple[Name, ...] = ()
     positive: StrictStr | StrictInt | None = None
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] | None = None
-    standardise: Literal["feature", "channel", "scalar", "none"] | None = None
+    standardise: Literal["feature", "channel", "scalar", "unit", "imagenet", "none"] | None = None
     augment: tuple[Name, ...] = ()
     args: dict[str, Any] = {}
     encoder: Name | None = None

@@ -15,7 +15,7 @@ from analysis.among import among
 from analysis.choice import select
 from analysis.cli.shown import Dir, console
 from analysis.comparison import comparison
-from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, luck
+from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, known_on_test, luck
 from analysis.constant_answer import beaten_by_majority, tasks_behind
 from analysis.description import Root, Setting, shown_settings, study
 from analysis.formatting import (
@@ -25,6 +25,7 @@ from analysis.formatting import (
     trial_name,
 )
 from analysis.frames import load
+from analysis.known_tasks import known_on_validation
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
 from analysis.seeds import being_added, notes_on_seeds
@@ -50,6 +51,8 @@ def select_command(
         typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
     elif said := tasks_behind(root, chosen, being_added(runs)):
         typer.echo(said)
+    if known := known_on_validation(root, chosen):
+        typer.echo(known)
     others, row = among(runs, "average_score"), row_of(all_trials, chosen)
     shown, corrected = mean_sd_of(row, "val_average_score"), others.corrected(chosen)
     shown += "" if corrected is None else f", corrected {score_text(corrected, 3)}"
@@ -73,7 +76,7 @@ def show_confirmation(root: Root) -> None:
     for row in zip(*cells.values(), strict=True):
         shown.add_row(*row)
     console().print(shown)
-    if said := luck(found):
+    for said in filter(None, (luck(found), known_on_test(root))):
         typer.echo(said)
 
 

@@ -28,6 +28,7 @@ from analysis.formatting import (
 )
 from analysis.frames import load
 from analysis.fronts import Front, front, write_front
+from analysis.known_tasks import known_on_validation
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from cfsweep.errors import InputError
@@ -59,6 +60,8 @@ def front_command(
         typer.echo(f"The score is {about.score}, the higher the better.")
     for note in (*on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
         typer.echo(note)
+    if known := known_on_validation(root):
+        typer.echo(known)
     fs, _ = filesystem(root)
     if isinstance(fs, pafs.LocalFileSystem):
         write_front(found, local_folder(root) / "front.parquet")

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from analysis.aggregate import AVERAGE_COLUMN, best, column_of, finished, repeats, row_of, trials, value
 from analysis.choice import selection
-from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, luck
+from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, known_on_test, luck
 from analysis.constant_answer import notes_on_imbalance, notes_on_majority
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd, mean_sd_of, one_line, plain, settings_text, trial_name, unsigned
 from analysis.frames import curves, load, matrix_of, table_of
 from analysis.fronts import Front, front
+from analysis.known_tasks import known_on_validation
 from analysis.recipe import next_command, space_file, space_text
 from analysis.references import METHODS, best_reference
 from analysis.reporting import html
@@ -162,6 +163,7 @@ def choice_section(content: Content) -> str:
         return ""
     trial = int(row["trial"])
     text = f"Trial {trial_name(trial)}: {settings_text(row, content.settings)}."
+    known = [html.paragraph(said) for said in (known_on_validation(content.root, trial),) if said]
     command = html.verbatim(next_command(content.about, content.root, trial, content.record is not None))
     pasted = [
         html.paragraph(f"As a space file that trains this configuration alone, {space_file(content.root, trial)}:"),
@@ -169,9 +171,11 @@ def choice_section(content: Content) -> str:
     ]
     if content.record is None:
         how = "It has the highest average validation score. Test data stay closed until a trial is selected:"
-        return html.section("choice", "The chosen trial", html.paragraph(text), html.paragraph(how), command, *pasted)
+        return html.section(
+            "choice", "The chosen trial", html.paragraph(text), *known, html.paragraph(how), command, *pasted
+        )
     how = "It was selected on validation data, and is on record in selection.json."
-    parts = [html.paragraph(f"{text} {how}"), *_confirmed(content), *pasted]
+    parts = [html.paragraph(f"{text} {how}"), *known, *_confirmed(content), *pasted]
     return html.section("choice", "The chosen trial", *parts, html.paragraph("With more seeds:"), command)
 
 
@@ -183,6 +187,7 @@ def _confirmed(content: Content) -> list[str]:
         shown = columns(found)
         said = f"Average score at the end. {luck(found)}".strip()
         parts += [html.paragraph(said), html.table(list(shown), list(map(list, zip(*shown.values(), strict=True))))]
+        parts += [html.paragraph(known) for known in (known_on_test(content.root),) if known]
     if confirmed_in(content.root) is None:
         how = "Fresh seeds, which had no part in the choice, and test data say how good it is:"
         parts += [html.paragraph(how), html.verbatim(f"cfsweep confirm {content.root}")]

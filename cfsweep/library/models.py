@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,6 +278,13 @@ class Confirmed:
 
         return luck(self.trials)
 
+    @property
+    def known(self) -> str:
+        """How far tasks that the first weights know have fallen on test data, in one line; empty without any."""
+        from analysis.confirmation import known_on_test
+
+        return known_on_test(self.folder) or ""
+
     def export(self, to: str | Path, **others: Any) -> Model:
         """One of the models, as a bundle (`cfsweep.export`)."""
         return export(self.folder, to, **others)
@@ -289,8 +297,9 @@ class Confirmed:
     def __repr__(self) -> str:
         cells = self._columns()
         table = text_table(list(cells), zip(*cells.values(), strict=True))
-        return "\n".join([table, *filter(None, [self.luck])])
+        return "\n".join([table, *filter(None, [self.luck, self.known])])
 
     def _repr_html_(self) -> str:
         cells = self._columns()
-        return html_table(list(cells), zip(*cells.values(), strict=True)) + (f"<p>{self.luck}</p>" if self.luck else "")
+        said = "".join(f"<p>{escape(line)}</p>" for line in (self.luck, self.known) if line)
+        return html_table(list(cells), zip(*cells.values(), strict=True)) + said

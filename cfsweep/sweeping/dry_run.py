@@ -77,9 +77,11 @@ def _add_network(table: Table, prepared: Prepared, outputs: Outputs) -> None:
     if config.stream.augment:
         table.add_row("augmented by", ", ".join(config.stream.augment))
     table.add_row("outputs", f"{outputs.n_outputs}: {outputs.meaning}")
-    if stream.class_ids:
-        table.add_row("", f"classes are numbered in the order of their labels: {few(stream.class_ids)}")
     network = config.space.network
+    if stream.class_ids:
+        # Who brings weights must bring their outputs in this order.
+        listed = few(stream.class_ids) if network.init is None else ", ".join(map(str, stream.class_ids))
+        table.add_row("", f"classes by number, from 0: {listed}")
     table.add_row("network", f"{network.name} {network.args or ''}")
     if network.init is not None:
         table.add_row("", f"begins with {network.init} (SHA-256 {str(network.init_sha256)[:12]})")

@@ -85,11 +85,11 @@ def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = N
     for values in layers_named(config.space, hypers):
         check_layers(hypers, values, network, where)
     try_out(config, hypers, stream, network, where)
-    drawn = check_learned(config, hypers, stream, network, outputs.n_outputs, where)
+    first = check_learned(config, hypers, stream, network, outputs, where)
     reason = single_run_reason(config.space.network, stream, config.stream.scenario)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
     said = [*notes(config, hypers, stream), history_note(config.trials)]
-    return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, [drawn, *said])))
+    return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, [first, *said])))
 
 
 def standardised_as_in(out: Path, config: StudyConfig) -> StudyConfig:

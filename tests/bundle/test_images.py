@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -28,10 +29,11 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CFSWEEP_CACHE", str(tmp_path / "cache"))
 
 
-def bundle_of(folder: Path, to: Path, scenario: Scenario = "domain-il") -> Manifest:
-    config = StreamConfig(
-        name=str(folder), scenario=scenario, standardise="channel", augment=("flip",), args={"size": 7, "mode": "grey"}
-    )
+def bundle_of(
+    folder: Path, to: Path, scenario: Scenario = "domain-il", by: Literal["channel", "imagenet"] = "channel"
+) -> Manifest:
+    args = {"size": 7, "mode": "rgb" if by == "imagenet" else "grey"}
+    config = StreamConfig(name=str(folder), scenario=scenario, standardise=by, augment=("flip",), args=args)
     run = RunSpec(0, 1, values_of(("replay",), epochs=2))
     spec = PackSpec(CNN, config.scenario, ("replay",), (run,), keep_models=True)
     pack = finish(Pack(spec, load_stream(config)))
@@ -45,15 +47,18 @@ def months(folder: Path, names: list[str], classes: Sequence[str] = ("3", "8")) 
     return folder
 
 
-@pytest.mark.parametrize("classes", [("3", "8"), ("cat", "dog")])
-def test_the_next_folder_is_learned_as_in_one_stream(tmp_path: Path, classes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("classes", "by"), [(("3", "8"), "channel"), (("cat", "dog"), "imagenet")])
+def test_the_next_folder_is_learned_as_in_one_stream(
+    tmp_path: Path, classes: tuple[str, ...], by: Literal["channel", "imagenet"]
+) -> None:
     months(tmp_path / "all", ["2021", "2022", "2023"], classes)
-    whole = bundle_of(tmp_path / "all", tmp_path / "whole")
-    bundle_of(months(tmp_path / "some", ["2021", "2022"], classes), tmp_path / "begun")
+    whole = bundle_of(tmp_path / "all", tmp_path / "whole", by=by)
+    bundle_of(months(tmp_path / "some", ["2021", "2022"], classes), tmp_path / "begun", by=by)
     about = continue_(tmp_path / "begun", tmp_path / "all" / "2023", {}, tmp_path / "on")
     assert [task.name for task in about.tasks] == ["2021", "2022", "2023"]
     assert about.class_ids == ((3, 8) if classes[0] == "3" else classes)
     assert about.tasks[2] == whole.tasks[2]
+    assert by in (tmp_path / "on" / "MODEL_CARD.md").read_text()
     mine, theirs = (load_file(tmp_path / name / WEIGHTS) for name in ("on", "whole"))
     assert all(torch.equal(mine[name], value) for name, value in theirs.items())
     stream, model = load_stream(whole.stream_config), load(tmp_path / "on")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import cfsweep
 from cfsweep.bundle import continue_, load
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.results.reader import read_table
+from cfsweep.sweeping.learned import _by_chance, known_note
 from cfsweep.training.networks import build
 from cfsweep.training.streams import load_stream
+from cfsweep.training.targets import target_of
 from tests.bundle.test_continued import write_tasks
 from tests.conftest import Run
+from tests.training.streams.pictures import write_classes
 
 pytestmark = pytest.mark.usefixtures("no_program")
 
@@ -90,6 +94,21 @@ def test_from_the_weights_to_a_bundle_that_goes_on(
         network = load(tmp_path / folder).network()
         assert torch.equal(network.get_parameter("body.1.bias"), ground["body.1.bias"])
         assert not torch.equal(network.get_parameter("head.bias"), ground["head.bias"])
+
+
+def test_the_order_of_all_outputs_is_listed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights must have them so; without weights the first five are enough."""
+    monkeypatch.setenv("CFSWEEP_CACHE", str(tmp_path / "cache"))
+    write_classes(tmp_path / "pictures" / "1", ["zebra", "yak", "gnu"])
+    write_classes(tmp_path / "pictures" / "2", ["ant", "bee", "cow", "dog"], seed=1)
+    settings = ("--stream", "pictures", "--scenario", "class-il", "--dry-run", "--set", "network.name=mlp")
+    code, out, _ = run("run", "replay", *settings)
+    assert code == 0
+    assert "classes by number, from 0: ant, bee, cow, dog, gnu and 2 more" in out
+    torch.save(build(NetworkConfig(), (3, 8, 8), 7).state_dict(), tmp_path / "w.pt")
+    code, out, complaints = run("run", "replay", *settings, "--set", "network.init=w.pt", *LEARNED)
+    assert (code, complaints) == (0, "")
+    assert "classes by number, from 0: ant, bee, cow, dog, gnu, yak, zebra" in out
 
 
 def test_a_study_goes_on_with_these_weights_alone_wherever_they_lie(
@@ -193,7 +212,11 @@ def test_the_page_about_them_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.chdir(tmp_path)
     pretrained.write_domains(tmp_path / "domains")
-    pretrained.write_source(tmp_path / "domains" / "0-upright.npz", tmp_path / "source.pt")
+    pretrained.write_source(tmp_path / "source.pt")
+    x, _, part = pretrained._digits()
+    with np.load(tmp_path / "domains" / "0-upright.npz") as arrays:
+        seen = {image.tobytes() for image in x[(part == 1) | (part == 2)]}
+        assert not seen & {image.tobytes() for image in np.concatenate([arrays["x_train"], arrays["x_test"]])}
     content: dict[str, Any] = {}
     text = PAGE.read_text()
     for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
@@ -210,7 +233,65 @@ def test_the_page_about_them_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for scenario in ("class-il", "task-il"):
         settings = {**content["known"], "network.init": "padded.pt", "epochs": 1}
         found = cfsweep.train("domains", scenario=scenario, settings=settings)
-        assert found.validation[0, 1, 0] > 0.9, "the rows of the source are the first ones"
+        assert found.validation[0, 1, 0] > 0.9, "the rows of the source are those of its labels"
+        assert not any("do not know" in note for note in found.notes)
+
+
+def test_what_is_said_to_be_learned_is_looked_at(tmp_path: Path) -> None:
+    """Weights that know what they are to; and with two rows of the output layer, or all, in another order."""
+    source = cfsweep.train("split-digits", scenario="class-il", ingredients=["replay"], settings={"epochs": 10})
+    weights = source.model().network().state_dict()
+
+    def note(rows: list[int]) -> str:
+        moved = {name: value[rows] if name.startswith("head.") else value for name, value in weights.items()}
+        torch.save(moved, tmp_path / "w.pt")
+        known = {"network.init": str(tmp_path / "w.pt"), "stream.learned": 2, "epochs": 1}
+        found = cfsweep.train("split-digits", scenario="class-il", settings=known)
+        (said,) = (note for note in found.notes if note.startswith("network.init: accuracy of the first weights"))
+        return said
+
+    number = r"(\d\.\d+)"
+    right = note(list(range(10)))
+    told = re.findall(rf"`(\d, \d)` {number} \(the constant answer {number}\)", right)
+    assert [name for name, *_ in told] == ["0, 1", "2, 3"]
+    assert all(float(own) > 0.9 and 0.2 < float(constant) < 0.3 for _, own, constant in told)
+    assert "do not know" not in right
+    assert "So they do not know `0, 1` 0.0" in (swapped := note([1, 0, *range(2, 10)]))
+    assert "`2, 3`" not in swapped.partition("do not know")[2]
+    assert "`2, 3` 0.0" in note(list(range(9, -1, -1))).partition("do not know")[2]
+
+
+@pytest.mark.parametrize(("factor", "is_known"), [(1.0, True), (-1.0, False)])
+def test_amounts_that_are_said_to_be_learned_are_looked_at_in_their_units(
+    tmp_path: Path, factor: float, is_known: bool
+) -> None:
+    """By a network that is right to the last digits, by hand, and by one that answers with the opposite."""
+    rng, slope = np.random.default_rng(0), np.array([30.0, -20.0, 5.0, 50.0])
+    for number in range(2):
+        x = rng.normal(size=(60, 4)).astype(np.float32)
+        np.savez(tmp_path / f"{number}.npz", x_train=x, y_train=x @ slope + 7)
+    config = StreamConfig(name=str(tmp_path), scenario="domain-il", target="regression", standardise="none", learned=1)
+    stream = load_stream(config)
+    assert stream.unit is not None
+    shift, scale = (float(part) for part in stream.unit)
+    network = build(NETWORK, (4,), 1)
+    weight = torch.from_numpy(slope * factor / scale).float()
+    signs = torch.cat([torch.eye(4), -torch.eye(4)])
+    last = {"head.weight": torch.cat([weight, -weight])[None], "head.bias": torch.tensor([(7 - shift) / scale])}
+    network.load_state_dict({"body.1.weight": signs, "body.1.bias": torch.zeros(8), **last})
+    note = known_note(stream, "domain-il", network, target_of("regression").outputs(stream, "domain-il"))
+    assert note is not None
+    assert note.startswith("network.init: neg_rmse of the first weights on training examples: `0` -")
+    assert ("do not know" not in note) == is_known
+
+
+def test_chance_alone_does_not_make_a_task_known() -> None:
+    """0.5 by 256 examples has a standard error of 1 / 32; an error has none that could be told."""
+    (task, *_) = load_stream(StreamConfig()).tasks
+    of_256 = replace(task, validation=np.arange(256))
+    accuracy, error = (target_of(name).scores[0] for name in ("classification", "regression"))
+    assert _by_chance(accuracy, 0.5, of_256) == pytest.approx(0.5 + 2 / 32, abs=1e-3)
+    assert _by_chance(error, -3.0, of_256) == -3.0
 
 
 def test_what_the_source_falls_to_is_seen(tmp_path: Path) -> None:

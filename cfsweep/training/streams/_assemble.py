@@ -19,6 +19,10 @@ from cfsweep.training.streams._latest import latest_cut, refuse_splits
 
 TEST_SHARE = 0.2  # cut from the training data where the data has no test split of its own
 TEST_SEED = 0  # fixed, so that no setting of a study moves an example in or out of the test split
+MOST_OF_A_BYTE = 255
+# Of red, green and blue within 0 and 1: what torchvision's published weights were trained with
+# (https://docs.pytorch.org/vision/stable/models.html).
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CHUNK = 4096  # examples converted at a time while measuring mean and deviation
 _CHUNK_BYTES = 2**26  # of them, where they are counted
 
@@ -143,7 +147,8 @@ def assemble(
 
     `scalar`, the default of images: by the mean and deviation of all values of all tasks' training examples, one number
     each. `feature`, the default of flat data, and `channel` (the first dimension of an image): each feature or channel
-    by its own, over the training examples of the first task, which alone may be seen when training begins. `none`: not
+    by its own, over the training examples of the first task, which alone may be seen when training begins. `unit` and
+    `imagenet`: images of bytes by numbers that go by no data, within 0 and 1, and from there by ImageNet's. `none`: not
     at all. Steering, validation and test examples have no say in it. Each of `config.splits` is cut and standardised
     for itself. `class_ids` are the user's labels of the classes, where these are others than their numbers. Where
     `config.encoder` names one, all this is about the features that it makes of x, or of the `texts`, of which x (n, 1)
@@ -151,6 +156,7 @@ def assemble(
 
     Raises:
         InputError: a class has too few examples for the shares, a task has no test example, flat data has no channels,
+            what is no image of bytes has no scale of its own, nor one without three channels that of ImageNet,
             or a feature varies too little to be scaled up; or several splits are to be cut by time.
     """
     encoder = None
@@ -245,6 +251,8 @@ def _standardised(
     if by == "scalar":
         mean, deviation = _mean_and_deviation(x, np.concatenate(train))
         return mean, 1.0 / deviation
+    if by in ("unit", "imagenet"):
+        return _of_bytes(config, x, by)
     if by == "channel" and x.dim() == 2:
         raise InputError(
             f"stream `{config.name}`: `standardise=channel` needs examples of several dimensions, but these have the "
@@ -254,6 +262,28 @@ def _standardised(
     over = (0,) if by == "feature" else (0, *range(2, x.dim()))
     means, deviations = first.mean(over, keepdim=True)[0], first.std(over, correction=0, keepdim=True)[0]
     return means.float(), (1.0 / deviations.masked_fill(deviations == 0, 1.0)).float()
+
+
+def _of_bytes(config: StreamConfig, x: Tensor, by: str) -> tuple[float | Tensor, float | Tensor]:
+    """(shift, scale) of images (n, channels, height, width) uint8: x / 255, and from there by ImageNet's numbers."""
+    shape, where = tuple(x.shape[1:]), f"stream `{config.name}`: `standardise={by}`"
+    if x.dtype != torch.uint8 or x.dim() != 4:
+        raise InputError(
+            f"{where} needs images of bytes (uint8, channels x height x width), but these examples are "
+            f"{str(x.dtype).removeprefix('torch.')} of the shape {shape}. Take `none` where they are scaled already."
+        )
+    if by == "unit":
+        return 0.0, 1.0 / MOST_OF_A_BYTE
+    if shape[0] != len(IMAGENET_MEAN):
+        raise InputError(
+            f"{where} needs images of 3 channels (red, green, blue), but these have {shape[0]}. Set "
+            "`stream.args.mode=rgb` where they come from files, or take `unit`."
+        )
+    mean, deviation = (
+        torch.tensor(of, dtype=torch.float64).reshape(-1, 1, 1) * MOST_OF_A_BYTE
+        for of in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
+    return mean.float(), (1.0 / deviation).float()
 
 
 def _mean_and_deviation(x: Tensor, rows: Indices) -> tuple[float, float]:

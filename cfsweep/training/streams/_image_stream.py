@@ -92,10 +92,10 @@ def image_stream(
 ) -> Stream:
     """The stream of the images, which lie in the store in their order.
 
-    Images that name their tasks make these, in the order in which they come; in the others' stead classes are cut into
-    tasks, as `args.tasks` says or into `config.n_tasks` equal ones, in the order of `names` (by default that of the
-    classes' names, natural) or as `config.class_order` permutes them. Where none names its part, a fixed, stratified
-    fifth of each task becomes test data.
+    Images that name their tasks make these, in the order in which they come, and their classes are numbered by name,
+    over all tasks. In the others' stead classes are cut into tasks, as `args.tasks` says or into `config.n_tasks` equal
+    ones, in the order of `names` (by default that of the classes' names, natural) or as `config.class_order` permutes
+    them. Where none names its part, a fixed, stratified fifth of each task becomes test data.
 
     Raises:
         InputError: sizes or modes differ and nothing says which is wanted, an image is damaged, tasks are not told or

@@ -122,6 +122,14 @@ def test_folders_that_are_called_train_and_test_may_be_tasks(tmp_path: Path) -> 
     assert [task.name for task in load(tmp_path / "data", layout="tasks").tasks] == ["test", "train"]
 
 
+def test_classes_of_folders_of_tasks_are_numbered_by_name_over_all_tasks(tmp_path: Path) -> None:
+    write_classes(tmp_path / "data" / "1", ["zebra", "item10"])
+    write_classes(tmp_path / "data" / "2", ["ant", "item2"], seed=1)
+    stream = load(tmp_path / "data", scenario="class-il")
+    assert stream.class_ids == ("ant", "item2", "item10", "zebra")
+    assert [task.classes for task in stream.tasks] == [(2, 3), (0, 1)]
+
+
 @pytest.mark.parametrize(
     ("names", "ids"),
     [(["7", "10"], (7, 10)), (["0", "1"], ()), (["07", "8"], ("07", "8")), (["a", "1"], ("1", "a"))],

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, TensorDataset
+from torchvision.transforms import v2
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
@@ -549,6 +551,36 @@ def test_a_feature_that_is_constant_at_first_is_moved_alone() -> None:
 def test_flat_data_has_no_channels() -> None:
     with pytest.raises(InputError, match="`standardise=channel` needs examples of several dimensions, but these have"):
         scaled((5,), "channel")
+
+
+def seen(stream: Stream) -> torch.Tensor:
+    return store_on(torch.device("cpu"), stream)[torch.arange(len(stream.x))]
+
+
+def test_bytes_are_scaled_as_published_weights_take_them() -> None:
+    """By torchvision's own transforms; whatever the data, the numbers are the same."""
+    stream = scaled((3, 4, 4), "imagenet", "uint8")
+    unit = v2.functional.to_dtype(stream.x, torch.float32, scale=True)
+    assert torch.allclose(seen(scaled((3, 4, 4), "unit", "uint8")), unit, atol=1e-6)
+    preset = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    expected = v2.functional.normalize(unit, preset.mean, preset.std)
+    assert torch.allclose(seen(stream), expected, atol=1e-5)
+    assert torch.equal(torch.as_tensor(stream.scale), torch.as_tensor(scaled((3, 2, 2), "imagenet", "uint8").scale))
+
+
+@pytest.mark.parametrize(
+    ("shape", "by", "dtype", "line"),
+    [
+        ((3, 4, 4), "unit", "float32", "needs images of bytes .uint8, .* are float32 of the shape .3, 4, 4.* `none`"),
+        ((5,), "unit", "uint8", "needs images of bytes .* are uint8 of the shape .5,.*"),
+        ((1, 4, 4), "imagenet", "uint8", "needs images of 3 channels .* these have 1. Set `stream.args.mode=rgb`"),
+    ],
+)
+def test_what_is_no_image_of_bytes_has_no_scale_of_its_own(
+    shape: tuple[int, ...], by: str, dtype: str, line: str
+) -> None:
+    with pytest.raises(InputError, match=f"`standardise={by}` {line}"):
+        scaled(shape, by, dtype)
 
 
 def test_how_it_is_standardised_is_part_of_the_digest() -> None:
