@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch.autograd.profiler import profile
@@ -14,6 +15,7 @@ from torch.autograd.profiler import profile
 from cfsweep.training.ingredients.ewc import EWC
 from cfsweep.training.loop import TaskLoop
 from cfsweep.training.pack import Pack
+from cfsweep.training.scoring import Scoring
 from cfsweep.training.streams import Stream
 
 PRODUCTS = {"aten::bmm", "aten::baddbmm", "aten::mm", "aten::addmm"}
@@ -49,10 +51,10 @@ def anatomy(pack: Pack) -> Anatomy:
     pack.train_next_task()
     original, seen = TaskLoop.run, []
 
-    def watched(loop: TaskLoop) -> None:
+    def watched(loop: TaskLoop, *given: Any) -> None:
         with profile(use_kineto=False) as profiler:
             started = time.perf_counter()
-            original(loop)
+            original(loop, *given)
             elapsed = time.perf_counter() - started
         per_step = 1e3 / loop.n_steps / len(loop.stack)
         spent = dict.fromkeys(("products", "optimizer", "indexing", "other"), 0.0)
@@ -76,7 +78,7 @@ def anatomy(pack: Pack) -> Anatomy:
 
 def beside(pack: Pack) -> Beside:
     """Trains the pack to its end."""
-    spent = {"run": 0.0, "_record_scores": 0.0}
+    spent = {"run": 0.0, "note": 0.0}
 
     def timed(owner: type, name: str) -> Callable[..., object]:
         original: Callable[..., object] = getattr(owner, name)
@@ -91,7 +93,7 @@ def beside(pack: Pack) -> Beside:
         setattr(owner, name, wrapper)
         return original
 
-    kept = [(owner, name, timed(owner, name)) for owner, name in ((TaskLoop, "run"), (Pack, "_record_scores"))]
+    kept = [(owner, name, timed(owner, name)) for owner, name in ((TaskLoop, "run"), (Scoring, "note"))]
     started = time.perf_counter()
     try:
         while not pack.done:
@@ -99,7 +101,7 @@ def beside(pack: Pack) -> Beside:
     finally:
         for owner, name, original in kept:
             setattr(owner, name, original)
-    return Beside(spent["run"], spent["_record_scores"], time.perf_counter() - started)
+    return Beside(spent["run"], spent["note"], time.perf_counter() - started)
 
 
 def evaluation_products_frac(stream: Stream, hidden: tuple[int, ...], epochs: int) -> float:

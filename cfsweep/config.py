@@ -109,7 +109,7 @@ class NetworkConfig(Frozen):
     What follows is for networks that fill a device by themselves, and trains runs one at a time. `compile` has
     `torch.compile` make one kernel of many; `channels_last` lays images out as convolutions of a GPU like them;
     `micro_batch` is how many examples pass through the network at once, where a whole batch would not fit
-    (`training.engine.as_it_is`).
+    (`training.engine.execution`).
     """
 
     name: Name = "mlp"

@@ -119,7 +119,7 @@ class Model:
     def probabilities(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> pd.DataFrame:
         """How likely each label is, as scores take it: a row for each example (n,), a column for each label that the
         task has, called as the user calls it; they add up to 1. Where an example has several labels, each is called by
-        its place, from 0, and is by itself. x as for `outputs`.
+        its place among those of its task, from 0, and is by itself. x as for `outputs`.
 
         Raises:
             InputError: what is learned are amounts, which have none; or as `outputs`.
@@ -133,7 +133,9 @@ class Model:
             found = self.target.probabilities(outputs, mask)[:, mask].numpy()
         except NotImplementedError as error:
             raise InputError(f"model: the answers of `{self.about.target}` have no probabilities.") from error
-        labels = self.about.tasks[number].labels if self.target.has_classes else range(self.about.n_outputs)
+        if not self.target.has_classes:
+            return pd.DataFrame(found)
+        labels = self.about.tasks[number].labels
         return pd.DataFrame(found, columns=[labels[output] for output in mask.nonzero().flatten().tolist()])
 
     def __repr__(self) -> str:

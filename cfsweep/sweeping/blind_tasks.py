@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
@@ -92,6 +91,6 @@ def _fewest(labels: Tensor) -> int | None:
     """
     if not len(labels):
         return None
-    positive = (one_hot(labels) if labels.dim() == 1 else labels).sum(0)
+    positive = labels.bincount() if labels.dim() == 1 else labels.sum(0)
     fewer = torch.minimum(positive, len(labels) - positive)
     return int(fewer[fewer > 0].min()) if bool((fewer > 0).any()) else None

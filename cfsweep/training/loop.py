@@ -167,7 +167,8 @@ class TaskLoop:
         for name, value in self._moving().items():
             value.copy_(progress["moving"][name])
         self.context.load_statistics(progress["statistics"])
-        set_random_state(progress["random"], self.context.device)
+        if not self.context.lifted.liftable:  # else none are drawn, and those of this process are its own
+            set_random_state(progress["random"], self.context.device)
 
     def _moving(self) -> dict[str, Tensor]:
         """What steps change in place."""

@@ -99,6 +99,7 @@ class Pack:
         if self.done:
             raise ValueError("the pack is done")
         task = self.next_task
+        self.save_within = None
         if save is not None and len(self.spec.runs) == 1:
             self.save_within = partial(self._save_within, save, self.checkpoint())
         self.stack.fork_rows("later" if task else "start")
@@ -220,6 +221,7 @@ class Pack:
             partial(self.scoring.within, task, "steering"),
         )
         if self.within is not None:
+            self._record_seconds()  # of what was prepared again: the first time counts
             (record,) = self.records
             record.train_s, record.curves = self.within["train_s"], self.within["curves"]
         pauses = self.save_within and Pauses(partial(self.save_within, loop), self.save_every_s)
@@ -239,6 +241,7 @@ class Pack:
         at_begin = torch.frombuffer(bytearray(begun), dtype=torch.uint8)
         torch.save({"format": CHECKPOINT_FORMAT, "begun": at_begin, "within": within}, file)
         save(file.getvalue())
+        self.stack.take_seconds()  # saving is no training
 
     def _start_task(self, task: int) -> None:
         for ingredient in self.context.timeline.task_starts:

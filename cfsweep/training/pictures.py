@@ -23,7 +23,7 @@ class Pictures:
     What is drawn for an example goes by the run's seed, the task, the epoch and its place in the batch: runs of one
     seed see the same pictures, whatever their neighbours. It is drawn for an epoch at a time, when its first step is
     asked for. `purpose` tells the batches from what is drawn beside them, whose pictures are others. A `feed` has the
-    examples of all steps on their way to the device, where they lie elsewhere, and there is but one row.
+    examples of all steps on their way to the device, where they lie elsewhere, and all rows came of one.
     """
 
     context: PackContext
@@ -61,7 +61,7 @@ class Pictures:
         """What the network sees of the examples `indices` (rows, n) in step `step` of the task, counted from 0:
         (rows, n, *input_shape) float32. A last batch may have fewer than `per_step`."""
         store, found = self.context.store, self.context.augmentations
-        x = store.kept(indices) if self.feed is None else self.feed.at(step).unsqueeze(0)
+        x = store.kept(indices) if self.feed is None else self._fed(self.feed, len(indices), step)
         if not found:
             return store.seen(x)
         epoch, number = divmod(step, self.steps)
@@ -71,6 +71,12 @@ class Pictures:
         for augmentation, drawn in zip(found, self._epoch[epoch], strict=True):
             x = augmentation(x, drawn[:, number, : indices.shape[1]])
         return store.seen(x)
+
+    @staticmethod
+    def _fed(feed: Feed, n_rows: int, step: int) -> Tensor:
+        """As many rows as the one has become: those that part within the first task see the same examples."""
+        x = feed.at(step)
+        return x.expand(n_rows, *x.shape)
 
     def _drawn(self, epoch: int) -> list[Tensor]:
         """For each augmentation what is drawn for one epoch, (rows, steps, per_step or 1, k)."""

@@ -115,9 +115,9 @@ def first_tasks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     rows: list[int] = []
     run = TaskLoop.run
 
-    def noted(self: TaskLoop) -> None:
+    def noted(self: TaskLoop, *given: Any) -> None:
         rows.extend([len(self.stack)] * (self.task == 0))
-        run(self)
+        run(self, *given)
 
     monkeypatch.setattr(TaskLoop, "run", noted)
     return rows

@@ -89,11 +89,14 @@ def test_another_worker_goes_on_within_a_task(tmp_path: Path, stream: Stream, mo
     broker = DyingBroker(dies_after=2)
     broker.open(str(tmp_path))
     broker.put("p", spec.to_dict(), set())
-    for death in range(3):
+    places = []
+    for _ in range(3):
         with pytest.raises(Died):
             advanced_to_the_end(worker_on(broker, stream))
         content = torch.load(checkpoint_path(broker.checkpoints, "p"), weights_only=True)
-        assert content["within"]["step"] >= 1, f"death {death} was within a task"
+        begun = torch.load(io.BytesIO(content["begun"].numpy().tobytes()), weights_only=True)
+        places.append((begun["next_task"], content["within"]["step"]))
+    assert places[0] < places[1] < places[2], "each goes on from where the one before died"
     broker.left = 10**6
     result = advanced_to_the_end(worker_on(broker, stream))
     assert accuracies(result) == [record.validation for record in whole.records]

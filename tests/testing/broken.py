@@ -84,6 +84,31 @@ class Forgetful(Sound):
         return super().consolidate(theta, state, values, task, examples)
 
 
+class ForgetfulWithin(Sound):
+    """In batches of 6 it counts the steps of a task in an attribute; that is lost when a run is restored within one."""
+
+    name = "forgetful-within"
+    _steps = 0
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        self._steps += self._settings["batch_size"] == 6
+        return super().gradient(theta, state, values) * (1.0 + self._steps)
+
+    def consolidate(self, theta: Tensor, state: State, values: Values, task: int, examples: Examples) -> State:
+        self._steps = 0
+        return super().consolidate(theta, state, values, task, examples)
+
+
+class Rounding(Sound):
+    """With sgd it goes by the last bits of the weights, which differ where products have another shape."""
+
+    name = "rounding"
+
+    def gradient(self, theta: Tensor, state: State, values: Values) -> Tensor:
+        by = 10 * torch.sin(1e9 * theta) if self._settings["optimizer"] == "sgd" else 1.0
+        return super().gradient(theta, state, values) * by
+
+
 class NeverOff(Sound):
     """It pulls at `off`, too."""
 

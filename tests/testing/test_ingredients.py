@@ -36,6 +36,8 @@ BROKEN: dict[Callable[[str], None], type[Ingredient]] = {
     checks.knows_its_scenarios: broken.TwoLines,
     checks.same_seed_gives_the_same_bits: broken.Chance,
     checks.a_restored_run_continues_bitwise: broken.Forgetful,
+    checks.a_run_goes_on_within_a_task: broken.ForgetfulWithin,
+    checks.micro_batches_change_nothing: broken.Rounding,
     checks.off_is_naive: broken.NeverOff,
     checks.an_idle_setting_changes_nothing: broken.ActsAllTheSame,
     checks.on_is_not_naive: broken.OffByDefault,

@@ -170,9 +170,14 @@ def test_nothing_but_training_sees_them(kind: str, monkeypatch: pytest.MonkeyPat
     assert steps == 3 * per_task or kind == "early-stopping"
 
 
-def test_rows_that_part_within_the_first_task_go_on_with_their_pictures() -> None:
+@pytest.mark.parametrize("travels", [False, True])
+def test_rows_that_part_within_the_first_task_go_on_with_their_pictures(
+    travels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the one row that they were had its examples fetched."""
     runs = tuple(replace(run, seed=3) for run in varied_runs(("packnet",), 3, epochs=2))
     stream = augmented("crop", "flip")
+    monkeypatch.setattr(Store, "travels", travels)
     together = finish(make_pack(stream, ("packnet",), runs))
     for k, run in enumerate(runs):
         alone = finish(make_pack(stream, ("packnet",), (run,)))

@@ -152,7 +152,7 @@ class Preprocessing(Frozen):
         if self.settings.preprocessing == "first":
             return self
         moved = [
-            _moved(column, column.values_in(table.in_memory(column.name)), train, before)
+            _moved(column, column.values_in(table), train, before)
             for column, before in zip(self.columns, self.fitted[-1], strict=True)
         ]
         return self.model_copy(update={"fitted": (*self.fitted, *zip(*moved, strict=True))})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,9 +83,9 @@ def test_only_examples_of_finished_tasks_are_replayed(monkeypatch: pytest.Monkey
     seen: list[tuple[int, np.ndarray]] = []
     original = TaskLoop.run
 
-    def spy(self: TaskLoop) -> None:
+    def spy(self: TaskLoop, *given: Any) -> None:
         seen.append((self.task, self.orders.numpy().copy()))
-        original(self)
+        original(self, *given)
 
     monkeypatch.setattr(TaskLoop, "run", spy)
     pack = make_pack(stream, ("replay",), replay_ratio=0.4)
