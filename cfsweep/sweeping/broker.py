@@ -3,6 +3,7 @@ file system that machines share."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from cfsweep.sweeping.first_task_store import FirstTaskFolder
 
 Key = tuple[int, int]
 MODELS = "models"
+_DIGEST_BYTES = hashlib.sha256().digest_size  # at the end of the file of a checkpoint
 
 
 class Fetched(NamedTuple):
@@ -62,7 +64,7 @@ class Broker:
 
     def fetch(self, pack_id: str) -> Fetched:
         path = checkpoint_path(self.checkpoints, pack_id)
-        return Fetched(self.specs[pack_id], path.read_bytes() if path.exists() else None)
+        return Fetched(self.specs[pack_id], _whole(path.read_bytes()) if path.exists() else None)
 
     def drop(self, pack_id: str, keys: set[Key]) -> None:
         """These runs of a pack are not to be trained on."""
@@ -74,7 +76,8 @@ class Broker:
     def save(self, pack_id: str, checkpoint: bytes) -> None:
         """Replaces the pack's checkpoint, unless the pack is closed."""
         if pack_id in self.specs:
-            write_atomically(checkpoint_path(self.checkpoints, pack_id), lambda file: file.write(checkpoint))
+            content = checkpoint + hashlib.sha256(checkpoint).digest()
+            write_atomically(checkpoint_path(self.checkpoints, pack_id), lambda file: file.write(content))
 
     def keep(self, models: Mapping[Key, bytes]) -> None:
         """What was left of a run before is replaced."""
@@ -100,6 +103,12 @@ class Broker:
 
 def _write(content: bytes, file: BinaryIO) -> None:
     file.write(content)
+
+
+def _whole(content: bytes) -> bytes | None:
+    """The checkpoint in a file; None if it is damaged, which torch would not notice, so that the pack begins anew."""
+    checkpoint, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    return checkpoint if hashlib.sha256(checkpoint).digest() == digest else None
 
 
 def checkpoint_path(folder: Path, pack_id: str) -> Path:

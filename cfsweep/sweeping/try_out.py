@@ -21,6 +21,7 @@ from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream, Task
 
 EVALUATED = 8  # examples of each part
+FEWEST_IN_COMPANY = 3  # the smallest micro-batch of which no rest is one example (`Execution.pieces`)
 (BATCH_SIZE,) = (hyper for hyper in BASE_HYPERS if hyper.name == "batch_size")
 
 
@@ -105,10 +106,16 @@ def _refuse_lone_examples(config: StudyConfig, stream: Stream, network: nn.Modul
     """Batch statistics of one example are none: then no batch may be left with one.
 
     Raises:
-        InputError: a batch size that a trial may have leaves a task with one.
+        InputError: a batch size that a trial may have leaves a task with one, or micro-batches may be so small.
     """
     if not _needs_company(network, stream):
         return
+    micro_batch = config.space.network.micro_batch
+    if micro_batch is not None and micro_batch < FEWEST_IN_COMPANY:
+        raise InputError(
+            f"{where}: network `{config.space.network.name}` cannot train on a lone example (as batch norm), but "
+            f"micro-batches of `network.micro_batch={micro_batch}` may hold one. Set it to {FEWEST_IN_COMPANY} or more."
+        )
     searched = config.space.search.get("batch_size")
     sizes: Iterable[int] = [int(config.space.fixed.get("batch_size", BATCH_SIZE.default))]
     if isinstance(searched, Choices):

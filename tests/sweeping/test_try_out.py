@@ -69,6 +69,11 @@ REFUSED = {
         space("batch_norm", batch_size=11),
         "cannot train on a lone example (as batch norm), but `joint` at task `2, 3` has 518 ",
     ),
+    "a lone example of a batch in parts": (
+        space("batch_norm").replace("args: {}", "args: {}, micro_batch: 2"),
+        "cannot train on a lone example (as batch norm), but micro-batches of `network.micro_batch=2` may hold one. "
+        "Set it to 3 or more.",
+    ),
 }
 
 

@@ -33,8 +33,14 @@ class Execution:
         return x
 
     def pieces(self, x: Tensor) -> list[Tensor]:
-        """The examples of a batch (rows, n, ...) in micro-batches."""
-        return [x] if self.micro_batch is None else list(torch.split(x, self.micro_batch, dim=1))
+        """The examples of a batch (rows, n, ...) in as few micro-batches as there must be, whose lengths differ by one
+        at most: of a rest of one, which batch norm refuses, no statistics could be had.
+
+        >>> [piece.shape[1] for piece in Execution(micro_batch=8).pieces(torch.zeros(1, 17, 3))]
+        [6, 6, 5]
+        """
+        n = x.shape[1]
+        return [x] if self.micro_batch is None else list(torch.tensor_split(x, -(-n // self.micro_batch), dim=1))
 
 
 def forgetful(function: Callable[..., Any], module: nn.Module, *args: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.testing.packs import CNN, finish, make_pack, small_stream, varied_runs, weights
-from cfsweep.training.engine.execution import forgetful
+from cfsweep.training.engine.execution import Execution, forgetful
 from cfsweep.training.engine.lift import Lifted
 from cfsweep.training.pack import Pack, pack_size, single_run_reason
 
@@ -83,6 +83,23 @@ def test_it_may_be_compiled(network: NetworkConfig, monkeypatch: pytest.MonkeyPa
 def test_a_batch_in_parts_is_the_whole(name: str) -> None:
     """Whatever a remedy's loss looks at; with an odd rest."""
     assert_near(trained(changed(CNN, micro_batch=4), (name,)), trained(CNN, (name,)))
+
+
+@pytest.mark.parametrize("micro_batch", range(1, 9))
+def test_no_rest_of_a_batch_is_one_example_where_three_may_be_in_a_part(micro_batch: int) -> None:
+    """Batch norm has no statistics of one."""
+    for n in range(2, 40):
+        x = torch.arange(n).view(1, n, 1)
+        pieces = Execution(micro_batch=micro_batch).pieces(x)
+        lengths = [piece.shape[1] for piece in pieces]
+        assert torch.equal(torch.cat(pieces, 1), x)
+        assert max(lengths) <= micro_batch
+        assert len(pieces) == -(-n // micro_batch), "as few as there must be"
+        assert micro_batch < 3 or min(lengths) > 1
+
+
+def test_batch_norm_takes_a_batch_of_one_more_than_its_parts() -> None:
+    assert trained(changed(NORMED, micro_batch=5)).records[0].failure is None  # batches of 6
 
 
 def test_no_more_than_a_micro_batch_is_seen_at_once_in_training() -> None:
