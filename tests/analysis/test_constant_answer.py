@@ -11,12 +11,12 @@ import yaml
 
 import analysis
 from analysis.choice import opened_by
-from analysis.comparison import gate
 from analysis.constant_answer import all_beaten_by_majority, beaten_by_majority, notes_on_majority
 from analysis.fronts import write_front
 from analysis.reporting.page import report
 from analysis.reporting.plane import box_of, marks
 from analysis.reporting.tables import table
+from analysis.study_gate import gate
 from cfsweep.errors import NoAnswerError
 from cfsweep.results.schema import MAJORITY_TRIAL
 from tests.analysis.folder import Folder, matrix_for
