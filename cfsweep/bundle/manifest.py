@@ -106,6 +106,15 @@ class Manifest(Frozen):
         return tuple(f"{number}: {name}" for number, name in enumerate(names))
 
     @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(channels, height, width) of the images of 8 bits a value that the model, or its encoder, is asked about;
+        None where it is asked about something else."""
+        asked = self if self.encoder is None else self.encoder
+        shape = asked.input_shape
+        is_image = asked.input_dtype == "uint8" and shape is not None and len(shape) == 3 and shape[0] in (1, 3)
+        return shape if is_image else None
+
+    @property
     def behind_constant(self) -> dict[str, str]:
         """By part, a line that names the tasks on which the model is no better at the end than the constant answer;
         without the parts in which it is better on each."""
