@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from cfsweep.config import Frozen, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.texts import note_on_tasks
+from cfsweep.texts import held_against, note_on_tasks
 from cfsweep.training.streams import EncoderInfo
 
 FORMAT = 1
@@ -119,7 +119,7 @@ class Manifest(Frozen):
         """By part, a line that names the tasks on which the model is no better at the end than the constant answer;
         without the parts in which it is better on each."""
         found = {
-            part: note_on_tasks(self.scores[part][-1], constant, self.task_names)
+            part: note_on_tasks(self.scores[part][-1], held_against(constant, self.scenario), self.task_names)
             for part, constant in self.constant.items()
             if self.scores[part]
         }

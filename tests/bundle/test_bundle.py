@@ -180,6 +180,19 @@ def test_the_card_tells_what_is_off_and_what_it_is_compared_with(tmp_path: Path)
     assert "| trial | test |\n|---|---|\n| 3 | 0.951 ± 0.006 |\n| naive | 0.300 |\n" in said
 
 
+def test_in_class_il_a_model_is_held_against_the_mean_of_the_constant_answer(tmp_path: Path) -> None:
+    about = bundle_of(trained_once(("ewc",), "class-il"), tmp_path / "bundle")
+    assert max(about.constant["test"]) > 0.4 > 3 * sorted(about.constant["test"])[1] == 0, "one class of one task"
+    level = sum(about.constant["test"]) / 3
+    last = tuple(level + d for d in (0.01, -0.01, 0.0))
+    changed = about.model_copy(
+        update={"scores": {"test": (*about.scores["test"][:-1], last)}, "constant": {"test": about.constant["test"]}}
+    )
+    said = changed.behind_constant["test"]
+    assert " on 2 of 3 tasks: " in said
+    assert said.count(f" against {level:.4f})") == 2
+
+
 def test_what_remedies_keep_is_there_and_examples_only_if_wanted(tmp_path: Path) -> None:
     ewc, replay = trained_once(("ewc",), "class-il"), trained_once(("replay",), "class-il")
     assert not bundle_of(ewc, tmp_path / "ewc").has_examples, "there are none to be kept"
