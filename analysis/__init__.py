@@ -11,13 +11,14 @@ True
 
 from analysis.aggregate import trials
 from analysis.choice import choose, select, selection
-from analysis.comparison import compare, gate
+from analysis.comparison import compare
 from analysis.confirmation import Confirmation, confirmation, test_scores
 from analysis.description import study
 from analysis.frames import buffers, curves, load, score_matrix
 from analysis.fronts import Front, front, write_front
 from analysis.reporting.page import report
 from analysis.reporting.tables import table
+from analysis.study_gate import gate
 
 __all__ = [
     "Confirmation",

@@ -12,7 +12,7 @@ from analysis.frames import matrix_of, table_of
 from cfsweep.errors import few
 from cfsweep.results.imbalance import blind_note
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
-from cfsweep.texts import not_above, note_on_tasks, score_text
+from cfsweep.texts import held_against, not_above, note_on_tasks, score_text
 
 
 def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
@@ -36,14 +36,15 @@ def beaten_by_majority(trials: pd.DataFrame, trial: int) -> str | None:
 
 
 def tasks_behind(root: Root, trial: int, added: Sequence[int]) -> str | None:
-    """Names the tasks on which `trial` is no better at the end than the constant answer, on validation data and as the
-    mean over the seeds that are not being `added`. None without any, or where the study lacks that reference."""
+    """Names the tasks on which `trial` is no better at the end than the constant answer (in class-il than that is on
+    average, see `held_against`), on validation data and as the mean over the seeds that are not being `added`. None
+    without any, or where the study lacks that reference."""
     about, rows = study(root), table_of(root, "accuracy")
     rows = rows[~rows["seed"].isin(added)]
     if not {trial, MAJORITY_TRIAL} <= set(rows["trial"]):
         return None
     own, constant = (matrix_of(rows, n, score=about.score)[-1].tolist() for n in (trial, MAJORITY_TRIAL))
-    return note_on_tasks(own, constant, about.tasks)
+    return note_on_tasks(own, held_against(constant, about.scenario), about.tasks)
 
 
 def all_beaten_by_majority(trials: pd.DataFrame) -> list[int]:

@@ -57,6 +57,13 @@ class Study:
         return ", ".join(part for part in (self.stream, self.scenario) if part)
 
     @property
+    def first_row(self) -> str:
+        """What the first row of a score matrix is of: the untrained network, or the weights from a file that each run
+        begins with."""
+        space = (self.raw.get("config") or {}).get("space") or {}
+        return "first weights" if (space.get("network") or {}).get("init_sha256") else "untrained"
+
+    @property
     def searched(self) -> tuple[Setting, ...]:
         """The hyperparameters that differ between trials by design."""
         return tuple(s for s in self.settings if s.searched)

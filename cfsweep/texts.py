@@ -35,12 +35,27 @@ def not_above(own: float | None, constant: float | None) -> bool:
     return own is not None and constant is not None and own <= constant + LEAST
 
 
+def held_against(constant: Sequence[float | None], scenario: str) -> list[float | None]:
+    """What each task's score is held against, given the constant answer's scores on the tasks: these; in class-il their
+    mean over the tasks that have one. There one class is answered to all tasks, so that of one task it has a good part
+    right, and nothing of the others: what it has of a task by itself is no measure of having learned that task.
+
+    >>> held_against([0.5, 0.0, None], "class-il"), held_against([0.5, 0.0, None], "domain-il")
+    ([0.25, 0.25, None], [0.5, 0.0, None])
+    """
+    known = [None if score is None or math.isnan(score) else float(score) for score in constant]
+    scores = [score for score in known if score is not None]
+    if scenario != "class-il" or not scores:
+        return known
+    return [None if score is None else sum(scores) / len(scores) for score in known]
+
+
 def note_on_tasks(
     own: Sequence[float | None], constant: Sequence[float | None], tasks: Sequence[str], who: str = "it"
 ) -> str | None:
     """Names the `tasks` that a model, or `who` it is, answers no better at the end than the constant answer does, given
-    the scores of both on each; an average hides them. None where there is none; a task without a score, None or NaN,
-    does not count.
+    the score on each and what it is held against (`held_against`); an average hides them. None where there is none; a
+    task without a score, None or NaN, does not count.
 
     >>> note_on_tasks([0.9, 0.4], [0.5, 0.5], ["May", "June"])
     'At the end it is no better than the constant answer (majority) on 1 of 2 tasks: `June` (0.4000 against 0.5000).'

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from analysis import bundle_gate
+from analysis import bundle_gate, study_gate
 from analysis.cli.shown import console, table_of
-from analysis.comparison import gate
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
 
@@ -58,8 +57,8 @@ def gate_command(
     minima = (min_average_score, min_stability, min_plasticity)
     of_a_study = _given(("DIR", "--min-average-score", "--min-stability", "--min-plasticity"), (root, *minima))
     of_a_study += _given(("--beats", "--margin"), (beats, margin or None))
-    names = ("--champion", "--candidate", "--max-drop", "--data", "--stream", "--score", "--json")
-    of_models = _given(names, (champion, candidate, max_drop, data, stream, score, json))
+    names = ("--champion", "--candidate", "--max-drop", "--data", "--stream", "--score")
+    of_models = _given(names, (champion, candidate, max_drop, data, stream, score))
     if of_a_study and of_models:
         raise InputError(
             f"gate: it judges the trial of a study or compares two models, but got {few(of_a_study)} and "
@@ -75,7 +74,10 @@ def gate_command(
         return
     if root is None:
         raise InputError("gate: nothing to judge. Give a results folder, or --champion and --candidate.")
-    for line in gate(root, *minima, beats, margin):
+    found = study_gate.judged(root, *minima, beats, margin)
+    if json is not None:
+        study_gate.write_json(json, root, found)
+    for line in study_gate.require_passes(root, found):
         typer.echo(line)
 
 

@@ -135,9 +135,11 @@ def matrix_figure(
     tasks: Sequence[str],
     score: str = "accuracy",
     bounds: Bounds = SHARE,
+    first_row: str = "untrained",
 ) -> go.Figure:
     """Matrices (T+1, T) of a `score` side by side on one colour scale, the numbers written in the cells. The scale goes
-    from one of its `bounds` to the other, or, where it has none, from the least score there to the largest."""
+    from one of its `bounds` to the other, or, where it has none, from the least score there to the largest. The
+    first row is called `first_row`, the others after the tasks."""
     shown = np.concatenate([matrix.ravel() for _, matrix in matrices])
     known = shown[~np.isnan(shown)]
     ends = bounds if np.isfinite(bounds).all() or not len(known) else (float(known.min()), float(known.max()))
@@ -146,9 +148,10 @@ def matrix_figure(
     width = (1 - gap * (len(matrices) - 1)) / len(matrices)
     for place, (title, matrix) in enumerate(matrices):
         columns = [for_plotly(name) for name in _task_names(tasks, matrix.shape[1])]
+        rows = [first_row, *(f"after {name}" for name in columns)]
         left = place * (width + gap)
-        _heatmap(figure, matrix, columns, place, score, ends)
-        _matrix_axes(figure, columns, place, (left, left + width))
+        _heatmap(figure, matrix, columns, rows, place, score, ends)
+        _matrix_axes(figure, columns, rows, place, (left, left + width))
         figure.add_annotation(
             text=for_plotly(title), x=left, xref="paper", xanchor="left", y=1.0, yref="paper",
             yanchor="bottom", showarrow=False, yshift=6, font={"size": 14},
@@ -160,7 +163,13 @@ def matrix_figure(
 
 
 def _heatmap(
-    figure: go.Figure, matrix: NDArray[np.float64], columns: Sequence[str], place: int, score: str, ends: Bounds
+    figure: go.Figure,
+    matrix: NDArray[np.float64],
+    columns: Sequence[str],
+    rows: Sequence[str],
+    place: int,
+    score: str,
+    ends: Bounds,
 ) -> None:
     n_tasks = len(columns)
     text = [
@@ -172,8 +181,8 @@ def _heatmap(
         y=list(range(n_tasks + 1)),
         text=text,
         texttemplate="%{text}" if n_tasks <= 12 else None,
-        hovertext=[[f"{_after(t, columns)}, on {c}: {a or 'missing'}" for c, a in zip(columns, row, strict=True)]
-                   for t, row in enumerate(text)],
+        hovertext=[[f"{name}, on {c}: {a or 'missing'}" for c, a in zip(columns, row, strict=True)]
+                   for name, row in zip(rows, text, strict=True)],
         hoverinfo="text",
         zmin=ends[0], zmax=ends[1], colorscale="Cividis", showscale=place == 0, xgap=2, ygap=2,
         colorbar={"title": {"text": score, "side": "right"}, "thickness": 12},
@@ -181,7 +190,9 @@ def _heatmap(
     )  # fmt: skip
 
 
-def _matrix_axes(figure: go.Figure, columns: Sequence[str], place: int, domain: tuple[float, float]) -> None:
+def _matrix_axes(
+    figure: go.Figure, columns: Sequence[str], rows: Sequence[str], place: int, domain: tuple[float, float]
+) -> None:
     suffix, n_tasks = _suffix(place), len(columns)
     figure.layout[f"xaxis{suffix}"] = {
         "domain": list(domain), "anchor": f"y{suffix}",
@@ -191,7 +202,7 @@ def _matrix_axes(figure: go.Figure, columns: Sequence[str], place: int, domain: 
     figure.layout[f"yaxis{suffix}"] = {
         "anchor": f"x{suffix}", "autorange": "reversed", "automargin": True,
         "showticklabels": place == 0, "tickvals": list(range(n_tasks + 1)),
-        "ticktext": [_after(t, columns) for t in range(n_tasks + 1)],
+        "ticktext": rows,
     }  # fmt: skip
 
 
@@ -205,7 +216,3 @@ def _task_names(tasks: Sequence[str], n_tasks: int) -> list[str]:
     named = [tasks[i] if i < len(tasks) else str(i) for i in range(n_tasks)]
     short = [shortened(name, 18) for name in named]
     return short if len(set(short)) == n_tasks else [shortened(f"{i}: {name}", 18) for i, name in enumerate(named)]
-
-
-def _after(row: int, columns: Sequence[str]) -> str:
-    return "untrained" if row == 0 else f"after {columns[row - 1]}"

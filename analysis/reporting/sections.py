@@ -209,7 +209,8 @@ def matrix_section(content: Content) -> str:
         "a column below the diagonal shows a task being kept or forgotten; above it, a task not yet seen."
     )
     about = content.about
-    figure = html.chart(matrix_figure(matrices, about.tasks, about.score, about.score_bounds), "matrix-figure")
+    drawn = matrix_figure(matrices, about.tasks, about.score, about.score_bounds, about.first_row)
+    figure = html.chart(drawn, "matrix-figure")
     return html.section("matrix", "Score matrix", html.paragraph(text), figure)
 
 

@@ -1,32 +1,43 @@
-"""`MODEL_CARD.md` of a bundle, from the same facts as `model.json`."""
+"""`MODEL_CARD.md` of a bundle, from the same facts as `model.json`, and what was confirmed beside the model."""
 
 from __future__ import annotations
 
-from cfsweep.bundle.manifest import ADOPTED, Manifest
+from collections.abc import Mapping, Sequence
+
+from cfsweep.bundle.manifest import ADOPTED, Manifest, TaskInfo
 from cfsweep.texts import score_text
+from cfsweep.training.ingredients import ingredient_class
 from cfsweep.training.streams import Preprocessing
 
 JOINTLY = "on the data of all tasks so far"
 IN_WORDS = {"validation": "validation data", "test": "test data"}
+STANDARDISED = {"scalar": "all values alike", "channel": "channel by channel", "feature": "column by column"}
 
 
-def card(about: Manifest, table: Preprocessing | None = None) -> str:
-    """The page as Markdown; `table` is what makes examples of the rows of one, where the data are that."""
+def card(
+    about: Manifest, table: Preprocessing | None = None, compared: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """The page as Markdown; `table` is what makes examples of the rows of one, where the data are that. `compared` has
+    the average scores of the trials and references that were confirmed with this one: a cell for each, by heading."""
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in sorted(about.settings.items()))
-    tasks = "\n".join(f"| {number} | {task.name} | {_labels(task.labels)} |" for number, task in enumerate(about.tasks))
-    remedies = ", ".join(f"`{name}`" for name in about.ingredients) or "none"
+    tasks = "\n".join(
+        f"| {number} | {task.name} | {_labels(_classes(about, task))} | {_labels(task.labels)} |"
+        for number, task in enumerate(about.tasks)
+    )
     trained = "elsewhere" if about.purpose == ADOPTED else JOINTLY if about.joint else "on one task after the other"
     parts = [
         f"# Trial {about.trial} of study {about.study_id}, seed {about.seed}",
-        f"`{about.network.name}`, trained {trained} on `{about.stream}` ({about.scenario}). Remedies: {remedies}. "
+        f"`{about.network.name}`, trained {trained} on `{about.stream}` ({about.scenario}). "
+        f"Remedies: {_remedies(about)}. "
         f"Written on {about.created_at} by cfsweep {about.made_with['cfsweep']}, revision "
         f"{about.git_revision or 'unknown'}." + _augmented(about) + _continued(about),
-        f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, not standardised: the model "
-        f"does that ({about.standardised}). It answers with {about.n_outputs} outputs"
+        f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, "
+        f"{_seen(about)}. It answers with {about.n_outputs} outputs"
         + (", and must be told the task." if about.needs_task else "."),
         *_encoder(about),
         *(_scores(about, part) for part in about.scores if about.scores[part]),
-        f"## Tasks\n\n| task | name | labels |\n|---|---|---|\n{tasks}",
+        *_compared(about, compared),
+        "## Tasks\n\n| task | name | its classes | what it is answered with |\n|---|---|---|---|\n" + tasks,
         *([_columns(table)] if table else []),
         f"## Settings\n\n| setting | value |\n|---|---|\n{settings}",
         "## What is kept for the next task\n\n"
@@ -34,6 +45,36 @@ def card(about: Manifest, table: Preprocessing | None = None) -> str:
         "## Data\n\n" + ("\n".join(f"- {name}: SHA-256 {digest}" for name, digest in about.data_sha256.items()) or "–"),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _remedies(about: Manifest) -> str:
+    """Those that act, and apart from them those that were switched off."""
+    off = [name for name in about.ingredients if ingredient_class(name).is_off(about.settings)]
+    on = ", ".join(f"`{name}`" for name in about.ingredients if name not in off) or "none"
+    return on + (f" (off: {', '.join(f'`{name}`' for name in off)})" if off else "")
+
+
+def _seen(about: Manifest) -> str:
+    """How the model sees an example."""
+    by = STANDARDISED.get(about.standardised)
+    return "and the model takes it as it is" if by is None else f"not standardised: the model does that, {by}"
+
+
+def _classes(about: Manifest, task: TaskInfo) -> tuple[int | str, ...]:
+    """The user's labels of the classes that the task itself has."""
+    return tuple(about.class_ids[label] if about.class_ids else label for label in task.classes)
+
+
+def _compared(about: Manifest, cells: Mapping[str, Sequence[str]] | None) -> list[str]:
+    if not cells:
+        return []
+    rows = [f"| {' | '.join(row)} |" for row in zip(*cells.values(), strict=True)]
+    table = "\n".join([f"| {' | '.join(cells)} |", "|---" * len(cells) + "|", *rows])
+    corrected = " `corrected`: without what the choice of the best flatters it by." if "corrected" in cells else ""
+    return [
+        f"## Beside the other confirmed trials\n\nAverage {about.score} at the end, mean ± standard deviation over "
+        f"seeds.{corrected}\n\n{table}"
+    ]
 
 
 def _encoder(about: Manifest) -> list[str]:

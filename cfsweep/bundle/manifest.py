@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from cfsweep.config import Frozen, NetworkConfig, Scenario, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
-from cfsweep.texts import note_on_tasks
+from cfsweep.texts import held_against, note_on_tasks
 from cfsweep.training.streams import EncoderInfo
 
 FORMAT = 1
@@ -106,11 +106,20 @@ class Manifest(Frozen):
         return tuple(f"{number}: {name}" for number, name in enumerate(names))
 
     @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(channels, height, width) of the images of 8 bits a value that the model, or its encoder, is asked about;
+        None where it is asked about something else."""
+        asked = self if self.encoder is None else self.encoder
+        shape = asked.input_shape
+        is_image = asked.input_dtype == "uint8" and shape is not None and len(shape) == 3 and shape[0] in (1, 3)
+        return shape if is_image else None
+
+    @property
     def behind_constant(self) -> dict[str, str]:
         """By part, a line that names the tasks on which the model is no better at the end than the constant answer;
         without the parts in which it is better on each."""
         found = {
-            part: note_on_tasks(self.scores[part][-1], constant, self.task_names)
+            part: note_on_tasks(self.scores[part][-1], held_against(constant, self.scenario), self.task_names)
             for part, constant in self.constant.items()
             if self.scores[part]
         }

@@ -174,6 +174,8 @@ class Model:
             InputError: the encoder is not at hand, or cannot encode them, or a table does not fit.
         """
         about = self.about.encoder
+        if isinstance(x, str | Path) and self.preprocessing is None:
+            raise self._no_examples(x)
         if about is not None and self._encoder is None:
             self._encoder = encoder_of(about, self.where)
         if about is not None and about.input_shape is None:
@@ -199,6 +201,15 @@ class Model:
         if tuple(found.shape[1:]) != self.about.input_shape:
             raise _other_shape(self.about.input_shape, found)
         return standardised(found, self.answers)
+
+    def _no_examples(self, given: str | Path) -> InputError:
+        encoder, images = self.about.encoder, self.about.image_shape
+        if encoder is not None and encoder.input_shape is None:
+            return InputError("model: it takes a list of texts, but got a single one. Give a list of one.")
+        asked = self.about.input_shape if encoder is None else encoder.input_shape
+        shape = ", ".join(["n", *map(str, asked or ())])
+        remedy = "`cfsweep.predict(bundle, folder, to)` answers a folder of images" if images else "Load it first"
+        return InputError(f"model: it takes an array or a tensor ({shape}), but got the path {given}. {remedy}.")
 
     def _task(self, task: int | None) -> int:
         names = self.about.task_names

@@ -19,6 +19,7 @@ from cfsweep.bundle.model import Model, load
 from cfsweep.bundle.own_stream import stream_of
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
+from cfsweep.texts import held_against
 from cfsweep.training.constant_answer import constant_answer
 from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets import Score, scores_of
@@ -58,7 +59,7 @@ def paired_answers(
     loaded = replace(loaded, scores=new.stream_config.scores if score is None else (score,))
     chosen, end = scores_of(loaded)[0], len(new.tasks) - 1
     (row,) = constant_answer(loaded, new.scenario, ("test",), after=(end,)).steering["test"]
-    constant = [None if math.isnan(value) else value for value in row]
+    constant = held_against(row, new.scenario)
     numbers = range(len(new.tasks))
     found: list[PairedAnswers | PairedScores]
     if chosen.name == ACCURACY and models[1].target.has_classes:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def write(
     to: Path,
     with_examples: bool = True,
     onnx: bool = False,
+    compared: Mapping[str, Sequence[str]] | None = None,
 ) -> Manifest:
     """Writes the model of a `pack` of one run, of the study `config` whose `study.yaml` is `about`, into the new folder
     `to`.
@@ -52,12 +53,12 @@ def write(
     `state.safetensors`: what its remedies and its optimizer keep for the next task, with the examples of rehearsals and
     of stop rules that look at old tasks unless `with_examples` is false. `model.pt2`: the program of all that,
     with `onnx` as `model.onnx`, too. `preprocessing.json`: what makes an example of a table's row, where the data are
-    one. `model.json`, `MODEL_CARD.md`: what it is.
+    one. `model.json`, `MODEL_CARD.md`: what it is; the card has the scores of what it is `compared` with (`card`), too.
 
     Raises:
         InputError: `to` exists, or the program cannot be had as ONNX.
     """
-    return write_of(pack, origin_of(pack, config, about), to, with_examples, onnx=onnx)
+    return write_of(pack, origin_of(pack, config, about), to, with_examples, onnx=onnx, compared=compared)
 
 
 def write_of(
@@ -68,6 +69,7 @@ def write_of(
     with_state: bool = True,
     beside: Mapping[str, bytes] | None = None,
     onnx: bool = False,
+    compared: Mapping[str, Sequence[str]] | None = None,
 ) -> Manifest:
     """As `write`, for a run of any `origin`; without `with_state` it can go on from its weights alone. `beside` are
     further files, by name."""
@@ -89,7 +91,7 @@ def write_of(
         table = pack.stream.preprocessing
         if table is not None:
             (scratch / PREPROCESSING).write_bytes(written(table))
-        (scratch / CARD).write_text(card(manifest, table))
+        (scratch / CARD).write_text(card(manifest, table, compared))
         for name, content in (beside or {}).items():
             (scratch / name).write_bytes(content)
         files = {path.name: sha256(path) for path in sorted(scratch.iterdir())}

@@ -172,18 +172,24 @@ def continue_(
 def predict(
     bundle: BundleArgument,
     table: Annotated[
-        str, typer.Argument(help="Raw rows: a .csv, .tsv or .parquet file, or a folder of parts.", metavar="TABLE")
+        str,
+        typer.Argument(
+            help="Raw rows: a .csv, .tsv or .parquet file, or a folder of parts; or a folder of images.",
+            metavar="WHERE",
+        ),
     ],
     to: Annotated[str, typer.Option(help="The .csv or .parquet file to write; it must not exist.", metavar="FILE")],
     task: Annotated[
         str | None, typer.Option(help="Of which task the rows are, where the model must be told.", metavar="NAME")
     ] = None,
 ) -> None:
-    """Answer the rows of a table by a bundle's model: the prediction, and how likely each label is."""
+    """Answer the rows of a table, or a folder of images, by a bundle's model: the prediction, and how likely each label
+    is."""
     from cfsweep.library.predictions import predict as predict_rows
 
     found = predict_rows(bundle, table, to, task=task)
-    Console().print(f"{len(found)} rows answered; in {to}", highlight=False, markup=False, soft_wrap=True)
+    what = "images" if "file" in found else "rows"
+    Console().print(f"{len(found)} {what} answered; in {to}", highlight=False, markup=False, soft_wrap=True)
 
 
 def adopt(

@@ -93,7 +93,7 @@ def gate_of_study(
     margin: float,
 ) -> Gate:
     """What `Sweep.gate` returns."""
-    from analysis.comparison import gate as checked
+    from analysis.study_gate import gate as checked
 
     minima = min_average_score, min_stability, min_plasticity
     return Gate(*_answer(lambda: checked(folder, *minima, beats, margin)))

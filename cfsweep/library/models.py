@@ -93,13 +93,20 @@ def exported(
 ) -> tuple[int, Manifest]:
     """The number of the trial whose model was written, and what is known of it."""
     repeatable()
+    from analysis.choice import selection
+    from analysis.confirmation import columns, confirmation, confirmed_in
     from cfsweep.bundle.places import delivered
+    from cfsweep.sweeping.confirm import FOLDERS, Purpose
     from cfsweep.sweeping.export import export as export_model
 
     root = own_folder(folder)
     number = _trial(root, trial)
+    purpose: Purpose = "refit" if refit else "confirm"
+    # Where nothing is to be had, `export_model` says what is missing.
+    is_there = confirmed_in(root, FOLDERS[purpose]) is not None and selection(root) is not None
+    compared = columns(confirmation(root)) if is_there else None
     with delivered(to) as here:
-        return number, export_model(root, number, seed, here, "refit" if refit else "confirm", with_data, onnx)
+        return number, export_model(root, number, seed, here, purpose, with_data, onnx, compared)
 
 
 def export_state(
@@ -202,6 +209,7 @@ def continued(
     """What is known of the model that was written, and how its settings were found, if they were searched."""
     repeatable()
     from cfsweep.bundle import continue_ as train_next
+    from cfsweep.bundle.continued import written_after
     from cfsweep.bundle.places import delivered, fetched
     from cfsweep.bundle.writer import refuse_early
     from cfsweep.sweeping.parsing import settings_of
@@ -224,7 +232,8 @@ def continued(
         refuse_early(here, onnx, begun)
         kept = Folder(here.parent / f".{here.name}.search")
         found = search_settings(begun, task, source, options, settings, old, data, kept, said)
-        about = train_next(begun, task, found.best.values, here, {FILE: found.parquet()}, onnx)
+        values, beside = found.best.values, {FILE: found.parquet()}
+        about = written_after(found.train_best, begun, task, values, here, beside, onnx)
         forget(kept)
         return about, found
 

@@ -1,4 +1,4 @@
-"""The rows of a table, answered by a bundle's model, as a file."""
+"""The rows of a table, or the images of a folder, answered by a bundle's model, as a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from cfsweep.files import write_atomically
 from cfsweep.library.repeatable import repeatable
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+    from torch import Tensor
 
     from cfsweep.bundle import Model
 
@@ -18,15 +21,17 @@ SUFFIXES = (".csv", ".parquet")
 
 
 def predict(bundle: str | Path, table: str | Path, to: str | Path, *, task: str | None = None) -> pd.DataFrame:
-    """What the model of a bundle answers to each row of the raw table in a file, in its order; written as `to`, too.
+    """What the model of a bundle answers to each row of the raw table in a file, in its order, or to each image in a
+    folder and those within it, in natural order; written as `to`, too.
 
     The column `prediction` has the label or the amount; with classes `probability=LABEL` says how likely each label is.
-    The table has the columns that the model was trained on, and may have more; `to` is a new .csv or .parquet file.
-    `task` is the name of the task that all rows are of, where the model must be told.
+    Of images, `file` before it is the path in the folder. The table has the columns that the model was trained on, and
+    may have more; images, PNG or JPEG, are read as the bundle's were. `to` is a new .csv or .parquet file. `task` is
+    the name of the task that all are of, where the model must be told.
 
     Raises:
-        InputError: there is no bundle, or one that was trained on no table; the table does not fit; the task is missing
-            or unknown; or `to` exists or is to be of another kind.
+        InputError: there is no bundle, or one that was trained on neither table nor images; table or images do not fit;
+            the task is missing or unknown; or `to` exists or is to be of another kind.
     """
     repeatable()
     from cfsweep.bundle import load
@@ -37,11 +42,16 @@ def predict(bundle: str | Path, table: str | Path, to: str | Path, *, task: str 
     if path.exists():
         raise InputError(f"--to {to}: it exists. Choose another file, or remove it.")
     model = load(bundle)
-    if model.preprocessing is None:
+    number = _number(model, task)
+    if model.preprocessing is not None:
+        found = _answers(model, model.transformed(table, number), number)
+    elif model.about.image_shape is not None:
+        found = _of_images(model, Path(table), number)
+    else:
         raise InputError(
-            f"{bundle}: it was not trained on a table. Ask it about arrays from Python, `cfsweep.load(...).predict(x)`."
+            f"{bundle}: it was trained neither on a table nor on images. Ask it about arrays from Python, "
+            "`cfsweep.load(...).predict(x)`."
         )
-    found = _answers(model, table, _number(model, task))
     if path.suffix.lower() == ".csv":
         write_atomically(path, lambda file: found.to_csv(file, index=False))
     else:
@@ -56,10 +66,26 @@ def _number(model: Model, task: str | None) -> int | None:
     raise unknown("--task", "task", task, names)
 
 
-def _answers(model: Model, table: str | Path, task: int | None) -> pd.DataFrame:
+def _of_images(model: Model, folder: Path, task: int | None) -> pd.DataFrame:
+    """Those of the images in a folder, a block at a time, so that they need not fit into memory."""
     import pandas as pd
 
-    x = model.transformed(table, task)
+    from cfsweep.training.streams import pixels_below
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: the model was trained on images, so a folder of images is needed. Name one.")
+    assert model.about.image_shape is not None
+    found = []
+    for files, pixels in pixels_below(folder, model.about.image_shape, model.about.stream_config.args):
+        answers = _answers(model, pixels, task)
+        answers.insert(0, "file", files)
+        found.append(answers)
+    return pd.concat(found, ignore_index=True)
+
+
+def _answers(model: Model, x: Tensor | NDArray[np.generic], task: int | None) -> pd.DataFrame:
+    import pandas as pd
+
     found = pd.DataFrame({"prediction": model.predict(x, task)})
     if not model.target.has_classes:
         return found

@@ -14,8 +14,8 @@ class PairedAnswers:
     """Which of the n test examples of a task two models answer rightly.
 
     `champion` and `candidate` are (n,) bool, of the same examples in the same order. `champion` is None where it cannot
-    answer them. `is_earlier`: the champion has learned this task. `constant` is the accuracy of the constant answer,
-    None where it is not known.
+    answer them. `is_earlier`: the champion has learned this task. `constant` is the accuracy of the constant answer
+    that the candidate is held against (`cfsweep.texts.held_against`), None where it is not known.
     """
 
     name: str
@@ -46,7 +46,8 @@ class PairedScores:
 
     `of(examples)` gives (champion, candidate) on `examples` (m,) of these, numbers from 0 to n - 1, which may come
     several times; NaN where the score has no value on them, and for the champion where it cannot answer. `is_earlier`:
-    the champion has learned this task. `constant` is the score of the constant answer, None where it is not known.
+    the champion has learned this task. `constant` is the score of the constant answer that the candidate is
+    held against, None where it is not known.
     """
 
     name: str

@@ -213,6 +213,7 @@ class Driver:
         if job is None:
             return
         deaths = job.deaths + died
+        self.book.n_deaths += died
         if died and deaths < MAX_DEATHS:
             self.packs.again(job, deaths)
             return

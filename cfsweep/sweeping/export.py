@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ def export(
     purpose: Purpose = "confirm",
     with_examples: bool = True,
     onnx: bool = False,
+    compared: Mapping[str, Sequence[str]] | None = None,
 ) -> Manifest:
     """Writes the model of `trial` with `seed` (`best`: that with the highest average accuracy on validation data, or,
-    of refitted ones, the first), as `cfsweep confirm` has trained it for the sweep in `root`, into the new folder `to`.
+    of refitted ones, the first), as `cfsweep confirm` has trained it for the sweep in `root`, into the new folder `to`;
+    `compared` as for `cfsweep.bundle.card.card`.
 
     Raises:
         InputError: it was not confirmed, the data has changed, `to` exists, or the program cannot be had as ONNX.
@@ -57,7 +60,7 @@ def export(
     pack = Pack.restore(path.read_bytes(), stream.of_split(config.stream.split_of(number)))
     if pack is None:
         raise InputError(f"{path}: another version of cfsweep wrote it. Confirm the trial again with this one.")
-    return write(pack, config, about, to, with_examples, onnx)
+    return write(pack, config, about, to, with_examples, onnx, compared)
 
 
 def kept_in(root: Path, name: str, again: str) -> tuple[Folder, StudyConfig, dict[str, Any]]:

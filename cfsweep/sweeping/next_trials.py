@@ -24,7 +24,7 @@ from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.pack_size import ON_CPU
 from cfsweep.sweeping.packing import pack_runs, trials_per_pack
 from cfsweep.training.ingredients import ingredient_class
-from cfsweep.training.pack import pack_size
+from cfsweep.training.pack import Pack, pack_size
 from cfsweep.training.spec import RunRecord, RunSpec
 from cfsweep.training.streams import Stream
 
@@ -82,6 +82,18 @@ class Search:
     def before_old_and_new(self) -> tuple[float, float]:
         """The mean score of the old tasks, and that of the new one, with which every trial began."""
         return float(np.nanmean(self.before[:-1])), float(self.before[-1])
+
+    def train_best(self, pack: Pack) -> None:
+        """Trains the next task of a `pack` of one run, with the settings of the best trial and the bundle's seed, by
+        `train_next_task`; the record has then also how the old tasks did before and after, which the search has found
+        out for this very run. Scores by examples that the bundle has kept are left out: these are no validation data.
+        """
+        pack.train_next_task()
+        (record,) = pack.records
+        if self.rehearsed or record.failure is not None:
+            return
+        for row, known in zip(record.validation[-2:], (self.before, self.best.scores[0]), strict=False):
+            row[:] = [float(new) if np.isnan(old) else old for old, new in zip(row, known, strict=True)]
 
     def rows(self) -> list[dict[str, Any]]:
         """One per trial: `trial`, the settings that were searched (`hp_`), `objective_mixed`, `val_old` and `val_new`

@@ -87,10 +87,17 @@ class Display:
         """Takes in the state of the sweep; prints it if it has changed and a moment has passed."""
         if self.ended_before is None:
             self.ended_before = _ended(summary)
+            if summary.runs_before or summary.runs_going_on:
+                self._say(_picked_up(summary))
+        if summary.deaths > (self.last.deaths if self.last else 0):
+            self._say(f"a worker died ({summary.deaths} so far); another one goes on from its last checkpoint")
         changed, self.last = summary != self.last, summary
         if self.live is None and changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:
             self.last_line_at, self.printed = time.monotonic(), summary
             self.console.print(self.line(summary), soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def left_s(self, summary: Summary) -> float | None:
         """Seconds left at the pace so far, or None before the first trial of this session has ended."""
@@ -107,7 +114,7 @@ class Display:
             f"{summary.failed} failed",
             *([f"best mixed {score_text(summary.best)}"] if summary.best is not None else []),
             *([f"{summary.front} on the front"] if summary.front else []),
-            *([f"{summary.tasks} tasks of runs trained"] if summary.tasks else []),
+            *([_tasks(summary)] if summary.tasks else []),
             f"{_duration(time.monotonic() - self.started)} elapsed",
             *([f"about {_duration(left)} left"] if left else []),
         ]
@@ -135,6 +142,17 @@ class Display:
 
 def _ended(summary: Summary) -> int:
     return summary.done + summary.stopped + summary.failed
+
+
+def _picked_up(summary: Summary) -> str:
+    more = f"; {summary.runs_going_on} more go on from their last checkpoint" if summary.runs_going_on else ""
+    ended = f"{_ended(summary)} of {summary.trials} trials"
+    return f"picked up: {ended} had ended, {summary.runs_before} runs with those of references{more}"
+
+
+def _tasks(summary: Summary) -> str:
+    of = f" of at most {summary.tasks_at_most}" if summary.tasks <= summary.tasks_at_most else ""
+    return f"{summary.tasks}{of} tasks of runs trained"
 
 
 def _duration(seconds: float) -> str:

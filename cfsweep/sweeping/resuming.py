@@ -46,6 +46,10 @@ def pick_up(driver: Driver) -> None:
         packs.add([replace(spec, runs=left)] if left else [], attempt)
     left_over = [*lost, *(trial for trial in book if trial.proposed)]
     driver.enqueue_trials((trial for trial in left_over if not trial.reported), on_their_way, attempt)
+    trained = {(row["trial"], row["seed"]) for row in written.rows if row["trial"] != MAJORITY_TRIAL}
+    n_runs = config.trials * config.seeds + sum(len(spec.runs) for spec in references)
+    book.n_runs_before, book.n_runs_going_on = len(trained), len(on_their_way)
+    book.n_tasks_at_most = driver.n_tasks * max(0, n_runs - len(trained))
 
 
 def _references(driver: Driver) -> list[PackSpec]:

@@ -48,7 +48,9 @@ class Trial:
 class Summary:
     """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of trials that no other one
     beats in stability and plasticity both, equal ones counted once; `tasks` the number of tasks of runs that this
-    session has trained."""
+    session has trained, of `tasks_at_most`: fewer where trials are stopped, are equal to others or go on within a run.
+    `deaths` of workers were seen in this session. `runs_before` had ended when it began, and `runs_going_on` were on
+    their way."""
 
     trials: int
     done: int
@@ -57,6 +59,10 @@ class Summary:
     best: float | None
     front: int
     tasks: int = 0
+    tasks_at_most: int = 0
+    deaths: int = 0
+    runs_before: int = 0
+    runs_going_on: int = 0
 
 
 class TrialBook:
@@ -66,7 +72,8 @@ class TrialBook:
         self.config, self.asker = config, asker
         self.trials: dict[int, Trial] = {}
         self.plane: dict[int, dict[int, tuple[float, ...]]] = {}  # of unfinished trials, by trial and seed
-        self.n_tasks_trained = 0  # of all runs, in this session
+        self.n_tasks_trained = self.n_tasks_at_most = self.n_deaths = 0  # of all runs, in this session
+        self.n_runs_before = self.n_runs_going_on = 0  # trained by an earlier driver, and on their way
         self.front = RunningFront()  # of the finished ones, in stability and plasticity
         for proposal in asker.running():
             self._take_up(proposal)
@@ -159,6 +166,10 @@ class TrialBook:
             best=self.asker.best if single else None,
             front=len(self.front.points),
             tasks=self.n_tasks_trained,
+            tasks_at_most=self.n_tasks_at_most,
+            deaths=self.n_deaths,
+            runs_before=self.n_runs_before,
+            runs_going_on=self.n_runs_going_on,
         )
 
     def _place(self, number: int, seed: int, values: Mapping[str, float]) -> None:

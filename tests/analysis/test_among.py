@@ -12,8 +12,9 @@ import pytest
 import analysis
 from analysis import comparison, uncertainty
 from analysis.among import among
-from analysis.comparison import _beats, compare_runs
+from analysis.comparison import compare_runs
 from analysis.noise import Floats
+from analysis.study_gate import _beats
 from analysis.uncertainty import corrected_means
 from cfsweep.errors import InputError, NoAnswerError
 from tests.analysis.folder import LATER, Folder, half_grown, matrix_for

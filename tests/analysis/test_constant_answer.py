@@ -11,12 +11,12 @@ import yaml
 
 import analysis
 from analysis.choice import opened_by
-from analysis.comparison import gate
 from analysis.constant_answer import all_beaten_by_majority, beaten_by_majority, notes_on_majority
 from analysis.fronts import write_front
 from analysis.reporting.page import report
 from analysis.reporting.plane import box_of, marks
 from analysis.reporting.tables import table
+from analysis.study_gate import gate
 from cfsweep.errors import NoAnswerError
 from cfsweep.results.schema import MAJORITY_TRIAL
 from tests.analysis.folder import Folder, matrix_for
@@ -182,3 +182,13 @@ def test_choice_and_gate_name_the_tasks_that_an_average_hides(tmp_path: Path, ru
     assert told in run("select", root)[1]
     assert gate(root, min_average_score=0.9)[1:] == [told]
     assert told in run("gate", root, "--min-average-score", "0.9")[1]
+
+
+def test_in_class_il_a_task_is_held_against_the_mean_over_tasks(tmp_path: Path) -> None:
+    """The one class that is answered is of the first task; on the last the trial is no better than guessing."""
+    made = Folder(tmp_path / "study", scenario="class-il")
+    for seed, shift in enumerate((0.01, -0.01)):
+        made.run(0, seed, [[0.99, 0.0, 0.0], [0.6, 0.99, 0.0], [0.43 + shift, 0.8, 0.15]])
+        made.run(MAJORITY_TRIAL, seed, [[0.5, 0.0, 0.0]] * 3)
+    told = "At the end it is no better than the constant answer (majority) on 1 of 3 tasks: `4-5` (0.1500 against "
+    assert gate(made.write(), min_average_score=0.3)[1:] == [f"{told}0.1667)."]

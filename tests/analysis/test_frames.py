@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.comparison import compare, gate
+from analysis.comparison import compare
+from analysis.study_gate import gate
 from cfsweep.errors import InputError
 from cfsweep.results.schema import BUFFERS_SCHEMA
 from cfsweep.results.writer import write_part

@@ -13,11 +13,11 @@ import pytest
 import analysis
 from analysis.aggregate import references
 from analysis.choice import opened_by
-from analysis.comparison import gate
 from analysis.confirmation import to_confirm
 from analysis.references import best_reference, n_settings
 from analysis.reporting.page import report
 from analysis.reporting.plane import marks
+from analysis.study_gate import gate
 from cfsweep.errors import NoAnswerError
 from tests.analysis.folder import HYPERS, LATER, Folder, half_grown, matrix_for
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import cfsweep
 from cfsweep.bundle import Manifest, load, read_manifest, write
+from cfsweep.bundle.card import card
 from cfsweep.bundle.writer import ANSWERS, CARD, PROGRAM, STATE, WEIGHTS
 from cfsweep.config import NetworkConfig, Scenario, Space, StudyConfig
 from cfsweep.errors import InputError
@@ -142,12 +143,19 @@ def test_what_is_in_it_and_that_it_is_whole_or_not_there(tmp_path: Path, monkeyp
     assert set(about.files) == {WEIGHTS, STATE, ANSWERS, PROGRAM, CARD}
     assert read_manifest(tmp_path / "deep" / "bundle") == about
     assert about.average["test"] == pytest.approx(sum(pack.records[0].test[-1]) / 3)
-    card = (tmp_path / "deep" / "bundle" / CARD).read_text()
-    assert f"on test data: {about.average['test']:.4f} at the end" in card
+    said = (tmp_path / "deep" / "bundle" / CARD).read_text()
+    assert f"on test data: {about.average['test']:.4f} at the end" in said
     first, *_, last = (f"`{task.name}`" for task in about.tasks)
-    assert f"| | {first} | " in card
-    assert f" | {last} |\n" in card
-    assert f"\n| after {first} | " in card
+    assert f"| | {first} | " in said
+    assert f" | {last} |\n" in said
+    assert f"\n| after {first} | " in said
+    for number, task in enumerate(about.tasks):
+        own = ", ".join(map(str, task.classes))
+        assert f"\n| {number} | {task.name} | {own} | {', '.join(map(str, task.labels))} |\n" in said
+    assert len({task.labels for task in about.tasks}) == 1 < len({task.classes for task in about.tasks})
+    assert "Remedies: `ewc`. Written" in said
+    assert ", and the model takes it as it is. It answers" in said
+    assert "## Beside" not in said
     with pytest.raises(InputError, match="it exists"):
         bundle_of(pack, tmp_path / "deep" / "bundle")
 
@@ -158,6 +166,31 @@ def test_what_is_in_it_and_that_it_is_whole_or_not_there(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match="no space left on device"):
         bundle_of(pack, tmp_path / "deep" / "other")
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["bundle"]
+
+
+def test_the_card_tells_what_is_off_and_what_it_is_compared_with(tmp_path: Path) -> None:
+    about = bundle_of(trained_once(("ewc",), "class-il"), tmp_path / "bundle")
+    settings = {**about.settings, "ewc_lambda": 0.0}
+    changes = {"settings": settings, "standardised": "feature", "class_ids": tuple("abcdefghij")}
+    compared = {"trial": ["3", "naive"], "test": ["0.951 ± 0.006", "0.300"]}
+    said = card(about.model_copy(update=changes), compared=compared)
+    assert "Remedies: none (off: `ewc`). Written" in said
+    assert ", not standardised: the model does that, column by column. It answers" in said
+    assert f"| {', '.join('abcdefghij'[label] for label in about.tasks[1].classes)} |" in said
+    assert "| trial | test |\n|---|---|\n| 3 | 0.951 ± 0.006 |\n| naive | 0.300 |\n" in said
+
+
+def test_in_class_il_a_model_is_held_against_the_mean_of_the_constant_answer(tmp_path: Path) -> None:
+    about = bundle_of(trained_once(("ewc",), "class-il"), tmp_path / "bundle")
+    assert max(about.constant["test"]) > 0.4 > 3 * sorted(about.constant["test"])[1] == 0, "one class of one task"
+    level = sum(about.constant["test"]) / 3
+    last = tuple(level + d for d in (0.01, -0.01, 0.0))
+    changed = about.model_copy(
+        update={"scores": {"test": (*about.scores["test"][:-1], last)}, "constant": {"test": about.constant["test"]}}
+    )
+    said = changed.behind_constant["test"]
+    assert " on 2 of 3 tasks: " in said
+    assert said.count(f" against {level:.4f})") == 2
 
 
 def test_what_remedies_keep_is_there_and_examples_only_if_wanted(tmp_path: Path) -> None:

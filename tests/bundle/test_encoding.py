@@ -99,6 +99,8 @@ def test_texts_are_answered_too(tmp_path: Path) -> None:
         texts, labels = task["test"]
         right = [one == label for one, label in zip(model.predict(texts), labels.tolist(), strict=True)]
         assert sum(right) / len(right) == run.test[0, -1, number]
+    with pytest.raises(InputError, match=r"it takes a list of texts, but got a single one\. Give a list of one"):
+        model.predict(texts[0])
 
 
 @pytest.mark.usefixtures("no_program")

@@ -269,6 +269,7 @@ def test_a_wrong_command_line_is_one_line(run: Run, tmp_path: Path) -> None:
     both = ("--champion", "a", "--candidate", "b")
     refused("nothing to judge. Give a results folder, or --champion and --candidate.")
     refused("two models are compared, but got --champion. Give --champion and --candidate.", "--champion", "a")
+    refused("nothing to judge. Give a results folder", "--json", "gate.json")
     refused("two models are compared, but got --max-drop", "--max-drop", "0.1")
     refused("how far an earlier task may fall must be said. Give --max-drop", *both)
     mixed = "it judges the trial of a study or compares two models, but got DIR, --beats and --champion, --candidate."

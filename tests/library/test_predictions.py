@@ -95,5 +95,5 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, run: Run) -> N
         np.savez(tmp_path / "tasks" / f"{number}.npz", x_train=x + number, y_train=np.resize([0, 1], 40))
     folder = StreamConfig(name=str(tmp_path / "tasks"), scenario="domain-il", validation_frac=0.2)
     write(trained(folder), study_of(folder), ABOUT, tmp_path / "other")
-    assert "it was not trained on a table. Ask it about arrays" in said(tmp_path / "other", new, *to)
+    assert "it was trained neither on a table nor on images. Ask it" in said(tmp_path / "other", new, *to)
     assert (tmp_path / "there.csv").read_text() == "mine"

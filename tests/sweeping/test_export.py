@@ -16,8 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 import analysis
+from analysis.confirmation import columns, confirmation
 from cfsweep.bundle import load
 from cfsweep.bundle.paired import paired_answers
+from cfsweep.bundle.writer import CARD
 from cfsweep.cli import app
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
@@ -54,6 +56,10 @@ def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_bundle_scores_what_its_run_was_confirmed_with(confirmed: Path, tmp_path: Path, refit: bool) -> None:
     call("export", confirmed, "--to", tmp_path / "model", *(["--refit"] if refit else []))
+    said = (tmp_path / "model" / CARD).read_text()
+    for row in zip(*columns(confirmation(confirmed)).values(), strict=True):
+        assert f"\n| {' | '.join(row)} |\n" in said
+    assert all(f"\n| {name} | " in said for name in ("naive", "joint"))
     model = load(tmp_path / "model")
     about, stream = model.about, load_stream(StreamConfig())
     assert about.trial == analysis.selection(confirmed)["trial"]  # type: ignore[index]

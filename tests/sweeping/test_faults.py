@@ -177,6 +177,15 @@ def test_a_longer_budget_adds_rows_and_replaces_none(sweep: Sweep) -> None:
     assert len(sweep.rows("accuracy")) == 9 * 6 * 5
 
 
+def test_what_is_picked_up_is_counted(sweep: Sweep) -> None:
+    begun = sweep.train(sweep.open(tiny(trials=2, pack_runs=1), workers=1)).book.summary()
+    assert (begun.runs_before, begun.runs_going_on, begun.tasks_at_most) == (0, 0, 2 * 5)
+    with pytest.raises(Killed):
+        sweep.train(sweep.open(tiny(trials=4, pack_runs=1), workers=1), killed_at(2))
+    again = sweep.open(tiny(trials=4, pack_runs=1), workers=1).book.summary()
+    assert (again.runs_before, again.runs_going_on, again.tasks_at_most) == (2, 1, 2 * 5)
+
+
 def test_a_lost_worker_costs_an_attempt(sweep: Sweep) -> None:
     died: list[int] = []
 
@@ -185,8 +194,10 @@ def test_a_lost_worker_costs_an_attempt(sweep: Sweep) -> None:
             died.append(driver.packs.in_flight[pack_id].attempt)
             raise WorkerDied
 
-    sweep.train(sweep.open(tiny(trials=2, pack_runs=2), workers=1), dies_once)
+    driver = sweep.train(sweep.open(tiny(trials=2, pack_runs=2), workers=1), dies_once)
     assert died == [1]
+    summary = driver.book.summary()
+    assert (summary.deaths, summary.tasks, summary.tasks_at_most) == (1, 10, 10)
     assert [(row["trial"], row["attempt"], row["state"]) for row in sweep.rows()] == [(0, 2, "done"), (1, 2, "done")]
 
 

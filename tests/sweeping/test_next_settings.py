@@ -173,6 +173,9 @@ def test_what_comes_out_is_the_bundle_of_the_best(ground: Path, tmp_path: Path) 
         assert torch.equal(value, load_file(tmp_path / "out" / WEIGHTS)[name])
     assert best["val_new"] == pytest.approx(about.scores["validation"][-1][-1])
     assert best["val_old"] == pytest.approx(np.mean(best["val_tasks"][:2]))
+    assert about.scores["validation"][-1] == pytest.approx(best["val_tasks"]), "those of old tasks are on the card"
+    assert about.scores["validation"][-2][:2] == pytest.approx(by_hand(ground, ground / "ewc"))
+    assert about.average["validation"] == pytest.approx(np.mean(by_hand(ground, tmp_path / "out")))
     (tmp_path / "out" / FILE).write_bytes(b"")
     with pytest.raises(InputError, match=r"search.parquet: it was changed since"):
         read_manifest(tmp_path / "out")

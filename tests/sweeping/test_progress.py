@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -66,3 +67,21 @@ def test_a_panel_on_a_terminal() -> None:
         assert text in shown
     last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue()).strip().splitlines()[-1]
     assert last.startswith("10/20 trials: 7 done")
+
+
+def test_what_was_picked_up_and_who_died_is_said_once() -> None:
+    out = io.StringIO()
+    with Display(Console(file=out, width=20)) as display:
+        for deaths in (0, 0, 1, 1, 2):
+            display.show(replace(HALF, tasks=14, tasks_at_most=60, deaths=deaths, runs_before=25, runs_going_on=4))
+    picked_up, *said = out.getvalue().splitlines()
+    assert picked_up == (
+        "picked up: 10 of 20 trials had ended, 25 runs with those of references; 4 more go on from their "
+        "last checkpoint"
+    )
+    assert [line for line in said if "worker" in line] == [
+        "a worker died (1 so far); another one goes on from its last checkpoint",
+        "a worker died (2 so far); another one goes on from its last checkpoint",
+    ]
+    assert ", 14 of at most 60 tasks of runs trained, " in said[-1]
+    assert "picked up" not in "".join(said)

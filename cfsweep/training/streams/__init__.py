@@ -23,7 +23,7 @@ from cfsweep.training.streams._preprocessing import Preprocessing
 from cfsweep.training.streams._table_settings import SUFFIXES, TableSettings, is_table
 from cfsweep.training.streams.digits import split_digits
 from cfsweep.training.streams.hugging_face import HUGGING_FACE, from_dataset, task_of_dataset
-from cfsweep.training.streams.image_folder import from_images, task_of_images
+from cfsweep.training.streams.image_folder import from_images, pixels_below, task_of_images
 from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
 from cfsweep.training.streams.own_table import from_table, next_of_table, rows_of_table
@@ -48,6 +48,7 @@ __all__ = [
     "mapped",
     "next_of_table",
     "open_encoder",
+    "pixels_below",
     "registry",
     "rows_of_table",
 ]

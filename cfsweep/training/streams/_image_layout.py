@@ -50,6 +50,16 @@ def holds_images(folder: Path) -> bool:
     return any(_is_image(path) and not _hidden(path) for path in below)
 
 
+def images_below(folder: Path) -> list[Path]:
+    """All images in a folder and in those within it, in natural order; what is hidden, and whatever is no image, is
+    passed over."""
+    found: list[Path] = []
+    for at, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _hidden(Path(name))]
+        found += [Path(at, name) for name in names if _is_image(Path(name)) and not _hidden(Path(name))]
+    return sorted(found, key=lambda path: [natural(part) for part in path.relative_to(folder).parts])
+
+
 def found_in(folder: Path, layout: Layout | None, where: str) -> list[Found]:
     """The images of a folder, sorted by task, part, class and name. Its folders are
 

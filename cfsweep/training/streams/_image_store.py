@@ -30,6 +30,11 @@ def all_known(sources: Sequence[Source], where: str) -> list[Known]:
     return list(_in_threads(partial(known_of, where=where), sources))
 
 
+def all_pixels(sources: Sequence[Source], shape: tuple[int, int, int], where: str) -> NDArray[np.uint8]:
+    """The pixels (n, *shape) of the images. Raises as `pixels_of`."""
+    return np.stack(list(_in_threads(partial(pixels_of, shape=shape, where=where), sources)))
+
+
 def mapped_pixels(
     sources: Sequence[Source], known: Sequence[Known], shape: tuple[int, int, int], where: str
 ) -> tuple[Path, str]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few, unknown
 from cfsweep.training.streams._base import Stream
-from cfsweep.training.streams._image_files import Source
-from cfsweep.training.streams._image_layout import Found, Layout, found_in
+from cfsweep.training.streams._image_files import SUFFIXES, Source
+from cfsweep.training.streams._image_layout import Found, Layout, found_in, images_below
+from cfsweep.training.streams._image_store import all_known, all_pixels
 from cfsweep.training.streams._image_stream import ImageArgs, LabelledImage, image_stream
+
+_BLOCK = 1024  # images that are in memory at once
 
 
 def from_images(config: StreamConfig) -> Stream:
@@ -48,6 +55,37 @@ def task_of_images(config: StreamConfig) -> Stream:
         raise InputError(f"{where}: one task is learned at a time, but it holds {few(several)}. Give one of them.")
     images = [replace(_labelled(one, folder), task=folder.name) for one in found]
     return image_stream(config, images, ImageArgs.of(config.args, (), where))
+
+
+def pixels_below(
+    folder: Path, shape: tuple[int, ...], args: Mapping[str, Any]
+) -> Iterator[tuple[list[str], NDArray[np.uint8]]]:
+    """Blocks of the images in a folder and in those within it, in natural order: their files, relative to it, and their
+    pixels (n, *shape), (channels, height, width), read as those of a stream with these `args`. An image of another size
+    or kind is one that `size` or `mode` bring to the shape.
+
+    Raises:
+        InputError: there is none, one is damaged, or nothing says that one of another size or kind may be changed.
+    """
+    where = f"folder {folder}"
+    sources = [Source(path.relative_to(folder).as_posix(), path.read_bytes) for path in images_below(folder)]
+    if not sources:
+        raise InputError(f"{where}: no images are there ({', '.join(SUFFIXES)}). Name the folder that holds some.")
+    channels, height, width = shape
+    for source, known in zip(sources, all_known(sources, where), strict=True):
+        if args.get("size") is None and (known.height, known.width) != (height, width):
+            raise InputError(
+                f"{where}, {source.name}: the model was trained on images of {height} x {width} pixels (height x "
+                f"width), but it has {known.height} x {known.width}. Resize it."
+            )
+        if args.get("mode") is None and (known.mode == "grey") != (channels == 1):
+            other = "grey" if channels == 1 else "rgb"
+            raise InputError(
+                f"{where}, {source.name}: the model was trained on {other} images, but it is {known.mode}. Convert it."
+            )
+    for at in range(0, len(sources), _BLOCK):
+        some = sources[at : at + _BLOCK]
+        yield [source.name for source in some], all_pixels(some, (channels, height, width), where)
 
 
 def _refuse_latest(config: StreamConfig, where: str) -> None:

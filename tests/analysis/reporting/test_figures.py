@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 import analysis
 from analysis.aggregate import finished
 from analysis.description import study
 from analysis.reporting.figures import front_figure, matrix_figure
+from analysis.reporting.sections import content_of, matrix_section
 from tests.analysis.folder import Folder, matrix_for
 
 
@@ -55,6 +57,21 @@ def test_matrices_leave_missing_cells_blank() -> None:
     assert list(figure.data[0].z[1]) == [0.9, None]
     assert list(figure.data[0].text[1]) == ["0.90", ""]
     assert figure.layout.xaxis.ticktext == ("first", "1")
+    assert figure.layout.yaxis.ticktext == ("untrained", "after first", "after 1")
+
+
+def test_the_first_row_is_called_what_it_is(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "study")
+    for seed in range(2):
+        folder.run(0, seed, matrix_for(0.8, 0.9))
+    root = folder.write()
+    for digest, name in ((None, "untrained"), ("ab" * 32, "first weights")):
+        raw = yaml.safe_load((root / "study.yaml").read_text())
+        raw["config"].setdefault("space", {})["network"] = {"name": "mlp", "init_sha256": digest}
+        (root / "study.yaml").write_text(yaml.safe_dump(raw))
+        assert analysis.study(root).first_row == name
+        text = matrix_section(content_of(root))
+        assert [f'"{one}"' in text for one in ("untrained", "first weights")] == [digest is None, digest is not None]
 
 
 def test_tasks_whose_short_names_are_alike_have_their_numbers() -> None:
