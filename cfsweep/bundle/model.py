@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from cfsweep.training.ingredients import Classifier, Context, Held, Settings, Su
 from cfsweep.training.networks import unliftable_reason
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
-from cfsweep.training.streams import Encoder, Preprocessing, rows_of_table
+from cfsweep.training.streams import SUFFIXES, Encoder, Preprocessing, rows_of_table, texts_of_table
 from cfsweep.training.targets import Outputs, target_of
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class Model:
             raise InputError(
                 "model: it was not trained on a table, so there is nothing to transform. Give the examples."
             )
+        if self.preprocessing.text is not None:
+            raise InputError("model: its examples are features of texts. Call `features` with the table.")
         if task is not None:
             self._task(task)
         with settled():
@@ -176,7 +178,7 @@ class Model:
             self._encoder = encoder_of(about, self.where)
         if about is not None and about.input_shape is None:
             assert self._encoder is not None
-            return self._encoder.features([str(text) for text in cast("Sequence[str]", x)])
+            return self._encoder.features(self._texts(x))
         is_raw = self.preprocessing is not None and not isinstance(x, Tensor | np.ndarray)
         raw = self.transformed(x, task) if is_raw else _array(x, self.about.features)
         if about is None or self._encoder is None or about.input_shape is None:
@@ -185,6 +187,24 @@ class Model:
         if tuple(raw.shape[1:]) != about.input_shape:
             raise _other_shape(about.input_shape, raw)
         return self._encoder.features(raw)
+
+    def _texts(self, x: Examples) -> list[str]:
+        """The texts (n,) of x: a list of some, or of a bundle of a table that or a path of one.
+
+        Raises:
+            InputError: it is neither.
+        """
+        listed = x.tolist() if isinstance(x, np.ndarray) else x
+        if isinstance(listed, list | tuple) and all(isinstance(one, str) for one in listed):
+            return [str(one) for one in listed]
+        is_path = isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix.lower() in SUFFIXES)
+        is_table = hasattr(x, "__arrow_c_stream__") or hasattr(x, "columns")
+        if self.preprocessing is not None and (is_path or is_table):
+            with settled():
+                return texts_of_table(self.preprocessing, x)
+        kinds = "a list of texts" if self.preprocessing is None else "a list of texts, or a table with them"
+        got = "one text" if isinstance(x, str) else type(x).__name__
+        raise InputError(f"model: it answers {kinds}, but got {got}. Give a list of texts, such as [text].")
 
     def seen(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> Tensor:
         """Raw examples x, or rows of a raw table, as the network sees them, float32, standardised: (n, *input_shape).

@@ -59,8 +59,8 @@ def _number(model: Model, task: str | None) -> int | None:
 def _answers(model: Model, table: str | Path, task: int | None) -> pd.DataFrame:
     import pandas as pd
 
-    x = model.transformed(table, task)
-    found = pd.DataFrame({"prediction": model.predict(x, task)})
+    x = model.features(table, task)
+    found = pd.DataFrame({"prediction": model.predict(x, task, encoded=True)})
     if not model.target.has_classes:
         return found
-    return found.join(model.probabilities(x, task).add_prefix("probability="))
+    return found.join(model.probabilities(x, task, encoded=True).add_prefix("probability="))
