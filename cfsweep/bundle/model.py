@@ -189,12 +189,13 @@ class Model:
         return self._encoder.features(raw)
 
     def _texts(self, x: Examples) -> list[str]:
-        """The texts (n,) of x: a list of some, or of a bundle of a table that or a path of one.
+        """The texts (n,) of x: a list, an array or a column of some; where the data were a table, a raw one, or its
+        path.
 
         Raises:
             InputError: it is neither.
         """
-        listed = x.tolist() if isinstance(x, np.ndarray) else x
+        listed = x.tolist() if hasattr(x, "tolist") else x
         if isinstance(listed, list | tuple) and all(isinstance(one, str) for one in listed):
             return [str(one) for one in listed]
         is_path = isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix.lower() in SUFFIXES)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from cfsweep.errors import InputError, few
 from cfsweep.training.streams._base import Indices
 from cfsweep.training.streams._table_files import Raw
@@ -62,10 +60,8 @@ def texts_of(table: Raw, name: str, rows: Indices) -> list[str]:
     Raises:
         InputError: a row has none.
     """
-    found = table.words(name)[rows]
-    missing = np.flatnonzero(np.equal(found, None))
-    if len(missing):
-        said = "each row must have a text, but this one has none"
-        raise table.error(name, int(rows[missing[0]]), said, "Fill or drop it")
-    texts: list[str] = found.tolist()
-    return texts
+    found: list[str | None] = table.words(name)[rows].tolist()
+    for row, text in zip(rows.tolist(), found, strict=True):
+        if text is None:
+            raise table.error(name, row, "each row must have a text, but this one has none", "Fill or drop it")
+    return [text for text in found if text is not None]
