@@ -10,11 +10,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+import analysis
+import cfsweep
 import search_spaces
 from cfsweep.config import Range, Space
 from cfsweep.errors import InputError
 from cfsweep.hypers import BASE_HYPERS
-from cfsweep.training.ingredients import hypers_of
+from cfsweep.sweeping.notes import never_acting
+from cfsweep.training.ingredients import hypers_of, ingredient_class
 
 
 def unsourced(text: str) -> list[str]:
@@ -50,7 +53,7 @@ def test_an_unknown_space_names_the_known_ones_closest_first() -> None:
 def test_it_parses(space_file: Path) -> None:
     space = Space.model_validate(yaml.safe_load(space_file.read_text()))
     assert space.description
-    assert space.search
+    assert space.search or space_file.stem == "ncm"  # whose means leave nothing to search
     assert not set(space.fixed) & set(space.search)
 
 
@@ -87,6 +90,31 @@ def test_mixed_searches_the_four_knobs() -> None:
 def test_lambda_spans_zero_and_nine_decades(name: str) -> None:
     space = Space.model_validate(yaml.safe_load(search_spaces.path(name).read_text()))
     assert space.search["ewc_lambda"] == Range(low=0.1, high=1e8, log=True, zero=True)
+
+
+@pytest.mark.parametrize("name", ["ncm", "slda", "ranpac"])
+def test_a_closed_form_searches_what_acts_on_features(name: str) -> None:
+    """No step is taken, so that nothing of the training acts; and nothing of its own that needs another value."""
+    space = Space.model_validate(yaml.safe_load(search_spaces.path(name).read_text()))
+    assert (space.network.name, space.network.args, space.ingredients) == ("linear", {}, (name,))
+    assert set(space.search) <= {hyper.name for hyper in ingredient_class(name).hypers}
+    assert f"{name}_adapts" not in space.search, "it says whether a network is trained that is not there"
+    assert not set(never_acting(space, hypers_of(space.ingredients))) & set(space.search)
+
+
+def test_class_means_are_one_trial(tmp_path: Path) -> None:
+    ncm = yaml.safe_load(search_spaces.path("ncm").read_text())
+    cfsweep.sweep(ncm, "split-digits", trials=3, seeds=1, workers=0, out=tmp_path / "out")
+    rows = analysis.load(tmp_path / "out")
+    rows = rows[rows["trial"] >= 0].sort_values("trial")
+    assert rows["trial"].tolist() == [0, 1, 2]
+    assert rows["same_as"].fillna(-1).tolist() == [-1, 0, 0]
+
+
+def test_the_ridge_of_ranpac_is_found_on_examples_held_out() -> None:
+    space = Space.model_validate(yaml.safe_load(search_spaces.path("ranpac").read_text()))
+    assert space.fixed == {"ranpac_ridge_by": "held-out"}
+    assert set(space.search) == {"ranpac_projection"}
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from cfsweep.training.ingredients import Classifier, Context, Held, Settings, Su
 from cfsweep.training.networks import unliftable_reason
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
-from cfsweep.training.streams import Encoder, Preprocessing, rows_of_table
+from cfsweep.training.streams import SUFFIXES, Encoder, Preprocessing, rows_of_table, texts_of_table
 from cfsweep.training.targets import Outputs, target_of
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class Model:
             raise InputError(
                 "model: it was not trained on a table, so there is nothing to transform. Give the examples."
             )
+        if self.preprocessing.text is not None:
+            raise InputError("model: its examples are features of texts. Call `features` with the table.")
         if task is not None:
             self._task(task)
         with settled():
@@ -174,13 +176,13 @@ class Model:
             InputError: the encoder is not at hand, or cannot encode them, or a table does not fit.
         """
         about = self.about.encoder
-        if isinstance(x, str | Path) and self.preprocessing is None:
-            raise self._no_examples(x)
         if about is not None and self._encoder is None:
             self._encoder = encoder_of(about, self.where)
         if about is not None and about.input_shape is None:
             assert self._encoder is not None
-            return self._encoder.features([str(text) for text in cast("Sequence[str]", x)])
+            return self._encoder.features(self._texts(x))
+        if isinstance(x, str | Path) and self.preprocessing is None:
+            raise self._no_examples(x)
         is_raw = self.preprocessing is not None and not isinstance(x, Tensor | np.ndarray)
         raw = self.transformed(x, task) if is_raw else _array(x, self.about.features)
         if about is None or self._encoder is None or about.input_shape is None:
@@ -189,6 +191,25 @@ class Model:
         if tuple(raw.shape[1:]) != about.input_shape:
             raise _other_shape(about.input_shape, raw)
         return self._encoder.features(raw)
+
+    def _texts(self, x: Examples) -> list[str]:
+        """The texts (n,) of x: a list, an array or a column of some; where the data were a table, a raw one, or its
+        path.
+
+        Raises:
+            InputError: it is neither.
+        """
+        listed: Any = x.tolist() if hasattr(x, "tolist") else x  # type: ignore[operator]
+        if isinstance(listed, list | tuple) and all(isinstance(one, str) for one in listed):
+            return [str(one) for one in listed]
+        is_path = isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix.lower() in SUFFIXES)
+        is_table = hasattr(x, "__arrow_c_stream__") or hasattr(x, "columns")
+        if self.preprocessing is not None and (is_path or is_table):
+            with settled():
+                return texts_of_table(self.preprocessing, x)
+        kinds = "a list of texts" if self.preprocessing is None else "a list of texts, or a table with them"
+        got = "one text" if isinstance(x, str) else type(x).__name__
+        raise InputError(f"model: it answers {kinds}, but got {got}. Give a list of texts, such as [text].")
 
     def seen(self, x: Examples, task: int | None = None, *, encoded: bool = False) -> Tensor:
         """Raw examples x, or rows of a raw table, as the network sees them, float32, standardised: (n, *input_shape).
@@ -204,8 +225,6 @@ class Model:
 
     def _no_examples(self, given: str | Path) -> InputError:
         encoder, images = self.about.encoder, self.about.image_shape
-        if encoder is not None and encoder.input_shape is None:
-            return InputError("model: it takes a list of texts, but got a single one. Give a list of one.")
         asked = self.about.input_shape if encoder is None else encoder.input_shape
         shape = ", ".join(["n", *map(str, asked or ())])
         remedy = "`cfsweep.predict(bundle, folder, to)` answers a folder of images" if images else "Load it first"

@@ -30,13 +30,14 @@ MOVED = "columns standardised in float64"  # among a stream's files
 def next_task(about: Manifest, path: Path, table: Preprocessing | None = None) -> Stream:
     """The task at `path`, a file or a folder of parts or of images, as a stream of its own, cut as the bundle's tasks
     were; it is a raw table where the bundle has kept what makes examples of a `table`. Where the bundle has an encoder,
-    it makes features of the examples; but of texts, which no such file holds, the file has the features.
+    it makes features of the examples; but of texts, which no such file but a table holds, the file has the features.
 
     Raises:
         InputError: there is none, or its examples are not like those of the bundle; or the bundle has learned it.
     """
     cut, where = about.cut, f"--task {path}"
-    encoder = about.encoder if about.encoder is not None and about.encoder.input_shape is not None else None
+    has_raw = about.encoder is not None and (about.encoder.input_shape is not None or table is not None)
+    encoder = about.encoder if has_raw else None
     config = StreamConfig(
         name=str(path),
         validation_frac=cut.validation_frac,

@@ -44,7 +44,7 @@ def predict(bundle: str | Path, table: str | Path, to: str | Path, *, task: str 
     model = load(bundle)
     number = _number(model, task)
     if model.preprocessing is not None:
-        found = _answers(model, model.transformed(table, number), number)
+        found = _answers(model, model.features(table, number), number)
     elif model.about.image_shape is not None:
         found = _of_images(model, Path(table), number)
     else:
@@ -77,7 +77,7 @@ def _of_images(model: Model, folder: Path, task: int | None) -> pd.DataFrame:
     assert model.about.image_shape is not None
     found = []
     for files, pixels in pixels_below(folder, model.about.image_shape, model.about.stream_config.args):
-        answers = _answers(model, pixels, task)
+        answers = _answers(model, model.features(pixels, task), task)
         answers.insert(0, "file", files)
         found.append(answers)
     return pd.concat(found, ignore_index=True)
@@ -86,7 +86,7 @@ def _of_images(model: Model, folder: Path, task: int | None) -> pd.DataFrame:
 def _answers(model: Model, x: Tensor | NDArray[np.generic], task: int | None) -> pd.DataFrame:
     import pandas as pd
 
-    found = pd.DataFrame({"prediction": model.predict(x, task)})
+    found = pd.DataFrame({"prediction": model.predict(x, task, encoded=True)})
     if not model.target.has_classes:
         return found
-    return found.join(model.probabilities(x, task).add_prefix("probability="))
+    return found.join(model.probabilities(x, task, encoded=True).add_prefix("probability="))

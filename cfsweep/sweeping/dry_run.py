@@ -72,7 +72,9 @@ def _add_network(table: Table, prepared: Prepared, outputs: Outputs) -> None:
     config, stream = prepared.config, prepared.stream
     if (rows := stream.preprocessing) is not None:
         table.add_row("columns", ", ".join(f"{column.name} {column.kind}" for column in rows.columns))
-    by = config.stream.standardise if rows is None else f"training rows, preprocessing={rows.settings.preprocessing}"
+    by: str | None = config.stream.standardise
+    if rows is not None and rows.text is None:
+        by = f"training rows, preprocessing={rows.settings.preprocessing}"
     table.add_row("standardised by", by or "")
     if config.stream.augment:
         table.add_row("augmented by", ", ".join(config.stream.augment))

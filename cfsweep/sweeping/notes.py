@@ -56,7 +56,7 @@ def swamping_note(stream: Stream) -> str | None:
     place = int(deviations.argmax())
     name = f"`{stream.features[place]}`" if stream.features else f"{place} (from 0)"
     remedy = "Drop or transform it (a logarithm, say)"
-    if stream.standardised != "feature" and stream.preprocessing is None:
+    if stream.standardised != "feature" and (stream.preprocessing is None or stream.preprocessing.text is not None):
         remedy = "Set `stream.standardise=feature`, or drop it"
     return (
         f"feature {name} varies {most / middle:,.0f} times as much as the median one, as the network sees it "

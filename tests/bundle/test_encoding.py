@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
@@ -99,8 +100,13 @@ def test_texts_are_answered_too(tmp_path: Path) -> None:
         texts, labels = task["test"]
         right = [one == label for one, label in zip(model.predict(texts), labels.tolist(), strict=True)]
         assert sum(right) / len(right) == run.test[0, -1, number]
-    with pytest.raises(InputError, match=r"it takes a list of texts, but got a single one\. Give a list of one"):
-        model.predict(texts[0])
+        assert model.predict(np.array(texts)) == model.predict(pd.Series(texts)) == model.predict(texts)
+    refused: list[tuple[Any, str]] = [("abc", "one text"), ("t.csv", "one text"), ([1.5], "list"), (b"abc", "bytes")]
+    for given, name in [*refused, (pd.DataFrame({"text": ["abc"]}), "DataFrame")]:
+        with pytest.raises(InputError) as caught:
+            model.predict(given)
+        said = f"model: it answers a list of texts, but got {name}. Give a list of texts, such as [text]."
+        assert str(caught.value) == said
 
 
 @pytest.mark.usefixtures("no_program")

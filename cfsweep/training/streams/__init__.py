@@ -26,11 +26,12 @@ from cfsweep.training.streams.hugging_face import HUGGING_FACE, from_dataset, ta
 from cfsweep.training.streams.image_folder import from_images, pixels_below, task_of_images
 from cfsweep.training.streams.own_folder import from_file, from_folder
 from cfsweep.training.streams.own_function import from_function
-from cfsweep.training.streams.own_table import from_table, next_of_table, rows_of_table
+from cfsweep.training.streams.own_table import from_table, next_of_table, rows_of_table, texts_of_table
 from cfsweep.training.streams.vision import mnist_fashion, mnist_halves, permuted_mnist, split_cifar, split_idx
 
 __all__ = [
     "HUGGING_FACE",
+    "SUFFIXES",
     "BuiltinStream",
     "ClassId",
     "Encoder",
@@ -51,6 +52,7 @@ __all__ = [
     "pixels_below",
     "registry",
     "rows_of_table",
+    "texts_of_table",
 ]
 
 

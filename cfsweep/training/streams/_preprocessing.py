@@ -22,6 +22,7 @@ from cfsweep.training.streams._base import Indices
 from cfsweep.training.streams._float32 import NOISE
 from cfsweep.training.streams._table_files import Raw
 from cfsweep.training.streams._table_settings import Kind, TableSettings
+from cfsweep.training.streams._table_texts import seem_texts, text_column
 from cfsweep.training.streams._typed import Floats, Words, guessed
 
 MOST_WORDS = 1_000  # of a column that nobody has called a category: more are names or texts
@@ -82,13 +83,18 @@ class Column(Frozen):
     words: tuple[str | None, ...] = ()
     gaps: bool = False
 
+    @property
+    def is_words(self) -> bool:
+        """Whether it has words, of which no moments are taken, or texts."""
+        return self.kind in ("category", "text")
+
     def values_in(self, table: Raw) -> Floats | Words:
         """The column of a table as its kind says, (n,).
 
         Raises:
             InputError: a value does not fit.
         """
-        if self.kind == "category":
+        if self.is_words:
             return table.words(self.name)
         return table.values(self.name, self.kind, f"Mend it, or say `--arg 'types={{{self.name}: category}}'`")
 
@@ -96,9 +102,9 @@ class Column(Frozen):
 class Preprocessing(Frozen):
     """What was fitted on the training rows of a table: all that a row takes to become an example.
 
-    `fitted` are the moments of each column in order (none of a category): for the rows of each task, or of all tasks
-    where `settings.preprocessing` is `first`. `word_labels`: labels are words, whatever they look like. `starts` are
-    the first moments of the windows, and `until` the last one that is in them.
+    `fitted` are the moments of each column in order (none of words or texts): for the rows of each task, or of all
+    tasks where `settings.preprocessing` is `first`. `word_labels`: labels are words, whatever they look like. `starts`
+    are the first moments of the windows, and `until` the last one that is in them.
     """
 
     settings: TableSettings
@@ -118,6 +124,11 @@ class Preprocessing(Frozen):
         """What the numbers of an example are."""
         return tuple(name for column in self.columns for name in self._numbers_of(column))
 
+    @property
+    def text(self) -> str | None:
+        """The one column, where it is of texts: an encoder makes the examples then, and nothing here does."""
+        return next((column.name for column in self.columns if column.kind == "text"), None)
+
     def described(self) -> dict[str, Any]:
         """The settings with what went without saying, where windows begin, and the kind of each column, as a study
         records them."""
@@ -125,6 +136,8 @@ class Preprocessing(Frozen):
         return {**found, "starts": list(self.starts), "until": self.until} if self.starts else found
 
     def _numbers_of(self, column: Column) -> list[str]:
+        if column.kind == "text":
+            return []
         if column.kind != "category":
             return [column.name, *([f"{column.name}={GAP}"] if column.gaps else [])]
         own = [GAP if word is None else word for word in column.words]
@@ -198,12 +211,14 @@ class Preprocessing(Frozen):
 
 
 def fitted(
-    table: Raw, settings: TableSettings, train: Sequence[Indices], word_labels: bool
+    table: Raw, settings: TableSettings, train: Sequence[Indices], word_labels: bool, encoded: bool = False
 ) -> tuple[Preprocessing, list[str]]:
     """What is fitted on the training rows of each task, and notes for the user. One column is in memory at a time.
+    Where examples are to be `encoded`, a column that looks like texts is one of texts.
 
     Raises:
-        InputError: a column holds no value in the first task, or what is no feature, or more words than a category has.
+        InputError: a column holds no value in the first task, or what is no feature, or more words than a category has;
+            or beside a column of texts there are other features, or no encoder.
     """
     taken = {*settings.roles.values(), *settings.drop}
     names = [name for name in table.names if name not in taken]
@@ -211,10 +226,11 @@ def fitted(
         raise InputError(f"{table.where}: a table needs a column that is a feature, but all are taken. Add one.")
     columns, moved, notes = [], [], []
     for name in names:
-        column, values = _column(table.in_memory(name), settings, name, train[0])
+        column, values = _column(table.in_memory(name), settings, name, train[0], encoded)
         columns.append(column)
         moved.append(_moved(column, values, train[:1] if settings.preprocessing == "first" else train, None))
-        notes += _notes_on(column, values)
+        notes += _notes_on(column, values, train[0], told=name in settings.types)
+    text_column({column.name: column.kind for column in columns}, settings.drop, encoded, table.where)
     fitted = tuple(zip(*moved, strict=True))
     return Preprocessing(settings=settings, columns=tuple(columns), fitted=fitted, word_labels=word_labels), notes
 
@@ -222,42 +238,57 @@ def fitted(
 def _moved(
     column: Column, values: Floats | Words, train: Sequence[Indices], before: Moments | None
 ) -> list[Moments | None]:
-    """The moments of a column for each of some tasks, those of the tasks before among them; None of a category."""
+    """The moments of a column for each of some tasks, those of the tasks before among them; None of words."""
     found = []
     for rows in train:
-        if column.kind != "category":
+        if not column.is_words:
             own = moments(values[rows].astype(np.float64))
             before = own if before is None else before.and_(own)
         found.append(before)
     return found
 
 
-def _column(table: Raw, settings: TableSettings, name: str, rows: Indices) -> tuple[Column, Floats | Words]:
+def _column(
+    table: Raw, settings: TableSettings, name: str, rows: Indices, encoded: bool
+) -> tuple[Column, Floats | Words]:
     """What is kept is of these rows alone; values are of the whole table, so that an error counts its rows."""
     seems = guessed(table.column(name).take(rows), table.untyped)
+    if encoded and seems == "category" and seem_texts(table.words(name)[rows]):
+        seems = "text"
     kind = settings.types.get(name, seems)
     place = f"{table.where}, column `{name}`"
-    if kind is None or (seems is None and settings.preprocessing == "first" and kind != "category"):
+    if kind is None or (seems is None and settings.preprocessing == "first" and kind not in ("category", "text")):
         raise InputError(
             f"{place}: it has no value in the training rows of the first task, so nothing can be fitted. Leave it out, "
             f"`--arg drop=[{name}]`."
         )
     column = Column(name=name, kind=kind)
     values = column.values_in(table)
+    if kind == "text":
+        return column, values
     if kind != "category":
         return column.model_copy(update={"gaps": bool(np.isnan(values[rows].astype(np.float64)).any())}), values
     found = set(values[rows].tolist())
     if len(found) > MOST_WORDS and name not in settings.types:
         raise InputError(
             f"{place}: it holds {len(found)} different words in {len(rows)} rows, more than {MOST_WORDS}, as names or "
-            f"texts do. Leave it out, `--arg drop=[{name}]`, or insist, `--arg 'types={{{name}: category}}'`."
+            f"texts do. Leave it out, `--arg drop=[{name}]`, or insist, `--arg 'types={{{name}: category}}'`; texts "
+            "need an encoder, `--encoder module:function`."
         )
     words = tuple(sorted(found, key=lambda word: (word is None, word or "")))
     return column.model_copy(update={"words": words}), values
 
 
-def _notes_on(column: Column, values: Floats | Words) -> list[str]:
-    """What the user should know: words that share a column, and gaps that no column tells of."""
+def _notes_on(column: Column, values: Floats | Words, rows: Indices, told: bool) -> list[str]:
+    """What the user should know: words that share a column, or are texts by their looks in these rows where nobody has
+    `told` their kind; and gaps that no column tells of."""
+    if column.kind == "text":
+        return []
+    if column.kind == "category" and not told and seem_texts(values[rows].astype(object)):
+        return [
+            f"column `{column.name}`: it looks like texts, each of which is an input of its own now, so that a new one "
+            "says nothing. Give what makes features of texts, `--encoder module:function`, or drop it"
+        ]
     if column.kind == "category":
         known = set(column.words)
         unknown = [word for word in values.tolist() if word not in known]

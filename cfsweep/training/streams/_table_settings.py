@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator
 from cfsweep.config import Frozen, Name
 from cfsweep.errors import InputError, unknown
 
-Kind = Literal["number", "category", "boolean", "date"]
+Kind = Literal["number", "category", "boolean", "date", "text"]
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
@@ -21,6 +21,7 @@ class TableSettings(Frozen):
     `date`: so many of equal length between the first and the last date, or those that begin at these dates, the first
     one being the earliest. `split` says `train` or `test` of each row. All columns but these and `drop` are features;
     `types` says what kind some are of, where the guess would be wrong, and `{target: category}` that labels are words.
+    A `text` is what an encoder sees, as the one feature of its table.
 
     `preprocessing`: the statistics by which numbers are standardised are those of the training rows of the `first`
     task, or, for the rows of a task, of the `past`, that is of its training rows and those of the tasks before. Words

@@ -32,6 +32,7 @@ RULES: Mapping[Kind, str] = {
     "boolean": "true or false is needed",
     "date": "dates as 2024-01-31 (ISO 8601) are needed",
     "category": "words or numbers are needed",
+    "text": "texts are needed",
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cfsweep.config import StreamConfig
@@ -22,6 +23,7 @@ from cfsweep.training.streams._table_examples import examples_of, in_memory_exam
 from cfsweep.training.streams._table_files import Raw, in_memory, read_table, require_features
 from cfsweep.training.streams._table_settings import TableSettings, require_columns, table_settings
 from cfsweep.training.streams._table_tasks import Tasks, next_rows, tasks_of
+from cfsweep.training.streams._table_texts import texts_of
 from cfsweep.training.streams._typed import NUMBER
 
 WHOLE = re.compile(r"0|[1-9]\d{0,18}")  # as a whole number is written; 007 is a word
@@ -33,7 +35,8 @@ def from_table(config: StreamConfig) -> Stream:
     Where a column `date` orders the rows of a task, the latest become validation and test data, unless
     `config.validation` says otherwise. Numbers are standardised and words become columns of their own by what the
     training rows of the first task hold (`Preprocessing`), those of all splits where there are several; so an example's
-    numbers come from no row that scores or steers, and from none of a later task.
+    numbers come from no row that scores or steers, and from none of a later task. Where `config.encoder` names one and
+    the one feature is of texts, these are what it sees.
 
     Raises:
         InputError: a setting does not fit the table, a value does not fit its column, or a task breaks a rule; the line
@@ -48,7 +51,8 @@ def from_table(config: StreamConfig) -> Stream:
     require_n_tasks(config, len(tasks.names))
     labels, word_labels = labels_of(table, settings, config.target)
     laid = _laid(config, table, settings, tasks, labels)
-    state, notes = fitted(table, settings, laid.train, word_labels)
+    state, notes = fitted(table, settings, laid.train, word_labels, encoded=config.encoder is not None)
+    config = _standardised(config, state, where)
     state = state.model_copy(update={"starts": tasks.starts, "until": tasks.until})
     return _stream(config, table, laid, range(len(laid.rows)), state, files, notes)
 
@@ -105,10 +109,22 @@ def rows_of_table(state: Preprocessing, given: Any, task: int | None = None) -> 
     Raises:
         InputError: it is no table, lacks a column, or a value does not fit its column.
     """
+    table = _read(state, given)
+    return in_memory_examples(table, state, [np.arange(len(table))], [task])
+
+
+def texts_of_table(state: Preprocessing, given: Any) -> list[str]:
+    """The texts (n,) of a raw table whose feature they are. Raises as `rows_of_table`."""
+    table = _read(state, given)
+    assert state.text is not None
+    return texts_of(table, state.text, np.arange(len(table)))
+
+
+def _read(state: Preprocessing, given: Any) -> Raw:
     is_path = isinstance(given, str | Path)
     table = read_table(Path(given), f"table {given}")[0] if is_path else in_memory(given, "table")
     require_features(state.names, table.names, table.where)
-    return in_memory_examples(table, state, [np.arange(len(table))], [task])
+    return table
 
 
 def labels_of(
@@ -219,15 +235,22 @@ def _split(table: Raw, column: str) -> NDArray[np.object_]:
 
 
 def _as_table(config: StreamConfig, settings: TableSettings, where: str) -> StreamConfig:
-    """As it is cut and standardised."""
+    """As it is cut."""
     refuse_class_order(config, "the table names its own classes")
+    usual = "latest" if settings.date else "random"
+    return config.model_copy(update={"validation": config.validation or usual})
+
+
+def _standardised(config: StreamConfig, state: Preprocessing, where: str) -> StreamConfig:
+    """With `standardise` as a table has it: by nothing but its preprocessing, unless an encoder makes its features."""
+    if state.text is not None:
+        return config
     if config.standardise not in (None, "none"):
         raise InputError(
             f"{where}: a table is standardised by its own preprocessing, so `standardise` must be none, but got "
             f"{config.standardise}. Leave it out."
         )
-    usual = "latest" if settings.date else "random"
-    return config.model_copy(update={"standardise": "none", "validation": config.validation or usual})
+    return config.model_copy(update={"standardise": "none"})
 
 
 def _stream(
@@ -240,10 +263,14 @@ def _stream(
     notes: Sequence[str],
 ) -> Stream:
     """`numbers` are those of the tasks, as `Preprocessing.examples` takes them."""
-    found = laid.drafted
-    x, path = examples_of(table, state, laid.rows, numbers, files)
+    found, texts, path = laid.drafted, list[str](), ""
+    if state.text is None:
+        x, path = examples_of(table, state, laid.rows, numbers, files)
+    else:
+        texts = texts_of(table, state.text, np.concatenate(laid.rows))
+        x = torch.arange(len(texts))[:, None]
     return replace(
-        assemble(config, x, found.y, found.drafts, files, found.class_ids),
+        assemble(config, x, found.y, found.drafts, files, found.class_ids, texts),
         features=state.features,
         test_share=0.0 if laid.has_test else TEST_SHARE,
         preprocessing=state,

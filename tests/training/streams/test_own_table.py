@@ -317,7 +317,7 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"task": "churned"}, "`churned` is both `target` and `task`"),
     ({"drop": ["month"]}, "`month` is both `task` and `drop`"),
     ({"types": {"month": "number"}}, "`types` are of features, but `month` is `task`"),
-    ({"types": {"age": "text"}}, "should be 'number', 'category', 'boolean' or 'date', but got 'text'"),
+    ({"types": {"age": "word"}}, "should be 'number', 'category', 'boolean', 'date' or 'text', but got 'word'"),
     ({"types": {"churned": "number"}}, "the label may be `category`"),
     ({"preprocessing": "all"}, "`preprocessing` should be 'first' or 'past', but got 'all'"),
     ({"drop": ["age", "income", "plan", "member", "since", "day"]}, "a table needs a column that is a feature"),
