@@ -54,7 +54,10 @@ ALSO: dict[type[Ingredient], set[Callable[[str], None]]] = {
     broken.TooEarly: {
         checks.alone_is_as_in_a_pack,
         checks.a_kept_optimizer_is_restored_and_knows_no_neighbour,
-    }
+    },
+    broken.Crowded: {checks.sharing_the_first_task_changes_nothing},  # states are made for rows, and these are fewer
+    broken.NoNumber: {checks.a_run_goes_on_within_a_task},  # no number equals itself
+    broken.Chance: {checks.micro_batches_change_nothing},  # it, too, compares two runs with sgd
 }
 
 
