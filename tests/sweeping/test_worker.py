@@ -136,10 +136,11 @@ class DyingBroker(Broker):
 
 
 class FullBroker(Broker):
-    """Its disk is full."""
+    """Its disk is full in the midst of tasks."""
 
     def save(self, pack_id: str, checkpoint: bytes) -> None:
-        raise OSError(28, "No space left on device")
+        if "within" in torch.load(io.BytesIO(checkpoint), weights_only=True):
+            raise OSError(28, "No space left on device")
 
 
 def test_another_worker_goes_on_from_the_checkpoint(broker: Broker, stream: Stream) -> None:

@@ -67,6 +67,15 @@ def test_images_may_be_laid_out_by_channels(network: NetworkConfig, monkeypatch:
     assert laid_out
 
 
+def test_images_of_several_channels_lie_otherwise_and_are_the_same() -> None:
+    """Those of one channel, which the test above trains on, lie alike both ways."""
+    x = torch.rand(2, 3, 4, 5)
+    found = Execution(channels_last=True).laid_out(x)
+    assert found.stride() == (60, 1, 15, 3)
+    assert torch.equal(found, x)
+    assert Execution().laid_out(x) is x
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's compiler asks for it, and hides that elsewhere
 @pytest.mark.parametrize("network", [CNN, NORMED], ids=["cnn", "batch norm"])
 def test_it_may_be_compiled(network: NetworkConfig, monkeypatch: pytest.MonkeyPatch) -> None:

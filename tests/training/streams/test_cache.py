@@ -42,7 +42,9 @@ def test_where_it_lies(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder("tables") == Path.home() / ".cache" / "cfsweep" / "tables"
 
 
-def test_it_is_made_once_and_again_where_it_is_damaged() -> None:
+@pytest.mark.parametrize("hashed", [2**24, 8], ids=["whole", "in pieces"])
+def test_it_is_made_once_and_again_where_it_is_damaged(hashed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfsweep.training.streams._cache._HASHED", hashed)
     maker = Maker()
     path, digest = maker.get()
     assert torch.equal(mapped(path), torch.arange(6.0).reshape(3, 2))
