@@ -119,7 +119,7 @@ class NetworkConfig(Frozen):
     freeze: tuple[Name, ...] = ()
     compile: bool = False
     channels_last: bool = False
-    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    micro_batch: Annotated[StrictInt, Field(ge=1)] | None = None
 
     @property
     def execution(self) -> tuple[str, ...]:

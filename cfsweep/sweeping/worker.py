@@ -45,7 +45,7 @@ class PackWorker:
     now and then in the midst of one, where the trainer has any."""
 
     trainer: Trainer | None = None
-    unsaved: Exception | None = None  # why the broker has not taken a checkpoint in the midst of a task
+    unsaved: Exception | None = None  # why the broker has not taken the last checkpoint in the midst of a task
 
     def __init__(
         self,
@@ -106,5 +106,6 @@ class PackWorker:
     def _save(self, checkpoint: bytes) -> None:
         try:
             self.broker.save(self.pack_id, checkpoint)
+            self.unsaved = None
         except Exception as error:  # raised here, it would be taken for the pack's own
             self.unsaved = error

@@ -70,7 +70,7 @@ class CsvPart:
                 for batch in reader:
                     yield batch.select(list(self.names))
         except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error):
+            if "Empty CSV" in str(error) or "Could not skip initial" in str(error):  # the first line is all there is
                 return
             if "invalid UTF8" not in str(error):
                 raise

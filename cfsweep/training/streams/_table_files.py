@@ -66,18 +66,25 @@ class Raw:
         """All rows of a column in one piece.
 
         Raises:
-            InputError: it is of more text than Arrow has in one piece.
+            InputError: it is of more text than Arrow has in one piece, or of bytes that are none.
         """
         import pyarrow as pa
 
         column = self.table.select([name]).column(0)
         try:
-            return one_array(column)
+            found = one_array(column)
         except pa.ArrowInvalid as error:
             raise InputError(
                 f"{self.where}, column `{name}`: a column of texts must take less than 2 GiB, but this one takes more. "
                 "Write numbers as such, into Parquet, and drop long texts."
             ) from error
+        try:
+            found.validate(full=True)  # a file may say that any bytes are a text
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{self.where}, column `{name}`: its text must be UTF-8 ({first_line(error)}). Write it anew."
+            ) from error
+        return found
 
     def holds_words(self, name: str) -> bool:
         """Whether a column is of texts or booleans by its type, not for want of one."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.impute import SimpleImputer
@@ -348,10 +350,16 @@ def test_files_that_are_no_table_are_told(tmp_path: Path) -> None:
     assert "columns must be parted by commas, but its first line is `month;churned`" in refused(path)
     path.write_text("month,churned,age,age\n")
     assert "a column name stands once, but `age` stands twice" in refused(path)
-    path.write_text("month,churned,age\n")
-    assert "a table needs rows, but there is none" in refused(path)
+    for no_rows in ("month,churned,age\n", "month,churned,age"):
+        path.write_text(no_rows)
+        assert "a table needs rows, but there is none" in refused(path)
     path.write_bytes("month,churned,ort\n1,2,Köln\n".encode("latin-1"))
     assert "its text must be UTF-8" in refused(path)
+    whole = pa.array([b"a", b"\xff\xfe"] * 30, pa.binary())
+    no_text = pa.Array.from_buffers(pa.string(), len(whole), whole.buffers())
+    months_of = {"month": ["1"] * 30 + ["2"] * 30, "churned": ["left", "stayed"] * 30, "plan": no_text}
+    pq.write_table(pa.table(months_of), tmp_path / "t.parquet")
+    assert "column `plan`: its text must be UTF-8" in refused(tmp_path / "t.parquet")
     (tmp_path / "t.parquet").write_bytes(b"no parquet")
     assert "the file is truncated or not what its name says" in refused(tmp_path / "t.parquet")
     folder = tmp_path / "mixed"
