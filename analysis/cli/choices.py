@@ -25,6 +25,7 @@ from analysis.formatting import (
     trial_name,
 )
 from analysis.frames import load
+from analysis.headroom import note_on_gain
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
 from analysis.seeds import being_added, notes_on_seeds
@@ -49,6 +50,8 @@ def select_command(
     if beaten := beaten_by_majority(all_trials, chosen):
         typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
     elif said := tasks_behind(root, chosen, being_added(runs)):
+        typer.echo(said)
+    if said := note_on_gain(runs, chosen):
         typer.echo(said)
     others, row = among(runs, "average_score"), row_of(all_trials, chosen)
     shown, corrected = mean_sd_of(row, "val_average_score"), others.corrected(chosen)
