@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analysis.aggregate import AVERAGE, COSTS, by_seed, column_of, finished, references, repeats, row_of, value
+from analysis.aggregate import AVERAGE, COSTS, best, by_seed, column_of, finished, references, repeats, row_of, value
 from analysis.constant_answer import notes_on_majority
 from analysis.files import write_whole
 from analysis.formatting import plain, trial_name
 from analysis.frames import numbers
-from analysis.headroom import note_on_headroom
+from analysis.headroom import note_on_gain, note_on_headroom
 from analysis.references import n_settings
 from analysis.seeds import counted, notes_on_seeds
 from analysis.uncertainty import LEAST_SEEDS, Estimate, corrected_means, of_front
@@ -125,7 +125,7 @@ def front(
             *_hidden(0.0 if uncertain is None else uncertain.alike),
             *_of_references(trials),
             *notes_on_majority(trials, table.loc[ranks(points, maximise) == 0, "trial"].tolist()),
-            *_headroom(runs, score_bounds),
+            *_headroom(trials, runs, score_bounds),
         ),
         score_bounds=score_bounds,
     )
@@ -273,10 +273,13 @@ def _alike(points: Floats, maximise: Sequence[bool]) -> list[str]:
     return [f"The {len(members)} trials on the front are {count}: some have equal values in all objectives."]
 
 
-def _headroom(runs: pd.DataFrame | None, score_bounds: Bounds) -> list[str]:
-    """Says so where joint is not shown to be above naive."""
-    said = None if runs is None else note_on_headroom(runs, score_bounds)
-    return [said] if said else []
+def _headroom(trials: pd.DataFrame, runs: pd.DataFrame | None, score_bounds: Bounds) -> list[str]:
+    """Says so where joint is not shown to be above naive, or the trial with the highest average score is not."""
+    if runs is None:
+        return []
+    highest = best(trials)
+    gain = None if highest is None else note_on_gain(runs, int(highest["trial"]))
+    return [said for said in (note_on_headroom(runs, score_bounds), gain) if said]
 
 
 def _of_references(trials: pd.DataFrame) -> list[str]:

@@ -1,16 +1,18 @@
-"""Whether forgetting leaves a remedy anything to gain: `naive` beside `joint`."""
+"""Whether forgetting leaves a remedy anything to gain, `naive` beside `joint`, and whether a trial gains any of it."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from analysis.aggregate import AVERAGE_COLUMN, by_seed, row_of, trials, value
+from analysis.aggregate import AVERAGE, AVERAGE_COLUMN, by_seed, row_of, trials, value
+from analysis.among import among
+from analysis.formatting import trial_name
 from analysis.references import METHODS, best_reference
 from analysis.seeds import counted
-from analysis.uncertainty import paired
+from analysis.uncertainty import Side, corrected, paired
 from cfsweep.metrics.catalogue import SHARE, Bounds
-from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
-from cfsweep.texts import not_above, score_text
+from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL, NAIVE
+from cfsweep.texts import LEAST, not_above, score_text
 
 # One point of average score. Another split of the validation data moves it by about as much or more (by deviations
 # of 0.008 and 0.029 in docs/log.md, "how much of ± is the split?"): what a remedy could gain at most would be hidden.
@@ -50,3 +52,25 @@ def note_on_headroom(runs: pd.DataFrame, score_bounds: Bounds = SHARE) -> str | 
         return f"No remedy is needed here: {gap}."
     more = f"`cfsweep resume DIR --seeds {2 * values.shape[1]}` adds some"
     return f"These seeds do not show whether a remedy is needed: {gap}; {more}."
+
+
+def note_on_gain(runs: pd.DataFrame, trial: int) -> str | None:
+    """Says that the seeds do not show `trial`, which was chosen, to be better than `naive` in average score: the
+    interval of the difference, corrected for the choice, holds 0 or lies below. With fewer than three seeds there is
+    no interval, and the difference itself decides. None where it is better, or where one of them has not finished.
+
+    `runs` are those of `analysis.load`; seeds count as in `analysis.trials`.
+    """
+    naive, others = best_reference(runs, NAIVE), among(runs, AVERAGE)
+    side = others.side(trial)
+    if side is None or row_of(trials(runs), naive) is None:
+        return None
+    reached = by_seed(counted(runs), [naive], [AVERAGE_COLUMN])[..., 0]
+    found = corrected(Side(reached), side)
+    raw = float((side.values[side.place] - reached[0]).mean())
+    if (raw if found is None else found.interval[0]) > LEAST:
+        return None
+    said = score_text(raw, sign="+")
+    if found is not None:
+        said = f"{found.text}, corrected for the choice among {len(others.trials)}"
+    return f"Trial {trial_name(trial)} is not shown to beat naive in average_score ({said})."

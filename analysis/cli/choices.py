@@ -25,6 +25,7 @@ from analysis.formatting import (
     trial_name,
 )
 from analysis.frames import load
+from analysis.headroom import note_on_gain
 from analysis.known_tasks import known_on_validation
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
@@ -53,6 +54,8 @@ def select_command(
         typer.echo(said)
     if known := known_on_validation(root, chosen):
         typer.echo(known)
+    if said := note_on_gain(runs, chosen):
+        typer.echo(said)
     others, row = among(runs, "average_score"), row_of(all_trials, chosen)
     shown, corrected = mean_sd_of(row, "val_average_score"), others.corrected(chosen)
     shown += "" if corrected is None else f", corrected {score_text(corrected, 3)}"

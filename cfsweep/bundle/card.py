@@ -101,6 +101,9 @@ def _continued(about: Manifest) -> str:
 
 def _columns(table: Preprocessing) -> str:
     rows = (f"| `{c.name}` | {c.kind} | {', '.join(f'`{w}`' for w in c.words if w) or '–'} |" for c in table.columns)
+    if table.text is not None:
+        said = f"The encoder sees the texts of column `{table.text}`; the label is `{table.settings.target}`."
+        return f"## Columns\n\n{said}"
     which = "the first task" if table.settings.preprocessing == "first" else "each task and those before"
     return (
         f"## Columns\n\nA row of a table is made an example by what the training rows of {which} hold; the label is "

@@ -192,7 +192,7 @@ class Model:
             raise _other_shape(about.input_shape, raw)
         return self._encoder.features(raw)
 
-    def _texts(self, x: Examples) -> list[str]:
+    def _texts(self, x: Any) -> list[str]:
         """The texts (n,) of x: a list, an array or a column of some; where the data were a table, a raw one, or its
         path.
 

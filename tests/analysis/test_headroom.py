@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis.headroom import NEGLIGIBLE, note_on_headroom
+from analysis.comparison import compare_runs
+from analysis.headroom import NEGLIGIBLE, note_on_gain, note_on_headroom
 from analysis.reporting.page import report
 from cfsweep.results.schema import MAJORITY_TRIAL
 from tests.analysis.folder import Folder, matrix_for
+from tests.conftest import Run
 
 
 def said(root: Path, naive: tuple[float, ...], joint: tuple[float, ...], constant: float | None = None) -> str | None:
@@ -107,3 +109,56 @@ def test_the_front_and_the_report_say_it(tmp_path: Path, joint: tuple[float, ...
     runs = analysis.load(tmp_path)
     assert analysis.front(analysis.trials(runs), runs=runs).notes.count(text) == 1
     assert report(tmp_path).read_text().count(text) == 1
+
+
+def of_gain(root: Path, naive: tuple[float, ...], trials: dict[int, tuple[float, ...]]) -> Path:
+    """A folder with the average score of naive and of each trial, seed by seed; joint is far above."""
+    folder = Folder(root, seeds=len(naive))
+    for trial, accuracies in {-1: naive, -2: (0.95,) * len(naive), **trials}.items():
+        for seed, accuracy in enumerate(accuracies):
+            folder.run(trial, seed, matrix_for(accuracy, accuracy))
+    return folder.write()
+
+
+BETTER = {0: (0.70, 0.71, 0.72), 1: (0.90, 0.91, 0.92)}
+HIDDEN = {0: (0.70, 0.71, 0.72), 1: (0.78, 0.85, 0.81)}
+
+
+def test_a_trial_that_seeds_do_not_show_above_naive_is_named(tmp_path: Path, run: Run) -> None:
+    root = of_gain(tmp_path / "hidden", (0.80, 0.78, 0.81), HIDDEN)
+    told = note_on_gain(analysis.load(root), 1)
+    assert told is not None
+    assert told.startswith("Trial 1 is not shown to beat naive in average_score (+0.0")
+    assert told.endswith(", corrected for the choice among 2).")
+    runs = analysis.load(root)
+    (as_gate,) = compare_runs(runs, -1, runs, 1, ["average_score"], (False, True))
+    assert as_gate.corrected is not None
+    assert as_gate.corrected.text in told, "what `gate --beats naive` goes by"
+    for verb in ("select", "front"):
+        code, out, _ = run(verb, root)
+        assert (code, out.count(told)) == (0, 1), out
+    below = note_on_gain(analysis.load(root), 0)
+    assert below is not None
+    assert "Trial 0 (default) is not shown to beat naive in average_score (-0.0" in below
+
+
+def test_nothing_is_said_of_a_trial_above_naive(tmp_path: Path, run: Run) -> None:
+    root = of_gain(tmp_path / "better", (0.80, 0.78, 0.81), BETTER)
+    assert note_on_gain(analysis.load(root), 1) is None
+    for verb in ("select", "front"):
+        assert "beat naive" not in run(verb, root)[1]
+
+
+@pytest.mark.parametrize(
+    ("naive", "said"), [((0.9, 0.9), "(+0.0000)"), ((0.8, 0.8), None), ((0.95, 0.95), "(-0.0500)")]
+)
+def test_with_two_seeds_the_difference_decides(tmp_path: Path, naive: tuple[float, ...], said: str | None) -> None:
+    found = note_on_gain(analysis.load(of_gain(tmp_path, naive, {0: (0.9, 0.9)})), 0)
+    assert found == (said and f"Trial 0 (default) is not shown to beat naive in average_score {said}.")
+
+
+def test_what_has_not_finished_is_not_judged(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.run(0, 0, matrix_for(0.7, 0.7))
+    assert note_on_gain(analysis.load(folder.write()), 0) is None, "there is no naive"
+    assert note_on_gain(analysis.load(folder.root), 9) is None

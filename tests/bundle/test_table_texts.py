@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import cfsweep
+from cfsweep.bundle.writer import CARD
 from cfsweep.errors import InputError
 from tests.conftest import Run
 from tests.training.streams.tables import as_csv
@@ -52,6 +53,12 @@ def test_it_answers_texts_and_tables(tmp_path: Path, run: Run) -> None:
     found = pd.read_csv("answers.csv")
     assert found["prediction"].tolist() == wanted
     assert list(found) == ["prediction", "probability=bad", "probability=good"]
+    alone = as_csv(frame[["said"]], tmp_path / "alone.csv")
+    assert run("predict", tmp_path / "bundle", alone, "--to", "again.csv")[0] == 0
+    assert pd.read_csv("again.csv").equals(found)
+    assert (
+        "The encoder sees the texts of column `said`; the label is `mood`." in (tmp_path / "bundle" / CARD).read_text()
+    )
 
 
 def test_what_is_no_list_of_texts_is_refused(tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ def _head(file: Path, where: str) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise _no_text(where, error) from error
     require_names_once([name for name in head if name], where)
-    if len(head) < 2:
+    # One column is all that a model of texts is asked with; another mark in its name is what parts the columns.
+    if not head or (len(head) == 1 and any(mark in head[0] for mark in ",;|\t")):
         raise InputError(
             f"{where}: columns must be parted by {'commas' if delimiter == ',' else 'tabs'}, but its first line is "
             f"{short(','.join(head))}. Write it anew."
