@@ -199,7 +199,7 @@ class Model:
         Raises:
             InputError: it is neither.
         """
-        listed: Any = x.tolist() if hasattr(x, "tolist") else x  # type: ignore[operator]
+        listed: Any = x.tolist() if hasattr(x, "tolist") else x
         if isinstance(listed, list | tuple) and all(isinstance(one, str) for one in listed):
             return [str(one) for one in listed]
         is_path = isinstance(x, Path) or (isinstance(x, str) and Path(x).suffix.lower() in SUFFIXES)
