@@ -11,7 +11,13 @@ from cfsweep.training.streams import Preprocessing
 
 JOINTLY = "on the data of all tasks so far"
 IN_WORDS = {"validation": "validation data", "test": "test data"}
-STANDARDISED = {"scalar": "all values alike", "channel": "channel by channel", "feature": "column by column"}
+STANDARDISED = {
+    "scalar": "all values alike",
+    "channel": "channel by channel",
+    "feature": "column by column",
+    "unit": "divided by 255 (unit)",
+    "imagenet": "divided by 255, then by ImageNet's mean and deviation (imagenet)",
+}
 
 
 def card(

@@ -17,6 +17,7 @@ def seem_texts(words: Words) -> bool:
     """Whether words are texts by their looks: three words or more on average, and most of them no other row's. None
     stands for a missing one.
 
+    >>> import numpy as np
     >>> seem_texts(np.array(["the lid does not fit", "a good pan, I say", None], object))
     True
     >>> seem_texts(np.array(["New York", "Rome"], object)), seem_texts(np.array(["less than 5 years"] * 9, object))
