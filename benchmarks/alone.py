@@ -28,7 +28,7 @@ from cfsweep.training.spec import PackSpec, RunSpec
 from cfsweep.training.streams import Stream, Task
 
 PAGE = Path(__file__).parent.parent / "docs" / "large-networks.md"
-REPEATS, N_TRAIN, N_TEST, BATCH, SIZE = 3, 256, 128, 64, 64
+REPEATS, N_TRAIN, N_TEST, BATCH, SIZE = 3, 768, 128, 64, 64
 NETWORK = NetworkConfig(name="torchvision:resnet18")
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},

@@ -122,11 +122,10 @@ class NetworkConfig(Frozen):
     micro_batch: Annotated[StrictInt, Field(ge=1)] | None = None
 
     @property
-    def execution(self) -> tuple[str, ...]:
-        """The settings of how it is executed that are not at their defaults: they say nothing of what it computes."""
-        return tuple(
-            name for name in ("compile", "channels_last", "micro_batch") if getattr(self, name) not in (False, None)
-        )
+    def execution(self) -> dict[str, Any]:
+        """How it is executed, by name: the settings of `training.engine.execution` that are asked for."""
+        asked = {"compile": self.compile, "channels_last": self.channels_last, "micro_batch": self.micro_batch}
+        return {name: value for name, value in asked.items() if value}
 
 
 class Space(Frozen):

@@ -76,8 +76,10 @@ class Broker:
     def save(self, pack_id: str, checkpoint: bytes) -> None:
         """Replaces the pack's checkpoint, unless the pack is closed."""
         if pack_id in self.specs:
-            content = checkpoint + hashlib.sha256(checkpoint).digest()
-            write_atomically(checkpoint_path(self.checkpoints, pack_id), lambda file: file.write(content))
+            digest = hashlib.sha256(checkpoint).digest()
+            write_atomically(
+                checkpoint_path(self.checkpoints, pack_id), lambda file: file.writelines((checkpoint, digest))
+            )
 
     def keep(self, models: Mapping[Key, bytes]) -> None:
         """What was left of a run before is replaced."""

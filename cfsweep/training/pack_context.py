@@ -97,7 +97,7 @@ class PackContext:
             module = self._build_with(spec.runs[0].seed).to(device)
         self.layout = Layout(module, self.outputs.n_outputs)
         factors = torch.bfloat16 if self.settings["precision"] == "bf16" else torch.float32
-        execution = Execution(**{name: getattr(spec.network, name) for name in spec.network.execution})
+        execution = Execution(**spec.network.execution)
         self.lifted = Lifted(module, unstackable is None, self.layout.head, factors, execution)
         seed = spec.runs[0].seed
         measure = Measure(self.target, self.scores, self.outputs)

@@ -100,8 +100,8 @@ def single_reason(
 
 def execution_reason(config: NetworkConfig) -> str | None:
     """Why runs of a network that can be stacked are trained one at a time all the same, in one line."""
-    asked = config.execution
-    return f"network.{asked[0]} is for runs that are trained one at a time" if asked else None
+    asked = next(iter(config.execution), None)
+    return None if asked is None else f"network.{asked} is for runs that are trained one at a time"
 
 
 def unstackable_reason(
