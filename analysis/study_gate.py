@@ -113,7 +113,8 @@ def judged(
         raise InputError(f"gate: `0 <= margin < {high - low:g}` must hold, but got {margin:g}. Change it.")
     if margin and beats is None:
         raise InputError(f"gate: a margin needs an opponent, but got {margin:g} alone. Give --beats.")
-    runs = counted(load(root))
+    rows = load(root)
+    runs = counted(rows)
     trial, why = chosen_trial(root, runs)
     table = trials(runs)
     row = row_of(table, trial)
@@ -122,7 +123,7 @@ def judged(
         checks.append(_beats(runs, trial, beats, margin))
     if beaten := beaten_by_majority(table, trial):
         checks.append((False, beaten))
-    return Judged(trial, why, tuple(checks), tasks_behind(root, trial, being_added(load(root))))
+    return Judged(trial, why, tuple(checks), tasks_behind(root, trial, being_added(rows)))
 
 
 def write_json(path: Path, root: Root, found: Judged) -> None:
