@@ -87,6 +87,17 @@ def on_spread(n_seeds: int, n_splits: int) -> list[str]:
     return [f"±: standard deviation over {n_seeds} seeds, {how}."]
 
 
+def on_same_examples(n_splits: int) -> list[str]:
+    """Says what an interval from seeds leaves out, where all of them have the same validation examples.
+
+    >>> len(on_same_examples(1)), on_same_examples(3)
+    (1, [])
+    """
+    if n_splits > 1:
+        return []
+    return ["All seeds have the same validation examples: what others would say is in no interval (`--splits`)."]
+
+
 def unsigned(estimate: Estimate) -> str:
     """A quantity that cannot be below 0, and its interval.
 

@@ -86,7 +86,8 @@ def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
 
 
 PairedAnswersOf = Callable[
-    [str, str, str | None, str | None, str | None], tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]
+    [str, str, str | None, str | None, str | None],
+    tuple[str, tuple[float, float], list[PairedAnswers | PairedScores], tuple[str, ...]],
 ]
 
 

@@ -38,7 +38,7 @@ def card(
         f"Written on {about.created_at} by cfsweep {about.made_with['cfsweep']}, revision "
         f"{about.git_revision or 'unknown'}." + _augmented(about) + _continued(about),
         f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, "
-        f"{_seen(about)}. It answers with {about.n_outputs} outputs"
+        f"{_seen(about)}. It answers with {about.n_outputs} output{'s' * (about.n_outputs != 1)}"
         + (", and must be told the task." if about.needs_task else "."),
         *_encoder(about),
         *(_scores(about, part) for part in about.scores if about.scores[part]),

@@ -20,7 +20,7 @@ from cfsweep.library.repeatable import repeatable
 from cfsweep.version import VERSION
 
 if TYPE_CHECKING:
-    from cfsweep.metrics.answers import PairedAnswers, PairedScores
+    from cfsweep.bundle.paired import Paired
 
 INTERRUPTED = "interrupted; the same command begins anew, or goes on with what it has kept"
 LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
@@ -93,9 +93,7 @@ def _look(verb: str, does: str) -> None:
         raise typer.Exit(of_the_analysis([verb, *context.args], **given) or 0)
 
 
-def _paired_answers(
-    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None
-) -> tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]:
+def _paired_answers(champion: str, candidate: str, data: str | None, stream: str | None, score: str | None) -> Paired:
     from cfsweep.bundle.paired import paired_answers
 
     return paired_answers(champion, candidate, data, stream, score)

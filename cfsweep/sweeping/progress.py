@@ -100,11 +100,16 @@ class Display:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def left_s(self, summary: Summary) -> float | None:
-        """Seconds left at the pace so far, or None before the first trial of this session has ended."""
+        """Seconds left at the pace so far, of trials or of tasks, whichever have come further: when the first trials
+        end, others are half done; and tasks are counted as if none were shared or stopped. None before the first trial
+        of this session has ended."""
         ended = _ended(summary) - (self.ended_before or 0)
         if ended <= 0:
             return None
-        return (time.monotonic() - self.started) / ended * max(0, summary.trials - _ended(summary))
+        left = max(0, summary.trials - _ended(summary)) / ended
+        if summary.tasks:
+            left = min(left, max(0, summary.tasks_at_most - summary.tasks) / summary.tasks)
+        return (time.monotonic() - self.started) * left
 
     def line(self, summary: Summary) -> str:
         """The state in one line."""

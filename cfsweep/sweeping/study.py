@@ -22,7 +22,7 @@ from cfsweep.sweeping.progress import Watcher
 from cfsweep.sweeping.scheduler import Scheduler, SweepPlan, Workers
 from cfsweep.sweeping.schedulers import open_scheduler
 from cfsweep.sweeping.search.limits import history_note
-from cfsweep.sweeping.space import check_space, check_study, layers_named, with_steering
+from cfsweep.sweeping.space import check_ingredients, check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
 from cfsweep.sweeping.written import read_written
 from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
@@ -73,6 +73,7 @@ def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = N
         said = [*outside.outside_notes(config, hypers, stream), history_note(config.trials)]
         return Prepared(config, stream, hypers, None, tuple(filter(None, said)))
     target = target_of(config.stream.target, where)
+    check_ingredients(config, where)  # before examples are read, which an encoder may take minutes for
     wanted = with_steering(config.space, config.stream)
     stream = load_stream(wanted)
     # Noted as what it has come to, so that no later default can change what a study goes on with.
