@@ -74,6 +74,11 @@ class Ledger:
         """The commit of each of these files."""
         return {path: number for number, commit in self.commits.items() for path in commit.files}
 
+    @property
+    def next_attempt(self) -> int:
+        """With which runs are trained whose commits were taken back."""
+        return 1 + max((commit.attempt for commit in self.taken_back.values()), default=0)
+
     def parts(self, table: str) -> dict[str, Digest]:
         """Those of one table."""
         return {path: digest for path, digest in self.files.items() if path.startswith(f"{table}/")}

@@ -70,16 +70,22 @@ def unnamed(root: Path, ledger: Ledger, study_id: str) -> tuple[list[dict[str, A
     paths = [path for path in parts_in(root) if path.relative_to(root).as_posix() not in known]
     finished, halves = [], []
     for own in by_name(paths).values():
-        if any(set(whole_part(path, root)["study_id"].to_pylist()) != {study_id} for path in own):
-            continue
-        entry = entry_of(root, own)
-        if runs & set(entry["runs"]):
+        if not are_of(study_id, root, own) or runs & set((entry := entry_of(root, own))["runs"]):
             continue
         if any(path.parent.name == "runs" for path in own):
             finished.append(entry)
         else:
             halves += own
     return finished, halves
+
+
+def are_of(study_id: str, root: Path, paths: Iterable[Path]) -> bool:
+    """Whether all rows of these parts are of the study.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    return all(set(whole_part(path, root)["study_id"].to_pylist()) == {study_id} for path in paths)
 
 
 def entry_of(root: Path, paths: Collection[Path]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import IO
 
-_DIGEST_BYTES = hashlib.sha256().digest_size
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def write_sealed(content: bytes, file: IO[bytes]) -> None:
@@ -21,5 +21,5 @@ def unsealed(content: bytes) -> bytes | None:
     >>> unsealed(file.getvalue()), unsealed(file.getvalue()[:-1])
     (b'weights', None)
     """
-    written, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    written, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     return written if hashlib.sha256(written).digest() == digest else None

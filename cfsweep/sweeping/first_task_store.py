@@ -14,7 +14,7 @@ from pathlib import Path
 from cfsweep.config import Space
 from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper
-from cfsweep.sweeping.digested import unsealed, write_sealed
+from cfsweep.sweeping.digested import DIGEST_BYTES, unsealed, write_sealed
 
 MOST_BYTES_AT_BROKER = 2**30
 MOST_BYTES_IN_WORKER = 2**28
@@ -67,7 +67,7 @@ class FirstTaskFolder:
     def __init__(self, folder: Path, most_bytes: int = MOST_BYTES_AT_BROKER) -> None:
         self.folder, self.recent, self.closed = folder, Recent(most_bytes), False
         for path in sorted(folder.glob("prefix-*.pt"), key=lambda path: path.stat().st_mtime):
-            self._take_in(path.stem.removeprefix("prefix-"), path.stat().st_size)
+            self._take_in(path.stem.removeprefix("prefix-"), path.stat().st_size - DIGEST_BYTES)
 
     def get(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The contents of those `keys` that are there; one that is damaged goes."""

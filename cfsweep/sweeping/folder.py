@@ -22,7 +22,7 @@ from cfsweep.errors import InputError, not_written
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.ledger import LEDGER
-from cfsweep.results.leftovers import leftovers
+from cfsweep.results.leftovers import is_leftover
 from cfsweep.results.opening import open_ledger
 from cfsweep.results.reader import COPY, LAYOUT, STUDY, damaged, read_study
 from cfsweep.results.sealing import sealed_text
@@ -72,7 +72,7 @@ class Folder:
     def _others(self) -> list[Path]:
         """What is in the folder beside that which a driver leaves that was killed where it began."""
         begun = (LOCK, LEDGER)
-        return [p for p in self.root.iterdir() if p.name not in begun and p not in leftovers(self.root, self.journal)]
+        return [p for p in self.root.iterdir() if p.name not in begun and not is_leftover("", p.name)]
 
     def create(self, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> None:
         """Writes `study.yaml`."""

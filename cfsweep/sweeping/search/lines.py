@@ -18,6 +18,15 @@ _KEYS = frozenset(
 )
 
 
+class BrokenJournal(InputError):
+    """A journal that cannot be gone on with, because of `what`."""
+
+    def __init__(self, journal: Path, what: str) -> None:
+        remedy = f"`cfsweep repair {journal.parent}` makes it anew of runs/ and of the packs on their way"
+        super().__init__(f"{journal}: {what}. {remedy}.")
+        self.what = what
+
+
 @dataclass(frozen=True)
 class _Place:
     """How far the lines were read: the last check, and what came after it without one."""
@@ -44,12 +53,12 @@ class SealedLines:
         number = place.n_lines + 1
         if opened is None:
             if not self._is_of_others(line):
-                raise broken(self.path, f"line {number} is altered")
+                raise BrokenJournal(self.path, f"line {number} is altered")
             self.place = replace(place, between=place.between + line, n_lines=number)
             return line
         body, check = opened
         if sealed_line(body, place.check, place.between)[1] != check:
-            raise broken(self.path, f"line {number} is altered, or one before it, or such are gone")
+            raise BrokenJournal(self.path, f"line {number} is altered, or one before it, or such are gone")
         self.place = _Place(check, b"", number)
         return body
 
@@ -68,10 +77,3 @@ class SealedLines:
         except ValueError:
             return False
         return isinstance(operation, dict) and (not self.place.check or operation.keys() <= _KEYS)
-
-
-def broken(journal: Path, what: str) -> InputError:
-    """The one line for a journal that cannot be gone on with."""
-    return InputError(
-        f"{journal}: {what}. `cfsweep repair {journal.parent}` makes it anew of runs/ and of the packs on their way."
-    )

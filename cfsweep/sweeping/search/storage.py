@@ -19,7 +19,8 @@ from cfsweep.sweeping.search.optuna_internals import JournalFile, trials_in
 
 
 class GroupedFile(JournalFile):
-    """A journal file, written as Optuna writes it but for a `check` at the end of each line (`SealedLines`), or (`grouping`) many operations with one write and one sync.
+    """A journal file, written as Optuna writes it, or (`grouping`) many operations with one write and one sync; each
+    line has a `check` besides (`SealedLines`).
 
     While grouping, an operation counts for the study at once, and reaches the file with the next `flush`; those made
     within `held` only with the next `release`. An operation of one trial commutes with those of the others, and a new

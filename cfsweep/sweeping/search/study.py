@@ -10,7 +10,7 @@ import optuna
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, first_line
 from cfsweep.hypers import Hyper
-from cfsweep.sweeping.search.lines import broken
+from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.search.pruner import RunningMedian
 from cfsweep.sweeping.search.sampler import BoundedTPE
 from cfsweep.sweeping.search.storage import Journal
@@ -50,7 +50,7 @@ def opened_journal(journal: Path) -> Journal:
     except (InputError, OSError):
         raise
     except Exception as error:  # whatever Optuna makes of an operation that nobody has written
-        raise broken(journal, f"it is damaged ({first_line(error)})") from error
+        raise BrokenJournal(journal, f"it is damaged ({first_line(error)})") from error
 
 
 def _sampler(config: StudyConfig, n_past: int) -> BoundedTPE:
