@@ -135,6 +135,21 @@ def _parts(fs: pafs.FileSystem, path: str, root: str | Path, table: str) -> list
     return [(f"{table}/{name}", None) for name in names if not name.startswith(".")]
 
 
+def committed_file(root: str | Path, name: str) -> bytes:
+    """The bytes of a file of the folder, such as a model, as the ledger knows it; one of an earlier version as it is.
+
+    Raises:
+        InputError: it is missing, or is not what was written.
+    """
+    fs, path = filesystem(root)
+    content, ledger = read_file(fs, f"{path}/{name}"), read_ledger(fs, path)
+    if content is None:
+        raise damaged(root, name, "missing")
+    if ledger is not None and digest_of(content) != ledger.files.get(name, digest_of(content)):
+        raise damaged(root, name, ALTERED)
+    return content
+
+
 def has_ledger(fs: pafs.FileSystem, path: str) -> bool:
     """Whether the folder `path` is of a version that writes a ledger, which is also the one that seals `study.yaml`."""
     return is_sealed(read_file(fs, f"{path}/{STUDY}") or b"")
