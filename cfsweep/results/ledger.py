@@ -158,11 +158,8 @@ class LedgerWriter:
         Raises:
             OSError: it cannot be written to; then it is as before.
         """
-        lines, now = b"", self.ledger
-        n, last = now.n_lines, now.last_check
-        for entry in entries:
-            line, last = _line({"n": n, **entry, "before": last})
-            lines, n = lines + line, n + 1
+        now = self.ledger
+        lines, last = _lines(entries, now.n_lines, now.last_check)
         at = now.size - now.torn
         append_whole(self.path, lines, at)
         for entry in entries:
@@ -185,13 +182,15 @@ def commit_entry(files: Mapping[str, Digest], runs: Iterable[Key], attempt: int)
 
 def begin_ledger(root: Path, study_id: str, entries: Sequence[Mapping[str, Any]] = ()) -> LedgerWriter:
     """Writes the ledger anew, with these entries, and opens it."""
-    last, content = "", b""
-    for n, entry in enumerate([{"study_id": study_id}, *entries]):
-        line, last = _line({"n": n, **entry, "before": last})
-        content += line
+    content, _ = _lines([{"study_id": study_id}, *entries], 0, "")
     write_atomically(root / LEDGER, lambda file: file.write(content))
     return LedgerWriter(root, parsed(content))
 
 
-def _line(entry: Mapping[str, Any]) -> tuple[bytes, str]:
-    return sealed_line(json.dumps(entry, separators=(",", ":")).encode())
+def _lines(entries: Iterable[Mapping[str, Any]], number: int, before: str) -> tuple[bytes, str]:
+    """The lines of these entries, numbered from `number`, and the check of the last one."""
+    lines = []
+    for n, entry in enumerate(entries, number):
+        line, before = sealed_line(json.dumps({"n": n, **entry, "before": before}, separators=(",", ":")).encode())
+        lines.append(line)
+    return b"".join(lines), before

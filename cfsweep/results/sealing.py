@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 CHECK_DIGITS = 16
 _SEALED = re.compile(rb'(\{.*),"check":"([0-9a-f]{%d})"\}\n?' % CHECK_DIGITS, re.DOTALL)
 _FIRST_LINE = re.compile(rb"# sha256: ([0-9a-f]{64})\n")
 
 
-def sealed_line(body: bytes, before: str = "", between: bytes = b"") -> tuple[bytes, str]:
-    """The line for the JSON object `body`, which follows on a line with the check `before`, and its own check;
-    `between` are the bytes between the two that have none.
+def sealed_line(body: bytes, before: Hash | None = None) -> tuple[bytes, str]:
+    """The line for the JSON object `body`, and its check; `before` has taken in what it follows on.
 
     >>> line, check = sealed_line(b'{"a":1}')
     >>> line
@@ -24,7 +27,9 @@ def sealed_line(body: bytes, before: str = "", between: bytes = b"") -> tuple[by
     >>> opened_line(line) == (b'{"a":1}', check), opened_line(b'{"a":1}')
     (True, None)
     """
-    check = hashlib.sha256(before.encode() + between + body).hexdigest()[:CHECK_DIGITS]
+    found = hashlib.sha256() if before is None else before.copy()
+    found.update(body)
+    check = found.hexdigest()[:CHECK_DIGITS]
     return b'%s,"check":"%s"}\n' % (body[:-1], check.encode()), check
 
 

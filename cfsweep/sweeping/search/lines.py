@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from copy import copy
+from hashlib import sha256
 from pathlib import Path
 
 from cfsweep.errors import InputError
@@ -27,21 +29,14 @@ class BrokenJournal(InputError):
         self.what = what
 
 
-@dataclass(frozen=True)
-class _Place:
-    """How far the lines were read: the last check, and what came after it without one."""
-
-    check: str = ""
-    between: bytes = b""
-    n_lines: int = 0
-
-
 class SealedLines:
     """Reads the lines of a journal in turn, and makes those that follow. Lines of an earlier version, and those of
     other programs, have no check; the next line with one vouches for them."""
 
-    def __init__(self, path: Path, place: _Place | None = None) -> None:
-        self.path, self.place = path, place or _Place()
+    def __init__(self, path: Path) -> None:
+        self.path, self.n_lines = path, 0
+        self._before = sha256()  # of the last check, and of what came after it without one
+        self._any_sealed = False
 
     def read(self, line: bytes) -> bytes:
         """The operation in the next line.
@@ -49,31 +44,35 @@ class SealedLines:
         Raises:
             InputError: it is not as it was written, or lines before it are gone.
         """
-        place, opened = self.place, opened_line(line)
-        number = place.n_lines + 1
+        opened, number = opened_line(line), self.n_lines + 1
         if opened is None:
             if not self._is_of_others(line):
                 raise BrokenJournal(self.path, f"line {number} is altered")
-            self.place = replace(place, between=place.between + line, n_lines=number)
-            return line
-        body, check = opened
-        if sealed_line(body, place.check, place.between)[1] != check:
-            raise BrokenJournal(self.path, f"line {number} is altered, or one before it, or such are gone")
-        self.place = _Place(check, b"", number)
-        return body
+            self._before.update(line)
+        else:
+            body, check = opened
+            if sealed_line(body, self._before)[1] != check:
+                raise BrokenJournal(self.path, f"line {number} is altered, or one before it, or such are gone")
+            self._go_on(check)
+        self.n_lines = number
+        return line if opened is None else body
 
-    def sealed(self, bodies: list[bytes]) -> tuple[bytes, SealedLines]:
+    def sealed(self, bodies: Iterable[bytes]) -> tuple[bytes, SealedLines]:
         """The lines for these operations, and what reads on after them."""
-        place, content = self.place, b""
+        after, lines = copy(self), []
         for body in bodies:
-            line, check = sealed_line(body.rstrip(b"\n"), place.check, place.between)
-            place = _Place(check, b"", place.n_lines + 1)
-            content += line
-        return content, SealedLines(self.path, place)
+            line, check = sealed_line(body.rstrip(b"\n"), after._before)
+            after._go_on(check)
+            after.n_lines += 1
+            lines.append(line)
+        return b"".join(lines), after
+
+    def _go_on(self, check: str) -> None:
+        self._before, self._any_sealed = sha256(check.encode()), True
 
     def _is_of_others(self, line: bytes) -> bool:
         try:
             operation = json.loads(line)
         except ValueError:
             return False
-        return isinstance(operation, dict) and (not self.place.check or operation.keys() <= _KEYS)
+        return isinstance(operation, dict) and (not self._any_sealed or operation.keys() <= _KEYS)
