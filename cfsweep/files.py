@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -36,6 +37,27 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     finally:
         os.close(directory)
     return path
+
+
+def append_whole(path: Path, content: bytes, at: int) -> None:
+    """Writes `content` at the end of the file, which is `at`, and syncs it; what lies beyond, a killed writer has left.
+
+    Raises:
+        OSError: it cannot be written; then the file ends `at`.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.ftruncate(handle, at)
+        written = 0
+        while written < len(content):
+            written += os.pwrite(handle, content[written:], at + written)
+        os.fsync(handle)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, at)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

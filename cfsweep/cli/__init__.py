@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from cfsweep.cli.folders import check, repair
 from cfsweep.cli.models import adopt, confirm, continue_, export, log, predict
 from cfsweep.cli.saying import called, complain, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
@@ -45,6 +46,8 @@ app = typer.Typer(
 )
 app.command(epilog=EXAMPLES)(run)
 app.command()(resume)
+app.command()(check)
+app.command()(repair)
 app.command()(confirm)
 app.command()(export)
 app.command()(adopt)

@@ -74,7 +74,7 @@ def status(root: str | Path) -> Status:
         references_left=sum(1 for trial in references if trial not in ends),
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
-        running=_is_locked(Path(root) / LOCK),
+        running=is_held(root),
         splits=(config.get("stream") or {}).get("splits", 1),
         goes_on_by=_goes_on_by(root, study),
     )
@@ -128,6 +128,11 @@ def budget(trials: int, seeds: int, splits: int = 1) -> str:
     """
     said = f"{trials} trial{'s' * (trials != 1)}" + (f" x {seeds} seeds" if seeds > 1 else "")
     return said + (f" on {min(seeds, splits)} splits" if min(seeds, splits) > 1 else "")
+
+
+def is_held(root: str | Path) -> bool:
+    """Whether some process on this machine writes to the folder; of a remote one nobody can tell."""
+    return _is_locked(Path(root) / LOCK)
 
 
 def _is_locked(path: Path) -> bool:

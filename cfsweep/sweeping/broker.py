@@ -3,18 +3,17 @@ file system that machines share."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cfsweep.files import write_atomically
+from cfsweep.sweeping.digested import unsealed, write_sealed
 from cfsweep.sweeping.first_task_store import FirstTaskFolder
 
 Key = tuple[int, int]
 MODELS = "models"
-_DIGEST_BYTES = hashlib.sha256().digest_size  # at the end of the file of a checkpoint
 
 
 class Fetched(NamedTuple):
@@ -64,7 +63,7 @@ class Broker:
 
     def fetch(self, pack_id: str) -> Fetched:
         path = checkpoint_path(self.checkpoints, pack_id)
-        return Fetched(self.specs[pack_id], _whole(path.read_bytes()) if path.exists() else None)
+        return Fetched(self.specs[pack_id], unsealed(path.read_bytes()) if path.exists() else None)
 
     def drop(self, pack_id: str, keys: set[Key]) -> None:
         """These runs of a pack are not to be trained on."""
@@ -76,10 +75,7 @@ class Broker:
     def save(self, pack_id: str, checkpoint: bytes) -> None:
         """Replaces the pack's checkpoint, unless the pack is closed."""
         if pack_id in self.specs:
-            digest = hashlib.sha256(checkpoint).digest()
-            write_atomically(
-                checkpoint_path(self.checkpoints, pack_id), lambda file: file.writelines((checkpoint, digest))
-            )
+            write_atomically(checkpoint_path(self.checkpoints, pack_id), partial(write_sealed, checkpoint))
 
     def keep(self, models: Mapping[Key, bytes]) -> None:
         """What was left of a run before is replaced."""
@@ -105,12 +101,6 @@ class Broker:
 
 def _write(content: bytes, file: BinaryIO) -> None:
     file.write(content)
-
-
-def _whole(content: bytes) -> bytes | None:
-    """The checkpoint in a file; None if it is damaged, which torch would not notice, so that the pack begins anew."""
-    checkpoint, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    return checkpoint if hashlib.sha256(checkpoint).digest() == digest else None
 
 
 def checkpoint_path(folder: Path, pack_id: str) -> Path:

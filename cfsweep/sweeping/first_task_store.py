@@ -10,11 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from cfsweep.config import Space
 from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper
+from cfsweep.sweeping.digested import DIGEST_BYTES, unsealed, write_sealed
 
 MOST_BYTES_AT_BROKER = 2**30
 MOST_BYTES_IN_WORKER = 2**28
@@ -67,17 +67,21 @@ class FirstTaskFolder:
     def __init__(self, folder: Path, most_bytes: int = MOST_BYTES_AT_BROKER) -> None:
         self.folder, self.recent, self.closed = folder, Recent(most_bytes), False
         for path in sorted(folder.glob("prefix-*.pt"), key=lambda path: path.stat().st_mtime):
-            self._take_in(path.stem.removeprefix("prefix-"), path.stat().st_size)
+            self._take_in(path.stem.removeprefix("prefix-"), path.stat().st_size - DIGEST_BYTES)
 
     def get(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The contents of those `keys` that are there."""
-        return {key: self._path(key).read_bytes() for key in keys if self.recent.touch(key)}
+        """The contents of those `keys` that are there; one that is damaged goes."""
+        read = {key: unsealed(self._path(key).read_bytes()) for key in keys if self.recent.touch(key)}
+        for key in [key for key, content in read.items() if content is None]:
+            self._path(key).unlink()
+            self.recent.sizes.pop(key)
+        return {key: content for key, content in read.items() if content is not None}
 
     def put(self, contents: Mapping[str, bytes]) -> None:
         """Writes each content that is not there yet: whole, or not at all."""
         for key, content in contents.items():
             if not self.closed and not self.recent.touch(key):
-                write_atomically(self._path(key), partial(_write, content))
+                write_atomically(self._path(key), partial(write_sealed, content))
                 self._take_in(key, len(content))
 
     def clear(self) -> None:
@@ -92,10 +96,6 @@ class FirstTaskFolder:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"prefix-{key}.pt"
-
-
-def _write(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)
 
 
 class WorkerFirstTasks:

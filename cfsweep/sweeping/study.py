@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from cfsweep.sweeping.schedulers import open_scheduler
 from cfsweep.sweeping.search.limits import history_note
 from cfsweep.sweeping.space import check_ingredients, check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
+from cfsweep.sweeping.working_files import tidy
 from cfsweep.sweeping.written import read_written
 from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
 from cfsweep.training.ingredients import check_layers
@@ -214,6 +216,8 @@ def sweep(
 ) -> Outcome:
     """Trains the trials of `asker`, by default of the study's Optuna, until the budget is spent or the user interrupts
     it. The caller holds the folder's lock."""
+    for line in tidy(folder.root):
+        print(f"cfsweep: {line}", file=sys.stderr)
     if asker is None:
         # Loads Optuna, which a study that is only described does not need.
         from cfsweep.sweeping.search.asker import open_asker
