@@ -1,13 +1,16 @@
-"""Writes a file whole or not at all; says which revision the files of a checkout have."""
+"""Writes a file whole or not at all, and knows it for whole; says which revision the files of a checkout have."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+SEAL_BYTES = hashlib.sha256().digest_size  # at the end of a sealed file
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
@@ -36,6 +39,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     finally:
         os.close(directory)
     return path
+
+
+def write_sealed(path: Path, content: bytes) -> Path:
+    """Writes `content` and its SHA-256, whole or not at all, for `read_sealed`."""
+    return write_atomically(path, lambda file: file.writelines((content, hashlib.sha256(content).digest())))
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What `write_sealed` wrote into a file; None if it is not there any more as it was written."""
+    sealed = path.read_bytes()
+    content, digest = sealed[:-SEAL_BYTES], sealed[-SEAL_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None
 
 
 def _umask() -> int:

@@ -30,6 +30,18 @@ AddressOption = Annotated[
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
 
 
+RetriesOption = Annotated[int, typer.Option(help="Train a run that failed again, so often.", min=0, metavar="N")]
+PatienceOption = Annotated[
+    float, typer.Option(help="Wait so long for room on a full disk (exit code 4 then).", min=0, metavar="SECONDS")
+]
+HangAfterOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Kill a worker that says and saves nothing for so long (default: never).", min=1, metavar="SECONDS"
+    ),
+]
+
+
 def args_of(arg: list[str] | None) -> dict[str, Any]:
     """The arguments of a stream by name.
 

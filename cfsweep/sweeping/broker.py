@@ -3,25 +3,41 @@ file system that machines share."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from cfsweep.files import write_atomically
+from cfsweep.files import read_sealed, write_atomically, write_sealed
 from cfsweep.sweeping.first_task_store import FirstTaskFolder
 
 Key = tuple[int, int]
 MODELS = "models"
-_DIGEST_BYTES = hashlib.sha256().digest_size  # at the end of the file of a checkpoint
+DAMAGED = ".damaged"  # behind the name of a checkpoint that cannot be read
+
+
+class BrokerError(Exception):
+    """What the broker, or the way to it, has raised: no fault of the pack, whose worker has come to grief."""
+
+
+@contextmanager
+def no_fault_of_the_pack() -> Iterator[None]:
+    """Within it the broker is asked: whatever that raises is raised as a `BrokerError`."""
+    try:
+        yield
+    except Exception as error:  # of the operating system's, or of Ray's
+        raise BrokerError(f"{type(error).__name__}: {error}") from error
 
 
 class Fetched(NamedTuple):
-    """A pack to train: its specification, and its last checkpoint, if it has one."""
+    """A pack to train: its specification, and its last checkpoint, if it has one; `damaged`: it had one that is not as
+    it was written, and was set aside."""
 
     spec: dict[str, Any]
     checkpoint: bytes | None
+    damaged: bool = False
 
 
 class BrokerClient(Protocol):
@@ -32,6 +48,9 @@ class BrokerClient(Protocol):
 
     def dropped_from(self, pack_id: str) -> set[Key] | None:
         """The runs of a pack that are not to be trained on; None: the pack is closed, none of them is."""
+
+    def set_aside(self, pack_id: str) -> None:
+        """The pack's checkpoint cannot be read: it is not to be fetched again."""
 
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         """Leaves a checkpoint."""
@@ -49,6 +68,7 @@ class Broker:
     def __init__(self) -> None:
         self.specs: dict[str, dict[str, Any]] = {}
         self.dropped: dict[str, set[Key]] = {}
+        self.saved = Counter[str]()
 
     def open(self, checkpoints: str) -> None:
         """Clears it for a sweep that keeps its `checkpoints` in that folder."""
@@ -56,6 +76,7 @@ class Broker:
         self.first_tasks = FirstTaskFolder(self.checkpoints)
         self.specs.clear()
         self.dropped.clear()
+        self.saved.clear()
 
     def put(self, pack_id: str, spec: dict[str, Any], dropped: set[Key]) -> None:
         """Takes a pack in for a worker to fetch; its `dropped` runs are not to be trained on."""
@@ -64,7 +85,18 @@ class Broker:
 
     def fetch(self, pack_id: str) -> Fetched:
         path = checkpoint_path(self.checkpoints, pack_id)
-        return Fetched(self.specs[pack_id], _whole(path.read_bytes()) if path.exists() else None)
+        if not path.exists():
+            return Fetched(self.specs[pack_id], None)
+        checkpoint = read_sealed(path)  # torch would not notice all damage
+        if checkpoint is None:
+            self.set_aside(pack_id)
+        return Fetched(self.specs[pack_id], checkpoint, damaged=checkpoint is None)
+
+    def set_aside(self, pack_id: str) -> None:
+        """Its file stays, for whoever wants to know, under another name."""
+        path = checkpoint_path(self.checkpoints, pack_id)
+        if path.exists():
+            path.replace(path.with_name(path.name + DAMAGED))
 
     def drop(self, pack_id: str, keys: set[Key]) -> None:
         """These runs of a pack are not to be trained on."""
@@ -76,10 +108,12 @@ class Broker:
     def save(self, pack_id: str, checkpoint: bytes) -> None:
         """Replaces the pack's checkpoint, unless the pack is closed."""
         if pack_id in self.specs:
-            digest = hashlib.sha256(checkpoint).digest()
-            write_atomically(
-                checkpoint_path(self.checkpoints, pack_id), lambda file: file.writelines((checkpoint, digest))
-            )
+            write_sealed(checkpoint_path(self.checkpoints, pack_id), checkpoint)
+            self.saved[pack_id] += 1
+
+    def n_saved(self, pack_id: str) -> int:
+        """How many checkpoints of the pack have come."""
+        return self.saved[pack_id]
 
     def keep(self, models: Mapping[Key, bytes]) -> None:
         """What was left of a run before is replaced."""
@@ -90,6 +124,7 @@ class Broker:
         """The pack is done: its checkpoint goes."""
         self.specs.pop(pack_id, None)
         self.dropped.pop(pack_id, None)
+        self.saved.pop(pack_id, None)
         checkpoint_path(self.checkpoints, pack_id).unlink(missing_ok=True)
 
     def get_first_tasks(self, keys: list[str]) -> dict[str, bytes]:
@@ -105,12 +140,6 @@ class Broker:
 
 def _write(content: bytes, file: BinaryIO) -> None:
     file.write(content)
-
-
-def _whole(content: bytes) -> bytes | None:
-    """The checkpoint in a file; None if it is damaged, which torch would not notice, so that the pack begins anew."""
-    checkpoint, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    return checkpoint if hashlib.sha256(checkpoint).digest() == digest else None
 
 
 def checkpoint_path(folder: Path, pack_id: str) -> Path:

@@ -27,6 +27,19 @@ class Workers:
 
 
 @dataclass(frozen=True)
+class Endurance:
+    """What a sweep bears: a run that has failed is trained again `retries` times; room on a full disk is waited for
+    `patience_s` seconds; a worker from which nothing was heard for `hang_after_s` is killed (None: none is)."""
+
+    retries: int = 0
+    patience_s: float = 600.0
+    hang_after_s: float | None = None
+
+
+USUAL = Endurance()
+
+
+@dataclass(frozen=True)
 class SweepPlan:
     """What a scheduler has to know of a sweep. `checkpoints` is the folder where the packs' checkpoints lie."""
 

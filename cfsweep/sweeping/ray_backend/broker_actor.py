@@ -33,6 +33,9 @@ class RemoteBroker:
     def __init__(self, name: str, namespace: str) -> None:
         self.actor: Any = ray.get_actor(name, namespace)
 
+    def set_aside(self, pack_id: str) -> None:
+        ray.get(self.actor.set_aside.remote(pack_id))
+
     def fetch(self, pack_id: str) -> Fetched:
         return Fetched(*ray.get(self.actor.fetch.remote(pack_id)))
 

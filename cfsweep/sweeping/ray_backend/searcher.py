@@ -10,6 +10,7 @@ import ray
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
+from cfsweep.results.schema import WORKER_DIED
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.ray_backend.trainable import from_tune
 
@@ -48,6 +49,7 @@ class PackSearcher(_NotStored, Searcher):
         self.pack_of: dict[str, str] = {}  # by Tune's trial
         driver.drop = lambda pack_id, keys: ray.get(broker.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(broker.close.remote(pack_id))
+        driver.n_saved = lambda pack_id: ray.get(broker.n_saved.remote(pack_id))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         if self.driver.finished:
@@ -72,7 +74,7 @@ class PackSearcher(_NotStored, Searcher):
         if pack_id is None:
             return
         if error:
-            self.driver.on_pack_failure(pack_id, "the worker died", died=True)
+            self.driver.on_pack_failure(pack_id, WORKER_DIED, died=True)
         elif result is not None:
             self.on_trial_result(trial_id, result)
         self.on_change()
