@@ -18,6 +18,7 @@ from cfsweep.cli.saying import (
     PatienceOption,
     RetriesOption,
     WorkersOption,
+    again_with,
     args_of,
     called,
     complain,
@@ -62,7 +63,7 @@ def confirm(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Endurance, Workers
 
-    console, where = Console(), Workers(workers, address, gpus_per_worker)
+    console, where = Console(), Workers(workers, address, gpus_per_worker, again_with())
     endurance = Endurance(retries, patience, hang_after)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +41,13 @@ HangAfterOption = Annotated[
         help="Kill a worker that says and saves nothing for so long (default: never).", min=1, metavar="SECONDS"
     ),
 ]
+
+
+def again_with(more: Callable[[], Sequence[str]] = tuple) -> Callable[[], list[str] | None]:
+    """The command that goes on where this one leaves off, once that is asked for: this one, with `more` arguments."""
+    from cfsweep.sweeping.restarts import command_again
+
+    return lambda: command_again(more())
 
 
 def args_of(arg: list[str] | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cfsweep.cli.saying import (
     PatienceOption,
     RetriesOption,
     WorkersOption,
+    again_with,
     args_of,
     called,
     said_of_equal,
@@ -145,7 +146,8 @@ def run(
         console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
         show_notes(prepared, console)
 
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    where = Workers(workers, address, gpus_per_worker, again_with())
+    display = Display(console, live=workers != 0)
     endurance = Endurance(retries, patience, hang_after)
     outcome, folder = begun(space, options, assign or [], out, where, display, announce, endurance)
     _close(outcome, folder, console)
@@ -175,10 +177,23 @@ def resume(
     from cfsweep.sweeping.scheduler import Endurance, Workers
 
     console = Console()
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
     folder = own_folder(root)
+    wanted = _trials_of(folder) + int(trials[1:])
+
+    def left_to_add() -> list[str]:
+        """The last one of an option counts: those trials that the study's budget does not have yet."""
+        return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
+
+    where = Workers(workers, address, gpus_per_worker, again_with(left_to_add))
+    display = Display(console, live=workers != 0)
     endurance = Endurance(retries, patience, hang_after)
     _close(study.resume(folder, int(trials[1:]), seeds, where, display, endurance), folder, console)
+
+
+def _trials_of(folder: Path) -> int:
+    from cfsweep.sweeping.folder import Folder
+
+    return Folder(folder).read()[0].trials
 
 
 def _close(outcome: Outcome, folder: Path, console: Console) -> None:

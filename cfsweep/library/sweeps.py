@@ -13,8 +13,8 @@ from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 
 if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     import pandas as pd
@@ -200,11 +200,18 @@ def begun(
 ) -> tuple[Outcome, Path]:
     """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
     repeatable()
-    with open_scheduler(workers, lambda: described(space, options, settings, out)) as (scheduler, (prepared, folder)):
+    announced = False
+
+    def begin(scheduler: Scheduler, asked_for: tuple[Prepared, Path]) -> tuple[Outcome, Path]:
         from cfsweep.sweeping import study
 
-        announce(prepared, folder)
+        nonlocal announced
+        if not announced:
+            announce(*asked_for)
+        announced, (prepared, folder) = True, asked_for
         return study.begin(prepared, folder, scheduler, watcher, endurance), folder
+
+    return on_schedulers(workers, lambda: described(space, options, settings, out), begin)
 
 
 def _file_name(name: str) -> str:

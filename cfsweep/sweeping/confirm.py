@@ -20,8 +20,8 @@ from cfsweep.sweeping import outside, study
 from cfsweep.sweeping.folder import Folder, check_ground, describe
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.progress import Watcher
-from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.space import check_space, reference_values
 
 Purpose = Literal["confirm", "refit"]
@@ -74,13 +74,16 @@ def confirm(
         stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
         return replace(prepared, config=config, stream=stream)
 
-    with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):
-        if there is None:
-            content = {**describe(config, prepared.hypers, prepared.stream), **content}
-        check_ground(config, prepared.stream, content, folder.study_file)
-        content |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
-        folder.write({**content, "confirms": {**before, "trials": wanted, "references": beside}})
+    def train(scheduler: Scheduler, prepared: study.Prepared) -> study.Outcome:
+        described = describe(config, prepared.hypers, prepared.stream) if there is None else {}
+        said = {**described, **content}
+        check_ground(config, prepared.stream, said, folder.study_file)
+        said |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
+        folder.write({**said, "confirms": {**before, "trials": wanted, "references": beside}})
         return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted), endurance)
+
+    with folder.locked():
+        return on_schedulers(workers, prepare, train)
 
 
 def _begun(folder: Folder, swept: StudyConfig, root: Path) -> tuple[StudyConfig | None, dict[str, Any]]:

@@ -211,8 +211,8 @@ class Driver:
 
         A dead worker's pack goes on from its last checkpoint, until `MAX_DEATHS` have died without a new one. A pack
         that raises, or dies too often, is split into packs of one run, so that one bad run cannot take its neighbours
-        with it; a run alone fails with the reason. A pack that was too large for its worker's memory is halved, and none
-        that is made later is larger than its halves.
+        with it; a run alone fails with the reason. A pack that was too large for its worker's memory is halved, and
+        none that is made later is larger than its halves.
         """
         if self.interrupted:  # it stays on its way: a resumed sweep goes on with it
             return

@@ -20,7 +20,7 @@ from cfsweep.sweeping.learned import check_learned
 from cfsweep.sweeping.notes import notes
 from cfsweep.sweeping.progress import Watcher
 from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, SweepPlan, Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.search.limits import history_note
 from cfsweep.sweeping.space import check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
@@ -196,8 +196,11 @@ def resume(
         check_ground(config, prepared.stream, study, folder.study_file)
         return prepared
 
-    with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
+    def go_on(scheduler: Scheduler, prepared: Prepared) -> Outcome:
         return sweep(folder, config.grown(trials, seeds), prepared, scheduler, watcher, endurance=endurance)
+
+    with folder.locked():
+        return on_schedulers(workers, prepare_again, go_on)
 
 
 def is_whole(folder: Folder, config: StudyConfig, endurance: Endurance) -> bool:

@@ -43,8 +43,16 @@ class StopOnInterrupt(_NotStored, Stopper):
 class PackSearcher(_NotStored, Searcher):
     """Hands out the driver's packs as Tune trials, and passes on what they report."""
 
-    def __init__(self, driver: Driver, broker: Any, for_workers: dict[str, Any], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        broker: Any,
+        for_workers: dict[str, Any],
+        on_change: Callable[[], None],
+        progressed: threading.Event,
+    ) -> None:
         super().__init__(metric=None, mode=None)
+        self.progressed = progressed  # is set once a task was trained
         self.driver, self.broker, self.for_workers, self.on_change = driver, broker, for_workers, on_change
         self.pack_of: dict[str, str] = {}  # by Tune's trial
         driver.drop = lambda pack_id, keys: ray.get(broker.drop.remote(pack_id, keys))
@@ -65,6 +73,7 @@ class PackSearcher(_NotStored, Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "result" in result:
+            self.progressed.set()
             self.driver.take_result(from_tune(result))
             self.on_change()
 
