@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from cfsweep.files import read_sealed, write_atomically, write_sealed
+from cfsweep.errors import FULL
+from cfsweep.files import impatient, read_sealed, write_atomically, write_sealed
 from cfsweep.sweeping.first_task_store import FirstTaskFolder
 
 Key = tuple[int, int]
@@ -40,6 +41,14 @@ class Fetched(NamedTuple):
     damaged: bool = False
 
 
+class Short(NamedTuple):
+    """What the disk has had no room for: how many checkpoints were not taken, and how many bytes of models wait for
+    it."""
+
+    n_checkpoints: int = 0
+    bytes_waiting: int = 0
+
+
 class BrokerClient(Protocol):
     """The broker as a worker sees it."""
 
@@ -55,8 +64,9 @@ class BrokerClient(Protocol):
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         """Leaves a checkpoint."""
 
-    def keep(self, models: Mapping[Key, bytes]) -> None:
-        """Leaves what runs have come to, by (trial, seed); it is there when this returns."""
+    def keep(self, models: Mapping[Key, bytes]) -> bool:
+        """Leaves what runs have come to, by (trial, seed); it is there when this returns, unless (False) there is no
+        room for it."""
 
 
 class Broker:
@@ -68,7 +78,7 @@ class Broker:
     def __init__(self) -> None:
         self.specs: dict[str, dict[str, Any]] = {}
         self.dropped: dict[str, set[Key]] = {}
-        self.saved = Counter[str]()
+        self.saved, self.short = Counter[str](), Short()
 
     def open(self, checkpoints: str) -> None:
         """Clears it for a sweep that keeps its `checkpoints` in that folder."""
@@ -77,6 +87,7 @@ class Broker:
         self.specs.clear()
         self.dropped.clear()
         self.saved.clear()
+        self.short = Short()
 
     def put(self, pack_id: str, spec: dict[str, Any], dropped: set[Key]) -> None:
         """Takes a pack in for a worker to fetch; its `dropped` runs are not to be trained on."""
@@ -106,19 +117,38 @@ class Broker:
         return self.dropped.get(pack_id)
 
     def save(self, pack_id: str, checkpoint: bytes) -> None:
-        """Replaces the pack's checkpoint, unless the pack is closed."""
-        if pack_id in self.specs:
-            write_sealed(checkpoint_path(self.checkpoints, pack_id), checkpoint)
+        """Replaces the pack's checkpoint, unless the pack is closed, or the disk is full: then the last one stays."""
+        if pack_id not in self.specs:
+            return
+        try:
+            with impatient():
+                write_sealed(checkpoint_path(self.checkpoints, pack_id), checkpoint)
             self.saved[pack_id] += 1
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self.short = self.short._replace(n_checkpoints=self.short.n_checkpoints + 1)
+
+    def short_of_room(self) -> Short:
+        """What there was no room for."""
+        return self.short
 
     def n_saved(self, pack_id: str) -> int:
         """How many checkpoints of the pack have come."""
         return self.saved[pack_id]
 
-    def keep(self, models: Mapping[Key, bytes]) -> None:
+    def keep(self, models: Mapping[Key, bytes]) -> bool:
         """What was left of a run before is replaced."""
-        for key, model in models.items():
-            write_atomically(model_path(self.checkpoints.parent, key), partial(_write, model))
+        waiting = 0
+        try:
+            for key, model in models.items():
+                write_atomically(model_path(self.checkpoints.parent, key), partial(_write, model))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            waiting = sum(map(len, models.values()))
+        self.short = self.short._replace(bytes_waiting=waiting)
+        return not waiting
 
     def close(self, pack_id: str) -> None:
         """The pack is done: its checkpoint goes."""

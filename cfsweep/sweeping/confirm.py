@@ -79,7 +79,8 @@ def confirm(
         said = {**described, **content}
         check_ground(config, prepared.stream, said, folder.study_file)
         said |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
-        folder.write({**said, "confirms": {**before, "trials": wanted, "references": beside}})
+        with study.waiting_for(scheduler, endurance).on():
+            folder.write({**said, "confirms": {**before, "trials": wanted, "references": beside}})
         return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted), endurance)
 
     with folder.locked():

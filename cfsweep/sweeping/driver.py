@@ -20,11 +20,13 @@ from cfsweep.hypers import Hyper
 from cfsweep.results.schema import DEFAULT_TRIAL
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweeping.asker import Asker
+from cfsweep.sweeping.broker import Short
 from cfsweep.sweeping.equal_trials import EqualTrials
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.pack_queue import Key, PackJob, PackQueue
 from cfsweep.sweeping.packing import pack_runs, trials_per_pack
 from cfsweep.sweeping.resuming import pick_up
+from cfsweep.sweeping.room import room_for
 from cfsweep.sweeping.rows import Ended, StudyTables, objective_values
 from cfsweep.sweeping.scheduler import USUAL, Endurance
 from cfsweep.sweeping.stopping import stopper_for
@@ -35,6 +37,7 @@ from cfsweep.training.spec import Counts, PackReport, RunRecord, RunSpec, score_
 from cfsweep.training.targets import Score
 
 COMMIT_EVERY_S = 1.0
+LOOK_FOR_ROOM_EVERY_S = 5.0
 HAND_ON_SHARE = 0.05  # of the driver's time, for reading the results that equal trials are handed
 ASKED_AT_ONCE = 256  # trials, where all that come are equal to others, before it looks up again
 MAX_DEATHS = 3  # of a pack's workers without progress; then its runs are tried one by one, and at last given up
@@ -46,8 +49,8 @@ class Driver:
     `n_examples` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack;
     `constant` are the scores of the constant answer on each split of the data where the study has the reference
     `majority`, else none; `now()` gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have
-    lost, `close(pack_id)`, called when a pack is over, and `n_saved(pack_id)`, which gives the number of checkpoints
-    that a pack has left so far.
+    lost, `close(pack_id)`, called when a pack is over, `n_saved(pack_id)`, which gives the number of checkpoints that a
+    pack has left so far, and `short_of_room()`, which says what checkpoints and models found the disk full.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Driver:
         self.drop: Callable[[str, set[Key]], None] = lambda pack_id, keys: None
         self.close: Callable[[str], None] = lambda pack_id: None
         self.n_saved: Callable[[str], int] = lambda pack_id: 0
+        self.short_of_room: Callable[[], Short] = Short
+        self.looked_at = now()
         self.endurance, self.n_tries = endurance, Counter[Key]()  # of runs that have failed
         self.started = now()
         self.committed_at = now()
@@ -121,6 +126,11 @@ class Driver:
             pass
         if ends or self.now() - self.committed_at >= COMMIT_EVERY_S:
             self.commit()
+        if self.now() - self.looked_at >= LOOK_FOR_ROOM_EVERY_S:
+            short, self.looked_at = self.short_of_room(), self.now()
+            self.book.n_unsaved = short.n_checkpoints
+            if short.bytes_waiting:  # of models, with which their worker waits
+                room_for(self.folder.checkpoints, short.bytes_waiting)
 
     def commit(self) -> None:
         """Writes the results taken in: Parquet first, then the ends of trials. Then hands them on to equal trials."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from cfsweep.config import Space
-from cfsweep.files import SEAL_BYTES, read_sealed, write_sealed
+from cfsweep.errors import FULL
+from cfsweep.files import SEAL_BYTES, impatient, read_sealed, write_sealed
 from cfsweep.hypers import Hyper
 
 MOST_BYTES_AT_BROKER = 2**30
@@ -80,10 +81,16 @@ class FirstTaskFolder:
         return {key: content for key, content in found.items() if content is not None}
 
     def put(self, contents: Mapping[str, bytes]) -> None:
-        """Writes each content that is not there yet: whole, or not at all."""
+        """Writes each content that is not there yet: whole, or not at all, as where the disk is full."""
         for key, content in contents.items():
             if not self.closed and not self.recent.touch(key):
-                write_sealed(self._path(key), content)
+                try:
+                    with impatient():
+                        write_sealed(self._path(key), content)
+                except OSError as error:
+                    if error.errno not in FULL:
+                        raise
+                    return
                 self._take_in(key, len(content))
 
     def clear(self) -> None:

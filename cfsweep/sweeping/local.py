@@ -72,6 +72,7 @@ class LocalScheduler:
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         self.broker.open(str(plan.checkpoints))
         driver.drop, driver.close, driver.n_saved = self.broker.drop, self.broker.close, self.broker.n_saved
+        driver.short_of_room = self.broker.short_of_room
         active: deque[PackWorker] = deque()
         shown: set[str] = set()  # errors
         while not (self.interrupted or driver.finished):

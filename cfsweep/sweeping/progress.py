@@ -97,6 +97,11 @@ class Display:
                 f"a checkpoint was damaged ({summary.damaged} so far) and is set aside (checkpoints/*{DAMAGED}); its "
                 "pack begins anew"
             )
+        if summary.unsaved > 0 == (self.last.unsaved if self.last else 0):
+            self._say(
+                "the disk is full, and a checkpoint was not written: where a worker dies now, or this process, the time "
+                "since the one before is lost"
+            )
         changed, self.last = summary != self.last, summary
         if self.live is None and changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:
             self.last_line_at, self.printed = time.monotonic(), summary

@@ -19,6 +19,7 @@ from cfsweep.sweeping.folder import Folder, check_ground
 from cfsweep.sweeping.learned import check_learned
 from cfsweep.sweeping.notes import notes
 from cfsweep.sweeping.progress import Watcher
+from cfsweep.sweeping.room import Waiting
 from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, SweepPlan, Workers
 from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.search.limits import history_note
@@ -147,7 +148,8 @@ def begin(
             return sweep(folder, config, prepared, scheduler, watcher, endurance=endurance)
     folder.refuse_other_content()
     with folder.locked():
-        folder.create(config, prepared.hypers, prepared.stream)
+        with waiting_for(scheduler, endurance).on():
+            folder.create(config, prepared.hypers, prepared.stream)
         return sweep(folder, config, prepared, scheduler, watcher, endurance=endurance)
 
 
@@ -227,7 +229,35 @@ def sweep(
     endurance: Endurance = USUAL,
 ) -> Outcome:
     """Trains the trials of `asker`, by default of the study's Optuna, until the budget is spent or the user interrupts
-    it. The caller holds the folder's lock."""
+    it. The caller holds the folder's lock.
+
+    Raises:
+        NoRoomError: the disk was full for too long.
+    """
+    waiting = waiting_for(scheduler, endurance)
+    try:
+        with waiting.on():
+            return _sweep(folder, config, prepared, scheduler, watcher, asker, endurance)
+    except Exception as error:  # a scheduler may make one of its own of it
+        if waiting.gave_up is not None and waiting.gave_up is not error:
+            raise waiting.gave_up from error
+        raise
+
+
+def waiting_for(scheduler: Scheduler, endurance: Endurance) -> Waiting:
+    """What waits for room on a full disk, until the user ends it."""
+    return Waiting(endurance.patience_s, lambda: scheduler.interrupted)
+
+
+def _sweep(
+    folder: Folder,
+    config: StudyConfig,
+    prepared: Prepared,
+    scheduler: Scheduler,
+    watcher: Watcher,
+    asker: Asker | None,
+    endurance: Endurance,
+) -> Outcome:
     if asker is None:
         # Loads Optuna, which a study that is only described does not need.
         from cfsweep.sweeping.search.asker import open_asker

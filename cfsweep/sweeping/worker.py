@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from cfsweep.training.first_task_cache import FirstTaskCache
 from cfsweep.training.spec import PackReport, PackSpec
 from cfsweep.training.streams import Stream
 from cfsweep.training.trainer import Trainer, open_trainer
+
+KEEP_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class PackWorker:
             self._save(checkpoint)
         if models:
             with no_fault_of_the_pack():
-                self.broker.keep(models)
+                while not self.broker.keep(models):
+                    time.sleep(KEEP_AGAIN_S)  # the driver says what there is no room for, and for how long it waits
         began_anew, self.began_anew = self.began_anew, False
         return TaskResult(self.pack_id, report.done, report, began_anew=began_anew)
 

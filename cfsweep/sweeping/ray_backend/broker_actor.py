@@ -46,8 +46,9 @@ class RemoteBroker:
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         return self.actor.save.remote(pack_id, checkpoint)  # nobody waits for it
 
-    def keep(self, models: Mapping[Key, bytes]) -> None:
-        ray.get(self.actor.keep.remote(models))
+    def keep(self, models: Mapping[Key, bytes]) -> bool:
+        kept: bool = ray.get(self.actor.keep.remote(models))
+        return kept
 
     def stream_reference(self) -> Any:
         """The reference to the stream."""

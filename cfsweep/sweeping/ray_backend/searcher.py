@@ -11,6 +11,7 @@ from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 from cfsweep.results.schema import WORKER_DIED
+from cfsweep.sweeping.broker import Short
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.ray_backend.trainable import from_tune
 
@@ -57,6 +58,7 @@ class PackSearcher(_NotStored, Searcher):
         self.pack_of: dict[str, str] = {}  # by Tune's trial
         driver.drop = lambda pack_id, keys: ray.get(broker.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(broker.close.remote(pack_id))
+        driver.short_of_room = lambda: Short(*ray.get(broker.short_of_room.remote()))
         driver.n_saved = lambda pack_id: ray.get(broker.n_saved.remote(pack_id))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string

@@ -13,6 +13,7 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from cfsweep.files import until_there_is_room
 from cfsweep.sweeping.search.optuna_internals import JournalFile, trials_in
 
 
@@ -95,14 +96,24 @@ class GroupedFile(JournalFile):
 
     def _write(self, lines: list[bytes]) -> None:
         content = b"".join(lines)
-        with open(self.path, "ab") as file:
-            if file.tell() != self._offset:
-                raise ValueError(f"{self.path}: its last line is torn")
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        until_there_is_room(lambda: self._append(content), lambda: len(content))
         self._offset += len(content)
         lines.clear()
+
+    def _append(self, content: bytes) -> None:
+        """All of it, or nothing."""
+        with open(self.path, "ab", buffering=0) as file:
+            if file.tell() != self._offset:
+                raise ValueError(f"{self.path}: its last line is torn")
+            try:
+                left = memoryview(content)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(self._offset)
+                error.filename = error.filename or self.path
+                raise
 
 
 class Journal(JournalStorage):
