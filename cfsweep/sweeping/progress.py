@@ -99,8 +99,8 @@ class Display:
             )
         if summary.unsaved > 0 == (self.last.unsaved if self.last else 0):
             self._say(
-                "the disk is full, and a checkpoint was not written: where a worker dies now, or this process, the time "
-                "since the one before is lost"
+                "the disk is full, and a checkpoint was not written: where a worker or this process dies now, the "
+                "time since the one before is lost"
             )
         changed, self.last = summary != self.last, summary
         if self.live is None and changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:

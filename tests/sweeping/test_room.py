@@ -62,9 +62,7 @@ def test_a_write_is_made_again_until_there_is_room(
     assert (tmp_path / "a").read_bytes() == b"x" * 5000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith(
-        "cfsweep: the results folder: no space left on device for 5 kB. The sweep waits 60 s for room"
-    )
+    assert first.startswith("cfsweep: the results folder: no space left on device for 5 kB. The sweep waits 60 s for")
     assert second == "cfsweep: there is room again; the sweep goes on"
 
 
@@ -182,7 +180,7 @@ def test_a_disk_that_stays_full_ends_it_and_it_goes_on_later(
         assert sweep.train(sweep.open(CONFIG, workers=1, now=lambda: 0.0)).complete, at
         assert [row["trial"] for row in sweep.rows()] == [0, 1, 2, 3], at
         assert results(sweep)[0][:2] == whole[0][:2], at  # type: ignore[index]
-        assert not [path for path in sweep.folder.root.rglob("*.tmp")], at
+        assert not list(sweep.folder.root.rglob("*.tmp")), at
 
 
 def test_a_driver_looks_for_room_for_models(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
