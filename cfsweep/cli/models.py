@@ -14,7 +14,11 @@ from cfsweep.cli.saying import (
     AddressOption,
     ArgOption,
     GpusOption,
+    HangAfterOption,
+    PatienceOption,
+    RetriesOption,
     WorkersOption,
+    again_with,
     args_of,
     called,
     complain,
@@ -49,17 +53,22 @@ def confirm(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    retries: RetriesOption = 0,
+    patience: PatienceOption = 600.0,
+    hang_after: HangAfterOption = None,
 ) -> None:
     """Train chosen trials once more with fresh seeds, test them, and keep their models."""
     from analysis.cli import show_confirmation
     from cfsweep.library.models import confirmed
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Workers
+    from cfsweep.sweeping.scheduler import Endurance, Workers
 
-    console, where = Console(), Workers(workers, address, gpus_per_worker)
+    console, where = Console(), Workers(workers, address, gpus_per_worker, again_with())
+    endurance = Endurance(retries, patience, hang_after)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
-        outcome = confirmed(own_folder(folder), trials, seeds, refit, where, Display(console, live=workers != 0))
+        display = Display(console, live=workers != 0)
+        outcome = confirmed(own_folder(folder), trials, seeds, refit, where, display, endurance)
     except KeyboardInterrupt:
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -69,7 +78,7 @@ def confirm(
     for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
         console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
     show_confirmation(own_folder(folder))
-    if outcome.status.failed:
+    if outcome.status.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 
 

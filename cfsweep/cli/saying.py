@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,25 @@ AddressOption = Annotated[
     str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
 ]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
+
+
+RetriesOption = Annotated[int, typer.Option(help="Train a run that failed again, so often.", min=0, metavar="N")]
+PatienceOption = Annotated[
+    float, typer.Option(help="Wait so long for room on a full disk (exit code 4 then).", min=0, metavar="SECONDS")
+]
+HangAfterOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Kill a worker that says and saves nothing for so long (default: never).", min=1, metavar="SECONDS"
+    ),
+]
+
+
+def again_with(more: Callable[[], Sequence[str]] = tuple) -> Callable[[], list[str] | None]:
+    """The command that goes on where this one leaves off, once that is asked for: this one, with `more` arguments."""
+    from cfsweep.sweeping.restarts import command_again
+
+    return lambda: command_again(more())
 
 
 def args_of(arg: list[str] | None) -> dict[str, Any]:

@@ -13,7 +13,11 @@ from cfsweep.cli.saying import (
     AddressOption,
     ArgOption,
     GpusOption,
+    HangAfterOption,
+    PatienceOption,
+    RetriesOption,
     WorkersOption,
+    again_with,
     args_of,
     called,
     said_of_equal,
@@ -88,6 +92,9 @@ def run(
         typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
+    retries: RetriesOption = 0,
+    patience: PatienceOption = 600.0,
+    hang_after: HangAfterOption = None,
     trainer: Annotated[
         str | None,
         typer.Option(help="A training of your own, package.module:function, with data of its own.", metavar="FUNCTION"),
@@ -104,7 +111,7 @@ def run(
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
     from cfsweep.library.sweeps import begun, described, options_of
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Workers
+    from cfsweep.sweeping.scheduler import Endurance, Workers
 
     scores = None if score is None else [name.strip() for name in score.split(",") if name.strip()]
     options = options_of(
@@ -139,8 +146,10 @@ def run(
         console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
         show_notes(prepared, console)
 
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
-    outcome, folder = begun(space, options, assign or [], out, where, display, announce)
+    where = Workers(workers, address, gpus_per_worker, again_with())
+    display = Display(console, live=workers != 0)
+    endurance = Endurance(retries, patience, hang_after)
+    outcome, folder = begun(space, options, assign or [], out, where, display, announce, endurance)
     _close(outcome, folder, console)
 
 
@@ -156,18 +165,35 @@ def resume(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    retries: RetriesOption = 0,
+    patience: PatienceOption = 600.0,
+    hang_after: HangAfterOption = None,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Workers
+    from cfsweep.sweeping.scheduler import Endurance, Workers
 
     console = Console()
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
     folder = own_folder(root)
-    _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
+    wanted = _trials_of(folder) + int(trials[1:])
+
+    def left_to_add() -> list[str]:
+        """The last one of an option counts: those trials that the study's budget does not have yet."""
+        return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
+
+    where = Workers(workers, address, gpus_per_worker, again_with(left_to_add))
+    display = Display(console, live=workers != 0)
+    endurance = Endurance(retries, patience, hang_after)
+    _close(study.resume(folder, int(trials[1:]), seeds, where, display, endurance), folder, console)
+
+
+def _trials_of(folder: Path) -> int:
+    from cfsweep.sweeping.folder import Folder
+
+    return Folder(folder).read()[0].trials
 
 
 def _close(outcome: Outcome, folder: Path, console: Console) -> None:
@@ -190,5 +216,5 @@ def _close(outcome: Outcome, folder: Path, console: Console) -> None:
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
         console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
-    if now.failed:
+    if now.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)

@@ -20,8 +20,8 @@ from cfsweep.sweeping import outside, study
 from cfsweep.sweeping.folder import Folder, check_ground, describe
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.progress import Watcher
-from cfsweep.sweeping.scheduler import Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.space import check_space, reference_values
 
 Purpose = Literal["confirm", "refit"]
@@ -36,6 +36,7 @@ def confirm(
     purpose: Purpose,
     workers: Workers,
     watcher: Watcher,
+    endurance: Endurance = USUAL,
 ) -> study.Outcome:
     """Trains these trials and references of the sweep in `root` with so many fresh seeds, scores them by test data, and
     keeps their models: in the results folder `confirmed` within `root`, or `refitted`, where they are trained on the
@@ -62,7 +63,7 @@ def confirm(
     beside = sorted({*before["references"], *references} if swept.references else (), reverse=True)
     config = _config(swept, there, purpose, len(wanted), seeds)
     grows = there is None or (len(wanted), beside, config.seeds) != (len(known), before["references"], there.seeds)
-    if not grows and study.is_whole(folder, config):
+    if not grows and study.is_whole(folder, config, endurance):
         return study.Outcome(status(folder.root), nothing_to_do=True)
 
     def prepare() -> study.Prepared:
@@ -73,13 +74,17 @@ def confirm(
         stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
         return replace(prepared, config=config, stream=stream)
 
-    with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):
-        if there is None:
-            content = {**describe(config, prepared.hypers, prepared.stream), **content}
-        check_ground(config, prepared.stream, content, folder.study_file)
-        content |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
-        folder.write({**content, "confirms": {**before, "trials": wanted, "references": beside}})
-        return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted))
+    def train(scheduler: Scheduler, prepared: study.Prepared) -> study.Outcome:
+        described = describe(config, prepared.hypers, prepared.stream) if there is None else {}
+        said = {**described, **content}
+        check_ground(config, prepared.stream, said, folder.study_file)
+        said |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
+        with study.waiting_for(scheduler, endurance).on():
+            folder.write({**said, "confirms": {**before, "trials": wanted, "references": beside}})
+        return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted), endurance)
+
+    with folder.locked():
+        return on_schedulers(workers, prepare, train)
 
 
 def _begun(folder: Folder, swept: StudyConfig, root: Path) -> tuple[StudyConfig | None, dict[str, Any]]:

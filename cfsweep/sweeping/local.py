@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from cfsweep.errors import InputError
-from cfsweep.sweeping.broker import Broker
+from cfsweep.sweeping.broker import Broker, BrokerError
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.first_task_store import first_tasks_recur
 from cfsweep.sweeping.interrupt import interruptible
@@ -71,7 +71,8 @@ class LocalScheduler:
 
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         self.broker.open(str(plan.checkpoints))
-        driver.drop, driver.close = self.broker.drop, self.broker.close
+        driver.drop, driver.close, driver.n_saved = self.broker.drop, self.broker.close, self.broker.n_saved
+        driver.short_of_room = self.broker.short_of_room
         active: deque[PackWorker] = deque()
         shown: set[str] = set()  # errors
         while not (self.interrupted or driver.finished):
@@ -105,5 +106,12 @@ class LocalScheduler:
 
     def advance(self, worker: PackWorker, driver: Driver) -> TaskResult | None:
         """Trains the next task of a pack; None if the driver has been told already how that ended (as where a test has
-        a worker die)."""
-        return worker.advance()
+        a worker die).
+
+        Raises:
+            Exception: the broker has raised it, which is in this process, too.
+        """
+        try:
+            return worker.advance()
+        except BrokerError as error:
+            raise error.__cause__ or error from None

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from cfsweep.sweeping.broker import DAMAGED
 from cfsweep.sweeping.trials import Summary
 from cfsweep.texts import score_text
 
@@ -91,6 +92,16 @@ class Display:
                 self._say(_picked_up(summary))
         if summary.deaths > (self.last.deaths if self.last else 0):
             self._say(f"a worker died ({summary.deaths} so far); another one goes on from its last checkpoint")
+        if summary.damaged > (self.last.damaged if self.last else 0):
+            self._say(
+                f"a checkpoint was damaged ({summary.damaged} so far) and is set aside (checkpoints/*{DAMAGED}); its "
+                "pack begins anew"
+            )
+        if summary.unsaved > 0 == (self.last.unsaved if self.last else 0):
+            self._say(
+                "the disk is full, and a checkpoint was not written: where a worker or this process dies now, the "
+                "time since the one before is lost"
+            )
         changed, self.last = summary != self.last, summary
         if self.live is None and changed and time.monotonic() - self.last_line_at >= LINE_EVERY_S:
             self.last_line_at, self.printed = time.monotonic(), summary

@@ -20,8 +20,9 @@ from cfsweep.sweeping.folder import Folder, check_ground
 from cfsweep.sweeping.learned import check_learned
 from cfsweep.sweeping.notes import notes
 from cfsweep.sweeping.progress import Watcher
-from cfsweep.sweeping.scheduler import Scheduler, SweepPlan, Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.room import Waiting
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, SweepPlan, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.search.limits import history_note
 from cfsweep.sweeping.space import check_ingredients, check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
@@ -114,7 +115,9 @@ def with_identity_version_of(out: Path, prepared: Prepared) -> Prepared:
     return replace(prepared, config=prepared.config.model_copy(update={"identity_version": version}))
 
 
-def begin(prepared: Prepared, out: Path, scheduler: Scheduler, watcher: Watcher) -> Outcome:
+def begin(
+    prepared: Prepared, out: Path, scheduler: Scheduler, watcher: Watcher, endurance: Endurance = USUAL
+) -> Outcome:
     """Sweeps into the folder `out`; goes on with the study that is there, if it is this one.
 
     Raises:
@@ -138,18 +141,19 @@ def begin(prepared: Prepared, out: Path, scheduler: Scheduler, watcher: Watcher)
         folder.require_journal()
         trials = max(config.trials, there.trials)
         now = status(out)
-        if trials <= now.trials and is_whole(folder, there):
+        if trials <= now.trials and is_whole(folder, there, endurance):
             return Outcome(now, nothing_to_do=True)
         with folder.locked():
             changed: dict[str, Any] = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
             # The same weights may lie elsewhere by now.
             changed["space"] = there.space.model_copy(update={"network": config.space.network})
             config = there.grown(trials, there.seeds).model_copy(update=changed)
-            return sweep(folder, config, prepared, scheduler, watcher)
+            return sweep(folder, config, prepared, scheduler, watcher, endurance=endurance)
     folder.refuse_other_content()
     with folder.locked():
-        folder.create(config, prepared.hypers, prepared.stream)
-        return sweep(folder, config, prepared, scheduler, watcher)
+        with waiting_for(scheduler, endurance).on():
+            folder.create(config, prepared.hypers, prepared.stream)
+        return sweep(folder, config, prepared, scheduler, watcher, endurance=endurance)
 
 
 def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
@@ -165,7 +169,14 @@ def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
     return [f"{name} ({one.get(name, 'absent')}, here {other.get(name, 'absent')})" for name in names]
 
 
-def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, watcher: Watcher) -> Outcome:
+def resume(
+    out: Path,
+    more_trials: int,
+    seeds: int | None,
+    workers: Workers,
+    watcher: Watcher,
+    endurance: Endurance = USUAL,
+) -> Outcome:
     """Goes on with the study in `out`, with `more_trials` added to its budget, and as many `seeds` for each trial.
 
     Raises:
@@ -182,7 +193,7 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, wat
             f"--seeds {seeds}: the study has {config.seeds} seeds already, none is taken away, and {MOST_SEEDS} are "
             "the most. Give a number between."
         )
-    if (trials, seeds) == (config.trials, config.seeds) and is_whole(folder, config):
+    if (trials, seeds) == (config.trials, config.seeds) and is_whole(folder, config, endurance):
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
     def prepare_again() -> Prepared:
@@ -190,13 +201,18 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, wat
         check_ground(config, prepared.stream, study, folder.study_file)
         return prepared
 
-    with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
-        return sweep(folder, config.grown(trials, seeds), prepared, scheduler, watcher)
+    def go_on(scheduler: Scheduler, prepared: Prepared) -> Outcome:
+        return sweep(folder, config.grown(trials, seeds), prepared, scheduler, watcher, endurance=endurance)
+
+    with folder.locked():
+        return on_schedulers(workers, prepare_again, go_on)
 
 
-def is_whole(folder: Folder, config: StudyConfig) -> bool:
-    """Whether nothing is left to train: all trials have ended, and their rows and matrices are there."""
-    return status(folder.root).complete and not read_written(folder.root, config.study_id, (), config.parts).torn
+def is_whole(folder: Folder, config: StudyConfig, endurance: Endurance) -> bool:
+    """Whether nothing is left to train: all trials have ended, their rows and matrices are there, and none of those
+    that failed is to be tried again."""
+    written = read_written(folder.root, config.study_id, (), config.parts, endurance.retries > 0)
+    return status(folder.root).complete and written.whole
 
 
 def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[ConstantAnswer]:
@@ -213,11 +229,40 @@ def sweep(
     scheduler: Scheduler,
     watcher: Watcher,
     asker: Asker | None = None,
+    endurance: Endurance = USUAL,
 ) -> Outcome:
     """Trains the trials of `asker`, by default of the study's Optuna, until the budget is spent or the user interrupts
-    it. The caller holds the folder's lock."""
+    it. The caller holds the folder's lock.
+
+    Raises:
+        NoRoomError: the disk was full for too long.
+    """
     for line in tidy(folder.root):
         print(f"cfsweep: {line}", file=sys.stderr)
+    waiting = waiting_for(scheduler, endurance)
+    try:
+        with waiting.on():
+            return _sweep(folder, config, prepared, scheduler, watcher, asker, endurance)
+    except Exception as error:  # a scheduler may make one of its own of it
+        if waiting.gave_up is not None and waiting.gave_up is not error:
+            raise waiting.gave_up from error
+        raise
+
+
+def waiting_for(scheduler: Scheduler, endurance: Endurance) -> Waiting:
+    """What waits for room on a full disk, until the user ends it."""
+    return Waiting(endurance.patience_s, lambda: scheduler.interrupted)
+
+
+def _sweep(
+    folder: Folder,
+    config: StudyConfig,
+    prepared: Prepared,
+    scheduler: Scheduler,
+    watcher: Watcher,
+    asker: Asker | None,
+    endurance: Endurance,
+) -> Outcome:
     if asker is None:
         # Loads Optuna, which a study that is only described does not need.
         from cfsweep.sweeping.search.asker import open_asker
@@ -236,6 +281,7 @@ def sweep(
         capacity.workers,
         capacity.pack_size,
         _constant_answers(config, prepared) if folder.has_majority() else (),
+        endurance,
     )
     folder.set_budget(config.trials, config.time_budget_s, config.seeds)  # now that all has been read without a fault
     with watcher:

@@ -17,15 +17,17 @@ from typing import Any, TypeVar
 
 from cfsweep.errors import InputError
 from cfsweep.sweeping.interrupt import interruptible
-from cfsweep.sweeping.ray_backend.deaths import died, ends_with_ray, short
+from cfsweep.sweeping.ray_backend.deaths import Session, died, ends_with_ray, short
 from cfsweep.sweeping.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
     gpus_here,
     require_listener,
     silent_driver,
+    wants_a_token,
     workers_that_load,
 )
+from cfsweep.sweeping.restarts import NotThereError, Restarts, SchedulerDiedError
 from cfsweep.sweeping.scheduler import Workers
 
 # Tune is a disposable scheduler here: no log files per trial, no signal handler of its own, no reports of its own.
@@ -52,6 +54,10 @@ _WORKER_SETTINGS = {
 }
 NAMESPACE = "cfsweep"
 SHOWS_AT_ONCE_S = 0.1
+TOKEN = (
+    "Set RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token or in RAY_AUTH_TOKEN (on one of its "
+    "nodes `ray get-auth-token` tells it)."
+)
 NOT_FOR_PACKS = "CFSWEEP_NOT_FOR_PACKS"  # in the environment of a process that trains nothing
 OURS = ("cfsweep", "analysis", "search_spaces")  # packages that a cluster has installed
 
@@ -60,11 +66,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunningRay:
-    """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name."""
+    """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name; `progressed` is to
+    be set once a task was trained."""
 
     interrupt: threading.Event
     broker: Any
     broker_name: str
+    progressed: threading.Event
 
 
 @contextmanager
@@ -79,12 +87,15 @@ def connected(workers: Workers) -> Iterator[RunningRay]:
 
 
 @contextmanager
-def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[RunningRay, T]]:
+def connected_beside(
+    workers: Workers, work: Callable[[], T], restarts: Restarts | None = None
+) -> Iterator[tuple[RunningRay, T]]:
     """`connected`, and what `work()` gives, which is done in a thread while Ray starts here; or before a cluster is
-    joined, which has to be told of the code that it has loaded.
+    joined, which has to be told of the code that it has loaded. `restarts` have gone before.
 
     Raises:
-        InputError: no cluster answers at the address.
+        SchedulerDiedError: Ray has failed within it.
+        NotThereError: Ray does not come up, no cluster answers at the address.
         KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
     """
     os.environ.update(_TUNE_SETTINGS)
@@ -99,26 +110,33 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
     with interruptible() as interrupt, ThreadPoolExecutor(1) as beside:
         # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        doing = beside.submit(work)
+        doing, session = beside.submit(work), Session(interrupt, workers.again, restarts or Restarts())
         if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
             doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
         try:
-            with ends_with_ray(interrupt):
+            with ends_with_ray(session, a_cluster=workers.address is not None):
                 # In this thread: what Ray starts ends with the thread that started it.
                 connect(workers)
                 # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
                 with interruptible(interrupt):
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
-                    up = RunningRay(interrupt, *_start_broker())
+                    up = RunningRay(interrupt, *_start_broker(), session.progressed)
                     if workers.address is None:
                         drop_environments_of_trials()
                     done = doing.result()
                     if interrupt.is_set():
                         raise KeyboardInterrupt
+                    session.begun.set()
                     yield up, done
-        except ray.exceptions.RayError as error:
-            raise died(error) from error
+        except (ray.exceptions.RayError, SchedulerDiedError) as error:
+            if interrupt.is_set():
+                raise KeyboardInterrupt from error
+            if isinstance(error, SchedulerDiedError):
+                raise
+            if not session.begun.is_set():
+                raise NotThereError(died(error).what, died(error).remedy) from error
+            raise died(error, session.progressed.is_set()) from error
         finally:
             ray.shutdown()
 
@@ -127,7 +145,8 @@ def connect(workers: Workers) -> None:
     """Starts Ray here with a processor for each worker, or joins the cluster at their address.
 
     Raises:
-        InputError: Ray does not start here, or no cluster answers.
+        NotThereError: Ray does not start here, or no cluster answers.
+        InputError: the cluster does not let this process in.
     """
     import ray
 
@@ -150,13 +169,15 @@ def connect(workers: Workers) -> None:
                     **options,
                 )
             except Exception as error:  # of many kinds: paths, memory, ports, processes that die
-                raise InputError(f"Ray cannot start on this machine ({short(error)}). {_remedy(error)}") from error
+                raise NotThereError(f"Ray cannot start on this machine ({short(error)})", _remedy(error)) from error
         return
     remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
     try:
         require_listener(address)
     except (OSError, ValueError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({short(error)}). {remedy}") from error
+        raise NotThereError(f"--address {address}: no Ray cluster answers there ({short(error)})", remedy) from error
+    if wants_a_token(address):
+        raise InputError(f"--address {address}: the cluster wants a token, and got none, or another. {TOKEN}")
     code = [str(path) for path in own_code(Path.cwd())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
@@ -164,8 +185,8 @@ def connect(workers: Workers) -> None:
             ray.init(address=address, runtime_env=for_workers, **options)
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
-        raise InputError(
-            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)}). {remedy}"
+        raise NotThereError(
+            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)})", remedy
         ) from error
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 CONNECT_TIMEOUT_S = 5.0
+RAYLET, GCS = "the raylet", "the GCS"
 LISTENER = "listen_error_messages"
 NEEDLESS_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")  # methods of Ray's Node
 
@@ -65,6 +66,45 @@ def dead_processes() -> dict[str, int]:
     return {name: process.returncode for name, process in getattr(node, "dead_processes", list)()}
 
 
+def kill_processes() -> None:
+    """Kills what is left of Ray's own processes that this one has started, and so the workers, which end with them."""
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)
+    for infos in dict(getattr(node, "all_processes", {})).values():
+        for info in infos:
+            info.process.kill()
+            info.process.wait()
+
+
+def lost_of_cluster() -> str:
+    """Which of the two processes of a cluster that this one talks to does not take a connection: its raylet on this
+    machine, or its GCS; nothing where both do. In a version that names their places otherwise none is seen to end."""
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)
+    raylet, gcs = (str(getattr(node, name, None) or "") for name in ("raylet_socket_name", "gcs_address"))
+    if raylet and not _connects(socket.AF_UNIX, raylet.removeprefix("unix://")):
+        return RAYLET
+    host, _, port = gcs.rpartition(":")
+    return GCS if host and not _connects(socket.AF_INET, (host.strip("[]"), int(port))) else ""
+
+
+def _connects(family: socket.AddressFamily, place: Any) -> bool:
+    try:
+        if family == socket.AF_UNIX:
+            with socket.socket(family, socket.SOCK_STREAM) as asked:
+                asked.settimeout(CONNECT_TIMEOUT_S)
+                asked.connect(place)
+        else:
+            socket.create_connection(place, timeout=CONNECT_TIMEOUT_S).close()
+    except (ConnectionError, FileNotFoundError, TimeoutError):
+        return False
+    except OSError:  # of this machine: too many files are open, say
+        return family == socket.AF_UNIX
+    return True
+
+
 def workers_that_load(module: str) -> dict[str, Any]:
     """The options of `ray.init` that let each process load `module` as soon as it starts, before there is work."""
     return {"_system_config": {"preload_python_modules": [module]}}
@@ -90,6 +130,40 @@ def gpus_here() -> int:
     assert manager is not None
     visible = manager.get_current_process_visible_accelerator_ids()
     return int(manager.get_current_node_num_accelerators() if visible is None else len(visible))
+
+
+def wants_a_token(address: str) -> bool:
+    """Whether a cluster that listens at the address does not let this process in; `ray.init` would try for long, and
+    not say why. In a version that asks otherwise nothing is known of it."""
+    from ray import _raylet
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray.exceptions import AuthenticationError
+
+    gcs_client = getattr(_raylet, "GcsClient", None)
+    if gcs_client is None:
+        return False
+    place = canonicalize_bootstrap_address(address.removeprefix("ray://"))
+    try:
+        with _silent():
+            gcs_client(address=place, cluster_id=None).internal_kv_keys(b"-", namespace=None, timeout=CONNECT_TIMEOUT_S)
+    except AuthenticationError:
+        return True
+    except Exception:  # which `ray.init` will tell
+        return False
+    return False
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Within it, what Ray's library writes to standard error by itself is not seen."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def require_listener(address: str) -> None:

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from cfsweep.sweeping.first_task_store import first_tasks_recur
 from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
 from cfsweep.sweeping.ray_backend.deaths import died
+from cfsweep.sweeping.restarts import Restarts
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
 
 if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
@@ -24,14 +25,15 @@ T = TypeVar("T")
 
 
 @contextmanager
-def ray_scheduler(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[Scheduler, T]]:
-    """The scheduler on Ray, which is up within it, and what `work()` gives, which is done while Ray starts.
+def ray_scheduler(workers: Workers, work: Callable[[], T], restarts: Restarts) -> Iterator[tuple[Scheduler, T]]:
+    """The scheduler on Ray, which is up within it, and what `work()` gives, which is done while Ray starts. `restarts`
+    have gone before.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or Ray has died.
         KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
     """
-    with connected_beside(workers, work) as (up, done):
+    with connected_beside(workers, work, restarts) as (up, done):
         yield RayScheduler(workers, up), done
 
 
@@ -72,7 +74,7 @@ class RayScheduler:
             "share_first_task": plan.config.share_prefix,
             "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }
-        searcher = PackSearcher(driver, self.up.broker, for_workers, on_change)
+        searcher = PackSearcher(driver, self.up.broker, for_workers, on_change, self.up.progressed)
         with tempfile.TemporaryDirectory(prefix="cfsweep-tune-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(PackTrainable, self.resources),
@@ -90,11 +92,11 @@ class RayScheduler:
             try:
                 tuner.fit()
             except (RayError, TuneError) as error:
-                raise died(error) from error
+                raise died(error, self.up.progressed.is_set()) from error
             except RuntimeError as error:
                 if KILLED not in str(error):  # Ray's own way to say it
                     raise
-                raise died(error) from error
+                raise died(error, self.up.progressed.is_set()) from error
             finally:
                 driver.commit()
         if driver.complete:

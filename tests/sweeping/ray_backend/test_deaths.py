@@ -36,13 +36,14 @@ def test_what_rays_own_processes_come_to_is_one_line() -> None:
 
 # A process that would go on for long, or raise an error of its own, but one of Ray's dies meanwhile.
 DIES = """
-import threading, time
+import sys, threading, time
 from cfsweep.sweeping.ray_backend import deaths
 deaths.GRACE_S = 1.0
 dead, interrupt = {{}}, threading.Event()
 deaths.dead_processes = lambda: dead
+session = deaths.Session(interrupt)
 try:
-    with deaths.ends_with_ray(interrupt):
+    with deaths.ends_with_ray(session):
         time.sleep(0.3)
         {}
 finally:
@@ -68,6 +69,35 @@ def test_it_ends_where_a_process_of_rays_has_died(processes: Processes, happens:
     assert (ended, printed) == (code, "" if code else "shuts down\n")
     assert complaints.startswith(told)
     assert complaints.count("\n") == (1 if code else 0)
+
+
+ANOTHER = """
+import os
+from cfsweep.sweeping.restarts import Restarts
+print(os.getpid(), Restarts.so_far().n, os.environ.get("CFSWEEP_RESTARTS"))
+"""
+
+
+def test_another_process_takes_its_place_where_there_is_a_command_for_it(processes: Processes) -> None:
+    """Not before the study has begun; its id stays, and it knows how often that was."""
+    again = f"import os; session = deaths.Session(interrupt, lambda: [sys.executable, '-c', {ANOTHER!r}])"
+    dies = "dead.update(raylet=-9); time.sleep(100)"
+    begun = DIES.replace("session = deaths.Session(interrupt)", f"{again}; session.begun.set()").format(dies)
+    process = processes.start(program=("-c", begun))
+    code, printed, complaints = finish(process, 60)
+    assert (code, printed) == (0, f"{process.pid} 1 None\n"), complaints
+    went_on = "goes on by itself in 1 s (1 of at most 6 times without progress)\n"
+    assert complaints == f"{TOLD.partition('. ')[0].format('raylet: exit code -9')}; {went_on}"
+    not_begun = DIES.replace("session = deaths.Session(interrupt)", again).format(dies)
+    assert finish(processes.start(program=("-c", not_begun)), 60)[0] == 2
+
+
+def test_it_does_so_no_more_where_that_was_in_vain_too_often(processes: Processes) -> None:
+    again = "session = deaths.Session(interrupt, lambda: ['false'], deaths.Restarts(6)); session.begun.set()"
+    code = DIES.replace("session = deaths.Session(interrupt)", again).format("dead.update(gcs=-9); time.sleep(100)")
+    ended, _, complaints = finish(processes.start(program=("-c", code)), 60)
+    assert ended == 2
+    assert complaints.startswith(TOLD.format("gcs: exit code -9"))
 
 
 def test_a_terminal_gets_its_cursor_back() -> None:
@@ -116,30 +146,37 @@ def results_of(folder: Path, trials: set[int]) -> list[dict[str, Any]]:
     return sorted(kept, key=repr)
 
 
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("raylet", "raylet: exit code -9"),
+        pytest.param("gcs_server", "gcs_server: exit code -9", marks=pytest.mark.slow),
+        pytest.param("ray::StreamBroker", "", marks=pytest.mark.slow),
+    ],
+)
 def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
-    name: str, processes: Processes, run: Run, tmp_path: Path
+    name: str, told: str, processes: Processes, run: Run, tmp_path: Path
 ) -> None:
-    """Left alone, Ray's library would end it with exit code 1 and a line of C++, after 15 or 60 seconds."""
+    """Left alone, Ray's library would end it with exit code 1 and a line of C++, after 15 or 60 seconds. Where trials
+    were added to the study, they are added once."""
     out = tmp_path / "study"
-    process = processes.start("run", SMOKE, *SLOW, "--workers", "1", "--out", out)
+    assert run("run", SMOKE, *SLOW, "--trials", "1", "--workers", "0", "--out", out)[0] == 0
+    process = processes.start("resume", out, "--trials", "+3", "--workers", "1")
     until(new_checkpoints(out), process)
     started = processes_of(process.pid)
-    (victim,) = (pid for pid, program in started.items() if program == name)
+    victim = next(pid for pid, program in started.items() if program.startswith(name))
     os.kill(victim, signal.SIGKILL)
-    code, _, complaints = finish(process, 30)
-    assert code == 2
-    assert complaints.startswith(TOLD.format(f"{name}: exit code -9"))
+    code, _, complaints = finish(process)
+    assert code == 0, complaints
+    assert complaints.startswith(f"cfsweep: Ray has failed, or one of its processes was killed ({told}"), complaints
+    assert complaints.endswith("; goes on by itself in 1 s (1 of at most 6 times without progress)\n")
     assert complaints.count("\n") == 1
     all_end(started)
-    if name == "gcs_server":  # the rest is the same
-        return
-
-    asked = {-2, -1, 0}  # before anything else; for the rest a resumed sampler draws other numbers
-    assert run("resume", out, "--workers", "0")[0] == 0
     assert check_complete(out, 4).done == 4
+    asked = {-2, -1, 0, 1}  # before anything else; for the rest a resumed sampler draws other numbers
     whole = tmp_path / "whole"
     assert run("run", SMOKE, *SLOW, "--trials", "1", "--workers", "0", "--out", whole)[0] == 0
+    assert run("resume", whole, "--trials", "+1", "--workers", "0")[0] == 0
     assert results_of(out, asked) == results_of(whole, asked)
 
 
