@@ -259,7 +259,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "pack_runs": "auto",
         "share_prefix": True,
         "curve_points_per_task": 0,
-        "identity_version": 2,
+        "identity_version": 3,
     },
     "Space": {"description": "", "scenario": None, "ingredients": (), "fixed": {}, "search": {}, "trainer": None},
     "NetworkConfig": {
@@ -296,6 +296,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "args": {},
         "encoder": None,
         "encoder_args": {},
+        "own_data": None,
     },
     "ObjectiveConfig": {"name": "mixed", "old_weight": 0.5, "third": None},
 }

@@ -72,6 +72,8 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     )
     if now.equal:
         console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+    for line in now.changes:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items()):
         console.print(f"  {called(trial)}, seed {seed}: {reason}", highlight=False, markup=False)
 

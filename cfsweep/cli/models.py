@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
+    AcceptOption,
     AddressOption,
     ArgOption,
     GpusOption,
@@ -49,6 +50,7 @@ def confirm(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    accept_changes: AcceptOption = False,
 ) -> None:
     """Train chosen trials once more with fresh seeds, test them, and keep their models."""
     from analysis.cli import show_confirmation
@@ -59,7 +61,9 @@ def confirm(
     console, where = Console(), Workers(workers, address, gpus_per_worker)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
-        outcome = confirmed(own_folder(folder), trials, seeds, refit, where, Display(console, live=workers != 0))
+        outcome = confirmed(
+            own_folder(folder), trials, seeds, refit, where, Display(console, live=workers != 0), accept_changes
+        )
     except KeyboardInterrupt:
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None

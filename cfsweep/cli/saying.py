@@ -27,6 +27,12 @@ ArgOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
 ]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes", help="Go on although data, code, defaults or versions have changed; the study notes it."
+    ),
+]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
+    AcceptOption,
     AddressOption,
     ArgOption,
     GpusOption,
@@ -99,6 +100,7 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Such as lr=0.001 or network.args.hidden=256; any number.", metavar="KEY=VALUE"),
     ] = None,
+    accept_changes: AcceptOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
@@ -140,7 +142,7 @@ def run(
         show_notes(prepared, console)
 
     where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
-    outcome, folder = begun(space, options, assign or [], out, where, display, announce)
+    outcome, folder = begun(space, options, assign or [], out, where, display, announce, accept_changes)
     _close(outcome, folder, console)
 
 
@@ -156,6 +158,9 @@ def resume(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    stream: Annotated[str | None, typer.Option(help="Where the study's own data lie by now.", metavar="STREAM")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data sets lie by now.", metavar="DIR")] = None,
+    accept_changes: AcceptOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():
@@ -167,7 +172,8 @@ def resume(
     console = Console()
     where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
     folder = own_folder(root)
-    _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
+    outcome = study.resume(folder, int(trials[1:]), seeds, where, display, stream, data, accept_changes)
+    _close(outcome, folder, console)
 
 
 def _close(outcome: Outcome, folder: Path, console: Console) -> None:

@@ -52,6 +52,7 @@ def sweep(
     address: str | None = None,
     encoder: str | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
 
@@ -64,6 +65,8 @@ def sweep(
     same keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `trainer`, `package.module:function`, trains from outside
     (docs/outside-trainer.md). `workers` is the number of processes (0: none but this one). `progress` is called with a
     `Summary` of the trials whenever that has changed.
+
+    With `accept_changes` a study that is there goes on although what it stands on has changed (docs/sweep.md).
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
@@ -88,7 +91,7 @@ def sweep(
         trainer=trainer,
     )
     where = Workers(workers, address, gpus_per_worker)
-    outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
+    outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress), accept_changes=accept_changes)
     return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
 
@@ -101,19 +104,24 @@ def resume(
     gpus_per_worker: float | None = None,
     address: str | None = None,
     progress: Progress | None = None,
+    stream: str | Path | None = None,
+    data: str | Path | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep in `folder` once it has gone on: with `more_trials`, and with `seeds` in all for every trial that was
-    not stopped.
+    not stopped. Data of one's own may lie at `stream` by now, and data sets in `data`. With `accept_changes` it goes on
+    although what it stands on has changed, which `study.yaml` notes.
 
     Raises:
-        InputError: there is no sweep, it has more seeds, or its data has changed.
+        InputError: there is no sweep, it has more seeds, or what it stands on has changed.
     """
     repeatable()
     from cfsweep.sweeping import study
 
     where = Workers(workers, address, gpus_per_worker)
     here = own_folder(folder)
-    outcome = study.resume(here, more_trials, seeds, where, Calls(progress))
+    place = (None if stream is None else str(stream), None if data is None else str(data))
+    outcome = study.resume(here, more_trials, seeds, where, Calls(progress), *place, accept_changes)
     return Sweep(here, outcome.interrupted, outcome.out_of_time)
 
 
@@ -184,6 +192,7 @@ def begun(
     workers: Workers,
     watcher: Watcher,
     announce: Callable[[Prepared, Path], object] = lambda prepared, folder: None,
+    accept_changes: bool = False,
 ) -> tuple[Outcome, Path]:
     """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
     repeatable()
@@ -191,7 +200,7 @@ def begun(
         from cfsweep.sweeping import study
 
         announce(prepared, folder)
-        return study.begin(prepared, folder, scheduler, watcher), folder
+        return study.begin(prepared, folder, scheduler, watcher, accept_changes), folder
 
 
 def _file_name(name: str) -> str:

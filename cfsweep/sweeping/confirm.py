@@ -17,7 +17,8 @@ from cfsweep.hypers import Value
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
 from cfsweep.sweeping import outside, study
-from cfsweep.sweeping.folder import Folder, check_ground, describe
+from cfsweep.sweeping.folder import Folder, describe, described_hypers
+from cfsweep.sweeping.ground import accepted, check_ground
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.progress import Watcher
 from cfsweep.sweeping.scheduler import Workers
@@ -36,6 +37,7 @@ def confirm(
     purpose: Purpose,
     workers: Workers,
     watcher: Watcher,
+    accept_changes: bool = False,
 ) -> study.Outcome:
     """Trains these trials and references of the sweep in `root` with so many fresh seeds, scores them by test data, and
     keeps their models: in the results folder `confirmed` within `root`, or `refitted`, where they are trained on the
@@ -43,7 +45,7 @@ def confirm(
 
     Raises:
         InputError: there is no sweep, a trial did not go all the way in it, what is there is of another sweep, the data
-            has changed, or the workers cannot be reached.
+            or anything else that it stands on has changed and is not accepted, or the workers cannot be reached.
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"--seeds {seeds}: `1 <= seeds <= {MOST_SEEDS}` must hold. Give another number.")
@@ -69,14 +71,19 @@ def confirm(
         prepared = study.prepare(swept, str(sweep.study_file), about)
         if swept.space.trainer is not None:
             outside.refuse_untested(root, prepared.stream)
-        check_ground(swept, prepared.stream, about, sweep.study_file)
+        nonlocal content
         stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
+        described, now = described_hypers(swept, prepared.hypers), describe(config, prepared.hypers, stream)
+        if there is None:
+            changed = check_ground(swept, described, prepared.stream, about, sweep.study_file, accept_changes)
+            content = {**now, **content}
+        else:
+            changed = check_ground(config, described, stream, content, folder.study_file, accept_changes)
+        if changed:
+            content = accepted(content, changed, now, folder.root)
         return replace(prepared, config=config, stream=stream)
 
     with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):
-        if there is None:
-            content = {**describe(config, prepared.hypers, prepared.stream), **content}
-        check_ground(config, prepared.stream, content, folder.study_file)
         content |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
         folder.write({**content, "confirms": {**before, "trials": wanted, "references": beside}})
         return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted))
@@ -102,7 +109,8 @@ def _begun(folder: Folder, swept: StudyConfig, root: Path) -> tuple[StudyConfig 
 def _config(swept: StudyConfig, there: StudyConfig | None, purpose: Purpose, trials: int, seeds: int) -> StudyConfig:
     """The study that confirms; `there` is what it is so far."""
     if there is not None:
-        return there.grown(trials, max(seeds, there.seeds))
+        moved = study.at_place_of(there.stream, swept.stream)
+        return there.grown(trials, max(seeds, there.seeds)).model_copy(update={"stream": moved})
     changed: dict[str, Any] = {
         "purpose": purpose,
         "seeds": seeds,

@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
 
 
-OF_THE_FOLDER = ("first_seed", "identity_version", "purpose", "seeds_at_start")
+OF_THE_FOLDER = ("first_seed", "identity_version", "purpose", "seeds_at_start", "stream.own_data")
 
 
 def make_config(
