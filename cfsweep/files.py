@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
@@ -36,6 +36,25 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     finally:
         os.close(directory)
     return path
+
+
+def foreign_column(schema: Any) -> str | None:
+    """The first column of an Arrow schema whose type is an extension, but none of Arrow's own, with what it is called:
+    to read its values runs code of whoever registered that, as Ray does one that unpickles them."""
+    for field in schema:
+        name = _foreign_type(field.type)
+        if name is not None:
+            return f"`{field.name}` of the type {name}"
+    return None
+
+
+def _foreign_type(kind: Any) -> str | None:
+    name: str | None = getattr(kind, "extension_name", None)
+    if name is not None:
+        return None if name.startswith("arrow.") else name
+    inside = [kind.field(number).type for number in range(kind.num_fields)]
+    inside += [kind.value_type] if hasattr(kind, "value_type") else []
+    return next(filter(None, map(_foreign_type, inside)), None)
 
 
 def _umask() -> int:

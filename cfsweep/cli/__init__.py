@@ -96,11 +96,13 @@ def _look(verb: str, does: str) -> None:
 
 
 def _paired_answers(
-    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None
+    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None, trust: bool
 ) -> tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]:
     from cfsweep.bundle.paired import paired_answers
+    from cfsweep.training.plugins import trusting
 
-    return paired_answers(champion, candidate, data, stream, score)
+    with trusting(trust):
+        return paired_answers(champion, candidate, data, stream, score)
 
 
 for _verb, _does in (

@@ -15,6 +15,7 @@ from cfsweep.cli.saying import (
     AddressOption,
     ArgOption,
     GpusOption,
+    TrustOption,
     WorkersOption,
     args_of,
     called,
@@ -51,6 +52,7 @@ def confirm(
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
     accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train chosen trials once more with fresh seeds, test them, and keep their models."""
     from analysis.cli import show_confirmation
@@ -87,6 +89,7 @@ def export(
         bool, typer.Option("--without-data", help="Leave the examples out that rehearsals keep.")
     ] = False,
     onnx: OnnxOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card. (Of a trainer from
     outside: the state that it has left.)"""
@@ -138,6 +141,7 @@ def continue_(
         int | None, typer.Option(help="Try each with this many seeds (default: 1).", metavar="N", min=1)
     ] = None,
     onnx: OnnxOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train a bundle's model on one more task, with what its remedies have kept, and write the bundle of that."""
     from cfsweep.bundle.card import said_of_last_task
@@ -186,6 +190,7 @@ def predict(
     task: Annotated[
         str | None, typer.Option(help="Of which task the rows are, where the model must be told.", metavar="NAME")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Answer the rows of a table, or a folder of images, by a bundle's model: the prediction, and how likely each label
     is."""
@@ -220,6 +225,7 @@ def adopt(
         list[str] | None,
         typer.Option("--set", help="Such as network.args.hidden=256 or lr=0.001; any number.", metavar="KEY=VALUE"),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Write the bundle of a model that was trained elsewhere; it goes on from its weights alone."""
     from cfsweep.library.adopted import adopted

@@ -14,6 +14,7 @@ from cfsweep.cli.saying import (
     AddressOption,
     ArgOption,
     GpusOption,
+    TrustOption,
     WorkersOption,
     args_of,
     called,
@@ -101,6 +102,7 @@ def run(
         typer.Option("--set", help="Such as lr=0.001 or network.args.hidden=256; any number.", metavar="KEY=VALUE"),
     ] = None,
     accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
@@ -161,6 +163,7 @@ def resume(
     stream: Annotated[str | None, typer.Option(help="Where the study's own data lie by now.", metavar="STREAM")] = None,
     data: Annotated[str | None, typer.Option(help="Where the data sets lie by now.", metavar="DIR")] = None,
     accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():

@@ -16,5 +16,8 @@ def said_of_changes(study: Mapping[str, Any]) -> list[str]:
     >>> said_of_changes({"changes": [{"at": "2026-11-27", "runs_before": 4, "changed": ["momentum 0.9 (here 0.5)"]}]})
     ['changed on 2026-11-27, when 4 runs had ended: momentum 0.9 (here 0.5)']
     """
-    notes = study.get(CHANGES) or ()
-    return [f"changed on {of['at']}, when {of['runs_before']} runs had ended: {few(of['changed'])}" for of in notes]
+    return [
+        f"changed on {note['at']}, when {note['runs_before']} run{'s' * (note['runs_before'] != 1)} had ended: "
+        f"{few(note['changed'])}"
+        for note in study.get(CHANGES) or ()
+    ]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from cfsweep.errors import InputError
+from cfsweep.files import foreign_column
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
 
 # The same values ten times faster, where PyYAML was built with libyaml.
@@ -114,6 +115,9 @@ def _read_part(fs: pafs.FileSystem, name: str, columns: list[str] | None) -> pa.
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
         with fs.open_input_file(name) as file:
             content = pq.ParquetFile(file)
+            foreign = foreign_column(content.schema_arrow)
+            if foreign is not None:
+                raise InputError(f"{name}: cfsweep wrote no column {foreign}, and does not read it. Remove the part.")
             version = int((content.schema_arrow.metadata or {}).get(b"cfsweep_schema_version", b"0"))
             then = {now: before for before, now in RENAMED.items()} if version < RENAMED_IN else {}
             part = content.read(None if columns is None else [then.get(column, column) for column in columns])

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cfsweep.config import FRESH, MOST_SEEDS, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.results.changes import CHANGES
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
 from cfsweep.sweeping import outside, study
@@ -74,13 +75,15 @@ def confirm(
         nonlocal content
         stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
         described, now = described_hypers(swept, prepared.hypers), describe(config, prepared.hypers, stream)
+        changed: list[str] = []
+        if CHANGES not in content:  # else it is apart from the sweep
+            changed += check_ground(swept, described, prepared.stream, about, sweep.study_file, accept_changes)
+        if there is not None:
+            changed += check_ground(config, described, stream, content, folder.study_file, accept_changes)
         if there is None:
-            changed = check_ground(swept, described, prepared.stream, about, sweep.study_file, accept_changes)
             content = {**now, **content}
-        else:
-            changed = check_ground(config, described, stream, content, folder.study_file, accept_changes)
         if changed:
-            content = accepted(content, changed, now, folder.root)
+            content = accepted(content, list(dict.fromkeys(changed)), now, folder.root)
         return replace(prepared, config=config, stream=stream)
 
     with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):

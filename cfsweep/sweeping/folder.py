@@ -135,10 +135,11 @@ class Folder:
         """Holds the folder for this driver.
 
         Raises:
-            InputError: another driver holds it, or the folder cannot be written to.
+            InputError: another driver holds it, the folder cannot be written to, or something in it lies elsewhere.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            _refuse_links_out(self.root)
             lock = (self.root / LOCK).open("w")
         except OSError as error:
             raise not_written(error) from error
@@ -154,6 +155,20 @@ class Folder:
                         ) from error
                     time.sleep(0.05)
             yield
+
+
+def _refuse_links_out(root: Path) -> None:
+    """
+    Raises:
+        InputError: to write into the results folder would be to write elsewhere: it may have come from anywhere.
+    """
+    inside = root.resolve()
+    for path in root.iterdir():
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise InputError(
+                f"{path}: it is a link out of the results folder, where nothing is written. Put what it leads to in "
+                "its place."
+            )
 
 
 def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> dict[str, Any]:

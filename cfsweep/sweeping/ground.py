@@ -69,8 +69,8 @@ def data_digest(stream: Stream) -> str:
 def changes_of(
     config: StudyConfig, hypers: Mapping[str, Mapping[str, Any]] | None, stream: Stream, study: Mapping[str, Any]
 ) -> list[str]:
-    """What of the ground is not as `study.yaml` says, in words such as `momentum 0.9 (here 0.5)`; `hypers` are described
-    as there, None where nothing is to be trained: data and code matter then. Of what an older study does not say
+    """What of the ground is not as `study.yaml` says, such as `momentum 0.9 (here 0.5)`; `hypers` are described as
+    there, None where nothing is to be trained: data and code matter then. Of what an older study does not say
     nothing is known."""
     is_old, here = study.get("format", 1) < FORMAT, ground_of(config, stream)
     data = _changed_files(study.get("data_sha256", {}), here["data_sha256"])
@@ -261,8 +261,8 @@ def _holds_results(folder: Path) -> bool:
 
 
 def _own_code(config: StudyConfig, stream: Stream, with_stream: bool) -> dict[str, str]:
-    """The SHA-256 of each file that the network, the ingredients, the target, the scores, transforms and (unless a study
-    began when it was not noted) the stream of one's own are made of, cfsweep's own aside, and of the encoder with its
+    """The SHA-256 of each file that network, ingredients, target, scores, transforms and (`with_stream`,
+    which was not noted once) the stream of one's own are made of, cfsweep's own aside, and of the encoder with its
     weights; or the trainer from outside."""
     if config.space.trainer is not None:
         return code_of(config.space.trainer)

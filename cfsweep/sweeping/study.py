@@ -31,7 +31,8 @@ from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build, noted
 from cfsweep.training.pack import example_counts, single_run_reason
-from cfsweep.training.streams import Stream, load_stream, place_of
+from cfsweep.training.plugins import by_files_alone
+from cfsweep.training.streams import Stream, function_of, load_stream, place_of
 from cfsweep.training.targets import Outputs, scores_of, target_of
 
 
@@ -72,7 +73,7 @@ def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = N
         stream = outside.tasks_of(config, hypers, where, begun)
         as_found = config.stream.model_copy(update={"n_tasks": len(stream.tasks)})
         config = config.model_copy(update={"stream": as_found})
-        said = [*outside.outside_notes(config, hypers, stream), history_note(config.trials)]
+        said = [*outside.outside_notes(config, hypers, stream), history_note(config.trials), own_code_note(config)]
         return Prepared(config, stream, hypers, None, tuple(filter(None, said)))
     target = target_of(config.stream.target, where)
     wanted = with_steering(config.space, config.stream)
@@ -91,8 +92,17 @@ def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = N
     first = check_learned(config, hypers, stream, network, outputs, where)
     reason = single_run_reason(config.space.network, stream, config.stream.scenario)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
-    said = [*notes(config, hypers, stream), history_note(config.trials)]
+    said = [*notes(config, hypers, stream), history_note(config.trials), own_code_note(config)]
     return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, [first, *said])))
+
+
+def own_code_note(config: StudyConfig) -> str | None:
+    """Which code runs because a file names it, as it lies in the working folder, or its user trusts the file."""
+    space, stream = config.space, config.stream
+    asked = (space.network.name, *space.ingredients, space.trainer, stream.target, *stream.scores, *stream.augment)
+    paths = by_files_alone([*asked, stream.encoder, function_of(stream)])
+    paths = [path for path in paths if not path.startswith("torchvision:")]
+    return f"code runs that a file names: {few(paths)}" if paths else None
 
 
 def standardised_as_in(out: Path, config: StudyConfig) -> StudyConfig:
@@ -245,6 +255,11 @@ def resume(
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
     def prepare_again() -> Prepared:
+        if config.stream.own_data is not None and place_of(config.stream) is None:
+            raise InputError(
+                f"{config.stream.name}: there is nothing any more. `--stream` names the place where the study's data "
+                "lie now."
+            )
         prepared = prepare(config, str(folder.study_file), study)
         described = described_hypers(config, prepared.hypers)
         changed = check_ground(config, described, prepared.stream, study, folder.study_file, accept_changes)

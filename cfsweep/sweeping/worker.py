@@ -29,7 +29,7 @@ class TaskResult:
     trace: str = ""
 
     @staticmethod
-    def of_error(pack_id: str, error: Exception) -> TaskResult:
+    def of_error(pack_id: str, error: BaseException) -> TaskResult:
         """That the pack came to an end with this error, which is being handled."""
         return TaskResult(
             pack_id,
@@ -71,7 +71,7 @@ class PackWorker:
             if fetched is not None:
                 self.trainer = self.open_trainer(fetched)
             report, checkpoint, models = self._next_task(dropped)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # what is the user's own may call `sys.exit`
             # The driver decides what becomes of the pack; raised here, the error would reach nobody.
             self.trainer = None
             return TaskResult.of_error(self.pack_id, error)

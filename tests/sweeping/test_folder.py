@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
-from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
+from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.sweeping.folder import Folder, describe
-from cfsweep.sweeping.space import check_space, with_steering
-from cfsweep.training.streams import Stream, load_stream
-from cfsweep.training.streams._own_data import checked_examples, own_stream
-from cfsweep.training.streams._own_tasks import OwnExamples, OwnTask
+from cfsweep.sweeping.space import check_space
+from cfsweep.training.streams import Stream
 from tests.sweeping.in_process import Sweep, tiny
 
 
@@ -81,6 +76,47 @@ def test_the_budget_alone_can_change(stream: Stream, tmp_path: Path) -> None:
     after = yaml.safe_load(folder.study_file.read_text())
     assert {key for key in after if after[key] != before[key]} == {"config"}
     assert after["study_id"] == before["study_id"]
+
+
+TEXTS = [
+    "a\x85b",
+    "a\u2028 b\u2029",
+    "\ufeffa",
+    "x\x00\x1b[31m\x7f\x9f",
+    " lead: #- 'and' \"both\"\n\ntrail ",
+    "no",
+    "1e3",
+    "é😀" * 90,
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_any_text_reads_back_as_it_was(stream: Stream, tmp_path: Path, text: str, loader: Any) -> None:
+    """PyYAML takes more characters for ends of lines than it gives back: such a study could never go on."""
+    config, folder = tiny(), Folder(tmp_path)
+    config = config.model_copy(update={"space": config.space.model_copy(update={"description": text})})
+    folder.create(config, check_space(config.space, "test"), stream)
+    assert folder.read()[0] == config
+    assert yaml.load(folder.study_file.read_bytes(), Loader=loader)["config"]["space"]["description"] == text
+
+
+@pytest.mark.parametrize("name", [".lock", "journal.jsonl", "checkpoints", "runs"])
+def test_nothing_is_written_through_a_link_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    """A folder may have come from anywhere."""
+    outside, root = tmp_path / "outside", tmp_path / "study"
+    outside.write_text("mine")
+    root.mkdir()
+    (root / name).symlink_to(outside)
+    with pytest.raises(InputError, match=f"{name}: it is a link out of the results folder"), Folder(root).locked():
+        pass
+    assert outside.read_text() == "mine"
+    (root / name).unlink()
+    (root / "inside").touch()
+    (root / name).symlink_to("inside")
+    (tmp_path / "here").symlink_to(root)
+    with Folder(tmp_path / "here").locked():
+        pass
 
 
 def test_one_driver_at_a_time(tmp_path: Path) -> None:
