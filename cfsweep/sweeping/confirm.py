@@ -84,6 +84,7 @@ def confirm(
             content = {**now, **content}
         if changed:
             content = accepted(content, list(dict.fromkeys(changed)), now, folder.root)
+            folder.forget_packs()
         return replace(prepared, config=config, stream=stream)
 
     with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):

@@ -130,6 +130,12 @@ class Folder:
         self.write({**study, "config": changed.model_dump(mode="json")})
         return changed
 
+    def forget_packs(self) -> None:
+        """Has packs on their way, and first tasks that others would share, begin anew: no run stands on two grounds."""
+        for path in self.checkpoints.glob("p*"):
+            if path.suffix in (".json", ".pt"):
+                path.unlink()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder for this driver.

@@ -200,6 +200,7 @@ def _note(folder: Folder, prepared: Prepared, config: StudyConfig, changed: list
         return
     if changed:
         study = accepted(study, changed, describe(config, prepared.hypers, prepared.stream), folder.root)
+        folder.forget_packs()
     folder.write({**study, "config": config.model_dump(mode="json")})
 
 

@@ -278,7 +278,11 @@ def test_changes_that_are_accepted_are_noted_once(run: Run, smoke: Path, tmp_pat
         assert (code, complaints.count("\n")) == (2, 1)
         assert "the study began with t1.npz of SHA-256 " in complaints
     assert (tmp_path / "out/study.yaml").read_bytes() == before
+    left = [tmp_path / "out/checkpoints" / name for name in ("pack000077.json", "pack000077.pt", "prefix-ab.pt")]
+    for path in left:
+        path.write_text("of the ground of before")
     assert run("resume", "out", *more, "--accept-changes")[0] == 0
+    assert not any(path.exists() for path in left), "no run stands on two grounds"
     study = yaml.safe_load((tmp_path / "out/study.yaml").read_text())
     (note,) = study["changes"]
     assert (note["runs_before"], note["from_trial"]) == (1, 1)
