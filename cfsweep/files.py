@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from cfsweep.errors import FULL
 
@@ -147,6 +147,25 @@ def unsealed(sealed: bytes) -> bytes | None:
     """
     content, digest = sealed[:-SEAL_BYTES], sealed[-SEAL_BYTES:]
     return content if hashlib.sha256(content).digest() == digest else None
+
+
+def foreign_column(schema: Any) -> str | None:
+    """The first column of an Arrow schema whose type is an extension, but none of Arrow's own, with what it is called:
+    to read its values runs code of whoever registered that, as Ray does one that unpickles them."""
+    for field in schema:
+        name = _foreign_type(field.type)
+        if name is not None:
+            return f"`{field.name}` of the type {name}"
+    return None
+
+
+def _foreign_type(kind: Any) -> str | None:
+    name: str | None = getattr(kind, "extension_name", None)
+    if name is not None:
+        return None if name.startswith("arrow.") else name
+    inside = [kind.field(number).type for number in range(kind.num_fields)]
+    inside += [kind.value_type] if hasattr(kind, "value_type") else []
+    return next(filter(None, map(_foreign_type, inside)), None)
 
 
 def _umask() -> int:

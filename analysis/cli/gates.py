@@ -45,6 +45,9 @@ def gate_command(
     json: Annotated[
         Path | None, typer.Option(help="A file to write what was found to, for a program.", dir_okay=False)
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code that a bundle names, wherever it lies: you know its origin.")
+    ] = False,
 ) -> None:
     """Exit with 1 unless a chosen trial, or a new model, holds what is asked.
 
@@ -70,7 +73,7 @@ def gate_command(
                 f"gate: two models are compared, but got {few(of_models)}. Give --champion and --candidate."
             )
         bundle_gate.require_max_drop(max_drop)  # before any model is loaded
-        _gate_of_models(context.obj, champion, candidate, max_drop, (data, stream, score), json)
+        _gate_of_models(context.obj, champion, candidate, max_drop, (data, stream, score, trust), json)
         return
     if root is None:
         raise InputError("gate: nothing to judge. Give a results folder, or --champion and --candidate.")
@@ -86,7 +89,7 @@ def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
 
 
 PairedAnswersOf = Callable[
-    [str, str, str | None, str | None, str | None],
+    [str, str, str | None, str | None, str | None, bool],
     tuple[str, tuple[float, float], list[PairedAnswers | PairedScores], tuple[str, ...]],
 ]
 
@@ -96,7 +99,7 @@ def _gate_of_models(
     champion: str,
     candidate: str,
     max_drop: float | None,
-    place: tuple[str | None, str | None, str | None],
+    place: tuple[str | None, str | None, str | None, bool],
     json: Path | None,
 ) -> None:
     if answers_of is None:

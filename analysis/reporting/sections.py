@@ -29,6 +29,7 @@ from analysis.reporting.progress_figures import curves_figure, progress_figure
 from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
 from analysis.seeds import being_added
+from cfsweep.results.changes import said_of_changes
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE
 
 CORRECTED = "corrected_average_score"
@@ -107,6 +108,7 @@ def headline(content: Content) -> str:
     ]
     lead = '<p class="muted">Average score over all tasks at the end (mean ± sd over seeds):</p>'
     beware = [*notes_on_majority(content.trials, content.found.members["trial"].tolist())]
+    beware += [f"The study {line}." for line in said_of_changes(content.about.raw)]
     beware += notes_on_imbalance(content.about)
     return lead + html.cards(cards) + "".join(map(html.note, beware))
 

@@ -9,6 +9,7 @@ from typing import Any
 from cfsweep.bundle.manifest import Manifest
 from cfsweep.bundle.table import loading, settled
 from cfsweep.errors import InputError
+from cfsweep.training.plugins import named
 from cfsweep.training.streams import Preprocessing, Stream, load_stream
 
 
@@ -28,6 +29,7 @@ def stream_of(
     Raises:
         InputError: it cannot be loaded, or has too few tasks.
     """
+    named(name)
     config = about.stream_config
     if table is None and name is not None and Path(name).is_file():
         raise InputError(

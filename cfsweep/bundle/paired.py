@@ -21,6 +21,7 @@ from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
 from cfsweep.texts import held_against
 from cfsweep.training.constant_answer import constant_answer
+from cfsweep.training.plugins import named
 from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets import Score, scores_of
 
@@ -60,6 +61,7 @@ def paired_answers(
         InputError: one is no bundle; they differ in scenario, input shape, target, tasks or labels; there is no such
             score; the test examples are not those that both were exported with.
     """
+    named(score)
     models = load(champion), load(candidate)
     old, new = models[0].about, models[1].about
     _require_comparable(old, new, candidate)

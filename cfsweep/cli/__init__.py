@@ -75,6 +75,8 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     )
     if now.equal:
         console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+    for line in now.changes:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for (trial, seed), reason in sorted(now.failures.items()):
         console.print(f"  {called(trial)}, seed {seed}: {reason}", highlight=False, markup=False)
 
@@ -96,10 +98,14 @@ def _look(verb: str, does: str) -> None:
         raise typer.Exit(of_the_analysis([verb, *context.args], **given) or 0)
 
 
-def _paired_answers(champion: str, candidate: str, data: str | None, stream: str | None, score: str | None) -> Paired:
+def _paired_answers(
+    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None, trust: bool
+) -> Paired:
     from cfsweep.bundle.paired import paired_answers
+    from cfsweep.training.plugins import trusting
 
-    return paired_answers(champion, candidate, data, stream, score)
+    with trusting(trust):
+        return paired_answers(champion, candidate, data, stream, score)
 
 
 for _verb, _does in (

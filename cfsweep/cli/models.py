@@ -11,12 +11,14 @@ from rich.table import Table
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
+    AcceptOption,
     AddressOption,
     ArgOption,
     GpusOption,
     HangAfterOption,
     PatienceOption,
     RetriesOption,
+    TrustOption,
     WorkersOption,
     again_with,
     args_of,
@@ -56,6 +58,8 @@ def confirm(
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train chosen trials once more with fresh seeds, test them, and keep their models."""
     from analysis.cli import show_confirmation
@@ -68,7 +72,9 @@ def confirm(
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         display = Display(console, live=workers != 0)
-        outcome = confirmed(own_folder(folder), trials, seeds, refit, where, display, endurance)
+        outcome = confirmed(
+            own_folder(folder), trials, seeds, refit, where, display, endurance, accept_changes=accept_changes
+        )
     except KeyboardInterrupt:
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -92,6 +98,7 @@ def export(
         bool, typer.Option("--without-data", help="Leave the examples out that rehearsals keep.")
     ] = False,
     onnx: OnnxOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card. (Of a trainer from
     outside: the state that it has left.)"""
@@ -143,6 +150,7 @@ def continue_(
         int | None, typer.Option(help="Try each with this many seeds (default: 1).", metavar="N", min=1)
     ] = None,
     onnx: OnnxOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train a bundle's model on one more task, with what its remedies have kept, and write the bundle of that."""
     from cfsweep.bundle.card import said_of_last_task
@@ -191,6 +199,7 @@ def predict(
     task: Annotated[
         str | None, typer.Option(help="Of which task the rows are, where the model must be told.", metavar="NAME")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Answer the rows of a table, or a folder of images, by a bundle's model: the prediction, and how likely each label
     is."""
@@ -225,6 +234,7 @@ def adopt(
         list[str] | None,
         typer.Option("--set", help="Such as network.args.hidden=256 or lr=0.001; any number.", metavar="KEY=VALUE"),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Write the bundle of a model that was trained elsewhere; it goes on from its weights alone."""
     from cfsweep.library.adopted import adopted

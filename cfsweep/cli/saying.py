@@ -28,6 +28,30 @@ ArgOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
 ]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes", help="Go on although data, code, defaults or versions have changed; the study notes it."
+    ),
+]
+
+
+def _trusting(context: typer.Context, trust: bool) -> bool:
+    if trust:
+        from cfsweep.training.plugins import trusting
+
+        context.with_resource(trusting())
+    return trust
+
+
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        callback=_trusting,
+        help="Run code that a space, study or bundle names, wherever it lies: you know where the file comes from.",
+    ),
+]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
 
 

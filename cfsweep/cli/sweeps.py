@@ -10,12 +10,14 @@ from rich.console import Console
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
+    AcceptOption,
     AddressOption,
     ArgOption,
     GpusOption,
     HangAfterOption,
     PatienceOption,
     RetriesOption,
+    TrustOption,
     WorkersOption,
     again_with,
     args_of,
@@ -106,6 +108,8 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Such as lr=0.001 or network.args.hidden=256; any number.", metavar="KEY=VALUE"),
     ] = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
@@ -149,7 +153,9 @@ def run(
     where = Workers(workers, address, gpus_per_worker, again_with())
     display = Display(console, live=workers != 0)
     endurance = Endurance(retries, patience, hang_after)
-    outcome, folder = begun(space, options, assign or [], out, where, display, announce, endurance)
+    outcome, folder = begun(
+        space, options, assign or [], out, where, display, announce, endurance, accept_changes=accept_changes
+    )
     _close(outcome, folder, console)
 
 
@@ -168,6 +174,10 @@ def resume(
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
+    stream: Annotated[str | None, typer.Option(help="Where the study's own data lie by now.", metavar="STREAM")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data sets lie by now.", metavar="DIR")] = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():
@@ -187,7 +197,10 @@ def resume(
     where = Workers(workers, address, gpus_per_worker, again_with(left_to_add))
     display = Display(console, live=workers != 0)
     endurance = Endurance(retries, patience, hang_after)
-    _close(study.resume(folder, int(trials[1:]), seeds, where, display, endurance), folder, console)
+    outcome = study.resume(
+        folder, int(trials[1:]), seeds, where, display, endurance, stream, data, accept_changes=accept_changes
+    )
+    _close(outcome, folder, console)
 
 
 def _trials_of(folder: Path) -> int:

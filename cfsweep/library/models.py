@@ -39,22 +39,24 @@ def confirm(
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Confirmed:
     """What fresh seeds and test data say of trials of the sweep in `folder`, which are trained once more.
 
     `trials`: `selected` (with the default and the references that were best), `front`, or numbers. They are trained
     with `seeds` seeds that the sweep did not use, tested, and their models kept, below `folder`; with `refit` on the
     validation data, too. Whatever is there already is not trained again. `retries`, `patience_s` and `hang_after_s`
-    are as of `sweep`.
+    are as of `sweep`. With `accept_changes` they are trained although what the sweep stands on has changed, which their
+    `study.yaml` notes.
 
     Raises:
-        InputError: no trial was selected yet, one was not trained to its end, or the data has changed.
+        InputError: no trial was selected yet, one was not trained to its end, or what the sweep stands on has changed.
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
     where = Workers(workers, address, gpus_per_worker)
     here = own_folder(folder)
     endurance = Endurance(retries, patience_s, hang_after_s)
-    outcome = confirmed(here, which, seeds, refit, where, Calls(progress), endurance)
+    outcome = confirmed(here, which, seeds, refit, where, Calls(progress), endurance, accept_changes=accept_changes)
     return Confirmed(here, outcome.interrupted)
 
 
@@ -66,6 +68,7 @@ def confirmed(
     workers: Workers,
     watcher: Watcher,
     endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> Outcome:
     """How the confirmation ended."""
     repeatable()
@@ -75,7 +78,9 @@ def confirmed(
 
     numbers, references = to_confirm(folder, trials)
     purpose: Purpose = "refit" if refit else "confirm"
-    return confirm_trials(folder, numbers, references, seeds, purpose, workers, watcher, endurance)
+    return confirm_trials(
+        folder, numbers, references, seeds, purpose, workers, watcher, endurance, accept_changes=accept_changes
+    )
 
 
 def export(

@@ -55,6 +55,7 @@ def sweep(
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
 
@@ -69,6 +70,8 @@ def sweep(
     again `retries` times, a full disk is waited for `patience_s` seconds, and a worker from which nothing was heard for
     `hang_after_s` is taken for dead (docs/sweep.md). `progress` is called with a `Summary` of the trials whenever that
     has changed.
+
+    With `accept_changes` a study that is there goes on although what it stands on has changed (docs/sweep.md).
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
@@ -95,7 +98,16 @@ def sweep(
     )
     where = Workers(workers, address, gpus_per_worker)
     endurance = Endurance(retries, patience_s, hang_after_s)
-    outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress), endurance=endurance)
+    outcome, folder = begun(
+        space,
+        options,
+        settings or {},
+        out,
+        where,
+        Calls(progress),
+        endurance=endurance,
+        accept_changes=accept_changes,
+    )
     return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
 
@@ -111,12 +123,17 @@ def resume(
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
     progress: Progress | None = None,
+    stream: str | Path | None = None,
+    data: str | Path | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep in `folder` once it has gone on: with `more_trials`, and with `seeds` in all for every trial that was
-    not stopped. With `retries`, runs that have failed are trained again; the others are as of `sweep`.
+    not stopped. With `retries`, runs that have failed are trained again; the others are as of `sweep`. Data of one's
+    own may lie at `stream` by now, and data sets in `data`. With `accept_changes` it goes on although what it stands on
+    has changed, which `study.yaml` notes.
 
     Raises:
-        InputError: there is no sweep, it has more seeds, or its data has changed.
+        InputError: there is no sweep, it has more seeds, or what it stands on has changed.
         NoRoomError: the disk was full for too long.
     """
     repeatable()
@@ -124,8 +141,11 @@ def resume(
 
     where = Workers(workers, address, gpus_per_worker)
     here = own_folder(folder)
+    place = (None if stream is None else str(stream), None if data is None else str(data))
     endurance = Endurance(retries, patience_s, hang_after_s)
-    outcome = study.resume(here, more_trials, seeds, where, Calls(progress), endurance)
+    outcome = study.resume(
+        here, more_trials, seeds, where, Calls(progress), endurance, *place, accept_changes=accept_changes
+    )
     return Sweep(here, outcome.interrupted, outcome.out_of_time)
 
 
@@ -197,6 +217,7 @@ def begun(
     watcher: Watcher,
     announce: Callable[[Prepared, Path], object] = lambda prepared, folder: None,
     endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> tuple[Outcome, Path]:
     """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
     repeatable()
@@ -209,7 +230,7 @@ def begun(
         if not announced:
             announce(*asked_for)
         announced, (prepared, folder) = True, asked_for
-        return study.begin(prepared, folder, scheduler, watcher, endurance), folder
+        return study.begin(prepared, folder, scheduler, watcher, endurance, accept_changes=accept_changes), folder
 
     return on_schedulers(workers, lambda: described(space, options, settings, out), begin)
 

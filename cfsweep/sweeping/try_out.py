@@ -17,6 +17,7 @@ from cfsweep.training import ingredients, networks, targets
 from cfsweep.training.engine.augment import TRIED, augmentations, try_augmentations
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import PackContext
+from cfsweep.training.plugins import contained
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream, Task
 
@@ -86,9 +87,10 @@ def _failure(spec: PackSpec, stream: Stream) -> Exception | None:
     tasks = tuple(_short(task, size) for task in stream.tasks[:2])
     short = replace(stream, tasks=tasks, n_learned=min(stream.n_learned, 1))
     try:
-        pack = Pack(replace(spec, runs=(run,)), short)
-        while not pack.done:
-            pack.train_next_task()
+        with contained():
+            pack = Pack(replace(spec, runs=(run,)), short)
+            while not pack.done:
+                pack.train_next_task()
     except InputError:
         raise
     except Exception as error:  # the user's network or ingredient may raise anything

@@ -15,6 +15,7 @@ from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connecte
 from cfsweep.sweeping.ray_backend.deaths import died
 from cfsweep.sweeping.restarts import Restarts
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
+from cfsweep.training.plugins import import_paths
 
 if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
     from cfsweep.sweeping.driver import Driver
@@ -71,6 +72,7 @@ class RayScheduler:
         for_workers = {
             "broker": self.up.broker_name,
             "namespace": NAMESPACE,
+            "code": import_paths(plan.config.model_dump()),
             "share_first_task": plan.config.share_prefix,
             "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }
