@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+import threading
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -34,6 +37,7 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            _heed_no_more()
             complain(INTERRUPTED)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
@@ -145,14 +149,21 @@ def main() -> None:
     """Runs the command line; errors of the user's become one line and an exit code."""
     atexit.register(_leave_garbage)
     repeatable()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not of `nohup`
+            signal.signal(number, signal.default_int_handler)
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == EXIT_INTERRUPTED:
+            _exit_interrupted()
+        sys.exit(code)
     except CfsweepError as error:
         complain(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
+        _heed_no_more()
         complain(INTERRUPTED)
-        sys.exit(EXIT_INTERRUPTED)
+        _exit_interrupted()
     except OSError as error:
         if error.errno not in NO_FAULT_OF_OURS:
             raise
@@ -165,6 +176,24 @@ def main() -> None:
         command = getattr(getattr(error, "ctx", None), "command_path", "cfsweep")
         complain(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
         sys.exit(InputError.exit_code)
+
+
+def _exit_interrupted() -> NoReturn:
+    """At once, though a thread may be at work that nobody waits for."""
+    _heed_no_more()
+    from cfsweep.sweeping.interrupt import BESIDE
+
+    if any(thread.name == BESIDE for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _heed_no_more() -> None:
+    """It ends; whoever asks once more is not to get a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave_garbage() -> None:

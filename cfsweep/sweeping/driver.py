@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -78,7 +79,7 @@ class Driver:
         self.looked_at = now()
         self.endurance, self.n_tries = endurance, Counter[Key]()  # of runs that have failed
         self.started = now()
-        self.committed_at = now()
+        self.committed_at, self.writing = now(), False
         self.tables = StudyTables(config, hypers, [score.name for score in scores], scores[0].bounds)
         self.ledger = open_ledger(folder.root, config.study_id)
         self.rows = PendingRows(folder.root, self.tables.schemas, self.ledger)
@@ -147,11 +148,23 @@ class Driver:
     def _write(self) -> None:
         if not (self.packs.over or self.rows.part or self.asker.pending):
             return
+        self.writing = True  # until all of it is done
         self.asker.flush()
         self.rows.write()
         self.asker.release()
         self.packs.forget_over()
-        self.committed_at = self.now()
+        self.committed_at, self.writing = self.now(), False
+
+    @contextmanager
+    def kept_at_the_end(self) -> Iterator[None]:
+        """Within it the workers train. Whatever ends that, an error or the user's second Ctrl-C, what was finished is
+        written; not what was being written when it came."""
+        try:
+            yield
+        except (Exception, KeyboardInterrupt):
+            if not self.writing:
+                self.commit()
+            raise
 
     def _hand_on(self, firsts: Iterable[int]) -> None:
         """Gives the trials that wait for one of these the rows of that one, and their end; where it failed, the next of

@@ -73,6 +73,15 @@ class LocalScheduler:
         self.broker.open(str(plan.checkpoints))
         driver.drop, driver.close, driver.n_saved = self.broker.drop, self.broker.close, self.broker.n_saved
         driver.short_of_room = self.broker.short_of_room
+        with driver.kept_at_the_end():
+            self._train(plan, driver, on_change)
+        on_change()
+        driver.interrupted = self.interrupted
+        driver.commit()
+        if driver.complete:
+            self.broker.clear_first_tasks()
+
+    def _train(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         active: deque[PackWorker] = deque()
         shown: set[str] = set()  # errors
         while not (self.interrupted or driver.finished):
@@ -91,11 +100,6 @@ class LocalScheduler:
                 if not result.done:
                     active.append(worker)
             driver.tick()
-        on_change()
-        driver.interrupted = self.interrupted
-        driver.commit()
-        if driver.complete:
-            self.broker.clear_first_tasks()
 
     def worker_for(self, plan: SweepPlan, driver: Driver, job: PackJob) -> PackWorker:
         """What is to train a pack."""

@@ -9,19 +9,20 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cfsweep.errors import InputError
-from cfsweep.sweeping.interrupt import interruptible
+from cfsweep.sweeping.interrupt import BESIDE, interruptible
 from cfsweep.sweeping.ray_backend.deaths import Session, died, ends_with_ray, short
 from cfsweep.sweeping.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
     gpus_here,
+    handlers_stay,
     require_listener,
     silent_driver,
     wants_a_token,
@@ -107,26 +108,25 @@ def connected_beside(
             "with `--workers 0`, which does without Ray."
         )
 
-    with interruptible() as interrupt, ThreadPoolExecutor(1) as beside:
+    with interruptible(at_once=True) as interrupt:
         # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        doing, session = beside.submit(work), Session(interrupt, workers.again, restarts or Restarts())
-        if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
-            doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
+        doing, session = _beside(work), Session(interrupt, workers.again, restarts or Restarts())
         try:
+            if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
+                doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
             with ends_with_ray(session, a_cluster=workers.address is not None):
                 # In this thread: what Ray starts ends with the thread that started it.
                 connect(workers)
-                # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
-                with interruptible(interrupt):
+                # Its library has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
+                with interruptible(interrupt, at_once=True):
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
                     up = RunningRay(interrupt, *_start_broker(), session.progressed)
                     if workers.address is None:
                         drop_environments_of_trials()
                     done = doing.result()
-                    if interrupt.is_set():
-                        raise KeyboardInterrupt
+                with interruptible(interrupt):
                     session.begun.set()
                     yield up, done
         except (ray.exceptions.RayError, SchedulerDiedError) as error:
@@ -139,6 +139,22 @@ def connected_beside(
             raise died(error, session.progressed.is_set()) from error
         finally:
             ray.shutdown()
+            if not interrupt.is_set():  # then nobody waits for it
+                wait([doing])
+
+
+def _beside(work: Callable[[], T]) -> Future[T]:
+    """What `work()` gives, once a thread of its own has done it: one that no exit of the process waits for."""
+    doing = Future[T]()
+
+    def do() -> None:
+        try:
+            doing.set_result(work())
+        except BaseException as error:  # raised where its result is asked for
+            doing.set_exception(error)
+
+    threading.Thread(target=do, name=BESIDE, daemon=True).start()
+    return doing
 
 
 def connect(workers: Workers) -> None:
@@ -158,7 +174,7 @@ def connect(workers: Workers) -> None:
         # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,
         # and would start processes ahead of need that no worker could use.
         os.environ.update(environment)
-        with bare_node(), silent_driver():
+        with bare_node(), silent_driver(), handlers_stay():
             try:
                 # A cluster named by the environment would be joined silently otherwise.
                 ray.init(
@@ -181,7 +197,7 @@ def connect(workers: Workers) -> None:
     code = [str(path) for path in own_code(Path.cwd())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
-        with silent_driver():
+        with silent_driver(), handlers_stay():
             ray.init(address=address, runtime_env=for_workers, **options)
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""

@@ -55,6 +55,23 @@ def silent_driver() -> Iterator[None]:
         setattr(worker, LISTENER, kept)
 
 
+@contextmanager
+def handlers_stay() -> Iterator[None]:
+    """Within it Ray is joined without a handler of its own for SIGTERM, which prints a stack and ends the process. In a
+    version that sets it otherwise it is there until another one takes its place."""
+    from ray._private import utils
+
+    kept = getattr(utils, "set_sigterm_handler", None)
+    if kept is None:
+        yield
+        return
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = kept
+
+
 def dead_processes() -> dict[str, int]:
     """Ray's own processes that this one has started and that have ended by themselves, by name: their exit codes.
 

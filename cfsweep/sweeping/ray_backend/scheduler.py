@@ -92,14 +92,14 @@ class RayScheduler:
                 ),
             )
             try:
-                tuner.fit()
+                with driver.kept_at_the_end():
+                    tuner.fit()
             except (RayError, TuneError) as error:
                 raise died(error, self.up.progressed.is_set()) from error
             except RuntimeError as error:
                 if KILLED not in str(error):  # Ray's own way to say it
                     raise
                 raise died(error, self.up.progressed.is_set()) from error
-            finally:
-                driver.commit()
+            driver.commit()
         if driver.complete:
             ray.get(self.up.broker.clear_first_tasks.remote())

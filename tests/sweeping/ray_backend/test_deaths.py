@@ -15,6 +15,7 @@ import pytest
 import ray
 
 from cfsweep.results.reader import read_table
+from cfsweep.sweeping.interrupt import SAID
 from cfsweep.sweeping.ray_backend.deaths import died
 from tests.conftest import Run
 from tests.sweeping.command import Processes, finish, new_checkpoints, until
@@ -181,7 +182,7 @@ def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_nobody_is_left_of_a_sweep_that_was_ended(number: signal.Signals, processes: Processes, tmp_path: Path) -> None:
     out = tmp_path / "study"
     process = processes.start("run", SMOKE, *SLOW, "--workers", "2", "--out", out)
@@ -190,5 +191,5 @@ def test_nobody_is_left_of_a_sweep_that_was_ended(number: signal.Signals, proces
     assert {"raylet", "gcs_server"} <= set(started.values())
     process.send_signal(number)
     code, _, complaints = finish(process, 30)
-    assert (code, complaints) == (-9 if number == signal.SIGKILL else 130, "")
+    assert (code, complaints) == ((-9, "") if number == signal.SIGKILL else (130, SAID.decode()))
     all_end(started)

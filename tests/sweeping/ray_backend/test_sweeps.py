@@ -16,6 +16,7 @@ import torch
 
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA, MAJORITY_TRIAL
+from cfsweep.sweeping.interrupt import SAID
 from cfsweep.results.status import Status, status
 from cfsweep.sweeping.folder import Folder
 from cfsweep.training.pack import Pack
@@ -128,7 +129,7 @@ def test_what_is_confirmed_on_ray_is_what_is_confirmed_in_this_process(
 
 
 def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run, tmp_path: Path) -> None:
-    assert (terminated.code, terminated.complaints) == (130, "")
+    assert (terminated.code, terminated.complaints) == (130, SAID.decode())
     assert terminated.seconds_to_end < 15
     assert f"interrupted. `cfsweep resume {terminated.out}` goes on." in terminated.printed
     assert not status(terminated.out).complete
@@ -151,7 +152,7 @@ def test_interrupted_then_completed(processes: Processes, tmp_path: Path) -> Non
     until(new_checkpoints(out), process)
     process.send_signal(signal.SIGINT)
     code, printed, complaints = finish(process, 30)
-    assert (code, complaints) == (130, "")
+    assert (code, complaints) == (130, SAID.decode())
     assert f"interrupted. `cfsweep resume {out}` goes on." in printed
     assert not status(out).complete
     code, _, complaints = finish(processes.start("resume", out))
