@@ -14,6 +14,7 @@ from cfsweep.cli.saying import (
     AddressOption,
     ArgOption,
     GpusOption,
+    InsecureOption,
     WorkersOption,
     args_of,
     called,
@@ -49,6 +50,7 @@ def confirm(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
 ) -> None:
     """Train chosen trials once more with fresh seeds, test them, and keep their models."""
     from analysis.cli import show_confirmation
@@ -56,7 +58,7 @@ def confirm(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers
 
-    console, where = Console(), Workers(workers, address, gpus_per_worker)
+    console, where = Console(), Workers(workers, address, gpus_per_worker, insecure)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         outcome = confirmed(own_folder(folder), trials, seeds, refit, where, Display(console, live=workers != 0))

@@ -27,6 +27,9 @@ ArgOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
 ]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="The cluster need not demand a token: nobody else reaches its ports.")
+]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
 
 

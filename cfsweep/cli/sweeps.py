@@ -13,6 +13,7 @@ from cfsweep.cli.saying import (
     AddressOption,
     ArgOption,
     GpusOption,
+    InsecureOption,
     WorkersOption,
     args_of,
     called,
@@ -88,6 +89,7 @@ def run(
         typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     trainer: Annotated[
         str | None,
         typer.Option(help="A training of your own, package.module:function, with data of its own.", metavar="FUNCTION"),
@@ -139,7 +141,7 @@ def run(
         console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
         show_notes(prepared, console)
 
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    where, display = Workers(workers, address, gpus_per_worker, insecure), Display(console, live=workers != 0)
     outcome, folder = begun(space, options, assign or [], out, where, display, announce)
     _close(outcome, folder, console)
 
@@ -156,6 +158,7 @@ def resume(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():
@@ -165,7 +168,7 @@ def resume(
     from cfsweep.sweeping.scheduler import Workers
 
     console = Console()
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    where, display = Workers(workers, address, gpus_per_worker, insecure), Display(console, live=workers != 0)
     folder = own_folder(root)
     _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
 

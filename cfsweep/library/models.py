@@ -35,6 +35,7 @@ def confirm(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     progress: Progress | None = None,
 ) -> Confirmed:
     """What fresh seeds and test data say of trials of the sweep in `folder`, which are trained once more.
@@ -47,7 +48,7 @@ def confirm(
         InputError: no trial was selected yet, one was not trained to its end, or the data has changed.
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     here = own_folder(folder)
     outcome = confirmed(here, which, seeds, refit, where, Calls(progress))
     return Confirmed(here, outcome.interrupted)

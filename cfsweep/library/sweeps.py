@@ -50,6 +50,7 @@ def sweep(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     encoder: str | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
@@ -87,7 +88,7 @@ def sweep(
         encoder=encoder,
         trainer=trainer,
     )
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
     return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
@@ -100,6 +101,7 @@ def resume(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     progress: Progress | None = None,
 ) -> Sweep:
     """The sweep in `folder` once it has gone on: with `more_trials`, and with `seeds` in all for every trial that was
@@ -111,7 +113,7 @@ def resume(
     repeatable()
     from cfsweep.sweeping import study
 
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     here = own_folder(folder)
     outcome = study.resume(here, more_trials, seeds, where, Calls(progress))
     return Sweep(here, outcome.interrupted, outcome.out_of_time)

@@ -18,12 +18,14 @@ if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
 class Workers:
     """Where to train: `count` processes (None: one per processor, or per GPU; 0: this one) at `address` (None: here).
 
-    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any).
+    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any). `insecure`: the cluster there
+    need not demand a token.
     """
 
     count: int | None = None
     address: str | None = None
     gpus_each: float | None = None
+    insecure: bool = False
 
 
 @dataclass(frozen=True)

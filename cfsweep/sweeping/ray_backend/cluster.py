@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,14 +18,16 @@ from typing import Any, TypeVar
 from cfsweep.errors import InputError
 from cfsweep.sweeping.interrupt import interruptible
 from cfsweep.sweeping.ray_backend.deaths import died, ends_with_ray, short
+from cfsweep.sweeping.ray_backend.door import START, by_token
 from cfsweep.sweeping.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
     gpus_here,
-    require_listener,
+    on_loopback,
     silent_driver,
     workers_that_load,
 )
+from cfsweep.sweeping.ray_backend.session import own_session
 from cfsweep.sweeping.scheduler import Workers
 
 # Tune is a disposable scheduler here: no log files per trial, no signal handler of its own, no reports of its own.
@@ -60,11 +62,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunningRay:
-    """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name."""
+    """Ray that is up: the event that Ctrl-C or SIGTERM sets, the broker's actor with its name, and the folder for its
+    files (None on a cluster, whose own it is)."""
 
     interrupt: threading.Event
     broker: Any
     broker_name: str
+    folder: Path | None = None
 
 
 @contextmanager
@@ -72,7 +76,7 @@ def connected(workers: Workers) -> Iterator[RunningRay]:
     """Ray is up within it, with an empty broker; on this machine the workers are loading what a pack needs.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or not by its token.
     """
     with connected_beside(workers, lambda: None) as (up, _):
         yield up
@@ -96,21 +100,25 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
             "with `--workers 0`, which does without Ray."
         )
 
-    with interruptible() as interrupt, ThreadPoolExecutor(1) as beside:
+    with interruptible() as interrupt, ThreadPoolExecutor(1) as beside, ExitStack() as afterwards:
         # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         doing = beside.submit(work)
         if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
             doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
+        afterwards.enter_context(by_token(workers))
+        session = afterwards.enter_context(own_session())
         try:
             with ends_with_ray(interrupt):
                 # In this thread: what Ray starts ends with the thread that started it.
                 connect(workers)
+                if workers.address is None:
+                    session.begin()
                 # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
                 with interruptible(interrupt):
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
-                    up = RunningRay(interrupt, *_start_broker())
+                    up = RunningRay(interrupt, *_start_broker(), session.folder)
                     if workers.address is None:
                         drop_environments_of_trials()
                     done = doing.result()
@@ -139,7 +147,7 @@ def connect(workers: Workers) -> None:
         # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,
         # and would start processes ahead of need that no worker could use.
         os.environ.update(environment)
-        with bare_node(), silent_driver():
+        with bare_node(), on_loopback(), silent_driver():
             try:
                 # A cluster named by the environment would be joined silently otherwise.
                 ray.init(
@@ -152,11 +160,6 @@ def connect(workers: Workers) -> None:
             except Exception as error:  # of many kinds: paths, memory, ports, processes that die
                 raise InputError(f"Ray cannot start on this machine ({short(error)}). {_remedy(error)}") from error
         return
-    remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
-    try:
-        require_listener(address)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({short(error)}). {remedy}") from error
     code = [str(path) for path in own_code(Path.cwd())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
@@ -165,7 +168,7 @@ def connect(workers: Workers) -> None:
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
         raise InputError(
-            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)}). {remedy}"
+            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)}). {START}"
         ) from error
 
 
