@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,36 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str], timeo
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def descendants(process: int) -> dict[int, str]:
+    """All that a process has started, and what those have started, with the names of their programs."""
+    found: dict[int, str] = {}
+    for pid in map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            name = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0].rpartition("/")[2]
+            found |= {pid: name, **descendants(pid)}
+    return found
+
+
+def listening(processes: Mapping[int, str]) -> list[tuple[str, int, str]]:
+    """The addresses and ports at which these processes listen, and the program of each."""
+    of: dict[str, str] = {}
+    for pid, name in processes.items():
+        for handle in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                of[os.readlink(handle)] = name
+    found = []
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            local, state = fields[1], fields[3]
+            name = of.get(f"socket:[{fields[9]}]")
+            if state == "0A" and name is not None:
+                host, _, port = local.partition(":")
+                words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]
+                found.append((socket.inet_ntop(family, b"".join(words)), int(port, 16), name))
+    return sorted(found)
 
 
 def new_checkpoints(folder: Path) -> Callable[[], bool]:

@@ -41,7 +41,7 @@ def _mode_of(address: str, insecure: bool) -> str:
     """RAY_AUTH_MODE as the cluster has it."""
     where = f"--address {address}"
     if address.startswith("ray://"):
-        raise InputError(f"{where}: a sweep runs on a machine of the cluster. Give auto there, or host:port of its head.")
+        raise InputError(f"{where}: a sweep runs on a machine of the cluster. Give auto, or host:port of its head.")
     try:
         place = require_listener(address)
         with authenticated(**{MODE: "disabled"}):
@@ -70,7 +70,7 @@ def _require_token(where: str) -> None:
         )
     if not has_token():
         raise InputError(
-            f"{where}: the cluster wants a token, and none is here. Set {TOKEN_PATH} to the file that holds that of its "
+            f"{where}: the cluster wants a token, and none is here. Set {TOKEN_PATH} to the file with that of its "
             f"head, or copy it to {file}."
         )
     keep_to_oneself(file)

@@ -92,17 +92,20 @@ def authenticated(**variables: str) -> Iterator[None]:
 
 
 def _read_environment() -> None:
-    from ray._raylet import AuthenticationTokenLoader, Config
+    _of_raylet("Config").initialize("")
+    _of_raylet("AuthenticationTokenLoader").instance().reset_cache()
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+
+def _of_raylet(name: str) -> Any:
+    """A class of Ray's library in C++, of whose types it says nothing."""
+    from ray import _raylet
+
+    return getattr(_raylet, name)
 
 
 def has_token() -> bool:
     """Whether Ray finds a token. Where RAY_AUTH_TOKEN_PATH is no file that can be read, it ends this process."""
-    from ray._raylet import AuthenticationTokenLoader
-
-    return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+    return bool(_of_raylet("AuthenticationTokenLoader").instance().has_token(ignore_auth_mode=True))
 
 
 def lets_in(place: str) -> bool:
@@ -111,12 +114,11 @@ def lets_in(place: str) -> bool:
     Raises:
         RuntimeError: what listens there is no cluster of this version.
     """
-    from ray._raylet import GcsClient
     from ray.exceptions import AuthenticationError
 
     with _silent():  # Ray's library prints a line of C++
         try:
-            GcsClient(address=place).internal_kv_keys(b"", b"session", timeout=CONNECT_TIMEOUT_S)
+            _of_raylet("GcsClient")(address=place).internal_kv_keys(b"", b"session", timeout=CONNECT_TIMEOUT_S)
         except AuthenticationError:
             return False
     return True
@@ -191,8 +193,8 @@ def gpus_here() -> int:
 
 
 def require_listener(address: str) -> str:
-    """`host:port` of an address. Refuses one at which nothing listens: Ray itself would retry for 15 minutes and log each
-    attempt.
+    """`host:port` of an address. One at which nothing listens is refused: Ray itself would retry for 15 minutes and log
+    each attempt.
 
     Raises:
         OSError: nothing listens at the address.

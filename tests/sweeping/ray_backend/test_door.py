@@ -1,4 +1,4 @@
-"""Who may run code on a Ray. The clusters are a GCS each, which is whom one asks first; a whole one is in `test_sweeps`."""
+"""Who may run code on a Ray. The clusters are a GCS each, which one asks first; a whole one is in `test_sweeps`."""
 
 from __future__ import annotations
 

@@ -56,20 +56,25 @@ def test_without_a_ray_of_ours_nothing_goes(tmp_path: Path) -> None:
     assert other.exists()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), InputError("no such stream")])
-def test_it_goes_too_where_the_sweep_ends_early(error: BaseException, mine: Path) -> None:
-    with pytest.raises(type(error)), own_session() as own:
+def ends_by(error: BaseException) -> None:
+    with own_session() as own:
         own.begin()
         raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), InputError("no such stream")])
+def test_it_goes_too_where_the_sweep_ends_early(error: BaseException, mine: Path) -> None:
+    with pytest.raises(type(error)):
+        ends_by(error)
     assert not mine.exists()
 
 
 def test_it_stays_where_ray_has_failed(mine: Path) -> None:
     """Its logs say why."""
-    cause = RaySystemError("gone")
-    with pytest.raises(InputError, match="Ray has failed"), own_session() as own:
-        own.begin()
-        raise died(cause) from cause
+    error = died(cause := RaySystemError("gone"))
+    error.__cause__ = cause
+    with pytest.raises(InputError, match="Ray has failed"):
+        ends_by(error)
     assert (mine / "logs" / "raylet.out").exists()
     remove_dead(mine.parent)
     assert not mine.exists()

@@ -144,6 +144,22 @@ def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run,
     assert check_complete(out, 4).done == 4
 
 
+def test_it_listens_on_loopback_alone(terminated: Terminated) -> None:
+    who = {name for _, _, name in terminated.listening}
+    assert {"driver", "gcs_server", "raylet"} < who
+    assert len([name for name in who if name.startswith("ray::")]) >= 2  # agents, workers, the broker
+    assert {address for address, _, _ in terminated.listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_nothing_of_ray_is_left_of_a_sweep_that_ended_nor_lives_on_after_one_that_was_killed(
+    terminated: Terminated,
+) -> None:
+    (session,) = terminated.sessions
+    assert terminated.living_on == {}
+    (left,) = terminated.left  # of the one that was killed: the next one removes it
+    assert left != session
+
+
 @pytest.mark.slow
 def test_interrupted_then_completed(processes: Processes, tmp_path: Path) -> None:
     out = tmp_path / "study"
@@ -193,6 +209,14 @@ def test_a_cluster_of_two_nodes_and_a_killed_worker(
 def test_a_cluster_without_code_of_ones_own(on_cluster: OnCluster) -> None:
     assert (on_cluster.plain.code, on_cluster.plain.complaints) == (0, "")
     assert check_complete(on_cluster.plain.out, 1, first=0).done == 1
+
+
+def test_a_cluster_does_not_take_another_token(on_cluster: OnCluster) -> None:
+    assert on_cluster.strange.code == 2
+    assert on_cluster.strange.complaints.startswith("cfsweep: --address ")
+    assert "the cluster wants a token, and not that in " in on_cluster.strange.complaints
+    assert on_cluster.strange.complaints.count("\n") == 1
+    assert not on_cluster.strange.out.exists()
 
 
 def test_a_clusters_workers_are_sent_the_users_own_code(on_cluster: OnCluster) -> None:
