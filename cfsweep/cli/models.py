@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cfsweep.cli.saying import (
@@ -22,6 +21,7 @@ from cfsweep.cli.saying import (
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.library.folders import own_folder
+from cfsweep.terminal import Terminal
 from cfsweep.texts import score_text
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def confirm(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers
 
-    console, where = Console(), Workers(workers, address, gpus_per_worker, insecure)
+    console, where = Terminal(), Workers(workers, address, gpus_per_worker, insecure)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         outcome = confirmed(own_folder(folder), trials, seeds, refit, where, Display(console, live=workers != 0))
@@ -66,10 +66,10 @@ def confirm(
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if outcome.interrupted:
-        console.print(f"interrupted. `{again}` goes on.", highlight=False, soft_wrap=True)
+        console.say(f"interrupted. `{again}` goes on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
-        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"{called(trial)}, seed {seed} failed: {reason}")
     show_confirmation(own_folder(folder))
     if outcome.status.failed:
         raise typer.Exit(EXIT_FAILED_TRIALS)
@@ -95,7 +95,7 @@ def export(
             raise InputError("export: the state of a trainer from outside has no such options. Leave them out.")
         said = export_state(folder, to, trial=trial, seed=seed)
         shown = f"{called(said['trial'])}, seed {said['seed']}: the state that its trainer has left, and run.json"
-        Console().print(f"{shown}, in {to}", highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(f"{shown}, in {to}")
         return
     number, about = exported(folder, to, trial, seed, refit=refit, with_data=not without_data, onnx=onnx)
     _say_scores(f"{called(number)}, seed {about.seed}", about, to)
@@ -141,7 +141,7 @@ def continue_(
     from cfsweep.bundle.card import said_of_last_task
     from cfsweep.library.models import continued
 
-    console = Console()
+    console = Terminal()
     try:
         with console.status("") as state:
 
@@ -167,7 +167,7 @@ def continue_(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if found is not None:
         _show_search(found, console)
-    console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    console.say(f"{said_of_last_task(about)}; in {to}")
     _say_behind_constant(about)
 
 
@@ -191,7 +191,7 @@ def predict(
 
     found = predict_rows(bundle, table, to, task=task)
     what = "images" if "file" in found else "rows"
-    Console().print(f"{len(found)} {what} answered; in {to}", highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(f"{len(found)} {what} answered; in {to}")
 
 
 def adopt(
@@ -238,7 +238,7 @@ def adopt(
     for part, rows in about.scores.items():
         shown = ("–" if x is None else score_text(x) for x in rows[-1])
         by_task = ", ".join(f"`{name}` {score}" for name, score in zip(about.task_names, shown, strict=True))
-        Console().print(f"  {part}, by task: {by_task}", highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(f"  {part}, by task: {by_task}")
 
 
 def log(
@@ -260,7 +260,7 @@ def log(
     except KeyboardInterrupt:
         complain("interrupted; the same command logs what is not there yet")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    Console().print(repr(found), highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(repr(found))
 
 
 def _say_scores(what: str, about: Manifest, to: str) -> None:
@@ -268,7 +268,7 @@ def _say_scores(what: str, about: Manifest, to: str) -> None:
 
     said = ", ".join(f"{score_text(value)} on {IN_WORDS[part]}" for part, value in about.average.items())
     said = said or "not known of every task"
-    Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(f"{what}: {about.score} {said}; in {to}")
     _say_behind_constant(about)
 
 
@@ -276,10 +276,10 @@ def _say_behind_constant(about: Manifest) -> None:
     from cfsweep.bundle.card import said_of_constant
 
     if said := said_of_constant(about):
-        Console().print(said, highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(said)
 
 
-def _show_search(found: Search, console: Console) -> None:
+def _show_search(found: Search, console: Terminal) -> None:
     """The best trials and the bundle's own settings, trial 0, beside what all began with."""
     rows = found.rows()
     ended = sorted((row for row in rows if row["objective_mixed"] is not None), key=lambda row: -row["objective_mixed"])
@@ -293,18 +293,14 @@ def _show_search(found: Search, console: Console) -> None:
     console.print(table)
     failed = f", {len(rows) - len(ended)} failed" if len(ended) < len(rows) else ""
     by = "the examples that the bundle has kept, which it is trained on" if found.rehearsed else "validation data"
-    console.print(
+    console.say(
         f"trial {found.best.number} is the best of {len(rows)}{failed}; old tasks were scored by {by}. The best of "
         "many looks better than it is: `cfsweep gate` says on test data what it is worth.",
-        highlight=False,
-        soft_wrap=True,
     )
 
     for name in found.shrinks:
-        console.print(
+        console.say(
             f"{name} falls from {found.buffers[name]:g} to {found.best.values[name]}, and cannot grow again.",
-            highlight=False,
-            soft_wrap=True,
         )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from cfsweep.terminal import say
 
 if TYPE_CHECKING:
     from cfsweep.results.status import Status
@@ -45,7 +46,7 @@ def args_of(arg: list[str] | None) -> dict[str, Any]:
 
 
 def complain(text: str) -> None:
-    print(f"cfsweep: {' '.join(text.split())}", file=sys.stderr)
+    say(f"cfsweep: {' '.join(text.split())}", error=True)
 
 
 def called(trial: int) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
@@ -21,6 +20,7 @@ from cfsweep.cli.saying import (
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.library.folders import own_folder
+from cfsweep.terminal import Terminal
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -125,7 +125,7 @@ def run(
         encoder=encoder,
         trainer=trainer,
     )
-    console = Console()
+    console = Terminal()
     if dry_run:
         prepared, folder = described(space, options, assign or [], out)
         from cfsweep.sweeping.dry_run import show_plan
@@ -138,7 +138,7 @@ def run(
         from cfsweep.sweeping.study import with_identity_version_of
 
         study_id = with_identity_version_of(folder, prepared).config.study_id
-        console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
+        console.say(f"study {study_id} in {folder}")
         show_notes(prepared, console)
 
     where, display = Workers(workers, address, gpus_per_worker, insecure), Display(console, live=workers != 0)
@@ -167,31 +167,31 @@ def resume(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers
 
-    console = Console()
+    console = Terminal()
     where, display = Workers(workers, address, gpus_per_worker, insecure), Display(console, live=workers != 0)
     folder = own_folder(root)
     _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
 
 
-def _close(outcome: Outcome, folder: Path, console: Console) -> None:
+def _close(outcome: Outcome, folder: Path, console: Terminal) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
-        console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
+        console.say(f"the study is complete: {now.ended} trials ended. {more}")
         if outcome.news:
-            console.print(outcome.news, highlight=False, markup=False, soft_wrap=True)
+            console.say(outcome.news)
     elif outcome.interrupted:
-        console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
+        console.say(f"interrupted. `cfsweep resume {folder}` goes on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     elif not now.complete:
         why = "the time budget is spent" if outcome.out_of_time else "not complete"
         text = f"{why}: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
-        console.print(text, highlight=False, soft_wrap=True)
+        console.say(text)
     if now.equal:
-        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+        console.say(said_of_equal(now))
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
-        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
+        console.say(f"{called(trial)}, seed {seed} failed: {reason}")
+    console.say(f"look at it: cfsweep report {folder}")
     if now.failed:
         raise typer.Exit(EXIT_FAILED_TRIALS)

@@ -21,6 +21,24 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 
+# What stands in the environment of many a machine, and may be in no file.
+SECRETS = {
+    name: f"secret-of-{number}-0123456789abcdef"
+    for number, name in enumerate(("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "RAY_AUTH_TOKEN"))
+}
+
+
+def files_with_a_secret(folder: Path, *more: str) -> list[Path]:
+    """The files below a folder that hold one of the `SECRETS`, or one `more`."""
+    secrets = [secret.encode() for secret in (*SECRETS.values(), *more)]
+    found = []
+    for path in filter(Path.is_file, folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            content = path.read_bytes()
+            found += [path] if any(secret in content for secret in secrets) else []
+    return found
+
+
 class Processes:
     """Starts processes, until it is `closed`: then those that are still alive are killed."""
 

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.sweeping.ray_backend.ray_internals import dead_processes
+from cfsweep.visible import visible
 
 LOOK_EVERY_S = 0.05  # the next call that touches the raylet's memory may be the end
 # A SIGTERM may have been meant for all of them (`timeout`, a batch system): where Python waits for Ray, it sees it only
@@ -74,5 +75,5 @@ def _end(interrupt: threading.Event) -> NoReturn:
     for_panel, for_errors = sys.__stdout__, sys.__stderr__  # the live panel has taken the place of both
     if for_panel is not None and for_panel.isatty():
         print("\x1b[?25h", file=for_panel, flush=True)  # below the panel, the cursor that it has hidden
-    print(f"cfsweep: {line}", file=for_errors, flush=True)
+    print(f"cfsweep: {visible(line)}", file=for_errors, flush=True)
     os._exit(code)

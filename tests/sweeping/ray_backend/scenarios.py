@@ -18,7 +18,17 @@ from typing import Any
 
 import yaml
 
-from tests.sweeping.command import ROOT, Processes, descendants, finish, listening, new_checkpoints, until
+from tests.sweeping.command import (
+    ROOT,
+    SECRETS,
+    Processes,
+    descendants,
+    files_with_a_secret,
+    finish,
+    listening,
+    new_checkpoints,
+    until,
+)
 
 SMOKE = ROOT / "search_spaces" / "smoke.yaml"
 # Near half a second for a task of a pack: long enough to be interrupted in the middle.
@@ -99,7 +109,8 @@ def confirmed_sweep(processes: Processes, folder: Path) -> Confirmed:
 class Terminated(Ended):
     """How a sweep ended after SIGTERM; which processes its driver had started; what each of its two workers tells (see
     `tests.sweeping.networks.telling`); where they all listened, and which of Ray's folders they used; and a copy of the
-    study's, in which the next driver was killed, with what lived on of that, and Ray's folders that were left."""
+    study's, in which the next driver was killed, with what lived on of that, and Ray's folders that were left;
+    the tokens that its Ray took, and the files that held one, or a secret of the environment."""
 
     seconds_to_end: float
     children: list[str]
@@ -109,6 +120,8 @@ class Terminated(Ended):
     killed: Path
     living_on: dict[int, str]
     left: list[Path]
+    tokens: set[str]
+    leaks: list[Path]
 
 
 def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
@@ -116,7 +129,9 @@ def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
     out, log = folder / "study", folder / "told"
     network = ("--set", "network.name=tests.sweeping.networks:telling", "--set", f"network.args.log={log}")
     temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))  # by a short name, as sockets lie there
-    process = processes.start("run", SMOKE, *SLOW, *network, "--workers", "2", "--out", out, TMPDIR=str(temporary))
+    process = processes.start(
+        "run", SMOKE, *SLOW, *network, "--workers", "2", "--out", out, TMPDIR=str(temporary), **SECRETS
+    )
 
     def told() -> dict[int, dict[str, Any]]:
         tellings = map(json.loads, log.read_text().splitlines() if log.exists() else ())
@@ -128,6 +143,10 @@ def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
     children = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in begun]
     doors = listening({process.pid: "driver", **descendants(process.pid)})
     sessions = list(temporary.glob("ray/session_2*"))
+    # The token that its Ray goes by, which its driver has made.
+    variables = [Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in begun]
+    tokens = {v.removeprefix(b"RAY_AUTH_TOKEN=").decode() for of in variables for v in of if b"AUTH_TOKEN=" in v}
+    leaks = [*files_with_a_secret(temporary, *tokens), *files_with_a_secret(out, *tokens)]
     workers = list(told().values())
     process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
@@ -142,7 +161,7 @@ def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
     living_on = those_who_live_on(started, 20)
     left = list(temporary.glob("ray/session_2*"))
     shutil.rmtree(temporary)
-    return Terminated(out, *ended, seconds, children, workers, doors, sessions, killed, living_on, left)
+    return Terminated(out, *ended, seconds, children, workers, doors, sessions, killed, living_on, left, tokens, leaks)
 
 
 def those_who_live_on(processes: dict[int, str], timeout_s: float) -> dict[int, str]:

@@ -21,7 +21,7 @@ from cfsweep.sweeping.folder import Folder
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
-from tests.sweeping.command import Processes, finish, new_checkpoints, until
+from tests.sweeping.command import SECRETS, Processes, finish, new_checkpoints, until
 from tests.sweeping.in_process import Sweep
 from tests.sweeping.ray_backend.scenarios import CONFIRM, SLOW, SMOKE, Confirmed, OnCluster, Terminated, Whole
 
@@ -149,6 +149,14 @@ def test_it_listens_on_loopback_alone(terminated: Terminated) -> None:
     assert {"driver", "gcs_server", "raylet"} < who
     assert len([name for name in who if name.startswith("ray::")]) >= 2  # agents, workers, the broker
     assert {address for address, _, _ in terminated.listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_no_secret_of_its_environment_is_in_a_file(terminated: Terminated) -> None:
+    """Nor the token of its Ray, which is none that the environment gave."""
+    (token,) = terminated.tokens
+    assert token not in SECRETS.values()
+    assert len(token) == 64
+    assert terminated.leaks == []
 
 
 def test_nothing_of_ray_is_left_of_a_sweep_that_ended_nor_lives_on_after_one_that_was_killed(
