@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from cfsweep.cli.clusters import k8s, slurm
 from cfsweep.cli.models import adopt, confirm, continue_, export, log, predict
 from cfsweep.cli.saying import called, complain, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
@@ -52,6 +53,8 @@ app.command()(adopt)
 app.command("continue")(continue_)
 app.command()(predict)
 app.command()(log)
+app.command()(slurm)
+app.command()(k8s)
 
 
 @app.command()
