@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cfsweep.cli.saying import (
@@ -16,6 +15,7 @@ from cfsweep.cli.saying import (
     ArgOption,
     GpusOption,
     HangAfterOption,
+    InsecureOption,
     PatienceOption,
     RetriesOption,
     TrustOption,
@@ -27,6 +27,7 @@ from cfsweep.cli.saying import (
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.library.folders import own_folder
+from cfsweep.terminal import Terminal
 from cfsweep.texts import score_text
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def confirm(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
@@ -67,7 +69,7 @@ def confirm(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Endurance, Workers
 
-    console, where = Console(), Workers(workers, address, gpus_per_worker, again_with())
+    console, where = Terminal(), Workers(workers, address, gpus_per_worker, insecure, again_with())
     endurance = Endurance(retries, patience, hang_after)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
@@ -79,10 +81,10 @@ def confirm(
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if outcome.interrupted:
-        console.print(f"interrupted. `{again}` goes on.", highlight=False, soft_wrap=True)
+        console.say(f"interrupted. `{again}` goes on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
-        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.say(f"{called(trial)}, seed {seed} failed: {reason}")
     show_confirmation(own_folder(folder))
     if outcome.status.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)
@@ -109,7 +111,7 @@ def export(
             raise InputError("export: the state of a trainer from outside has no such options. Leave them out.")
         said = export_state(folder, to, trial=trial, seed=seed)
         shown = f"{called(said['trial'])}, seed {said['seed']}: the state that its trainer has left, and run.json"
-        Console().print(f"{shown}, in {to}", highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(f"{shown}, in {to}")
         return
     number, about = exported(folder, to, trial, seed, refit=refit, with_data=not without_data, onnx=onnx)
     _say_scores(f"{called(number)}, seed {about.seed}", about, to)
@@ -156,7 +158,7 @@ def continue_(
     from cfsweep.bundle.card import said_of_last_task
     from cfsweep.library.models import continued
 
-    console = Console()
+    console = Terminal()
     try:
         with console.status("") as state:
 
@@ -182,7 +184,7 @@ def continue_(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if found is not None:
         _show_search(found, console)
-    console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    console.say(f"{said_of_last_task(about)}; in {to}")
     _say_behind_constant(about)
 
 
@@ -207,7 +209,7 @@ def predict(
 
     found = predict_rows(bundle, table, to, task=task)
     what = "images" if "file" in found else "rows"
-    Console().print(f"{len(found)} {what} answered; in {to}", highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(f"{len(found)} {what} answered; in {to}")
 
 
 def adopt(
@@ -255,7 +257,7 @@ def adopt(
     for part, rows in about.scores.items():
         shown = ("–" if x is None else score_text(x) for x in rows[-1])
         by_task = ", ".join(f"`{name}` {score}" for name, score in zip(about.task_names, shown, strict=True))
-        Console().print(f"  {part}, by task: {by_task}", highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(f"  {part}, by task: {by_task}")
 
 
 def log(
@@ -277,7 +279,7 @@ def log(
     except KeyboardInterrupt:
         complain("interrupted; the same command logs what is not there yet")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    Console().print(repr(found), highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(repr(found))
 
 
 def _say_scores(what: str, about: Manifest, to: str) -> None:
@@ -285,7 +287,7 @@ def _say_scores(what: str, about: Manifest, to: str) -> None:
 
     said = ", ".join(f"{score_text(value)} on {IN_WORDS[part]}" for part, value in about.average.items())
     said = said or "not known of every task"
-    Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(f"{what}: {about.score} {said}; in {to}")
     _say_behind_constant(about)
 
 
@@ -293,10 +295,10 @@ def _say_behind_constant(about: Manifest) -> None:
     from cfsweep.bundle.card import said_of_constant
 
     if said := said_of_constant(about):
-        Console().print(said, highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(said)
 
 
-def _show_search(found: Search, console: Console) -> None:
+def _show_search(found: Search, console: Terminal) -> None:
     """The best trials and the bundle's own settings, trial 0, beside what all began with."""
     rows = found.rows()
     ended = sorted((row for row in rows if row["objective_mixed"] is not None), key=lambda row: -row["objective_mixed"])
@@ -310,18 +312,14 @@ def _show_search(found: Search, console: Console) -> None:
     console.print(table)
     failed = f", {len(rows) - len(ended)} failed" if len(ended) < len(rows) else ""
     by = "the examples that the bundle has kept, which it is trained on" if found.rehearsed else "validation data"
-    console.print(
+    console.say(
         f"trial {found.best.number} is the best of {len(rows)}{failed}; old tasks were scored by {by}. The best of "
         "many looks better than it is: `cfsweep gate` says on test data what it is worth.",
-        highlight=False,
-        soft_wrap=True,
     )
 
     for name in found.shrinks:
-        console.print(
+        console.say(
             f"{name} falls from {found.buffers[name]:g} to {found.best.values[name]}, and cannot grow again.",
-            highlight=False,
-            soft_wrap=True,
         )
 
 

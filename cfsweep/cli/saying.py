@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from cfsweep.terminal import say
 
 if TYPE_CHECKING:
     from cfsweep.results.status import Status
@@ -52,6 +53,9 @@ TrustOption = Annotated[
         help="Run code that a space, study or bundle names, wherever it lies: you know where the file comes from.",
     ),
 ]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="The cluster need not demand a token: nobody else reaches its ports.")
+]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
 
 
@@ -86,7 +90,7 @@ def args_of(arg: list[str] | None) -> dict[str, Any]:
 
 
 def complain(text: str) -> None:
-    print(f"cfsweep: {' '.join(text.split())}", file=sys.stderr)
+    say(f"cfsweep: {' '.join(text.split())}", error=True)
 
 
 def called(trial: int) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
@@ -15,6 +14,7 @@ from cfsweep.cli.saying import (
     ArgOption,
     GpusOption,
     HangAfterOption,
+    InsecureOption,
     PatienceOption,
     RetriesOption,
     TrustOption,
@@ -26,6 +26,7 @@ from cfsweep.cli.saying import (
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.library.folders import own_folder
+from cfsweep.terminal import Terminal
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -94,6 +95,7 @@ def run(
         typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
@@ -134,7 +136,7 @@ def run(
         encoder=encoder,
         trainer=trainer,
     )
-    console = Console()
+    console = Terminal()
     if dry_run:
         prepared, folder = described(space, options, assign or [], out)
         from cfsweep.sweeping.dry_run import show_plan
@@ -147,10 +149,10 @@ def run(
         from cfsweep.sweeping.study import with_identity_version_of
 
         study_id = with_identity_version_of(folder, prepared).config.study_id
-        console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
+        console.say(f"study {study_id} in {folder}")
         show_notes(prepared, console)
 
-    where = Workers(workers, address, gpus_per_worker, again_with())
+    where = Workers(workers, address, gpus_per_worker, insecure, again_with())
     display = Display(console, live=workers != 0)
     endurance = Endurance(retries, patience, hang_after)
     outcome, folder = begun(
@@ -171,6 +173,7 @@ def resume(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
@@ -186,7 +189,7 @@ def resume(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Endurance, Workers
 
-    console = Console()
+    console = Terminal()
     folder = own_folder(root)
     wanted = _trials_of(folder) + int(trials[1:])
 
@@ -194,7 +197,7 @@ def resume(
         """The last one of an option counts: those trials that the study's budget does not have yet."""
         return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
 
-    where = Workers(workers, address, gpus_per_worker, again_with(left_to_add))
+    where = Workers(workers, address, gpus_per_worker, insecure, again_with(left_to_add))
     display = Display(console, live=workers != 0)
     endurance = Endurance(retries, patience, hang_after)
     outcome = study.resume(
@@ -209,25 +212,25 @@ def _trials_of(folder: Path) -> int:
     return Folder(folder).read()[0].trials
 
 
-def _close(outcome: Outcome, folder: Path, console: Console) -> None:
+def _close(outcome: Outcome, folder: Path, console: Terminal) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
-        console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
+        console.say(f"the study is complete: {now.ended} trials ended. {more}")
         if outcome.news:
-            console.print(outcome.news, highlight=False, markup=False, soft_wrap=True)
+            console.say(outcome.news)
     elif outcome.interrupted:
-        console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
+        console.say(f"interrupted. `cfsweep resume {folder}` goes on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     elif not now.complete:
         why = "the time budget is spent" if outcome.out_of_time else "not complete"
         text = f"{why}: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
-        console.print(text, highlight=False, soft_wrap=True)
+        console.say(text)
     if now.equal:
-        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+        console.say(said_of_equal(now))
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
-        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
+        console.say(f"{called(trial)}, seed {seed} failed: {reason}")
+    console.say(f"look at it: cfsweep report {folder}")
     if now.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)

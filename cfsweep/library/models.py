@@ -35,6 +35,7 @@ def confirm(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     retries: int = 0,
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
@@ -53,7 +54,7 @@ def confirm(
         InputError: no trial was selected yet, one was not trained to its end, or what the sweep stands on has changed.
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     here = own_folder(folder)
     endurance = Endurance(retries, patience_s, hang_after_s)
     outcome = confirmed(here, which, seeds, refit, where, Calls(progress), endurance, accept_changes=accept_changes)

@@ -50,6 +50,7 @@ def sweep(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     encoder: str | None = None,
     retries: int = 0,
     patience_s: float = 600.0,
@@ -96,7 +97,7 @@ def sweep(
         encoder=encoder,
         trainer=trainer,
     )
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     endurance = Endurance(retries, patience_s, hang_after_s)
     outcome, folder = begun(
         space,
@@ -119,6 +120,7 @@ def resume(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     retries: int = 0,
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
@@ -139,7 +141,7 @@ def resume(
     repeatable()
     from cfsweep.sweeping import study
 
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     here = own_folder(folder)
     place = (None if stream is None else str(stream), None if data is None else str(data))
     endurance = Endurance(retries, patience_s, hang_after_s)

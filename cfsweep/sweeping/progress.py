@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from cfsweep.sweeping.broker import DAMAGED
 from cfsweep.sweeping.trials import Summary
@@ -146,7 +147,11 @@ class Display:
         table.add_row("", f"{_ended(summary)} of {summary.trials}")
         table.add_row(
             "ended",
-            f"[green]{summary.done} done[/]  [yellow]{summary.stopped} stopped[/]  [red]{summary.failed} failed[/]",
+            Text.assemble(
+                (f"{summary.done} done  ", "green"),
+                (f"{summary.stopped} stopped  ", "yellow"),
+                (f"{summary.failed} failed", "red"),
+            ),
         )
         if summary.best is not None:
             table.add_row("best", f"mixed {score_text(summary.best)}")

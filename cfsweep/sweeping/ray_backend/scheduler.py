@@ -77,7 +77,7 @@ class RayScheduler:
             "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }
         searcher = PackSearcher(driver, self.up.broker, for_workers, on_change, self.up.progressed)
-        with tempfile.TemporaryDirectory(prefix="cfsweep-tune-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="cfsweep-tune-", dir=self.up.folder) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(PackTrainable, self.resources),
                 tune_config=tune.TuneConfig(
