@@ -6,22 +6,21 @@ from typing import Annotated
 
 import typer
 
+from cfsweep.terminal import Terminal
+
 EXIT_DAMAGED = 1
 
 
 def check(root: Annotated[str, typer.Argument(help="A results folder, local or remote.", metavar="FOLDER")]) -> None:
     """Say what of a results folder is torn, missing, altered or unknown; exit code 1 if anything is damaged."""
-    from cfsweep.terminal import Terminal
-from cfsweep.sweeping.checking import check as checked
+    from cfsweep.sweeping.checking import check as checked
 
     found, console = checked(root), Terminal()
     for finding in found.findings:
         console.say(f"{finding.path}: {finding.what}")
     if found.damaged:
         n = len(found.damaged)
-        console.say(
-            f"{n} damaged. `cfsweep repair {root}` sets right what is damaged; then train again what is lost."
-        )
+        console.say(f"{n} damaged. `cfsweep repair {root}` sets right what is damaged; then train again what is lost.")
         raise typer.Exit(EXIT_DAMAGED)
     console.say(f"whole: {found.n_files} files of results" + (", and a sweep writes more" if found.running else ""))
 
