@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import pyarrow.fs as pafs
 import typer
 from rich.measure import Measurement
 from rich.text import Text
@@ -16,7 +15,6 @@ from analysis.aggregate import column_of, trials, value
 from analysis.cli.shown import Dir, console, table_of
 from analysis.constant_answer import notes_on_imbalance
 from analysis.description import Setting, Study, shown_settings, study
-from analysis.files import local_folder
 from analysis.formatting import (
     mean_sd,
     mean_sd_of,
@@ -32,7 +30,7 @@ from analysis.known_tasks import known_on_validation
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from cfsweep.errors import InputError
-from cfsweep.results.reader import filesystem
+from cfsweep.results.addresses import is_address
 
 Objectives = Annotated[
     str, typer.Option(help="Two or three, comma-separated. Default: stability,plasticity and the sweep's third.")
@@ -62,9 +60,8 @@ def front_command(
         typer.echo(note)
     if known := known_on_validation(root):
         typer.echo(known)
-    fs, _ = filesystem(root)
-    if isinstance(fs, pafs.LocalFileSystem):
-        write_front(found, local_folder(root) / "front.parquet")
+    if not is_address(root):
+        write_front(found, Path(root) / "front.parquet")
     if image is not None:
         typer.echo(picture(found, image, len(about.tasks), about.where))
 

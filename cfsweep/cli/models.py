@@ -20,7 +20,6 @@ from cfsweep.cli.saying import (
     complain,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
-from cfsweep.library.folders import own_folder
 from cfsweep.texts import score_text
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def confirm(
     console, where = Console(), Workers(workers, address, gpus_per_worker)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
-        outcome = confirmed(own_folder(folder), trials, seeds, refit, where, Display(console, live=workers != 0))
+        outcome = confirmed(folder, trials, seeds, refit, where, Display(console, live=workers != 0))
     except KeyboardInterrupt:
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -68,7 +67,7 @@ def confirm(
         raise typer.Exit(EXIT_INTERRUPTED)
     for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
         console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    show_confirmation(own_folder(folder))
+    show_confirmation(folder)
     if outcome.status.failed:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,6 @@ from cfsweep.cli.saying import (
     said_of_equal,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
-from cfsweep.library.folders import own_folder
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -102,6 +102,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
+    from cfsweep.library.folders import read_in
     from cfsweep.library.sweeps import begun, described, options_of
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers
@@ -125,23 +126,24 @@ def run(
     )
     console = Console()
     if dry_run:
-        prepared, folder = described(space, options, assign or [], out)
         from cfsweep.sweeping.dry_run import show_plan
 
-        show_plan(prepared, folder, console)
+        with nullcontext() if out is None else read_in(out) as here:
+            prepared, folder = described(space, options, assign or [], here)
+            show_plan(prepared, out or folder, console)
         return
 
-    def announce(prepared: Prepared, folder: Path) -> None:
+    def announce(prepared: Prepared, folder: Path, place: str | Path) -> None:
         from cfsweep.sweeping.dry_run import show_notes
         from cfsweep.sweeping.study import with_identity_version_of
 
         study_id = with_identity_version_of(folder, prepared).config.study_id
-        console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
+        console.print(f"study {study_id} in {place}", highlight=False, soft_wrap=True)
         show_notes(prepared, console)
 
     where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
-    outcome, folder = begun(space, options, assign or [], out, where, display, announce)
-    _close(outcome, folder, console)
+    outcome, place = begun(space, options, assign or [], out, where, display, announce)
+    _close(outcome, place, console)
 
 
 def resume(
@@ -160,17 +162,16 @@ def resume(
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
-    from cfsweep.sweeping import study
+    from cfsweep.library.sweeps import resumed
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers
 
     console = Console()
     where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
-    folder = own_folder(root)
-    _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
+    _close(resumed(root, int(trials[1:]), seeds, where, display), root, console)
 
 
-def _close(outcome: Outcome, folder: Path, console: Console) -> None:
+def _close(outcome: Outcome, folder: str | Path, console: Console) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfsweep.library.folders import own_folder
+from cfsweep.library.folders import written_in
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     from cfsweep.sweeping.trials import Summary
 
 Progress = Callable[["Summary"], object]
+Settings = Iterable[str] | Mapping[str, Any]
 
 
 def sweep(
@@ -88,8 +90,8 @@ def sweep(
         trainer=trainer,
     )
     where = Workers(workers, address, gpus_per_worker)
-    outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
-    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
+    outcome, place = begun(space, options, settings or {}, out, where, Calls(progress))
+    return Sweep(place, outcome.interrupted, outcome.out_of_time)
 
 
 def resume(
@@ -108,13 +110,18 @@ def resume(
     Raises:
         InputError: there is no sweep, it has more seeds, or its data has changed.
     """
+    where = Workers(workers, address, gpus_per_worker)
+    outcome = resumed(folder, more_trials, seeds, where, Calls(progress))
+    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
+
+
+def resumed(folder: str | Path, more_trials: int, seeds: int | None, workers: Workers, watcher: Watcher) -> Outcome:
+    """How the sweep in `folder` ended, once it has gone on."""
     repeatable()
     from cfsweep.sweeping import study
 
-    where = Workers(workers, address, gpus_per_worker)
-    here = own_folder(folder)
-    outcome = study.resume(here, more_trials, seeds, where, Calls(progress))
-    return Sweep(here, outcome.interrupted, outcome.out_of_time)
+    with written_in(folder) as here:
+        return study.resume(here, more_trials, seeds, workers, watcher)
 
 
 def options_of(
@@ -154,9 +161,9 @@ def options_of(
 
 
 def described(
-    space: Space, options: Mapping[str, Any], settings: Iterable[str] | Mapping[str, Any], out: str | Path | None
+    space: Space, options: Mapping[str, Any], settings: Settings, out: str | Path | None
 ) -> tuple[Prepared, Path]:
-    """The study that is asked for, checked, and its folder.
+    """The study that is asked for, checked, and its folder on this machine.
 
     Raises:
         InputError: anything is wrong with it.
@@ -167,7 +174,7 @@ def described(
 
     source, name = space_of(space)
     config = make_config(source, options, settings)
-    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else own_folder(out)
+    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else Path(out)
     where = str(source) if isinstance(source, Path) else "space"
     given = "settings" if isinstance(settings, Mapping) else "--set"
     there = Folder(folder)
@@ -179,19 +186,24 @@ def described(
 def begun(
     space: Space,
     options: Mapping[str, Any],
-    settings: Iterable[str] | Mapping[str, Any],
+    settings: Settings,
     out: str | Path | None,
     workers: Workers,
     watcher: Watcher,
-    announce: Callable[[Prepared, Path], object] = lambda prepared, folder: None,
-) -> tuple[Outcome, Path]:
-    """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
+    announce: Callable[[Prepared, Path, str | Path], object] = lambda prepared, folder, place: None,
+) -> tuple[Outcome, str | Path]:
+    """How the sweep ended, and its place: its folder, or its address. Before anything is trained `announce` is told of
+    the study, of the folder of this machine in which it is written, and of its place."""
     repeatable()
-    with open_scheduler(workers, lambda: described(space, options, settings, out)) as (scheduler, (prepared, folder)):
+    with (
+        nullcontext() if out is None else written_in(out) as here,
+        open_scheduler(workers, lambda: described(space, options, settings, here)) as (scheduler, (prepared, folder)),
+    ):
         from cfsweep.sweeping import study
 
-        announce(prepared, folder)
-        return study.begin(prepared, folder, scheduler, watcher), folder
+        place = folder if out is None else out
+        announce(prepared, folder, place)
+        return study.begin(prepared, folder, scheduler, watcher), place
 
 
 def _file_name(name: str) -> str:
@@ -261,8 +273,8 @@ class Sweep:
 
         return gate_of_study(self.folder, min_average_score, min_stability, min_plasticity, beats, margin)
 
-    def report(self, out: Path | None = None) -> Path:
-        """The HTML report, written (`analysis.report`)."""
+    def report(self, out: Path | None = None) -> str | Path:
+        """Where the HTML report was written (`analysis.report`)."""
         import analysis
 
         return analysis.report(self.folder, out)
