@@ -20,6 +20,7 @@ from cfsweep.cli.saying import (
     complain,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
+from cfsweep.results.addresses import in_command
 from cfsweep.texts import score_text
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def confirm(
     from cfsweep.sweeping.scheduler import Workers
 
     console, where = Console(), Workers(workers, address, gpus_per_worker)
-    again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
+    again = f"cfsweep confirm {in_command(folder)} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         outcome = confirmed(folder, trials, seeds, refit, where, Display(console, live=workers != 0))
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from cfsweep.cli.saying import (
     said_of_equal,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
+from cfsweep.results.addresses import in_command
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -171,9 +172,9 @@ def resume(
     _close(resumed(root, int(trials[1:]), seeds, where, display), root, console)
 
 
-def _close(outcome: Outcome, folder: str | Path, console: Console) -> None:
+def _close(outcome: Outcome, place: str | Path, console: Console) -> None:
     """Says how the sweep ended, and exits with its code."""
-    now = outcome.status
+    now, folder = outcome.status, in_command(place)
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
         console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -50,6 +51,15 @@ def name_of(root: str | Path) -> str:
     if not is_address(root):
         return Path(root).resolve().name
     return urlsplit(str(root)).path.rstrip("/").rpartition("/")[2] or urlsplit(str(root)).netloc
+
+
+def in_command(root: str | Path) -> str:
+    """A place as it is written in a command that can be copied.
+
+    >>> in_command("runs/demo"), in_command("s3://bucket/a?scheme=http&region=x")
+    ('runs/demo', "'s3://bucket/a?scheme=http&region=x'")
+    """
+    return shlex.quote(str(root)) if is_address(root) else str(root)
 
 
 def refuse_secrets(root: str | Path) -> None:

@@ -11,7 +11,6 @@ the store names the same writer, nobody else has written since, and the folder i
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -21,28 +20,21 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
 
 from cfsweep.errors import InputError, NotCarriedError
 from cfsweep.files import write_atomically
+from cfsweep.results.carried import Carried, Seen
 from cfsweep.results.lease import Lease
 from cfsweep.results.schema import TABLES
 from cfsweep.results.store import FAULTS, Entry, Store, for_each
 
 WRITER = ".writer"  # in the store: who wrote last
-JOURNALS, LEDGER, STUDY = ("journal.jsonl", "journal.log"), "commits.jsonl", "study.yaml"
+JOURNALS, LEDGER, STUDY, CHECKPOINTS = ("journal.jsonl", "journal.log"), "commits.jsonl", "study.yaml", "checkpoints"
 INSIDE = ("confirmed", "refitted")  # studies within a study
 # What the analysis writes, straight into the store: it is fetched, and never carried.
 OF_THE_ANALYSIS = ("selection.json", "report.html", "front.parquet")
 LEAST_PAUSE_S, MOST_PAUSE_S, PAUSES = 1.0, 60.0, 10  # between two passes: so many times as long as one takes
 PATIENCE_S = 600.0  # at the end, for a store that is away
-
-
-class Seen(NamedTuple):
-    """What a file of this machine was like: its size in bytes, and when it was changed (ns)."""
-
-    size: int
-    changed_ns: int
 
 
 class Mirror:
@@ -51,8 +43,7 @@ class Mirror:
     def __init__(self, store: Store, home: Path, lease: Lease, say: Callable[[str], object]) -> None:
         self.store, self.home, self.lease, self.say = store, home, lease, say
         self.folder = home / "study"
-        self.carried: dict[str, Seen] = {}
-        self.record: IO[str] | None = None
+        self.carried = Carried(home / "carried.jsonl")
         self.is_away = self.given_up = False
         self.on_lost: Callable[[], object] = lambda: None
         self._ended = threading.Event()
@@ -71,12 +62,11 @@ class Mirror:
             raise InputError(
                 f"{self.store.address}: it holds {other[0]} and is no study of cfsweep. Choose another place."
             )
-        self._read_record()
         if here is None or there is None or here.encode() != there:
             self._fetch_all()
         else:
             self._hold_against(self.store.entries())
-        self._write_record()
+        self.carried.open()
         for thread in self._threads:
             thread.start()
 
@@ -86,11 +76,13 @@ class Mirror:
                 f"{self.store.address}: it was written to from elsewhere, and {self.folder} holds what was never "
                 f"carried there ({news[0]}). One of both must go: move that folder away to go on with the store."
             )
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
-        self.carried.clear()
-        self._fetch(self.store.entries())
+        fetched = self.home / "fetched"  # whole before it takes the place of what was here
+        for folder in (fetched, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        fetched.mkdir(parents=True)
+        self._fetch(self.store.entries(), fetched)
+        fetched.rename(self.folder)
+        self.carried.files = self._files()
         writer = uuid.uuid4().hex
         write_atomically(self.home / "writer.json", lambda file: file.write(writer.encode()))
         self.store.write(WRITER, writer.encode())
@@ -98,27 +90,26 @@ class Mirror:
     def _hold_against(self, there: Mapping[str, Entry]) -> None:
         """Takes up where the same writer has ended: what the analysis has written since is fetched, what the store
         lacks is to be carried again, and the checkpoints that are gone here are to go there."""
-        self._fetch(name for name in there if _is_of_analysis(name))
-        for name, seen in list(self.carried.items()):
+        self._fetch((name for name in there if _is_of_analysis(name)), self.folder)
+        for name, seen in list(self.carried.files.items()):
             if name not in there or (there[name].size != seen.size and not _grows(name)):
-                del self.carried[name]
+                del self.carried.files[name]
         here = self._files()
-        gone = [name for name in there if _stage(name) == OTHERS and not _is_hidden(name) and name not in here]
-        self.carried.update(dict.fromkeys(gone, Seen(-1, -1)))
+        gone = [name for name in there if name.split("/")[-2:-1] == [CHECKPOINTS] and name not in here]
+        self.carried.files.update(dict.fromkeys(gone, Seen(-1, -1)))
 
     def _not_carried(self) -> list[str]:
         """The files here of which the store has been told nothing."""
-        return [name for name, seen in self._files().items() if self.carried.get(name) != seen]
+        return [name for name, seen in self._files().items() if self.carried.files.get(name) != seen]
 
     def _is_there(self, names: list[str]) -> bool:
         """Whether the store has these files as they are here: a pass was ended before it was noted."""
         return all(self.store.read(name) == (self.folder / name).read_bytes() for name in names)
 
-    def _fetch(self, names: Iterable[str]) -> None:
+    def _fetch(self, names: Iterable[str], folder: Path) -> None:
         wanted = [name for name in names if not _is_hidden(name)]
-        for name in for_each(wanted, lambda name: self.store.fetch(name, self.folder / name)):
-            if not _is_of_analysis(name):
-                self.carried[name] = _seen(self.folder / name)
+        for _ in for_each(wanted, lambda name: self.store.fetch(name, folder / name)):
+            pass
 
     # ------------------------------------------------------------------ passes
 
@@ -129,16 +120,16 @@ class Mirror:
             OSError, pyarrow.ArrowException: the store cannot be written to.
         """
         files = self._taken_in()
-        changed = [name for name, seen in files.items() if self.carried.get(name) != seen]
+        changed = [name for name, seen in files.items() if self.carried.files.get(name) != seen]
         gone = [name for name in self.carried if name not in files]
         if not changed and not gone:
             return False
         for stage in range(LAST_STAGE + 1):
             names = [name for name in changed if _stage(name) == stage]
             for name in for_each(names, lambda name: self._send(name, files[name])):
-                self._note(name, files[name])
+                self.carried.note(name, files[name])
         for name in for_each(gone, self._remove):
-            self._note(name, None)
+            self.carried.note(name, None)
         return True
 
     def _send(self, name: str, seen: Seen) -> None:
@@ -160,21 +151,21 @@ class Mirror:
             raise OSError("the right to write there was not renewed")
 
     def _taken_in(self) -> dict[str, Seen]:
-        """All files as they are at one moment: the ledger names no part that is not among them, and the journal knows
-        all trials of these, and says of no run that it has ended whose rows are not there."""
-        for _ in range(5):
+        """All files, those that grow as they were at one moment: the journal knows all trials of the ledger, and says of
+        no run that it has ended whose rows the ledger does not name; all parts that this names are among the files."""
+        for _ in range(20):
             before, ledgers = self._growing(JOURNALS), self._growing((LEDGER,))
-            files = self._files()
+            files = {} if ledgers else self._files()  # a folder without one: what is there counts
             after = self._growing(JOURNALS)
             if before == after:
                 break  # else, after some attempts, the journal knows more: those runs might be trained again
-        return {**files, **ledgers, **after}
+        return {**(files or self._files()), **ledgers, **after}
 
     def _growing(self, names: tuple[str, ...]) -> dict[str, Seen]:
         found: dict[str, Seen] = {}
         for name in (f"{place}{name}" for place in ("", *(f"{inner}/" for inner in INSIDE)) for name in names):
             with suppress(FileNotFoundError):
-                found[name] = _seen(self.folder / name)
+                found[name] = Seen.of(self.folder / name)
         return found
 
     def _files(self) -> dict[str, Seen]:
@@ -273,33 +264,6 @@ class Mirror:
             if thread.is_alive():
                 thread.join()
 
-    # ------------------------------------------------------------------ the record
-
-    def _read_record(self) -> None:
-        self.carried.clear()
-        with suppress(FileNotFoundError):
-            for line in (self.home / "carried.jsonl").read_text().splitlines():
-                with suppress(ValueError, TypeError):  # the last one may be torn: the file is carried once more
-                    name, *seen = json.loads(line)
-                    self.carried.pop(name, None)
-                    if seen:
-                        self.carried[name] = Seen(*seen)
-
-    def _write_record(self) -> None:
-        lines = "".join(json.dumps([name, *seen]) + "\n" for name, seen in self.carried.items())
-        path = self.home / "carried.jsonl"
-        write_atomically(path, lambda file: file.write(lines.encode()))
-        self.record = path.open("a")
-
-    def _note(self, name: str, seen: Seen | None) -> None:
-        assert self.record is not None
-        self.record.write(json.dumps([name, *(seen or ())]) + "\n")
-        self.record.flush()
-        if seen is None:
-            self.carried.pop(name, None)
-        else:
-            self.carried[name] = seen
-
 
 @contextmanager
 def open_mirror(
@@ -334,13 +298,13 @@ def open_mirror(
             ) from error
         try:
             mirror.begin()
-        except FAULTS as error:
-            raise InputError(
-                f"{address}: it cannot be read ({_short(error)}). Check the address and your credentials."
-            ) from error
-        except InputError:
+        except BaseException as error:
             with suppress(*FAULTS):
                 lease.release()
+            if isinstance(error, FAULTS):
+                raise InputError(
+                    f"{address}: it cannot be read ({_short(error)}). Check the address and your credentials."
+                ) from error
             raise
         try:
             yield mirror.folder
@@ -351,7 +315,10 @@ def open_mirror(
             with suppress(NotCarriedError):
                 mirror.end(0.0)
             raise
-        mirror.end(patience_s)
+        else:
+            mirror.end(patience_s)
+        finally:
+            mirror.carried.close()
 
 
 @contextmanager
@@ -369,7 +336,7 @@ def _alone(home: Path, address: str) -> Iterator[None]:
 
 
 # What is carried before what: whoever finds the later ones may rely on the earlier ones.
-OTHERS, LAST_STAGE = 2, 4
+LAST_STAGE = 4
 
 
 def _grows(name: str) -> bool:
@@ -378,10 +345,10 @@ def _grows(name: str) -> bool:
 
 def _stage(name: str) -> int:
     """
-    >>> [_stage(name) for name in ("study.yaml", "journal.jsonl", "checkpoints/pack000001.pt", "confirmed/runs/a.parquet")]
-    [0, 1, 2, 3]
-    >>> _stage("confirmed/commits.jsonl")
-    4
+    >>> [_stage(name) for name in ("study.yaml", "journal.jsonl", "checkpoints/pack000001.pt")]
+    [0, 1, 2]
+    >>> _stage("confirmed/runs/a.parquet"), _stage("confirmed/commits.jsonl")
+    (3, 4)
     """
     *folders, file = name.split("/")
     if file in JOURNALS:
@@ -410,11 +377,6 @@ def _listed(folder: Path) -> Iterator[tuple[str, Seen, bool]]:
             with suppress(FileNotFoundError):
                 about = entry.stat()
                 yield entry.name, Seen(about.st_size, about.st_mtime_ns), entry.is_dir()
-
-
-def _seen(path: Path) -> Seen:
-    about = path.stat()
-    return Seen(about.st_size, about.st_mtime_ns)
 
 
 def _text(path: Path) -> str | None:

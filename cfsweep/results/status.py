@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfsweep.results.addresses import above, is_address
+from cfsweep.results.addresses import above, in_command, is_address
 from cfsweep.results.lease import is_held
 from cfsweep.results.reader import read_study, read_table
 from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
@@ -23,9 +23,9 @@ class Status:
 
     `references_left` counts the references (naive and joint with each of their settings, and majority where the study
     has it) that still have runs to end.
-    `running`: a sweep is writing to the folder now, on this machine, or to the address. `equal` counts the trials that were not trained,
-    being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the data. `goes_on_by`
-    is the command that goes on with the study.
+    `running`: a sweep is writing to the folder now, on this machine, or to the address. `equal` counts the trials that
+    were not trained, being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the
+    data. `goes_on_by` is the command that goes on with the study.
     """
 
     study_id: str
@@ -92,7 +92,7 @@ def _goes_on_by(root: str | Path, study: Mapping[str, Any]) -> str:
         return "cfsweep resume"
     config = study["config"]
     refit = " --refit" if config["purpose"] == "refit" else ""
-    return f"cfsweep confirm {above(root)} --seeds {config['seeds']}{refit}"
+    return f"cfsweep confirm {in_command(above(root))} --seeds {config['seeds']}{refit}"
 
 
 def trained_references(study: Mapping[str, Any]) -> list[int]:
