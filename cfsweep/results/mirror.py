@@ -151,8 +151,8 @@ class Mirror:
             raise OSError("the right to write there was not renewed")
 
     def _taken_in(self) -> dict[str, Seen]:
-        """All files, those that grow as they were at one moment: the journal knows all trials of the ledger, and says of
-        no run that it has ended whose rows the ledger does not name; all parts that this names are among the files."""
+        """All files, those that grow as they were at one moment: the journal knows all trials of the ledger, and says
+        of no run that it has ended whose rows the ledger does not name; all parts that this names are among them."""
         for _ in range(20):
             before, ledgers = self._growing(JOURNALS), self._growing((LEDGER,))
             files = {} if ledgers else self._files()  # a folder without one: what is there counts
@@ -239,6 +239,8 @@ class Mirror:
                     )
                 while self.carry():
                     pass
+                if not self.carried.files:  # no study was begun
+                    self.store.remove(WRITER)
                 self.lease.release()
             except FAULTS as error:
                 if time.monotonic() + pause > deadline:
