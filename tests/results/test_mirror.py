@@ -234,7 +234,7 @@ def test_at_the_end_it_is_waited_for(store: Watched) -> None:
 
 
 def test_one_that_does_not_come_back_is_told_and_nothing_is_lost(store: Watched) -> None:
-    with (
+    with (  # noqa: PT012
         pytest.raises(
             NotCarriedError, match=r"could not be written to for 0 s \(no answer\)\. Nothing is lost"
         ) as caught,

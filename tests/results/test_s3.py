@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from cfsweep.results.lease import CLAIMS
 from cfsweep.results.mirror import open_mirror
 from cfsweep.results.reader import read_table
 from cfsweep.results.store import FAULTS, Store
 from tests.conftest import Run
 from tests.results.s3 import S3, running
-from tests.sweeping.command import Processes, finish
+from tests.sweeping.command import Processes, finish, until
 
 BY_CHANCE = ("train_s", "started_at", "peak_bytes", "attempt")
 
@@ -119,7 +120,7 @@ def test_killed_at_random_moments_and_the_folder_gone(
     seed = time.time_ns()
     print("seed", seed)
     chance, processes = random.Random(seed), Processes(tmp_path)
-    address, folder, kills = s3.address(f"killed {command}"), tmp_path / "undisturbed", 0
+    address, folder, kills = s3.address(f"killed-{command}"), tmp_path / "undisturbed", 0
     begin = {place: ("run", smoke, "--trials", "8", "--seeds", "2", "--out", place) for place in (address, folder)}
     again: dict[str | Path, tuple[str | Path, ...]] = begin
     if command == "confirm":
@@ -129,15 +130,14 @@ def test_killed_at_random_moments_and_the_folder_gone(
         again = {place: ("confirm", place, "--trials", "0,1,2", "--seeds", "6") for place in (address, folder)}
     assert run(*again[folder], "--workers", "0")[0] == 0
     while True:
+        before = Store(address).entries(CLAIMS).keys()
         environment = {**s3.environment, "CFSWEEP_CACHE": str(tmp_path / "cache of others")}
         process = processes.start(*again[address], "--workers", "0", **environment)
-        ended = threading.Event()
-        killer = threading.Timer(
-            chance.uniform(3, 9) if kills < 6 else 300, lambda p=process: p.send_signal(signal.SIGKILL)
-        )
-        killer.start()
+        if kills < 6:
+            until(lambda b=before: Store(address).entries(CLAIMS).keys() - b, process)
+            time.sleep(chance.uniform(0, 3))
+            process.kill()
         code, out, err = finish(process)
-        killer.cancel()
         if code != -signal.SIGKILL:
             break
         kills += 1
