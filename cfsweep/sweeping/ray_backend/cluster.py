@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -157,7 +158,7 @@ def connect(workers: Workers) -> None:
         require_listener(address)
     except (OSError, ValueError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there ({short(error)}). {remedy}") from error
-    code = [str(path) for path in own_code(Path.cwd())]
+    code = [str(path) for path in own_code(Path.cwd(), *_python_path())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
         with silent_driver():
@@ -178,9 +179,15 @@ def _remedy(error: Exception) -> str:
     return f"See that it has memory, processes and a folder for its files ({tempfile.gettempdir()}); or {without}."
 
 
-def own_code(folder: Path) -> list[Path]:
-    """The packages and modules below `folder` that this process has imported: networks, streams and ingredients of the
-    user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and cfsweep."""
+def _python_path() -> list[Path]:
+    """The folders that PYTHONPATH names."""
+    return [Path(folder).absolute() for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+
+
+def own_code(*folders: Path) -> list[Path]:
+    """The packages and modules below these folders that this process has imported: networks, streams and ingredients
+    of the user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and
+    cfsweep."""
     found, pythons_own = [], sysconfig.get_path("stdlib")  # which may lie below the user's home
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
@@ -188,9 +195,9 @@ def own_code(folder: Path) -> list[Path]:
             continue
         place = Path(next(iter(spec.submodule_search_locations or ()), None) or spec.origin or "")
         installed = place.is_relative_to(pythons_own) or {"site-packages", "dist-packages"} & {*place.parts}
-        if place.is_relative_to(folder) and not installed:
+        if not installed and any(place.is_relative_to(folder) for folder in folders):
             found.append(place)
-    return sorted(found)
+    return sorted(set(found))
 
 
 def _start_broker() -> tuple[Any, str]:
@@ -201,7 +208,7 @@ def _start_broker() -> tuple[Any, str]:
     from cfsweep.sweeping.ray_backend.broker_actor import BrokerActor
 
     node = ray.get_runtime_context().get_node_id()
-    name = f"broker-{node}-{os.getpid()}"
+    name = f"broker-{uuid.uuid4().hex}"  # processes of several machines may have the same number
     broker = BrokerActor.options(
         name=name,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
