@@ -163,6 +163,11 @@ def connect(workers: Workers) -> None:
     try:
         with silent_driver():
             ray.init(address=address, runtime_env=for_workers, **options)
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise InputError(
+            f"--address {address}: your code ({', '.join(code)}) could not be sent ({short(error)}). Ray sends 512 MiB "
+            "of a package at most. Keep data out of it: a stream reads them on this machine alone."
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
         raise InputError(

@@ -66,6 +66,18 @@ def test_own_code_that_cannot_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) 
         cluster.connect(Workers(address="host:1"))
 
 
+def test_own_code_that_is_too_large_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**options: Any) -> None:
+        raise ray.exceptions.RuntimeEnvSetupError("Package size (572.21MiB) exceeds the maximum size of 512.00MiB.")
+
+    monkeypatch.setattr(cluster, "require_listener", lambda address: None)
+    monkeypatch.setattr(cluster, "own_code", lambda *folders: [Path("mine")])
+    monkeypatch.setattr("ray.init", fails)
+    said = r"^--address host:1: your code \(mine\) could not be sent \(.*572.21MiB.* Keep data out of it"
+    with pytest.raises(InputError, match=said):
+        cluster.connect(Workers(address="host:1"))
+
+
 # ------------------------------------------------------------------------------------------------ own code
 
 
