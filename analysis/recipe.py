@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ import yaml
 
 from analysis.aggregate import settings_of
 from analysis.description import Root, Study
+from cfsweep.results.addresses import name_of
 from cfsweep.visible import visible
 
 MORE_SEEDS = 10  # at least; enough for an interval that means something
@@ -85,7 +85,7 @@ def space_file(root: Root, trial: int) -> str:
     >>> space_file("runs/demo", 46)
     'demo-trial-46.yaml'
     """
-    return f"{Path(root).resolve().name}-trial-{trial}.yaml"
+    return f"{name_of(root)}-trial-{trial}.yaml"
 
 
 def _mapping(content: Any) -> Mapping[str, Any]:

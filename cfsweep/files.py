@@ -65,6 +65,18 @@ def until_there_is_room(write: Callable[[], T], needed: Callable[[], int | None]
             return written
 
 
+CACHE_VARIABLE = "CFSWEEP_CACHE"
+
+
+def cache_folder(kind: str) -> Path:
+    """Where files of this kind are kept: a folder of `$CFSWEEP_CACHE`, else of the folder cfsweep of the user's
+    cache."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given).expanduser() / kind
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfsweep" / kind
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     """Calls `write` on a temporary file beside `path`, syncs it, renames it to `path`, and returns `path`.
 
