@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cfsweep.results.status import Status
 
 EXIT_FAILED_TRIALS = 3
+MOST_SAID = 1900  # characters of a line: a value in it may be of any length
 
 WorkersOption = Annotated[
     int | None,
@@ -42,7 +43,8 @@ def args_of(arg: list[str] | None) -> dict[str, Any]:
 
 
 def complain(text: str) -> None:
-    print(f"cfsweep: {' '.join(text.split())}", file=sys.stderr)
+    line = " ".join(text.split())
+    print(f"cfsweep: {line if len(line) <= MOST_SAID else f'{line[:MOST_SAID]}…'}", file=sys.stderr)
 
 
 def called(trial: int) -> str:

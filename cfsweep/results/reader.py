@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-import yaml
 
 from cfsweep.errors import InputError
+from cfsweep.reading import checked
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
-
-# The same values ten times faster, where PyYAML was built with libyaml.
-_YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+from cfsweep.results.study_file import StudyFile
+from cfsweep.yaml_text import parse_written
 
 RENAMED_IN = 2  # the version of the schema
 KEY = ("trial", "seed", "attempt")
@@ -66,12 +65,10 @@ def read_study(root: str | Path) -> dict[str, Any]:
     if not there:
         raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
     with fs.open_input_stream(f"{path}/study.yaml") as file:
-        try:
-            study = yaml.load(file.read(), Loader=_YAML)
-        except yaml.YAMLError as error:
-            raise InputError(f"{root}/study.yaml: not valid YAML ({error}). Restore the file.") from error
+        study = parse_written(file.read(), f"{root}/study.yaml")
     if not isinstance(study, dict) or "study_id" not in study:
         raise InputError(f"{root}/study.yaml: it has no study_id, so it is not a study of cfsweep.")
+    checked(StudyFile, study, f"{root}/study.yaml", "It was edited or damaged: restore it, or start a new study.")
     return study
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cfsweep import identity
 from cfsweep.config import Choices, StudyConfig
@@ -34,6 +33,7 @@ from cfsweep.training.plugins import current_folder_importable, imported, path_o
 from cfsweep.training.streams import Stream, Task
 from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
+from cfsweep.yaml_text import written
 
 LOCK_TRIES = 10
 _PACKAGES = ("torch", "torchvision", "pillow", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
@@ -66,8 +66,8 @@ class Folder:
         self.write(describe(config, hypers, stream))
 
     def write(self, study: Mapping[str, Any]) -> None:
-        text = yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True)
-        write_atomically(self.study_file, lambda file: file.write(text.encode()))
+        content = written(dict(study))
+        write_atomically(self.study_file, lambda file: file.write(content))
 
     def read(self) -> tuple[StudyConfig, dict[str, Any]]:
         """The frozen study: its config, and all of `study.yaml`.

@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from cfsweep.config import RENAMED, Choices, Range, Space, StudyConfig
-from cfsweep.errors import InputError, unknown
-from cfsweep.sweeping.yaml_text import parse_yaml, read_yaml
+from cfsweep.errors import InputError, short, unknown
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
+from cfsweep.yaml_text import parse_yaml, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
@@ -90,7 +90,9 @@ def assigned(assignments: Iterable[str], option: str = "--set") -> Iterator[tupl
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             example = "lr=0.001" if option == "--set" else "target=label"
-            raise InputError(f"{option} {assignment}: `key=value` is needed, such as `{option} {example}`.")
+            raise InputError(
+                f"{option} {short(assignment)[1:-1]}: `key=value` is needed, such as `{option} {example}`."
+            )
         yield key, parse_yaml(text, f"{option} {key}")
 
 
@@ -123,7 +125,7 @@ def _as_one_line(
     errors = error.errors()
     first = errors[0]
     path = _place(content, first["loc"])
-    name, got = shown(path), repr(first["input"])
+    name, got = short(shown(path))[1:-1], short(repr(first["input"]))[1:-1]
     # A mistyped key is reported once as unknown and, if it is needed, once as missing: the former helps more.
     strange = next((e for e in errors if e["type"] == "extra_forbidden"), None)
     if strange is not None:
