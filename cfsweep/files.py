@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
@@ -36,6 +38,31 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     finally:
         os.close(directory)
     return path
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the user's home; one of nobody, as it stands.
+
+    >>> expanded("~nosuchuser/x").name
+    'x'
+    """
+    return Path(os.path.expanduser(path))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file, open to be read; to open a pipe would wait for ever, and a device has no end.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is something else.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise PermissionError(errno.EACCES, "A pipe, socket or device, and no file", str(path))
+    return cast(BinaryIO, os.fdopen(handle, "rb"))
 
 
 def _umask() -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cfsweep.errors import InputError, first_line, short
+from cfsweep.files import open_regular
 
 MOST_BYTES = 2**28  # of a text that is held in memory; those of cfsweep have a few kilobytes
 Model = TypeVar("Model", bound=BaseModel)
@@ -24,14 +23,7 @@ def require_file(path: Path, where: str) -> None:
         InputError: there is nothing, it cannot be read, or it is something else.
     """
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            is_folder = stat.S_ISDIR(mode)
-            raise InputError(
-                f"{where}: cannot be read ({'Is a directory' if is_folder else 'a pipe, socket or device'}). "
-                "A file is needed. Check the path."
-            )
-        os.close(os.open(path, os.O_RDONLY))
+        open_regular(path).close()
     except (OSError, ValueError) as error:  # of a name with a NUL
         said = getattr(error, "strerror", None) or first_line(error)
         raise InputError(f"{where}: cannot be read ({said}). Check the path.") from error

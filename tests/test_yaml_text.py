@@ -129,7 +129,7 @@ def test_a_file_that_is_no_mapping_or_no_text_is_refused(tmp_path: Path) -> None
     with pytest.raises(InputError, match="cannot be read"):
         read_yaml(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match=r"cannot be read \(a pipe, socket or device\)"):
+    with pytest.raises(InputError, match=r"cannot be read \(A pipe, socket or device, and no file\)"):
         read_yaml(tmp_path / "pipe")
 
 

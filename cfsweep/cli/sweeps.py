@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from cfsweep.cli.saying import (
     called,
     said_of_equal,
 )
-from cfsweep.errors import EXIT_INTERRUPTED, InputError
+from cfsweep.errors import EXIT_INTERRUPTED, InputError, short
 from cfsweep.library.folders import own_folder
 
 if TYPE_CHECKING:
@@ -158,8 +159,10 @@ def resume(
     address: AddressOption = None,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
-    if not trials.startswith("+") or not trials[1:].isdigit():
-        raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
+    if not re.fullmatch(r"\+[0-9]{1,18}", trials):
+        raise InputError(
+            f"--trials {short(trials)[1:-1]}: `+N` is needed, the number of trials to add. For example `--trials +20`."
+        )
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers

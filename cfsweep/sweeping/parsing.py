@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from cfsweep.config import RENAMED, Choices, Range, Space, StudyConfig
 from cfsweep.errors import InputError, short, unknown
+from cfsweep.files import expanded
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.yaml_text import parse_yaml, read_yaml
@@ -231,14 +232,14 @@ def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
     stream, changes = config.stream, {}
     root = stream.data or streams.default_data_root()
     if root is not None:
-        changes["data"] = str(Path(root).expanduser().absolute())
-    if stream.name not in streams.registry and Path(stream.name).expanduser().exists():
-        changes["name"] = str(Path(stream.name).expanduser().absolute())
+        changes["data"] = str(expanded(root).absolute())
+    if stream.name not in streams.registry and expanded(stream.name).exists():
+        changes["name"] = str(expanded(stream.name).absolute())
     if stream.name.startswith(streams.HUGGING_FACE):
-        place = Path(stream.name.removeprefix(streams.HUGGING_FACE)).expanduser()
+        place = expanded(stream.name.removeprefix(streams.HUGGING_FACE))
         changes |= {"name": f"{streams.HUGGING_FACE}{place.absolute()}"} if place.exists() else {}
     space, network = config.space, config.space.network
     if network.init is not None:
-        here = {"init": str(Path(network.init).expanduser().absolute())}
+        here = {"init": str(expanded(network.init).absolute())}
         space = space.model_copy(update={"network": network.model_copy(update=here)})
     return config.model_copy(update={"stream": stream.model_copy(update=changes), "space": space})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cfsweep.config import MOST_SEEDS, NO_PART_OF_IDENTITY, StudyConfig
+from cfsweep.config import MOST_SEEDS, MOST_TRIALS, NO_PART_OF_IDENTITY, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
@@ -179,6 +179,8 @@ def resume(out: Path, more_trials: int, seeds: int | None, workers: Workers, wat
             f"--seeds {seeds}: the study has {config.seeds} seeds already, none is taken away, and {MOST_SEEDS} are "
             "the most. Give a number between."
         )
+    if trials > MOST_TRIALS:
+        raise InputError(f"--trials +{more_trials}: {MOST_TRIALS} trials in all are the most. Give a smaller number.")
     if (trials, seeds) == (config.trials, config.seeds) and is_whole(folder, config):
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 

@@ -23,7 +23,9 @@ def main() -> int:
     asked.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="(default: by the clock)")
     asked.add_argument("--only", type=int, help="the case of this number alone")
     asked.add_argument("--kinds", nargs="*", default=sorted(KINDS), choices=sorted(KINDS))
-    asked.add_argument("--named", action="store_true", help="the cases that have names, before the others")
+    asked.add_argument(
+        "--named", nargs="?", const="", help="the cases that have names (with this in them), before the others"
+    )
     asked.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
@@ -49,17 +51,18 @@ def _round(given: argparse.Namespace, place: Path) -> int:
         counts[case.kind] += 1
         codes[found.ended.code] += 1
         if found.fault is None:
-            if given.only is not None or given.named:
+            if given.only is not None or (given.named is not None and not name.isdigit()):
                 print(f"{name}: {found.ended.code} {found.ended.err.strip()[:300]}", flush=True)
             return
-        key = (case.kind if name[0].isdigit() else name, found.fault)
+        key = (case.kind if name.isdigit() else name, found.fault)
         if key not in faults:
             found = reduced(found, place / "templates", place / "case")
             faults[key] = (name, found)
             print(f"FAULT {name}: {found}", flush=True)
 
-    for name, case in named.CASES.items() if given.named else ():
-        try_one(name, case)
+    for name, case in named.CASES.items() if given.named is not None else ():
+        if given.named in name:
+            try_one(name, case)
     for number in [given.only] if given.only is not None else range(given.n):
         if time.monotonic() - began > given.seconds:
             print(f"stopped after {number} cases")

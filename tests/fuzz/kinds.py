@@ -493,8 +493,11 @@ def _cells(rng: random.Random) -> tuple[str, Callable[[bytes], bytes]]:
 
 
 def _column(rng: random.Random) -> Callable[[Path], None]:
-    """A column of Parquet that is of another type, or another file's content."""
-    number, name = rng.randrange(len(_TYPES)), rng.choice(("a", "kind", "day", "label", "month"))
+    return column(rng.randrange(len(_TYPES)), rng.choice(("a", "kind", "day", "label", "month")))
+
+
+def column(number: int, name: str) -> Callable[[Path], None]:
+    """Makes a column of Parquet one of another type."""
 
     def change(folder: Path) -> None:
         import pyarrow as pa
@@ -635,7 +638,11 @@ def _socket(path: Path) -> None:
 
 
 def _array(rng: random.Random, name: str) -> Edit:
-    key, way = rng.choice(("x_train", "y_train", "x_test", "y_test")), rng.choice(sorted(ARRAYS))
+    return array(name, rng.choice(("x_train", "y_train", "x_test", "y_test")), rng.choice(sorted(ARRAYS)))
+
+
+def array(name: str, key: str, way: str) -> Edit:
+    """An array of a task's file, made another one."""
 
     def change(folder: Path) -> None:
         import numpy as np

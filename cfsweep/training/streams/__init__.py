@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
+from cfsweep.files import expanded
 from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams._base import ClassId, EncoderInfo, Indices, Split, Stream, Task
 from cfsweep.training.streams._cache import mapped
@@ -87,7 +88,7 @@ def load_task(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
     """
     if config.name.startswith(HUGGING_FACE):
         return task_of_dataset(config)
-    place = Path(config.name).expanduser()
+    place = expanded(config.name)
     if place.is_dir() and holds_images(place):
         return task_of_images(config)
     return from_file(config, features)
@@ -129,7 +130,7 @@ def _load(config: StreamConfig, where: str) -> Stream:
         return registry[config.name].load(config)
     if config.name.startswith(HUGGING_FACE):
         return from_dataset(config)
-    place = Path(config.name).expanduser()
+    place = expanded(config.name)
     if is_table(config.args) and (place.is_dir() or (place.is_file() and place.suffix.lower() in SUFFIXES)):
         return from_table(config)
     if place.is_dir():

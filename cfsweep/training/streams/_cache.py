@@ -20,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from cfsweep.errors import not_written
+from cfsweep.files import expanded
 
 CACHE_VARIABLE = "CFSWEEP_CACHE"
 IN_MEMORY_BYTES = 2**30  # of examples, and of the texts of a CSV file; what takes more lies on the disk
@@ -36,8 +37,8 @@ def cache_folder(kind: str) -> Path:
     cache."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
-        return Path(given).expanduser() / kind
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfsweep" / kind
+        return expanded(given) / kind
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cfsweep" / kind
 
 
 def cached_file(

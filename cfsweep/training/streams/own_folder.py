@@ -13,6 +13,7 @@ import numpy as np
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, first_line, unknown
+from cfsweep.files import expanded, open_regular
 from cfsweep.training.streams._assemble import TooFewExamples, refuse_args
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._cache import is_large
@@ -41,7 +42,7 @@ def from_folder(config: StreamConfig) -> Stream:
         InputError: there is no such file, or one is damaged or breaks a rule.
     """
     refuse_args(config)
-    folder = Path(config.name).expanduser()
+    folder = expanded(config.name)
     stream = f"stream `{config.name}`"
     paths = _tasks_in(folder, stream)
     if not paths:
@@ -83,7 +84,7 @@ def from_file(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
     Raises:
         InputError: there is none, or it is damaged or breaks a rule.
     """
-    path = Path(config.name).expanduser()
+    path = expanded(config.name)
     if not path.exists() or not (_is_npz(path) or is_parquet(path) or path.is_dir()):
         raise InputError(f"--task {path}: there is no .npz or .parquet file, nor a folder with the parts of one.")
     task, _ = _read(path, f"--task {path}", list(features) or None, config.target)
@@ -128,7 +129,7 @@ def _refuse_tables(path: Path, parts: Sequence[Path], where: str) -> None:
 
 def _require_readable(path: Path, where: str) -> None:
     try:
-        path.open("rb").close()
+        open_regular(path).close()
     except OSError as error:
         said = (error.strerror or first_line(error)).lower()
         raise InputError(f"{where}: it cannot be read ({path.name}: {said}). Mend or drop it.") from error
