@@ -8,8 +8,9 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
@@ -49,7 +50,7 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A file, open to be read; to open a pipe would wait for ever, and a device has no end.
 
     Raises:
@@ -62,7 +63,7 @@ def open_regular(path: Path) -> BinaryIO:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise PermissionError(errno.EACCES, "A pipe, socket or device, and no file", str(path))
-    return cast(BinaryIO, os.fdopen(handle, "rb"))
+    return open(handle, "rb")
 
 
 def _umask() -> int:

@@ -100,7 +100,7 @@ class Hyper:
             if float(value).is_integer():
                 return int(value)
         rule = f"`{self.name}` must be {self.rule}" if self.kind == "choice" else f"`{self.rule}` must hold"
-        if isinstance(value, int) and abs(value) > MOST_WHOLE:
+        if self.kind == "int" and isinstance(value, int | float) and abs(value) > MOST_WHOLE:
             rule += f" (of at most {MOST_WHOLE})"
         raise InputError(f"{where}: {rule}, but got {self.name}={short(repr(value))[1:-1]}. {self.remedy}")
 

@@ -48,8 +48,8 @@ class Config(_Part):
     space: Space | None = None
     stream: Stream | None = None
     objective: Objective | None = None
-    seeds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
-    trials: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    seeds: Annotated[int, Field(ge=1, le=_MOST)]
+    trials: Annotated[int, Field(ge=1, le=_MOST)]
     references: bool = True
 
 
@@ -100,7 +100,7 @@ class StudyFile(_Part):
 
     study_id: Annotated[str, Field(min_length=1)]
     created_at: str | None = None
-    config: Config | None = None
+    config: Config
     hypers: dict[str, Hyper | None] | None = None
     references: list[dict[str, Value]] | None = None
     scores: Annotated[list[Score], Field(min_length=1)] | None = None

@@ -42,10 +42,13 @@ def positive_ints(network: str, name: str, value: Any) -> list[int]:
     """`value` as a list of whole numbers >= 1. Raises as `positive_int`."""
     if not isinstance(value, list | tuple):
         raise InputError(
-            f"network `{network}`: `{name}` must be a list, but got {short(repr(value))[1:-1]}. Write `[{short(value)[1:-1]}]`."
+            f"network `{network}`: `{name}` must be a list, but got {short(repr(value))[1:-1]}. "
+            f"Write `[{short(value)[1:-1]}]`."
         )
     if len(value) > MOST_LAYERS:
-        raise InputError(f"network `{network}`: `{name}` has {len(value)} layers, and {MOST_LAYERS} are the most.")
+        raise InputError(
+            f"network `{network}`: `{name}` has {len(value)} layers, and {MOST_LAYERS} are the most. Take fewer."
+        )
     return [positive_int(network, f"{name}[{i}]", each) for i, each in enumerate(value)]
 
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown

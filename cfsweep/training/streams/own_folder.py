@@ -21,6 +21,7 @@ from cfsweep.training.streams._files import sha256
 from cfsweep.training.streams._own_data import checked_examples, own_stream
 from cfsweep.training.streams._own_tasks import OwnTask
 from cfsweep.training.streams._parquet import LABEL, SPLIT, is_parquet, part_files, read_task
+from cfsweep.training.streams._parquet_rows import unreadable
 
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as Spark, Arrow and DuckDB call the folder of a missing value
@@ -111,9 +112,7 @@ def _read(path: Path, where: str, features: list[str] | None, target: str) -> tu
             f"{where}: it holds something that is not read ({first_line(error)}). Write it as another type."
         ) from error
     except Exception as error:  # a damaged file can raise nearly anything
-        raise InputError(
-            f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it."
-        ) from error
+        raise unreadable(where, error) from error
 
 
 def _refuse_tables(path: Path, parts: Sequence[Path], where: str) -> None:
