@@ -11,7 +11,7 @@ import pyarrow.fs as pafs
 from analysis.description import Root
 from cfsweep.errors import InputError
 from cfsweep.files import write_atomically
-from cfsweep.results.reader import filesystem
+from cfsweep.results.reader import filesystem, read_small
 
 
 def file_in(root: Root, name: str) -> bytes | None:
@@ -19,8 +19,7 @@ def file_in(root: Root, name: str) -> bytes | None:
     fs, path = filesystem(root)
     if fs.get_file_info(f"{path}/{name}").type != pafs.FileType.File:
         return None
-    with fs.open_input_stream(f"{path}/{name}") as file:
-        return bytes(file.read())
+    return read_small(fs, f"{path}/{name}")
 
 
 def local_folder(root: Root) -> Path:

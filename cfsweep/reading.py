@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from cfsweep.errors import InputError, first_line, short
 from cfsweep.files import open_regular
 
-MOST_BYTES = 2**28  # of a text that is held in memory; those of cfsweep have a few kilobytes
+MOST_BYTES = 2**26  # of a text that is held in memory; those of cfsweep have a few kilobytes
 Model = TypeVar("Model", bound=BaseModel)
 
 

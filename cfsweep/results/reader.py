@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from cfsweep.errors import InputError
-from cfsweep.reading import checked
+from cfsweep.reading import MOST_BYTES, checked
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
 from cfsweep.results.study_file import StudyFile
 from cfsweep.yaml_text import parse_written
@@ -51,6 +51,19 @@ def _describes_itself(fs: pafs.FileSystem, path: str) -> bool:
     return bool(fs.get_file_info(f"{path}/study.yaml").type == pafs.FileType.File)
 
 
+def read_small(fs: pafs.FileSystem, path: str) -> bytes:
+    """The content of a file that is held in memory.
+
+    Raises:
+        InputError: it is far larger than cfsweep writes one.
+    """
+    size = fs.get_file_info(path).size or 0
+    if size > MOST_BYTES:
+        raise InputError(f"{path}: it has {size} bytes, and {MOST_BYTES} are the most. Restore the file.")
+    with fs.open_input_stream(path) as file:
+        return bytes(file.read())
+
+
 def read_study(root: str | Path) -> dict[str, Any]:
     """`study.yaml` as a mapping.
 
@@ -64,8 +77,7 @@ def read_study(root: str | Path) -> dict[str, Any]:
         raise InputError(f"{root}: cannot be read ({error}). Check the address and your credentials.") from error
     if not there:
         raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
-    with fs.open_input_stream(f"{path}/study.yaml") as file:
-        study = parse_written(file.read(), f"{root}/study.yaml")
+    study = parse_written(read_small(fs, f"{path}/study.yaml"), f"{root}/study.yaml")
     if not isinstance(study, dict) or "study_id" not in study:
         raise InputError(f"{root}/study.yaml: it has no study_id, so it is not a study of cfsweep.")
     checked(StudyFile, study, f"{root}/study.yaml", "It was edited or damaged: restore it, or start a new study.")

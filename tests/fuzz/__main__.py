@@ -34,6 +34,7 @@ def main() -> int:
 
 def _round(given: argparse.Namespace, place: Path) -> int:
     from tests.fuzz import kinds, named, templates
+    from tests.fuzz.cases import Case
     from tests.fuzz.trial import Tried, loaded, reduced, tried
 
     loaded()
@@ -46,7 +47,7 @@ def _round(given: argparse.Namespace, place: Path) -> int:
     faults: dict[tuple[str, str], tuple[str, Tried]] = {}
     began = time.monotonic()
 
-    def try_one(name: str, case: kinds.Case) -> None:
+    def try_one(name: str, case: Case) -> None:
         found = tried(case, place / "templates", place / "case")
         counts[case.kind] += 1
         codes[found.ended.code] += 1

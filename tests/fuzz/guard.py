@@ -57,6 +57,7 @@ def _called(args: Sequence[str], folder: Path, printed: Sequence[Path], cpu_s: i
     for number, path in zip((1, 2), printed, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", errors="backslashreplace") for number in (1, 2))
     os.chdir(folder)
     os.fsync = lambda handle: None  # nobody pulls the plug
     for name in ("CFSWEEP_DATA", "RAY_ADDRESS"):

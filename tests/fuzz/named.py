@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
-from tests.fuzz.kinds import DRY, TABLE_ARGS, THINGS, TRAINED, Case, Edit, array, column, thing
-from tests.fuzz.templates import SPACE
+from tests.fuzz.cases import THINGS, Case, Edit, thing
+from tests.fuzz.commands import DRY, TRAINED
+from tests.fuzz.own_data import array, column
+from tests.fuzz.templates import SPACE, TABLE_ARGS
 from tests.fuzz.values import BOMB
 
 RUN = ("run", "space.yaml", "--stream", "tasks")
@@ -95,7 +97,8 @@ CASES: dict[str, Case] = {
     "half a character in a file": _space(
         'description: "\\ud800"\n' + SPACE.replace("description: small\n", ""), trained=True
     ),
-    "a description with U+0085": _space(SPACE.replace("small", '"sm\x85all"'), trained=True),
+    "a description with U+0085": _space(SPACE.replace("small", '"sm\\x85all"'), trained=True),
+    "a description with U+2028": _space(SPACE.replace("small", '"sm\\u2028all"'), trained=True),
     "a NUL": _space(SPACE.replace("small", '"sm\\0all"'), trained=True),
     "a search of 3": _set("space.search=3"),
     "search = 3": _set("search=3"),

@@ -7,9 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fuzz.cases import Case
 from tests.fuzz.guard import Ended, call
-from tests.fuzz.judge import contents, fault
-from tests.fuzz.kinds import Case
+from tests.fuzz.judge import REFUSED, contents, fault
 
 _HEAVY = (
     *("cfsweep.cli", "cfsweep.library.sweeps", "cfsweep.library.models", "cfsweep.library.adopted", "analysis.cli"),
@@ -27,6 +27,9 @@ _HEAVY = (
         "matplotlib.figure",
     ),
 )
+
+
+AFTERWARDS = (("resume", "out", "--workers", "0"), ("report", "out", "--out", "page.html"))
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ def tried(case: Case, templates: Path, folder: Path) -> Tried:
     before = contents(folder)
     ended = call(case.command_line, folder)
     found = fault(case.args[0], ended, before, contents(folder), case.writes)
+    if found is None and case.args[0] == "run" and case.writes is not None and ended.code != REFUSED:
+        for args in AFTERWARDS:  # what was accepted works to the end
+            ended, before = call(args, folder), contents(folder)
+            found = found or fault(args[0], ended, before, contents(folder), None)
+            if found is None and ended.code == REFUSED:
+                found = f"accepted, and then refused: {ended.err.strip()[:200]}"
+            found = found and f"{args[0]} afterwards: {found}"
     shutil.rmtree(folder, ignore_errors=True)
     return Tried(case, ended, found)
 
