@@ -78,8 +78,7 @@ class Range(Frozen):
             )
         if not math.isfinite(self.high - self.low):
             raise ValueError(
-                f"a finite `high - low` must hold, but got (low={self.low}, "
-                f"high={self.high}), which are too far apart. Bring them nearer."
+                f"a finite `high - low` must hold, but got (low={self.low}, high={self.high}). Bring them nearer."
             )
         if self.whole and not (self.low.is_integer() and self.high.is_integer()):
             raise ValueError(

@@ -18,7 +18,6 @@ Words = NDArray[np.object_]  # of str, None where one is missing
 
 DAY_US = 86_400_000_000
 DAYS = -719_162, 2_932_896  # since 1970, from the year 1 to 9999, which Python's dates have
-LARGEST = 1e150  # whose square is a float
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 MISSING = ("", "na", "n/a", "nan", "null", "none")  # in any case; among words the empty one alone is missing
 BOOLEANS: Mapping[str, float] = {"true": 1.0, "yes": 1.0, "t": 1.0, "y": 1.0, "1": 1.0} | {
@@ -69,8 +68,6 @@ def numbers(column: pa.Array) -> Floats:
         raise _misfit(column, 0, "number")
     if np.isinf(found).any():
         raise _misfit(column, int(np.flatnonzero(np.isinf(found))[0]), "number")
-    if len(large := np.flatnonzero(np.abs(found) > LARGEST)):
-        raise Misfit(int(large[0]), column[int(large[0])].as_py(), f"numbers up to {LARGEST:g} are needed")
     return found
 
 
