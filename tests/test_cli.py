@@ -63,6 +63,14 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no data": (("--stream", "split-mnist", "--data", "nowhere"), "stream `split-mnist`: there is no folder "),
     "no data named": (("--stream", "split-mnist"), "stream `split-mnist`: "),
     "no such stream folder": (("--stream", "./nowhere"), "there is no such folder. Check the path."),
+    "a home of nobody": (("--stream", "~nosuchuser/x"), "stream `~nosuchuser/x`: there is no such folder"),
+    "data in a home of nobody": (
+        ("--stream", "split-mnist", "--data", "~nosuchuser/x"),
+        "there is no folder ",
+    ),
+    "weights in a home of nobody": (("--set", "network.init=~nosuchuser/x"), "there is no such file"),
+    "a very long value": (("--set", f"seeds={'x' * 9999}"), "but got 'xxxxxxxxxx"),
+    "too many trials": (("--trials", "9" * 20), "`trials` should be less than or equal to 10000000"),
     "no such module": (("--stream", "nowhere.at:all"), "there is no module `nowhere`"),
     "zero trials": (("--trials", "0"), "--trials: `trials` should be greater than 0, but got 0."),
     "zero splits": (("--splits", "0"), "--splits: `stream.splits` should be greater than or equal to 1, but got 0."),
@@ -287,7 +295,7 @@ def test_data_that_has_changed_since(run: Run, smoke: Path, tmp_path: Path) -> N
         assert f"the study began with {name} of SHA-256 000000000000" in complaints
 
 
-@pytest.mark.parametrize("trials", ["5", "-5", "+", "+x", "++5"])
+@pytest.mark.parametrize("trials", ["5", "-5", "+", "+x", "++5", "+²", "+٣", "+" + "9" * 30])
 def test_resume_takes_a_number_to_add(run: Run, trials: str) -> None:
     code, _, complaints = run("resume", "study", f"--trials={trials}")
     assert code == 2
