@@ -12,6 +12,7 @@ from analysis import bundle_gate, study_gate
 from analysis.cli.shown import console, table_of
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
+from cfsweep.terminal import say
 
 MINIMUM = "For the corrected mean, without an interval."
 
@@ -81,7 +82,7 @@ def gate_command(
     if json is not None:
         study_gate.write_json(json, root, found)
     for line in study_gate.require_passes(root, found):
-        typer.echo(line)
+        say(line)
 
 
 def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
@@ -90,7 +91,7 @@ def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
 
 PairedAnswersOf = Callable[
     [str, str, str | None, str | None, str | None, bool],
-    tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]],
+    tuple[str, tuple[float, float], list[PairedAnswers | PairedScores], tuple[str, ...]],
 ]
 
 
@@ -110,5 +111,5 @@ def _gate_of_models(
     earlier = sum(one.is_earlier for one in found.tasks)
     console(wide=True).print(table_of(bundle_gate.HEADS, found.rows, earlier))
     for line in found.notes:
-        typer.echo(line)
-    typer.echo(bundle_gate.require_none_fell(found.tasks, found.max_drop))
+        say(line)
+    say(bundle_gate.require_none_fell(found.tasks, found.max_drop))

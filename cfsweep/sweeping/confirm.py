@@ -22,8 +22,8 @@ from cfsweep.sweeping.folder import Folder, describe, described_hypers
 from cfsweep.sweeping.ground import accepted, check_ground
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.progress import Watcher
-from cfsweep.sweeping.scheduler import Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.space import check_space, reference_values
 
 Purpose = Literal["confirm", "refit"]
@@ -38,6 +38,7 @@ def confirm(
     purpose: Purpose,
     workers: Workers,
     watcher: Watcher,
+    endurance: Endurance = USUAL,
     accept_changes: bool = False,
 ) -> study.Outcome:
     """Trains these trials and references of the sweep in `root` with so many fresh seeds, scores them by test data, and
@@ -65,7 +66,7 @@ def confirm(
     beside = sorted({*before["references"], *references} if swept.references else (), reverse=True)
     config = _config(swept, there, purpose, len(wanted), seeds)
     grows = there is None or (len(wanted), beside, config.seeds) != (len(known), before["references"], there.seeds)
-    if not grows and study.is_whole(folder, config):
+    if not grows and study.is_whole(folder, config, endurance):
         return study.Outcome(status(folder.root), nothing_to_do=True)
 
     def prepare() -> study.Prepared:
@@ -87,10 +88,14 @@ def confirm(
             folder.forget_packs()
         return replace(prepared, config=config, stream=stream)
 
-    with folder.locked(), open_scheduler(workers, prepare) as (scheduler, prepared):
-        content |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
-        folder.write({**content, "confirms": {**before, "trials": wanted, "references": beside}})
-        return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted))
+    def train(scheduler: Scheduler, prepared: study.Prepared) -> study.Outcome:
+        said = {**content, "references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
+        with study.waiting_for(scheduler, endurance).on():
+            folder.write({**said, "confirms": {**before, "trials": wanted, "references": beside}})
+        return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted), endurance)
+
+    with folder.locked():
+        return on_schedulers(workers, prepare, train)
 
 
 def _begun(folder: Folder, swept: StudyConfig, root: Path) -> tuple[StudyConfig | None, dict[str, Any]]:

@@ -11,7 +11,7 @@ from cfsweep.bundle import Manifest, write
 from cfsweep.bundle.writer import refuse_early
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
-from cfsweep.results.reader import read_table
+from cfsweep.results.reader import committed_file, read_table
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import FOLDERS, Purpose
@@ -57,9 +57,8 @@ def export(
     stream = stream.refitted() if purpose == "refit" else stream
     check_ground(config, None, stream, about, folder.study_file)
     path = model_path(folder.root, (trained, number))
-    if not path.exists():
-        raise InputError(f"{path}: it is missing. Remove its run from {folder.root}/runs and confirm again.")
-    pack = Pack.restore(path.read_bytes(), stream.of_split(config.stream.split_of(number)))
+    content = committed_file(folder.root, path.relative_to(folder.root).as_posix())
+    pack = Pack.restore(content, stream.of_split(config.stream.split_of(number)))
     if pack is None:
         raise InputError(f"{path}: another version of cfsweep wrote it. Confirm the trial again with this one.")
     return write(pack, config, about, to, with_examples, onnx, compared)

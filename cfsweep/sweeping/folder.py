@@ -19,7 +19,11 @@ from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError, not_written
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
-from cfsweep.results.reader import read_study
+from cfsweep.results.ledger import LEDGER
+from cfsweep.results.leftovers import is_leftover
+from cfsweep.results.opening import open_ledger
+from cfsweep.results.reader import COPY, LAYOUT, STUDY, damaged, read_study
+from cfsweep.results.sealing import sealed_text
 from cfsweep.results.status import LOCK, has_majority, trained_references
 from cfsweep.sweeping.ground import FORMAT, NUMBERS, counts_of, ground_of, outputs_of, refuse_incomplete
 from cfsweep.sweeping.outside import described_tasks
@@ -32,6 +36,7 @@ from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
 
 LOCK_TRIES = 10
+LAYOUT_NOW = 2  # of a results folder: since then it has a ledger, and `study.yaml` is sealed
 _PACKAGES = (*NUMBERS, "ray", "optuna", "pyarrow")
 
 
@@ -55,7 +60,7 @@ class Folder:
         before = root / "journal.log"  # as it was called once; but rsync and git leave such names out by habit
         self.journal = before if before.exists() else root / "journal.jsonl"
         self.checkpoints = root / "checkpoints"
-        self.study_file = root / "study.yaml"
+        self.study_file = root / STUDY
 
     def exists(self) -> bool:
         return self.study_file.exists()
@@ -66,16 +71,29 @@ class Folder:
         Raises:
             InputError: the folder holds files of something else.
         """
-        if self.root.exists() and (not self.root.is_dir() or any(p.name != LOCK for p in self.root.iterdir())):
-            raise InputError(f"--out {self.root}: it exists and is no study of cfsweep. Choose another folder.")
+        if (self.root / COPY).exists():
+            raise damaged(self.root, STUDY, "missing")
+        if not self.root.exists() or (self.root.is_dir() and not self._others()):
+            return
+        raise InputError(f"--out {self.root}: it exists and is no study of cfsweep. Choose another folder.")
+
+    def _others(self) -> list[Path]:
+        """What is in the folder beside that which a driver leaves that was killed where it began."""
+        begun = (LOCK, LEDGER)
+        return [p for p in self.root.iterdir() if p.name not in begun and not is_leftover("", p.name)]
 
     def create(self, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> None:
         """Writes `study.yaml`."""
         self.write(describe(config, hypers, stream))
 
     def write(self, study: Mapping[str, Any]) -> None:
-        text = yaml.dump(dict(study), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-        write_atomically(self.study_file, lambda file: file.write(text.encode()))
+        """Writes `study.yaml`, sealed, and its copy; before them the ledger, where there is none yet."""
+        if not (self.exists() and (self.root / LEDGER).exists()):
+            open_ledger(self.root, study["study_id"])
+        content = {**study, LAYOUT: LAYOUT_NOW}
+        text = sealed_text(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode())
+        for name in (STUDY, COPY):
+            write_atomically(self.root / name, lambda file: file.write(text))
 
     def read(self) -> tuple[StudyConfig, dict[str, Any]]:
         """The frozen study: its config, and all of `study.yaml`.
@@ -103,10 +121,11 @@ class Folder:
         Raises:
             InputError: there are runs, but no journal.
         """
-        if not self.journal.exists() and any((self.root / "runs").glob("*.parquet")):
+        if any((self.root / "runs").glob("*.parquet")) and not (self.journal.exists() and self.journal.stat().st_size):
+            what = "empty" if self.journal.exists() else "missing (rsync and git leave out journal.log by habit)"
             raise InputError(
-                f"{self.root}: there are runs, but {self.journal.name} is missing (before: journal.log, which rsync "
-                "and git leave out by habit). Bring it back, or start a new study."
+                f"{self.journal}: {what}, though there are runs. Bring it back, or `cfsweep repair {self.root}` makes "
+                "it anew of them."
             )
 
     def reference_settings(self) -> list[dict[str, Value]]:
@@ -195,6 +214,7 @@ def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -
             **{name: metadata.version(name) for name in _PACKAGES},
         },
         "git_revision": git_revision(Path(__file__).parent),
+        LAYOUT: LAYOUT_NOW,
     }
 
 

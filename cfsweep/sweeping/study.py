@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +22,13 @@ from cfsweep.sweeping.ground import accepted, check_ground, data_digest
 from cfsweep.sweeping.learned import check_learned
 from cfsweep.sweeping.notes import notes
 from cfsweep.sweeping.progress import Watcher
-from cfsweep.sweeping.scheduler import Scheduler, SweepPlan, Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.room import Waiting
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, SweepPlan, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.search.limits import history_note
-from cfsweep.sweeping.space import check_space, check_study, layers_named, with_steering
+from cfsweep.sweeping.space import check_ingredients, check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
+from cfsweep.sweeping.working_files import tidy
 from cfsweep.sweeping.written import read_written
 from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
 from cfsweep.training.ingredients import check_layers
@@ -76,6 +79,7 @@ def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = N
         said = [*outside.outside_notes(config, hypers, stream), history_note(config.trials), own_code_note(config)]
         return Prepared(config, stream, hypers, None, tuple(filter(None, said)))
     target = target_of(config.stream.target, where)
+    check_ingredients(config, where)  # before examples are read, which an encoder may take minutes for
     wanted = with_steering(config.space, config.stream)
     stream = load_stream(wanted)
     # Noted as what it has come to, so that no later default can change what a study goes on with.
@@ -131,7 +135,12 @@ def with_identity_version_of(out: Path, prepared: Prepared) -> Prepared:
 
 
 def begin(
-    prepared: Prepared, out: Path, scheduler: Scheduler, watcher: Watcher, accept_changes: bool = False
+    prepared: Prepared,
+    out: Path,
+    scheduler: Scheduler,
+    watcher: Watcher,
+    endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> Outcome:
     """Sweeps into the folder `out`; goes on with the study that is there, if it is this one, on another ground than it
     began with if its user will `accept_changes`.
@@ -158,20 +167,22 @@ def begin(
         folder.require_journal()
         trials = max(config.trials, there.trials)
         now = status(out)
-        if trials <= now.trials and is_whole(folder, there):
+        if trials <= now.trials and is_whole(folder, there, endurance):
             return Outcome(now, nothing_to_do=True)
         with folder.locked():
             # The same weights and data may lie elsewhere by now.
             place: dict[str, Any] = {"space": there.space.model_copy(update={"network": config.space.network})}
             place["stream"] = at_place_of(there.stream, config.stream)
-            _note(folder, prepared, there.model_copy(update=place), changed)
+            with waiting_for(scheduler, endurance).on():
+                _note(folder, prepared, there.model_copy(update=place), changed)
             budget = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
             config = there.grown(trials, there.seeds).model_copy(update={**budget, **place})
-            return sweep(folder, config, prepared, scheduler, watcher)
+            return sweep(folder, config, prepared, scheduler, watcher, endurance=endurance)
     folder.refuse_other_content()
     with folder.locked():
-        folder.create(config, prepared.hypers, prepared.stream)
-        return sweep(folder, config, prepared, scheduler, watcher)
+        with waiting_for(scheduler, endurance).on():
+            folder.create(config, prepared.hypers, prepared.stream)
+        return sweep(folder, config, prepared, scheduler, watcher, endurance=endurance)
 
 
 def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
@@ -229,6 +240,7 @@ def resume(
     seeds: int | None,
     workers: Workers,
     watcher: Watcher,
+    endurance: Endurance = USUAL,
     stream: str | None = None,
     data: str | None = None,
     accept_changes: bool = False,
@@ -252,7 +264,7 @@ def resume(
             f"--seeds {seeds}: the study has {config.seeds} seeds already, none is taken away, and {MOST_SEEDS} are "
             "the most. Give a number between."
         )
-    if (trials, seeds, there) == (config.trials, config.seeds, config) and is_whole(folder, config):
+    if (trials, seeds, there) == (config.trials, config.seeds, config) and is_whole(folder, config, endurance):
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
     def prepare_again() -> Prepared:
@@ -267,13 +279,18 @@ def resume(
         _note(folder, prepared, config, changed)
         return prepared
 
-    with folder.locked(), open_scheduler(workers, prepare_again) as (scheduler, prepared):
-        return sweep(folder, config.grown(trials, seeds), prepared, scheduler, watcher)
+    def go_on(scheduler: Scheduler, prepared: Prepared) -> Outcome:
+        return sweep(folder, config.grown(trials, seeds), prepared, scheduler, watcher, endurance=endurance)
+
+    with folder.locked():
+        return on_schedulers(workers, prepare_again, go_on)
 
 
-def is_whole(folder: Folder, config: StudyConfig) -> bool:
-    """Whether nothing is left to train: all trials have ended, and their rows and matrices are there."""
-    return status(folder.root).complete and not read_written(folder.root, config.study_id, (), config.parts).torn
+def is_whole(folder: Folder, config: StudyConfig, endurance: Endurance) -> bool:
+    """Whether nothing is left to train: all trials have ended, their rows and matrices are there, and none of those
+    that failed is to be tried again."""
+    written = read_written(folder.root, config.study_id, (), config.parts, endurance.retries > 0)
+    return status(folder.root).complete and written.whole
 
 
 def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[ConstantAnswer]:
@@ -290,9 +307,40 @@ def sweep(
     scheduler: Scheduler,
     watcher: Watcher,
     asker: Asker | None = None,
+    endurance: Endurance = USUAL,
 ) -> Outcome:
     """Trains the trials of `asker`, by default of the study's Optuna, until the budget is spent or the user interrupts
-    it. The caller holds the folder's lock."""
+    it. The caller holds the folder's lock.
+
+    Raises:
+        NoRoomError: the disk was full for too long.
+    """
+    for line in tidy(folder.root):
+        print(f"cfsweep: {line}", file=sys.stderr)
+    waiting = waiting_for(scheduler, endurance)
+    try:
+        with waiting.on():
+            return _sweep(folder, config, prepared, scheduler, watcher, asker, endurance)
+    except Exception as error:  # a scheduler may make one of its own of it
+        if waiting.gave_up is not None and waiting.gave_up is not error:
+            raise waiting.gave_up from error
+        raise
+
+
+def waiting_for(scheduler: Scheduler, endurance: Endurance) -> Waiting:
+    """What waits for room on a full disk, until the user ends it."""
+    return Waiting(endurance.patience_s, lambda: scheduler.interrupted)
+
+
+def _sweep(
+    folder: Folder,
+    config: StudyConfig,
+    prepared: Prepared,
+    scheduler: Scheduler,
+    watcher: Watcher,
+    asker: Asker | None,
+    endurance: Endurance,
+) -> Outcome:
     if asker is None:
         # Loads Optuna, which a study that is only described does not need.
         from cfsweep.sweeping.search.asker import open_asker
@@ -311,6 +359,7 @@ def sweep(
         capacity.workers,
         capacity.pack_size,
         _constant_answers(config, prepared) if folder.has_majority() else (),
+        endurance,
     )
     folder.set_budget(config.trials, config.time_budget_s, config.seeds)  # now that all has been read without a fault
     with watcher:

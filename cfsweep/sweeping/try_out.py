@@ -141,16 +141,23 @@ def _refuse_lone_examples(config: StudyConfig, stream: Stream, network: nn.Modul
 
 
 def _needs_company(network: nn.Module, stream: Stream) -> bool:
-    """Whether the network trains on two examples, but not on one."""
-    x = stream.x[:2].float()
-    network.train()  # it has served its turn, and a copy cannot be made of each (one that holds a lock)
+    """Whether the network trains on two examples, but not on one. It is left as it was: what is asked of it next goes
+    by the statistics that came with its weights."""
+    x, was_training = stream.x[:2].float(), network.training
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}  # a copy cannot be made of each network
+    network.train()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             network(x)
         except Exception:
             return False  # which training will tell
-        try:
-            network(x[:1])
-        except Exception:
-            return True
+        else:
+            try:
+                network(x[:1])
+            except Exception:
+                return True
+        finally:
+            network.train(was_training)
+            for name, buffer in network.named_buffers():
+                buffer.copy_(before.get(name, buffer))
     return False
