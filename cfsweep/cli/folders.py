@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from cfsweep.terminal import Terminal
 
 EXIT_DAMAGED = 1
 
@@ -14,16 +15,14 @@ def check(root: Annotated[str, typer.Argument(help="A results folder, local or r
     """Say what of a results folder is torn, missing, altered or unknown; exit code 1 if anything is damaged."""
     from cfsweep.sweeping.checking import check as checked
 
-    found, console = checked(root), Console()
+    found, console = checked(root), Terminal()
     for finding in found.findings:
-        _say(console, f"{finding.path}: {finding.what}")
+        console.say(f"{finding.path}: {finding.what}")
     if found.damaged:
         n = len(found.damaged)
-        _say(
-            console, f"{n} damaged. `cfsweep repair {root}` sets right what is damaged; then train again what is lost."
-        )
+        console.say(f"{n} damaged. `cfsweep repair {root}` sets right what is damaged; then train again what is lost.")
         raise typer.Exit(EXIT_DAMAGED)
-    _say(console, f"whole: {found.n_files} files of results" + (", and a sweep writes more" if found.running else ""))
+    console.say(f"whole: {found.n_files} files of results" + (", and a sweep writes more" if found.running else ""))
 
 
 def repair(root: Annotated[str, typer.Argument(help="A local results folder.", metavar="FOLDER")]) -> None:
@@ -32,20 +31,16 @@ def repair(root: Annotated[str, typer.Argument(help="A local results folder.", m
     from cfsweep.results.status import status
     from cfsweep.sweeping.repairing import repair as repaired
 
-    folder, console = own_folder(root), Console()
+    folder, console = own_folder(root), Terminal()
     said = repaired(folder)
     for line in said:
-        _say(console, line)
+        console.say(line)
     if not said:
-        _say(console, "nothing to repair: all is whole")
+        console.say("nothing to repair: all is whole")
         return
     now = status(folder)
     if now.complete:
-        _say(console, "the study is complete")
+        console.say("the study is complete")
     else:
         command = f"{now.goes_on_by} {folder}" if now.goes_on_by.endswith("resume") else now.goes_on_by
-        _say(console, f"{now.ended} of {now.trials} trials are whole; `{command}` trains the rest")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.say(f"{now.ended} of {now.trials} trials are whole; `{command}` trains the rest")

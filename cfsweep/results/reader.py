@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from cfsweep.errors import InputError
+from cfsweep.files import foreign_column
 from cfsweep.results.ledger import LEDGER, Digest, digest_of, read_ledger
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
 from cfsweep.results.sealing import fault_of_text
@@ -193,6 +194,9 @@ def _read_part(
             raise damaged(root, name, ALTERED)
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
         parts = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        foreign = foreign_column(parts.schema_arrow)
+        if foreign is not None:
+            raise InputError(f"{name}: cfsweep wrote no column {foreign}, and does not read it. Remove the part.")
         version = int((parts.schema_arrow.metadata or {}).get(b"cfsweep_schema_version", b"0"))
         then = {now: before for before, now in RENAMED.items()} if version < RENAMED_IN else {}
         part = parts.read(None if columns is None else [then.get(column, column) for column in columns])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
-from cfsweep.sweeping.pack_queue import Key
+from cfsweep.sweeping.pack_queue import Key, PackJob
 from cfsweep.sweeping.references import majority_report, reference_packs
 from cfsweep.sweeping.rows import FRONT_AXES, Ended
 from cfsweep.sweeping.stopping import ended_matrices
@@ -39,7 +39,13 @@ def pick_up(driver: Driver) -> None:
         matrices = ended_matrices(driver.folder.root, config.as_begun.seeds, driver.scores[0].name)
         driver.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
     _refuse_contradictions(driver, settings_of_packs((spec for _, spec, _ in packs.files.saved()), config.space.search))
-    on_their_way = packs.take_up(lambda job: {run.key for run in job.spec.runs} - driver.ended_runs(job))
+
+    def left_of(job: PackJob) -> set[Key]:
+        before = job.attempt - 1
+        job.gone.update(run.key for run in job.spec.runs if written.again.get(run.key, 0) >= before)
+        return {run.key for run in job.spec.runs} - driver.ended_runs(job)
+
+    on_their_way = packs.take_up(left_of)
     _end_without_training(driver, on_their_way, written.rows)
     _end_majority(driver)
     for trial in book:
@@ -97,7 +103,9 @@ def _written(driver: Driver) -> Written:
     objectives = [f"objective_{name}" for name in driver.config.objective.names]
     settings = [f"hp_{name}" for name in driver.hypers]
     columns = [*("state", "config_hash", "same_as"), *settings, *(f"val_{n}" for n in FRONT_AXES), *objectives]
-    return read_written(driver.folder.root, driver.config.study_id, columns, driver.config.parts)
+    return read_written(
+        driver.folder.root, driver.config.study_id, columns, driver.config.parts, driver.endurance.retries > 0
+    )
 
 
 def _end_without_training(driver: Driver, on_their_way: AbstractSet[Key], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from cfsweep.files import unsealed
 from cfsweep.results.checking import Finding, Place
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.leftovers import remove_leftovers
-from cfsweep.sweeping.digested import unsealed
 from cfsweep.sweeping.pack_files import read_pack
 from cfsweep.training.spec import PackSpec
 

@@ -214,7 +214,7 @@ def test_a_pack_under_which_workers_keep_dying_is_tried_run_by_run(sweep: Sweep)
     driver = sweep.train(sweep.open(tiny(trials=3, pack_runs=3), workers=1), dies_of_trial_1)
     assert sizes == [3, 1, 1, 1]  # the others went on from a checkpoint
     assert [row["state"] for row in sweep.rows()] == ["done", "failed", "done"]
-    assert sweep.rows()[1]["failure"] == "the worker died"
+    assert sweep.rows()[1]["failure"] == "the worker died 3 times without progress"
     assert [t.state.name for t in driver.asker.study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert list(sweep.folder.checkpoints.iterdir()) == []
 

@@ -18,6 +18,7 @@ from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.interrupt import SAID
 from cfsweep.sweeping.local import LocalScheduler, local_scheduler
 from cfsweep.sweeping.pack_size import ON_CPU
 from cfsweep.sweeping.repairing import repair
@@ -300,7 +301,7 @@ def test_ctrl_c_ends_it_and_resume_completes_it_all_without_ray(
     until(new_checkpoints(out), process)
     process.send_signal(signal.SIGINT)
     code, printed, complaints = finish(process, 30)
-    assert (code, complaints) == (130, "")
+    assert (code, complaints) == (130, SAID.decode())
     assert f"interrupted. `cfsweep resume {out}` goes on.\nloaded: optuna torch\n" in printed
     assert not status(out).complete
     assert list(out.glob("checkpoints/pack*.pt"))
