@@ -112,8 +112,7 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
                     up = RunningRay(interrupt, *_start_broker())
-                    if workers.address is None:
-                        drop_environments_of_trials()
+                    drop_environments_of_trials()
                     done = doing.result()
                     if interrupt.is_set():
                         raise KeyboardInterrupt
