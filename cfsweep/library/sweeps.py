@@ -14,8 +14,8 @@ from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 
 if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     import pandas as pd
@@ -52,8 +52,13 @@ def sweep(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     encoder: str | None = None,
+    retries: int = 0,
+    patience_s: float = 600.0,
+    hang_after_s: float | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
 
@@ -64,14 +69,19 @@ def sweep(
     defaults; `scores` is a name or several, of which the first steers. `args` are those of the stream: of a function,
     or what a table's columns are, `{"target": "churned", "task": "month"}`. `settings` are those of its `--set`, by the
     same keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `trainer`, `package.module:function`, trains from outside
-    (docs/outside-trainer.md). `workers` is the number of processes (0: none but this one). `progress` is called with a
-    `Summary` of the trials whenever that has changed.
+    (docs/outside-trainer.md). `workers` is the number of processes (0: none but this one). A run that failed is trained
+    again `retries` times, a full disk is waited for `patience_s` seconds, and a worker from which nothing was heard for
+    `hang_after_s` is taken for dead (docs/sweep.md). `progress` is called with a `Summary` of the trials whenever that
+    has changed.
+
+    With `accept_changes` a study that is there goes on although what it stands on has changed (docs/sweep.md).
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
 
     Raises:
         InputError: anything is wrong with what is asked for; nothing was written.
+        NoRoomError: the disk was full for too long; the same call goes on.
     """
     options = options_of(
         stream,
@@ -89,8 +99,18 @@ def sweep(
         encoder=encoder,
         trainer=trainer,
     )
-    where = Workers(workers, address, gpus_per_worker)
-    outcome, place = begun(space, options, settings or {}, out, where, Calls(progress))
+    where = Workers(workers, address, gpus_per_worker, insecure)
+    endurance = Endurance(retries, patience_s, hang_after_s)
+    outcome, place = begun(
+        space,
+        options,
+        settings or {},
+        out,
+        where,
+        Calls(progress),
+        endurance=endurance,
+        accept_changes=accept_changes,
+    )
     return Sweep(place, outcome.interrupted, outcome.out_of_time)
 
 
@@ -102,26 +122,35 @@ def resume(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    retries: int = 0,
+    patience_s: float = 600.0,
+    hang_after_s: float | None = None,
     progress: Progress | None = None,
+    stream: str | Path | None = None,
+    data: str | Path | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep in `folder` once it has gone on: with `more_trials`, and with `seeds` in all for every trial that was
-    not stopped.
+    not stopped. With `retries`, runs that have failed are trained again; the others are as of `sweep`. Data of one's
+    own may lie at `stream` by now, and data sets in `data`. With `accept_changes` it goes on although what it stands on
+    has changed, which `study.yaml` notes.
 
     Raises:
-        InputError: there is no sweep, it has more seeds, or its data has changed.
+        InputError: there is no sweep, it has more seeds, or what it stands on has changed.
+        NoRoomError: the disk was full for too long.
     """
-    where = Workers(workers, address, gpus_per_worker)
-    outcome = resumed(folder, more_trials, seeds, where, Calls(progress))
-    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
-
-
-def resumed(folder: str | Path, more_trials: int, seeds: int | None, workers: Workers, watcher: Watcher) -> Outcome:
-    """How the sweep in `folder` ended, once it has gone on."""
     repeatable()
     from cfsweep.sweeping import study
 
+    where = Workers(workers, address, gpus_per_worker, insecure)
+    place = (None if stream is None else str(stream), None if data is None else str(data))
+    endurance = Endurance(retries, patience_s, hang_after_s)
     with written_in(folder) as here:
-        return study.resume(here, more_trials, seeds, workers, watcher)
+        outcome = study.resume(
+            here, more_trials, seeds, where, Calls(progress), endurance, *place, accept_changes=accept_changes
+        )
+    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
 
 def options_of(
@@ -191,19 +220,27 @@ def begun(
     workers: Workers,
     watcher: Watcher,
     announce: Callable[[Prepared, Path, str | Path], object] = lambda prepared, folder, place: None,
+    endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> tuple[Outcome, str | Path]:
     """How the sweep ended, and its place: its folder, or its address. Before anything is trained `announce` is told of
     the study, of the folder of this machine in which it is written, and of its place."""
     repeatable()
-    with (
-        nullcontext() if out is None else written_in(out) as here,
-        open_scheduler(workers, lambda: described(space, options, settings, here)) as (scheduler, (prepared, folder)),
-    ):
+    announced = False
+
+    def begin(scheduler: Scheduler, asked_for: tuple[Prepared, Path]) -> tuple[Outcome, str | Path]:
         from cfsweep.sweeping import study
 
+        nonlocal announced
+        prepared, folder = asked_for
         place = folder if out is None else out
-        announce(prepared, folder, place)
-        return study.begin(prepared, folder, scheduler, watcher), place
+        if not announced:
+            announce(prepared, folder, place)
+        announced = True
+        return study.begin(prepared, folder, scheduler, watcher, endurance, accept_changes=accept_changes), place
+
+    with nullcontext() if out is None else written_in(out) as here:
+        return on_schedulers(workers, lambda: described(space, options, settings, here), begin)
 
 
 def _file_name(name: str) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cfsweep.errors import not_written
 from cfsweep.files import CACHE_VARIABLE, cache_folder
+from cfsweep.visible import visible
 
 IN_MEMORY_BYTES = 2**30  # of examples, and of the texts of a CSV file; what takes more lies on the disk
 _HASHED = 2**24  # bytes at a time
@@ -85,7 +86,7 @@ def cached_array(
 
 def say(text: str) -> None:
     """One line about what is made once, as it may take a while."""
-    print(f"cfsweep: {text}", file=sys.stderr)
+    print(f"cfsweep: {visible(text)}", file=sys.stderr)
 
 
 def mapped(path: str | Path) -> Tensor:
