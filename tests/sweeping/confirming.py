@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.packing import pack_runs
 from cfsweep.sweeping.progress import Calls
-from cfsweep.sweeping.scheduler import Workers
+from cfsweep.sweeping.scheduler import Scheduler, Workers
 from cfsweep.sweeping.search.asker import open_asker
 from cfsweep.sweeping.space import check_space
 from cfsweep.sweeping.study import Outcome, Prepared
@@ -46,11 +45,12 @@ def confirmer(root: Path, monkeypatch: pytest.MonkeyPatch) -> Confirmed:
         purpose: Purpose = "confirm",
         fault: Fault = nothing,
     ) -> Outcome:
-        @contextmanager
-        def scheduler(workers: Workers, work: Callable[[], Prepared]) -> Iterator[tuple[FaultyScheduler, Prepared]]:
-            yield FaultyScheduler(threading.Event(), 1, fault), work()
+        def on_this_one(
+            workers: Workers, work: Callable[[], Prepared], train: Callable[[Scheduler, Prepared], Outcome]
+        ) -> Outcome:
+            return train(FaultyScheduler(threading.Event(), 1, fault), work())
 
-        monkeypatch.setattr(module, "open_scheduler", scheduler)
+        monkeypatch.setattr(module, "on_schedulers", on_this_one)
         return confirm(root, trials, references, seeds, purpose, Workers(0), Calls(None))
 
     return call
