@@ -61,10 +61,10 @@ def confirm(
     from analysis.cli import show_confirmation
     from cfsweep.library.models import confirmed
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     console, where = Console(), Workers(workers, address, gpus_per_worker, again_with())
-    endurance = Endurance(retries, patience, hang_after)
+    endurance = endurance_of(where, retries, patience, hang_after)
     again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         display = Display(console, live=workers != 0)

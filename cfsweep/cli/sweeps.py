@@ -111,7 +111,7 @@ def run(
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
     from cfsweep.library.sweeps import begun, described, options_of
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     scores = None if score is None else [name.strip() for name in score.split(",") if name.strip()]
     options = options_of(
@@ -148,7 +148,7 @@ def run(
 
     where = Workers(workers, address, gpus_per_worker, again_with())
     display = Display(console, live=workers != 0)
-    endurance = Endurance(retries, patience, hang_after)
+    endurance = endurance_of(where, retries, patience, hang_after)
     outcome, folder = begun(space, options, assign or [], out, where, display, announce, endurance)
     _close(outcome, folder, console)
 
@@ -174,7 +174,7 @@ def resume(
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     console = Console()
     folder = own_folder(root)
@@ -186,7 +186,7 @@ def resume(
 
     where = Workers(workers, address, gpus_per_worker, again_with(left_to_add))
     display = Display(console, live=workers != 0)
-    endurance = Endurance(retries, patience, hang_after)
+    endurance = endurance_of(where, retries, patience, hang_after)
     _close(study.resume(folder, int(trials[1:]), seeds, where, display, endurance), folder, console)
 
 

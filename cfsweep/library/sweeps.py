@@ -13,7 +13,7 @@ from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers, endurance_of
 from cfsweep.sweeping.schedulers import on_schedulers
 
 if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
@@ -94,7 +94,7 @@ def sweep(
         trainer=trainer,
     )
     where = Workers(workers, address, gpus_per_worker)
-    endurance = Endurance(retries, patience_s, hang_after_s)
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
     outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress), endurance=endurance)
     return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
@@ -124,7 +124,7 @@ def resume(
 
     where = Workers(workers, address, gpus_per_worker)
     here = own_folder(folder)
-    endurance = Endurance(retries, patience_s, hang_after_s)
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
     outcome = study.resume(here, more_trials, seeds, where, Calls(progress), endurance)
     return Sweep(here, outcome.interrupted, outcome.out_of_time)
 

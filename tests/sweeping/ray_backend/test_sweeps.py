@@ -16,9 +16,9 @@ import torch
 
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA, MAJORITY_TRIAL
-from cfsweep.sweeping.interrupt import SAID
 from cfsweep.results.status import Status, status
 from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.interrupt import SAID
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
