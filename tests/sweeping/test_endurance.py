@@ -173,7 +173,7 @@ def test_a_driver_listens_for_workers_that_hang(sweep: Sweep) -> None:
     [
         (
             (Workers(0), 0, 600.0, 5.0),
-            r"^--hang-after 5: with `--workers 0` this process trains, and can kill no other",
+            r"^--hang-after 5: with `--workers 0` this process trains, and can kill",
         ),
         ((Workers(1), -1, 600.0, None), r"^--retries -1: `0 <= retries` must hold\. Give another number\.$"),
         ((Workers(1), 0, -0.5, None), r"^--patience -0\.5: `0 <= patience` must hold"),
