@@ -13,6 +13,7 @@ import yaml
 
 from analysis.aggregate import settings_of
 from analysis.description import Root, Study
+from cfsweep.visible import visible
 
 MORE_SEEDS = 10  # at least; enough for an interval that means something
 # What goes without saying in a stream; what has no entry here is said in full.
@@ -42,7 +43,7 @@ def space_text(about: Study, row: pd.Series) -> str:
     """
     space = _mapping(_mapping(about.raw.get("config")).get("space"))
     fixed = {name: value for name, value in settings_of(row).items() if value is not None}
-    lines = [f"description: Trial {int(row['trial'])} of study {about.study_id}."]
+    lines = [f"description: Trial {int(row['trial'])} of study {visible(about.study_id)}."]
     network = {key: value for key, value in _mapping(space.get("network")).items() if value not in (None, [])}
     own = {"network": network, "ingredients": space.get("ingredients")}
     said = {"trainer": space["trainer"]} if space.get("trainer") else own

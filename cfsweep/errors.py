@@ -27,6 +27,12 @@ class NoAnswerError(CfsweepError):
     exit_code = 1
 
 
+class NoRoomError(CfsweepError):
+    """A sweep has ended because a disk was full for too long: exit code 4. It can be resumed."""
+
+    exit_code = 4
+
+
 def not_written(error: OSError) -> InputError:
     """The one line for a place that cannot be written to.
 
@@ -34,14 +40,14 @@ def not_written(error: OSError) -> InputError:
     runs/a/study.yaml: no space left on device. Make room; `cfsweep resume` goes on with a sweep, all else begins anew.
     """
     room = "Make room; `cfsweep resume` goes on with a sweep, all else begins anew."
-    remedy = room if error.errno in _FULL else "Choose another place, or mend this one."
+    remedy = room if error.errno in FULL else "Choose another place, or mend this one."
     return InputError(f"{error.filename or 'a file'}: {str(error.strerror).lower()}. {remedy}")
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or of what the user may have of it
 # Of a machine, not of a bug: what is missing or of another kind is told where it is opened.
 NO_FAULT_OF_OURS = (
-    *_FULL,
+    *FULL,
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOTDIR, errno.ENAMETOOLONG),
 )
 

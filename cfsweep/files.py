@@ -1,26 +1,91 @@
-"""Writes a file whole or not at all; says which revision the files of a checkout have."""
+"""Writes a file whole or not at all, and knows it for whole; says which revision the files of a checkout have."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
+import io
 import os
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
+
+from cfsweep.errors import FULL
+
+T = TypeVar("T")
+
+_WAITS: ContextVar[tuple[Callable[[OSError, int | None], None], Callable[[], None]] | None]
+_WAITS = ContextVar("_WAITS", default=None)  # of a full disk: see `patient`
+
+SEAL_BYTES = hashlib.sha256().digest_size  # at the end of a sealed file
+
+
+@contextmanager
+def patient(wait: Callable[[OSError, int | None], None], over: Callable[[], None]) -> Iterator[None]:
+    """Within it a write of this thread that finds the disk full is made again after `wait(error, needed)` has returned,
+    with the bytes that are needed at least, where that is known; `over` is called once one has found room."""
+    token = _WAITS.set((wait, over))
+    try:
+        yield
+    finally:
+        _WAITS.reset(token)
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Within it a write that finds the disk full fails, whatever is outside of it."""
+    token = _WAITS.set(None)
+    try:
+        yield
+    finally:
+        _WAITS.reset(token)
+
+
+def until_there_is_room(write: Callable[[], T], needed: Callable[[], int | None] = lambda: None) -> T:
+    """What `write()` gives; where it finds the disk full it is called again within `patient`.
+
+    Raises:
+        OSError: as it raises; of a full disk, outside of `patient`.
+    """
+    while True:
+        waits = _WAITS.get()
+        try:
+            written = write()
+        except OSError as error:
+            if waits is None or error.errno not in FULL:
+                raise
+            waits[0](error, needed())
+        else:
+            if waits is not None:
+                waits[1]()
+            return written
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     """Calls `write` on a temporary file beside `path`, syncs it, renames it to `path`, and returns `path`.
 
     A reader sees the old content or the new, never a part; after a crash at most a `.tmp` file is left over.
+    Where the disk is full it may wait (see `patient`), and call `write` again.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+
+    def size() -> int:
+        write(content := io.BytesIO())
+        return len(content.getvalue())
+
+    return until_there_is_room(lambda: _write_once(path, write), size)
+
+
+def _write_once(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -64,6 +129,71 @@ def open_regular(path: Path) -> BufferedReader:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise PermissionError(errno.EACCES, "A pipe, socket or device, and no file", str(path))
     return open(handle, "rb")
+
+
+def append_whole(path: Path, content: bytes, at: int) -> None:
+    """Writes `content` at the end of the file, which is `at`, and syncs it; what lies beyond, a killed writer has left.
+    Where the disk is full it may wait (see `patient`).
+
+    Raises:
+        OSError: it cannot be written; then the file ends `at`.
+    """
+    until_there_is_room(lambda: _append_once(path, content, at), lambda: len(content))
+
+
+def _append_once(path: Path, content: bytes, at: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.ftruncate(handle, at)
+        written = 0
+        while written < len(content):
+            written += os.pwrite(handle, content[written:], at + written)
+        os.fsync(handle)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, at)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(handle)
+
+
+def write_sealed(path: Path, content: bytes) -> Path:
+    """Writes `content` and its SHA-256, whole or not at all, for `read_sealed`."""
+    return write_atomically(path, lambda file: file.writelines((content, hashlib.sha256(content).digest())))
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What `write_sealed` wrote into a file; None if it is not there any more as it was written."""
+    return unsealed(path.read_bytes())
+
+
+def unsealed(sealed: bytes) -> bytes | None:
+    """What is in a file of these bytes; None if they are not what `write_sealed` wrote.
+
+    >>> unsealed(b"weights" + hashlib.sha256(b"weights").digest()), unsealed(b"weights")
+    (b'weights', None)
+    """
+    content, digest = sealed[:-SEAL_BYTES], sealed[-SEAL_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+def foreign_column(schema: Any) -> str | None:
+    """The first column of an Arrow schema whose type is an extension, but none of Arrow's own, with what it is called:
+    to read its values runs code of whoever registered that, as Ray does one that unpickles them."""
+    for field in schema:
+        name = _foreign_type(field.type)
+        if name is not None:
+            return f"`{field.name}` of the type {name}"
+    return None
+
+
+def _foreign_type(kind: Any) -> str | None:
+    name: str | None = getattr(kind, "extension_name", None)
+    if name is not None:
+        return None if name.startswith("arrow.") else name
+    inside = [kind.field(number).type for number in range(kind.num_fields)]
+    inside += [kind.value_type] if hasattr(kind, "value_type") else []
+    return next(filter(None, map(_foreign_type, inside)), None)
 
 
 def _umask() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,16 @@ def no_sync() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_code() -> Iterator[None]:
+    """What tests bring is the user's own code, wherever it lies. What of a file's is refused, `training/test_trust.py`
+    sees."""
+    from cfsweep.training.plugins import trusting
+
+    with trusting():
+        yield
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Calls the command line in this process, in an empty folder; gives (exit code, output, complaints)."""
@@ -47,8 +58,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
     def call(*args: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["cfsweep", *map(str, args)])
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         with pytest.raises(SystemExit) as ended:
             cli.main()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         printed = capsys.readouterr()
         return int(ended.value.code or 0), printed.out, printed.err
 

@@ -103,7 +103,7 @@ def test_a_confirmation_goes_on_by_confirm_alone(run: Run, swept: Path, monkeypa
         "cfsweep: study/confirmed: it confirms trials of a sweep. `cfsweep confirm study --seeds 2` goes on.\n",
     )
     with monkeypatch.context() as patched:
-        patched.setattr("cfsweep.sweeping.confirm.open_scheduler", lambda *_: signal.default_int_handler(2, None))
+        patched.setattr("cfsweep.sweeping.confirm.on_schedulers", lambda *_: signal.default_int_handler(2, None))
         code, _, complaints = run(*CONFIRM, "--trials", "1,0", "--refit")
     assert (code, complaints) == (130, f"cfsweep: interrupted; `{again} --refit` goes on\n")
     assert run(*again.split()[1:], "--workers", "0")[0] == 0

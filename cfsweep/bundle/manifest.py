@@ -158,6 +158,8 @@ def read_manifest(folder: Path) -> Manifest:
     if (wrong := _contradiction(found)) is not None:
         raise InputError(f"{path}: {wrong}. Export the model again.")
     for name, digest in found.files.items():
+        if Path(name).name != name:
+            raise InputError(f"{path}: `files` names {name}, which is not in the bundle. Export the model again.")
         if name == STATE and not (folder / name).exists():
             continue
         if not (folder / name).is_file():

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
+import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+import threading
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
+from cfsweep.cli.clusters import k8s, slurm
+from cfsweep.cli.folders import check, repair
 from cfsweep.cli.models import adopt, confirm, continue_, export, log, predict
 from cfsweep.cli.saying import called, complain, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
 from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
 from cfsweep.library.repeatable import repeatable
+from cfsweep.terminal import Terminal
 from cfsweep.version import VERSION
 
 if TYPE_CHECKING:
-    from cfsweep.metrics.answers import PairedAnswers, PairedScores
+    from cfsweep.bundle.paired import Paired
 
 INTERRUPTED = "interrupted; the same command begins anew, or goes on with what it has kept"
 LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
@@ -33,6 +39,7 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            _heed_no_more()
             complain(INTERRUPTED)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
@@ -45,12 +52,16 @@ app = typer.Typer(
 )
 app.command(epilog=EXAMPLES)(run)
 app.command()(resume)
+app.command()(check)
+app.command()(repair)
 app.command()(confirm)
 app.command()(export)
 app.command()(adopt)
 app.command("continue")(continue_)
 app.command()(predict)
 app.command()(log)
+app.command()(slurm)
+app.command()(k8s)
 
 
 @app.command()
@@ -63,17 +74,18 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     state = "complete" if now.complete else f"not complete; `{now.goes_on_by}` goes on"
     if now.running:
         state = "running"
-    console = Console()
-    console.print(f"study {now.study_id}: {state}", highlight=False)
-    console.print(
+    console = Terminal()
+    console.print(f"study {now.study_id}: {state}")
+    console.say(
         f"{now.ended} of {budget(now.trials, now.seeds, now.splits)}: "
         f"{now.done} done, {now.stopped} stopped, {now.failed} failed",
-        highlight=False,
     )
     if now.equal:
-        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+        console.say(said_of_equal(now))
+    for line in now.changes:
+        console.say(line)
     for (trial, seed), reason in sorted(now.failures.items()):
-        console.print(f"  {called(trial)}, seed {seed}: {reason}", highlight=False, markup=False)
+        console.print(f"  {called(trial)}, seed {seed}: {reason}")
 
 
 def _look(verb: str, does: str) -> None:
@@ -94,11 +106,13 @@ def _look(verb: str, does: str) -> None:
 
 
 def _paired_answers(
-    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None
-) -> tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]:
+    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None, trust: bool
+) -> Paired:
     from cfsweep.bundle.paired import paired_answers
+    from cfsweep.training.plugins import trusting
 
-    return paired_answers(champion, candidate, data, stream, score)
+    with trusting(trust):
+        return paired_answers(champion, candidate, data, stream, score)
 
 
 for _verb, _does in (
@@ -119,8 +133,8 @@ def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces
         raise unknown("cfsweep list", "list", what, LISTS)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, doc in _listed(what):
-        table.add_row(f"[bold]{name}[/]", doc)
-    Console().print(table)
+        table.add_row(Text(name, style="bold"), doc)
+    Terminal().print(table)
 
 
 @app.callback(invoke_without_command=True)
@@ -138,14 +152,21 @@ def main() -> None:
     """Runs the command line; errors of the user's become one line and an exit code."""
     atexit.register(_leave_garbage)
     repeatable()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not of `nohup`
+            signal.signal(number, signal.default_int_handler)
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == EXIT_INTERRUPTED:
+            _exit_interrupted()
+        sys.exit(code)
     except CfsweepError as error:
         complain(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
+        _heed_no_more()
         complain(INTERRUPTED)
-        sys.exit(EXIT_INTERRUPTED)
+        _exit_interrupted()
     except OSError as error:
         if error.errno not in NO_FAULT_OF_OURS:
             raise
@@ -158,6 +179,24 @@ def main() -> None:
         command = getattr(getattr(error, "ctx", None), "command_path", "cfsweep")
         complain(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
         sys.exit(InputError.exit_code)
+
+
+def _exit_interrupted() -> NoReturn:
+    """At once, though a thread may be at work that nobody waits for."""
+    _heed_no_more()
+    from cfsweep.sweeping.interrupt import BESIDE
+
+    if any(thread.name == BESIDE for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _heed_no_more() -> None:
+    """It ends; whoever asks once more is not to get a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave_garbage() -> None:

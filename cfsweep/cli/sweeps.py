@@ -7,20 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
+    AcceptOption,
     AddressOption,
     ArgOption,
     GpusOption,
+    HangAfterOption,
+    InsecureOption,
+    PatienceOption,
+    RetriesOption,
+    TrustOption,
     WorkersOption,
+    again_with,
     args_of,
     called,
     said_of_equal,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError, short
 from cfsweep.library.folders import own_folder
+from cfsweep.terminal import Terminal
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -89,6 +96,10 @@ def run(
         typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
+    retries: RetriesOption = 0,
+    patience: PatienceOption = 600.0,
+    hang_after: HangAfterOption = None,
     trainer: Annotated[
         str | None,
         typer.Option(help="A training of your own, package.module:function, with data of its own.", metavar="FUNCTION"),
@@ -100,12 +111,14 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Such as lr=0.001 or network.args.hidden=256; any number.", metavar="KEY=VALUE"),
     ] = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
     from cfsweep.library.sweeps import begun, described, options_of
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Workers
+    from cfsweep.sweeping.scheduler import Endurance, Workers
 
     scores = None if score is None else [name.strip() for name in score.split(",") if name.strip()]
     options = options_of(
@@ -124,7 +137,7 @@ def run(
         encoder=encoder,
         trainer=trainer,
     )
-    console = Console()
+    console = Terminal()
     if dry_run:
         prepared, folder = described(space, options, assign or [], out)
         from cfsweep.sweeping.dry_run import show_plan
@@ -137,11 +150,15 @@ def run(
         from cfsweep.sweeping.study import with_identity_version_of
 
         study_id = with_identity_version_of(folder, prepared).config.study_id
-        console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
+        console.say(f"study {study_id} in {folder}")
         show_notes(prepared, console)
 
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
-    outcome, folder = begun(space, options, assign or [], out, where, display, announce)
+    where = Workers(workers, address, gpus_per_worker, insecure, again_with())
+    display = Display(console, live=workers != 0)
+    endurance = Endurance(retries, patience, hang_after)
+    outcome, folder = begun(
+        space, options, assign or [], out, where, display, announce, endurance, accept_changes=accept_changes
+    )
     _close(outcome, folder, console)
 
 
@@ -157,6 +174,14 @@ def resume(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
+    retries: RetriesOption = 0,
+    patience: PatienceOption = 600.0,
+    hang_after: HangAfterOption = None,
+    stream: Annotated[str | None, typer.Option(help="Where the study's own data lie by now.", metavar="STREAM")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data sets lie by now.", metavar="DIR")] = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
     if not re.fullmatch(r"\+[0-9]{1,18}", trials):
@@ -165,33 +190,50 @@ def resume(
         )
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Workers
+    from cfsweep.sweeping.scheduler import Endurance, Workers
 
-    console = Console()
-    where, display = Workers(workers, address, gpus_per_worker), Display(console, live=workers != 0)
+    console = Terminal()
     folder = own_folder(root)
-    _close(study.resume(folder, int(trials[1:]), seeds, where, display), folder, console)
+    wanted = _trials_of(folder) + int(trials[1:])
+
+    def left_to_add() -> list[str]:
+        """The last one of an option counts: those trials that the study's budget does not have yet."""
+        return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
+
+    where = Workers(workers, address, gpus_per_worker, insecure, again_with(left_to_add))
+    display = Display(console, live=workers != 0)
+    endurance = Endurance(retries, patience, hang_after)
+    outcome = study.resume(
+        folder, int(trials[1:]), seeds, where, display, endurance, stream, data, accept_changes=accept_changes
+    )
+    _close(outcome, folder, console)
 
 
-def _close(outcome: Outcome, folder: Path, console: Console) -> None:
+def _trials_of(folder: Path) -> int:
+    from cfsweep.sweeping.folder import Folder
+
+    return Folder(folder).read()[0].trials
+
+
+def _close(outcome: Outcome, folder: Path, console: Terminal) -> None:
     """Says how the sweep ended, and exits with its code."""
     now = outcome.status
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
-        console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
+        console.say(f"the study is complete: {now.ended} trials ended. {more}")
         if outcome.news:
-            console.print(outcome.news, highlight=False, markup=False, soft_wrap=True)
+            console.say(outcome.news)
     elif outcome.interrupted:
-        console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
+        console.say(f"interrupted. `cfsweep resume {folder}` goes on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     elif not now.complete:
         why = "the time budget is spent" if outcome.out_of_time else "not complete"
         text = f"{why}: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
-        console.print(text, highlight=False, soft_wrap=True)
+        console.say(text)
     if now.equal:
-        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+        console.say(said_of_equal(now))
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
-        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
-    if now.failed:
+        console.say(f"{called(trial)}, seed {seed} failed: {reason}")
+    console.say(f"look at it: cfsweep report {folder}")
+    if now.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)

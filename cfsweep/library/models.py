@@ -16,7 +16,7 @@ from cfsweep.library.shown import html_table, text_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.library.sweeps import Progress
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import Workers
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers
 
 if TYPE_CHECKING:
     from analysis import Confirmation
@@ -35,32 +35,53 @@ def confirm(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    retries: int = 0,
+    patience_s: float = 600.0,
+    hang_after_s: float | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Confirmed:
     """What fresh seeds and test data say of trials of the sweep in `folder`, which are trained once more.
 
     `trials`: `selected` (with the default and the references that were best), `front`, or numbers. They are trained
     with `seeds` seeds that the sweep did not use, tested, and their models kept, below `folder`; with `refit` on the
-    validation data, too. Whatever is there already is not trained again.
+    validation data, too. Whatever is there already is not trained again. `retries`, `patience_s` and `hang_after_s`
+    are as of `sweep`. With `accept_changes` they are trained although what the sweep stands on has changed, which their
+    `study.yaml` notes.
 
     Raises:
-        InputError: no trial was selected yet, one was not trained to its end, or the data has changed.
+        InputError: no trial was selected yet, one was not trained to its end, or what the sweep stands on has changed.
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     here = own_folder(folder)
-    outcome = confirmed(here, which, seeds, refit, where, Calls(progress))
+    endurance = Endurance(retries, patience_s, hang_after_s)
+    outcome = confirmed(here, which, seeds, refit, where, Calls(progress), endurance, accept_changes=accept_changes)
     return Confirmed(here, outcome.interrupted)
 
 
-def confirmed(folder: Path, trials: str, seeds: int, refit: bool, workers: Workers, watcher: Watcher) -> Outcome:
+def confirmed(
+    folder: Path,
+    trials: str,
+    seeds: int,
+    refit: bool,
+    workers: Workers,
+    watcher: Watcher,
+    endurance: Endurance = USUAL,
+    accept_changes: bool = False,
+) -> Outcome:
     """How the confirmation ended."""
     repeatable()
     from analysis.confirmation import to_confirm
+    from cfsweep.sweeping.confirm import Purpose
     from cfsweep.sweeping.confirm import confirm as confirm_trials
 
     numbers, references = to_confirm(folder, trials)
-    return confirm_trials(folder, numbers, references, seeds, "refit" if refit else "confirm", workers, watcher)
+    purpose: Purpose = "refit" if refit else "confirm"
+    return confirm_trials(
+        folder, numbers, references, seeds, purpose, workers, watcher, endurance, accept_changes=accept_changes
+    )
 
 
 def export(

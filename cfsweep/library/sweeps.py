@@ -13,8 +13,8 @@ from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import Workers
-from cfsweep.sweeping.schedulers import open_scheduler
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.schedulers import on_schedulers
 
 if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     import pandas as pd
@@ -50,8 +50,13 @@ def sweep(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     encoder: str | None = None,
+    retries: int = 0,
+    patience_s: float = 600.0,
+    hang_after_s: float | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
 
@@ -62,14 +67,19 @@ def sweep(
     defaults; `scores` is a name or several, of which the first steers. `args` are those of the stream: of a function,
     or what a table's columns are, `{"target": "churned", "task": "month"}`. `settings` are those of its `--set`, by the
     same keys: `{"lr": 0.001, "network.args.hidden": [256]}`. `trainer`, `package.module:function`, trains from outside
-    (docs/outside-trainer.md). `workers` is the number of processes (0: none but this one). `progress` is called with a
-    `Summary` of the trials whenever that has changed.
+    (docs/outside-trainer.md). `workers` is the number of processes (0: none but this one). A run that failed is trained
+    again `retries` times, a full disk is waited for `patience_s` seconds, and a worker from which nothing was heard for
+    `hang_after_s` is taken for dead (docs/sweep.md). `progress` is called with a `Summary` of the trials whenever that
+    has changed.
+
+    With `accept_changes` a study that is there goes on although what it stands on has changed (docs/sweep.md).
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
 
     Raises:
         InputError: anything is wrong with what is asked for; nothing was written.
+        NoRoomError: the disk was full for too long; the same call goes on.
     """
     options = options_of(
         stream,
@@ -87,8 +97,18 @@ def sweep(
         encoder=encoder,
         trainer=trainer,
     )
-    where = Workers(workers, address, gpus_per_worker)
-    outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress))
+    where = Workers(workers, address, gpus_per_worker, insecure)
+    endurance = Endurance(retries, patience_s, hang_after_s)
+    outcome, folder = begun(
+        space,
+        options,
+        settings or {},
+        out,
+        where,
+        Calls(progress),
+        endurance=endurance,
+        accept_changes=accept_changes,
+    )
     return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
 
@@ -100,20 +120,34 @@ def resume(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
+    retries: int = 0,
+    patience_s: float = 600.0,
+    hang_after_s: float | None = None,
     progress: Progress | None = None,
+    stream: str | Path | None = None,
+    data: str | Path | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep in `folder` once it has gone on: with `more_trials`, and with `seeds` in all for every trial that was
-    not stopped.
+    not stopped. With `retries`, runs that have failed are trained again; the others are as of `sweep`. Data of one's
+    own may lie at `stream` by now, and data sets in `data`. With `accept_changes` it goes on although what it stands on
+    has changed, which `study.yaml` notes.
 
     Raises:
-        InputError: there is no sweep, it has more seeds, or its data has changed.
+        InputError: there is no sweep, it has more seeds, or what it stands on has changed.
+        NoRoomError: the disk was full for too long.
     """
     repeatable()
     from cfsweep.sweeping import study
 
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     here = own_folder(folder)
-    outcome = study.resume(here, more_trials, seeds, where, Calls(progress))
+    place = (None if stream is None else str(stream), None if data is None else str(data))
+    endurance = Endurance(retries, patience_s, hang_after_s)
+    outcome = study.resume(
+        here, more_trials, seeds, where, Calls(progress), endurance, *place, accept_changes=accept_changes
+    )
     return Sweep(here, outcome.interrupted, outcome.out_of_time)
 
 
@@ -184,14 +218,23 @@ def begun(
     workers: Workers,
     watcher: Watcher,
     announce: Callable[[Prepared, Path], object] = lambda prepared, folder: None,
+    endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> tuple[Outcome, Path]:
     """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
     repeatable()
-    with open_scheduler(workers, lambda: described(space, options, settings, out)) as (scheduler, (prepared, folder)):
+    announced = False
+
+    def begin(scheduler: Scheduler, asked_for: tuple[Prepared, Path]) -> tuple[Outcome, Path]:
         from cfsweep.sweeping import study
 
-        announce(prepared, folder)
-        return study.begin(prepared, folder, scheduler, watcher), folder
+        nonlocal announced
+        if not announced:
+            announce(*asked_for)
+        announced, (prepared, folder) = True, asked_for
+        return study.begin(prepared, folder, scheduler, watcher, endurance, accept_changes=accept_changes), folder
+
+    return on_schedulers(workers, lambda: described(space, options, settings, out), begin)
 
 
 def _file_name(name: str) -> str:

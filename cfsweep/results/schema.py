@@ -26,6 +26,7 @@ METADATA = {b"cfsweep_schema_version": str(SCHEMA_VERSION).encode()}
 # column, naive and joint with others -3, -5 ... and -4, -6 ..., which never come near that of majority.
 NAIVE, JOINT, MAJORITY = "naive", "joint", "majority"
 TRIALS_PER_SETTING = 6
+WORKER_DIED = "the worker died"  # how the `failure` of a run begins that was given up for that
 NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL, MAJORITY_TRIAL = -1, -2, 0, -1000
 
 TABLES = ("runs", "accuracy", "test", "curves", "buffers")

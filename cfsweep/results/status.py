@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cfsweep.results.changes import said_of_changes
 from cfsweep.results.reader import read_study, read_table
 from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
 
@@ -22,7 +23,8 @@ class Status:
     has it) that still have runs to end.
     `running`: a sweep is writing to the folder now, on this machine. `equal` counts the trials that were not trained,
     being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the data. `goes_on_by`
-    is the command that goes on with the study.
+    is the command that goes on with the study. `changes`: a line for each time that it went on with something else
+    than it began with.
     """
 
     study_id: str
@@ -37,6 +39,7 @@ class Status:
     running: bool = False
     splits: int = 1
     goes_on_by: str = "cfsweep resume"
+    changes: tuple[str, ...] = ()
 
     @property
     def ended(self) -> int:
@@ -74,9 +77,10 @@ def status(root: str | Path) -> Status:
         references_left=sum(1 for trial in references if trial not in ends),
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
-        running=_is_locked(Path(root) / LOCK),
+        running=is_held(root),
         splits=(config.get("stream") or {}).get("splits", 1),
         goes_on_by=_goes_on_by(root, study),
+        changes=tuple(said_of_changes(study)),
     )
 
 
@@ -128,6 +132,11 @@ def budget(trials: int, seeds: int, splits: int = 1) -> str:
     """
     said = f"{trials} trial{'s' * (trials != 1)}" + (f" x {seeds} seeds" if seeds > 1 else "")
     return said + (f" on {min(seeds, splits)} splits" if min(seeds, splits) > 1 else "")
+
+
+def is_held(root: str | Path) -> bool:
+    """Whether some process on this machine writes to the folder; of a remote one nobody can tell."""
+    return _is_locked(Path(root) / LOCK)
 
 
 def _is_locked(path: Path) -> bool:

@@ -8,23 +8,29 @@ the journal then. What a kill leaves unwritten is trained again from the last ch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper
+from cfsweep.results.opening import open_ledger
 from cfsweep.results.schema import DEFAULT_TRIAL
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweeping.asker import Asker
+from cfsweep.sweeping.broker import Short, model_path
 from cfsweep.sweeping.equal_trials import EqualTrials
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.pack_queue import Key, PackJob, PackQueue
 from cfsweep.sweeping.packing import pack_runs, trials_per_pack
 from cfsweep.sweeping.resuming import pick_up
+from cfsweep.sweeping.room import room_for
 from cfsweep.sweeping.rows import Ended, StudyTables, objective_values
+from cfsweep.sweeping.scheduler import USUAL, Endurance
 from cfsweep.sweeping.stopping import stopper_for
 from cfsweep.sweeping.trials import Trial, TrialBook
 from cfsweep.sweeping.worker import TaskResult
@@ -33,9 +39,10 @@ from cfsweep.training.spec import Counts, PackReport, RunRecord, RunSpec, score_
 from cfsweep.training.targets import Score
 
 COMMIT_EVERY_S = 1.0
+LOOK_FOR_ROOM_EVERY_S = 5.0
 HAND_ON_SHARE = 0.05  # of the driver's time, for reading the results that equal trials are handed
 ASKED_AT_ONCE = 256  # trials, where all that come are equal to others, before it looks up again
-MAX_DEATHS = 3  # of a pack's workers; then its runs are tried one by one, and at last given up
+MAX_DEATHS = 3  # of a pack's workers without progress; then its runs are tried one by one, and at last given up
 
 
 class Driver:
@@ -44,7 +51,8 @@ class Driver:
     `n_examples` are the numbers of validation and test examples per task; `pack_size` the most runs in a pack;
     `constant` are the scores of the constant answer on each split of the data where the study has the reference
     `majority`, else none; `now()` gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have
-    lost, and `close(pack_id)`, called when a pack is over.
+    lost, `close(pack_id)`, called when a pack is over, `n_saved(pack_id)`, which gives the number of checkpoints that a
+    pack has left so far, and `short_of_room()`, which says what checkpoints and models found the disk full.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class Driver:
         workers: int,
         pack_size: int,
         constant: Sequence[ConstantAnswer] = (),
+        endurance: Endurance = USUAL,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.config, self.hypers, self.asker = folder, config, hypers, asker
@@ -65,10 +74,15 @@ class Driver:
         self.workers, self.pack_size, self.constant, self.now = workers, pack_size, constant, now
         self.drop: Callable[[str, set[Key]], None] = lambda pack_id, keys: None
         self.close: Callable[[str], None] = lambda pack_id: None
+        self.n_saved: Callable[[str], int] = lambda pack_id: 0
+        self.short_of_room: Callable[[], Short] = Short
+        self.looked_at = now()
+        self.endurance, self.n_tries = endurance, Counter[Key]()  # of runs that have failed
         self.started = now()
-        self.committed_at = now()
+        self.committed_at, self.writing = now(), False
         self.tables = StudyTables(config, hypers, [score.name for score in scores], scores[0].bounds)
-        self.rows = PendingRows(folder.root, self.tables.schemas)
+        self.ledger = open_ledger(folder.root, config.study_id)
+        self.rows = PendingRows(folder.root, self.tables.schemas, self.ledger)
         self.equal, self.hand_on_at = EqualTrials(self.tables), now()
         self.attempt = 1  # of runs that have no row
         self.stopper = stopper_for(config, n_examples["validation"], scores[0], asker)
@@ -115,6 +129,11 @@ class Driver:
             pass
         if ends or self.now() - self.committed_at >= COMMIT_EVERY_S:
             self.commit()
+        if self.now() - self.looked_at >= LOOK_FOR_ROOM_EVERY_S:
+            short, self.looked_at = self.short_of_room(), self.now()
+            self.book.n_unsaved = short.n_checkpoints
+            if short.bytes_waiting:  # of models, with which their worker waits
+                room_for(self.folder.checkpoints, short.bytes_waiting)
 
     def commit(self) -> None:
         """Writes the results taken in: Parquet first, then the ends of trials. Then hands them on to equal trials."""
@@ -129,11 +148,23 @@ class Driver:
     def _write(self) -> None:
         if not (self.packs.over or self.rows.part or self.asker.pending):
             return
+        self.writing = True  # until all of it is done
         self.asker.flush()
         self.rows.write()
         self.asker.release()
         self.packs.forget_over()
-        self.committed_at = self.now()
+        self.committed_at, self.writing = self.now(), False
+
+    @contextmanager
+    def kept_at_the_end(self) -> Iterator[None]:
+        """Within it the workers train. Whatever ends that, an error or the user's second Ctrl-C, what was finished is
+        written; not what was being written when it came."""
+        try:
+            yield
+        except (Exception, KeyboardInterrupt):
+            if not self.writing:
+                self.commit()
+            raise
 
     def _hand_on(self, firsts: Iterable[int]) -> None:
         """Gives the trials that wait for one of these the rows of that one, and their end; where it failed, the next of
@@ -153,10 +184,11 @@ class Driver:
 
     def ended_runs(self, job: PackJob) -> set[Key]:
         """The runs of a pack that is handed out again which are not to be trained on."""
-        return {run.key for run in job.spec.runs if self.book.has_ended(run)}
+        return {run.key for run in job.spec.runs if self.book.has_ended(run)} | job.gone
 
     def take_result(self, result: TaskResult) -> None:
         """Takes in what came of a task of a pack."""
+        self.book.n_damaged += result.began_anew
         if result.report is not None:
             self.take_report(result.pack_id, result.report)
         else:
@@ -171,7 +203,7 @@ class Driver:
         touched: dict[int, Trial] = {}
         for record in report.records:
             trial = self.book.trials.get(record.trial)
-            if trial is None or trial.reported or record.seed in trial.states:
+            if trial is None or trial.reported or record.seed in trial.states or record.key in job.gone:
                 continue
             touched[trial.number] = trial
             before = trial.records.get(record.seed)
@@ -179,7 +211,7 @@ class Driver:
                 self.book.n_tasks_trained += 1
             trial.records[record.seed] = record
             if record.failure is not None:
-                ended.append(self._end(trial, record, "failed", job))
+                ended.append(self._fail(trial, record, job))
             elif record.tasks_done == self.n_tasks and trial.was == "stopped":
                 ended.append(self._end(trial, record, "stopped", job))
             elif record.tasks_done == self.n_tasks:
@@ -191,7 +223,7 @@ class Driver:
                 ended += [self._end(trial, record, "stopped", job) for record in trial.running]
         self._drop({run.record.key for run in ended if run.state == "stopped"})
         self.take_in(f"{pack_id}-a{job.attempt}-t{report.task}", report, ended)
-        if all(self.book.has_ended(run) for run in job.spec.runs):
+        if len(self.ended_runs(job)) == len(job.spec.runs):
             self.packs.pop(pack_id)
             self.packs.over.append(pack_id)
         elif report.task == self.n_tasks - 2:
@@ -202,22 +234,26 @@ class Driver:
     def on_pack_failure(self, pack_id: str, reason: str, died: bool, out_of_memory: bool = False) -> None:
         """A pack failed: its worker `died`, or its code raised, perhaps because it was `out_of_memory`.
 
-        A dead worker's pack goes on from its last checkpoint, until it has died `MAX_DEATHS` times. A pack that raises,
-        or dies too often, is split into packs of one run, so that one bad run cannot take its neighbours with it; a
-        run alone fails with the reason. A pack that was too large for its worker's memory is halved, and none that is
-        made later is larger than its halves.
+        A dead worker's pack goes on from its last checkpoint, until `MAX_DEATHS` have died without a new one. A pack
+        that raises, or dies too often, is split into packs of one run, so that one bad run cannot take its neighbours
+        with it; a run alone fails with the reason. A pack that was too large for its worker's memory is halved, and
+        none that is made later is larger than its halves.
         """
         if self.interrupted:  # it stays on its way: a resumed sweep goes on with it
             return
         job = self.packs.pop(pack_id)
         if job is None:
             return
-        deaths = job.deaths + died
         self.book.n_deaths += died
-        if died and deaths < MAX_DEATHS:
-            self.packs.again(job, deaths)
-            return
-        left = [run for run in job.spec.runs if not self.book.has_ended(run)]
+        if died:
+            saved = self.n_saved(pack_id)
+            job = replace(job, deaths=1 if saved > job.saved else job.deaths + 1, saved=saved)
+            if job.deaths < MAX_DEATHS:
+                self.packs.again(job)
+                return
+            reason = f"{reason} {MAX_DEATHS} times without progress"
+        ended_here = self.ended_runs(job)
+        left = [run for run in job.spec.runs if run.key not in ended_here]
         if out_of_memory and len(left) > 1:
             self.packs.forget(pack_id)
             half = -(-len(left) // 2)
@@ -237,7 +273,7 @@ class Driver:
             record = replace(trial.records.get(run.seed) or RunRecord(run.trial, run.seed), failure=reason)
             part = f"{pack_id}-a{job.attempt}-failed"
             report = PackReport.of_failure(record, self.n_examples)
-            self.take_in(part, report, [self._end(trial, record, "failed", job)])
+            self.take_in(part, report, [self._fail(trial, record, job)])
         self.packs.over.append(pack_id)
         if not self.packs.in_flight:
             self.commit()
@@ -270,7 +306,22 @@ class Driver:
 
     def _end(self, trial: Trial, record: RunRecord, state: str, job: PackJob) -> Ended:
         trial.states[record.seed] = state
+        return self._ended(state, trial, record, job)
+
+    def _ended(self, state: str, trial: Trial, record: RunRecord, job: PackJob) -> Ended:
         return Ended(state, record, job.spec.method, job.spec.ingredients, trial.values, job.attempt, job.started_at)
+
+    def _fail(self, trial: Trial, record: RunRecord, job: PackJob) -> Ended:
+        """A run has failed. It is tried again as often as the user has asked for: each attempt has its row, of which
+        the latest one counts."""
+        if self.n_tries[record.key] == self.endurance.retries:
+            return self._end(trial, record, "failed", job)
+        self.n_tries[record.key] += 1
+        job.gone.add(record.key)
+        trial.records.pop(record.seed, None)
+        runs = tuple(run for run in job.spec.runs if run.key == record.key)
+        self.packs.add([replace(job.spec, runs=runs)], attempt=job.attempt + 1)
+        return self._ended("failed", trial, record, job)
 
     def should_stop_trial(self, trial: Trial) -> bool:
         """Looks at every task that all seeds of the trial have finished since last time; the default never loses."""
@@ -301,6 +352,9 @@ class Driver:
         """Tells the asker at once, so that its next answer knows; the files are for `commit`."""
         if not ended:
             return
-        self.rows.add(part, self.tables.rows(report, ended))
+        models = (
+            [model_path(self.folder.root, run.record.key) for run in ended] if self.config.purpose != "sweep" else []
+        )
+        self.rows.add(part, self.tables.rows(report, ended), [path for path in models if path.exists()])
         for number in {run.record.trial for run in ended}:
             self.book.report_end(self.book[number])

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import IO
 
 from cfsweep.config import Space
-from cfsweep.files import write_atomically
+from cfsweep.errors import FULL
+from cfsweep.files import SEAL_BYTES, impatient, read_sealed, write_sealed
 from cfsweep.hypers import Hyper
 
 MOST_BYTES_AT_BROKER = 2**30
@@ -52,6 +51,10 @@ class Recent:
             self.sizes.move_to_end(key)
         return key in self.sizes
 
+    def forget(self, key: str) -> None:
+        """It is not there any more."""
+        del self.sizes[key]
+
     def add(self, key: str, n_bytes: int) -> list[str]:
         """Takes `key` in; returns those that must go for it, which may be `key` itself."""
         self.sizes[key] = n_bytes
@@ -67,17 +70,27 @@ class FirstTaskFolder:
     def __init__(self, folder: Path, most_bytes: int = MOST_BYTES_AT_BROKER) -> None:
         self.folder, self.recent, self.closed = folder, Recent(most_bytes), False
         for path in sorted(folder.glob("prefix-*.pt"), key=lambda path: path.stat().st_mtime):
-            self._take_in(path.stem.removeprefix("prefix-"), path.stat().st_size)
+            self._take_in(path.stem.removeprefix("prefix-"), path.stat().st_size - SEAL_BYTES)
 
     def get(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The contents of those `keys` that are there."""
-        return {key: self._path(key).read_bytes() for key in keys if self.recent.touch(key)}
+        """The contents of those `keys` that are there; one that is not as it was written is gone."""
+        found = {key: read_sealed(self._path(key)) for key in keys if self.recent.touch(key)}
+        for key in [key for key, content in found.items() if content is None]:
+            self.recent.forget(key)
+            self._path(key).unlink()
+        return {key: content for key, content in found.items() if content is not None}
 
     def put(self, contents: Mapping[str, bytes]) -> None:
-        """Writes each content that is not there yet: whole, or not at all."""
+        """Writes each content that is not there yet: whole, or not at all, as where the disk is full."""
         for key, content in contents.items():
             if not self.closed and not self.recent.touch(key):
-                write_atomically(self._path(key), partial(_write, content))
+                try:
+                    with impatient():
+                        write_sealed(self._path(key), content)
+                except OSError as error:
+                    if error.errno not in FULL:
+                        raise
+                    return
                 self._take_in(key, len(content))
 
     def clear(self) -> None:
@@ -92,10 +105,6 @@ class FirstTaskFolder:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"prefix-{key}.pt"
-
-
-def _write(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)
 
 
 class WorkerFirstTasks:

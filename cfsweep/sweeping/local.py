@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from cfsweep.errors import InputError
-from cfsweep.sweeping.broker import Broker
+from cfsweep.sweeping.broker import Broker, BrokerError
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.first_task_store import first_tasks_recur
 from cfsweep.sweeping.interrupt import interruptible
@@ -20,6 +20,7 @@ from cfsweep.sweeping.pack_queue import PackJob
 from cfsweep.sweeping.pack_size import most_runs, pack_size_beside_memory, runs_that_fit
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
 from cfsweep.sweeping.worker import PackWorker, TaskResult
+from cfsweep.visible import visible
 
 T = TypeVar("T")
 
@@ -71,7 +72,17 @@ class LocalScheduler:
 
     def run(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         self.broker.open(str(plan.checkpoints))
-        driver.drop, driver.close = self.broker.drop, self.broker.close
+        driver.drop, driver.close, driver.n_saved = self.broker.drop, self.broker.close, self.broker.n_saved
+        driver.short_of_room = self.broker.short_of_room
+        with driver.kept_at_the_end():
+            self._train(plan, driver, on_change)
+        on_change()
+        driver.interrupted = self.interrupted
+        driver.commit()
+        if driver.complete:
+            self.broker.clear_first_tasks()
+
+    def _train(self, plan: SweepPlan, driver: Driver, on_change: Callable[[], None]) -> None:
         active: deque[PackWorker] = deque()
         shown: set[str] = set()  # errors
         while not (self.interrupted or driver.finished):
@@ -85,16 +96,13 @@ class LocalScheduler:
             if result is not None:
                 driver.take_result(result)
                 if result.error not in shown:  # a pack that fails is tried again, run by run
-                    print(result.trace, file=sys.stderr, end="")  # the whole of what the driver keeps in one line
+                    print(
+                        visible(result.trace, keep="\n\t"), file=sys.stderr, end=""
+                    )  # the whole of what the driver keeps in one line
                 shown.add(result.error)
                 if not result.done:
                     active.append(worker)
             driver.tick()
-        on_change()
-        driver.interrupted = self.interrupted
-        driver.commit()
-        if driver.complete:
-            self.broker.clear_first_tasks()
 
     def worker_for(self, plan: SweepPlan, driver: Driver, job: PackJob) -> PackWorker:
         """What is to train a pack."""
@@ -105,5 +113,12 @@ class LocalScheduler:
 
     def advance(self, worker: PackWorker, driver: Driver) -> TaskResult | None:
         """Trains the next task of a pack; None if the driver has been told already how that ended (as where a test has
-        a worker die)."""
-        return worker.advance()
+        a worker die).
+
+        Raises:
+            Exception: the broker has raised it, which is in this process, too.
+        """
+        try:
+            return worker.advance()
+        except BrokerError as error:
+            raise error.__cause__ or error from None

@@ -17,12 +17,16 @@ Key = tuple[int, int]
 
 @dataclass
 class PackJob:
-    """A pack to train: what it is, which attempt, how many workers died under it in this session, when it began."""
+    """A pack to train: what it is, which attempt, when it began. In this session so many `deaths` of workers have come
+    since its last progress, at the last of which it had `saved` so many checkpoints; the runs that are `gone` have
+    failed in it, and wait in a pack of their own to be tried again."""
 
     pack_id: str
     spec: PackSpec
     attempt: int = 1
     deaths: int = 0
+    saved: int = 0
+    gone: set[Key] = field(default_factory=set)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -53,14 +57,15 @@ class PackQueue:
         """Has them wait behind all others."""
         self.waiting += [PackJob(self.new_id(), spec, attempt) for spec in specs]
 
-    def again(self, job: PackJob, deaths: int) -> None:
+    def again(self, job: PackJob) -> None:
         """Has a pack whose worker died wait before all others."""
-        self.waiting.insert(0, replace(job, attempt=job.attempt + 1, deaths=deaths))
+        self.waiting.insert(0, replace(job, attempt=job.attempt + 1))
 
     def hand_out(self) -> PackJob:
         """The first one that waits; it is in flight from now on."""
-        job = replace(self.waiting.pop(0), started_at=datetime.now(UTC))
+        job = replace(self.waiting[0], started_at=datetime.now(UTC))
         self.files.save(job.pack_id, job.spec, job.attempt)
+        self.waiting.pop(0)
         self.in_flight[job.pack_id] = job
         self.pack_of.update((run.key, job.pack_id) for run in job.spec.runs)
         return job
@@ -77,7 +82,8 @@ class PackQueue:
         job = self.in_flight.pop(pack_id, None)
         self.last_task.discard(pack_id)
         for run in job.spec.runs if job else ():
-            self.pack_of.pop(run.key, None)
+            if self.pack_of.get(run.key) == pack_id:
+                del self.pack_of[run.key]
         return job
 
     def forget(self, pack_id: str) -> None:

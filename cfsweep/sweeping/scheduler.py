@@ -18,12 +18,29 @@ if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
 class Workers:
     """Where to train: `count` processes (None: one per processor, or per GPU; 0: this one) at `address` (None: here).
 
-    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any).
+    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any). `insecure`: the cluster there
+    need not demand a token. `again` gives the command by which a process takes the place of this one where Ray's death
+    would end it (None: there is none, as in a library).
     """
 
     count: int | None = None
     address: str | None = None
     gpus_each: float | None = None
+    insecure: bool = False
+    again: Callable[[], list[str] | None] | None = None
+
+
+@dataclass(frozen=True)
+class Endurance:
+    """What a sweep bears: a run that has failed is trained again `retries` times; room on a full disk is waited for
+    `patience_s` seconds; a worker from which nothing was heard for `hang_after_s` is killed (None: none is)."""
+
+    retries: int = 0
+    patience_s: float = 600.0
+    hang_after_s: float | None = None
+
+
+USUAL = Endurance()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cfsweep.config import StudyConfig
-from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.sweeping.asker import Asker, Proposal
 from cfsweep.sweeping.rows import FRONT_AXES
@@ -25,7 +24,7 @@ class Trial:
 
     `states` holds the runs that have ended, `records` what is known of each run, `rung` the last task after which
     the trial was compared with the others. Once its end is `reported`, only its states are kept. `was` is how a trial
-    had ended whose rows were lost: what was stopped stays so, however far it is trained now.
+    had ended whose rows were lost, or that is tried again: what was stopped stays so, however far it is trained now.
     """
 
     number: int
@@ -49,8 +48,8 @@ class Summary:
     """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of trials that no other one
     beats in stability and plasticity both, equal ones counted once; `tasks` the number of tasks of runs that this
     session has trained, of `tasks_at_most`: fewer where trials are stopped, are equal to others or go on within a run.
-    `deaths` of workers were seen in this session. `runs_before` had ended when it began, and `runs_going_on` were on
-    their way."""
+    In this session so many `deaths` of workers were seen, and checkpoints that were `damaged`, or `unsaved` for want of
+    room. `runs_before` had ended when it began, and `runs_going_on` were on their way."""
 
     trials: int
     done: int
@@ -61,6 +60,8 @@ class Summary:
     tasks: int = 0
     tasks_at_most: int = 0
     deaths: int = 0
+    damaged: int = 0
+    unsaved: int = 0
     runs_before: int = 0
     runs_going_on: int = 0
 
@@ -72,7 +73,10 @@ class TrialBook:
         self.config, self.asker = config, asker
         self.trials: dict[int, Trial] = {}
         self.plane: dict[int, dict[int, tuple[float, ...]]] = {}  # of unfinished trials, by trial and seed
-        self.n_tasks_trained = self.n_tasks_at_most = self.n_deaths = 0  # of all runs, in this session
+        self.n_tasks_trained = self.n_tasks_at_most = self.n_deaths = self.n_damaged = self.n_unsaved = (
+            0  # in this session
+        )
+        self.n_turned = Counter[str]()  # of trials that had ended, and have ended again otherwise
         self.n_runs_before = self.n_runs_going_on = 0  # trained by an earlier driver, and on their way
         self.front = RunningFront()  # of the finished ones, in stability and plasticity
         for proposal in asker.running():
@@ -117,16 +121,7 @@ class TrialBook:
         return trial is None or trial.reported or run.seed in trial.states
 
     def load(self, row: dict[str, Any]) -> None:
-        """Takes in a run that an earlier driver wrote to Parquet, or that was handed the results of an equal one.
-
-        Raises:
-            InputError: it belongs to a trial that the asker knows nothing of.
-        """
-        if row["trial"] >= 0 and row["trial"] not in self.asker.numbers:
-            raise InputError(
-                f"runs/ holds trial {row['trial']}, but the study's journal ends before it, so it is an older one. "
-                "Bring back the journal that belongs to the runs, or start a new study."
-            )
+        """Takes in a run that an earlier driver wrote to Parquet, or that was handed the results of an equal one."""
         scored = row["state"] == "done" and "validation" in self.config.parts
         if scored and row.get("same_as") is None:
             self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in FRONT_AXES})
@@ -153,6 +148,9 @@ class TrialBook:
         trial.reported, trial.values = True, {}
         trial.records.clear()
         trial.objectives.clear()
+        if trial.was:
+            self.n_turned.update({state: 1})
+            self.n_turned.subtract({trial.was: 1})
         if trial.proposed:
             self.asker.tell(trial.number, state, values)
 
@@ -162,12 +160,14 @@ class TrialBook:
         again = Counter(t.was for t in self.trials.values() if t.was and not t.reported)  # whose rows are not all there
         return Summary(
             trials=self.config.trials,
-            **{state: n - again[state] for state, n in self.asker.n_ended.items()},
+            **{state: n - again[state] + self.n_turned[state] for state, n in self.asker.n_ended.items()},
             best=self.asker.best if single else None,
             front=len(self.front.points),
             tasks=self.n_tasks_trained,
             tasks_at_most=self.n_tasks_at_most,
             deaths=self.n_deaths,
+            damaged=self.n_damaged,
+            unsaved=self.n_unsaved,
             runs_before=self.n_runs_before,
             runs_going_on=self.n_runs_going_on,
         )

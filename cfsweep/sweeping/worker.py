@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from cfsweep.errors import raised_in
-from cfsweep.sweeping.broker import BrokerClient, Fetched, Key
+from cfsweep.sweeping.broker import BrokerClient, BrokerError, Fetched, Key, no_fault_of_the_pack
 from cfsweep.training.engine.device_memory import is_out_of_memory, release
 from cfsweep.training.first_task_cache import FirstTaskCache
 from cfsweep.training.spec import PackReport, PackSpec
 from cfsweep.training.streams import Stream
 from cfsweep.training.trainer import Trainer, open_trainer
 
+KEEP_AGAIN_S = 1.0
+
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came of a task: the report of the pack, or (`error`) why there is none. `done`: the pack is over."""
+    """What came of a task: the report of the pack, or (`error`) why there is none. `done`: the pack is over.
+    `began_anew`: its checkpoint could not be read."""
 
     pack_id: str
     done: bool
@@ -27,9 +31,10 @@ class TaskResult:
     error: str = ""
     out_of_memory: bool = False
     trace: str = ""
+    began_anew: bool = False
 
     @staticmethod
-    def of_error(pack_id: str, error: Exception) -> TaskResult:
+    def of_error(pack_id: str, error: BaseException) -> TaskResult:
         """That the pack came to an end with this error, which is being handled."""
         return TaskResult(
             pack_id,
@@ -45,7 +50,7 @@ class PackWorker:
     now and then in the midst of one, where the trainer has any."""
 
     trainer: Trainer | None = None
-    unsaved: Exception | None = None  # why the broker has not taken the last checkpoint in the midst of a task
+    began_anew = False  # since the last result
 
     def __init__(
         self,
@@ -57,34 +62,56 @@ class PackWorker:
         first_tasks: FirstTaskCache | None = None,
     ) -> None:
         self.pack_id, self.broker, self.stream, self.device = pack_id, broker, stream, device
-        self.share_first_task, self.first_tasks = share_first_task, first_tasks
+        self.share_first_task = share_first_task
+        self.first_tasks = None if first_tasks is None else _AtBroker(first_tasks)
 
     def advance(self) -> TaskResult:
         """Trains the next task. Whatever an ingredient or a network raises is in the result: it ends the pack alone.
-        What the broker raises is no fault of the pack, and is raised here."""
-        dropped = self.broker.dropped_from(self.pack_id)
-        if dropped is None:
-            self.trainer = None
-            return TaskResult(self.pack_id, done=True, error="the driver has closed the pack")
-        fetched = self.broker.fetch(self.pack_id) if self.trainer is None else None
+
+        Raises:
+            BrokerError: the broker has raised something, which is no fault of the pack.
+        """
+        with no_fault_of_the_pack():
+            dropped = self.broker.dropped_from(self.pack_id)
+            if dropped is None:
+                self.trainer = None
+                return TaskResult(self.pack_id, done=True, error="the driver has closed the pack")
+            fetched = self.broker.fetch(self.pack_id) if self.trainer is None else None
         try:
             if fetched is not None:
-                self.trainer = self.open_trainer(fetched)
+                self.trainer = self._opened(fetched)
             report, checkpoint, models = self._next_task(dropped)
-        except Exception as error:
+        except BrokerError:
+            raise
+        except (Exception, SystemExit) as error:  # what is the user's own may call `sys.exit`
             # The driver decides what becomes of the pack; raised here, the error would reach nobody.
             self.trainer = None
             return TaskResult.of_error(self.pack_id, error)
-        if self.unsaved is not None:
-            raise self.unsaved
         if checkpoint is not None:
-            self.broker.save(self.pack_id, checkpoint)
+            self._save(checkpoint)
         if models:
-            self.broker.keep(models)
-        return TaskResult(self.pack_id, report.done, report)
+            with no_fault_of_the_pack():
+                while not self.broker.keep(models):
+                    time.sleep(KEEP_AGAIN_S)  # the driver says what there is no room for, and for how long it waits
+        began_anew, self.began_anew = self.began_anew, False
+        return TaskResult(self.pack_id, report.done, report, began_anew=began_anew)
+
+    def _opened(self, fetched: Fetched) -> Trainer:
+        """The pack's trainer, as it was when the last checkpoint was left; from the beginning, where that cannot be
+        read. What is wrong with the pack itself shows then, too."""
+        self.began_anew = fetched.damaged
+        try:
+            return self.open_trainer(fetched)
+        except Exception as error:  # whatever torch raises over bytes that it does not know
+            if fetched.checkpoint is None or isinstance(error, BrokerError) or is_out_of_memory(error):
+                raise
+        with no_fault_of_the_pack():
+            self.broker.set_aside(self.pack_id)
+        self.began_anew = True
+        return self.open_trainer(Fetched(fetched.spec, None))
 
     def open_trainer(self, fetched: Fetched) -> Trainer:
-        """The pack's trainer, as it was when the last checkpoint was left."""
+        """The trainer of what was fetched."""
         release(self.device)  # of the pack before, which may have filled it
         return open_trainer(
             PackSpec.from_dict(fetched.spec),
@@ -104,8 +131,20 @@ class PackWorker:
         return (report, None, self.trainer.models()) if report.done else (report, self.trainer.checkpoint(), {})
 
     def _save(self, checkpoint: bytes) -> None:
-        try:
+        with no_fault_of_the_pack():
             self.broker.save(self.pack_id, checkpoint)
-            self.unsaved = None
-        except Exception as error:  # raised here, it would be taken for the pack's own
-            self.unsaved = error
+
+
+class _AtBroker:
+    """First tasks that lie at the broker."""
+
+    def __init__(self, kept: FirstTaskCache) -> None:
+        self.kept = kept
+
+    def get(self, keys: Iterable[str]) -> Mapping[str, bytes]:
+        with no_fault_of_the_pack():
+            return self.kept.get(keys)
+
+    def put(self, contents: Mapping[str, bytes]) -> None:
+        with no_fault_of_the_pack():
+            self.kept.put(contents)

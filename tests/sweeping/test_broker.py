@@ -19,10 +19,10 @@ def broker(tmp_path: Path) -> Broker:
 
 
 def test_a_pack_is_fetched_whole_then_from_its_checkpoint(broker: Broker, tmp_path: Path) -> None:
-    assert broker.fetch("p") == ({"a": 1}, None)
+    assert broker.fetch("p") == ({"a": 1}, None, False)
     for content in (b"one", b"two"):
         broker.save("p", content)
-        assert broker.fetch("p") == ({"a": 1}, content)
+        assert broker.fetch("p") == ({"a": 1}, content, False)
     assert [path.name for path in tmp_path.iterdir()] == ["p.pt"], "one file, the latest"
 
 
@@ -34,7 +34,8 @@ def test_a_damaged_checkpoint_is_none(broker: Broker, tmp_path: Path, damage: st
     content = path.read_bytes()
     turned = bytes([content[0] ^ 1, *content[1:]])
     path.write_bytes({"a bit": turned, "its end": content[:-1], "all of it": b""}[damage])
-    assert broker.fetch("p").checkpoint is None
+    assert broker.fetch("p") == ({"a": 1}, None, True)
+    assert not path.exists(), "it is kept beside"
     path.write_bytes(content)
     assert broker.fetch("p").checkpoint == b"after task 3"
 
@@ -81,7 +82,7 @@ def test_opened_for_another_sweep_it_knows_nothing_of_the_last(broker: Broker, t
     assert broker.dropped_from("p") is None
     broker.put("p", {}, set())
     assert broker.dropped_from("p") == set()
-    assert broker.fetch("p") == ({}, None)
+    assert broker.fetch("p") == ({}, None, False)
     assert checkpoint_path(tmp_path, "p").read_bytes().startswith(b"one")
 
 

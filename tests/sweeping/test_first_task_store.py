@@ -176,3 +176,13 @@ def test_nothing_is_kept_where_nothing_recurs(sweep: Sweep, monkeypatch: pytest.
     monkeypatch.setattr(FirstTaskFolder, "put", lambda *args: pytest.fail("it will never be asked for"))
     search = {"lr": {"low": 0.01, "high": 0.1}, **SEARCHES[0]}
     assert sweep.train(sweep.open(tiny(search, trials=3))).complete
+
+
+def test_a_first_task_that_is_not_as_it_was_written_is_trained_again(tmp_path: Path) -> None:
+    folder = FirstTaskFolder(tmp_path)
+    folder.put({"a": b"1111", "b": b"2222"})
+    path = tmp_path / "prefix-a.pt"
+    path.write_bytes(b"1110" + path.read_bytes()[4:])
+    assert folder.get(["a", "b"]) == {"b": b"2222"}
+    folder.put({"a": b"1111"})
+    assert folder.get(["a", "b"]) == {"a": b"1111", "b": b"2222"}

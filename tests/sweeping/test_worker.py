@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from cfsweep.config import StudyConfig
-from cfsweep.sweeping.broker import Broker, checkpoint_path, model_path
+from cfsweep.files import write_sealed
+from cfsweep.sweeping.broker import Broker, BrokerError, checkpoint_path, model_path
 from cfsweep.sweeping.packing import pack_runs
 from cfsweep.sweeping.space import check_space
 from cfsweep.sweeping.worker import PackWorker, TaskResult
@@ -112,7 +113,7 @@ def test_a_broker_that_takes_no_checkpoint_within_a_task_is_no_fault_of_the_pack
     broker = FullBroker()
     broker.open(str(tmp_path))
     broker.put("p", spec.to_dict(), set())
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(BrokerError, match="No space left"):
         worker_on(broker, stream).advance()
 
 
@@ -239,8 +240,83 @@ def test_what_the_broker_raises_is_no_error_of_the_pack(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(broker, "save", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(BrokerError, match="OSError: no space left"):
         worker_on(broker, stream).advance()
+
+
+class _Gone:
+    """First tasks at a broker that is gone."""
+
+    def __init__(self, fails_at: str) -> None:
+        self.fails_at = fails_at
+
+    def get(self, keys: Any) -> dict[str, bytes]:
+        return self._at("get")
+
+    def put(self, contents: Any) -> None:
+        self._at("put")
+
+    def _at(self, where: str) -> dict[str, bytes]:
+        if where == self.fails_at:
+            raise ConnectionError("the actor died")
+        return {}
+
+
+@pytest.mark.parametrize("fails_at", ["get", "put"])
+def test_nor_is_what_it_raises_in_the_midst_of_a_task(broker: Broker, stream: Stream, fails_at: str) -> None:
+    """Asked for first tasks, by the code of the pack."""
+    with pytest.raises(BrokerError, match="ConnectionError: the actor died"):
+        worker_on(broker, stream, first_tasks=_Gone(fails_at)).advance()
+
+
+@pytest.mark.parametrize("damage", ["cut short", "a bit", "no checkpoint of torch's", "nothing in it"])
+def test_a_checkpoint_that_cannot_be_read_is_set_aside(broker: Broker, stream: Stream, damage: str) -> None:
+    first, path = worker_on(broker, stream), checkpoint_path(broker.checkpoints, "p")
+    first.advance()
+    whole = path.read_bytes()
+    content = {
+        "cut short": whole[:-1000],
+        "a bit": whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:],
+        "no checkpoint of torch's": None,
+        "nothing in it": b"",
+    }[damage]
+    if content is None:
+        write_sealed(path, b"written whole, but in a way that torch does not know")
+    else:
+        path.write_bytes(content)
+    damaged = path.read_bytes()
+    second = worker_on(broker, stream)
+    result = second.advance()
+    assert (result.error, result.began_anew, result.report.task if result.report else None) == ("", True, 0)
+    assert path.with_name("p.pt.damaged").read_bytes() == damaged
+    assert path.read_bytes() != damaged
+    assert not second.advance().began_anew, "it is told once"
+    assert accuracies(advanced_to_the_end(second)) == accuracies(advanced_to_the_end(first))
+
+
+def test_what_is_wrong_with_a_pack_that_goes_on_is_still_its_own(
+    broker: Broker, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker_on(broker, stream).advance()
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise ImportError("no module named mine")
+
+    monkeypatch.setattr("cfsweep.sweeping.worker.open_trainer", fails)
+    assert worker_on(broker, stream).advance().error.startswith("ImportError: no module named mine")
+
+
+def test_where_memory_is_short_a_checkpoint_is_kept(
+    broker: Broker, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker_on(broker, stream).advance()
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("cfsweep.sweeping.worker.open_trainer", fails)
+    assert worker_on(broker, stream).advance().out_of_memory
+    assert checkpoint_path(broker.checkpoints, "p").exists()
 
 
 def test_ctrl_c_is_no_error_of_the_pack(broker: Broker, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,9 @@ class RemoteBroker:
     def __init__(self, name: str, namespace: str) -> None:
         self.actor: Any = ray.get_actor(name, namespace)
 
+    def set_aside(self, pack_id: str) -> None:
+        ray.get(self.actor.set_aside.remote(pack_id))
+
     def fetch(self, pack_id: str) -> Fetched:
         return Fetched(*ray.get(self.actor.fetch.remote(pack_id)))
 
@@ -43,8 +46,9 @@ class RemoteBroker:
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         return self.actor.save.remote(pack_id, checkpoint)  # nobody waits for it
 
-    def keep(self, models: Mapping[Key, bytes]) -> None:
-        ray.get(self.actor.keep.remote(models))
+    def keep(self, models: Mapping[Key, bytes]) -> bool:
+        kept: bool = ray.get(self.actor.keep.remote(models))
+        return kept
 
     def stream_reference(self) -> Any:
         """The reference to the stream."""

@@ -9,23 +9,27 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cfsweep.errors import InputError
-from cfsweep.sweeping.interrupt import interruptible
-from cfsweep.sweeping.ray_backend.deaths import died, ends_with_ray, short
+from cfsweep.sweeping.interrupt import BESIDE, interruptible
+from cfsweep.sweeping.ray_backend.deaths import Session, died, ends_with_ray, short
+from cfsweep.sweeping.ray_backend.door import START, by_token
 from cfsweep.sweeping.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
     gpus_here,
-    require_listener,
+    handlers_stay,
+    on_loopback,
     silent_driver,
     workers_that_load,
 )
+from cfsweep.sweeping.ray_backend.session import own_session
+from cfsweep.sweeping.restarts import NotThereError, Restarts, SchedulerDiedError
 from cfsweep.sweeping.scheduler import Workers
 
 # Tune is a disposable scheduler here: no log files per trial, no signal handler of its own, no reports of its own.
@@ -60,11 +64,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunningRay:
-    """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name."""
+    """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name; `progressed` is to
+    be set once a task was trained; the folder for its files (None on a cluster, whose own it is)."""
 
     interrupt: threading.Event
     broker: Any
     broker_name: str
+    progressed: threading.Event
+    folder: Path | None = None
 
 
 @contextmanager
@@ -72,19 +79,22 @@ def connected(workers: Workers) -> Iterator[RunningRay]:
     """Ray is up within it, with an empty broker; on this machine the workers are loading what a pack needs.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or not by its token.
     """
     with connected_beside(workers, lambda: None) as (up, _):
         yield up
 
 
 @contextmanager
-def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[RunningRay, T]]:
+def connected_beside(
+    workers: Workers, work: Callable[[], T], restarts: Restarts | None = None
+) -> Iterator[tuple[RunningRay, T]]:
     """`connected`, and what `work()` gives, which is done in a thread while Ray starts here; or before a cluster is
-    joined, which has to be told of the code that it has loaded.
+    joined, which has to be told of the code that it has loaded. `restarts` have gone before.
 
     Raises:
-        InputError: no cluster answers at the address.
+        SchedulerDiedError: Ray has failed within it.
+        NotThereError: Ray does not come up, no cluster answers at the address.
         KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
     """
     os.environ.update(_TUNE_SETTINGS)
@@ -96,38 +106,65 @@ def connected_beside(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[
             "with `--workers 0`, which does without Ray."
         )
 
-    with interruptible() as interrupt, ThreadPoolExecutor(1) as beside:
+    with interruptible(at_once=True) as interrupt, ExitStack() as afterwards:
         # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        doing = beside.submit(work)
-        if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
-            doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
+        doing, session = _beside(work), Session(interrupt, workers.again, restarts or Restarts())
         try:
-            with ends_with_ray(interrupt):
+            if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
+                doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
+            afterwards.enter_context(by_token(workers))
+            own = afterwards.enter_context(own_session())
+            with ends_with_ray(session, a_cluster=workers.address is not None):
                 # In this thread: what Ray starts ends with the thread that started it.
                 connect(workers)
-                # Ray has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
-                with interruptible(interrupt):
+                if workers.address is None:
+                    own.begin()
+                # Its library has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
+                with interruptible(interrupt, at_once=True):
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
-                    up = RunningRay(interrupt, *_start_broker())
+                    up = RunningRay(interrupt, *_start_broker(), session.progressed, own.folder)
                     if workers.address is None:
                         drop_environments_of_trials()
                     done = doing.result()
-                    if interrupt.is_set():
-                        raise KeyboardInterrupt
+                with interruptible(interrupt):
+                    session.begun.set()
                     yield up, done
-        except ray.exceptions.RayError as error:
-            raise died(error) from error
+        except (ray.exceptions.RayError, SchedulerDiedError) as error:
+            if interrupt.is_set():
+                raise KeyboardInterrupt from error
+            if isinstance(error, SchedulerDiedError):
+                raise
+            if not session.begun.is_set():
+                raise NotThereError(died(error).what, died(error).remedy) from error
+            raise died(error, session.progressed.is_set()) from error
         finally:
             ray.shutdown()
+            if not interrupt.is_set():  # then nobody waits for it
+                wait([doing])
+
+
+def _beside(work: Callable[[], T]) -> Future[T]:
+    """What `work()` gives, once a thread of its own has done it: one that no exit of the process waits for."""
+    doing = Future[T]()
+
+    def do() -> None:
+        try:
+            doing.set_result(work())
+        except BaseException as error:  # raised where its result is asked for
+            doing.set_exception(error)
+
+    threading.Thread(target=do, name=BESIDE, daemon=True).start()
+    return doing
 
 
 def connect(workers: Workers) -> None:
     """Starts Ray here with a processor for each worker, or joins the cluster at their address.
 
     Raises:
-        InputError: Ray does not start here, or no cluster answers.
+        NotThereError: Ray does not start here, or no cluster answers.
+        InputError: the cluster does not let this process in.
     """
     import ray
 
@@ -139,7 +176,7 @@ def connect(workers: Workers) -> None:
         # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,
         # and would start processes ahead of need that no worker could use.
         os.environ.update(environment)
-        with bare_node(), silent_driver():
+        with bare_node(), on_loopback(), silent_driver(), handlers_stay():
             try:
                 # A cluster named by the environment would be joined silently otherwise.
                 ray.init(
@@ -150,22 +187,17 @@ def connect(workers: Workers) -> None:
                     **options,
                 )
             except Exception as error:  # of many kinds: paths, memory, ports, processes that die
-                raise InputError(f"Ray cannot start on this machine ({short(error)}). {_remedy(error)}") from error
+                raise NotThereError(f"Ray cannot start on this machine ({short(error)})", _remedy(error)) from error
         return
-    remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
-    try:
-        require_listener(address)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({short(error)}). {remedy}") from error
     code = [str(path) for path in own_code(Path.cwd())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
-        with silent_driver():
+        with silent_driver(), handlers_stay():
             ray.init(address=address, runtime_env=for_workers, **options)
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
-        raise InputError(
-            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)}). {remedy}"
+        raise NotThereError(
+            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)})", START
         ) from error
 
 

@@ -13,7 +13,9 @@ from ray.exceptions import RayError
 from cfsweep.sweeping.first_task_store import first_tasks_recur
 from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
 from cfsweep.sweeping.ray_backend.deaths import died
+from cfsweep.sweeping.restarts import Restarts
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
+from cfsweep.training.plugins import import_paths
 
 if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
     from cfsweep.sweeping.driver import Driver
@@ -24,14 +26,15 @@ T = TypeVar("T")
 
 
 @contextmanager
-def ray_scheduler(workers: Workers, work: Callable[[], T]) -> Iterator[tuple[Scheduler, T]]:
-    """The scheduler on Ray, which is up within it, and what `work()` gives, which is done while Ray starts.
+def ray_scheduler(workers: Workers, work: Callable[[], T], restarts: Restarts) -> Iterator[tuple[Scheduler, T]]:
+    """The scheduler on Ray, which is up within it, and what `work()` gives, which is done while Ray starts. `restarts`
+    have gone before.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or Ray has died.
         KeyboardInterrupt: Ctrl-C or SIGTERM came before all this was there.
     """
-    with connected_beside(workers, work) as (up, done):
+    with connected_beside(workers, work, restarts) as (up, done):
         yield RayScheduler(workers, up), done
 
 
@@ -69,11 +72,12 @@ class RayScheduler:
         for_workers = {
             "broker": self.up.broker_name,
             "namespace": NAMESPACE,
+            "code": import_paths(plan.config.model_dump()),
             "share_first_task": plan.config.share_prefix,
             "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }
-        searcher = PackSearcher(driver, self.up.broker, for_workers, on_change)
-        with tempfile.TemporaryDirectory(prefix="cfsweep-tune-") as scratch:
+        searcher = PackSearcher(driver, self.up.broker, for_workers, on_change, self.up.progressed)
+        with tempfile.TemporaryDirectory(prefix="cfsweep-tune-", dir=self.up.folder) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(PackTrainable, self.resources),
                 tune_config=tune.TuneConfig(
@@ -88,14 +92,14 @@ class RayScheduler:
                 ),
             )
             try:
-                tuner.fit()
+                with driver.kept_at_the_end():
+                    tuner.fit()
             except (RayError, TuneError) as error:
-                raise died(error) from error
+                raise died(error, self.up.progressed.is_set()) from error
             except RuntimeError as error:
                 if KILLED not in str(error):  # Ray's own way to say it
                     raise
-                raise died(error) from error
-            finally:
-                driver.commit()
+                raise died(error, self.up.progressed.is_set()) from error
+            driver.commit()
         if driver.complete:
             ray.get(self.up.broker.clear_first_tasks.remote())

@@ -10,6 +10,8 @@ import ray
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
+from cfsweep.results.schema import WORKER_DIED
+from cfsweep.sweeping.broker import Short
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.ray_backend.trainable import from_tune
 
@@ -42,12 +44,22 @@ class StopOnInterrupt(_NotStored, Stopper):
 class PackSearcher(_NotStored, Searcher):
     """Hands out the driver's packs as Tune trials, and passes on what they report."""
 
-    def __init__(self, driver: Driver, broker: Any, for_workers: dict[str, Any], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        broker: Any,
+        for_workers: dict[str, Any],
+        on_change: Callable[[], None],
+        progressed: threading.Event,
+    ) -> None:
         super().__init__(metric=None, mode=None)
+        self.progressed = progressed  # is set once a task was trained
         self.driver, self.broker, self.for_workers, self.on_change = driver, broker, for_workers, on_change
         self.pack_of: dict[str, str] = {}  # by Tune's trial
         driver.drop = lambda pack_id, keys: ray.get(broker.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(broker.close.remote(pack_id))
+        driver.short_of_room = lambda: Short(*ray.get(broker.short_of_room.remote()))
+        driver.n_saved = lambda pack_id: ray.get(broker.n_saved.remote(pack_id))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         if self.driver.finished:
@@ -63,6 +75,7 @@ class PackSearcher(_NotStored, Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "result" in result:
+            self.progressed.set()
             self.driver.take_result(from_tune(result))
             self.on_change()
 
@@ -72,7 +85,7 @@ class PackSearcher(_NotStored, Searcher):
         if pack_id is None:
             return
         if error:
-            self.driver.on_pack_failure(pack_id, "the worker died", died=True)
+            self.driver.on_pack_failure(pack_id, WORKER_DIED, died=True)
         elif result is not None:
             self.on_trial_result(trial_id, result)
         self.on_change()

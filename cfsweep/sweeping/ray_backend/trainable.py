@@ -10,12 +10,15 @@ from typing import Any
 import ray
 import torch
 from ray import tune
+from ray.exceptions import RayError, RaySystemError
 
 from cfsweep.config import NetworkConfig
+from cfsweep.sweeping.broker import BrokerError, no_fault_of_the_pack
 from cfsweep.sweeping.first_task_store import WorkerFirstTasks
 from cfsweep.sweeping.ray_backend.broker_actor import RemoteBroker
 from cfsweep.sweeping.worker import PackWorker, TaskResult
 from cfsweep.training.networks import first_weights, take_in
+from cfsweep.training.plugins import named
 from cfsweep.training.streams import Stream, Task, mapped
 
 WEIGHTS = "first_weights"  # beside the fields of a stream
@@ -71,6 +74,7 @@ class PackTrainable(tune.Trainable):
     worker: PackWorker | None
 
     def setup(self, config: dict[str, Any]) -> None:
+        named(config["code"])  # the driver has asked whether it may run
         # Two OpenMP teams on two cores are far slower than one thread each; the packs are the parallelism.
         torch.set_num_threads(1)
         self.settings, self.worker = config, None
@@ -83,6 +87,8 @@ class PackTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         try:
             self.worker = self.worker or self._worker()
+        except BrokerError:  # nor is it the pack's fault here: for Tune the worker has died
+            raise
         except Exception as error:  # raised here, it would only reach Tune's log
             return to_tune(TaskResult.of_error(self.settings["pack_id"], error))
         return to_tune(self.worker.advance())
@@ -94,11 +100,21 @@ class PackTrainable(tune.Trainable):
         return PackWorker(
             self.settings["pack_id"],
             self.broker,
-            fetch_stream(self.broker.stream_reference()),
+            self._stream(),
             torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu"),
             self.settings["share_first_task"],
             self._first_tasks() if self.settings["first_tasks_recur"] else None,
         )
+
+    def _stream(self) -> Stream:
+        with no_fault_of_the_pack():
+            reference = self.broker.stream_reference()
+        try:
+            return fetch_stream(reference)
+        except RaySystemError:  # what it holds cannot be unpacked here: code of the user's that is missing
+            raise
+        except RayError as error:
+            raise BrokerError(str(error)) from error
 
     def _first_tasks(self) -> WorkerFirstTasks:
         name = self.settings["broker"]

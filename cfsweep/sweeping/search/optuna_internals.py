@@ -19,6 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from cfsweep.files import until_there_is_room
+
 SearchSpace = dict[str, BaseDistribution]
 
 
@@ -68,7 +70,7 @@ class _Held(AbstractContextManager[None]):
         self.lock = lock
 
     def __enter__(self) -> None:
-        self.lock.acquire()
+        until_there_is_room(self.lock.acquire)  # which makes a link
 
     def __exit__(self, *error: object) -> None:
         self.lock.release()

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from cfsweep.errors import InputError, first_line, not_written
 from cfsweep.files import expanded
+from cfsweep.visible import visible
 
 CACHE_VARIABLE = "CFSWEEP_CACHE"
 IN_MEMORY_BYTES = 2**30  # of examples, and of the texts of a CSV file; what takes more lies on the disk
@@ -117,7 +118,7 @@ def cached_array(
 
 def say(text: str) -> None:
     """One line about what is made once, as it may take a while."""
-    print(f"cfsweep: {text}", file=sys.stderr)
+    print(f"cfsweep: {visible(text)}", file=sys.stderr)
 
 
 def mapped(path: str | Path) -> Tensor:

@@ -46,7 +46,6 @@ def test_as_many_workers_as_fit_unless_it_is_said(monkeypatch: pytest.MonkeyPatc
 def test_a_cluster_is_told_of_own_code_if_there_is_any(code: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray takes an empty list of modules, and then starts no worker."""
     told: dict[str, Any] = {}
-    monkeypatch.setattr(cluster, "require_listener", lambda address: None)
     monkeypatch.setattr(cluster, "own_code", lambda folder: [Path(file) for file in code])
     monkeypatch.setattr("ray.init", lambda **options: told.update(options))
     cluster.connect(Workers(address="host:1"))
@@ -59,7 +58,6 @@ def test_own_code_that_cannot_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) 
     def fails(**options: Any) -> None:
         raise RuntimeError("too large")
 
-    monkeypatch.setattr(cluster, "require_listener", lambda address: None)
     monkeypatch.setattr(cluster, "own_code", lambda folder: [Path("mine")])
     monkeypatch.setattr("ray.init", fails)
     with pytest.raises(InputError, match=r"^--address host:1: .* your code \(mine\) could not be sent \(too large\)"):

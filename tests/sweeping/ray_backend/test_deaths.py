@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ import pytest
 import ray
 
 from cfsweep.results.reader import read_table
+from cfsweep.sweeping.interrupt import SAID
 from cfsweep.sweeping.ray_backend.deaths import died
 from tests.conftest import Run
-from tests.sweeping.command import Processes, finish, new_checkpoints, until
-from tests.sweeping.ray_backend.scenarios import SLOW, SMOKE
+from tests.sweeping.command import Processes, descendants, finish, new_checkpoints, until
+from tests.sweeping.ray_backend.scenarios import SLOW, SMOKE, those_who_live_on
 from tests.sweeping.ray_backend.test_sweeps import check_complete
 
 TOLD = "cfsweep: Ray has failed, or one of its processes was killed ({}). `cfsweep resume` goes on; see that there is "
@@ -36,13 +36,14 @@ def test_what_rays_own_processes_come_to_is_one_line() -> None:
 
 # A process that would go on for long, or raise an error of its own, but one of Ray's dies meanwhile.
 DIES = """
-import threading, time
+import sys, threading, time
 from cfsweep.sweeping.ray_backend import deaths
 deaths.GRACE_S = 1.0
 dead, interrupt = {{}}, threading.Event()
 deaths.dead_processes = lambda: dead
+session = deaths.Session(interrupt)
 try:
-    with deaths.ends_with_ray(interrupt):
+    with deaths.ends_with_ray(session):
         time.sleep(0.3)
         {}
 finally:
@@ -70,6 +71,35 @@ def test_it_ends_where_a_process_of_rays_has_died(processes: Processes, happens:
     assert complaints.count("\n") == (1 if code else 0)
 
 
+ANOTHER = """
+import os
+from cfsweep.sweeping.restarts import Restarts
+print(os.getpid(), Restarts.so_far().n, os.environ.get("CFSWEEP_RESTARTS"))
+"""
+
+
+def test_another_process_takes_its_place_where_there_is_a_command_for_it(processes: Processes) -> None:
+    """Not before the study has begun; its id stays, and it knows how often that was."""
+    again = f"import os; session = deaths.Session(interrupt, lambda: [sys.executable, '-c', {ANOTHER!r}])"
+    dies = "dead.update(raylet=-9); time.sleep(100)"
+    begun = DIES.replace("session = deaths.Session(interrupt)", f"{again}; session.begun.set()").format(dies)
+    process = processes.start(program=("-c", begun))
+    code, printed, complaints = finish(process, 60)
+    assert (code, printed) == (0, f"{process.pid} 1 None\n"), complaints
+    went_on = "goes on by itself in 1 s (1 of at most 6 times without progress)\n"
+    assert complaints == f"{TOLD.partition('. ')[0].format('raylet: exit code -9')}; {went_on}"
+    not_begun = DIES.replace("session = deaths.Session(interrupt)", again).format(dies)
+    assert finish(processes.start(program=("-c", not_begun)), 60)[0] == 2
+
+
+def test_it_does_so_no_more_where_that_was_in_vain_too_often(processes: Processes) -> None:
+    again = "session = deaths.Session(interrupt, lambda: ['false'], deaths.Restarts(6)); session.begun.set()"
+    code = DIES.replace("session = deaths.Session(interrupt)", again).format("dead.update(gcs=-9); time.sleep(100)")
+    ended, _, complaints = finish(processes.start(program=("-c", code)), 60)
+    assert ended == 2
+    assert complaints.startswith(TOLD.format("gcs: exit code -9"))
+
+
 def test_a_terminal_gets_its_cursor_back() -> None:
     ours, theirs = pty.openpty()
     code = DIES.format("dead.update(raylet=-9); time.sleep(100)")
@@ -84,30 +114,6 @@ def test_a_terminal_gets_its_cursor_back() -> None:
 # ------------------------------------------------------------------------------------------------ real sweeps
 
 
-def processes_of(driver: int) -> dict[int, str]:
-    """All that a process has started, and what those have started, with the names of their programs; but for Ray's two
-    agents, which try for a minute or two to tell a GCS that is gone of their raylet's end."""
-    found: dict[int, str] = {}
-    for pid in map(int, Path(f"/proc/{driver}/task/{driver}/children").read_text().split()):
-        name = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0].rpartition("/")[2]
-        found |= {pid: name, **processes_of(pid)}
-    return {pid: name for pid, name in found.items() if not name.endswith("Agent")}
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def all_end(pids: dict[int, str]) -> None:
-    deadline = time.monotonic() + 20
-    while left := {pid: name for pid, name in pids.items() if alive(pid)}:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
-
-
 def results_of(folder: Path, trials: set[int]) -> list[dict[str, Any]]:
     """What was found out about these trials, but for what differs from one training to the next."""
     chance = ("train_s", "started_at", "peak_bytes", "attempt")
@@ -116,42 +122,49 @@ def results_of(folder: Path, trials: set[int]) -> list[dict[str, Any]]:
     return sorted(kept, key=repr)
 
 
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("raylet", "raylet: exit code -9"),
+        pytest.param("gcs_server", "gcs_server: exit code -9", marks=pytest.mark.slow),
+        pytest.param("ray::StreamBroker", "", marks=pytest.mark.slow),
+    ],
+)
 def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
-    name: str, processes: Processes, run: Run, tmp_path: Path
+    name: str, told: str, processes: Processes, run: Run, tmp_path: Path
 ) -> None:
-    """Left alone, Ray's library would end it with exit code 1 and a line of C++, after 15 or 60 seconds."""
+    """Left alone, Ray's library would end it with exit code 1 and a line of C++, after 15 or 60 seconds. Where trials
+    were added to the study, they are added once."""
     out = tmp_path / "study"
-    process = processes.start("run", SMOKE, *SLOW, "--workers", "1", "--out", out)
+    assert run("run", SMOKE, *SLOW, "--trials", "1", "--workers", "0", "--out", out)[0] == 0
+    process = processes.start("resume", out, "--trials", "+3", "--workers", "1")
     until(new_checkpoints(out), process)
-    started = processes_of(process.pid)
-    (victim,) = (pid for pid, program in started.items() if program == name)
+    started = descendants(process.pid)
+    victim = next(pid for pid, program in started.items() if program.startswith(name))
     os.kill(victim, signal.SIGKILL)
-    code, _, complaints = finish(process, 30)
-    assert code == 2
-    assert complaints.startswith(TOLD.format(f"{name}: exit code -9"))
+    code, _, complaints = finish(process)
+    assert code == 0, complaints
+    assert complaints.startswith(f"cfsweep: Ray has failed, or one of its processes was killed ({told}"), complaints
+    assert complaints.endswith("; goes on by itself in 1 s (1 of at most 6 times without progress)\n")
     assert complaints.count("\n") == 1
-    all_end(started)
-    if name == "gcs_server":  # the rest is the same
-        return
-
-    asked = {-2, -1, 0}  # before anything else; for the rest a resumed sampler draws other numbers
-    assert run("resume", out, "--workers", "0")[0] == 0
+    assert those_who_live_on(started, 20) == {}
     assert check_complete(out, 4).done == 4
+    asked = {-2, -1, 0, 1}  # before anything else; for the rest a resumed sampler draws other numbers
     whole = tmp_path / "whole"
     assert run("run", SMOKE, *SLOW, "--trials", "1", "--workers", "0", "--out", whole)[0] == 0
+    assert run("resume", whole, "--trials", "+1", "--workers", "0")[0] == 0
     assert results_of(out, asked) == results_of(whole, asked)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_nobody_is_left_of_a_sweep_that_was_ended(number: signal.Signals, processes: Processes, tmp_path: Path) -> None:
     out = tmp_path / "study"
     process = processes.start("run", SMOKE, *SLOW, "--workers", "2", "--out", out)
     until(new_checkpoints(out), process)
-    started = processes_of(process.pid)
+    started = descendants(process.pid)
     assert {"raylet", "gcs_server"} <= set(started.values())
     process.send_signal(number)
     code, _, complaints = finish(process, 30)
-    assert (code, complaints) == (-9 if number == signal.SIGKILL else 130, "")
-    all_end(started)
+    assert (code, complaints) == ((-9, "") if number == signal.SIGKILL else (130, SAID.decode()))
+    assert those_who_live_on(started, 20) == {}

@@ -58,7 +58,8 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Remote, PackSearcher, l
     monkeypatch.setattr(searcher_module.ray, "get", lambda answer: answer)
     driver: Any = Driver()
     broker, changes = Remote(), list[int]()
-    return driver, broker, PackSearcher(driver, broker, {"broker": "b"}, lambda: changes.append(1)), changes
+    searcher = PackSearcher(driver, broker, {"broker": "b"}, lambda: changes.append(1), threading.Event())
+    return driver, broker, searcher, changes
 
 
 def told(**content: Any) -> dict[str, Any]:

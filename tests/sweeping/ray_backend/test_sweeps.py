@@ -18,10 +18,11 @@ from cfsweep.results.reader import read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA, MAJORITY_TRIAL
 from cfsweep.results.status import Status, status
 from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.interrupt import SAID
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
-from tests.sweeping.command import Processes, finish, new_checkpoints, until
+from tests.sweeping.command import SECRETS, Processes, finish, new_checkpoints, until
 from tests.sweeping.in_process import Sweep
 from tests.sweeping.ray_backend.scenarios import CONFIRM, SLOW, SMOKE, Confirmed, OnCluster, Terminated, Whole
 
@@ -128,7 +129,7 @@ def test_what_is_confirmed_on_ray_is_what_is_confirmed_in_this_process(
 
 
 def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run, tmp_path: Path) -> None:
-    assert (terminated.code, terminated.complaints) == (130, "")
+    assert (terminated.code, terminated.complaints) == (130, SAID.decode())
     assert terminated.seconds_to_end < 15
     assert f"interrupted. `cfsweep resume {terminated.out}` goes on." in terminated.printed
     assert not status(terminated.out).complete
@@ -144,6 +145,30 @@ def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run,
     assert check_complete(out, 4).done == 4
 
 
+def test_it_listens_on_loopback_alone(terminated: Terminated) -> None:
+    who = {name for _, _, name in terminated.listening}
+    assert {"driver", "gcs_server", "raylet"} < who
+    assert len([name for name in who if name.startswith("ray::")]) >= 2  # agents, workers, the broker
+    assert {address for address, _, _ in terminated.listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_no_secret_of_its_environment_is_in_a_file(terminated: Terminated) -> None:
+    """Nor the token of its Ray, which is none that the environment gave."""
+    (token,) = terminated.tokens
+    assert token not in SECRETS.values()
+    assert len(token) == 64
+    assert terminated.leaks == []
+
+
+def test_nothing_of_ray_is_left_of_a_sweep_that_ended_nor_lives_on_after_one_that_was_killed(
+    terminated: Terminated,
+) -> None:
+    (session,) = terminated.sessions
+    assert terminated.living_on == {}
+    (left,) = terminated.left  # of the one that was killed: the next one removes it
+    assert left != session
+
+
 @pytest.mark.slow
 def test_interrupted_then_completed(processes: Processes, tmp_path: Path) -> None:
     out = tmp_path / "study"
@@ -151,7 +176,7 @@ def test_interrupted_then_completed(processes: Processes, tmp_path: Path) -> Non
     until(new_checkpoints(out), process)
     process.send_signal(signal.SIGINT)
     code, printed, complaints = finish(process, 30)
-    assert (code, complaints) == (130, "")
+    assert (code, complaints) == (130, SAID.decode())
     assert f"interrupted. `cfsweep resume {out}` goes on." in printed
     assert not status(out).complete
     code, _, complaints = finish(processes.start("resume", out))
@@ -193,6 +218,14 @@ def test_a_cluster_of_two_nodes_and_a_killed_worker(
 def test_a_cluster_without_code_of_ones_own(on_cluster: OnCluster) -> None:
     assert (on_cluster.plain.code, on_cluster.plain.complaints) == (0, "")
     assert check_complete(on_cluster.plain.out, 1, first=0).done == 1
+
+
+def test_a_cluster_does_not_take_another_token(on_cluster: OnCluster) -> None:
+    assert on_cluster.strange.code == 2
+    assert on_cluster.strange.complaints.startswith("cfsweep: --address ")
+    assert "the cluster wants a token, and not that in " in on_cluster.strange.complaints
+    assert on_cluster.strange.complaints.count("\n") == 1
+    assert not on_cluster.strange.out.exists()
 
 
 def test_a_clusters_workers_are_sent_the_users_own_code(on_cluster: OnCluster) -> None:

@@ -96,7 +96,7 @@ def worker(tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def settings(pack_id: str = "p", **more: Any) -> dict[str, Any]:
-    address = {"broker": "b", "namespace": "n", "share_first_task": True, "first_tasks_recur": False}
+    address = {"broker": "b", "namespace": "n", "code": [], "share_first_task": True, "first_tasks_recur": False}
     return {"pack_id": pack_id, **address, **more}
 
 
@@ -132,7 +132,8 @@ def test_first_tasks_that_recur_are_kept_from_pack_to_pack(worker: PackTrainable
     for pack_id, broker in (("p", "b1"), ("q", "b1"), ("p", "b2")):
         worker.reset_config(settings(pack_id, broker=broker, first_tasks_recur=True))
         worker.step()
-        kept.append(worker.worker.first_tasks)
+        assert worker.worker.first_tasks is not None
+        kept.append(worker.worker.first_tasks.kept)
     assert isinstance(kept[0], WorkerFirstTasks)
     assert kept[0] is kept[1]
     assert kept[1] is not kept[2], "another sweep's are no use"
