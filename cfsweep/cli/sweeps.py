@@ -198,7 +198,6 @@ def resume(
 
     console = Terminal()
     display = Display(console, live=workers != 0)
-    endurance = endurance_of(where, retries, patience, hang_after)
     with written_in(root) as folder:
         wanted = _trials_of(folder) + int(trials[1:])
 
@@ -207,6 +206,7 @@ def resume(
             return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
 
         where = Workers(workers, address, gpus_per_worker, insecure, again_with(left_to_add))
+        endurance = endurance_of(where, retries, patience, hang_after)
         outcome = study.resume(
             folder, int(trials[1:]), seeds, where, display, endurance, stream, data, accept_changes=accept_changes
         )
