@@ -66,11 +66,12 @@ class Verdict:
 @dataclass(frozen=True)
 class Judgement:
     """What the gate says of two models, by a `score` that may fall by `max_drop`: a verdict for each of the candidate's
-    tasks, in their order."""
+    tasks, in their order, but those `left_out`, of which there are no examples."""
 
     score: str
     max_drop: float
     tasks: tuple[Verdict, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -81,19 +82,30 @@ class Judgement:
     def notes(self) -> list[str]:
         """What is to be known of the table."""
         said = [] if self.score == "accuracy" else [f"The score is {self.score}, the higher the better."]
+        if self.left_out:
+            said.append(
+                f"new: {few(f'`{name}`' for name in self.left_out)} is not in these data, which decides nothing; "
+                "--stream or --data names where all tasks are."
+            )
         return [*said, *notes(self.tasks, self.max_drop)]
 
 
 def judged(
-    score: str, bounds: tuple[float, float], answers: Sequence[PairedAnswers | PairedScores], max_drop: float | None
+    score: str,
+    bounds: tuple[float, float],
+    answers: Sequence[PairedAnswers | PairedScores],
+    left_out: Sequence[str],
+    max_drop: float | None,
 ) -> Judgement:
-    """What the gate says of two models, given their `answers` to the tasks, or how they score, within `bounds`.
+    """What the gate says of two models, given their `answers` to the tasks, or how they score, within `bounds`, and the
+    names of those that are `left_out`.
 
     Raises:
         InputError: `max_drop` is missing or beyond what the score can fall by, or a task has no test examples.
     """
     allowed = require_max_drop(max_drop, bounds[1] - bounds[0])
-    return Judgement(score, allowed, tuple(verdict(of_task, k, allowed) for k, of_task in enumerate(answers)))
+    verdicts = tuple(verdict(of_task, k, allowed) for k, of_task in enumerate(answers))
+    return Judgement(score, allowed, verdicts, tuple(left_out))
 
 
 def verdict(answers: PairedAnswers | PairedScores, task: int, max_drop: float) -> Verdict:

@@ -137,7 +137,8 @@ def differing_data(one: Study, two: Study) -> list[str]:
     """What of the data of two studies differs, in words: the scenario, settings of the stream, the tasks, the files.
     Only where nothing does, runs of one seed have seen the same examples in the same order.
 
-    A stream of one's own may lie elsewhere, and is the same if its files are.
+    A stream of one's own may lie elsewhere, and is the same if its files are. How examples are standardised is no part
+    of it: a remedy may need its own.
     """
     found = []
     if one.scenario != two.scenario:
@@ -158,11 +159,11 @@ def differing_data(one: Study, two: Study) -> list[str]:
 
 
 _OF_THE_DATA = (
-    *("class_order", "n_tasks", "validation_frac", "steering_frac", "split_seed", "splits", "target", "standardise"),
-    *("learned", "scores", "positive", "class_weights", "args"),
+    *("class_order", "n_tasks", "validation_frac", "steering_frac", "split_seed", "splits", "target", "learned"),
+    *("scores", "positive", "class_weights", "args"),
 )
 # Of studies that do not say.
-_BEFORE = {"splits": 1, "target": "classification", "standardise": "scalar", "learned": 0, "scores": [], "args": {}}
+_BEFORE = {"splits": 1, "target": "classification", "learned": 0, "scores": [], "args": {}}
 
 
 def compare_runs(

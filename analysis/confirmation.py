@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -18,8 +18,9 @@ from analysis.fronts import front
 from analysis.known_tasks import known_note
 from analysis.seeds import being_added
 from cfsweep.errors import InputError
+from cfsweep.results.addresses import inside
 from cfsweep.results.reader import is_study
-from cfsweep.results.schema import MAJORITY_TRIAL, NAIVE, reference_method
+from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE, reference_method
 from cfsweep.texts import score_text
 
 CONFIRMED, REFITTED = "confirmed", "refitted"  # folders within that of the sweep
@@ -48,7 +49,7 @@ class Confirmation:
     (`chosen_by`; `corrected` for the choice among all its trials, see `analysis.uncertainty`) and with `fresh` ones; on
     test data with the fresh ones (`test`; of a sweep of earlier versions, which tested by itself, with its own), and of
     models that were trained on the validation data, too (`refitted`). None where there is no such number. `selected`:
-    it is the one that was chosen."""
+    it is the one that was chosen. `also` are the means of the study's other scores on test data, by name."""
 
     trial: int
     chosen_by: Mean | None
@@ -57,15 +58,16 @@ class Confirmation:
     test: Mean | None
     refitted: Mean | None
     selected: bool = False
+    also: Mapping[str, Mean] = field(default_factory=dict)
 
 
 def confirmed_in(root: Root, name: str = CONFIRMED) -> str | None:
     """The folder of what was confirmed of the sweep in `root`, or None."""
-    inside = f"{root}/{name}"
-    if not is_study(inside):
+    place = inside(root, name)
+    if not is_study(place):
         return None
-    confirms = study(inside).raw.get("confirms") or {}
-    return inside if confirms.get("study_id") == study(root).study_id else None
+    confirms = study(place).raw.get("confirms") or {}
+    return place if confirms.get("study_id") == study(root).study_id else None
 
 
 def to_confirm(root: Root, which: str) -> tuple[list[int], list[int]]:
@@ -122,8 +124,9 @@ def confirmation(root: Root) -> list[Confirmation]:
     """
     record, refitted_in, fresh_in = _selected(root), confirmed_in(root, REFITTED), confirmed_in(root)
     refitted = {} if refitted_in is None else _tested(refitted_in)
+    also: dict[str, dict[int, Mean]] = {}
     if fresh_in is not None:
-        tests = _tested(fresh_in)
+        tests, also = _tested(fresh_in), _also_tested(fresh_in)
     else:
         tests = {} if refitted else _means(test_scores(root), being_added(load(root)), study(root).score)
     swept = trials(load(root))
@@ -143,6 +146,7 @@ def confirmation(root: Root) -> list[Confirmation]:
             tests.get(trial),
             refitted.get(trial),
             trial == record["trial"],
+            {score: of[trial] for score, of in also.items() if trial in of},
         )
         for trial in order
     ]
@@ -159,6 +163,7 @@ def columns(found: Sequence[Confirmation]) -> dict[str, list[str]]:
         "validation, fresh seeds": [one.fresh for one in found],
         "test, fresh seeds" if is_fresh else "test": [one.test for one in found],
         "test, refitted": [one.refitted for one in found],
+        **{f"{score}, test": [one.also.get(score) for one in found] for one in found for score in one.also},
     }
     return {
         "trial": [trial_name(one.trial) for one in found],
@@ -173,7 +178,8 @@ def _text(mean: Mean | None) -> str:
 
 
 def luck(found: Sequence[Confirmation]) -> str:
-    """How much of the selected one's number was luck, in a line: the curse of the winner.
+    """How much of the selected one's number was luck, in a line: the curse of the winner; and whether fresh seeds find
+    the default better.
 
     >>> luck([Confirmation(7, Mean(0.983, None, 1), None, Mean(0.9712, 0.006, 5), None, None, selected=True)])
     'Chosen at 0.983, fresh seeds say 0.971 ± 0.006 (5 seeds): 0.012 less.'
@@ -182,9 +188,12 @@ def luck(found: Sequence[Confirmation]) -> str:
     if chosen is None or chosen.chosen_by is None or chosen.fresh is None:
         return ""
     less = chosen.chosen_by.value - chosen.fresh.value
+    default = next((one.fresh for one in found if one.trial == DEFAULT_TRIAL and not one.selected), None)
+    better = default is not None and default.value > chosen.fresh.value
     return (
         f"Chosen at {score_text(chosen.chosen_by.value, 3)}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} "
         f"seed{'s' * (chosen.fresh.n != 1)}): {score_text(abs(less), 3)} {'less' if less > 0 else 'more'}."
+        + (f" By fresh seeds the default is better, {default.text}." if default is not None and better else "")
     )
 
 
@@ -230,12 +239,22 @@ def _tested(folder: str) -> dict[int, Mean]:
     return _means(table_of(folder, "test"), being_added(load(folder)), study(folder).score)
 
 
+def _also_tested(folder: str) -> dict[str, dict[int, Mean]]:
+    """The means of each score but the one that steers, by its name."""
+    about = study(folder)
+    others = [str(score["name"]) for score in about.raw.get("scores") or () if score["name"] != about.score]
+    rows, added = table_of(folder, "test"), being_added(load(folder))
+    return {score: _means(rows, added, score) for score in others}
+
+
 def _means(rows: pd.DataFrame, added: Sequence[int], score: str) -> dict[int, Mean]:
-    """The means of the last rows of the matrices of `score`, without the seeds that are being `added`."""
+    """The means of the last rows of the matrices of `score`, without the seeds that are being `added`; none of a trial
+    that lacks the score on some task."""
     rows = rows[~rows["seed"].isin(added)]
     n_tasks = rows["eval_task"].max() + 1 if len(rows) else 0
     last = rows[rows["after_task"] == n_tasks - 1]
-    per_seed = last.groupby(["trial", "seed"])[score].mean()
+    lacking = last.loc[last[score].isna(), "trial"]
+    per_seed = last[~last["trial"].isin(lacking)].groupby(["trial", "seed"])[score].mean()
     found = {}
     for trial, values in per_seed.groupby("trial"):
         of_seeds = numbers(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from analysis.description import Setting
 from analysis.uncertainty import LEAST_SEEDS, LEVEL, Estimate
 from cfsweep.results.schema import DEFAULT_TRIAL, reference_method
 from cfsweep.texts import score_text
+from cfsweep.visible import visible
 
 INTERVAL = f"{100 * LEVEL:g} % interval"  # what each interval is called
 _LATEX = {
@@ -87,6 +87,17 @@ def on_spread(n_seeds: int, n_splits: int) -> list[str]:
     return [f"±: standard deviation over {n_seeds} seeds, {how}."]
 
 
+def on_same_examples(n_splits: int) -> list[str]:
+    """Says what an interval from seeds leaves out, where all of them have the same validation examples.
+
+    >>> len(on_same_examples(1)), on_same_examples(3)
+    (1, [])
+    """
+    if n_splits > 1:
+        return []
+    return ["All seeds have the same validation examples: what others would say is in no interval (`--splits`)."]
+
+
 def unsigned(estimate: Estimate) -> str:
     """A quantity that cannot be below 0, and its interval.
 
@@ -138,7 +149,7 @@ def for_html(text: Any) -> str:
     >>> for_html('<b>"')
     '&lt;b&gt;&quot;'
     """
-    return html.escape(str(text), quote=True)
+    return html.escape(visible(text, keep="\n\t"), quote=True)
 
 
 def for_plotly(text: Any) -> str:
@@ -147,16 +158,7 @@ def for_plotly(text: Any) -> str:
     >>> for_plotly('<b>"')
     '&lt;b&gt;"'
     """
-    return html.escape(str(text), quote=False)
-
-
-def for_markdown(text: Any) -> str:
-    """`text` for a cell of a Markdown table: nothing in it is markup.
-
-    >>> for_markdown("a|b_<i>")
-    'a\\\\|b\\\\_\\\\<i\\\\>'
-    """
-    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", one_line(str(text)))
+    return html.escape(visible(text, keep="\n\t"), quote=False)
 
 
 def for_latex(text: Any) -> str:
@@ -165,7 +167,7 @@ def for_latex(text: Any) -> str:
     >>> print(for_latex("50%_a"))
     50\\%\\_a
     """
-    return "".join(_LATEX.get(letter, letter) for letter in one_line(str(text)))
+    return "".join(_LATEX.get(letter, letter) for letter in visible(one_line(str(text))))
 
 
 def for_csv(text: str) -> str:
@@ -174,4 +176,5 @@ def for_csv(text: str) -> str:
     >>> for_csv("=1+1"), for_csv("plain")
     ("'=1+1", 'plain')
     """
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    text = visible(text, keep="\n\t")
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text

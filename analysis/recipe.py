@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,8 @@ import yaml
 
 from analysis.aggregate import settings_of
 from analysis.description import Root, Study
+from cfsweep.results.addresses import name_of
+from cfsweep.visible import visible
 
 MORE_SEEDS = 10  # at least; enough for an interval that means something
 # What goes without saying in a stream; what has no entry here is said in full.
@@ -42,7 +43,7 @@ def space_text(about: Study, row: pd.Series) -> str:
     """
     space = _mapping(_mapping(about.raw.get("config")).get("space"))
     fixed = {name: value for name, value in settings_of(row).items() if value is not None}
-    lines = [f"description: Trial {int(row['trial'])} of study {about.study_id}."]
+    lines = [f"description: Trial {int(row['trial'])} of study {visible(about.study_id)}."]
     network = {key: value for key, value in _mapping(space.get("network")).items() if value not in (None, [])}
     own = {"network": network, "ingredients": space.get("ingredients")}
     said = {"trainer": space["trainer"]} if space.get("trainer") else own
@@ -84,7 +85,7 @@ def space_file(root: Root, trial: int) -> str:
     >>> space_file("runs/demo", 46)
     'demo-trial-46.yaml'
     """
-    return f"{Path(root).resolve().name}-trial-{trial}.yaml"
+    return f"{name_of(root)}-trial-{trial}.yaml"
 
 
 def _mapping(content: Any) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from analysis.among import among
 from analysis.comparison import chosen_trial, compare_runs
 from analysis.constant_answer import beaten_by_majority, tasks_behind
 from analysis.description import Root, study
-from analysis.formatting import trial_name
+from analysis.formatting import on_same_examples, trial_name
 from analysis.frames import load
 from analysis.references import best_reference
 from analysis.seeds import being_added, counted
@@ -29,12 +29,14 @@ OPPONENTS = ("default", NAIVE)
 @dataclass(frozen=True)
 class Judged:
     """The chosen `trial` of a study, `why` it is the chosen one, and of each check whether it passes and what is said.
-    `behind` names the tasks on which it is no better than the constant answer, which decides nothing."""
+    `behind` names the tasks on which it is no better than the constant answer, and `notes` say what an interval leaves
+    out; neither decides anything."""
 
     trial: int
     why: str
     checks: tuple[tuple[bool, str], ...]
     behind: str | None
+    notes: tuple[str, ...] = ()
 
     @property
     def passes(self) -> bool:
@@ -50,7 +52,8 @@ def gate(
     margin: float = 0.0,
 ) -> list[str]:
     """Checks the study's chosen trial (see `chosen_trial`) on validation data and returns one line per check passed,
-    and one more where it is no better than the constant answer on some tasks.
+    one more where it is no better than the constant answer on some tasks, and one where an interval comes of seeds that
+    all have the same validation examples.
 
     A trial that is no better than the constant answer (`analysis.constant_answer`) fails whatever is asked. Minima are
     within the bounds of the score, for the true mean over seeds: the raw mean of the best of many is too high, so that
@@ -79,7 +82,7 @@ def require_passes(root: Root, found: Judged) -> list[str]:
     failures = [text for passed, text in found.checks if not passed]
     if failures:
         raise NoAnswerError(f"{root}: {who} fails: {'; '.join(failures)}.")
-    return [*(f"{who}: {text}" for _, text in found.checks), *([found.behind] if found.behind else [])]
+    return [*(f"{who}: {text}" for _, text in found.checks), *([found.behind] if found.behind else []), *found.notes]
 
 
 def judged(
@@ -101,7 +104,8 @@ def judged(
         raise InputError(
             "gate: nothing to check. Give --min-average-score, --min-stability, --min-plasticity, --beats."
         )
-    low, high = study(root).score_bounds
+    about = study(root)
+    low, high = about.score_bounds
     for name, limit in minima.items():
         if limit is not None and not low <= limit <= high:
             option = f"min-{name.replace('_', '-')}"
@@ -123,12 +127,13 @@ def judged(
         checks.append(_beats(runs, trial, beats, margin))
     if beaten := beaten_by_majority(table, trial):
         checks.append((False, beaten))
-    return Judged(trial, why, tuple(checks), tasks_behind(root, trial, being_added(rows)))
+    of_interval = on_same_examples(about.splits) if beats is not None else []
+    return Judged(trial, why, tuple(checks), tasks_behind(root, trial, being_added(rows)), tuple(of_interval))
 
 
 def write_json(path: Path, root: Root, found: Judged) -> None:
     """Writes what a gate of a study found for a program to read, whole or not at all: `passes`, the folder, the trial
-    and why it is the chosen one, each check with its line, and the tasks behind the constant answer, or null."""
+    and why it is the chosen one, each check with its line, the tasks behind the constant answer, or null, and notes."""
     content = {
         "passes": found.passes,
         "study": str(root),
@@ -136,6 +141,7 @@ def write_json(path: Path, root: Root, found: Judged) -> None:
         "why": found.why,
         "checks": [{"passes": passed, "says": text} for passed, text in found.checks],
         "behind_constant": found.behind,
+        "notes": list(found.notes),
     }
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

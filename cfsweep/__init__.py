@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cfsweep.library.predictions import predict
     from cfsweep.library.sweeps import Sweep, resume, sweep
     from cfsweep.library.trainings import Training, train
+    from cfsweep.training.plugins import trusting
 
 __version__ = VERSION
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "resume",
     "sweep",
     "train",
+    "trusting",
 ]
 _ROOMS = {
     "cfsweep.bundle": ("Model", "load"),
@@ -50,6 +52,7 @@ _ROOMS = {
     "cfsweep.library.predictions": ("predict",),
     "cfsweep.library.sweeps": ("Sweep", "resume", "sweep"),
     "cfsweep.library.trainings": ("Training", "train"),
+    "cfsweep.training.plugins": ("trusting",),
 }
 
 

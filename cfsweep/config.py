@@ -191,7 +191,8 @@ class StreamConfig(Frozen):
     preprocessing, and `none`. `args` are those of a function, or what a table says of its columns
     (`training.streams.TableSettings`). `encoder`, `package.module:function` called with `encoder_args`, returns what
     makes features (n, d) of the examples, once for all, which are the stream's x then. `augment`: what makes other
-    pictures of images in training, `crop`, `flip` or `package.module:function`, in this order.
+    pictures of images in training, `crop`, `flip` or `package.module:function`, in this order. `own_data` is a hash of
+    the names and contents of the user's files, which cfsweep notes: wherever they lie, they are the same data.
     """
 
     name: Name = "split-digits"
@@ -215,6 +216,7 @@ class StreamConfig(Frozen):
     args: dict[str, Any] = {}
     encoder: Name | None = None
     encoder_args: dict[str, Any] = {}
+    own_data: str | None = None
 
     @field_validator("augment", mode="before")
     @classmethod
@@ -318,7 +320,15 @@ class StudyConfig(Frozen):
 
         (That the data is the same is held by the SHA-256 of each file.)
         """
-        return identity.study_id(self.as_begun, self.identity_version, NO_PART_OF_IDENTITY)
+        return identity.study_id(self.as_begun, self.identity_version, self.no_part_of_identity)
+
+    @property
+    def no_part_of_identity(self) -> dict[str, Any]:
+        """What does not make it another study, as for `model_dump(exclude=)`: data of one's own are told by their hash,
+        in a study of before by their place."""
+        by_data = self.identity_version >= identity.BY_DATA and self.stream.own_data is not None
+        of_stream = {**NO_PART_OF_IDENTITY["stream"], "name" if by_data else "own_data": True}
+        return {**NO_PART_OF_IDENTITY, "stream": of_stream}
 
     @property
     def seed_numbers(self) -> range:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from cfsweep.errors import FULL
 
@@ -64,6 +65,18 @@ def until_there_is_room(write: Callable[[], T], needed: Callable[[], int | None]
             return written
 
 
+CACHE_VARIABLE = "CFSWEEP_CACHE"
+
+
+def cache_folder(kind: str) -> Path:
+    """Where files of this kind are kept: a folder of `$CFSWEEP_CACHE`, else of the folder cfsweep of the user's
+    cache."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given).expanduser() / kind
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfsweep" / kind
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     """Calls `write` on a temporary file beside `path`, syncs it, renames it to `path`, and returns `path`.
 
@@ -102,6 +115,32 @@ def _write_once(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     return path
 
 
+def append_whole(path: Path, content: bytes, at: int) -> None:
+    """Writes `content` at the end of the file, which is `at`, and syncs it; what lies beyond, a killed writer has left.
+    Where the disk is full it may wait (see `patient`).
+
+    Raises:
+        OSError: it cannot be written; then the file ends `at`.
+    """
+    until_there_is_room(lambda: _append_once(path, content, at), lambda: len(content))
+
+
+def _append_once(path: Path, content: bytes, at: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.ftruncate(handle, at)
+        written = 0
+        while written < len(content):
+            written += os.pwrite(handle, content[written:], at + written)
+        os.fsync(handle)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, at)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(handle)
+
+
 def write_sealed(path: Path, content: bytes) -> Path:
     """Writes `content` and its SHA-256, whole or not at all, for `read_sealed`."""
     return write_atomically(path, lambda file: file.writelines((content, hashlib.sha256(content).digest())))
@@ -109,9 +148,36 @@ def write_sealed(path: Path, content: bytes) -> Path:
 
 def read_sealed(path: Path) -> bytes | None:
     """What `write_sealed` wrote into a file; None if it is not there any more as it was written."""
-    sealed = path.read_bytes()
+    return unsealed(path.read_bytes())
+
+
+def unsealed(sealed: bytes) -> bytes | None:
+    """What is in a file of these bytes; None if they are not what `write_sealed` wrote.
+
+    >>> unsealed(b"weights" + hashlib.sha256(b"weights").digest()), unsealed(b"weights")
+    (b'weights', None)
+    """
     content, digest = sealed[:-SEAL_BYTES], sealed[-SEAL_BYTES:]
     return content if hashlib.sha256(content).digest() == digest else None
+
+
+def foreign_column(schema: Any) -> str | None:
+    """The first column of an Arrow schema whose type is an extension, but none of Arrow's own, with what it is called:
+    to read its values runs code of whoever registered that, as Ray does one that unpickles them."""
+    for field in schema:
+        name = _foreign_type(field.type)
+        if name is not None:
+            return f"`{field.name}` of the type {name}"
+    return None
+
+
+def _foreign_type(kind: Any) -> str | None:
+    name: str | None = getattr(kind, "extension_name", None)
+    if name is not None:
+        return None if name.startswith("arrow.") else name
+    inside = [kind.field(number).type for number in range(kind.num_fields)]
+    inside += [kind.value_type] if hasattr(kind, "value_type") else []
+    return next(filter(None, map(_foreign_type, inside)), None)
 
 
 def _umask() -> int:

@@ -16,13 +16,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-VERSION = 2  # of studies that begin now; those of version 0 have all their settings in their hash
+VERSION = 3  # of studies that begin now; those of version 0 have all their settings in their hash
+BY_DATA = 3  # from this version on data of one's own are told by what they are, before by where they lay
 
 # By version, model and field, the defaults that are others today.
 EARLIER_DEFAULTS: dict[int, dict[tuple[str, str], Any]] = {
     0: {("StreamConfig", "standardise"): "scalar"},
     1: {("StreamConfig", "standardise"): "scalar"},
     2: {},
+    3: {},
 }
 
 # What version 0 hashed of each model, at its default too.

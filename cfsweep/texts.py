@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from cfsweep.errors import few
+from cfsweep.visible import visible
 
 LEAST = 1e-9  # what is less is rounding: the mean of equal numbers may differ from them in the last bits
 
@@ -65,8 +67,31 @@ def note_on_tasks(
         for name, a, b in zip(tasks, own, constant, strict=True)
         if a is not None and b is not None and not (math.isnan(a) or math.isnan(b))
     ]
-    behind = [f"`{name}` ({score_text(a)} against {score_text(b)})" for name, a, b in pairs if not_above(a, b)]
+    behind = [f"{code(name)} ({score_text(a)} against {score_text(b)})" for name, a, b in pairs if not_above(a, b)]
     if not behind:
         return None
     n = f"{len(behind)} of {len(pairs)} task{'s' * (len(pairs) != 1)}"
     return f"At the end {who} is no better than the constant answer (majority) on {n}: {few(behind)}."
+
+
+def for_markdown(text: object) -> str:
+    """`text` as one line of Markdown, also in a cell of a table: nothing in it is markup.
+
+    >>> for_markdown("a|b_<i>")
+    'a\\\\|b\\\\_\\\\<i\\\\>'
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", _line(text))
+
+
+def code(text: object) -> str:
+    """`text` as code in Markdown, also in a cell of a table; as plain text where it holds what ends either.
+
+    >>> code("lr"), code("a`|b")
+    ('`lr`', 'a\\\\`\\\\|b')
+    """
+    line = _line(text)
+    return f"`{line}`" if line and not {*"`|"} & {*line} else for_markdown(line)
+
+
+def _line(text: object) -> str:
+    return visible(" ".join(str(text).split()))

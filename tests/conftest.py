@@ -36,6 +36,16 @@ def no_sync() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_code() -> Iterator[None]:
+    """What tests bring is the user's own code, wherever it lies. What of a file's is refused, `training/test_trust.py`
+    sees."""
+    from cfsweep.training.plugins import trusting
+
+    with trusting():
+        yield
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Calls the command line in this process, in an empty folder; gives (exit code, output, complaints)."""

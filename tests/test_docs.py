@@ -13,7 +13,7 @@ from cfsweep.training import ingredients
 from cfsweep.training.ingredients import Ingredient
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "search_spaces" / "README.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "search_spaces" / "README.md"]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 PIECES: dict[str, type[Ingredient]] = {

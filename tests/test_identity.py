@@ -151,6 +151,17 @@ def test_whatever_else_is_said_makes_another_study(version: int) -> None:
     assert len(set(ids)) == len(changes) + 1
 
 
+def test_data_of_ones_own_are_told_by_what_they_are_and_once_by_where_they_lay() -> None:
+    def id_at(version: int, name: str, own_data: str | None) -> str:
+        return id_of({**STUDY, "stream": {"name": name, "own_data": own_data}}, version=version)
+
+    for version in range(identity.VERSION + 1):
+        by_data = version >= identity.BY_DATA
+        assert (id_at(version, "/a", "12") == id_at(version, "/b", "12")) is by_data
+        assert (id_at(version, "/a", "12") == id_at(version, "/a", "34")) is not by_data
+        assert id_at(version, "a:f", None) != id_at(version, "b:f", None), "a function has no place"
+
+
 # ------------------------------------------------------------------------------------------------ older studies
 
 
@@ -259,7 +270,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "pack_runs": "auto",
         "share_prefix": True,
         "curve_points_per_task": 0,
-        "identity_version": 2,
+        "identity_version": 3,
     },
     "Space": {"description": "", "scenario": None, "ingredients": (), "fixed": {}, "search": {}, "trainer": None},
     "NetworkConfig": {
@@ -296,6 +307,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "args": {},
         "encoder": None,
         "encoder_args": {},
+        "own_data": None,
     },
     "ObjectiveConfig": {"name": "mixed", "old_weight": 0.5, "third": None},
 }

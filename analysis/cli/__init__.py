@@ -14,6 +14,7 @@ from analysis.cli.fronts import front_command, report_command, table_command
 from analysis.cli.gates import gate_command
 from analysis.formatting import one_line
 from cfsweep.errors import NO_FAULT_OF_OURS, CfsweepError, InputError, not_written
+from cfsweep.terminal import say
 
 __all__ = ["app", "main", "show_confirmation"]
 
@@ -41,12 +42,12 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno not in NO_FAULT_OF_OURS:
             raise
         told = not_written(error) if isinstance(error, OSError) else error
-        print(one_line(str(told), limit=2000), file=sys.stderr)
+        say(one_line(str(told), limit=2000), error=True)
         sys.exit(told.exit_code)
     except Exception as error:
         # Typer's own complaints about the command line, as in `cfsweep.cli`.
         if not hasattr(error, "format_message"):
             raise
         command = getattr(getattr(error, "ctx", None), "command_path", "python -m analysis")
-        print(one_line(f"{error.format_message().rstrip('.')}. See `{command} --help`."), file=sys.stderr)
+        say(one_line(f"{error.format_message().rstrip('.')}. See `{command} --help`."), error=True)
         sys.exit(InputError.exit_code)

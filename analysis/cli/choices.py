@@ -13,7 +13,7 @@ from rich.table import Table
 from analysis.aggregate import row_of, trials
 from analysis.among import among
 from analysis.choice import select
-from analysis.cli.shown import Dir, console
+from analysis.cli.shown import Dir, console, head_of
 from analysis.comparison import comparison
 from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, known_on_test, luck
 from analysis.constant_answer import beaten_by_majority, tasks_behind
@@ -30,6 +30,8 @@ from analysis.known_tasks import known_on_validation
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
 from analysis.seeds import being_added, notes_on_seeds
+from cfsweep.results.addresses import in_command
+from cfsweep.terminal import say
 from cfsweep.texts import score_text
 
 
@@ -44,30 +46,30 @@ def select_command(
     about, runs = study(root), load(root)
     chosen, all_trials = int(record["trial"]), trials(runs)
     settings = shown_settings(about, all_trials)
-    typer.echo(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
-    typer.echo(_settings_of(all_trials, chosen, settings))
+    say(f"trial {trial_name(chosen)}, by {record['rule']} on validation, selected {record['selected_at']}")
+    say(_settings_of(all_trials, chosen, settings))
     for note in notes_on_seeds(runs):
-        typer.echo(note)
+        say(note)
     if beaten := beaten_by_majority(all_trials, chosen):
-        typer.echo(f"Trial {trial_name(chosen)} {beaten}.")
+        say(f"Trial {trial_name(chosen)} {beaten}.")
     elif said := tasks_behind(root, chosen, being_added(runs)):
-        typer.echo(said)
+        say(said)
     if known := known_on_validation(root, chosen):
-        typer.echo(known)
+        say(known)
     if said := note_on_gain(runs, chosen):
-        typer.echo(said)
+        say(said)
     others, row = among(runs, "average_score"), row_of(all_trials, chosen)
     shown, corrected = mean_sd_of(row, "val_average_score"), others.corrected(chosen)
     shown += "" if corrected is None else f", corrected {score_text(corrected, 3)}"
-    typer.echo(f"average score ({about.score}) on validation data {shown}")
-    typer.echo(on_correction(others.n_seeds, len(others.trials)))
+    say(f"average score ({about.score}) on validation data {shown}")
+    say(on_correction(others.n_seeds, len(others.trials)))
     if is_tested(root):
         show_confirmation(root)
     if confirmed_in(root) is None:
-        typer.echo(f"Test it, with fresh seeds: cfsweep confirm {root}")
+        say(f"Test it, with fresh seeds: cfsweep confirm {in_command(root)}")
     if row is not None:
-        typer.echo(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:\n")
-        typer.echo(f"{space_text(about, row)}\nand run\n\n{next_command(about, root, chosen, selected=True)}")
+        say(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:", "")
+        say(*space_text(about, row).split("\n"), "and run", "", next_command(about, root, chosen, selected=True))
 
 
 def show_confirmation(root: Root) -> None:
@@ -75,12 +77,14 @@ def show_confirmation(root: Root) -> None:
     found = confirmation(root)
     cells = columns(found)
     heads = [head.replace(", ", ",\n") for head in cells]
-    shown = Table(*heads, box=SIMPLE_HEAD, title="average score at the end", title_justify="left")
+    shown = Table(box=SIMPLE_HEAD, title="average score at the end", title_justify="left")
+    for head in heads:
+        shown.add_column(head_of(head))
     for row in zip(*cells.values(), strict=True):
         shown.add_row(*row)
     console().print(shown)
     for said in filter(None, (luck(found), known_on_test(root))):
-        typer.echo(said)
+        say(said)
 
 
 def compare_command(
@@ -99,7 +103,7 @@ def compare_command(
         shown.add_row(*row)
     console().print(shown)
     for line in differences.lines(found):
-        typer.echo(line)
+        say(line)
 
 
 def _settings_of(all_trials: pd.DataFrame, trial: int, settings: Sequence[Setting]) -> str:

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import pyarrow.fs as pafs
 import typer
 from rich.measure import Measurement
-from rich.text import Text
 
 from analysis.aggregate import column_of, trials, value
 from analysis.cli.shown import Dir, console, table_of
 from analysis.constant_answer import notes_on_imbalance
 from analysis.description import Setting, Study, shown_settings, study
-from analysis.files import local_folder
 from analysis.formatting import (
     mean_sd,
     mean_sd_of,
@@ -32,7 +29,9 @@ from analysis.known_tasks import known_on_validation
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from cfsweep.errors import InputError
-from cfsweep.results.reader import filesystem
+from cfsweep.results.addresses import is_address
+from cfsweep.terminal import say
+from cfsweep.visible import visible
 
 Objectives = Annotated[
     str, typer.Option(help="Two or three, comma-separated. Default: stability,plasticity and the sweep's third.")
@@ -43,7 +42,7 @@ def report_command(
     root: Dir, out: Annotated[Path | None, typer.Option(help="Default: DIR/report.html.")] = None
 ) -> None:
     """Write report.html: one file, works offline."""
-    typer.echo(report(root, out))
+    say(str(report(root, out)))
 
 
 def front_command(
@@ -57,16 +56,15 @@ def front_command(
     about, found, settings = _front(root, objectives)
     _print_front(found, settings)
     if about.score != "accuracy":
-        typer.echo(f"The score is {about.score}, the higher the better.")
+        say(f"The score is {about.score}, the higher the better.")
     for note in (*on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
-        typer.echo(note)
+        say(note)
     if known := known_on_validation(root):
-        typer.echo(known)
-    fs, _ = filesystem(root)
-    if isinstance(fs, pafs.LocalFileSystem):
-        write_front(found, local_folder(root) / "front.parquet")
+        say(known)
+    if not is_address(root):
+        write_front(found, Path(root) / "front.parquet")
     if image is not None:
-        typer.echo(picture(found, image, len(about.tasks), about.where))
+        say(str(picture(found, image, len(about.tasks), about.where)))
 
 
 def table_command(
@@ -78,8 +76,9 @@ def table_command(
     """Print the front as a table, best first."""
     about, found, settings = _front(root, objectives)
     for text in (*found.notes, *on_spread(found.n_seeds, about.splits), *notes_on_imbalance(about)):
-        typer.echo(text, err=True)
-    typer.echo(table(found, settings, format, "all" if all else "front"), nl=False)
+        say(text, error=True)
+    text = table(found, settings, format, "all" if all else "front")
+    say(*text.removesuffix("\n").split("\n"))
 
 
 def _front(root: str, objectives: str) -> tuple[Study, Front, tuple[Setting, ...]]:
@@ -96,11 +95,11 @@ def _print_front(found: Front, settings: Sequence[Setting]) -> None:
         _print_trials(found, settings)
         volume = found.corrected_hypervolume
         text = f"{len(found.members)} of {len(found.table)} trials on the front. Hypervolume {plain(found.hypervolume)}"
-        text += f",\nwithout what noise adds {unsigned(volume)}" if volume else ""
         point = ", ".join(f"{o}={p:g}" for o, p in zip(found.objectives, found.reference_point, strict=True))
-        typer.echo(f"{text};\nreference point {point};\nnormalisation: {found.normalisation}.")
+        lines = [f"{text},", f"without what noise adds {unsigned(volume)}"] if volume else [text]
+        say(*lines[:-1], f"{lines[-1]};", f"reference point {point};", f"normalisation: {found.normalisation}.")
     for note in found.notes:
-        typer.echo(note)
+        say(note)
 
 
 def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
@@ -110,7 +109,7 @@ def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
     heads = [name.replace("average_score", "avg. score").replace("_", " ") for name in metrics]
     heads = ["trial", *heads, *(["corrected", "front share"] if found.corrected_hypervolume else [])]
     results = [_result_cells(row, metrics, found) for _, row in rows.iterrows()]
-    names = [setting.name.replace("_", "_\n") for setting in settings]
+    names = [visible(setting.name).replace("_", "_\n") for setting in settings]
     values = [
         [plain(r.get(s.column), "" if int(r["trial"]) < 0 else "–", digits=3) for s in settings]
         for _, r in rows.iterrows()
@@ -127,7 +126,7 @@ def _print_trials(found: Front, settings: Sequence[Setting]) -> None:
     apart = table_of(["trial"], [], 0)
     apart.add_column("settings", overflow="fold")
     for cells in texts:
-        apart.add_row(*map(Text, cells))
+        apart.add_row(*cells)
     terminal.print(apart)
 
 

@@ -12,6 +12,7 @@ from analysis import bundle_gate, study_gate
 from analysis.cli.shown import console, table_of
 from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
+from cfsweep.terminal import say
 
 MINIMUM = "For the corrected mean, without an interval."
 
@@ -45,6 +46,9 @@ def gate_command(
     json: Annotated[
         Path | None, typer.Option(help="A file to write what was found to, for a program.", dir_okay=False)
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code that a bundle names, wherever it lies: you know its origin.")
+    ] = False,
 ) -> None:
     """Exit with 1 unless a chosen trial, or a new model, holds what is asked.
 
@@ -70,7 +74,7 @@ def gate_command(
                 f"gate: two models are compared, but got {few(of_models)}. Give --champion and --candidate."
             )
         bundle_gate.require_max_drop(max_drop)  # before any model is loaded
-        _gate_of_models(context.obj, champion, candidate, max_drop, (data, stream, score), json)
+        _gate_of_models(context.obj, champion, candidate, max_drop, (data, stream, score, trust), json)
         return
     if root is None:
         raise InputError("gate: nothing to judge. Give a results folder, or --champion and --candidate.")
@@ -78,7 +82,7 @@ def gate_command(
     if json is not None:
         study_gate.write_json(json, root, found)
     for line in study_gate.require_passes(root, found):
-        typer.echo(line)
+        say(line)
 
 
 def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
@@ -86,7 +90,8 @@ def _given(names: Sequence[str], values: Sequence[object]) -> list[str]:
 
 
 PairedAnswersOf = Callable[
-    [str, str, str | None, str | None, str | None], tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]
+    [str, str, str | None, str | None, str | None, bool],
+    tuple[str, tuple[float, float], list[PairedAnswers | PairedScores], tuple[str, ...]],
 ]
 
 
@@ -95,7 +100,7 @@ def _gate_of_models(
     champion: str,
     candidate: str,
     max_drop: float | None,
-    place: tuple[str | None, str | None, str | None],
+    place: tuple[str | None, str | None, str | None, bool],
     json: Path | None,
 ) -> None:
     if answers_of is None:
@@ -106,5 +111,5 @@ def _gate_of_models(
     earlier = sum(one.is_earlier for one in found.tasks)
     console(wide=True).print(table_of(bundle_gate.HEADS, found.rows, earlier))
     for line in found.notes:
-        typer.echo(line)
-    typer.echo(bundle_gate.require_none_fell(found.tasks, found.max_drop))
+        say(line)
+    say(bundle_gate.require_none_fell(found.tasks, found.max_drop))

@@ -6,7 +6,7 @@ import shlex
 
 from analysis.comparison import Comparison, Difference, Party
 from analysis.description import study
-from analysis.formatting import INTERVAL, plain, trial_name
+from analysis.formatting import INTERVAL, on_same_examples, plain, trial_name
 from analysis.noise import ROUNDING
 from analysis.uncertainty import LEAST_SEEDS, Interval
 from cfsweep.errors import few
@@ -79,6 +79,7 @@ def lines(found: Comparison) -> list[str]:
         f"{INTERVAL}: Student's, of the paired differences (– where they do not vary). It holds if both trials were "
         "named before anybody looked at scores."
     )
+    told += on_same_examples(min(study(party.root).splits for party in (found.first, found.second)))
     if _with_choice(found):
         n_among = max(d.n_among for d in found.differences)
         told.append(

@@ -22,6 +22,7 @@ from analysis.reporting.contours import LABEL, Segment, contours
 from analysis.reporting.labels import DESCENT, Canvas, Labels, joined, offsets
 from analysis.reporting.plane import Box, X, Y, box_of, marks, points_of
 from cfsweep.errors import InputError, unknown
+from cfsweep.visible import visible
 
 Floats = NDArray[np.float64]
 _FONT, _SMALL, _ROOM = 9.0, 7.0, (14.0, 40.0)  # in points
@@ -76,7 +77,7 @@ def drawn(found: Front, n_tasks: int, title: str = "") -> Figure:
     axes.set_xlabel("stability: score on the old tasks at the end")
     axes.set_ylabel("plasticity: score on each task just learned")
     # A dollar sign in a user's name would start mathematics.
-    lines_of_title = "\n".join(wrap(title, _LONGEST)).replace("$", r"\$")
+    lines_of_title = "\n".join(wrap(visible(title), _LONGEST)).replace("$", r"\$")
     axes.set_title(lines_of_title, loc="left", fontsize=10, color=palette.TEXT, pad=_ROOM[0])
     axes.tick_params(length=6)  # a mark on the border is not to cover the number beside it
     axes.grid(color=palette.GRID, linewidth=0.8)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis.aggregate import AVERAGE_COLUMN, best, column_of, finished, repeats, row_of, trials, value
 from analysis.choice import selection
 from analysis.confirmation import columns, confirmation, confirmed_in, is_tested, known_on_test, luck
-from analysis.constant_answer import notes_on_imbalance, notes_on_majority
+from analysis.constant_answer import notes_on_imbalance, notes_on_majority, tasks_behind
 from analysis.description import Root, Setting, Study, shown_settings, study
 from analysis.formatting import mean_sd, mean_sd_of, one_line, plain, settings_text, trial_name, unsigned
 from analysis.frames import curves, load, matrix_of, table_of
@@ -29,6 +29,7 @@ from analysis.reporting.progress_figures import curves_figure, progress_figure
 from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
 from analysis.seeds import being_added
+from cfsweep.results.changes import said_of_changes
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE
 
 CORRECTED = "corrected_average_score"
@@ -107,6 +108,7 @@ def headline(content: Content) -> str:
     ]
     lead = '<p class="muted">Average score over all tasks at the end (mean ± sd over seeds):</p>'
     beware = [*notes_on_majority(content.trials, content.found.members["trial"].tolist())]
+    beware += [f"The study {line}." for line in said_of_changes(content.about.raw)]
     beware += notes_on_imbalance(content.about)
     return lead + html.cards(cards) + "".join(map(html.note, beware))
 
@@ -163,7 +165,8 @@ def choice_section(content: Content) -> str:
         return ""
     trial = int(row["trial"])
     text = f"Trial {trial_name(trial)}: {settings_text(row, content.settings)}."
-    known = [html.paragraph(said) for said in (known_on_validation(content.root, trial),) if said]
+    told = (tasks_behind(content.root, trial, content.added), known_on_validation(content.root, trial))
+    known = [html.paragraph(said) for said in told if said]
     command = html.verbatim(next_command(content.about, content.root, trial, content.record is not None))
     pasted = [
         html.paragraph(f"As a space file that trains this configuration alone, {space_file(content.root, trial)}:"),

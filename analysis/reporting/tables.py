@@ -12,11 +12,12 @@ import pandas as pd
 
 from analysis.aggregate import column_of, row_of, value
 from analysis.description import Setting
-from analysis.formatting import for_csv, for_latex, for_markdown, mean_sd, mean_sd_of, plain, trial_name
+from analysis.formatting import for_csv, for_latex, mean_sd, mean_sd_of, plain, trial_name
 from analysis.frames import numbers
 from analysis.fronts import Front
 from cfsweep.errors import unknown
 from cfsweep.results.schema import DEFAULT_TRIAL
+from cfsweep.texts import for_markdown
 
 Which = Literal["front", "all"]
 FORMATS = ("markdown", "latex", "csv")

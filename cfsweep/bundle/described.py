@@ -41,7 +41,7 @@ def origin_of(pack: Pack, config: StudyConfig, about: Mapping[str, Any]) -> Orig
     known = {name: getattr(config.stream, name) for name in ("validation_frac", "steering_frac", "split_seed")}
     is_refit, how = config.purpose == "refit", pack.stream.validation
     cut = Cut(**known, split=pack.spec.split, refit=is_refit, validation=how)
-    anywhere = config.stream.model_copy(update={"data": None, "download": False})
+    anywhere = config.stream.model_copy(update={"data": None, "download": False, "own_data": None})
     return Origin(str(about["study_id"]), about.get("git_revision"), config.purpose, anywhere, cut)
 
 

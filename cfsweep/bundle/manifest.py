@@ -152,6 +152,8 @@ def read_manifest(folder: Path) -> Manifest:
         where = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path}: `{where}` is wrong ({first['msg']}). Export the model again.") from error
     for name, digest in found.files.items():
+        if Path(name).name != name:
+            raise InputError(f"{path}: `files` names {name}, which is not in the bundle. Export the model again.")
         if name == STATE and not (folder / name).exists():
             continue
         if not (folder / name).is_file():

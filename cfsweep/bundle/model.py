@@ -31,6 +31,7 @@ from cfsweep.training.ingredients import Classifier, Context, Held, Settings, Su
 from cfsweep.training.networks import unliftable_reason
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
+from cfsweep.training.plugins import is_trusting, named
 from cfsweep.training.streams import SUFFIXES, Encoder, Preprocessing, rows_of_table, texts_of_table
 from cfsweep.training.targets import Outputs, target_of
 
@@ -278,13 +279,17 @@ class Model:
 
 def load(folder: str | Path) -> Model:
     """The model of the bundle in `folder`, or at a URI such as s3://bucket/folder, as `cfsweep export` wrote it.
-    Nothing is unpickled.
+    Nothing is unpickled. Code that the bundle names by an import path, its network's, say, is run if it is yours, or
+    `with cfsweep.trusting()` (SECURITY.md).
 
     Raises:
-        InputError: there is no bundle, a file was changed, or the network at hand is another one.
+        InputError: there is no bundle, a file was changed, the network at hand is another one, or the code is not to be
+            run.
     """
     with fetched(folder) as here:
         about = read_manifest(here)
+        if is_trusting():
+            named(about.model_dump(mode="json"))  # its encoder is called later
         weights, answers = load_file(here / WEIGHTS), load_file(here / ANSWERS)
         return Model(about, weights, answers, str(folder), read_preprocessing(here, about))
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from cfsweep.errors import InputError, few
 from cfsweep.metrics.answers import PairedAnswers, PairedScores
 from cfsweep.texts import held_against
 from cfsweep.training.constant_answer import constant_answer
+from cfsweep.training.plugins import named
 from cfsweep.training.streams import Indices, Stream
 from cfsweep.training.targets import Score, scores_of
 
@@ -29,16 +30,27 @@ APART = 0.05  # of two evaluations of one model: other libraries round otherwise
 OfExamples = Callable[[Indices], float]
 
 
+class Paired(NamedTuple):
+    """The answers of two bundles to the tasks that the candidate has learned, by a `score` within `bounds`; `left_out`
+    names those of its tasks that are not in the data."""
+
+    score: str
+    bounds: tuple[float, float]
+    answers: list[PairedAnswers | PairedScores]
+    left_out: tuple[str, ...] = ()
+
+
 def paired_answers(
     champion: str | Path,
     candidate: str | Path,
     data: str | None = None,
     stream: str | None = None,
     score: str | None = None,
-) -> tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]:
+) -> Paired:
     """What scores, between what it lies, and the answers of the bundles `champion` and `candidate` to the test examples
     of every task that the candidate has learned, in its order; the champion's tasks come first, as it must have learned
-    none that the candidate has not.
+    none that the candidate has not. What the candidate was continued with may be missing from the data: then it is
+    judged by the champion's tasks alone.
 
     The examples are those of the candidate's stream. `stream` names it where it is not to be found under the name in
     the bundle (a folder that has moved, say), `data` the folder of the data sets. The champion answers a task that it
@@ -49,11 +61,15 @@ def paired_answers(
         InputError: one is no bundle; they differ in scenario, input shape, target, tasks or labels; there is no such
             score; the test examples are not those that both were exported with.
     """
+    named(score)
     models = load(champion), load(candidate)
     old, new = models[0].about, models[1].about
     _require_comparable(old, new, candidate)
     _require_same_tasks(old, new, candidate)
-    loaded = stream_of(new, data, stream, "--stream", models[1].preprocessing)
+    at_least = len(old.tasks) if new.continues else None
+    loaded = stream_of(new, data, stream, "--stream", models[1].preprocessing, at_least)
+    left_out = tuple(task.name for task in new.tasks[len(loaded.tasks) :])
+    new = new.model_copy(update={"tasks": new.tasks[: len(loaded.tasks)]})
     for about, where in ((new, candidate), (old, champion)):
         _require_same_examples(about, where, loaded)
     loaded = replace(loaded, scores=new.stream_config.scores if score is None else (score,))
@@ -68,7 +84,7 @@ def paired_answers(
         found = [replace(_scores(*models, loaded, number, chosen), constant=constant[number]) for number in numbers]
     for place, (about, where) in enumerate(((old, champion), (new, candidate))):
         _require_as_recorded(about, where, chosen.name, [_of_all(of_task)[place] for of_task in found])
-    return chosen.name, chosen.bounds, found
+    return Paired(chosen.name, chosen.bounds, found, left_out)
 
 
 def _of_all(found: PairedAnswers | PairedScores) -> tuple[float, float]:

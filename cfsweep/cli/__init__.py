@@ -11,19 +11,22 @@ import threading
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
+from cfsweep.cli.clusters import k8s, slurm
+from cfsweep.cli.folders import check, repair
 from cfsweep.cli.models import adopt, confirm, continue_, export, log, predict
 from cfsweep.cli.saying import called, complain, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
 from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
 from cfsweep.library.repeatable import repeatable
+from cfsweep.terminal import Terminal
 from cfsweep.version import VERSION
 
 if TYPE_CHECKING:
-    from cfsweep.metrics.answers import PairedAnswers, PairedScores
+    from cfsweep.bundle.paired import Paired
 
 INTERRUPTED = "interrupted; the same command begins anew, or goes on with what it has kept"
 LISTS = ("streams", "ingredients", "spaces", "networks", "targets")
@@ -49,12 +52,16 @@ app = typer.Typer(
 )
 app.command(epilog=EXAMPLES)(run)
 app.command()(resume)
+app.command()(check)
+app.command()(repair)
 app.command()(confirm)
 app.command()(export)
 app.command()(adopt)
 app.command("continue")(continue_)
 app.command()(predict)
 app.command()(log)
+app.command()(slurm)
+app.command()(k8s)
 
 
 @app.command()
@@ -67,17 +74,18 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     state = "complete" if now.complete else f"not complete; `{now.goes_on_by}` goes on"
     if now.running:
         state = "running"
-    console = Console()
-    console.print(f"study {now.study_id}: {state}", highlight=False)
-    console.print(
+    console = Terminal()
+    console.print(f"study {now.study_id}: {state}")
+    console.say(
         f"{now.ended} of {budget(now.trials, now.seeds, now.splits)}: "
         f"{now.done} done, {now.stopped} stopped, {now.failed} failed",
-        highlight=False,
     )
     if now.equal:
-        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+        console.say(said_of_equal(now))
+    for line in now.changes:
+        console.say(line)
     for (trial, seed), reason in sorted(now.failures.items()):
-        console.print(f"  {called(trial)}, seed {seed}: {reason}", highlight=False, markup=False)
+        console.print(f"  {called(trial)}, seed {seed}: {reason}")
 
 
 def _look(verb: str, does: str) -> None:
@@ -98,11 +106,13 @@ def _look(verb: str, does: str) -> None:
 
 
 def _paired_answers(
-    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None
-) -> tuple[str, tuple[float, float], list[PairedAnswers | PairedScores]]:
+    champion: str, candidate: str, data: str | None, stream: str | None, score: str | None, trust: bool
+) -> Paired:
     from cfsweep.bundle.paired import paired_answers
+    from cfsweep.training.plugins import trusting
 
-    return paired_answers(champion, candidate, data, stream, score)
+    with trusting(trust):
+        return paired_answers(champion, candidate, data, stream, score)
 
 
 for _verb, _does in (
@@ -123,8 +133,8 @@ def list_(what: Annotated[str, typer.Argument(help="streams, ingredients, spaces
         raise unknown("cfsweep list", "list", what, LISTS)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, doc in _listed(what):
-        table.add_row(f"[bold]{name}[/]", doc)
-    Console().print(table)
+        table.add_row(Text(name, style="bold"), doc)
+    Terminal().print(table)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
+    AcceptOption,
     AddressOption,
     ArgOption,
     GpusOption,
     HangAfterOption,
+    InsecureOption,
     PatienceOption,
     RetriesOption,
+    TrustOption,
     WorkersOption,
     again_with,
     args_of,
@@ -24,7 +26,8 @@ from cfsweep.cli.saying import (
     complain,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
-from cfsweep.library.folders import own_folder
+from cfsweep.results.addresses import in_command
+from cfsweep.terminal import Terminal
 from cfsweep.texts import score_text
 
 if TYPE_CHECKING:
@@ -53,9 +56,12 @@ def confirm(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train chosen trials once more with fresh seeds, test them, and keep their models."""
     from analysis.cli import show_confirmation
@@ -63,21 +69,21 @@ def confirm(
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers, endurance_of
 
-    console, where = Console(), Workers(workers, address, gpus_per_worker, again_with())
+    console, where = Terminal(), Workers(workers, address, gpus_per_worker, insecure, again_with())
     endurance = endurance_of(where, retries, patience, hang_after)
-    again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
+    again = f"cfsweep confirm {in_command(folder)} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         display = Display(console, live=workers != 0)
-        outcome = confirmed(own_folder(folder), trials, seeds, refit, where, display, endurance)
+        outcome = confirmed(folder, trials, seeds, refit, where, display, endurance, accept_changes=accept_changes)
     except KeyboardInterrupt:
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if outcome.interrupted:
-        console.print(f"interrupted. `{again}` goes on.", highlight=False, soft_wrap=True)
+        console.say(f"interrupted. `{again}` goes on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
-        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    show_confirmation(own_folder(folder))
+        console.say(f"{called(trial)}, seed {seed} failed: {reason}")
+    show_confirmation(folder)
     if outcome.status.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 
@@ -92,6 +98,7 @@ def export(
         bool, typer.Option("--without-data", help="Leave the examples out that rehearsals keep.")
     ] = False,
     onnx: OnnxOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Write the model of a confirmed run as a bundle: weights, a program for torch alone, a card. (Of a trainer from
     outside: the state that it has left.)"""
@@ -102,7 +109,7 @@ def export(
             raise InputError("export: the state of a trainer from outside has no such options. Leave them out.")
         said = export_state(folder, to, trial=trial, seed=seed)
         shown = f"{called(said['trial'])}, seed {said['seed']}: the state that its trainer has left, and run.json"
-        Console().print(f"{shown}, in {to}", highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(f"{shown}, in {to}")
         return
     number, about = exported(folder, to, trial, seed, refit=refit, with_data=not without_data, onnx=onnx)
     _say_scores(f"{called(number)}, seed {about.seed}", about, to)
@@ -143,12 +150,13 @@ def continue_(
         int | None, typer.Option(help="Try each with this many seeds (default: 1).", metavar="N", min=1)
     ] = None,
     onnx: OnnxOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Train a bundle's model on one more task, with what its remedies have kept, and write the bundle of that."""
     from cfsweep.bundle.card import said_of_last_task
     from cfsweep.library.models import continued
 
-    console = Console()
+    console = Terminal()
     try:
         with console.status("") as state:
 
@@ -174,7 +182,7 @@ def continue_(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if found is not None:
         _show_search(found, console)
-    console.print(f"{said_of_last_task(about)}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    console.say(f"{said_of_last_task(about)}; in {to}")
     _say_behind_constant(about)
 
 
@@ -191,6 +199,7 @@ def predict(
     task: Annotated[
         str | None, typer.Option(help="Of which task the rows are, where the model must be told.", metavar="NAME")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Answer the rows of a table, or a folder of images, by a bundle's model: the prediction, and how likely each label
     is."""
@@ -198,7 +207,7 @@ def predict(
 
     found = predict_rows(bundle, table, to, task=task)
     what = "images" if "file" in found else "rows"
-    Console().print(f"{len(found)} {what} answered; in {to}", highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(f"{len(found)} {what} answered; in {to}")
 
 
 def adopt(
@@ -225,6 +234,7 @@ def adopt(
         list[str] | None,
         typer.Option("--set", help="Such as network.args.hidden=256 or lr=0.001; any number.", metavar="KEY=VALUE"),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Write the bundle of a model that was trained elsewhere; it goes on from its weights alone."""
     from cfsweep.library.adopted import adopted
@@ -245,7 +255,7 @@ def adopt(
     for part, rows in about.scores.items():
         shown = ("–" if x is None else score_text(x) for x in rows[-1])
         by_task = ", ".join(f"`{name}` {score}" for name, score in zip(about.task_names, shown, strict=True))
-        Console().print(f"  {part}, by task: {by_task}", highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(f"  {part}, by task: {by_task}")
 
 
 def log(
@@ -267,7 +277,7 @@ def log(
     except KeyboardInterrupt:
         complain("interrupted; the same command logs what is not there yet")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    Console().print(repr(found), highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(repr(found))
 
 
 def _say_scores(what: str, about: Manifest, to: str) -> None:
@@ -275,7 +285,7 @@ def _say_scores(what: str, about: Manifest, to: str) -> None:
 
     said = ", ".join(f"{score_text(value)} on {IN_WORDS[part]}" for part, value in about.average.items())
     said = said or "not known of every task"
-    Console().print(f"{what}: {about.score} {said}; in {to}", highlight=False, markup=False, soft_wrap=True)
+    Terminal().say(f"{what}: {about.score} {said}; in {to}")
     _say_behind_constant(about)
 
 
@@ -283,10 +293,10 @@ def _say_behind_constant(about: Manifest) -> None:
     from cfsweep.bundle.card import said_of_constant
 
     if said := said_of_constant(about):
-        Console().print(said, highlight=False, markup=False, soft_wrap=True)
+        Terminal().say(said)
 
 
-def _show_search(found: Search, console: Console) -> None:
+def _show_search(found: Search, console: Terminal) -> None:
     """The best trials and the bundle's own settings, trial 0, beside what all began with."""
     rows = found.rows()
     ended = sorted((row for row in rows if row["objective_mixed"] is not None), key=lambda row: -row["objective_mixed"])
@@ -300,18 +310,14 @@ def _show_search(found: Search, console: Console) -> None:
     console.print(table)
     failed = f", {len(rows) - len(ended)} failed" if len(ended) < len(rows) else ""
     by = "the examples that the bundle has kept, which it is trained on" if found.rehearsed else "validation data"
-    console.print(
+    console.say(
         f"trial {found.best.number} is the best of {len(rows)}{failed}; old tasks were scored by {by}. The best of "
         "many looks better than it is: `cfsweep gate` says on test data what it is worth.",
-        highlight=False,
-        soft_wrap=True,
     )
 
     for name in found.shrinks:
-        console.print(
+        console.say(
             f"{name} falls from {found.buffers[name]:g} to {found.best.values[name]}, and cannot grow again.",
-            highlight=False,
-            soft_wrap=True,
         )
 
 

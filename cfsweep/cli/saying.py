@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from cfsweep.terminal import say
 
 if TYPE_CHECKING:
     from cfsweep.results.status import Status
@@ -27,6 +28,33 @@ ArgOption = Annotated[
 ]
 AddressOption = Annotated[
     str | None, typer.Option(help="A Ray cluster: auto or host:port (default: this machine).", metavar="ADDRESS")
+]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes", help="Go on although data, code, defaults or versions have changed; the study notes it."
+    ),
+]
+
+
+def _trusting(context: typer.Context, trust: bool) -> bool:
+    if trust:
+        from cfsweep.training.plugins import trusting
+
+        context.with_resource(trusting())
+    return trust
+
+
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        callback=_trusting,
+        help="Run code that a space, study or bundle names, wherever it lies: you know where the file comes from.",
+    ),
+]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="The cluster need not demand a token: nobody else reaches its ports.")
 ]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs per worker, also a fraction.", min=0, metavar="X")]
 
@@ -62,7 +90,7 @@ def args_of(arg: list[str] | None) -> dict[str, Any]:
 
 
 def complain(text: str) -> None:
-    print(f"cfsweep: {' '.join(text.split())}", file=sys.stderr)
+    say(f"cfsweep: {' '.join(text.split())}", error=True)
 
 
 def called(trial: int) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cfsweep.cli.saying import (
     EXIT_FAILED_TRIALS,
+    AcceptOption,
     AddressOption,
     ArgOption,
     GpusOption,
     HangAfterOption,
+    InsecureOption,
     PatienceOption,
     RetriesOption,
+    TrustOption,
     WorkersOption,
     again_with,
     args_of,
@@ -23,7 +26,8 @@ from cfsweep.cli.saying import (
     said_of_equal,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
-from cfsweep.library.folders import own_folder
+from cfsweep.results.addresses import in_command
+from cfsweep.terminal import Terminal
 
 if TYPE_CHECKING:
     from cfsweep.sweeping.study import Outcome, Prepared
@@ -92,6 +96,7 @@ def run(
         typer.Option(help="Runs trained together: a number, or auto (the default; 8 on a CPU).", metavar="N|auto"),
     ] = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
@@ -106,9 +111,12 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Such as lr=0.001 or network.args.hidden=256; any number.", metavar="KEY=VALUE"),
     ] = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
+    from cfsweep.library.folders import read_in
     from cfsweep.library.sweeps import begun, described, options_of
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers, endurance_of
@@ -130,27 +138,30 @@ def run(
         encoder=encoder,
         trainer=trainer,
     )
-    console = Console()
+    console = Terminal()
     if dry_run:
-        prepared, folder = described(space, options, assign or [], out)
         from cfsweep.sweeping.dry_run import show_plan
 
-        show_plan(prepared, folder, console)
+        with nullcontext() if out is None else read_in(out) as here:
+            prepared, folder = described(space, options, assign or [], here)
+            show_plan(prepared, out or folder, console)
         return
 
-    def announce(prepared: Prepared, folder: Path) -> None:
+    def announce(prepared: Prepared, folder: Path, place: str | Path) -> None:
         from cfsweep.sweeping.dry_run import show_notes
         from cfsweep.sweeping.study import with_identity_version_of
 
         study_id = with_identity_version_of(folder, prepared).config.study_id
-        console.print(f"study {study_id} in {folder}", highlight=False, soft_wrap=True)
+        console.say(f"study {study_id} in {place}")
         show_notes(prepared, console)
 
-    where = Workers(workers, address, gpus_per_worker, again_with())
+    where = Workers(workers, address, gpus_per_worker, insecure, again_with())
     display = Display(console, live=workers != 0)
     endurance = endurance_of(where, retries, patience, hang_after)
-    outcome, folder = begun(space, options, assign or [], out, where, display, announce, endurance)
-    _close(outcome, folder, console)
+    outcome, place = begun(
+        space, options, assign or [], out, where, display, announce, endurance, accept_changes=accept_changes
+    )
+    _close(outcome, place, console)
 
 
 def resume(
@@ -165,29 +176,38 @@ def resume(
     workers: WorkersOption = None,
     gpus_per_worker: GpusOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retries: RetriesOption = 0,
     patience: PatienceOption = 600.0,
     hang_after: HangAfterOption = None,
+    stream: Annotated[str | None, typer.Option(help="Where the study's own data lie by now.", metavar="STREAM")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the data sets lie by now.", metavar="DIR")] = None,
+    accept_changes: AcceptOption = False,
+    trust: TrustOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
     if not trials.startswith("+") or not trials[1:].isdigit():
         raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
+    from cfsweep.library.folders import written_in
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display
     from cfsweep.sweeping.scheduler import Workers, endurance_of
 
-    console = Console()
-    folder = own_folder(root)
-    wanted = _trials_of(folder) + int(trials[1:])
-
-    def left_to_add() -> list[str]:
-        """The last one of an option counts: those trials that the study's budget does not have yet."""
-        return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
-
-    where = Workers(workers, address, gpus_per_worker, again_with(left_to_add))
+    console = Terminal()
     display = Display(console, live=workers != 0)
-    endurance = endurance_of(where, retries, patience, hang_after)
-    _close(study.resume(folder, int(trials[1:]), seeds, where, display, endurance), folder, console)
+    with written_in(root) as folder:
+        wanted = _trials_of(folder) + int(trials[1:])
+
+        def left_to_add() -> list[str]:
+            """The last one of an option counts: those trials that the study's budget does not have yet."""
+            return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
+
+        where = Workers(workers, address, gpus_per_worker, insecure, again_with(left_to_add))
+        endurance = endurance_of(where, retries, patience, hang_after)
+        outcome = study.resume(
+            folder, int(trials[1:]), seeds, where, display, endurance, stream, data, accept_changes=accept_changes
+        )
+    _close(outcome, root, console)
 
 
 def _trials_of(folder: Path) -> int:
@@ -196,25 +216,25 @@ def _trials_of(folder: Path) -> int:
     return Folder(folder).read()[0].trials
 
 
-def _close(outcome: Outcome, folder: Path, console: Console) -> None:
+def _close(outcome: Outcome, place: str | Path, console: Terminal) -> None:
     """Says how the sweep ended, and exits with its code."""
-    now = outcome.status
+    now, folder = outcome.status, in_command(place)
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
-        console.print(f"the study is complete: {now.ended} trials ended. {more}", highlight=False, soft_wrap=True)
+        console.say(f"the study is complete: {now.ended} trials ended. {more}")
         if outcome.news:
-            console.print(outcome.news, highlight=False, markup=False, soft_wrap=True)
+            console.say(outcome.news)
     elif outcome.interrupted:
-        console.print(f"interrupted. `cfsweep resume {folder}` goes on.", highlight=False, soft_wrap=True)
+        console.say(f"interrupted. `cfsweep resume {folder}` goes on.")
         raise typer.Exit(EXIT_INTERRUPTED)
     elif not now.complete:
         why = "the time budget is spent" if outcome.out_of_time else "not complete"
         text = f"{why}: {now.ended} of {now.trials} trials ended. `cfsweep resume {folder}` goes on."
-        console.print(text, highlight=False, soft_wrap=True)
+        console.say(text)
     if now.equal:
-        console.print(said_of_equal(now), highlight=False, soft_wrap=True)
+        console.say(said_of_equal(now))
     for (trial, seed), reason in sorted(now.failures.items())[:5]:
-        console.print(f"{called(trial)}, seed {seed} failed: {reason}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"look at it: cfsweep report {folder}", highlight=False, soft_wrap=True)
+        console.say(f"{called(trial)}, seed {seed} failed: {reason}")
+    console.say(f"look at it: cfsweep report {folder}")
     if now.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfsweep.errors import InputError
-from cfsweep.library.folders import own_folder
+from cfsweep.library.folders import read_in, written_in
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table, text_table
 from cfsweep.library.spaces import Space, space_of
@@ -35,37 +35,40 @@ def confirm(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     retries: int = 0,
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Confirmed:
     """What fresh seeds and test data say of trials of the sweep in `folder`, which are trained once more.
 
     `trials`: `selected` (with the default and the references that were best), `front`, or numbers. They are trained
     with `seeds` seeds that the sweep did not use, tested, and their models kept, below `folder`; with `refit` on the
     validation data, too. Whatever is there already is not trained again. `retries`, `patience_s` and `hang_after_s`
-    are as of `sweep`.
+    are as of `sweep`. With `accept_changes` they are trained although what the sweep stands on has changed, which their
+    `study.yaml` notes.
 
     Raises:
-        InputError: no trial was selected yet, one was not trained to its end, or the data has changed.
+        InputError: no trial was selected yet, one was not trained to its end, or what the sweep stands on has changed.
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
-    where = Workers(workers, address, gpus_per_worker)
-    here = own_folder(folder)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     endurance = endurance_of(where, retries, patience_s, hang_after_s)
-    outcome = confirmed(here, which, seeds, refit, where, Calls(progress), endurance)
-    return Confirmed(here, outcome.interrupted)
+    outcome = confirmed(folder, which, seeds, refit, where, Calls(progress), endurance, accept_changes=accept_changes)
+    return Confirmed(folder, outcome.interrupted)
 
 
 def confirmed(
-    folder: Path,
+    folder: str | Path,
     trials: str,
     seeds: int,
     refit: bool,
     workers: Workers,
     watcher: Watcher,
     endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> Outcome:
     """How the confirmation ended."""
     repeatable()
@@ -73,9 +76,12 @@ def confirmed(
     from cfsweep.sweeping.confirm import Purpose
     from cfsweep.sweeping.confirm import confirm as confirm_trials
 
-    numbers, references = to_confirm(folder, trials)
     purpose: Purpose = "refit" if refit else "confirm"
-    return confirm_trials(folder, numbers, references, seeds, purpose, workers, watcher, endurance)
+    with written_in(folder) as here:
+        numbers, references = to_confirm(here, trials)
+        return confirm_trials(
+            here, numbers, references, seeds, purpose, workers, watcher, endurance, accept_changes=accept_changes
+        )
 
 
 def export(
@@ -114,14 +120,14 @@ def exported(
     from cfsweep.sweeping.confirm import FOLDERS, Purpose
     from cfsweep.sweeping.export import export as export_model
 
-    root = own_folder(folder)
-    number = _trial(root, trial)
-    purpose: Purpose = "refit" if refit else "confirm"
-    # Where nothing is to be had, `export_model` says what is missing.
-    is_there = confirmed_in(root, FOLDERS[purpose]) is not None and selection(root) is not None
-    compared = columns(confirmation(root)) if is_there else None
-    with delivered(to) as here:
-        return number, export_model(root, number, seed, here, purpose, with_data, onnx, compared)
+    with read_in(folder) as root:
+        number = _trial(root, trial)
+        purpose: Purpose = "refit" if refit else "confirm"
+        # Where nothing is to be had, `export_model` says what is missing.
+        is_there = confirmed_in(root, FOLDERS[purpose]) is not None and selection(root) is not None
+        compared = columns(confirmation(root)) if is_there else None
+        with delivered(to) as here:
+            return number, export_model(root, number, seed, here, purpose, with_data, onnx, compared)
 
 
 def export_state(
@@ -137,15 +143,16 @@ def export_state(
     """
     from cfsweep.sweeping.export_state import export_state as export_it
 
-    root = own_folder(folder)
-    return export_it(root, _trial(root, trial), seed, Path(to))
+    with read_in(folder) as root:
+        return export_it(root, _trial(root, trial), seed, Path(to))
 
 
 def trained_outside(folder: str | Path) -> bool:
     """Whether a trainer from outside has trained the sweep in `folder`."""
-    from cfsweep.sweeping.folder import Folder
+    from cfsweep.results.reader import read_study
 
-    return Folder(own_folder(folder)).read()[0].space.trainer is not None
+    space = (read_study(folder).get("config") or {}).get("space") or {}
+    return space.get("trainer") is not None
 
 
 def _trial(root: Path, trial: int | str) -> int:
@@ -285,7 +292,7 @@ def log(
 class Confirmed:
     """The trials of the sweep in `folder` that were confirmed; a notebook shows them side by side."""
 
-    folder: Path
+    folder: str | Path
     interrupted: bool = False
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from cfsweep.visible import visible
+
 
 def text_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
@@ -24,5 +26,5 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     '<table><tr><th>a</th></tr><tr><td>&lt;1</td></tr></table>'
     """
     lines = [("th", heads), *(("td", row) for row in rows)]
-    cells = ("".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) for kind, row in lines)
+    cells = ("".join(f"<{kind}>{escape(visible(cell))}</{kind}>" for cell in row) for kind, row in lines)
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in cells) + "</table>"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfsweep.library.folders import own_folder
+from cfsweep.library.folders import written_in
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     from cfsweep.sweeping.trials import Summary
 
 Progress = Callable[["Summary"], object]
+Settings = Iterable[str] | Mapping[str, Any]
 
 
 def sweep(
@@ -50,11 +52,13 @@ def sweep(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     encoder: str | None = None,
     retries: int = 0,
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
     progress: Progress | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep of `space` over `stream`, which lies in the folder `out` once this returns.
 
@@ -69,6 +73,8 @@ def sweep(
     again `retries` times, a full disk is waited for `patience_s` seconds, and a worker from which nothing was heard for
     `hang_after_s` is taken for dead (docs/sweep.md). `progress` is called with a `Summary` of the trials whenever that
     has changed.
+
+    With `accept_changes` a study that is there goes on although what it stands on has changed (docs/sweep.md).
 
     Ctrl-C ends it at a place from which the same call goes on (`interrupted`); in a thread other than the first,
     nothing does but the end of the process, of which the next call takes up what is left.
@@ -93,10 +99,19 @@ def sweep(
         encoder=encoder,
         trainer=trainer,
     )
-    where = Workers(workers, address, gpus_per_worker)
+    where = Workers(workers, address, gpus_per_worker, insecure)
     endurance = endurance_of(where, retries, patience_s, hang_after_s)
-    outcome, folder = begun(space, options, settings or {}, out, where, Calls(progress), endurance=endurance)
-    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
+    outcome, place = begun(
+        space,
+        options,
+        settings or {},
+        out,
+        where,
+        Calls(progress),
+        endurance=endurance,
+        accept_changes=accept_changes,
+    )
+    return Sweep(place, outcome.interrupted, outcome.out_of_time)
 
 
 def resume(
@@ -107,26 +122,35 @@ def resume(
     workers: int | None = None,
     gpus_per_worker: float | None = None,
     address: str | None = None,
+    insecure: bool = False,
     retries: int = 0,
     patience_s: float = 600.0,
     hang_after_s: float | None = None,
     progress: Progress | None = None,
+    stream: str | Path | None = None,
+    data: str | Path | None = None,
+    accept_changes: bool = False,
 ) -> Sweep:
     """The sweep in `folder` once it has gone on: with `more_trials`, and with `seeds` in all for every trial that was
-    not stopped. With `retries`, runs that have failed are trained again; the others are as of `sweep`.
+    not stopped. With `retries`, runs that have failed are trained again; the others are as of `sweep`. Data of one's
+    own may lie at `stream` by now, and data sets in `data`. With `accept_changes` it goes on although what it stands on
+    has changed, which `study.yaml` notes.
 
     Raises:
-        InputError: there is no sweep, it has more seeds, or its data has changed.
+        InputError: there is no sweep, it has more seeds, or what it stands on has changed.
         NoRoomError: the disk was full for too long.
     """
     repeatable()
     from cfsweep.sweeping import study
 
-    where = Workers(workers, address, gpus_per_worker)
-    here = own_folder(folder)
+    where = Workers(workers, address, gpus_per_worker, insecure)
+    place = (None if stream is None else str(stream), None if data is None else str(data))
     endurance = endurance_of(where, retries, patience_s, hang_after_s)
-    outcome = study.resume(here, more_trials, seeds, where, Calls(progress), endurance)
-    return Sweep(here, outcome.interrupted, outcome.out_of_time)
+    with written_in(folder) as here:
+        outcome = study.resume(
+            here, more_trials, seeds, where, Calls(progress), endurance, *place, accept_changes=accept_changes
+        )
+    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
 
 def options_of(
@@ -166,9 +190,9 @@ def options_of(
 
 
 def described(
-    space: Space, options: Mapping[str, Any], settings: Iterable[str] | Mapping[str, Any], out: str | Path | None
+    space: Space, options: Mapping[str, Any], settings: Settings, out: str | Path | None
 ) -> tuple[Prepared, Path]:
-    """The study that is asked for, checked, and its folder.
+    """The study that is asked for, checked, and its folder on this machine.
 
     Raises:
         InputError: anything is wrong with it.
@@ -179,7 +203,7 @@ def described(
 
     source, name = space_of(space)
     config = make_config(source, options, settings)
-    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else own_folder(out)
+    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else Path(out)
     where = str(source) if isinstance(source, Path) else "space"
     given = "settings" if isinstance(settings, Mapping) else "--set"
     there = Folder(folder)
@@ -191,27 +215,32 @@ def described(
 def begun(
     space: Space,
     options: Mapping[str, Any],
-    settings: Iterable[str] | Mapping[str, Any],
+    settings: Settings,
     out: str | Path | None,
     workers: Workers,
     watcher: Watcher,
-    announce: Callable[[Prepared, Path], object] = lambda prepared, folder: None,
+    announce: Callable[[Prepared, Path, str | Path], object] = lambda prepared, folder, place: None,
     endurance: Endurance = USUAL,
-) -> tuple[Outcome, Path]:
-    """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
+    accept_changes: bool = False,
+) -> tuple[Outcome, str | Path]:
+    """How the sweep ended, and its place: its folder, or its address. Before anything is trained `announce` is told of
+    the study, of the folder of this machine in which it is written, and of its place."""
     repeatable()
     announced = False
 
-    def begin(scheduler: Scheduler, asked_for: tuple[Prepared, Path]) -> tuple[Outcome, Path]:
+    def begin(scheduler: Scheduler, asked_for: tuple[Prepared, Path]) -> tuple[Outcome, str | Path]:
         from cfsweep.sweeping import study
 
         nonlocal announced
+        prepared, folder = asked_for
+        place = folder if out is None else out
         if not announced:
-            announce(*asked_for)
-        announced, (prepared, folder) = True, asked_for
-        return study.begin(prepared, folder, scheduler, watcher, endurance), folder
+            announce(prepared, folder, place)
+        announced = True
+        return study.begin(prepared, folder, scheduler, watcher, endurance, accept_changes=accept_changes), place
 
-    return on_schedulers(workers, lambda: described(space, options, settings, out), begin)
+    with nullcontext() if out is None else written_in(out) as here:
+        return on_schedulers(workers, lambda: described(space, options, settings, here), begin)
 
 
 def _file_name(name: str) -> str:
@@ -281,8 +310,8 @@ class Sweep:
 
         return gate_of_study(self.folder, min_average_score, min_stability, min_plasticity, beats, margin)
 
-    def report(self, out: Path | None = None) -> Path:
-        """The HTML report, written (`analysis.report`)."""
+    def report(self, out: Path | None = None) -> str | Path:
+        """Where the HTML report was written (`analysis.report`)."""
         import analysis
 
         return analysis.report(self.folder, out)

@@ -62,10 +62,11 @@ def log_bundle(bundle: Path, name: str, alias: str | None, uri: str | None, expe
         InputError: there is no bundle, a file was changed, MLflow does not answer, or it refuses something.
     """
     _refuse_bad_alias(alias)
-    read_manifest(bundle)  # before anything is copied, and with the name that the user knows in what is refused
+    # Before anything is copied, and with the name that the user knows in what is refused.
+    known = {NAME, *read_manifest(bundle).files}
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "bundle"  # as it is called in MLflow, however the folder is called here
-        shutil.copytree(bundle, copy)
+        shutil.copytree(bundle, copy, ignore=lambda _, names: {*names} - known)  # links may lead anywhere
         about, digest = read_manifest(copy), sha256(copy / NAME)  # so what was verified is what is logged
         params, too_long = facts.cut(facts.params(about), LONGEST)
         with _talking_to(uri) as client:

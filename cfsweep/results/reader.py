@@ -13,12 +13,17 @@ import pyarrow.parquet as pq
 import yaml
 
 from cfsweep.errors import InputError
+from cfsweep.files import foreign_column
+from cfsweep.results.ledger import LEDGER, Digest, digest_of, read_ledger
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
+from cfsweep.results.sealing import fault_of_text
 
 # The same values ten times faster, where PyYAML was built with libyaml.
 _YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 RENAMED_IN = 2  # the version of the schema
+STUDY, COPY, LAYOUT = "study.yaml", "study.copy.yaml", "layout"
+ALTERED = f"altered: it is not what {LEDGER} has the SHA-256 of"
 KEY = ("trial", "seed", "attempt")
 _EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA, "buffers": BUFFERS_SCHEMA}
 
@@ -49,7 +54,7 @@ def is_study(root: str | Path) -> bool:
 
 
 def _describes_itself(fs: pafs.FileSystem, path: str) -> bool:
-    return bool(fs.get_file_info(f"{path}/study.yaml").type == pafs.FileType.File)
+    return bool(fs.get_file_info(f"{path}/{STUDY}").type == pafs.FileType.File)
 
 
 def read_study(root: str | Path) -> dict[str, Any]:
@@ -64,14 +69,18 @@ def read_study(root: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{root}: cannot be read ({error}). Check the address and your credentials.") from error
     if not there:
+        if fs.get_file_info(f"{path}/{COPY}").type == pafs.FileType.File:
+            raise damaged(root, STUDY, "missing")
         raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
-    with fs.open_input_stream(f"{path}/study.yaml") as file:
-        try:
-            study = yaml.load(file.read(), Loader=_YAML)
-        except yaml.YAMLError as error:
-            raise InputError(f"{root}/study.yaml: not valid YAML ({error}). Restore the file.") from error
+    content = read_file(fs, f"{path}/{STUDY}") or b""
+    if fault := fault_of_text(content, is_sealed(content)):
+        raise damaged(root, STUDY, fault)
+    try:
+        study = yaml.load(content, Loader=_YAML)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{root}/{STUDY}: not valid YAML ({error}). Restore the file.") from error
     if not isinstance(study, dict) or "study_id" not in study:
-        raise InputError(f"{root}/study.yaml: it has no study_id, so it is not a study of cfsweep.")
+        raise InputError(f"{root}/{STUDY}: it has no study_id, so it is not a study of cfsweep.")
     return study
 
 
@@ -88,10 +97,9 @@ def read_table(
         InputError: a part was written by a newer cfsweep, is not a Parquet file, or is of another study.
     """
     fs, path = filesystem(root)
-    selector = pafs.FileSelector(f"{path}/{table}", allow_not_found=True)
-    names = sorted(i.path for i in fs.get_file_info(selector) if i.is_file and i.path.endswith(".parquet"))
     wanted = None if columns is None else list(dict.fromkeys([*KEY, *(["study_id"] if study_id else []), *columns]))
-    parts = [_read_part(fs, name, wanted) for name in names]
+    names = _parts(fs, path, root, table)
+    parts = [_read_part(fs, root, f"{path}/{name}", wanted, digest) for name, digest in names]
     if not parts:
         return _EMPTY.get(table, pa.schema([])).empty_table()
     rows = pa.concat_tables(parts, promote_options="default")
@@ -109,21 +117,94 @@ def _refuse_others(rows: pa.Table, study_id: str, where: str) -> None:
         )
 
 
-def _read_part(fs: pafs.FileSystem, name: str, columns: list[str] | None) -> pa.Table:
+def _parts(fs: pafs.FileSystem, path: str, root: str | Path, table: str) -> list[tuple[str, Digest | None]]:
+    """The parts of a table by their path in the folder: those that are committed, with their digests; all that are
+    there in a folder of an earlier version, which has no ledger.
+
+    Raises:
+        InputError: the ledger is damaged, or lost.
+    """
+    ledger = read_ledger(fs, path)
+    if ledger is not None:
+        if ledger.faults:
+            raise damaged(root, LEDGER, ledger.faults[0])
+        return sorted(ledger.parts(table).items())
+    selector = pafs.FileSelector(f"{path}/{table}", allow_not_found=True)
+    names = sorted(i.base_name for i in fs.get_file_info(selector) if i.is_file and i.extension == "parquet")
+    if names and has_ledger(fs, path):
+        raise damaged(root, LEDGER, "missing")
+    return [(f"{table}/{name}", None) for name in names if not name.startswith(".")]
+
+
+def committed_file(root: str | Path, name: str) -> bytes:
+    """The bytes of a file of the folder, such as a model, as the ledger knows it; one of an earlier version as it is.
+
+    Raises:
+        InputError: it is missing, or is not what was written.
+    """
+    fs, path = filesystem(root)
+    content, ledger = read_file(fs, f"{path}/{name}"), read_ledger(fs, path)
+    if content is None:
+        raise damaged(root, name, "missing")
+    if ledger is not None and digest_of(content) != ledger.files.get(name, digest_of(content)):
+        raise damaged(root, name, ALTERED)
+    return content
+
+
+def has_ledger(fs: pafs.FileSystem, path: str) -> bool:
+    """Whether the folder `path` is of a version that writes a ledger, which is also the one that seals `study.yaml`."""
+    return is_sealed(read_file(fs, f"{path}/{STUDY}") or b"")
+
+
+def is_sealed(study: bytes) -> bool:
+    """Whether a `study.yaml` says that its first line has its SHA-256."""
+    return b"\n%s: " % LAYOUT.encode() in study
+
+
+def read_file(fs: pafs.FileSystem, path: str) -> bytes | None:
+    """The bytes of a file; None where there is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if fs.get_file_info(path).type != pafs.FileType.File:
+        return None
+    with fs.open_input_stream(path) as file:
+        return bytes(file.read())
+
+
+def damaged(root: str | Path, name: str, what: str) -> InputError:
+    """The one line for a file of the results folder that is not as it was written."""
+    return InputError(
+        f"{root}/{name}: {what}. `cfsweep repair {root}` sets right what is damaged; going on with the study then "
+        "trains again what is lost."
+    )
+
+
+def _read_part(
+    fs: pafs.FileSystem, root: str | Path, path: str, columns: list[str] | None, digest: Digest | None
+) -> pa.Table:
+    """The part at `path` in the folder, which is read whole, as its SHA-256 is of all of it."""
+    name = "/".join(path.rsplit("/", 2)[-2:])
     try:
+        content = read_file(fs, path)
+        if content is None:
+            raise damaged(root, name, "missing")
+        if digest is not None and digest_of(content) != digest:
+            raise damaged(root, name, ALTERED)
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
-        with fs.open_input_file(name) as file:
-            content = pq.ParquetFile(file)
-            version = int((content.schema_arrow.metadata or {}).get(b"cfsweep_schema_version", b"0"))
-            then = {now: before for before, now in RENAMED.items()} if version < RENAMED_IN else {}
-            part = content.read(None if columns is None else [then.get(column, column) for column in columns])
+        parts = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        foreign = foreign_column(parts.schema_arrow)
+        if foreign is not None:
+            raise InputError(f"{name}: cfsweep wrote no column {foreign}, and does not read it. Remove the part.")
+        version = int((parts.schema_arrow.metadata or {}).get(b"cfsweep_schema_version", b"0"))
+        then = {now: before for before, now in RENAMED.items()} if version < RENAMED_IN else {}
+        part = parts.read(None if columns is None else [then.get(column, column) for column in columns])
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{name}: not a readable Parquet file ({error}). Remove it; `cfsweep resume` trains its runs again."
-        ) from error
+        raise damaged(root, name, f"not a readable Parquet file ({error})") from error
     if version > SCHEMA_VERSION:
         raise InputError(
-            f"{name}: schema version {version} is newer than {SCHEMA_VERSION}, which this cfsweep reads. Upgrade it."
+            f"{path}: schema version {version} is newer than {SCHEMA_VERSION}, which this cfsweep reads. Upgrade it."
         )
     return part.rename_columns([RENAMED.get(column, column) for column in part.column_names]) if then else part
 

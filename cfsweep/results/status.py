@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cfsweep.results import lease
+from cfsweep.results.addresses import above, in_command, is_address
+from cfsweep.results.changes import said_of_changes
 from cfsweep.results.reader import read_study, read_table
 from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
+from cfsweep.results.store import Store
 
 LOCK = ".lock"  # whoever writes to the folder holds it
 
@@ -20,9 +24,10 @@ class Status:
 
     `references_left` counts the references (naive and joint with each of their settings, and majority where the study
     has it) that still have runs to end.
-    `running`: a sweep is writing to the folder now, on this machine. `equal` counts the trials that were not trained,
-    being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the data. `goes_on_by`
-    is the command that goes on with the study.
+    `running`: a sweep is writing to the folder now, on this machine, or to the address. `equal` counts the trials that
+    were not trained, being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the
+    data. `goes_on_by` is the command that goes on with the study. `changes`: a line for each time that it went on with
+    something else than it began with.
     """
 
     study_id: str
@@ -37,6 +42,7 @@ class Status:
     running: bool = False
     splits: int = 1
     goes_on_by: str = "cfsweep resume"
+    changes: tuple[str, ...] = ()
 
     @property
     def ended(self) -> int:
@@ -74,9 +80,10 @@ def status(root: str | Path) -> Status:
         references_left=sum(1 for trial in references if trial not in ends),
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
-        running=_is_locked(Path(root) / LOCK),
+        running=is_held(root),
         splits=(config.get("stream") or {}).get("splits", 1),
         goes_on_by=_goes_on_by(root, study),
+        changes=tuple(said_of_changes(study)),
     )
 
 
@@ -89,7 +96,7 @@ def _goes_on_by(root: str | Path, study: Mapping[str, Any]) -> str:
         return "cfsweep resume"
     config = study["config"]
     refit = " --refit" if config["purpose"] == "refit" else ""
-    return f"cfsweep confirm {Path(root).parent} --seeds {config['seeds']}{refit}"
+    return f"cfsweep confirm {in_command(above(root))} --seeds {config['seeds']}{refit}"
 
 
 def trained_references(study: Mapping[str, Any]) -> list[int]:
@@ -130,8 +137,13 @@ def budget(trials: int, seeds: int, splits: int = 1) -> str:
     return said + (f" on {min(seeds, splits)} splits" if min(seeds, splits) > 1 else "")
 
 
+def is_held(root: str | Path) -> bool:
+    """Whether a sweep is writing to the folder on this machine, or to the address from anywhere."""
+    return lease.is_held(Store(str(root))) if is_address(root) else _is_locked(Path(root) / LOCK)
+
+
 def _is_locked(path: Path) -> bool:
-    """Whether some process holds the lock; of a remote folder nobody can tell."""
+    """Whether some process holds the lock."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
-from cfsweep.training.streams import Stream, load_stream, registry
+from cfsweep.training.streams import Stream, load_stream, place_of
 
 
 def added_since(config: StudyConfig, stream: Stream, study: Mapping[str, Any]) -> str | None:
     """That the folder or the table of a study has more tasks than `study.yaml` says, and how a model learns one, in one
     line; None where it has not, or where something else has changed, too, or the data are none of the user's files."""
-    place = Path(config.stream.name)
-    if config.stream.name in registry or not place.exists():
+    place = place_of(config.stream)
+    if place is None:
         return None
     before = study.get("data_sha256", {})
     changed = [name for name in before if stream.files.get(name) != before[name]]
@@ -49,7 +48,7 @@ def _came_to_table(stream: Stream, study: Mapping[str, Any]) -> str | None:
 
 def news_of(config: StudyConfig, study: Mapping[str, Any]) -> str | None:
     """As `added_since`, of a study that is complete, whose data may be gone."""
-    if config.stream.name in registry or not Path(config.stream.name).exists():
+    if place_of(config.stream) is None:
         return None
     try:
         return added_since(config, load_stream(config.stream), study)

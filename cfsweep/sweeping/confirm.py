@@ -14,10 +14,12 @@ from typing import Any, Literal
 from cfsweep.config import FRESH, MOST_SEEDS, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.hypers import Value
+from cfsweep.results.changes import CHANGES
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
 from cfsweep.sweeping import outside, study
-from cfsweep.sweeping.folder import Folder, check_ground, describe
+from cfsweep.sweeping.folder import Folder, describe, described_hypers
+from cfsweep.sweeping.ground import accepted, check_ground
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.progress import Watcher
 from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
@@ -37,6 +39,7 @@ def confirm(
     workers: Workers,
     watcher: Watcher,
     endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> study.Outcome:
     """Trains these trials and references of the sweep in `root` with so many fresh seeds, scores them by test data, and
     keeps their models: in the results folder `confirmed` within `root`, or `refitted`, where they are trained on the
@@ -44,7 +47,7 @@ def confirm(
 
     Raises:
         InputError: there is no sweep, a trial did not go all the way in it, what is there is of another sweep, the data
-            has changed, or the workers cannot be reached.
+            or anything else that it stands on has changed and is not accepted, or the workers cannot be reached.
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"--seeds {seeds}: `1 <= seeds <= {MOST_SEEDS}` must hold. Give another number.")
@@ -70,15 +73,23 @@ def confirm(
         prepared = study.prepare(swept, str(sweep.study_file), about)
         if swept.space.trainer is not None:
             outside.refuse_untested(root, prepared.stream)
-        check_ground(swept, prepared.stream, about, sweep.study_file)
+        nonlocal content
         stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
+        described, now = described_hypers(swept, prepared.hypers), describe(config, prepared.hypers, stream)
+        changed: list[str] = []
+        if CHANGES not in content:  # else it is apart from the sweep
+            changed += check_ground(swept, described, prepared.stream, about, sweep.study_file, accept_changes)
+        if there is not None:
+            changed += check_ground(config, described, stream, content, folder.study_file, accept_changes)
+        if there is None:
+            content = {**now, **content}
+        if changed:
+            content = accepted(content, list(dict.fromkeys(changed)), now, folder.root)
+            folder.forget_packs()
         return replace(prepared, config=config, stream=stream)
 
     def train(scheduler: Scheduler, prepared: study.Prepared) -> study.Outcome:
-        described = describe(config, prepared.hypers, prepared.stream) if there is None else {}
-        said = {**described, **content}
-        check_ground(config, prepared.stream, said, folder.study_file)
-        said |= {"references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
+        said = {**content, "references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
         with study.waiting_for(scheduler, endurance).on():
             folder.write({**said, "confirms": {**before, "trials": wanted, "references": beside}})
         return study.sweep(folder, config, prepared, scheduler, watcher, ListedAsker(wanted), endurance)
@@ -107,7 +118,8 @@ def _begun(folder: Folder, swept: StudyConfig, root: Path) -> tuple[StudyConfig 
 def _config(swept: StudyConfig, there: StudyConfig | None, purpose: Purpose, trials: int, seeds: int) -> StudyConfig:
     """The study that confirms; `there` is what it is so far."""
     if there is not None:
-        return there.grown(trials, max(seeds, there.seeds))
+        moved = study.at_place_of(there.stream, swept.stream)
+        return there.grown(trials, max(seeds, there.seeds)).model_copy(update={"stream": moved})
     changed: dict[str, Any] = {
         "purpose": purpose,
         "seeds": seeds,

@@ -18,10 +18,11 @@ import numpy as np
 
 from cfsweep.config import StudyConfig
 from cfsweep.hypers import Hyper
+from cfsweep.results.opening import open_ledger
 from cfsweep.results.schema import DEFAULT_TRIAL
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweeping.asker import Asker
-from cfsweep.sweeping.broker import Short
+from cfsweep.sweeping.broker import Short, model_path
 from cfsweep.sweeping.equal_trials import EqualTrials
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.pack_queue import Key, PackJob, PackQueue
@@ -83,7 +84,8 @@ class Driver:
         self.started = now()
         self.committed_at, self.writing = now(), False
         self.tables = StudyTables(config, hypers, [score.name for score in scores], scores[0].bounds)
-        self.rows = PendingRows(folder.root, self.tables.schemas)
+        self.ledger = open_ledger(folder.root, config.study_id)
+        self.rows = PendingRows(folder.root, self.tables.schemas, self.ledger)
         self.equal, self.hand_on_at = EqualTrials(self.tables), now()
         self.attempt = 1  # of runs that have no row
         self.stopper = stopper_for(config, n_examples["validation"], scores[0], asker)
@@ -357,6 +359,9 @@ class Driver:
         """Tells the asker at once, so that its next answer knows; the files are for `commit`."""
         if not ended:
             return
-        self.rows.add(part, self.tables.rows(report, ended))
+        models = (
+            [model_path(self.folder.root, run.record.key) for run in ended] if self.config.purpose != "sweep" else []
+        )
+        self.rows.add(part, self.tables.rows(report, ended), [path for path in models if path.exists()])
         for number in {run.record.trial for run in ended}:
             self.book.report_end(self.book[number])

@@ -13,7 +13,7 @@ from cfsweep.config import PARTS, Choices, Range
 from cfsweep.errors import few
 from cfsweep.metrics import average_score
 from cfsweep.results.status import budget
-from cfsweep.sweeping.notes import capacities, describe_references, never_acting, percent
+from cfsweep.sweeping.notes import capacities, describe_references, never_acting, percent, steps_of_tasks
 from cfsweep.sweeping.study import Prepared
 from cfsweep.texts import score_text
 from cfsweep.training.constant_answer import class_counts, constant_answer
@@ -24,8 +24,8 @@ MOST_CLASSES = 5  # of a task that are listed one by one
 _SHOWN = ("space", "stream", "objective", "trials", "seeds", "identity_version")  # with lines of their own
 
 
-def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
-    """Prints what a sweep would do."""
+def show_plan(prepared: Prepared, folder: str | Path, console: Console) -> None:
+    """Prints what a sweep would do, in this folder or at this address."""
     config = prepared.config
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("study", config.study_id)
@@ -41,6 +41,8 @@ def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
         table.add_row("trainer", f"{config.space.trainer}, which has trained two tasks to try it out")
     if prepared.outputs is not None:
         _add_network(table, prepared, prepared.outputs)
+        fewest, most = steps_of_tasks(config, prepared.hypers, prepared.stream)
+        table.add_row("steps per task", f"{fewest}" if fewest == most else f"{fewest} to {most}")
     idle = {} if config.space.trainer is not None else never_acting(config.space, prepared.hypers)
     for name, hyper in prepared.hypers.items():
         searched = config.space.search.get(name)

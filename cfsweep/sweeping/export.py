@@ -11,11 +11,13 @@ from cfsweep.bundle import Manifest, write
 from cfsweep.bundle.writer import refuse_early
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
-from cfsweep.results.reader import read_table
+from cfsweep.results.reader import committed_file, read_table
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import FOLDERS, Purpose
-from cfsweep.sweeping.folder import Folder, check_ground
+from cfsweep.sweeping.folder import Folder
+from cfsweep.sweeping.ground import check_ground
+from cfsweep.sweeping.study import at_place_of
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import load_stream
 
@@ -53,11 +55,10 @@ def export(
     trained, number = run_of(folder.root, config, trial, seed)
     stream = load_stream(config.stream)
     stream = stream.refitted() if purpose == "refit" else stream
-    check_ground(config, stream, about, folder.study_file)
+    check_ground(config, None, stream, about, folder.study_file)
     path = model_path(folder.root, (trained, number))
-    if not path.exists():
-        raise InputError(f"{path}: it is missing. Remove its run from {folder.root}/runs and confirm again.")
-    pack = Pack.restore(path.read_bytes(), stream.of_split(config.stream.split_of(number)))
+    content = committed_file(folder.root, path.relative_to(folder.root).as_posix())
+    pack = Pack.restore(content, stream.of_split(config.stream.split_of(number)))
     if pack is None:
         raise InputError(f"{path}: another version of cfsweep wrote it. Confirm the trial again with this one.")
     return write(pack, config, about, to, with_examples, onnx, compared)
@@ -72,7 +73,9 @@ def kept_in(root: Path, name: str, again: str) -> tuple[Folder, StudyConfig, dic
     folder = Folder(root / name)
     if not folder.exists():
         raise InputError(f"{root}: no model is kept there yet. `{again} {root}` trains and keeps some.")
-    return (folder, *folder.read())
+    config, study = folder.read()
+    swept = Folder(root).read()[0]
+    return folder, config.model_copy(update={"stream": at_place_of(config.stream, swept.stream)}), study
 
 
 def run_of(root: Path, config: StudyConfig, trial: int, seed: str | int) -> tuple[int, int]:

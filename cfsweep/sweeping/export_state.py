@@ -8,6 +8,7 @@ from typing import Any
 
 from cfsweep.bundle.writer import refuse_early
 from cfsweep.errors import InputError, not_written
+from cfsweep.results.reader import committed_file
 from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.export import kept_in, run_of
@@ -28,9 +29,7 @@ def export_state(root: Path, trial: int, seed: str | int, to: Path) -> dict[str,
     folder, config, about = kept_in(root, FOLDERS["confirm"], "cfsweep confirm")
     trained, number = run_of(folder.root, config, trial, seed)
     path = model_path(folder.root, (trained, number))
-    if not path.exists():
-        raise InputError(f"{path}: it is missing. Remove its run from {folder.root}/runs and confirm again.")
-    head, state = read_checkpoint(path.read_bytes())
+    head, state = read_checkpoint(committed_file(folder.root, path.relative_to(folder.root).as_posix()))
     if state.kind == "none":
         raise InputError(
             f"--trial {trial}: its trainer returned no state after the last task, so nothing is kept of it. Return it, "

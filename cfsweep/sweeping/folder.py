@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from cfsweep import identity
@@ -21,22 +19,37 @@ from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError, not_written
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
-from cfsweep.results.reader import read_study
+from cfsweep.results.ledger import LEDGER
+from cfsweep.results.leftovers import is_leftover
+from cfsweep.results.opening import open_ledger
+from cfsweep.results.reader import COPY, LAYOUT, STUDY, damaged, read_study
+from cfsweep.results.sealing import sealed_text
 from cfsweep.results.status import LOCK, has_majority, trained_references
-from cfsweep.sweeping.added import added_since
-from cfsweep.sweeping.outside import code_of, described_tasks
+from cfsweep.sweeping.ground import FORMAT, NUMBERS, counts_of, ground_of, outputs_of, refuse_incomplete
+from cfsweep.sweeping.outside import described_tasks
 from cfsweep.sweeping.parsing import parse
 from cfsweep.sweeping.references import reference_settings
-from cfsweep.training import networks, own_code
 from cfsweep.training.constant_answer import majority_shares
 from cfsweep.training.ingredients import Conventions, ingredient_class
-from cfsweep.training.plugins import current_folder_importable, imported, path_of
-from cfsweep.training.streams import Stream, Task
+from cfsweep.training.streams import Stream
 from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
 
 LOCK_TRIES = 10
-_PACKAGES = ("torch", "torchvision", "pillow", "ray", "optuna", "numpy", "pyarrow", "pandas", "scikit-learn")
+LAYOUT_NOW = 2  # of a results folder: since then it has a ledger, and `study.yaml` is sealed
+_PACKAGES = (*NUMBERS, "ray", "optuna", "pyarrow")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each text so that it reads back as it was: PyYAML folds lines also at breaks that are none to most."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = '"' if _FOLDED & set(text) or not text.isprintable() else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_FOLDED = frozenset("\x85\u2028\u2029\ufeff")
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 class Folder:
@@ -47,7 +60,7 @@ class Folder:
         before = root / "journal.log"  # as it was called once; but rsync and git leave such names out by habit
         self.journal = before if before.exists() else root / "journal.jsonl"
         self.checkpoints = root / "checkpoints"
-        self.study_file = root / "study.yaml"
+        self.study_file = root / STUDY
 
     def exists(self) -> bool:
         return self.study_file.exists()
@@ -58,16 +71,29 @@ class Folder:
         Raises:
             InputError: the folder holds files of something else.
         """
-        if self.root.exists() and (not self.root.is_dir() or any(p.name != LOCK for p in self.root.iterdir())):
-            raise InputError(f"--out {self.root}: it exists and is no study of cfsweep. Choose another folder.")
+        if (self.root / COPY).exists():
+            raise damaged(self.root, STUDY, "missing")
+        if not self.root.exists() or (self.root.is_dir() and not self._others()):
+            return
+        raise InputError(f"--out {self.root}: it exists and is no study of cfsweep. Choose another folder.")
+
+    def _others(self) -> list[Path]:
+        """What is in the folder beside that which a driver leaves that was killed where it began."""
+        begun = (LOCK, LEDGER)
+        return [p for p in self.root.iterdir() if p.name not in begun and not is_leftover("", p.name)]
 
     def create(self, config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> None:
         """Writes `study.yaml`."""
         self.write(describe(config, hypers, stream))
 
     def write(self, study: Mapping[str, Any]) -> None:
-        text = yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True)
-        write_atomically(self.study_file, lambda file: file.write(text.encode()))
+        """Writes `study.yaml`, sealed, and its copy; before them the ledger, where there is none yet."""
+        if not (self.exists() and (self.root / LEDGER).exists()):
+            open_ledger(self.root, study["study_id"])
+        content = {**study, LAYOUT: LAYOUT_NOW}
+        text = sealed_text(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode())
+        for name in (STUDY, COPY):
+            write_atomically(self.root / name, lambda file: file.write(text))
 
     def read(self) -> tuple[StudyConfig, dict[str, Any]]:
         """The frozen study: its config, and all of `study.yaml`.
@@ -76,6 +102,7 @@ class Folder:
             InputError: there is none, or it was changed by hand.
         """
         study = read_study(self.root)
+        refuse_incomplete(study, self.study_file)
         content = study.get("config", {})
         if isinstance(content, Mapping):
             content = {"identity_version": 0, **content}  # the first version did not write it
@@ -94,10 +121,11 @@ class Folder:
         Raises:
             InputError: there are runs, but no journal.
         """
-        if not self.journal.exists() and any((self.root / "runs").glob("*.parquet")):
+        if any((self.root / "runs").glob("*.parquet")) and not (self.journal.exists() and self.journal.stat().st_size):
+            what = "empty" if self.journal.exists() else "missing (rsync and git leave out journal.log by habit)"
             raise InputError(
-                f"{self.root}: there are runs, but {self.journal.name} is missing (before: journal.log, which rsync "
-                "and git leave out by habit). Bring it back, or start a new study."
+                f"{self.journal}: {what}, though there are runs. Bring it back, or `cfsweep repair {self.root}` makes "
+                "it anew of them."
             )
 
     def reference_settings(self) -> list[dict[str, Value]]:
@@ -121,15 +149,22 @@ class Folder:
         self.write({**study, "config": changed.model_dump(mode="json")})
         return changed
 
+    def forget_packs(self) -> None:
+        """Has packs on their way, and first tasks that others would share, begin anew: no run stands on two grounds."""
+        for path in self.checkpoints.glob("p*"):
+            if path.suffix in (".json", ".pt"):
+                path.unlink()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder for this driver.
 
         Raises:
-            InputError: another driver holds it, or the folder cannot be written to.
+            InputError: another driver holds it, the folder cannot be written to, or something in it lies elsewhere.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            _refuse_links_out(self.root)
             lock = (self.root / LOCK).open("w")
         except OSError as error:
             raise not_written(error) from error
@@ -147,24 +182,39 @@ class Folder:
             yield
 
 
+def _refuse_links_out(root: Path) -> None:
+    """
+    Raises:
+        InputError: to write into the results folder would be to write elsewhere: it may have come from anywhere.
+    """
+    inside = root.resolve()
+    for path in root.iterdir():
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise InputError(
+                f"{path}: it is a link out of the results folder, where nothing is written. Put what it leads to in "
+                "its place."
+            )
+
+
 def describe(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> dict[str, Any]:
     """The content of `study.yaml`."""
     outside = config.space.trainer is not None
     return {
         "study_id": config.study_id,
+        "format": FORMAT,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
-        "hypers": {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()},
+        "hypers": described_hypers(config, hypers),
         "references": reference_settings(config.space) if config.references else [],
         "scores": [{"name": score.name, "bounds": list(score.bounds)} for score in scores_of(stream)],
         **({"tasks": described_tasks(stream)} if outside else _of_examples(config, hypers, stream)),
-        "data_sha256": dict(stream.files),
-        "code_sha256": _own_code(config, stream),
+        **ground_of(config, stream),
         "versions": {
             "cfsweep": VERSION,
             **{name: metadata.version(name) for name in _PACKAGES},
         },
         "git_revision": git_revision(Path(__file__).parent),
+        LAYOUT: LAYOUT_NOW,
     }
 
 
@@ -173,49 +223,10 @@ def _of_examples(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Strea
     return {
         "majority": majority_shares(stream) if target_of(stream.target).has_classes else [],
         "conventions": _conventions(config, hypers),
-        "outputs": _outputs(config, stream),
-        "tasks": [{"name": task.name, "classes": list(task.classes), **_counts(task)} for task in stream.tasks],
+        "outputs": outputs_of(config, stream),
+        "tasks": [{"name": task.name, "classes": list(task.classes), **counts_of(task)} for task in stream.tasks],
         **({"table": stream.preprocessing.described()} if stream.preprocessing else {}),
     }
-
-
-def _counts(task: Task) -> dict[str, int]:
-    """How many examples each part of a task has, in all splits; no word of steering examples where there are none."""
-    return {f"n_{part}": len(indices) for part, indices in task.parts.items() if part != "steering" or len(indices)}
-
-
-def _in_words(counts: Mapping[str, int]) -> str:
-    """
-    >>> _in_words({"n_train": 9, "n_test": 2})
-    '9 train, 2 test'
-    """
-    return ", ".join(f"{n} {part.removeprefix('n_')}" for part, n in counts.items())
-
-
-def _outputs(config: StudyConfig, stream: Stream) -> dict[str, Any]:
-    """How many outputs the network has, what one means, which label each example has in terms of them (a hash), and the
-    user's labels of the classes where they are others."""
-    found = target_of(stream.target).outputs(stream, config.stream.scenario)
-    own = {"class_ids": list(stream.class_ids)} if stream.class_ids else {}
-    labels = hashlib.sha256(found.labels.numpy().tobytes()).hexdigest()
-    return {"number": found.n_outputs, "meaning": found.meaning, "labels_sha256": labels, **own}
-
-
-def _own_code(config: StudyConfig, stream: Stream) -> dict[str, str]:
-    """The SHA-256 of each file that the network, the ingredients, the target, the scores and transforms of one's own
-    are made of, cfsweep's own aside, and of the encoder with its weights; or the trainer from outside."""
-    if config.space.trainer is not None:
-        return code_of(config.space.trainer)
-    kinds = [*map(ingredient_class, config.space.ingredients), type(target_of(stream.target))]
-    named = [networks.own_path(config.space.network.name), *(path_of("scores", name) for name in stream.scores)]
-    paths = [path for path in (*named, *stream.augment) if path is not None and ":" in path]
-    with current_folder_importable():
-        for path in paths:
-            imported(path, f"study {config.study_id}")  # which files it is made of is known of what is loaded
-    modules = [*(module for kind in kinds for module in own_code.modules_of(kind)), *own_code.modules_named(paths)]
-    encoder = {f"encoder {stream.encoder.name}": stream.encoder.sha256} if stream.encoder else {}
-    own = {file: digest for file, digest in own_code.digests(modules).items() if digest is not None}
-    return {**own, **encoder}
 
 
 def _conventions(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, dict[str, str | list[str]]]:
@@ -245,6 +256,11 @@ def _values(hyper: Hyper, config: StudyConfig) -> list[Value]:
     return list(searched.choices) if isinstance(searched, Choices) else [hyper.default]
 
 
+def described_hypers(config: StudyConfig, hypers: Mapping[str, Hyper]) -> dict[str, dict[str, Any]]:
+    """By name, what `study.yaml` says of the hyperparameters of a study."""
+    return {name: _describe_hyper(hyper, config) for name, hyper in hypers.items()}
+
+
 def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
     searched = config.space.search.get(hyper.name)
     described: dict[str, Any] = {"kind": hyper.kind, "default": hyper.default, "searched": searched is not None}
@@ -253,51 +269,3 @@ def _describe_hyper(hyper: Hyper, config: StudyConfig) -> dict[str, Any]:
     if isinstance(searched, Choices):
         return {**described, "choices": list(searched.choices)}
     return {**described, **searched.model_dump(mode="json", exclude={"whole"})}  # which the kind says
-
-
-def check_ground(config: StudyConfig, stream: Stream, study: Mapping[str, Any], where: Path) -> None:
-    """Holds what is there now against what `study.yaml` says that the study began with: data and what they are for,
-    code of one's own, and what the outputs mean.
-
-    Raises:
-        InputError: a file is not the one that it was, a task has come to the data, or cfsweep cut the data or numbered
-            the outputs otherwise then.
-    """
-    code = _own_code(config, stream)
-    if news := added_since(config, stream, study):
-        raise InputError(f"{where}: {news} To go on with the study, take it away until then.")
-    for before, here in ((study.get("data_sha256", {}), stream.files), (study.get("code_sha256", code), code)):
-        for name in sorted(before.keys() | here.keys()):
-            if before.get(name) != here.get(name):
-                raise InputError(
-                    f"{where}: the study began with {name} of SHA-256 {before.get(name, '(none)')[:12]}, but got "
-                    f"{here.get(name, '(none)')[:12]}. Bring it back as it was, or start a new study."
-                )
-    if config.space.trainer is not None:
-        return  # all else is the trainer's
-    for task, told in zip(stream.tasks, study.get("tasks", ()), strict=False):
-        counts, then = _counts(task), {key: n for key, n in told.items() if key.startswith("n_")}
-        if then and counts != then:
-            raise InputError(
-                f"{where}: the study began with {_in_words(then)} examples of task `{task.name}`, but this version of "
-                f"cfsweep makes that {_in_words(counts)}. Start a new study."
-            )
-    now = _outputs(config, stream)
-    before = study.get("outputs")
-    told = {key: value for key, value in (before or {}).items() if key != "meaning"}
-    if any(now.get(key) != value for key, value in told.items()) if before else not _as_before(config, stream, study):
-        raise InputError(
-            f"{where}: the study began with other outputs than this version of cfsweep would give it now "
-            f"({now['number']}: {now['meaning']}). Start a new study."
-        )
-
-
-def _as_before(config: StudyConfig, stream: Stream, study: Mapping[str, Any]) -> bool:
-    """Whether a study that says nothing of its outputs, as older ones did, had those of today: an output was a label,
-    and in domain-il a class's place within its task."""
-    if [list(task.classes) for task in stream.tasks] != [task["classes"] for task in study["tasks"]]:
-        return False
-    labels, y = target_of(stream.target).outputs(stream, config.stream.scenario).labels.numpy(), stream.y.numpy()
-    return config.stream.scenario != "domain-il" or all(
-        np.array_equal(labels[task.train], np.searchsorted(task.classes, y[task.train])) for task in stream.tasks
-    )

@@ -50,11 +50,16 @@ def check_learned(
     if left is not None:
         raise InputError(
             f"{where}: `stream.learned={stream.n_learned}` needs an output layer that knows the first tasks, but of "
-            f"`{head}` {left}. Give it the {n_outputs} outputs of the stream."
+            f"`{head}` {left}. Give it the {n_outputs} outputs of the stream{_in_order(stream)} (docs/pretrained.md)."
         )
     values = [run.values for run in probe(config, hypers, 1).runs]
     refuse_without_steps(map(ingredient_class, config.space.ingredients), values, f"{where}: stream.learned")
     return known_note(stream, config.stream.scenario, network, outputs)
+
+
+def _in_order(stream: Stream) -> str:
+    """What the outputs are, where each is one of the user's classes."""
+    return f", in the order {', '.join(map(str, stream.class_ids))}" if stream.class_ids else ""
 
 
 def known_note(stream: Stream, scenario: Scenario, network: nn.Module, outputs: Outputs) -> str | None:
@@ -71,14 +76,19 @@ def known_note(stream: Stream, scenario: Scenario, network: nn.Module, outputs: 
     if scenario == "class-il":  # one class of all: right on all of a task or on none, which says nothing of either
         constant = [float(np.nanmean(constant))] * len(constant)
     found = [
-        (f"`{task.name}` {score_text(a, 3)} (the constant answer {score_text(b, 3)})", a <= _by_chance(score, b, task))
+        (
+            f"`{task.name}`",
+            f"{score_text(a, 3)} (the constant answer {score_text(b, 3)})",
+            a <= _by_chance(score, b, task),
+        )
         for task, a, b in zip(tasks, own, constant, strict=True)
         if not math.isnan(a)
     ]
-    said = f"network.init: {score.name} of the first weights on training examples: {few(text for text, _ in found)}"
-    if unknown := [text for text, is_unknown in found if is_unknown]:
+    told = few(f"{name} {text}" for name, text, _ in found)
+    said = f"network.init: {score.name} of the first weights on training examples: {told}"
+    if unknown := [name for name, _, is_unknown in found if is_unknown]:
         return (
-            f"{said}. So they do not know {few(unknown)}, which is said to be learned: their outputs lie in another "
+            f"{said}. So they do not know {few(unknown)}, said to be learned: their outputs lie in another "
             "order than the classes here (`--dry-run` lists these), or they know examples of another scale "
             "(`stream.standardise`)."
         )

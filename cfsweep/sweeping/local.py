@@ -20,6 +20,7 @@ from cfsweep.sweeping.pack_queue import PackJob
 from cfsweep.sweeping.pack_size import most_runs, pack_size_beside_memory, runs_that_fit
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
 from cfsweep.sweeping.worker import PackWorker, TaskResult
+from cfsweep.visible import visible
 
 T = TypeVar("T")
 
@@ -95,7 +96,9 @@ class LocalScheduler:
             if result is not None:
                 driver.take_result(result)
                 if result.error not in shown:  # a pack that fails is tried again, run by run
-                    print(result.trace, file=sys.stderr, end="")  # the whole of what the driver keeps in one line
+                    print(
+                        visible(result.trace, keep="\n\t"), file=sys.stderr, end=""
+                    )  # the whole of what the driver keeps in one line
                 shown.add(result.error)
                 if not result.done:
                     active.append(worker)

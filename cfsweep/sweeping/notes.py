@@ -21,7 +21,15 @@ from cfsweep.sweeping.references import reference_settings
 from cfsweep.sweeping.space import default_within
 from cfsweep.training.acting import idle
 from cfsweep.training.constant_answer import majority_shares
-from cfsweep.training.ingredients import Buffered, BufferedOnline, Generator, Penalty, ingredient_class, registry
+from cfsweep.training.ingredients import (
+    Buffered,
+    BufferedOnline,
+    ClosedForm,
+    Generator,
+    Penalty,
+    ingredient_class,
+    registry,
+)
 from cfsweep.training.ingredients.packnet import capacity_shares
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import scores_of, target_of
@@ -107,6 +115,23 @@ def unlearned_note(stream: Stream) -> str | None:
     )
 
 
+def steps_of_tasks(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> tuple[int, int]:
+    """The fewest and the most steps that a task which is trained by steps takes: by its size, and by what `epochs` and
+    `batch_size` may be."""
+    sizes = [len(task.train) for task in stream.tasks[stream.n_learned :] or stream.tasks]
+    epochs, batches = (_numbers(config.space, hypers[name]) for name in ("epochs", "batch_size"))
+    found = [int(n) * -(-size // int(batch)) for size in sizes for n in epochs for batch in batches]
+    return min(found), max(found)
+
+
+def _numbers(space: Space, hyper: Hyper) -> list[float]:
+    """The values that a hyperparameter can have, of a range its ends."""
+    searched = space.search.get(hyper.name)
+    if searched is None:
+        return [float(space.fixed.get(hyper.name, hyper.default))]
+    return [float(v) for v in searched.choices] if isinstance(searched, Choices) else [searched.low, searched.high]
+
+
 def splits_note(config: StudyConfig) -> str | None:
     """That there are fewer seeds than splits, so that some splits are trained on by none."""
     seeds, splits = config.seeds, config.stream.splits
@@ -115,6 +140,19 @@ def splits_note(config: StudyConfig) -> str | None:
     return (
         f"of {splits} splits the {seeds} seed{'s' * (seeds != 1)} of this study use{'s' * (seeds == 1)} the first "
         f"{seeds} alone. Give `--seeds {splits}` or more."
+    )
+
+
+def same_examples_note(config: StudyConfig) -> str | None:
+    """That nothing but a closed form is fitted, with one split: what its seeds differ in says next to nothing of how
+    well another sample of examples would be answered."""
+    kinds = [ingredient_class(name) for name in config.space.ingredients]
+    solved = [f"`{kind.name}`" for kind in kinds if issubclass(kind, ClosedForm)]
+    if config.seeds < 2 or config.stream.splits > 1 or not solved or len(solved) < len(kinds):
+        return None
+    return (
+        f"{' and '.join(solved)} is solved, not trained: its seeds hardly differ, and all score the same validation "
+        f"examples: intervals would be far too narrow. `--splits {config.seeds}` gives each seed a split of its own."
     )
 
 
@@ -127,6 +165,7 @@ def notes(config: StudyConfig, hypers: Mapping[str, Hyper], stream: Stream) -> t
         unlearned_note(stream),
         swamping_note(stream),
         splits_note(config),
+        same_examples_note(config),
         rehearsal_note(config),
         short_of_weights,
         repetition_note(config, hypers),

@@ -8,8 +8,21 @@ from collections.abc import Iterator
 
 from cfsweep.files import write_atomically
 from cfsweep.results.schema import TABLES
+from cfsweep.results.sealing import opened_line, sealed_line
 from cfsweep.sweeping.folder import Folder
 from cfsweep.training.spec import PackSpec
+
+
+def read_pack(content: bytes) -> tuple[PackSpec, int] | None:
+    """(specification, attempt) in the file of a pack; None if it is not as it was written."""
+    opened = opened_line(content)
+    if opened is not None and sealed_line(opened[0])[1] != opened[1]:
+        return None
+    try:  # an earlier version wrote no check
+        found = json.loads(content)
+        return PackSpec.from_dict(found["spec"]), int(found["attempt"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 class PackFiles:
@@ -19,14 +32,16 @@ class PackFiles:
         self.folder = folder
 
     def save(self, pack_id: str, spec: PackSpec, attempt: int) -> None:
-        content = json.dumps({"spec": spec.to_dict(), "attempt": attempt}).encode()
+        content, _ = sealed_line(json.dumps({"spec": spec.to_dict(), "attempt": attempt}).encode())
         write_atomically(self.folder.checkpoints / f"{pack_id}.json", lambda file: file.write(content))
 
     def saved(self) -> Iterator[tuple[str, PackSpec, int]]:
-        """(name, specification, attempt) of each pack that an earlier driver had on its way."""
+        """(name, specification, attempt) of each pack that an earlier driver had on its way, as far as its file is as
+        it was written."""
         for path in sorted(self.folder.checkpoints.glob("pack*.json")):
-            content = json.loads(path.read_text())
-            yield path.stem, PackSpec.from_dict(content["spec"]), content["attempt"]
+            found = read_pack(path.read_bytes())
+            if found is not None:
+                yield path.stem, *found
 
     def remove(self, pack_id: str) -> None:
         for suffix in (".json", ".pt"):

@@ -17,12 +17,13 @@ from cfsweep.errors import InputError, unknown
 from cfsweep.sweeping.yaml_text import parse_yaml, read_yaml
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
+from cfsweep.training.plugins import named
 
 Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
 
 
-OF_THE_FOLDER = ("first_seed", "identity_version", "purpose", "seeds_at_start")
+OF_THE_FOLDER = ("first_seed", "identity_version", "purpose", "seeds_at_start", "stream.own_data")
 
 
 def make_config(
@@ -36,6 +37,8 @@ def make_config(
     Raises:
         InputError: anything is wrong with them.
     """
+    chosen = settings_of(settings)
+    named([dict(options), chosen, *([] if isinstance(space, Path) else [dict(space)])])
     content: dict[str, Any] = {"space": read_yaml(space) if isinstance(space, Path) else deepcopy(dict(space))}
     origins: dict[str, str] = {}
     dashes, called = ("", "settings") if isinstance(settings, Mapping) else ("--", "--set")
@@ -45,7 +48,7 @@ def make_config(
             shown = {"pack_runs": "pack", "stream.args": "arg" if dashes else "args"}
             origins[key] = dashes + shown.get(key, key.removesuffix(".name").split(".")[-1])
     # A network's name first, as it does away with what was said of another network.
-    for key, value in sorted(settings_of(settings).items(), key=lambda pair: pair[0] != "network.name"):
+    for key, value in sorted(chosen.items(), key=lambda pair: pair[0] != "network.name"):
         if key in OF_THE_FOLDER:
             raise InputError(f"{called} {key}: it is cfsweep's own note in a study's folder. Leave it out.")
         origins[_set(content, key, value, called)] = called

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from cfsweep.sweeping.broker import DAMAGED
 from cfsweep.sweeping.trials import Summary
@@ -113,11 +114,16 @@ class Display:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def left_s(self, summary: Summary) -> float | None:
-        """Seconds left at the pace so far, or None before the first trial of this session has ended."""
+        """Seconds left at the pace so far, of trials or of tasks, whichever have come further: when the first trials
+        end, others are half done; and tasks are counted as if none were shared or stopped. None before the first trial
+        of this session has ended."""
         ended = _ended(summary) - (self.ended_before or 0)
         if ended <= 0:
             return None
-        return (time.monotonic() - self.started) / ended * max(0, summary.trials - _ended(summary))
+        left = max(0, summary.trials - _ended(summary)) / ended
+        if summary.tasks:
+            left = min(left, max(0, summary.tasks_at_most - summary.tasks) / summary.tasks)
+        return (time.monotonic() - self.started) * left
 
     def line(self, summary: Summary) -> str:
         """The state in one line."""
@@ -143,7 +149,11 @@ class Display:
         table.add_row("", f"{_ended(summary)} of {summary.trials}")
         table.add_row(
             "ended",
-            f"[green]{summary.done} done[/]  [yellow]{summary.stopped} stopped[/]  [red]{summary.failed} failed[/]",
+            Text.assemble(
+                (f"{summary.done} done  ", "green"),
+                (f"{summary.stopped} stopped  ", "yellow"),
+                (f"{summary.failed} failed", "red"),
+            ),
         )
         if summary.best is not None:
             table.add_row("best", f"mixed {score_text(summary.best)}")

@@ -8,11 +8,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 from cfsweep.sweeping.pack_queue import Key, PackJob
 from cfsweep.sweeping.references import majority_report, reference_packs
 from cfsweep.sweeping.rows import FRONT_AXES, Ended
 from cfsweep.sweeping.stopping import ended_matrices
+from cfsweep.sweeping.two_records import Settings, disagreement, settings_of_packs, settings_of_rows
 from cfsweep.sweeping.written import Written, read_written
 from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec, method_of_space
 
@@ -26,8 +28,9 @@ def pick_up(driver: Driver) -> None:
     config, book, packs = driver.config, driver.book, driver.packs
     references = _references(driver)
     written = _written(driver)
-    driver.attempt = attempt = written.next_attempt
+    driver.attempt = attempt = max(written.next_attempt, driver.ledger.ledger.next_attempt)
     lost = book.take_up_lost(row["trial"] for row in written.rows)
+    _refuse_contradictions(driver, settings_of_rows(written.rows, config.space.search))
     for row in sorted(written.rows, key=lambda row: int(row["trial"])):
         book.load(row)
         driver.equal.know(row)
@@ -35,6 +38,7 @@ def pick_up(driver: Driver) -> None:
         repeats = {row["trial"] for row in written.rows if row.get("same_as") is not None}  # not judged themselves
         matrices = ended_matrices(driver.folder.root, config.as_begun.seeds, driver.scores[0].name)
         driver.stopper.take_in((number, matrix) for number, matrix in matrices if number not in repeats)
+    _refuse_contradictions(driver, settings_of_packs((spec for _, spec, _ in packs.files.saved()), config.space.search))
 
     def left_of(job: PackJob) -> set[Key]:
         before = job.attempt - 1
@@ -56,6 +60,28 @@ def pick_up(driver: Driver) -> None:
     n_runs = config.trials * config.seeds + sum(len(spec.runs) for spec in references)
     book.n_runs_before, book.n_runs_going_on = len(trained), len(on_their_way)
     book.n_tasks_at_most = driver.n_tasks * max(0, n_runs - len(trained))
+
+
+def _refuse_contradictions(driver: Driver, known: Mapping[int, Settings]) -> None:
+    """Holds the settings of trials that were trained against those that were asked for.
+
+    Raises:
+        InputError: a trial was not asked for, or with other settings.
+    """
+    book, asker = driver.book, driver.asker
+    ended = asker.ended([number for number in known if number in asker.numbers and number not in book.trials])
+    asked = {t.number: t.values for t in book if t.number in known} | {p.number: p.values for p in ended}
+    apart, root = disagreement(asked, known), driver.folder.root
+    if apart.contradictions:
+        raise InputError(
+            f"{root}: the journal and what was trained contradict one another: {apart.contradictions[0]}. "
+            f"`cfsweep repair {root}` sets right what is damaged."
+        )
+    if apart.lacking:
+        raise InputError(
+            f"{driver.folder.journal}: it ends before trial {apart.lacking[0]}, which was trained, so it is an older "
+            f"one, or cut. Bring back the one of these runs, or `cfsweep repair {root}` makes it anew of them."
+        )
 
 
 def _references(driver: Driver) -> list[PackSpec]:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
 class Workers:
     """Where to train: `count` processes (None: one per processor, or per GPU; 0: this one) at `address` (None: here).
 
-    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any). `again` gives the command by
-    which a process takes the place of this one where Ray's death would end it (None: there is none, as in a library).
+    `gpus_each` is what each of them takes of a GPU (None: a whole one if there are any). `insecure`: the cluster there
+    need not demand a token. `again` gives the command by which a process takes the place of this one where Ray's death
+    would end it (None: there is none, as in a library).
     """
 
     count: int | None = None
     address: str | None = None
     gpus_each: float | None = None
+    insecure: bool = False
     again: Callable[[], list[str] | None] | None = None
 
 

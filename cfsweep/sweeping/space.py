@@ -76,15 +76,22 @@ def _stranger(name: str, hypers: Mapping[str, Hyper], where: str) -> InputError:
     return unknown(where, "hyperparameter", name, hypers)
 
 
+def check_ingredients(config: StudyConfig, where: str) -> None:
+    """Holds the ingredients against the scenario, and what is learned.
+
+    Raises:
+        InputError: one of them does not fit.
+    """
+    kinds = [ingredient_class(name, where) for name in config.space.ingredients]
+    refuse_misfits(kinds, config.stream.scenario, config.stream.target, where)
+
+
 def check_study(config: StudyConfig, stream: Stream, where: str) -> None:
     """Holds the study against its stream.
 
     Raises:
-        InputError: an ingredient does not fit the scenario or what is learned of the stream, or the objective needs
-            more tasks.
+        InputError: what is learned does not fit the examples, or the objective needs more tasks.
     """
-    kinds = [ingredient_class(name, where) for name in config.space.ingredients]
-    refuse_misfits(kinds, config.stream.scenario, stream.target, where)
     if len(stream.tasks) < 2:
         raise InputError(
             f"stream `{config.stream.name}`: the objective `{config.objective.name}` mixes old and new tasks and "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cfsweep.config import MOST_SEEDS, NO_PART_OF_IDENTITY, StudyConfig
+from cfsweep import identity
+from cfsweep.config import MOST_SEEDS, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
@@ -15,7 +17,8 @@ from cfsweep.sweeping import outside
 from cfsweep.sweeping.added import news_of
 from cfsweep.sweeping.asker import Asker
 from cfsweep.sweeping.driver import Driver
-from cfsweep.sweeping.folder import Folder, check_ground
+from cfsweep.sweeping.folder import Folder, describe, described_hypers
+from cfsweep.sweeping.ground import accepted, check_ground, data_digest
 from cfsweep.sweeping.learned import check_learned
 from cfsweep.sweeping.notes import notes
 from cfsweep.sweeping.progress import Watcher
@@ -23,14 +26,16 @@ from cfsweep.sweeping.room import Waiting
 from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, SweepPlan, Workers
 from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.search.limits import history_note
-from cfsweep.sweeping.space import check_space, check_study, layers_named, with_steering
+from cfsweep.sweeping.space import check_ingredients, check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
+from cfsweep.sweeping.working_files import tidy
 from cfsweep.sweeping.written import read_written
 from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
 from cfsweep.training.ingredients import check_layers
 from cfsweep.training.networks import build, noted
 from cfsweep.training.pack import example_counts, single_run_reason
-from cfsweep.training.streams import Stream, load_stream
+from cfsweep.training.plugins import by_files_alone
+from cfsweep.training.streams import Stream, function_of, load_stream, place_of
 from cfsweep.training.targets import Outputs, scores_of, target_of
 
 
@@ -71,13 +76,15 @@ def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = N
         stream = outside.tasks_of(config, hypers, where, begun)
         as_found = config.stream.model_copy(update={"n_tasks": len(stream.tasks)})
         config = config.model_copy(update={"stream": as_found})
-        said = [*outside.outside_notes(config, hypers, stream), history_note(config.trials)]
+        said = [*outside.outside_notes(config, hypers, stream), history_note(config.trials), own_code_note(config)]
         return Prepared(config, stream, hypers, None, tuple(filter(None, said)))
     target = target_of(config.stream.target, where)
+    check_ingredients(config, where)  # before examples are read, which an encoder may take minutes for
     wanted = with_steering(config.space, config.stream)
     stream = load_stream(wanted)
     # Noted as what it has come to, so that no later default can change what a study goes on with.
-    as_found = wanted.model_copy(update={"standardise": stream.standardised})
+    own_data = None if place_of(wanted) is None else data_digest(stream)
+    as_found = wanted.model_copy(update={"standardise": stream.standardised, "own_data": own_data})
     space = config.space.model_copy(update={"network": noted(config.space.network)})
     config = config.model_copy(update={"stream": as_found, "space": space})
     check_study(config, stream, where)
@@ -89,8 +96,17 @@ def prepare(config: StudyConfig, where: str, begun: Mapping[str, Any] | None = N
     first = check_learned(config, hypers, stream, network, outputs, where)
     reason = single_run_reason(config.space.network, stream, config.stream.scenario)
     unliftable = (f"network `{config.space.network.name}`: {reason}; its runs are trained one at a time",)
-    said = [*notes(config, hypers, stream), history_note(config.trials)]
+    said = [*notes(config, hypers, stream), history_note(config.trials), own_code_note(config)]
     return Prepared(config, stream, hypers, outputs, (*(unliftable if reason else ()), *filter(None, [first, *said])))
+
+
+def own_code_note(config: StudyConfig) -> str | None:
+    """Which code runs because a file names it, as it lies in the working folder, or its user trusts the file."""
+    space, stream = config.space, config.stream
+    asked = (space.network.name, *space.ingredients, space.trainer, stream.target, *stream.scores, *stream.augment)
+    paths = by_files_alone([*asked, stream.encoder, function_of(stream)])
+    paths = [path for path in paths if not path.startswith("torchvision:")]
+    return f"code runs that a file names: {few(paths)}" if paths else None
 
 
 def standardised_as_in(out: Path, config: StudyConfig) -> StudyConfig:
@@ -104,18 +120,30 @@ def standardised_as_in(out: Path, config: StudyConfig) -> StudyConfig:
 
 def with_identity_version_of(out: Path, prepared: Prepared) -> Prepared:
     """The study by the id that it has in the folder `out`, if one is there: a study keeps the identity version that it
-    began with."""
+    began with, and what it knew its data by then: if these have changed, the ground will tell."""
     folder = Folder(out)
     if not folder.exists():
         return prepared
-    version = folder.read()[0].identity_version
-    return replace(prepared, config=prepared.config.model_copy(update={"identity_version": version}))
+    (there, study), config = folder.read(), prepared.config
+    own_data = config.stream.own_data
+    if there.stream.name == config.stream.name or study.get("data_sha256") == prepared.stream.files:
+        own_data = there.stream.own_data
+    stream = config.stream.model_copy(update={"own_data": own_data})
+    return replace(
+        prepared, config=config.model_copy(update={"identity_version": there.identity_version, "stream": stream})
+    )
 
 
 def begin(
-    prepared: Prepared, out: Path, scheduler: Scheduler, watcher: Watcher, endurance: Endurance = USUAL
+    prepared: Prepared,
+    out: Path,
+    scheduler: Scheduler,
+    watcher: Watcher,
+    endurance: Endurance = USUAL,
+    accept_changes: bool = False,
 ) -> Outcome:
-    """Sweeps into the folder `out`; goes on with the study that is there, if it is this one.
+    """Sweeps into the folder `out`; goes on with the study that is there, if it is this one, on another ground than it
+    began with if its user will `accept_changes`.
 
     Raises:
         InputError: `out` is something else.
@@ -134,17 +162,21 @@ def begin(
                 f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}), which differs in "
                 f"{few(different)}. {remedy}"
             )
-        check_ground(config, prepared.stream, study, folder.study_file)
+        described = described_hypers(config, prepared.hypers)
+        changed = check_ground(config, described, prepared.stream, study, folder.study_file, accept_changes)
         folder.require_journal()
         trials = max(config.trials, there.trials)
         now = status(out)
         if trials <= now.trials and is_whole(folder, there, endurance):
             return Outcome(now, nothing_to_do=True)
         with folder.locked():
-            changed: dict[str, Any] = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
-            # The same weights may lie elsewhere by now.
-            changed["space"] = there.space.model_copy(update={"network": config.space.network})
-            config = there.grown(trials, there.seeds).model_copy(update=changed)
+            # The same weights and data may lie elsewhere by now.
+            place: dict[str, Any] = {"space": there.space.model_copy(update={"network": config.space.network})}
+            place["stream"] = at_place_of(there.stream, config.stream)
+            with waiting_for(scheduler, endurance).on():
+                _note(folder, prepared, there.model_copy(update=place), changed)
+            budget = {"time_budget_s": config.time_budget_s, "pack_runs": config.pack_runs}
+            config = there.grown(trials, there.seeds).model_copy(update={**budget, **place})
             return sweep(folder, config, prepared, scheduler, watcher, endurance=endurance)
     folder.refuse_other_content()
     with folder.locked():
@@ -161,9 +193,45 @@ def differences(there: StudyConfig, here: StudyConfig) -> list[str]:
             return {key: content}
         return {k: v for name, value in content.items() for k, v in flat(value, f"{key}.{name}".lstrip(".")).items()}
 
-    one, other = (flat(config.model_dump(mode="json", exclude=NO_PART_OF_IDENTITY)) for config in (there, here))
+    one, other = (flat(config.model_dump(mode="json", exclude=config.no_part_of_identity)) for config in (there, here))
     names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
     return [f"{name} ({one.get(name, 'absent')}, here {other.get(name, 'absent')})" for name in names]
+
+
+def at_place_of(stream: StreamConfig, other: StreamConfig) -> StreamConfig:
+    """The stream, its data where those of the other one lie."""
+    place: dict[str, Any] = {"data": other.data, "download": other.download}
+    return stream.model_copy(update={**place, **({} if stream.own_data is None else {"name": other.name})})
+
+
+def _note(folder: Folder, prepared: Prepared, config: StudyConfig, changed: list[str]) -> None:
+    """Writes down where things lie by now, and the changes of its ground that the user has accepted."""
+    there, study = folder.read()
+    if config == there and not changed:
+        return
+    if changed:
+        study = accepted(study, changed, describe(config, prepared.hypers, prepared.stream), folder.root)
+        folder.forget_packs()
+    folder.write({**study, "config": config.model_dump(mode="json")})
+
+
+def _moved(config: StudyConfig, stream: str | None, data: str | None, out: Path) -> StudyConfig:
+    """The study with its own data at `stream`, and data sets in `data`, where these are given.
+
+    Raises:
+        InputError: the place of its data is part of what it is.
+    """
+    place: dict[str, Any] = {}
+    if stream is not None:
+        if config.stream.own_data is None or config.identity_version < identity.BY_DATA:
+            raise InputError(
+                f"--stream {stream}: the study in {out} knows its stream by its name, `{config.stream.name}`. Bring "
+                "its data back there; a link will do."
+            )
+        place["name"] = str(Path(stream).expanduser().absolute())
+    if data is not None:
+        place["data"] = str(Path(data).expanduser().absolute())
+    return config.model_copy(update={"stream": config.stream.model_copy(update=place)})
 
 
 def resume(
@@ -173,29 +241,42 @@ def resume(
     workers: Workers,
     watcher: Watcher,
     endurance: Endurance = USUAL,
+    stream: str | None = None,
+    data: str | None = None,
+    accept_changes: bool = False,
 ) -> Outcome:
-    """Goes on with the study in `out`, with `more_trials` added to its budget, and as many `seeds` for each trial.
+    """Goes on with the study in `out`, with `more_trials` added to its budget, and as many `seeds` for each trial; its
+    own data may lie at `stream` by now, and data sets in `data`. On another ground than it began with it goes on if
+    its user will `accept_changes`.
 
     Raises:
-        InputError: there is no sweep, it has more seeds, its data has changed, or the workers cannot be reached.
+        InputError: there is no sweep, it has more seeds, its ground has changed, or the workers cannot be reached.
     """
     folder = Folder(out)
     config, study = folder.read()
     if "confirms" in study:
         raise InputError(f"{out}: it confirms trials of a sweep. `{status(out).goes_on_by}` goes on.")
     folder.require_journal()
+    there, config = config, _moved(config, stream, data, out)
     trials, now, seeds = config.trials + more_trials, status(out), seeds or config.seeds
     if not config.seeds <= seeds <= MOST_SEEDS:
         raise InputError(
             f"--seeds {seeds}: the study has {config.seeds} seeds already, none is taken away, and {MOST_SEEDS} are "
             "the most. Give a number between."
         )
-    if (trials, seeds) == (config.trials, config.seeds) and is_whole(folder, config, endurance):
+    if (trials, seeds, there) == (config.trials, config.seeds, config) and is_whole(folder, config, endurance):
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
     def prepare_again() -> Prepared:
+        if config.stream.own_data is not None and place_of(config.stream) is None:
+            raise InputError(
+                f"{config.stream.name}: there is nothing any more. `--stream` names the place where the study's data "
+                "lie now."
+            )
         prepared = prepare(config, str(folder.study_file), study)
-        check_ground(config, prepared.stream, study, folder.study_file)
+        described = described_hypers(config, prepared.hypers)
+        changed = check_ground(config, described, prepared.stream, study, folder.study_file, accept_changes)
+        _note(folder, prepared, config, changed)
         return prepared
 
     def go_on(scheduler: Scheduler, prepared: Prepared) -> Outcome:
@@ -234,6 +315,8 @@ def sweep(
     Raises:
         NoRoomError: the disk was full for too long.
     """
+    for line in tidy(folder.root):
+        print(f"cfsweep: {line}", file=sys.stderr)
     waiting = waiting_for(scheduler, endurance)
     try:
         with waiting.on():

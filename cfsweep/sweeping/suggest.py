@@ -28,16 +28,44 @@ def suggest(space: Space, hypers: Mapping[str, Hyper], trial: Suggests) -> dict[
         searched = space.search.get(name)
         if searched is None:
             value = space.fixed.get(name, hyper.default)
-        elif isinstance(searched, Choices):
-            value = trial.suggest_categorical(name, list(searched.choices))
-        elif hyper.kind == "int" and not searched.zero:
-            value = trial.suggest_int(name, int(searched.low), int(searched.high), log=searched.log)
         else:
-            drawn = trial.suggest_float(name, lowest(searched), searched.high, log=searched.log)
-            kept = 0.0 if searched.zero and drawn < searched.low else drawn
-            value = round(kept) if hyper.kind == "int" else kept
+            value = value_of(searched, hyper.kind, drawn(name, searched, hyper.kind, trial))
         values[name] = hyper.check(value, "space")
     return values
+
+
+def drawn(name: str, searched: Range | Choices, kind: str, trial: Suggests) -> Value:
+    """The parameter that the sampler gives for one that is searched, of the `kind` of its hyperparameter."""
+    found: Value
+    if isinstance(searched, Choices):
+        found = trial.suggest_categorical(name, list(searched.choices))
+    elif kind == "int" and not searched.zero:
+        found = trial.suggest_int(name, int(searched.low), int(searched.high), log=searched.log)
+    else:
+        found = trial.suggest_float(name, lowest(searched), searched.high, log=searched.log)
+    return found
+
+
+def value_of(searched: Range | Choices, kind: str, param: Value) -> Value:
+    """The value of the hyperparameter whose parameter is `param`.
+
+    >>> ratio = Range(low=0.1, high=0.5, zero=True)
+    >>> value_of(ratio, "float", 0.08), value_of(ratio, "float", 0.2), value_of(ratio, "int", 0.08)
+    (0.0, 0.2, 0)
+    """
+    if isinstance(searched, Choices) or isinstance(param, str):
+        return param
+    kept = 0.0 if searched.zero and param < searched.low else param
+    return round(kept) if kind == "int" else kept
+
+
+def param_of(searched: Range | Choices, value: Value) -> Value:
+    """A parameter whose value this is.
+
+    >>> round(float(param_of(Range(low=0.1, high=1.0, zero=True), 0)), 6), param_of(Range(low=0.1, high=1.0), 0.5)
+    (0.0, 0.5)
+    """
+    return lowest(searched) if isinstance(searched, Range) and searched.zero and value == 0 else value
 
 
 def lowest(searched: Range) -> float:
@@ -61,8 +89,4 @@ def lowest(searched: Range) -> float:
 
 def default_params(space: Space, hypers: Mapping[str, Hyper]) -> dict[str, Any]:
     """Optuna parameters of the library's default settings, or of what is nearest to them where the space lacks them."""
-    params: dict[str, Any] = {}
-    for name, searched in space.search.items():
-        value = default_within(searched, hypers[name])
-        params[name] = lowest(searched) if isinstance(searched, Range) and searched.zero and value == 0 else value
-    return params
+    return {name: param_of(searched, default_within(searched, hypers[name])) for name, searched in space.search.items()}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cfsweep.config import StudyConfig
-from cfsweep.errors import InputError
 from cfsweep.hypers import Value
 from cfsweep.sweeping.asker import Asker, Proposal
 from cfsweep.sweeping.rows import FRONT_AXES
@@ -123,16 +122,7 @@ class TrialBook:
         return trial is None or trial.reported or run.seed in trial.states
 
     def load(self, row: dict[str, Any]) -> None:
-        """Takes in a run that an earlier driver wrote to Parquet, or that was handed the results of an equal one.
-
-        Raises:
-            InputError: it belongs to a trial that the asker knows nothing of.
-        """
-        if row["trial"] >= 0 and row["trial"] not in self.asker.numbers:
-            raise InputError(
-                f"runs/ holds trial {row['trial']}, but the study's journal ends before it, so it is an older one. "
-                "Bring back the journal that belongs to the runs, or start a new study."
-            )
+        """Takes in a run that an earlier driver wrote to Parquet, or that was handed the results of an equal one."""
         scored = row["state"] == "done" and "validation" in self.config.parts
         if scored and row.get("same_as") is None:
             self._place(row["trial"], row["seed"], {name: row[f"val_{name}"] for name in FRONT_AXES})

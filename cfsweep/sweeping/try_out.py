@@ -17,6 +17,7 @@ from cfsweep.training import ingredients, networks, targets
 from cfsweep.training.engine.augment import TRIED, augmentations, try_augmentations
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import PackContext
+from cfsweep.training.plugins import contained
 from cfsweep.training.spec import PackSpec
 from cfsweep.training.streams import Stream, Task
 
@@ -86,9 +87,10 @@ def _failure(spec: PackSpec, stream: Stream) -> Exception | None:
     tasks = tuple(_short(task, size) for task in stream.tasks[:2])
     short = replace(stream, tasks=tasks, n_learned=min(stream.n_learned, 1))
     try:
-        pack = Pack(replace(spec, runs=(run,)), short)
-        while not pack.done:
-            pack.train_next_task()
+        with contained():
+            pack = Pack(replace(spec, runs=(run,)), short)
+            while not pack.done:
+                pack.train_next_task()
     except InputError:
         raise
     except Exception as error:  # the user's network or ingredient may raise anything
@@ -139,16 +141,23 @@ def _refuse_lone_examples(config: StudyConfig, stream: Stream, network: nn.Modul
 
 
 def _needs_company(network: nn.Module, stream: Stream) -> bool:
-    """Whether the network trains on two examples, but not on one."""
-    x = stream.x[:2].float()
-    network.train()  # it has served its turn, and a copy cannot be made of each (one that holds a lock)
+    """Whether the network trains on two examples, but not on one. It is left as it was: what is asked of it next goes
+    by the statistics that came with its weights."""
+    x, was_training = stream.x[:2].float(), network.training
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}  # a copy cannot be made of each network
+    network.train()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             network(x)
         except Exception:
             return False  # which training will tell
-        try:
-            network(x[:1])
-        except Exception:
-            return True
+        else:
+            try:
+                network(x[:1])
+            except Exception:
+                return True
+        finally:
+            network.train(was_training)
+            for name, buffer in network.named_buffers():
+                buffer.copy_(before.get(name, buffer))
     return False

@@ -34,7 +34,7 @@ class TaskResult:
     began_anew: bool = False
 
     @staticmethod
-    def of_error(pack_id: str, error: Exception) -> TaskResult:
+    def of_error(pack_id: str, error: BaseException) -> TaskResult:
         """That the pack came to an end with this error, which is being handled."""
         return TaskResult(
             pack_id,
@@ -83,7 +83,7 @@ class PackWorker:
             report, checkpoint, models = self._next_task(dropped)
         except BrokerError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # what is the user's own may call `sys.exit`
             # The driver decides what becomes of the pack; raised here, the error would reach nobody.
             self.trainer = None
             return TaskResult.of_error(self.pack_id, error)

@@ -13,7 +13,7 @@ import analysis
 from analysis.choice import opened_by
 from analysis.constant_answer import all_beaten_by_majority, beaten_by_majority, notes_on_majority
 from analysis.fronts import write_front
-from analysis.reporting.page import report
+from analysis.reporting.page import render, report
 from analysis.reporting.plane import box_of, marks
 from analysis.reporting.tables import table
 from analysis.study_gate import gate
@@ -180,6 +180,7 @@ def test_choice_and_gate_name_the_tasks_that_an_average_hides(tmp_path: Path, ru
     told = "At the end it is no better than the constant answer (majority) on 1 of 3 tasks: `4-5` (0.9200 against "
     told += "0.9200)."
     assert told in run("select", root)[1]
+    assert told.replace("`", "") in render(root).replace("`", "")
     assert gate(root, min_average_score=0.9)[1:] == [told]
     assert told in run("gate", root, "--min-average-score", "0.9")[1]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.formatting import for_csv, for_latex, for_markdown, mean_sd, plain
+from analysis.formatting import for_csv, for_latex, mean_sd, plain
+from cfsweep.texts import for_markdown
 
 
 def test_numbers_and_escapes() -> None:

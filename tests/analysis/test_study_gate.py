@@ -15,9 +15,13 @@ from tests.conftest import Run
 
 def test_a_gate_that_holds_says_what_it_checked(known: Path) -> None:
     lines = analysis.gate(known, min_average_score=0.8, min_stability=0.7, min_plasticity=0.85, beats="naive")
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[0].startswith("trial 2 (highest average validation score): average_score 0.8333 >= 0.8")
     assert "beats naive" in lines[3]
+    assert (
+        lines[4] == "All seeds have the same validation examples: what others would say is in no interval (`--splits`)."
+    )
+    assert len(analysis.gate(known, min_average_score=0.8)) == 1, "there is no interval"
 
 
 def test_a_gate_that_fails_lists_every_reason(known: Path) -> None:
@@ -58,7 +62,9 @@ def test_what_a_gate_found_is_written_for_a_program(run: Run, known: Path, tmp_p
     code, out, _ = run(*asked, "0.8")
     found = json.loads(path.read_text())
     assert (code, found["passes"], found["study"], found["trial"]) == (0, True, str(known), 2)
-    assert [line.split(": ", 1)[1] for line in out.splitlines()] == [one["says"] for one in found["checks"]]
+    *checks, note = out.splitlines()
+    assert [line.split(": ", 1)[1] for line in checks] == [one["says"] for one in found["checks"]]
+    assert found["notes"] == [note]
     code, _, err = run(*asked, "0.9")
     found = json.loads(path.read_text())
     assert (code, found["passes"]) == (1, False)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file, save_file
 
 import cfsweep
@@ -178,6 +179,31 @@ def test_the_card_tells_what_is_off_and_what_it_is_compared_with(tmp_path: Path)
     assert ", not standardised: the model does that, column by column. It answers" in said
     assert f"| {', '.join('abcdefghij'[label] for label in about.tasks[1].classes)} |" in said
     assert "| trial | test |\n|---|---|\n| 3 | 0.951 ± 0.006 |\n| naive | 0.300 |\n" in said
+
+
+def test_names_on_the_card_are_text(tmp_path: Path) -> None:
+    about = bundle_of(trained_once(("ewc",), "class-il"), tmp_path / "bundle")
+    evil = "a`|*[l](http://x)<img src=x>\n# b\x1b[2J\u202e"
+    shown = r"a`|*[l](http://x)<img src=x> # b\x1b[2J\u202e"
+    changes: dict[str, Any] = {
+        "settings": {evil: evil, **about.settings},
+        "stream": evil,
+        "study_id": evil,
+        "data_sha256": {evil: evil},
+        "tasks": tuple(task.model_copy(update={"name": f"{n}{evil}"}) for n, task in enumerate(about.tasks)),
+        "class_ids": tuple(f"{n}{evil}" for n in range(10)),
+    }
+    usual = about.model_copy(update={"settings": {"x": 1, **about.settings}})
+    parser = MarkdownIt("commonmark").enable("table")
+    plain, hostile = (parser.parse(card(said)) for said in (usual, about.model_copy(update=changes)))
+    kinds = [token.type for token in plain]
+    assert kinds.count("td_open") > 10
+    cells = [token.type for token in hostile]
+    for kind in ("td_open", "th_open", "heading_open", "list_item_open"):
+        assert cells.count(kind) == kinds.count(kind) + (kind == "list_item_open" and not about.data_sha256)
+    inside = [child for token in hostile for child in token.children or ()]
+    assert {child.type for child in inside} <= {"text", "code_inline", "text_special"}
+    assert sum(shown in "".join(c.content for c in token.children or ()) for token in hostile) > 8
 
 
 def test_in_class_il_a_model_is_held_against_the_mean_of_the_constant_answer(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_gate_asks_the_models_about_the_same_features(tmp_path: Path, score: s
         settings=SMALL,
     ).export(tmp_path / "bundle")
     model = load(tmp_path / "bundle")
-    _, _, found = paired_answers(tmp_path / "bundle", tmp_path / "bundle", score=score)
+    found = paired_answers(tmp_path / "bundle", tmp_path / "bundle", score=score).answers
     for of_task, task in zip(found, own_encoders.text_tasks(), strict=True):
         texts, labels = task["test"]
         by_hand = {"accuracy": accuracy_score, "macro_f1": partial(f1_score, average="macro")}[score]

@@ -61,7 +61,7 @@ def test_each_task_is_answered_by_its_own_outputs_and_so_is_one_that_comes_later
 
 def test_two_of_them_are_compared_by_their_scores(bundle: Path) -> None:
     about = load(bundle).about
-    score, _, pairs = paired_answers(bundle, bundle, None, None)
+    score, _, pairs, _ = paired_answers(bundle, bundle, None, None)
     assert score == about.score
     for number, pair in enumerate(pairs):
         champion, candidate = pair.of(np.arange(pair.n_examples))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfsweep.bundle import load, write
+from cfsweep.bundle import continue_, load, write
 from cfsweep.bundle.paired import paired_answers
 from cfsweep.config import Scenario, Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
@@ -132,6 +132,31 @@ def test_a_folder_that_has_moved_is_named(data: Path, first_two: Path, tmp_path:
         paired_answers(champion, candidate)
     found = paired_answers(champion, candidate, stream=str(moved))[2]
     assert [task.counts for task in found] == [task.counts for task in expected]
+
+
+def test_a_continued_model_is_judged_where_its_last_task_is_in_no_data(
+    data: Path, first_two: Path, tmp_path: Path, run: Run
+) -> None:
+    """By the champion's tasks, and by all of them once --stream names where they are."""
+    stream = StreamConfig(name=str(first_two), scenario="class-il", n_tasks=2)
+    pack = finish(make_pack(load_stream(stream), scenario="class-il", epochs=6, lr=0.02))
+    old, new = tmp_path / "old", tmp_path / "new"
+    write(pack, StudyConfig(space=Space(ingredients=()), stream=stream), ABOUT, old)
+    continue_(old, data / "task-2.npz", {}, new)
+    found = paired_answers(old, new)
+    assert ([task.name for task in found.answers], found.left_out) == (["task-0", "task-1"], ("task-2",))
+    code, out, err = gate(run, old, new)
+    assert code == 1, "plain training forgets"
+    assert "1 of 2 earlier tasks fell" in err
+    assert "new: `task-2` is not in these data, which decides nothing; --stream or --data names where" in out
+    every = paired_answers(old, new, stream=str(data))
+    assert ([task.name for task in every.answers], every.left_out) == (["task-0", "task-1", "task-2"], ())
+    assert [task.counts for task in every.answers][:2] == [task.counts for task in found.answers]
+    assert np.mean(every.answers[2].candidate) == load(new).about.scores["test"][-1][2]
+    fresh = train(data, tmp_path / "fresh")
+    (data / "task-2.npz").rename(tmp_path / "task-2.npz")
+    with pytest.raises(InputError, match="must have all 3 tasks"):
+        paired_answers(old, fresh)
 
 
 # ------------------------------------------------------------------------------------------------ the gate

@@ -93,9 +93,9 @@ def test_a_month_that_comes_later_makes_the_model_of_a_table_that_had_it(
         "data_sha256",
     }
     assert about.model_dump(exclude=told) == whole.model_dump(exclude=told)
-    score, _, pairs = paired_answers(tmp_path / "after-1", tmp_path / "after-2", None, str(every))
+    score, _, pairs, _ = paired_answers(tmp_path / "after-1", tmp_path / "after-2", None, str(every))
     assert (score, len(pairs)) == ("accuracy", 3)
-    _, _, by_data = paired_answers(tmp_path / "after-1", tmp_path / "after-2", str(every))
+    by_data = paired_answers(tmp_path / "after-1", tmp_path / "after-2", str(every)).answers
     assert all(np.array_equal(one.candidate, other.candidate) for one, other in zip(pairs, by_data, strict=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -98,9 +99,9 @@ def test_a_part_that_vanishes_while_it_is_read_is_no_traceback(tmp_path: Path, m
     write_part(tmp_path, "accuracy", "a", [cell(0, 0.1)], ACCURACY_SCHEMA)
     original = reader._read_part
 
-    def gone(fs: object, name: str, columns: list[str] | None) -> pa.Table:
-        Path(name).unlink()
-        return original(fs, name, columns)
+    def gone(fs: Any, root: Path, path: str, *others: Any) -> pa.Table:
+        Path(path).unlink()
+        return original(fs, root, path, *others)
 
     monkeypatch.setattr(reader, "_read_part", gone)
     with pytest.raises(InputError, match=r"a\.parquet"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,24 @@ def environment() -> dict[str, str]:
     """That of a user, as far as it matters: no cluster, no data, no rounding but the sweep's own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "MKL_")) and k != "CFSWEEP_DATA"}
     return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+# What stands in the environment of many a machine, and may be in no file.
+SECRETS = {
+    name: f"secret-of-{number}-0123456789abcdef"
+    for number, name in enumerate(("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "RAY_AUTH_TOKEN"))
+}
+
+
+def files_with_a_secret(folder: Path, *more: str) -> list[Path]:
+    """The files below a folder that hold one of the `SECRETS`, or one `more`."""
+    secrets = [secret.encode() for secret in (*SECRETS.values(), *more)]
+    found = []
+    for path in filter(Path.is_file, folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            content = path.read_bytes()
+            found += [path] if any(secret in content for secret in secrets) else []
+    return found
 
 
 class Processes:
@@ -76,6 +95,36 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str], timeo
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def descendants(process: int) -> dict[int, str]:
+    """All that a process has started, and what those have started, with the names of their programs."""
+    found: dict[int, str] = {}
+    for pid in map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            name = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0].rpartition("/")[2]
+            found |= {pid: name, **descendants(pid)}
+    return found
+
+
+def listening(processes: Mapping[int, str]) -> list[tuple[str, int, str]]:
+    """The addresses and ports at which these processes listen, and the program of each."""
+    of: dict[str, str] = {}
+    for pid, name in processes.items():
+        for handle in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                of[os.readlink(handle)] = name
+    found = []
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            local, state = fields[1], fields[3]
+            name = of.get(f"socket:[{fields[9]}]")
+            if state == "0A" and name is not None:
+                host, _, port = local.partition(":")
+                words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]
+                found.append((socket.inet_ntop(family, b"".join(words)), int(port, 16), name))
+    return sorted(found)
 
 
 def new_checkpoints(folder: Path) -> Callable[[], bool]:

@@ -14,6 +14,7 @@ from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.local import LocalScheduler
 from cfsweep.sweeping.pack_queue import PackJob
+from cfsweep.sweeping.repairing import repair
 from cfsweep.sweeping.scheduler import SweepPlan
 from cfsweep.sweeping.search.asker import open_asker
 from cfsweep.sweeping.space import check_space, check_study
@@ -139,6 +140,10 @@ class Sweep:
         plan = SweepPlan(driver.config, driver.hypers, self.stream, self.folder.checkpoints)
         FaultyScheduler(self.interrupt, driver.workers, fault).run(plan, driver, lambda: None)
         return driver
+
+    def repair(self) -> list[str]:
+        """What `cfsweep repair` says that it has done."""
+        return repair(self.folder.root)
 
     def rows(self, table: str = "runs") -> list[dict[str, Any]]:
         """The rows of a table, in a fixed order."""

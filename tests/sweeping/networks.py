@@ -22,6 +22,12 @@ def moody(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(math.prod(input_shape), n_outputs))
 
 
+def normed(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    """One with batch statistics, of inputs as they come."""
+    n = math.prod(input_shape)
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(n), nn.Linear(n, 64), nn.ReLU(), nn.Linear(64, n_outputs))
+
+
 class Counted(nn.Module):
     """Leaves a mark in the file `log` for each training step of a stack of runs."""
 

@@ -12,7 +12,8 @@ import pytest
 from cfsweep.config import Space, StreamConfig, StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.sweeping.added import added_since, news_of
-from cfsweep.sweeping.folder import check_ground, describe
+from cfsweep.sweeping.folder import describe
+from cfsweep.sweeping.ground import check_ground
 from cfsweep.sweeping.space import check_space
 from cfsweep.training.streams import load_stream
 from tests.training.streams.tables import ARGS, as_csv, as_parquet, months
@@ -51,14 +52,14 @@ def test_a_month_that_came_to_a_table_is_offered_as_the_next_task(
     path, grow = made(tmp_path)
     config, study = study_of(path, args)
     assert news_of(config, study) is None
-    check_ground(config, load_stream(config.stream), study, tmp_path / "study.yaml")
+    check_ground(config, None, load_stream(config.stream), study, tmp_path / "study.yaml")
     task = grow()
     said = news_of(config, study)
     assert said is not None
     assert "task `2024-03` came after" in said or "rows after 2024-02-28 came after" in said
     assert f"`cfsweep continue BUNDLE --task {task} --to NEW`" in said
     with pytest.raises(InputError, match="came after the study began") as caught:
-        check_ground(config, load_stream(config.stream), study, tmp_path / "study.yaml")
+        check_ground(config, None, load_stream(config.stream), study, tmp_path / "study.yaml")
     assert "\n" not in str(caught.value)
 
 
@@ -73,7 +74,7 @@ def test_so_is_a_file_that_came_to_a_folder(tmp_path: Path) -> None:
         f"exported: `cfsweep continue BUNDLE --task {tmp_path}/t2.npz --to NEW`."
     )
     with pytest.raises(InputError, match=r"t2\.npz` came after the study began"):
-        check_ground(config, load_stream(config.stream), study, tmp_path / "study.yaml")
+        check_ground(config, None, load_stream(config.stream), study, tmp_path / "study.yaml")
 
 
 def test_what_has_changed_otherwise_is_no_news(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_what_has_changed_otherwise_is_no_news(tmp_path: Path) -> None:
     as_csv(months(0, 2, seed=1), path)
     assert added_since(config, load_stream(config.stream), study) is None
     with pytest.raises(InputError, match=r"the study began with t\.csv of SHA-256"):
-        check_ground(config, load_stream(config.stream), study, tmp_path / "study.yaml")
+        check_ground(config, None, load_stream(config.stream), study, tmp_path / "study.yaml")
     path.unlink()
     assert news_of(config, study) is None, "the data may be gone once all is trained"
     digits, of_digits = study_of("split-digits")

@@ -85,3 +85,12 @@ def test_the_command_line_names_it(run: Run, smoke: Path) -> None:
     code, _, err = run("run", smoke, "--stream", STREAM, "--encoder", "nowhere:encoder", "--dry-run")
     assert code == 2
     assert "encoder `nowhere:encoder`: there is no module `nowhere`" in err
+
+
+def test_a_remedy_that_does_not_fit_is_refused_before_anything_is_encoded(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`slda` needs classes, .* or take another remedy: `replay`"):
+        cfsweep.sweep(
+            SPACE, STREAM, encoder=f"{OWN}:doubled", target="regression", scenario="domain-il", out=tmp_path / "study"
+        )
+    assert not own_encoders.CALLS
+    assert not (tmp_path / "study").exists()

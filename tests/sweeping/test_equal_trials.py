@@ -117,6 +117,7 @@ def test_lost_rows_come_again_and_each_configuration_has_one_that_is_trained(
         assert parts
         for part in parts:
             part.unlink()
+    sweep.repair()
     seen = trained(sweep, sweep.open(config))
     assert bool(seen) == (pattern != "*-equal.parquet")
     assert (sweep.matrices(), sweep.matrices("test")) == matrices
@@ -132,6 +133,7 @@ def test_a_configuration_whose_trial_is_lost_is_not_that_of_its_own_copy(sweep: 
     for table in ("runs", "accuracy"):
         for part in (sweep.folder.root / table).glob("*-a1-*.parquet"):
             part.unlink()
+    sweep.repair()
     sweep.train(sweep.open(config))
     same_as = {row["trial"]: row["same_as"] for row in sweep.rows()}
     assert all(first is None or same_as[first] is None for first in same_as.values())

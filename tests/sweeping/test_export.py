@@ -153,8 +153,11 @@ def test_what_cannot_be_exported_is_one_line(confirmed: Path, tmp_path: Path) ->
     shutil.copytree(confirmed, study)
     trial, model = analysis.selection(study)["trial"], study / "confirmed" / "models"  # type: ignore[index]
     for path in model.iterdir():
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    refused(r"models/trial.*: altered: it is not what commits.jsonl has the SHA-256 of\. `cfsweep repair", root=study)
+    for path in model.iterdir():
         path.unlink()
-    refused("it is missing. Remove its run", root=study)
+    refused(r"models/trial.*: missing\. `cfsweep repair", root=study)
     shutil.rmtree(study / "confirmed")
     refused("no model is kept there yet. `cfsweep confirm", root=study)
     (study / "selection.json").unlink()

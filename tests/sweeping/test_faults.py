@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results import writer
+from cfsweep.results.ledger import LEDGER
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.sweeping.driver import Driver
 from cfsweep.training.pack import Pack
@@ -329,13 +330,16 @@ def test_runs_whose_rows_are_gone_are_trained_again(
     for table in tables:
         for part in sorted((sweep.folder.root / table).glob("*.parquet"))[lost]:
             part.unlink()
+    with pytest.raises(InputError, match=r"missing\. `cfsweep repair .*` sets right what is damaged"):
+        sweep.open(config, workers=1)
+    assert sweep.repair()
     assert results(sweep) != first.results
     again = sweep.train(sweep.open(config, workers=1))
     assert again.complete
     assert results(sweep) == first.results
     assert [(t.state, t.values) for t in again.asker.study.trials] == first.told
     assert again.asker.n_asked == 4
-    nothing_left = lost == slice(None) and {*tables} in ({"runs", "accuracy"}, {"runs", "accuracy", "test"})
+    nothing_left = lost == slice(None)
     assert again.packs.n_ids > (0 if nothing_left else first.n_packs)
     assert sweep.train(sweep.open(config, workers=1)).packs.n_ids == again.packs.n_ids, "nothing is left to train"
     assert list(sweep.folder.checkpoints.iterdir()) == []
@@ -361,6 +365,7 @@ def test_a_trial_that_was_stopped_stays_so_though_it_is_trained_again(sweep: Swe
     for table in ("runs", "accuracy"):
         for part in (sweep.folder.root / table).glob("*.parquet"):
             part.unlink()
+    sweep.repair()
     again = sweep.train(sweep.open(config))
     assert {row["trial"]: row["state"] for row in sweep.rows()} == states
     assert [(t.state, t.values) for t in again.asker.study.trials] == told
@@ -379,6 +384,7 @@ def test_what_was_written_but_not_told_and_then_torn_has_one_row_in_the_end(swee
         sweep.train(first)
     (part, *_) = sorted((sweep.folder.root / "accuracy").glob("*.parquet"))
     part.unlink()
+    sweep.repair()
     second = sweep.train(sweep.open(config, workers=1))
     assert second.complete
     keys = [(row["trial"], row["seed"]) for row in sweep.rows()]
@@ -391,5 +397,10 @@ def test_runs_of_another_study_are_not_taken_for_its_own(sweep: Sweep, sweep_bes
         one.train(one.open(tiny(trials=2, seeds=seeds)))
     for part in (sweep_beside.folder.root / "runs").glob("*.parquet"):
         part.rename(sweep.folder.root / "runs" / f"other-{part.name}")
-    with pytest.raises(InputError, match=r"it holds rows of study .*, but study.yaml is of "):
-        sweep.open(tiny(trials=2))
+    before = sweep.rows()
+    assert sweep.open(tiny(trials=2)).complete
+    assert sweep.rows() == before
+    (sweep.folder.root / LEDGER).unlink()
+    assert "commits.jsonl: missing; made anew with 1 commit(s)" in sweep.repair()
+    assert sweep.rows() == before
+    assert sorted(sweep.folder.root.glob("runs/other-*")), "nobody's, and left alone"

@@ -21,6 +21,7 @@ from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.interrupt import SAID
 from cfsweep.sweeping.local import LocalScheduler, local_scheduler
 from cfsweep.sweeping.pack_size import ON_CPU
+from cfsweep.sweeping.repairing import repair
 from cfsweep.sweeping.scheduler import Capacity, SweepPlan, Workers
 from cfsweep.sweeping.space import check_space
 from cfsweep.training.pack import Pack
@@ -242,9 +243,9 @@ def test_a_folder_that_lost_parts_is_mended_by_resume_and_never_speaks_of_a_time
         part.write_bytes(part.read_bytes()[:100])
         code, _, complaints = run("resume", "study", "--workers", "0")
         assert code == 2
-        assert f"{part.name}: not a readable Parquet file" in complaints
-        assert complaints.endswith("Remove it; `cfsweep resume` trains its runs again.\n")
-        part.unlink()
+        assert f"{part.name}: altered: it is not what commits.jsonl has the SHA-256 of" in complaints
+        assert complaints.endswith("then trains again what is lost.\n")
+        repair(Path("study"))
         code, printed, complaints = run("resume", "study", "--workers", "0")
         assert (code, complaints) == (0, "")
         assert "time budget" not in printed

@@ -25,7 +25,9 @@ from cfsweep.sweeping.notes import (
     percent,
     rehearsal_note,
     repetition_note,
+    same_examples_note,
     share_note,
+    steps_of_tasks,
     sufficient_rates,
     swamping_note,
 )
@@ -379,3 +381,45 @@ def test_a_condition_that_can_never_hold_is_refused(
     monkeypatch.setitem(registry, "two", type("Two", (EWC,), {"name": "two", "hypers": (mode, x)}))
     with pytest.raises(InputError, match="`two_x` has only_with="):
         hypers_of(["two"])
+
+
+@pytest.mark.parametrize(
+    ("ingredients", "seeds", "splits", "noted"),
+    [
+        (("slda",), 3, 1, True),
+        (("slda",), 3, 3, False),
+        (("slda",), 1, 1, False),
+        (("replay",), 3, 1, False),
+        (("ncm", "replay"), 3, 1, False),
+    ],
+)
+def test_seeds_of_what_is_solved_say_nothing_without_splits(
+    ingredients: tuple[str, ...], seeds: int, splits: int, noted: bool
+) -> None:
+    config = StudyConfig(
+        space=Space(ingredients=ingredients),
+        stream=StreamConfig(name="split-digits", scenario="class-il", splits=splits),
+        trials=4,
+        seeds=seeds,
+    )
+    found = same_examples_note(config)
+    assert (found is not None) == noted
+    assert found is None or found.endswith("`--splits 3` gives each seed a split of its own.")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "search", "expected"),
+    [
+        ({"epochs": 2, "batch_size": 16}, {}, (14, 64)),
+        ({"batch_size": 16}, {"epochs": {"choices": [1, 2]}}, (7, 64)),
+        ({"epochs": 1}, {"batch_size": {"low": 10, "high": 100}}, (1, 50)),
+    ],
+)
+def test_the_steps_of_tasks_are_by_hand(
+    fixed: dict[str, Any], search: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    """Of tasks with 99 and 500 training examples, after one that is learned."""
+    stream = small_stream()
+    tasks = tuple(replace(t, train=np.arange(n)) for t, n in zip(stream.tasks, (5, 99, 500), strict=False))
+    config = StudyConfig(space=Space.model_validate({"ingredients": ["replay"], "fixed": fixed, "search": search}))
+    assert steps_of_tasks(config, hypers_of(("replay",)), replace(stream, tasks=tasks, n_learned=1)) == expected

@@ -53,6 +53,16 @@ def test_the_time_left_counts_the_trials_of_this_session_alone(clock: list[float
         assert display.left_s(Summary(20, 12, 2, 1, None, 1)) == pytest.approx(30)
 
 
+def test_the_time_left_goes_by_tasks_where_they_have_come_further(clock: list[float]) -> None:
+    """When the first trial ends, the others of its pack nearly have."""
+    display = Display(Console(file=io.StringIO()))
+    with display:
+        display.show(BEGUN)
+        clock[0] += 60
+        assert display.left_s(Summary(20, 1, 0, 0, None, 1, tasks=60, tasks_at_most=100)) == pytest.approx(40)
+        assert display.left_s(Summary(20, 1, 0, 0, None, 1, tasks=2, tasks_at_most=100)) == pytest.approx(60 * 19)
+
+
 def test_a_panel_on_a_terminal() -> None:
     out = io.StringIO()
     with Display(Console(file=out, force_terminal=True, width=80)) as display:

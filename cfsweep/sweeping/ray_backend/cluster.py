@@ -8,9 +8,10 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,16 +19,17 @@ from typing import Any, TypeVar
 from cfsweep.errors import InputError
 from cfsweep.sweeping.interrupt import BESIDE, interruptible
 from cfsweep.sweeping.ray_backend.deaths import Session, died, ends_with_ray, short
+from cfsweep.sweeping.ray_backend.door import START, by_token
 from cfsweep.sweeping.ray_backend.ray_internals import (
     bare_node,
     drop_environments_of_trials,
     gpus_here,
     handlers_stay,
-    require_listener,
+    on_loopback,
     silent_driver,
-    wants_a_token,
     workers_that_load,
 )
+from cfsweep.sweeping.ray_backend.session import own_session
 from cfsweep.sweeping.restarts import NotThereError, Restarts, SchedulerDiedError
 from cfsweep.sweeping.scheduler import Workers
 
@@ -55,10 +57,6 @@ _WORKER_SETTINGS = {
 }
 NAMESPACE = "cfsweep"
 SHOWS_AT_ONCE_S = 0.1
-TOKEN = (
-    "Set RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token or in RAY_AUTH_TOKEN (on one of its "
-    "nodes `ray get-auth-token` tells it)."
-)
 NOT_FOR_PACKS = "CFSWEEP_NOT_FOR_PACKS"  # in the environment of a process that trains nothing
 OURS = ("cfsweep", "analysis", "search_spaces")  # packages that a cluster has installed
 
@@ -68,12 +66,13 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class RunningRay:
     """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name; `progressed` is to
-    be set once a task was trained."""
+    be set once a task was trained; the folder for its files (None on a cluster, whose own it is)."""
 
     interrupt: threading.Event
     broker: Any
     broker_name: str
     progressed: threading.Event
+    folder: Path | None = None
 
 
 @contextmanager
@@ -81,7 +80,7 @@ def connected(workers: Workers) -> Iterator[RunningRay]:
     """Ray is up within it, with an empty broker; on this machine the workers are loading what a pack needs.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or not by its token.
     """
     with connected_beside(workers, lambda: None) as (up, _):
         yield up
@@ -108,21 +107,25 @@ def connected_beside(
             "with `--workers 0`, which does without Ray."
         )
 
-    with interruptible(at_once=True) as interrupt:
+    with interruptible(at_once=True) as interrupt, ExitStack() as afterwards:
         # It calls a pack that was begun again after its worker died an incomplete trial, in red, at the end.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         doing, session = _beside(work), Session(interrupt, workers.again, restarts or Restarts())
         try:
             if wait([doing], SHOWS_AT_ONCE_S if workers.address is None else None).done:
                 doing.result()  # what is wrong shows before Ray has started, where torch was loaded before
+            afterwards.enter_context(by_token(workers))
+            own = afterwards.enter_context(own_session())
             with ends_with_ray(session, a_cluster=workers.address is not None):
                 # In this thread: what Ray starts ends with the thread that started it.
                 connect(workers)
+                if workers.address is None:
+                    own.begin()
                 # Its library has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
                 with interruptible(interrupt, at_once=True):
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
-                    up = RunningRay(interrupt, *_start_broker(), session.progressed)
+                    up = RunningRay(interrupt, *_start_broker(), session.progressed, own.folder)
                     if workers.address is None:
                         drop_environments_of_trials()
                     done = doing.result()
@@ -174,7 +177,7 @@ def connect(workers: Workers) -> None:
         # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,
         # and would start processes ahead of need that no worker could use.
         os.environ.update(environment)
-        with bare_node(), silent_driver(), handlers_stay():
+        with bare_node(), on_loopback(), silent_driver(), handlers_stay():
             try:
                 # A cluster named by the environment would be joined silently otherwise.
                 ray.init(
@@ -187,22 +190,20 @@ def connect(workers: Workers) -> None:
             except Exception as error:  # of many kinds: paths, memory, ports, processes that die
                 raise NotThereError(f"Ray cannot start on this machine ({short(error)})", _remedy(error)) from error
         return
-    remedy = "Start one with `ray up cluster.yaml` or `ray start --head`, or leave `--address` out to use this machine."
-    try:
-        require_listener(address)
-    except (OSError, ValueError) as error:
-        raise NotThereError(f"--address {address}: no Ray cluster answers there ({short(error)})", remedy) from error
-    if wants_a_token(address):
-        raise InputError(f"--address {address}: the cluster wants a token, and got none, or another. {TOKEN}")
-    code = [str(path) for path in own_code(Path.cwd())]
+    code = [str(path) for path in own_code(Path.cwd(), *_python_path())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
         with silent_driver(), handlers_stay():
             ray.init(address=address, runtime_env=for_workers, **options)
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise InputError(
+            f"--address {address}: your code ({', '.join(code)}) could not be sent ({short(error)}). Ray sends 512 MiB "
+            "of a package at most. Keep data out of it: a stream reads them on this machine alone."
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
         raise NotThereError(
-            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)})", remedy
+            f"--address {address}: the Ray cluster cannot be joined{sent} ({short(error)})", START
         ) from error
 
 
@@ -215,9 +216,15 @@ def _remedy(error: Exception) -> str:
     return f"See that it has memory, processes and a folder for its files ({tempfile.gettempdir()}); or {without}."
 
 
-def own_code(folder: Path) -> list[Path]:
-    """The packages and modules below `folder` that this process has imported: networks, streams and ingredients of the
-    user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and cfsweep."""
+def _python_path() -> list[Path]:
+    """The folders that PYTHONPATH names."""
+    return [Path(folder).absolute() for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+
+
+def own_code(*folders: Path) -> list[Path]:
+    """The packages and modules below these folders that this process has imported: networks, streams and ingredients
+    of the user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and
+    cfsweep."""
     found, pythons_own = [], sysconfig.get_path("stdlib")  # which may lie below the user's home
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
@@ -225,9 +232,9 @@ def own_code(folder: Path) -> list[Path]:
             continue
         place = Path(next(iter(spec.submodule_search_locations or ()), None) or spec.origin or "")
         installed = place.is_relative_to(pythons_own) or {"site-packages", "dist-packages"} & {*place.parts}
-        if place.is_relative_to(folder) and not installed:
+        if not installed and any(place.is_relative_to(folder) for folder in folders):
             found.append(place)
-    return sorted(found)
+    return sorted(set(found))
 
 
 def _start_broker() -> tuple[Any, str]:
@@ -238,7 +245,7 @@ def _start_broker() -> tuple[Any, str]:
     from cfsweep.sweeping.ray_backend.broker_actor import BrokerActor
 
     node = ray.get_runtime_context().get_node_id()
-    name = f"broker-{node}-{os.getpid()}"
+    name = f"broker-{uuid.uuid4().hex}"  # processes of several machines may have the same number
     broker = BrokerActor.options(
         name=name,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),

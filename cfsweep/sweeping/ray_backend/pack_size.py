@@ -14,12 +14,14 @@ from cfsweep.hypers import Hyper
 from cfsweep.sweeping.pack_size import ON_CPU, most_runs, pack_size_beside_memory, runs_that_fit
 from cfsweep.sweeping.ray_backend.trainable import unpack_stream
 from cfsweep.sweeping.scheduler import SweepPlan
+from cfsweep.training.plugins import named
 
 
 def fit_here(
     config: StudyConfig, hypers: Mapping[str, Hyper], stream_ref: list[Any], gpus_each: float, most: int
 ) -> int:
     """The most runs that fit on the GPU of the Ray worker that this is called in. `stream_ref` holds one reference."""
+    named(config.model_dump())  # the driver has asked whether its code may run
     if not ray.get_gpu_ids() or not torch.cuda.is_available():
         return ON_CPU
     return runs_that_fit(config, hypers, unpack_stream(ray.get(stream_ref[0])), gpus_each, most)

@@ -9,12 +9,15 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 CONNECT_TIMEOUT_S = 5.0
 RAYLET, GCS = "the raylet", "the GCS"
 LISTENER = "listen_error_messages"
 NEEDLESS_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")  # methods of Ray's Node
+ON_A_NETWORK = "ENABLE_RAY_CLUSTER"
+RAYLETS_LOG, SAYS_ITS_END = "raylet.out", "Raylet received SIGTERM"
 
 
 @contextmanager
@@ -35,6 +38,103 @@ def bare_node() -> Iterator[None]:
     finally:
         for name, method in kept.items():
             setattr(Node, name, method)
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Within it, a node that starts takes 127.0.0.1 for its address, and none of its processes listens elsewhere.
+
+    Ray does so by itself where it is not meant for clusters, on Windows and macOS; the address that `ray.init` takes is
+    replaced by one that others reach. In a version that has no such flag, the node listens on all addresses.
+    """
+    from ray._private import ray_constants
+
+    kept = getattr(ray_constants, ON_A_NETWORK, None)
+    if kept is None:
+        yield
+        return
+    setattr(ray_constants, ON_A_NETWORK, False)
+    try:
+        yield
+    finally:
+        setattr(ray_constants, ON_A_NETWORK, kept)
+
+
+def session_folder() -> Path | None:
+    """The folder with the sockets and logs of the Ray that is up, where this version says so."""
+    from ray._private import worker
+
+    path = getattr(getattr(worker, "_global_node", None), "get_session_dir_path", lambda: None)()
+    return None if path is None else Path(path)
+
+
+def agents_end_with_raylet(session: Path) -> None:
+    """Has a node's two agents end at once where raylet and GCS are killed, as they are with the driver. Unless the
+    raylet's log says that it was meant to end, they first try for a minute to tell the GCS of it."""
+    with (session / "logs" / RAYLETS_LOG).open("a") as log:
+        log.write(f'cfsweep: agents need not report that it was killed, for they find here: "{SAYS_ITS_END}"\n')
+
+
+@contextmanager
+def authenticated(**variables: str) -> Iterator[None]:
+    """Within it this process, and what it starts, uses the token that these variables of the environment say. Ray that
+    is up goes on with what it was started with."""
+    kept = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    _read_environment()
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        _read_environment()
+
+
+def _read_environment() -> None:
+    _of_raylet("Config").initialize("")
+    _of_raylet("AuthenticationTokenLoader").instance().reset_cache()
+
+
+def _of_raylet(name: str) -> Any:
+    """A class of Ray's library in C++, of whose types it says nothing."""
+    from ray import _raylet
+
+    return getattr(_raylet, name)
+
+
+def has_token() -> bool:
+    """Whether Ray finds a token. Where RAY_AUTH_TOKEN_PATH is no file that can be read, it ends this process."""
+    return bool(_of_raylet("AuthenticationTokenLoader").instance().has_token(ignore_auth_mode=True))
+
+
+def lets_in(place: str) -> bool:
+    """Whether the cluster at `host:port` answers this process, `authenticated` as it is.
+
+    Raises:
+        RuntimeError: what listens there is no cluster of this version.
+    """
+    from ray.exceptions import AuthenticationError
+
+    with _silent():  # Ray's library prints a line of C++
+        try:
+            _of_raylet("GcsClient")(address=place).internal_kv_keys(b"", b"session", timeout=CONNECT_TIMEOUT_S)
+        except AuthenticationError:
+            return False
+    return True
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager
@@ -149,42 +249,9 @@ def gpus_here() -> int:
     return int(manager.get_current_node_num_accelerators() if visible is None else len(visible))
 
 
-def wants_a_token(address: str) -> bool:
-    """Whether a cluster that listens at the address does not let this process in; `ray.init` would try for long, and
-    not say why. In a version that asks otherwise nothing is known of it."""
-    from ray import _raylet
-    from ray._private.services import canonicalize_bootstrap_address
-    from ray.exceptions import AuthenticationError
-
-    gcs_client = getattr(_raylet, "GcsClient", None)
-    if gcs_client is None:
-        return False
-    place = canonicalize_bootstrap_address(address.removeprefix("ray://"))
-    try:
-        with _silent():
-            gcs_client(address=place, cluster_id=None).internal_kv_keys(b"-", namespace=None, timeout=CONNECT_TIMEOUT_S)
-    except AuthenticationError:
-        return True
-    except Exception:  # which `ray.init` will tell
-        return False
-    return False
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Within it, what Ray's library writes to standard error by itself is not seen."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def require_listener(address: str) -> None:
-    """Refuses an address at which nothing listens: Ray itself would retry for 15 minutes and log each attempt.
+def require_listener(address: str) -> str:
+    """`host:port` of an address. One at which nothing listens is refused: Ray itself would retry for 15 minutes and log
+    each attempt.
 
     Raises:
         OSError: nothing listens at the address.
@@ -197,3 +264,4 @@ def require_listener(address: str) -> None:
         raise ValueError("no cluster was started on this machine")
     host, _, port = place.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    return str(place)

@@ -56,6 +56,7 @@ class PackSearcher(_NotStored, Searcher):
         self.progressed = progressed  # is set once a task was trained
         self.driver, self.broker, self.for_workers, self.on_change = driver, broker, for_workers, on_change
         self.pack_of: dict[str, str] = {}  # by Tune's trial
+        self.room: Callable[[], int] | None = None  # how many may be on their way now; None: Tune sees to that
         driver.drop = lambda pack_id, keys: ray.get(broker.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(broker.close.remote(pack_id))
         driver.end_silent = self.end_silent
@@ -74,6 +75,10 @@ class PackSearcher(_NotStored, Searcher):
         if self.driver.finished:
             finished: str = Searcher.FINISHED
             return finished
+        if self.room is not None:
+            self.driver.workers = self.room()
+            if len(self.pack_of) >= self.driver.workers:
+                return None
         job = self.driver.next_pack()
         if job is None:
             return None

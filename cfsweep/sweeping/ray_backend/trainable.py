@@ -18,6 +18,7 @@ from cfsweep.sweeping.first_task_store import WorkerFirstTasks
 from cfsweep.sweeping.ray_backend.broker_actor import RemoteBroker
 from cfsweep.sweeping.worker import PackWorker, TaskResult
 from cfsweep.training.networks import first_weights, take_in
+from cfsweep.training.plugins import named
 from cfsweep.training.streams import Stream, Task, mapped
 
 WEIGHTS = "first_weights"  # beside the fields of a stream
@@ -73,6 +74,7 @@ class PackTrainable(tune.Trainable):
     worker: PackWorker | None
 
     def setup(self, config: dict[str, Any]) -> None:
+        named(config["code"])  # the driver has asked whether it may run
         # Two OpenMP teams on two cores are far slower than one thread each; the packs are the parallelism.
         torch.set_num_threads(1)
         self.settings, self.worker = config, None

@@ -13,12 +13,14 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from cfsweep.files import until_there_is_room
+from cfsweep.files import append_whole
+from cfsweep.sweeping.search.lines import SealedLines
 from cfsweep.sweeping.search.optuna_internals import JournalFile, trials_in
 
 
 class GroupedFile(JournalFile):
-    """A journal file, written as Optuna writes it, or (`grouping`) many operations with one write and one sync.
+    """A journal file, written as Optuna writes it, or (`grouping`) many operations with one write and one sync; each
+    line has a `check` besides (`SealedLines`).
 
     While grouping, an operation counts for the study at once, and reaches the file with the next `flush`; those made
     within `held` only with the next `release`. An operation of one trial commutes with those of the others, and a new
@@ -29,6 +31,7 @@ class GroupedFile(JournalFile):
         super().__init__(str(path))
         self.grouping = False
         self._offset = 0  # in the file: what lies before it is known
+        self._lines = SealedLines(path)
         self._unread: deque[Any] = deque()  # operations that the storage has not seen
         self._free: list[bytes] = []
         self._held: list[bytes] = []
@@ -92,28 +95,16 @@ class GroupedFile(JournalFile):
                 if not line.endswith(b"\n"):
                     return
                 self._offset += len(line)
-                yield line
+                yield self._lines.read(line)
 
     def _write(self, lines: list[bytes]) -> None:
-        content = b"".join(lines)
-        until_there_is_room(lambda: self._append(content), lambda: len(content))
+        if os.path.getsize(self.path) != self._offset:
+            raise ValueError(f"{self.path}: its last line is torn")
+        content, after = self._lines.sealed(lines)
+        append_whole(Path(self.path), content, self._offset)
+        self._lines = after
         self._offset += len(content)
         lines.clear()
-
-    def _append(self, content: bytes) -> None:
-        """All of it, or nothing."""
-        with open(self.path, "ab", buffering=0) as file:
-            if file.tell() != self._offset:
-                raise ValueError(f"{self.path}: its last line is torn")
-            try:
-                left = memoryview(content)
-                while left:
-                    left = left[file.write(left) :]
-                os.fsync(file.fileno())
-            except OSError as error:
-                file.truncate(self._offset)
-                error.filename = error.filename or self.path
-                raise
 
 
 class Journal(JournalStorage):

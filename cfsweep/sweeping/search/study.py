@@ -8,7 +8,9 @@ from pathlib import Path
 import optuna
 
 from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError, first_line
 from cfsweep.hypers import Hyper
+from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.search.pruner import RunningMedian
 from cfsweep.sweeping.search.sampler import BoundedTPE
 from cfsweep.sweeping.search.storage import Journal
@@ -24,7 +26,7 @@ def open_study(journal: Path, config: StudyConfig, hypers: Mapping[str, Hyper]) 
     if journal.exists():
         repair(journal)
     study = optuna.create_study(
-        storage=Journal(journal),
+        storage=opened_journal(journal),
         study_name=config.study_id,
         directions=list(config.objective.directions),
         sampler=_sampler(config, n_past=0),
@@ -35,6 +37,20 @@ def open_study(journal: Path, config: StudyConfig, hypers: Mapping[str, Hyper]) 
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(default_params(config.space, hypers))
     return study
+
+
+def opened_journal(journal: Path) -> Journal:
+    """The storage in a file, which is made if it is not there.
+
+    Raises:
+        InputError: a line of it is damaged.
+    """
+    try:
+        return Journal(journal)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # whatever Optuna makes of an operation that nobody has written
+        raise BrokenJournal(journal, f"it is damaged ({first_line(error)})") from error
 
 
 def _sampler(config: StudyConfig, n_past: int) -> BoundedTPE:
@@ -53,4 +69,5 @@ def repair(journal: Path) -> None:
     if whole < len(content):
         with journal.open("r+b") as file:
             file.truncate(whole)
-    journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
+    for lock in journal.parent.glob(f"{journal.name}.lock*"):  # also what Optuna renames it to when it lets go
+        lock.unlink(missing_ok=True)

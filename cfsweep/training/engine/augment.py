@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cfsweep.errors import InputError, first_line, unknown
-from cfsweep.training.plugins import current_folder_importable, imported
+from cfsweep.training.plugins import contained, current_folder_importable, imported
 
 BUILT_IN = ("crop", "flip")
 TRIED = 8  # examples that a transform of one's own is shown before it is used
@@ -129,7 +129,8 @@ class OwnTransform:
         with current_folder_importable():
             factory = imported(path, place)
             try:
-                made = factory()
+                with contained():
+                    made = factory()
             except Exception as error:  # the user's function may raise anything
                 raise InputError(
                     f"{place}: the function, which is called without arguments, failed ({first_line(error)}). "
@@ -194,7 +195,8 @@ def try_augmentations(found: Sequence[Augmentation], x: Tensor, where: str) -> N
         place, shown = f"{where}: augment `{augmentation.path}`", x[None, :TRIED]
         drawn = torch.from_numpy(augmentation.draw(np.random.default_rng(0), 1, shown.shape[1]))
         try:
-            pictures, again = (augmentation(shown.clone(), drawn) for _ in range(2))
+            with contained():
+                pictures, again = (augmentation(shown.clone(), drawn) for _ in range(2))
         except Exception as error:  # the user's transform may raise anything
             said = str(error).partition("\n")[0] if isinstance(error, ValueError) else first_line(error)
             raise InputError(f"{place} fails on examples of the stream ({said}). Mend it, or leave it out.") from error

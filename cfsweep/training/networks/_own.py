@@ -11,7 +11,7 @@ from torch import nn
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError, first_line
 from cfsweep.training.networks._head import head_of
-from cfsweep.training.plugins import current_folder_importable, imported
+from cfsweep.training.plugins import contained, current_folder_importable, imported
 
 
 def own_network(config: NetworkConfig, path: str, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
@@ -33,7 +33,8 @@ def own_network(config: NetworkConfig, path: str, input_shape: tuple[int, ...], 
                 f"It takes {inspect.signature(factory)}."
             ) from error
         try:
-            module = factory(**given)
+            with contained():
+                module = factory(**given)
         except Exception as error:  # the user's function may raise anything
             raise InputError(f"{where}: the function failed ({first_line(error)}). Call it to see more.") from error
         if not isinstance(module, nn.Module):
@@ -55,7 +56,7 @@ def require_outputs(module: nn.Module, input_shape: tuple[int, ...], n_outputs: 
     was_training = module.training
     module.eval()  # so that no running statistics see the trial batch
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with contained(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = module(torch.zeros(2, *input_shape))
     except Exception as error:  # the user's network may raise anything
         raise InputError(

@@ -18,7 +18,7 @@ from cfsweep.training.streams._base import ClassId, EncoderInfo, Indices, Split,
 from cfsweep.training.streams._cache import mapped
 from cfsweep.training.streams._encoder import Encoder, open_encoder
 from cfsweep.training.streams._files import default_data_root
-from cfsweep.training.streams._image_layout import holds_images
+from cfsweep.training.streams._image_layout import holds_images, is_image
 from cfsweep.training.streams._preprocessing import Preprocessing
 from cfsweep.training.streams._table_settings import SUFFIXES, TableSettings, is_table
 from cfsweep.training.streams.digits import split_digits
@@ -43,6 +43,8 @@ __all__ = [
     "TableSettings",
     "Task",
     "default_data_root",
+    "function_of",
+    "is_image",
     "is_table",
     "load_stream",
     "load_task",
@@ -50,6 +52,7 @@ __all__ = [
     "next_of_table",
     "open_encoder",
     "pixels_below",
+    "place_of",
     "registry",
     "rows_of_table",
     "texts_of_table",
@@ -76,6 +79,22 @@ registry: dict[str, BuiltinStream] = {
     "split-cifar10": BuiltinStream("CIFAR-10, 5 tasks of 2 classes", partial(split_cifar, data_set="CIFAR10")),
     "split-cifar100": BuiltinStream("CIFAR-100, 10 tasks of 10 classes", partial(split_cifar, data_set="CIFAR100")),
 }
+
+
+def place_of(config: StreamConfig) -> Path | None:
+    """The user's file or folder that a stream is read from; None where it is something else."""
+    if config.name in registry or config.name.startswith(HUGGING_FACE):
+        return None
+    place = Path(config.name).expanduser()
+    return place if place.exists() else None
+
+
+def function_of(config: StreamConfig) -> str | None:
+    """The import path of the function of the user's, or of an installed package, that a stream is of; None where it is
+    something else."""
+    if config.name in registry or config.name.startswith(HUGGING_FACE) or place_of(config) is not None:
+        return None
+    return path_of("streams", config.name)
 
 
 def load_task(config: StreamConfig, features: Sequence[str] = ()) -> Stream:

@@ -20,8 +20,9 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from cfsweep.errors import not_written
+from cfsweep.files import CACHE_VARIABLE, cache_folder
+from cfsweep.visible import visible
 
-CACHE_VARIABLE = "CFSWEEP_CACHE"
 IN_MEMORY_BYTES = 2**30  # of examples, and of the texts of a CSV file; what takes more lies on the disk
 _HASHED = 2**24  # bytes at a time
 
@@ -29,15 +30,6 @@ _HASHED = 2**24  # bytes at a time
 def is_large(n_bytes: int) -> bool:
     """Whether so much is to lie on the disk rather than in memory."""
     return n_bytes > IN_MEMORY_BYTES
-
-
-def cache_folder(kind: str) -> Path:
-    """Where files of this kind are kept: a folder of `$CFSWEEP_CACHE`, else of the folder cfsweep of the user's
-    cache."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given).expanduser() / kind
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfsweep" / kind
 
 
 def cached_file(
@@ -94,7 +86,7 @@ def cached_array(
 
 def say(text: str) -> None:
     """One line about what is made once, as it may take a while."""
-    print(f"cfsweep: {text}", file=sys.stderr)
+    print(f"cfsweep: {visible(text)}", file=sys.stderr)
 
 
 def mapped(path: str | Path) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cfsweep.errors import InputError, first_line
 from cfsweep.training import own_code
-from cfsweep.training.plugins import current_folder_importable, imported, installed, path_of
+from cfsweep.training.plugins import contained, current_folder_importable, imported, installed, path_of
 from cfsweep.training.streams._base import EncoderInfo
 from cfsweep.training.streams._cache import say
 from cfsweep.training.streams._feature_cache import cached, digest, of_weights
@@ -61,7 +61,7 @@ class Encoder:
         """The features of the examples of a batch, the first of which has the number `start`."""
         given = batch.to(self.device) if isinstance(batch, Tensor) else list(batch)
         try:
-            with torch.no_grad():
+            with contained(), torch.no_grad():
                 returned = self.run(given)
             features = returned if isinstance(returned, Tensor) else torch.from_numpy(np.asarray(returned, np.float32))
             features = features.detach().to("cpu", torch.float32)
@@ -120,7 +120,8 @@ def open_encoder(name: str, args: Mapping[str, Any]) -> Encoder:
         except TypeError as error:
             raise InputError(f"{where}: its arguments do not fit ({error}). Change `encoder_args`.") from error
         try:
-            found = function(**args)
+            with contained():
+                found = function(**args)
         except InputError:
             raise
         except Exception as error:  # the user's function may raise anything

@@ -47,7 +47,7 @@ def holds_images(folder: Path) -> bool:
     if any(path.suffix.lower() in (".npz", ".parquet") for path in near):
         return False
     below = (Path(name) for _, _, names in os.walk(folder, followlinks=True) for name in names)
-    return any(_is_image(path) and not _hidden(path) for path in below)
+    return any(is_image(path) and not _hidden(path) for path in below)
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -56,7 +56,7 @@ def images_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     for at, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not _hidden(Path(name))]
-        found += [Path(at, name) for name in names if _is_image(Path(name)) and not _hidden(Path(name))]
+        found += [Path(at, name) for name in names if is_image(Path(name)) and not _hidden(Path(name))]
     return sorted(found, key=lambda path: [natural(part) for part in path.relative_to(folder).parts])
 
 
@@ -145,7 +145,7 @@ def _images(folder: Path, top: Path, where: str) -> list[Path]:
     """
     files = [path for path in _shown(folder) if path.suffix.lower() not in _SAID_BESIDE]
     for path in files:
-        if not _is_image(path):
+        if not is_image(path):
             raise InputError(
                 f"{where}: a class's folder holds images ({', '.join(SUFFIXES)}), but {path.relative_to(top)} is none. "
                 "Convert it, or move it elsewhere."
@@ -166,7 +166,7 @@ def _levels(folder: Path, top: Path, where: str) -> int:
     children = _folders(folder)
     if not children:
         return 0
-    if lone := next((path for path in _shown(folder) if _is_image(path)), None):
+    if lone := next((path for path in _shown(folder) if is_image(path)), None):
         raise InputError(
             f"{where}: {lone.relative_to(top)} lies beside folders, so that nothing says its class. Move it into one."
         )
@@ -197,5 +197,6 @@ def _hidden(path: Path) -> bool:
     return path.name[0] == "." or path.name.lower() in _LEFT_BEHIND
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is an image, by its name."""
     return path.suffix.lower() in SUFFIXES

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfsweep.errors import InputError, few, unknown
+from cfsweep.files import foreign_column
 from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS
 from cfsweep.training.streams._columns import columns_apart, few_columns, other_features, require_names_once
 from cfsweep.training.streams._own_data import checked_examples
@@ -108,7 +109,9 @@ def parquet_table(path: Path, where: str) -> pa.Table:
     import pyarrow.parquet as pq  # a slow import
 
     if not path.is_dir():
-        return pq.ParquetFile(path).read()  # read_table would take names such as `y=1` in the path for columns
+        file = pq.ParquetFile(path)
+        _refuse_foreign(file.schema_arrow, where)
+        return file.read()  # read_table would take names such as `y=1` in the path for columns
     return parquet_dataset(path, where).to_table()
 
 
@@ -118,12 +121,15 @@ def parquet_dataset(path: Path, where: str) -> ds.Dataset:
     import pyarrow.dataset as ds
 
     if not path.is_dir():
-        return ds.dataset(str(path), format="parquet")
+        alone = ds.dataset(str(path), format="parquet")
+        _refuse_foreign(alone.schema, where)
+        return alone
     options = {"format": "parquet", "partitioning": "hive", "partition_base_dir": str(path)}
     files = [str(part) for part in part_files(path)]
     found = ds.dataset(files, **options)
     schemas = [fragment.physical_schema for fragment in found.get_fragments()]
     for file, schema in zip(files, schemas, strict=True):
+        _refuse_foreign(schema, where)
         if set(schema.names) != set(schemas[0].names):
             apart = columns_apart(schemas[0].names, schema.names)
             raise InputError(
@@ -135,6 +141,15 @@ def parquet_dataset(path: Path, where: str) -> ds.Dataset:
     except pa.ArrowException as error:
         raise InputError(f"{where}: its parts must have the same types ({error}). Write them alike.") from error
     return ds.dataset(files, schema=together, **options)
+
+
+def _refuse_foreign(schema: pa.Schema, where: str) -> None:
+    """
+    Raises:
+        InputError: to read a column would run code that others have registered for its type.
+    """
+    if (foreign := foreign_column(schema)) is not None:
+        raise InputError(f"{where}: the column {foreign} is none of Arrow's own. Write it as numbers or words.")
 
 
 def index_columns(schema: pa.Schema) -> set[str]:

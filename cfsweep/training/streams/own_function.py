@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, first_line, unknown
-from cfsweep.training.plugins import current_folder_importable, imported
+from cfsweep.training.plugins import contained, current_folder_importable, imported
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._files import sha256
 from cfsweep.training.streams._own_data import checked_examples, digest, own_stream
@@ -46,8 +46,9 @@ def from_function(config: StreamConfig, path: str) -> Stream:
         except TypeError as error:
             raise InputError(f"{where}: its arguments do not fit ({error}). Change `args`.") from error
         try:
-            returned = function(**config.args)
-            items = list(returned) if isinstance(returned, Sequence) else None
+            with contained():
+                returned = function(**config.args)
+                items = list(returned) if isinstance(returned, Sequence) else None
         except Exception as error:  # the user's function may raise anything
             raise InputError(f"{where}: the function failed ({first_line(error)}). Call it to see more.") from error
         if not items:
@@ -130,8 +131,9 @@ def _read(dataset: Dataset[Any], where: str, target: str, texts: list[str] | Non
     if not hasattr(dataset, "__len__"):
         raise InputError(f"{where}: a dataset must have a length, but {type(dataset).__name__} has none. Add __len__.")
     try:
-        items = [dataset[i] for i in range(len(dataset))]
-        xs, ys = [item[0] for item in items], [item[1] for item in items]
+        with contained():
+            items = [dataset[i] for i in range(len(dataset))]
+            xs, ys = [item[0] for item in items], [item[1] for item in items]
     except Exception as error:  # the user's dataset may raise anything
         raise InputError(
             f"{where}: reading the dataset failed ({first_line(error)}). Its items must be pairs (x, label)."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cfsweep.errors import InputError, first_line
-from cfsweep.training.plugins import current_folder_importable, imported
+from cfsweep.training.plugins import contained, current_folder_importable, imported
 from cfsweep.training.targets._base import Score
 from cfsweep.training.targets._scores import INFINITY, Values, by_row
 
@@ -37,8 +37,9 @@ def own_score(path: str, where: str) -> Score:
 
     def of_one(labels: Values, answers: Values) -> float:
         try:
-            found: Any = function(labels, answers)
-            value = float(found)
+            with contained():
+                found: Any = function(labels, answers)
+                value = float(found)
         except Exception as error:  # the user's function may raise anything
             raise InputError(f"{where}: it failed ({first_line(error)}). Call it to see more.") from error
         if math.isinf(value) or not (np.isnan(value) or bounds[0] <= value <= bounds[1]):

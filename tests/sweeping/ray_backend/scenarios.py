@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,17 @@ from typing import Any
 
 import yaml
 
-from tests.sweeping.command import ROOT, Processes, finish, new_checkpoints, until
+from tests.sweeping.command import (
+    ROOT,
+    SECRETS,
+    Processes,
+    descendants,
+    files_with_a_secret,
+    finish,
+    listening,
+    new_checkpoints,
+    until,
+)
 
 SMOKE = ROOT / "search_spaces" / "smoke.yaml"
 # Near half a second for a task of a pack: long enough to be interrupted in the middle.
@@ -97,19 +108,30 @@ def confirmed_sweep(processes: Processes, folder: Path) -> Confirmed:
 @dataclass(frozen=True)
 class Terminated(Ended):
     """How a sweep ended after SIGTERM; which processes its driver had started; what each of its two workers tells (see
-    `tests.sweeping.networks.telling`); and a copy of its folder, in which the next driver was killed."""
+    `tests.sweeping.networks.telling`); where they all listened, and which of Ray's folders they used; and a copy of the
+    study's, in which the next driver was killed, with what lived on of that, and Ray's folders that were left;
+    the tokens that its Ray took, and the files that held one, or a secret of the environment."""
 
     seconds_to_end: float
     children: list[str]
     workers: list[dict[str, Any]]
+    listening: list[tuple[str, int, str]]
+    sessions: list[Path]
     killed: Path
+    living_on: dict[int, str]
+    left: list[Path]
+    tokens: set[str]
+    leaks: list[Path]
 
 
 def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
     """SIGTERM in the middle of a pack, then SIGKILL in the middle of another."""
     out, log = folder / "study", folder / "told"
     network = ("--set", "network.name=tests.sweeping.networks:telling", "--set", f"network.args.log={log}")
-    process = processes.start("run", SMOKE, *SLOW, *network, "--workers", "2", "--out", out)
+    temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))  # by a short name, as sockets lie there
+    process = processes.start(
+        "run", SMOKE, *SLOW, *network, "--workers", "2", "--out", out, TMPDIR=str(temporary), **SECRETS
+    )
 
     def told() -> dict[int, dict[str, Any]]:
         tellings = map(json.loads, log.read_text().splitlines() if log.exists() else ())
@@ -119,17 +141,42 @@ def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
     until(lambda: any_new() and len(told()) == 2, process)
     begun = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     children = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in begun]
+    doors = listening({process.pid: "driver", **descendants(process.pid)})
+    sessions = list(temporary.glob("ray/session_2*"))
+    # The token that its Ray goes by, which its driver has made.
+    variables = [Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in begun]
+    tokens = {v.removeprefix(b"RAY_AUTH_TOKEN=").decode() for of in variables for v in of if b"AUTH_TOKEN=" in v}
+    leaks = [*files_with_a_secret(temporary, *tokens), *files_with_a_secret(out, *tokens)]
     workers = list(told().values())
     process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
     ended = finish(process, 30)
     seconds = time.monotonic() - sent
     killed = Path(shutil.copytree(out, folder / "killed"))
-    second = processes.start("resume", killed, "--workers", "1")
+    second = processes.start("resume", killed, "--workers", "1", TMPDIR=str(temporary))
     until(new_checkpoints(killed), second)
+    started = descendants(second.pid)
     second.kill()
     second.communicate()
-    return Terminated(out, *ended, seconds, children, workers, killed)
+    living_on = those_who_live_on(started, 20)
+    left = list(temporary.glob("ray/session_2*"))
+    shutil.rmtree(temporary)
+    return Terminated(out, *ended, seconds, children, workers, doors, sessions, killed, living_on, left, tokens, leaks)
+
+
+def those_who_live_on(processes: dict[int, str], timeout_s: float) -> dict[int, str]:
+    """Which of them still live after that time; it returns sooner when none does."""
+    deadline = time.monotonic() + timeout_s
+    while (left := {pid: name for pid, name in processes.items() if alive(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 # ------------------------------------------------------------------------------------------------ a cluster
@@ -189,7 +236,7 @@ search: {placed_strength: {low: 1.0, high: 9.0}}
 class OnCluster(Ended):
     """`raylets` are the process ids of the cluster's two nodes, `seen` those under which packs were trained; `killed`
     is the worker that was killed, `driver` the command; its `folder` with the user's own code was moved meanwhile.
-    `plain` is another sweep, without code of one's own."""
+    `plain` is another sweep, without code of one's own, and `strange` one with another token."""
 
     raylets: set[int]
     seen: set[int]
@@ -197,6 +244,7 @@ class OnCluster(Ended):
     driver: int
     folder: Path
     plain: Ended
+    strange: Ended
 
 
 def on_a_cluster(processes: Processes, folder: Path) -> OnCluster:
@@ -206,11 +254,12 @@ def on_a_cluster(processes: Processes, folder: Path) -> OnCluster:
     elsewhere.mkdir()
     for name, content in {"mine.py": INGREDIENT, "mynets/small.py": NETWORK, "space.yaml": SPACE}.items():
         (own / name).write_text(content)
-    cluster = processes.start(program=("-c", CLUSTER), cwd=elsewhere)
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "c" * 64}
+    cluster = processes.start(program=("-c", CLUSTER), cwd=elsewhere, **token)
     assert cluster.stdout is not None
     address, *raylets = cluster.stdout.readline().split()
     study = ("run", "space.yaml", *SLOW, "--set", "references=false", "--address", "auto", "--out", out)
-    process = processes.start(*study, cwd=own, RAY_ADDRESS=address)
+    process = processes.start(*study, cwd=own, RAY_ADDRESS=address, RAY_AUTH_TOKEN=token["RAY_AUTH_TOKEN"])
     until((out / "study.yaml").exists, process)
     # Ray puts the folder that a driver began in on the path of workers of the same machine: they shall not find it.
     own = own.rename(folder / "moved")
@@ -226,10 +275,14 @@ def on_a_cluster(processes: Processes, folder: Path) -> OnCluster:
         time.sleep(0.1)
     ended = finish(process)
     few = ("--set", "references=false", "--trials", "1", "--workers", "1")
-    plain = processes.start("run", SMOKE, *few, "--address", address, "--out", folder / "plain")
-    plainly = Ended(folder / "plain", *finish(plain))
+    file = folder / "token"
+    others = []
+    for name, content in (("plain", token["RAY_AUTH_TOKEN"]), ("strange", "d" * 64)):
+        file.write_text(content)
+        args = ("run", SMOKE, *few, "--address", address, "--out", folder / name)
+        others.append(Ended(folder / name, *finish(processes.start(*args, RAY_AUTH_TOKEN_PATH=str(file)))))
     cluster.communicate("", timeout=60)
-    return OnCluster(out, *ended, nodes, seen, killed, process.pid, own, plainly)
+    return OnCluster(out, *ended, nodes, seen, killed, process.pid, own, *others)
 
 
 def training() -> dict[int, int]:

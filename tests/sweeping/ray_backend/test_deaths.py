@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from cfsweep.results.status import status
 from cfsweep.sweeping.interrupt import SAID
 from cfsweep.sweeping.ray_backend.deaths import died
 from tests.conftest import Run
-from tests.sweeping.command import Processes, finish, new_checkpoints, until
-from tests.sweeping.ray_backend.scenarios import SLOW, SMOKE
+from tests.sweeping.command import Processes, descendants, finish, new_checkpoints, until
+from tests.sweeping.ray_backend.scenarios import SLOW, SMOKE, those_who_live_on
 from tests.sweeping.ray_backend.test_sweeps import check_complete
 
 TOLD = "cfsweep: Ray has failed, or one of its processes was killed ({}). `cfsweep resume` goes on; see that there is "
@@ -116,30 +115,6 @@ def test_a_terminal_gets_its_cursor_back() -> None:
 # ------------------------------------------------------------------------------------------------ real sweeps
 
 
-def processes_of(driver: int) -> dict[int, str]:
-    """All that a process has started, and what those have started, with the names of their programs; but for Ray's two
-    agents, which try for a minute or two to tell a GCS that is gone of their raylet's end."""
-    found: dict[int, str] = {}
-    for pid in map(int, Path(f"/proc/{driver}/task/{driver}/children").read_text().split()):
-        name = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0].rpartition("/")[2]
-        found |= {pid: name, **processes_of(pid)}
-    return {pid: name for pid, name in found.items() if not name.endswith("Agent")}
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def all_end(pids: dict[int, str]) -> None:
-    deadline = time.monotonic() + 20
-    while left := {pid: name for pid, name in pids.items() if alive(pid)}:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
-
-
 def results_of(folder: Path, trials: set[int]) -> list[dict[str, Any]]:
     """What was found out about these trials, but for what differs from one training to the next."""
     chance = ("train_s", "started_at", "peak_bytes", "attempt")
@@ -165,7 +140,7 @@ def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
     assert run("run", SMOKE, *SLOW, "--trials", "1", "--workers", "0", "--out", out)[0] == 0
     process = processes.start("resume", out, "--trials", "+3", "--workers", "1")
     until(new_checkpoints(out), process)
-    started = processes_of(process.pid)
+    started = descendants(process.pid)
     victim = next(pid for pid, program in started.items() if program.startswith(name))
     os.kill(victim, signal.SIGKILL)
     code, _, complaints = finish(process)
@@ -173,7 +148,7 @@ def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
     assert complaints.startswith(f"cfsweep: Ray has failed, or one of its processes was killed ({told}"), complaints
     assert complaints.endswith("; goes on by itself in 1 s (1 of at most 6 times without progress)\n")
     assert complaints.count("\n") == 1
-    all_end(started)
+    assert those_who_live_on(started, 20) == {}
     assert check_complete(out, 4).done == 4
     asked = {-2, -1, 0, 1}  # before anything else; for the rest a resumed sampler draws other numbers
     whole = tmp_path / "whole"
@@ -188,12 +163,12 @@ def test_nobody_is_left_of_a_sweep_that_was_ended(number: signal.Signals, proces
     out = tmp_path / "study"
     process = processes.start("run", SMOKE, *SLOW, "--workers", "2", "--out", out)
     until(new_checkpoints(out), process)
-    started = processes_of(process.pid)
+    started = descendants(process.pid)
     assert {"raylet", "gcs_server"} <= set(started.values())
     process.send_signal(number)
     code, _, complaints = finish(process, 30)
     assert (code, complaints) == ((-9, "") if number == signal.SIGKILL else (130, SAID.decode()))
-    all_end(started)
+    assert those_who_live_on(started, 20) == {}
 
 
 @pytest.mark.slow

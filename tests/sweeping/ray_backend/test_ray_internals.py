@@ -9,10 +9,12 @@ import inspect
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 import ray
-from ray._private import accelerators, services, worker
+from ray import _raylet
+from ray._private import accelerators, process_watcher, ray_constants, services, worker
 from ray._private.node import Node
 from ray.tune import Trainable
 from ray.tune.execution import class_cache
@@ -20,11 +22,19 @@ from ray.tune.execution import class_cache
 from cfsweep.sweeping.ray_backend.ray_internals import (
     LISTENER,
     NEEDLESS_PROCESSES,
+    ON_A_NETWORK,
+    RAYLETS_LOG,
+    SAYS_ITS_END,
+    agents_end_with_raylet,
+    authenticated,
     bare_node,
     dead_processes,
     drop_environments_of_trials,
     gpus_here,
+    has_token,
+    on_loopback,
     require_listener,
+    session_folder,
     silent_driver,
     workers_that_load,
 )
@@ -75,6 +85,50 @@ def test_a_node_knows_which_of_its_processes_have_ended(monkeypatch: pytest.Monk
         monkeypatch.setattr(worker, "_global_node", node)
         assert dead_processes() == {"raylet": 1}, moved("dead_processes", Node, "dead_processes")
         lives.kill()
+
+
+def test_a_node_on_loopback_has_its_address() -> None:
+    what = moved(ON_A_NETWORK, ray_constants, "on_loopback")
+    before = getattr(ray_constants, ON_A_NETWORK, None)
+    assert before is not None, what
+    with on_loopback():
+        assert services.get_node_ip_address() == "127.0.0.1", what
+    assert getattr(ray_constants, ON_A_NETWORK) == before
+
+
+def test_a_node_says_where_its_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_global_node", None)
+    assert session_folder() is None
+    node = Node.__new__(Node)
+    node._session_dir = "/tmp/ray/session_x"
+    monkeypatch.setattr(worker, "_global_node", node)
+    assert session_folder() == Path("/tmp/ray/session_x"), moved("get_session_dir_path", Node, "session_folder")
+
+
+def test_agents_look_into_the_raylets_log(tmp_path: Path) -> None:
+    what = moved("report_raylet_error_logs", process_watcher, "agents_end_with_raylet")
+    (tmp_path / "logs").mkdir()
+    agents_end_with_raylet(tmp_path)
+    assert process_watcher.report_raylet_error_logs(str(tmp_path / "logs"), None) is None, what  # asks no GCS
+    source = inspect.getsource(process_watcher.report_raylet_error_logs)
+    assert f'"{RAYLETS_LOG}"' in source, what
+    assert f'"{SAYS_ITS_END}"' in source, what
+
+
+def test_how_a_process_authenticates_is_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+    monkeypatch.setenv("HOME", "/nowhere")
+    modes = _raylet.AuthenticationMode
+    with authenticated(RAY_AUTH_MODE="disabled"):
+        assert _raylet.get_authentication_mode() == modes.DISABLED, moved("Config", ray, "authenticated")
+        assert not has_token()
+        with authenticated(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 64):
+            assert _raylet.get_authentication_mode() == modes.TOKEN, moved("Config", ray, "authenticated")
+            assert has_token(), moved("AuthenticationTokenLoader", ray, "has_token")
+        assert _raylet.get_authentication_mode() == modes.DISABLED
+        assert not has_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 def test_each_worker_loads_the_module_as_it_starts(terminated: Terminated) -> None:

@@ -22,7 +22,7 @@ from cfsweep.sweeping.interrupt import SAID
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
-from tests.sweeping.command import Processes, finish, new_checkpoints, until
+from tests.sweeping.command import SECRETS, Processes, finish, new_checkpoints, until
 from tests.sweeping.in_process import Sweep
 from tests.sweeping.ray_backend.scenarios import CONFIRM, SLOW, SMOKE, Confirmed, OnCluster, Terminated, Whole
 
@@ -145,6 +145,30 @@ def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run,
     assert check_complete(out, 4).done == 4
 
 
+def test_it_listens_on_loopback_alone(terminated: Terminated) -> None:
+    who = {name for _, _, name in terminated.listening}
+    assert {"driver", "gcs_server", "raylet"} < who
+    assert len([name for name in who if name.startswith("ray::")]) >= 2  # agents, workers, the broker
+    assert {address for address, _, _ in terminated.listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_no_secret_of_its_environment_is_in_a_file(terminated: Terminated) -> None:
+    """Nor the token of its Ray, which is none that the environment gave."""
+    (token,) = terminated.tokens
+    assert token not in SECRETS.values()
+    assert len(token) == 64
+    assert terminated.leaks == []
+
+
+def test_nothing_of_ray_is_left_of_a_sweep_that_ended_nor_lives_on_after_one_that_was_killed(
+    terminated: Terminated,
+) -> None:
+    (session,) = terminated.sessions
+    assert terminated.living_on == {}
+    (left,) = terminated.left  # of the one that was killed: the next one removes it
+    assert left != session
+
+
 @pytest.mark.slow
 def test_interrupted_then_completed(processes: Processes, tmp_path: Path) -> None:
     out = tmp_path / "study"
@@ -194,6 +218,14 @@ def test_a_cluster_of_two_nodes_and_a_killed_worker(
 def test_a_cluster_without_code_of_ones_own(on_cluster: OnCluster) -> None:
     assert (on_cluster.plain.code, on_cluster.plain.complaints) == (0, "")
     assert check_complete(on_cluster.plain.out, 1, first=0).done == 1
+
+
+def test_a_cluster_does_not_take_another_token(on_cluster: OnCluster) -> None:
+    assert on_cluster.strange.code == 2
+    assert on_cluster.strange.complaints.startswith("cfsweep: --address ")
+    assert "the cluster wants a token, and not that in " in on_cluster.strange.complaints
+    assert on_cluster.strange.complaints.count("\n") == 1
+    assert not on_cluster.strange.out.exists()
 
 
 def test_a_clusters_workers_are_sent_the_users_own_code(on_cluster: OnCluster) -> None:

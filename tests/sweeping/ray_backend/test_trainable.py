@@ -96,7 +96,7 @@ def worker(tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def settings(pack_id: str = "p", **more: Any) -> dict[str, Any]:
-    address = {"broker": "b", "namespace": "n", "share_first_task": True, "first_tasks_recur": False}
+    address = {"broker": "b", "namespace": "n", "code": [], "share_first_task": True, "first_tasks_recur": False}
     return {"pack_id": pack_id, **address, **more}
 
 

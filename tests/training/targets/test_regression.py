@@ -246,7 +246,7 @@ def test_the_limit_on_forgetting_holds_for_errors() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(registry) - set(FITTING)))
 def test_what_needs_classes_is_refused_in_one_line(name: str) -> None:
-    said = f"`{name}` needs classes, but this stream's target is regression. Remove `{name}` from the ingredients."
+    said = f"`{name}` needs classes, but this stream's target is regression. Remove `{name}` from the ingredients"
     with pytest.raises(InputError, match=said) as caught:
         make_pack(numbers_stream(), (name,), scenario=registry[name].scenarios[0])
     assert "\n" not in str(caught.value)

@@ -1,0 +1,52 @@
+"""`cfsweep check` and `cfsweep repair`: whether a results folder is as it was written, and what to do if not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfsweep.errors import InputError
+from cfsweep.results.addresses import is_address
+from cfsweep.terminal import Terminal
+
+EXIT_DAMAGED = 1
+
+
+def check(root: Annotated[str, typer.Argument(help="A results folder, local or remote.", metavar="FOLDER")]) -> None:
+    """Say what of a results folder is torn, missing, altered or unknown; exit code 1 if anything is damaged."""
+    from cfsweep.sweeping.checking import check as checked
+
+    found, console = checked(root), Terminal()
+    for finding in found.findings:
+        console.say(f"{finding.path}: {finding.what}")
+    if found.damaged:
+        n = len(found.damaged)
+        console.say(f"{n} damaged. `cfsweep repair {root}` sets right what is damaged; then train again what is lost.")
+        raise typer.Exit(EXIT_DAMAGED)
+    console.say(f"whole: {found.n_files} files of results" + (", and a sweep writes more" if found.running else ""))
+
+
+def repair(root: Annotated[str, typer.Argument(help="A local results folder.", metavar="FOLDER")]) -> None:
+    """Set aside what is damaged of a results folder; going on with the study then trains again what it held."""
+    from cfsweep.results.status import status
+    from cfsweep.sweeping.repairing import repair as repaired
+
+    if is_address(root):
+        raise InputError(
+            f"{root}: a folder of this machine is repaired. Copy the study here, repair it, and copy it back."
+        )
+    folder, console = Path(root), Terminal()
+    said = repaired(folder)
+    for line in said:
+        console.say(line)
+    if not said:
+        console.say("nothing to repair: all is whole")
+        return
+    now = status(folder)
+    if now.complete:
+        console.say("the study is complete")
+    else:
+        command = f"{now.goes_on_by} {folder}" if now.goes_on_by.endswith("resume") else now.goes_on_by
+        console.say(f"{now.ended} of {now.trials} trials are whole; `{command}` trains the rest")

@@ -1,0 +1,145 @@
+"""What of a results folder is not as it was written: `study.yaml`, the ledger, the parts of the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import yaml
+
+from cfsweep.errors import few, first_line
+from cfsweep.results.ledger import LEDGER, Commit, Ledger, digest_of, read_ledger
+from cfsweep.results.reader import ALTERED, COPY, STUDY, is_sealed, read_file
+from cfsweep.results.schema import TABLES
+from cfsweep.results.sealing import fault_of_text
+
+
+class Finding(NamedTuple):
+    """A file, by path in the results folder, and what of it is not as it should be. `harmless`: nothing is lost by it,
+    and who goes on with the study sets it right without another word."""
+
+    path: str
+    what: str
+    harmless: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder `path` on the file system `fs`."""
+
+    fs: pafs.FileSystem
+    path: str
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file in it; None where there is none, or no longer."""
+        try:
+            return read_file(self.fs, f"{self.path}/{name}")
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str = "") -> list[str]:
+        """The names of the files in one of its folders, or in itself."""
+        selector = pafs.FileSelector(f"{self.path}/{folder}".rstrip("/"), allow_not_found=True)
+        return sorted(info.base_name for info in self.fs.get_file_info(selector) if info.is_file)
+
+
+def check_study_file(place: Place) -> list[Finding]:
+    """What is wrong with `study.yaml` and its copy."""
+    content, copy = place.read(STUDY), place.read(COPY)
+    found = []
+    if fault := fault_of_study(content):
+        found.append(Finding(STUDY, fault))
+    if copy is not None and (fault := fault_of_study(copy)):
+        found.append(Finding(COPY, fault))
+    elif copy is None and content is not None and is_sealed(content):
+        found.append(Finding(COPY, "missing: the next who goes on with the study writes it", harmless=True))
+    return found
+
+
+def fault_of_study(content: bytes | None) -> str | None:
+    """What is wrong with a `study.yaml` of these bytes; None if nothing is."""
+    if content is None:
+        return "missing"
+    if fault := fault_of_text(content, is_sealed(content)):
+        return fault
+    try:
+        study = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError) as error:
+        return f"torn or altered: not valid YAML ({first_line(error)})"
+    return None if isinstance(study, dict) and "study_id" in study else "torn or altered: it has no study_id"
+
+
+def check_ledger(place: Place, study_id: str | None) -> tuple[Ledger | None, list[Finding]]:
+    """The ledger, and what is wrong with it; None where there is none, as in a folder of an earlier version."""
+    ledger = read_ledger(place.fs, place.path)
+    if ledger is None:
+        lost = is_sealed(place.read(STUDY) or b"")
+        return None, [Finding(LEDGER, "missing")] if lost else []
+    found = [Finding(LEDGER, fault) for fault in ledger.faults]
+    if not found and study_id is not None and ledger.study_id != study_id:
+        found.append(Finding(LEDGER, f"of study {ledger.study_id}, but study.yaml is of {study_id}"))
+    if ledger.torn:
+        found.append(Finding(LEDGER, "its last line is torn: a commit that did not come to its end", harmless=True))
+    return ledger, found
+
+
+def check_parts(place: Place, ledger: Ledger | None) -> tuple[int, list[Finding]]:
+    """How many files there are results, and what is wrong with which."""
+    there = [f"{table}/{name}" for table in TABLES for name in place.names(table) if name.endswith(".parquet")]
+    there = [path for path in there if "/." not in path]
+    if ledger is None:
+        faults = {path: fault_of_part(place, path) for path in there}
+        return len(there), [Finding(path, fault) for path, fault in faults.items() if fault]
+    bad = faults_of_commits(place, ledger)
+    found = [Finding(path, f"{fault} ({held_by(ledger, path)})") for path, fault in bad.items()]
+    known = ledger.files
+    unnamed = [path for path in there if path not in known]
+    commits = [path for path in unnamed if path.startswith("runs/")]
+    if len(commits) > 1:  # a killed driver leaves one at most
+        found.append(Finding(LEDGER, f"cut: no line names {len(commits)} commits whose parts are there"))
+    for path in unnamed:
+        fault = fault_of_part(place, path)
+        what = f"unknown: no line of {LEDGER} names it, so it is no result; its writer was killed, or is at it"
+        found.append(Finding(path, f"unknown, and {fault}") if fault else Finding(path, what, harmless=True))
+    return len(known), found
+
+
+def faults_of_commits(place: Place, ledger: Ledger) -> dict[str, str]:
+    """Which of the files in the ledger are missing or altered."""
+    found = {}
+    for path, digest in ledger.files.items():
+        content = place.read(path)
+        if content is None:
+            found[path] = "missing"
+        elif digest_of(content) != digest:
+            found[path] = f"cut to {len(content)} bytes" if len(content) < digest.size else ALTERED.partition(":")[0]
+    return found
+
+
+def fault_of_part(place: Place, path: str) -> str | None:
+    """What is wrong with a part, as far as it says itself; None if nothing is."""
+    content = place.read(path)
+    if content is None:
+        return "missing"
+    try:
+        pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    except (pa.ArrowException, OSError) as error:
+        return f"torn or altered: not a readable Parquet file ({first_line(error)})"
+    return None
+
+
+def held_by(ledger: Ledger, path: str) -> str:
+    """Which runs the commit of a file holds, in words."""
+    return held(ledger.commits[ledger.commit_of[path]])
+
+
+def held(commit: Commit) -> str:
+    """
+    >>> held(Commit(1, {}, ((3, 0), (-1, 0))))
+    'with trial 3 seed 0, trial -1 seed 0'
+    """
+    runs = few(f"trial {trial} seed {seed}" for trial, seed in commit.runs)
+    return f"with {runs}" if runs else "with rows of no run"

@@ -1,0 +1,82 @@
+"""The folder that a Ray of ours leaves in the temporary folder: closed to others, and removed when it is over."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cfsweep.sweeping.ray_backend.ray_internals import agents_end_with_raylet, session_folder
+
+MARK = "cfsweep.lock"  # held locked by the process that has started this Ray, as long as it lives
+
+
+class OwnSession:
+    """The folder of the Ray that this process has started; None before it has, and on a cluster."""
+
+    folder: Path | None = None
+
+    def begin(self) -> None:
+        """To be called when Ray is up: marks the folder as that of this process, closes it to other users, and removes
+        those of others that were killed."""
+        self.folder = session_folder()
+        if self.folder is None:
+            return
+        self.folder.chmod(0o700)  # Ray lets everybody on this machine write to its sockets and logs
+        self.lock = _marked(self.folder)
+        agents_end_with_raylet(self.folder)
+        remove_dead(self.folder.parent)
+
+    def end(self, stays: bool) -> None:
+        """Ray has been shut down: removes the folder, or leaves it to the next start."""
+        if self.folder is None:
+            return
+        os.close(self.lock)
+        if not stays:
+            remove(self.folder)
+
+
+@contextmanager
+def own_session() -> Iterator[OwnSession]:
+    """Within it a session may begin; its folder stays where Ray has failed, since its logs say why."""
+    session = OwnSession()
+    try:
+        yield session
+    except BaseException as error:
+        session.end(stays=type(error.__cause__).__module__.startswith("ray."))
+        raise
+    session.end(stays=False)
+
+
+def _marked(folder: Path) -> int:
+    """The open lock of the mark that is put there; whoever finds the mark finds it locked."""
+    beside = folder / f".{MARK}"
+    lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    beside.rename(folder / MARK)
+    return lock
+
+
+def remove_dead(root: Path) -> None:
+    """Removes the folders in `root` that are marked by processes that are no more. What has no mark is not ours."""
+    for mark in root.glob(f"session_*/{MARK}"):
+        with suppress(OSError):  # another user's, or held
+            lock = os.open(mark, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if mark.parent.stat().st_uid == os.getuid() and not mark.parent.is_symlink():
+                    remove(mark.parent)
+            finally:
+                os.close(lock)
+
+
+def remove(folder: Path) -> None:
+    """Removes a session's folder, and the link to the latest one where it was that."""
+    shutil.rmtree(folder, ignore_errors=True)
+    latest = folder.parent / "session_latest"
+    with suppress(OSError):
+        if latest.is_symlink() and Path(os.readlink(latest)) == folder:
+            latest.unlink()

@@ -1,0 +1,89 @@
+"""A ledger is opened to write: nothing that was a result before is lost, and nothing that was none becomes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cfsweep.errors import InputError
+from cfsweep.results.ledger import LEDGER
+from cfsweep.results.opening import open_ledger
+from cfsweep.results.reader import LAYOUT, STUDY, read_table
+from cfsweep.results.schema import ACCURACY_SCHEMA
+from cfsweep.results.writer import PendingRows, write_part
+from tests.results.test_reader import cell
+
+SCHEMAS = {"accuracy": ACCURACY_SCHEMA, "runs": ACCURACY_SCHEMA}
+
+
+def committed(root: Path, *trials: int) -> None:
+    pending = PendingRows(root, SCHEMAS, open_ledger(root, "s"))
+    for trial in trials:
+        pending.add(f"pack{trial}", {"accuracy": [cell(trial, 0.5)], "runs": [cell(trial, 0.5)]})
+        pending.write()
+
+
+def trials(root: Path, table: str = "accuracy") -> list[int]:
+    return sorted(read_table(root, table)["trial"].to_pylist())
+
+
+def test_readers_see_what_is_committed_alone(tmp_path: Path) -> None:
+    committed(tmp_path, 0, 1)
+    write_part(tmp_path, "accuracy", "pack2", [cell(2, 0.5)], ACCURACY_SCHEMA)
+    (tmp_path / "accuracy" / "torn.parquet").write_bytes(b"PAR1")
+    assert trials(tmp_path) == [0, 1]
+
+
+def test_a_folder_of_an_earlier_version_gets_one_with_all_its_parts(tmp_path: Path) -> None:
+    for table in SCHEMAS:
+        for name, trial in (("a", 0), ("b", 1)):
+            write_part(tmp_path, table, name, [cell(trial, 0.5, attempt=2)], ACCURACY_SCHEMA)
+    write_part(tmp_path, "accuracy", "c", [cell(2, 0.5)], ACCURACY_SCHEMA)
+    assert trials(tmp_path) == [0, 1, 2]
+    ledger = open_ledger(tmp_path, "s").ledger
+    assert trials(tmp_path) == [0, 1, 2]
+    assert [(commit.runs, commit.attempt) for commit in ledger.commits.values()] == [
+        *((((0, 0),), 2), (((1, 0),), 2)),
+        ((), 1),
+    ]
+    before = (tmp_path / LEDGER).read_bytes()
+    open_ledger(tmp_path, "s")
+    assert (tmp_path / LEDGER).read_bytes() == before
+
+
+def test_a_commit_whose_parts_are_all_there_is_taken_in_and_half_of_one_is_removed(tmp_path: Path) -> None:
+    committed(tmp_path, 0)
+    for table in SCHEMAS:
+        write_part(tmp_path, table, "pack1", [cell(1, 0.5)], ACCURACY_SCHEMA)
+    half = write_part(tmp_path, "accuracy", "pack2", [cell(2, 0.5)], ACCURACY_SCHEMA)
+    open_ledger(tmp_path, "s")
+    assert trials(tmp_path) == trials(tmp_path, "runs") == [0, 1]
+    assert half is not None
+    assert not half.exists()
+
+
+def test_what_is_known_or_of_another_study_is_left_alone(tmp_path: Path) -> None:
+    committed(tmp_path, 0)
+    again = write_part(tmp_path, "runs", "brought-back", [cell(0, 0.9, attempt=7)], ACCURACY_SCHEMA)
+    other = write_part(tmp_path, "runs", "other", [{**cell(5, 0.9), "study_id": "t"}], ACCURACY_SCHEMA)
+    open_ledger(tmp_path, "s")
+    assert trials(tmp_path, "runs") == [0]
+    assert read_table(tmp_path, "runs")["accuracy"].to_pylist() == [0.5]
+    assert all(path is not None and path.exists() for path in (again, other))
+
+
+def test_what_is_damaged_or_lost_is_refused(tmp_path: Path) -> None:
+    committed(tmp_path, 0)
+    with pytest.raises(InputError, match=r"commits\.jsonl: it is of study s, not t\. `cfsweep repair"):
+        open_ledger(tmp_path, "t")
+    path = tmp_path / LEDGER
+    path.write_bytes(path.read_bytes().replace(b"pack0", b"pack1", 1))
+    for look in (lambda: open_ledger(tmp_path, "s"), lambda: read_table(tmp_path, "runs")):
+        with pytest.raises(InputError, match=r"commits\.jsonl: line 2 is altered\. `cfsweep repair"):
+            look()
+    path.unlink()
+    assert trials(tmp_path) == [0], "as of an earlier version"
+    (tmp_path / STUDY).write_text(f"study_id: s\n{LAYOUT}: 2\n")
+    with pytest.raises(InputError, match=r"commits\.jsonl: missing\. `cfsweep repair"):
+        read_table(tmp_path, "runs")
