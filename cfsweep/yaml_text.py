@@ -87,7 +87,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(
     str,
     lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style='"' if _LINE_BREAKS.search(text) else None
+        "tag:yaml.org,2002:str", text, style='"' if _LINE_BREAKS.search(text) or not text.isprintable() else None
     ),
 )
 

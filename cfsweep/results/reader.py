@@ -87,10 +87,19 @@ def read_study(root: str | Path) -> dict[str, Any]:
     content = read_small(fs, f"{path}/{STUDY}")
     if fault := fault_of_text(content, is_sealed(content)):
         raise damaged(root, STUDY, fault)
-    study = parse_written(content, f"{root}/{STUDY}")
+    return study_in(content, f"{root}/{STUDY}")
+
+
+def study_in(content: bytes, where: str) -> dict[str, Any]:
+    """The mapping in a `study.yaml` of this content.
+
+    Raises:
+        InputError: it is no YAML, or not of a study, or holds what nobody could rely on.
+    """
+    study = parse_written(content, where)
     if not isinstance(study, dict) or "study_id" not in study:
-        raise InputError(f"{root}/{STUDY}: it has no study_id, so it is not a study of cfsweep.")
-    checked(StudyFile, study, f"{root}/{STUDY}", "It was edited or damaged: restore it, or start a new study.")
+        raise InputError(f"{where}: it has no study_id, so it is not a study of cfsweep.")
+    checked(StudyFile, study, where, "It was edited or damaged: restore it, or start a new study.")
     return study
 
 

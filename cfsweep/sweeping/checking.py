@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cfsweep import identity
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.results.checking import Finding, Place, check_ledger, check_parts, check_study_file, fault_of_study
 from cfsweep.results.leftovers import PLACES, is_leftover
-from cfsweep.results.reader import COPY, STUDY, filesystem, read_table
+from cfsweep.results.reader import COPY, STUDY, filesystem, read_table, study_in
 from cfsweep.results.status import is_held
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.parsing import parse
@@ -74,7 +72,7 @@ def check(root: str | Path) -> Checked:
 
 def _check(root: str | Path, place: Place) -> tuple[list[Finding], int]:
     found = check_study_file(place)
-    study = None if fault_of_study(content := place.read(STUDY)) else yaml.safe_load(content or b"")
+    study = None if fault_of_study(content := place.read(STUDY)) else study_in(content or b"", STUDY)
     ledger, faults = check_ledger(place, study["study_id"] if study else None)
     n_files, of_parts = check_parts(place, ledger)
     packs, of_packs = check_working_files(place)

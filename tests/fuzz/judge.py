@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.guard import RAISED, Ended
 
-ANSWERS_NO = ("select", "gate", "compare", "confirm", "export", "continue")
+ANSWERS_NO = ("check", "repair", "select", "gate", "compare", "confirm", "export", "continue")
 TRAINS = ("run", "resume", "confirm")
 REFUSED = 2
 _ODD = re.compile(r"Warning|Traceback|Error|: UserWarning|Exception ignored")

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from cfsweep.results.sealing import sealed_text
 from tests.fuzz.cases import THINGS, Case, Edit, thing
 from tests.fuzz.commands import DRY, TRAINED
 from tests.fuzz.own_data import array, column
@@ -49,7 +50,7 @@ def _study(change: Callable[[dict[str, Any]], object], *reads: str, name: str = 
         is_yaml = name.endswith(".yaml")
         content = yaml.safe_load(path.read_text()) if is_yaml else json.loads(path.read_text())
         change(content)
-        path.write_text(yaml.safe_dump(content) if is_yaml else json.dumps(content))
+        path.write_bytes(sealed_text(yaml.safe_dump(content).encode()) if is_yaml else json.dumps(content).encode())
 
     return Case("study", reads or ("status", "study"), ("study",), (Edit(f"{name} changed", edit),))
 

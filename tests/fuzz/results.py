@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from cfsweep.results.sealing import sealed_text
 from tests.fuzz import values
 from tests.fuzz.cases import Case, Edit, file_edit, from_tree, tree_edit, write
 from tests.fuzz.templates import needed
@@ -48,8 +49,13 @@ def study(rng: random.Random, templates: Path) -> Case:
         )
         edits.append(tree_edit("study/study.yaml", about, change))
     rehash = rng.random() < 0.7
-    finish = from_tree("study/study.yaml", content, values.as_yaml, _with_its_id if rehash else None)
+    finish = from_tree("study/study.yaml", content, _sealed, _with_its_id if rehash else None)
     return Case("study", reads, ("study",), tuple(edits), after=finish)
+
+
+def _sealed(content: Any) -> bytes:
+    """As somebody else may write it, who knows how: nothing in it was altered since."""
+    return sealed_text(values.as_yaml(content))
 
 
 def _with_its_id(content: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 import pytest
 
 from cfsweep.config import FRESH, PARTS
-from cfsweep.sweeping import confirm as module
+from cfsweep.sweeping import schedulers
 from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import Purpose, confirm
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.packing import pack_runs
 from cfsweep.sweeping.progress import Calls
-from cfsweep.sweeping.scheduler import Scheduler, Workers
+from cfsweep.sweeping.scheduler import Workers
 from cfsweep.sweeping.search.asker import open_asker
 from cfsweep.sweeping.space import check_space
 from cfsweep.sweeping.study import Outcome, Prepared
@@ -45,12 +46,13 @@ def confirmer(root: Path, monkeypatch: pytest.MonkeyPatch) -> Confirmed:
         purpose: Purpose = "confirm",
         fault: Fault = nothing,
     ) -> Outcome:
-        def on_this_one(
-            workers: Workers, work: Callable[[], Prepared], train: Callable[[Scheduler, Prepared], Outcome]
-        ) -> Outcome:
-            return train(FaultyScheduler(threading.Event(), 1, fault), work())
+        @contextmanager
+        def scheduler(
+            workers: Workers, work: Callable[[], Prepared], restarts: object
+        ) -> Iterator[tuple[FaultyScheduler, Prepared]]:
+            yield FaultyScheduler(threading.Event(), 1, fault), work()
 
-        monkeypatch.setattr(module, "on_schedulers", on_this_one)
+        monkeypatch.setattr(schedulers, "open_scheduler", scheduler)
         return confirm(root, trials, references, seeds, purpose, Workers(0), Calls(None))
 
     return call
