@@ -19,7 +19,6 @@ from cfsweep.results.reader import COPY, STUDY, filesystem, read_table
 from cfsweep.results.status import is_held
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.parsing import parse
-from cfsweep.sweeping.search.history import asked_in
 from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.two_records import (
     Disagreement,
@@ -103,6 +102,8 @@ def _check_journal(
 ) -> list[Finding]:
     if "confirms" in study:  # its trials are listed in `study.yaml`
         return []
+    from cfsweep.sweeping.search.history import asked_in  # Optuna, which not all that looks at folders loads
+
     # In this order: what has a row or a pack was in the journal before.
     rows = read_table(root, "runs", study_id=study["study_id"]).to_pylist() if compare else []
     name, content = journal_in(place)

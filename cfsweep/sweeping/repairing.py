@@ -26,7 +26,6 @@ from cfsweep.sweeping.checking import (
 )
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.folder import Folder
-from cfsweep.sweeping.search.history import asked_in, write_journal
 from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.space import default_within
 from cfsweep.sweeping.suggest import param_of
@@ -149,6 +148,8 @@ def _take_back(work: Repair, writer: LedgerWriter) -> None:
 
 
 def _repair_journal(work: Repair, config: StudyConfig, study: Mapping[str, Any], packs: list[PackSpec]) -> None:
+    from cfsweep.sweeping.search.history import asked_in, write_journal  # Optuna
+
     name, content = journal_in(work.place)
     rows = read_table(work.root, "runs", study_id=config.study_id).to_pylist()
     known = known_settings(rows, packs, config)
