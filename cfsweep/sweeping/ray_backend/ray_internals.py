@@ -231,7 +231,8 @@ def workers_that_load(module: str) -> dict[str, Any]:
 
 
 def drop_environments_of_trials() -> None:
-    """Tune gives its actors an environment, of what the driver's holds too; no process that was started ahead has it.
+    """Tune gives its actors an environment, of what the driver's holds too, credentials among it; no process that was
+    started ahead has it, and no worker needs it.
 
     In a version of Tune that keeps it elsewhere, its actors wait for processes of their own, and nothing else changes.
     """
