@@ -102,8 +102,6 @@ def _check_journal(
 ) -> list[Finding]:
     if "confirms" in study:  # its trials are listed in `study.yaml`
         return []
-    from cfsweep.sweeping.search.history import asked_in  # Optuna, which not all that looks at folders loads
-
     # In this order: what has a row or a pack was in the journal before.
     rows = read_table(root, "runs", study_id=study["study_id"]).to_pylist() if compare else []
     name, content = journal_in(place)

@@ -151,8 +151,6 @@ def _take_back(work: Repair, writer: LedgerWriter) -> None:
 
 
 def _repair_journal(work: Repair, config: StudyConfig, study: Mapping[str, Any], packs: list[PackSpec]) -> None:
-    from cfsweep.sweeping.search.history import asked_in, write_journal  # Optuna
-
     name, content = journal_in(work.place)
     from cfsweep.sweeping.search.history import asked_in, write_journal  # loads Optuna
 
