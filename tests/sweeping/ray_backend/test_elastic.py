@@ -56,6 +56,7 @@ def test_workers_follow_the_cluster_and_two_studies_share_it(processes: Processe
     (tmp_path / "beside" / "own_beside" / "nets.py").write_text(NETWORK)
     space = processes.cwd / "space.yaml"
     space.write_text(yaml.safe_dump(SPACE))
+    processes.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "e" * 64}
     cluster = processes.start(program=("-c", CLUSTER), cwd=tmp_path)
     assert cluster.stdin is not None
     assert cluster.stdout is not None
