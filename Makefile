@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-fuzz | check | audit | venv | avalanche | clean. VENV and PYTHON may be set: make test VENV=/tmp/venv PYTHON=python3.12
+# make demo | test | test-slow | test-fuzz | check | audit | venv | s3 | avalanche | clean. VENV and PYTHON may be set: make test VENV=/tmp/venv PYTHON=python3.12
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two OpenMP teams on two cores can be ten times slower than one thread each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-fuzz check audit venv avalanche clean
+.PHONY: demo test test-slow test-fuzz check audit venv s3 avalanche clean
 .DEFAULT_GOAL := test
 
 # A network so small that its capacity is scarce: there the trade-off shows.
@@ -75,6 +75,11 @@ venv:
 		&& $(PIP) install --quiet --no-deps --no-build-isolation --editable . \
 		&& echo '$(CURDIR)' > $(CHECKOUT); \
 	fi
+
+# A server that speaks S3, beside $(VENV): the tests that need one skip where it is not.
+s3:
+	$(PYTHON) -m venv $(VENV)-s3
+	$(VENV)-s3/bin/python -m pip --disable-pip-version-check install --quiet --requirement tests/s3-requirements.txt
 
 # Avalanche is for benchmarks/peers alone. Its environment, beside $(VENV), sees the packages there and adds what they lack.
 SITE := -c 'import site; print(site.getsitepackages()[0])'

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analysis.aggregate import best, column_of, finished, settings_of, trials, value
 from analysis.among import among
 from analysis.description import Root, study
-from analysis.files import file_in, local_folder, write_whole
+from analysis.files import file_in, place_in, write_whole
 from analysis.frames import load, numbers
 from analysis.fronts import DEFAULT_OBJECTIVES, front
 from analysis.references import METHODS, best_reference
@@ -100,7 +100,7 @@ def select(
     choice was made when test numbers could be seen already.
 
     Raises:
-        InputError: as `choose`; a remote folder; another choice, or one with other numbers, is on record.
+        InputError: as `choose`; it cannot be written; another choice, or one with other numbers, is on record.
         NoAnswerError: no finished trial satisfies the rule.
     """
     runs = load(root)
@@ -117,7 +117,7 @@ def select(
         replaces = [*old.pop("replaces", []), old]
     record |= {"selected_at": datetime.now(UTC).isoformat(timespec="seconds"), "replaces": replaces}
     content = json.dumps(record, indent=2, allow_nan=False).encode() + b"\n"
-    write_whole(local_folder(root) / FILE, lambda file: file.write(content))
+    write_whole(place_in(root, FILE), lambda file: file.write(content))
     return record
 
 

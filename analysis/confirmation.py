@@ -18,6 +18,7 @@ from analysis.fronts import front
 from analysis.known_tasks import known_note
 from analysis.seeds import being_added
 from cfsweep.errors import InputError
+from cfsweep.results.addresses import inside
 from cfsweep.results.reader import is_study
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE, reference_method
 from cfsweep.texts import score_text
@@ -62,11 +63,11 @@ class Confirmation:
 
 def confirmed_in(root: Root, name: str = CONFIRMED) -> str | None:
     """The folder of what was confirmed of the sweep in `root`, or None."""
-    inside = f"{root}/{name}"
-    if not is_study(inside):
+    place = inside(root, name)
+    if not is_study(place):
         return None
-    confirms = study(inside).raw.get("confirms") or {}
-    return inside if confirms.get("study_id") == study(root).study_id else None
+    confirms = study(place).raw.get("confirms") or {}
+    return place if confirms.get("study_id") == study(root).study_id else None
 
 
 def to_confirm(root: Root, which: str) -> tuple[list[int], list[int]]:

@@ -1,17 +1,22 @@
-"""Single files of a results folder: reads one, says where one may be written, writes one whole."""
+"""Single files of a results folder: reads one, says where one lies, writes one whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import pyarrow.fs as pafs
 
 from analysis.description import Root
 from cfsweep.errors import InputError
 from cfsweep.files import write_atomically
+from cfsweep.results.addresses import above, inside, is_address, name_of
 from cfsweep.results.reader import filesystem, read_small
+from cfsweep.results.store import FAULTS, Store
+
+Place = TypeVar("Place", Path, str, Path | str)
 
 
 def file_in(root: Root, name: str) -> bytes | None:
@@ -22,25 +27,25 @@ def file_in(root: Root, name: str) -> bytes | None:
     return read_small(fs, f"{path}/{name}")
 
 
-def local_folder(root: Root) -> Path:
-    """`root` as a path to write to.
+def place_in(root: Root, name: str) -> Path | str:
+    """Where a file of a results folder lies: a path, or an address where the folder has one."""
+    return inside(root, name) if is_address(root) else Path(root) / name
+
+
+def write_whole(place: Place, write: Callable[[IO[bytes]], object]) -> Place:
+    """Writes a file with `write`, whole or not at all, and returns `place`.
 
     Raises:
-        InputError: `root` is remote; analysis only reads there.
-    """
-    fs, path = filesystem(root)
-    if not isinstance(fs, pafs.LocalFileSystem):
-        raise InputError(f"{root}: analysis reads remote folders but writes local ones. Give a local file, or copy it.")
-    return Path(path)
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
-    """Writes a file with `write` as `cfsweep.files.write_atomically` does, and returns `path`.
-
-    Raises:
-        InputError: the folder cannot be written to.
+        InputError: it cannot be written there.
     """
     try:
-        return write_atomically(path, write)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}). Give another place.") from error
+        if is_address(place):
+            content = BytesIO()
+            write(content)
+            Store(above(place)).write(name_of(place), content.getvalue())
+        else:
+            write_atomically(Path(place), write)
+    except FAULTS as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{place}: cannot be written ({why}). Give another place.") from error
+    return place

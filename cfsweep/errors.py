@@ -33,6 +33,12 @@ class NoRoomError(CfsweepError):
     exit_code = 4
 
 
+class NotCarriedError(CfsweepError):
+    """The store of a study was away for too long: exit code 4. Nothing is lost, and `cfsweep resume` goes on."""
+
+    exit_code = 4
+
+
 def not_written(error: OSError) -> InputError:
     """The one line for a place that cannot be written to.
 

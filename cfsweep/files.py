@@ -68,6 +68,18 @@ def until_there_is_room(write: Callable[[], T], needed: Callable[[], int | None]
             return written
 
 
+CACHE_VARIABLE = "CFSWEEP_CACHE"
+
+
+def cache_folder(kind: str) -> Path:
+    """Where files of this kind are kept: a folder of `$CFSWEEP_CACHE`, else of the folder cfsweep of the user's
+    cache."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return expanded(given) / kind
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cfsweep" / kind
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     """Calls `write` on a temporary file beside `path`, syncs it, renames it to `path`, and returns `path`.
 
@@ -104,31 +116,6 @@ def _write_once(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     finally:
         os.close(directory)
     return path
-
-
-def expanded(path: str | Path) -> Path:
-    """The path with `~` as the user's home; one of nobody, as it stands.
-
-    >>> expanded("~nosuchuser/x").name
-    'x'
-    """
-    return Path(os.path.expanduser(path))
-
-
-def open_regular(path: Path) -> BufferedReader:
-    """A file, open to be read; to open a pipe would wait for ever, and a device has no end.
-
-    Raises:
-        OSError: there is none, it cannot be read, or it is something else.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(handle)
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise PermissionError(errno.EACCES, "A pipe, socket or device, and no file", str(path))
-    return open(handle, "rb")
 
 
 def append_whole(path: Path, content: bytes, at: int) -> None:
@@ -194,6 +181,31 @@ def _foreign_type(kind: Any) -> str | None:
     inside = [kind.field(number).type for number in range(kind.num_fields)]
     inside += [kind.value_type] if hasattr(kind, "value_type") else []
     return next(filter(None, map(_foreign_type, inside)), None)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the user's home; one of nobody, as it stands.
+
+    >>> expanded("~nosuchuser/x").name
+    'x'
+    """
+    return Path(os.path.expanduser(path))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file, open to be read; to open a pipe would wait for ever, and a device has no end.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is something else.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise PermissionError(errno.EACCES, "A pipe, socket or device, and no file", str(path))
+    return open(handle, "rb")
 
 
 def _umask() -> int:

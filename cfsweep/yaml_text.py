@@ -18,7 +18,7 @@ MOST_VALUES = 1_000_000  # with each alias counted as what it stands for
 MOST_DEPTH = 50
 # PyYAML's own, ten times faster where it was built with libyaml.
 _OURS: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")  # to PyYAML, which writes them as they are, and reads others
+_LINE_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")  # to PyYAML, which writes them as they are, and reads others
 _HALVES = re.compile("[\ud800-\udfff]")
 
 _RESOLVED = {

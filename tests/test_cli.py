@@ -234,7 +234,8 @@ def test_a_folder_with_something_else_in_it(run: Run, smoke: Path, tmp_path: Pat
 
 
 def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
-    """Writes the study.yaml that `run smoke.yaml` writes, with other settings."""
+    """Writes the study.yaml that `run smoke.yaml` writes, with other settings; returns what an earlier version would
+    have written there, which does not say by itself that it was edited."""
     from cfsweep.sweeping.folder import Folder
     from cfsweep.sweeping.parsing import make_config
     from cfsweep.sweeping.study import prepare
@@ -243,6 +244,7 @@ def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
     folder.mkdir()
     Folder(folder).create(prepared.config, prepared.hypers, prepared.stream)
     content: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text())
+    del content["layout"]
     return content
 
 
@@ -264,6 +266,10 @@ def test_a_study_that_was_edited(run: Run, smoke: Path, tmp_path: Path) -> None:
     assert code == 2
     assert "It was edited or is of another version; start a new study." in complaints
     assert complaints.count("\n") == 1
+    (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump({**study, "layout": 2}))
+    code, _, complaints = run("resume", tmp_path / "out")
+    assert (code, complaints.count("\n")) == (2, 1)
+    assert "study.yaml: altered: its first line, with the SHA-256 of the rest, is gone. `cfsweep repair" in complaints
 
 
 def test_a_study_with_a_setting_by_its_old_name(run: Run, smoke: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from analysis.known_tasks import known_on_validation
 from analysis.recipe import next_command, space_file, space_text
 from analysis.reporting import differences
 from analysis.seeds import being_added, notes_on_seeds
+from cfsweep.results.addresses import in_command
 from cfsweep.terminal import say
 from cfsweep.texts import score_text
 
@@ -65,7 +66,7 @@ def select_command(
     if is_tested(root):
         show_confirmation(root)
     if confirmed_in(root) is None:
-        say(f"Test it, with fresh seeds: cfsweep confirm {root}")
+        say(f"Test it, with fresh seeds: cfsweep confirm {in_command(root)}")
     if row is not None:
         say(f"To train it alone with more seeds, save this as {space_file(root, chosen)}:", "")
         say(*space_text(about, row).split("\n"), "and run", "", next_command(about, root, chosen, selected=True))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import pyarrow.fs as pafs
 import typer
 from rich.measure import Measurement
 
@@ -15,7 +14,6 @@ from analysis.aggregate import column_of, trials, value
 from analysis.cli.shown import Dir, console, table_of
 from analysis.constant_answer import notes_on_imbalance
 from analysis.description import Setting, Study, shown_settings, study
-from analysis.files import local_folder
 from analysis.formatting import (
     mean_sd,
     mean_sd_of,
@@ -31,7 +29,7 @@ from analysis.known_tasks import known_on_validation
 from analysis.reporting.page import report
 from analysis.reporting.tables import listed, table
 from cfsweep.errors import InputError
-from cfsweep.results.reader import filesystem
+from cfsweep.results.addresses import is_address
 from cfsweep.terminal import say
 from cfsweep.visible import visible
 
@@ -63,9 +61,8 @@ def front_command(
         say(note)
     if known := known_on_validation(root):
         say(known)
-    fs, _ = filesystem(root)
-    if isinstance(fs, pafs.LocalFileSystem):
-        write_front(found, local_folder(root) / "front.parquet")
+    if not is_address(root):
+        write_front(found, Path(root) / "front.parquet")
     if image is not None:
         say(str(picture(found, image, len(about.tasks), about.where)))
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.description import Root
-from analysis.files import local_folder, write_whole
+from analysis.files import place_in, write_whole
 from analysis.reporting import html, sections
 from analysis.reporting.glossary import glossary
 
 
-def report(root: Root, out: Path | None = None) -> Path:
-    """Writes the report of the study in `root` to `out` (`root/report.html`) and returns its path.
+def report(root: Root, out: Path | None = None) -> Path | str:
+    """Writes the report of the study in `root` to `out` (`report.html` in `root`) and returns its path, or its address.
 
     The study may be unfinished, or have no finished trial yet: the page says so.
 
     Raises:
-        InputError: `root` holds no study; it is remote and `out` is not given.
+        InputError: `root` holds no study, or it cannot be written.
     """
-    target = out if out is not None else local_folder(root) / "report.html"
+    target = place_in(root, "report.html") if out is None else out
     text = render(root).encode()
     return write_whole(target, lambda file: file.write(text))
 

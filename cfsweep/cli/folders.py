@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cfsweep.errors import InputError
+from cfsweep.results.addresses import is_address
 from cfsweep.terminal import Terminal
 
 EXIT_DAMAGED = 1
@@ -27,11 +30,14 @@ def check(root: Annotated[str, typer.Argument(help="A results folder, local or r
 
 def repair(root: Annotated[str, typer.Argument(help="A local results folder.", metavar="FOLDER")]) -> None:
     """Set aside what is damaged of a results folder; going on with the study then trains again what it held."""
-    from cfsweep.library.folders import own_folder
     from cfsweep.results.status import status
     from cfsweep.sweeping.repairing import repair as repaired
 
-    folder, console = own_folder(root), Terminal()
+    if is_address(root):
+        raise InputError(
+            f"{root}: a folder of this machine is repaired. Copy the study here, repair it, and copy it back."
+        )
+    folder, console = Path(root), Terminal()
     said = repaired(folder)
     for line in said:
         console.say(line)

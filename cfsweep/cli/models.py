@@ -26,7 +26,7 @@ from cfsweep.cli.saying import (
     complain,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
-from cfsweep.library.folders import own_folder
+from cfsweep.results.addresses import in_command
 from cfsweep.terminal import Terminal
 from cfsweep.texts import score_text
 
@@ -67,16 +67,14 @@ def confirm(
     from analysis.cli import show_confirmation
     from cfsweep.library.models import confirmed
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     console, where = Terminal(), Workers(workers, address, gpus_per_worker, insecure, again_with())
-    endurance = Endurance(retries, patience, hang_after)
-    again = f"cfsweep confirm {folder} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
+    endurance = endurance_of(where, retries, patience, hang_after)
+    again = f"cfsweep confirm {in_command(folder)} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         display = Display(console, live=workers != 0)
-        outcome = confirmed(
-            own_folder(folder), trials, seeds, refit, where, display, endurance, accept_changes=accept_changes
-        )
+        outcome = confirmed(folder, trials, seeds, refit, where, display, endurance, accept_changes=accept_changes)
     except KeyboardInterrupt:
         complain(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -85,7 +83,7 @@ def confirm(
         raise typer.Exit(EXIT_INTERRUPTED)
     for (trial, seed), reason in sorted(outcome.status.failures.items())[:5]:
         console.say(f"{called(trial)}, seed {seed} failed: {reason}")
-    show_confirmation(own_folder(folder))
+    show_confirmation(folder)
     if outcome.status.failures:
         raise typer.Exit(EXIT_FAILED_TRIALS)
 

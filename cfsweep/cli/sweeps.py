@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ from cfsweep.cli.saying import (
     said_of_equal,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError, short
-from cfsweep.library.folders import own_folder
+from cfsweep.results.addresses import in_command
 from cfsweep.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be swept, and stop.")] = False,
 ) -> None:
     """Sweep a search space over a task stream; go on if the folder holds this study already."""
+    from cfsweep.library.folders import read_in
     from cfsweep.library.sweeps import begun, described, options_of
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     scores = None if score is None else [name.strip() for name in score.split(",") if name.strip()]
     options = options_of(
@@ -139,27 +141,28 @@ def run(
     )
     console = Terminal()
     if dry_run:
-        prepared, folder = described(space, options, assign or [], out)
         from cfsweep.sweeping.dry_run import show_plan
 
-        show_plan(prepared, folder, console)
+        with nullcontext() if out is None else read_in(out) as here:
+            prepared, folder = described(space, options, assign or [], here)
+            show_plan(prepared, out or folder, console)
         return
 
-    def announce(prepared: Prepared, folder: Path) -> None:
+    def announce(prepared: Prepared, folder: Path, place: str | Path) -> None:
         from cfsweep.sweeping.dry_run import show_notes
         from cfsweep.sweeping.study import with_identity_version_of
 
         study_id = with_identity_version_of(folder, prepared).config.study_id
-        console.say(f"study {study_id} in {folder}")
+        console.say(f"study {study_id} in {place}")
         show_notes(prepared, console)
 
     where = Workers(workers, address, gpus_per_worker, insecure, again_with())
     display = Display(console, live=workers != 0)
-    endurance = Endurance(retries, patience, hang_after)
-    outcome, folder = begun(
+    endurance = endurance_of(where, retries, patience, hang_after)
+    outcome, place = begun(
         space, options, assign or [], out, where, display, announce, endurance, accept_changes=accept_changes
     )
-    _close(outcome, folder, console)
+    _close(outcome, place, console)
 
 
 def resume(
@@ -188,25 +191,26 @@ def resume(
         raise InputError(
             f"--trials {short(trials)[1:-1]}: `+N` is needed, the number of trials to add. For example `--trials +20`."
         )
+    from cfsweep.library.folders import written_in
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     console = Terminal()
-    folder = own_folder(root)
-    wanted = _trials_of(folder) + int(trials[1:])
-
-    def left_to_add() -> list[str]:
-        """The last one of an option counts: those trials that the study's budget does not have yet."""
-        return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
-
-    where = Workers(workers, address, gpus_per_worker, insecure, again_with(left_to_add))
     display = Display(console, live=workers != 0)
-    endurance = Endurance(retries, patience, hang_after)
-    outcome = study.resume(
-        folder, int(trials[1:]), seeds, where, display, endurance, stream, data, accept_changes=accept_changes
-    )
-    _close(outcome, folder, console)
+    with written_in(root) as folder:
+        wanted = _trials_of(folder) + int(trials[1:])
+
+        def left_to_add() -> list[str]:
+            """The last one of an option counts: those trials that the study's budget does not have yet."""
+            return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
+
+        where = Workers(workers, address, gpus_per_worker, insecure, again_with(left_to_add))
+        endurance = endurance_of(where, retries, patience, hang_after)
+        outcome = study.resume(
+            folder, int(trials[1:]), seeds, where, display, endurance, stream, data, accept_changes=accept_changes
+        )
+    _close(outcome, root, console)
 
 
 def _trials_of(folder: Path) -> int:
@@ -215,9 +219,9 @@ def _trials_of(folder: Path) -> int:
     return Folder(folder).read()[0].trials
 
 
-def _close(outcome: Outcome, folder: Path, console: Terminal) -> None:
+def _close(outcome: Outcome, place: str | Path, console: Terminal) -> None:
     """Says how the sweep ended, and exits with its code."""
-    now = outcome.status
+    now, folder = outcome.status, in_command(place)
     if outcome.nothing_to_do:
         more = f"`cfsweep resume {folder} --trials +N` adds N more, `--seeds N` trains all with N seeds in all."
         console.say(f"the study is complete: {now.ended} trials ended. {more}")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfsweep.errors import InputError
-from cfsweep.library.folders import own_folder
+from cfsweep.library.folders import read_in, written_in
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table, text_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.library.sweeps import Progress
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers, endurance_of
 
 if TYPE_CHECKING:
     from analysis import Confirmation
@@ -55,14 +55,13 @@ def confirm(
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
     where = Workers(workers, address, gpus_per_worker, insecure)
-    here = own_folder(folder)
-    endurance = Endurance(retries, patience_s, hang_after_s)
-    outcome = confirmed(here, which, seeds, refit, where, Calls(progress), endurance, accept_changes=accept_changes)
-    return Confirmed(here, outcome.interrupted)
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
+    outcome = confirmed(folder, which, seeds, refit, where, Calls(progress), endurance, accept_changes=accept_changes)
+    return Confirmed(folder, outcome.interrupted)
 
 
 def confirmed(
-    folder: Path,
+    folder: str | Path,
     trials: str,
     seeds: int,
     refit: bool,
@@ -77,11 +76,12 @@ def confirmed(
     from cfsweep.sweeping.confirm import Purpose
     from cfsweep.sweeping.confirm import confirm as confirm_trials
 
-    numbers, references = to_confirm(folder, trials)
     purpose: Purpose = "refit" if refit else "confirm"
-    return confirm_trials(
-        folder, numbers, references, seeds, purpose, workers, watcher, endurance, accept_changes=accept_changes
-    )
+    with written_in(folder) as here:
+        numbers, references = to_confirm(here, trials)
+        return confirm_trials(
+            here, numbers, references, seeds, purpose, workers, watcher, endurance, accept_changes=accept_changes
+        )
 
 
 def export(
@@ -120,14 +120,14 @@ def exported(
     from cfsweep.sweeping.confirm import FOLDERS, Purpose
     from cfsweep.sweeping.export import export as export_model
 
-    root = own_folder(folder)
-    number = _trial(root, trial)
-    purpose: Purpose = "refit" if refit else "confirm"
-    # Where nothing is to be had, `export_model` says what is missing.
-    is_there = confirmed_in(root, FOLDERS[purpose]) is not None and selection(root) is not None
-    compared = columns(confirmation(root)) if is_there else None
-    with delivered(to) as here:
-        return number, export_model(root, number, seed, here, purpose, with_data, onnx, compared)
+    with read_in(folder) as root:
+        number = _trial(root, trial)
+        purpose: Purpose = "refit" if refit else "confirm"
+        # Where nothing is to be had, `export_model` says what is missing.
+        is_there = confirmed_in(root, FOLDERS[purpose]) is not None and selection(root) is not None
+        compared = columns(confirmation(root)) if is_there else None
+        with delivered(to) as here:
+            return number, export_model(root, number, seed, here, purpose, with_data, onnx, compared)
 
 
 def export_state(
@@ -143,15 +143,16 @@ def export_state(
     """
     from cfsweep.sweeping.export_state import export_state as export_it
 
-    root = own_folder(folder)
-    return export_it(root, _trial(root, trial), seed, Path(to))
+    with read_in(folder) as root:
+        return export_it(root, _trial(root, trial), seed, Path(to))
 
 
 def trained_outside(folder: str | Path) -> bool:
     """Whether a trainer from outside has trained the sweep in `folder`."""
-    from cfsweep.sweeping.folder import Folder
+    from cfsweep.results.reader import read_study
 
-    return Folder(own_folder(folder)).read()[0].space.trainer is not None
+    space = (read_study(folder).get("config") or {}).get("space") or {}
+    return space.get("trainer") is not None
 
 
 def _trial(root: Path, trial: int | str) -> int:
@@ -291,7 +292,7 @@ def log(
 class Confirmed:
     """The trials of the sweep in `folder` that were confirmed; a notebook shows them side by side."""
 
-    folder: Path
+    folder: str | Path
     interrupted: bool = False
 
     @property

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfsweep.library.folders import own_folder
+from cfsweep.library.folders import written_in
 from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers, endurance_of
 from cfsweep.sweeping.schedulers import on_schedulers
 
 if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     from cfsweep.sweeping.trials import Summary
 
 Progress = Callable[["Summary"], object]
+Settings = Iterable[str] | Mapping[str, Any]
 
 
 def sweep(
@@ -98,8 +100,8 @@ def sweep(
         trainer=trainer,
     )
     where = Workers(workers, address, gpus_per_worker, insecure)
-    endurance = Endurance(retries, patience_s, hang_after_s)
-    outcome, folder = begun(
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
+    outcome, place = begun(
         space,
         options,
         settings or {},
@@ -109,7 +111,7 @@ def sweep(
         endurance=endurance,
         accept_changes=accept_changes,
     )
-    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
+    return Sweep(place, outcome.interrupted, outcome.out_of_time)
 
 
 def resume(
@@ -142,13 +144,13 @@ def resume(
     from cfsweep.sweeping import study
 
     where = Workers(workers, address, gpus_per_worker, insecure)
-    here = own_folder(folder)
     place = (None if stream is None else str(stream), None if data is None else str(data))
-    endurance = Endurance(retries, patience_s, hang_after_s)
-    outcome = study.resume(
-        here, more_trials, seeds, where, Calls(progress), endurance, *place, accept_changes=accept_changes
-    )
-    return Sweep(here, outcome.interrupted, outcome.out_of_time)
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
+    with written_in(folder) as here:
+        outcome = study.resume(
+            here, more_trials, seeds, where, Calls(progress), endurance, *place, accept_changes=accept_changes
+        )
+    return Sweep(folder, outcome.interrupted, outcome.out_of_time)
 
 
 def options_of(
@@ -188,9 +190,9 @@ def options_of(
 
 
 def described(
-    space: Space, options: Mapping[str, Any], settings: Iterable[str] | Mapping[str, Any], out: str | Path | None
+    space: Space, options: Mapping[str, Any], settings: Settings, out: str | Path | None
 ) -> tuple[Prepared, Path]:
-    """The study that is asked for, checked, and its folder.
+    """The study that is asked for, checked, and its folder on this machine.
 
     Raises:
         InputError: anything is wrong with it.
@@ -201,7 +203,7 @@ def described(
 
     source, name = space_of(space)
     config = make_config(source, options, settings)
-    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else own_folder(out)
+    folder = Path("runs") / f"{name}-{_file_name(config.stream.name)}" if out is None else Path(out)
     where = str(source) if isinstance(source, Path) else "space"
     given = "settings" if isinstance(settings, Mapping) else "--set"
     there = Folder(folder)
@@ -213,28 +215,32 @@ def described(
 def begun(
     space: Space,
     options: Mapping[str, Any],
-    settings: Iterable[str] | Mapping[str, Any],
+    settings: Settings,
     out: str | Path | None,
     workers: Workers,
     watcher: Watcher,
-    announce: Callable[[Prepared, Path], object] = lambda prepared, folder: None,
+    announce: Callable[[Prepared, Path, str | Path], object] = lambda prepared, folder, place: None,
     endurance: Endurance = USUAL,
     accept_changes: bool = False,
-) -> tuple[Outcome, Path]:
-    """How the sweep ended, and its folder; `announce` is told of both before anything is trained."""
+) -> tuple[Outcome, str | Path]:
+    """How the sweep ended, and its place: its folder, or its address. Before anything is trained `announce` is told of
+    the study, of the folder of this machine in which it is written, and of its place."""
     repeatable()
     announced = False
 
-    def begin(scheduler: Scheduler, asked_for: tuple[Prepared, Path]) -> tuple[Outcome, Path]:
+    def begin(scheduler: Scheduler, asked_for: tuple[Prepared, Path]) -> tuple[Outcome, str | Path]:
         from cfsweep.sweeping import study
 
         nonlocal announced
+        prepared, folder = asked_for
+        place = folder if out is None else out
         if not announced:
-            announce(*asked_for)
-        announced, (prepared, folder) = True, asked_for
-        return study.begin(prepared, folder, scheduler, watcher, endurance, accept_changes=accept_changes), folder
+            announce(prepared, folder, place)
+        announced = True
+        return study.begin(prepared, folder, scheduler, watcher, endurance, accept_changes=accept_changes), place
 
-    return on_schedulers(workers, lambda: described(space, options, settings, out), begin)
+    with nullcontext() if out is None else written_in(out) as here:
+        return on_schedulers(workers, lambda: described(space, options, settings, here), begin)
 
 
 def _file_name(name: str) -> str:
@@ -304,8 +310,8 @@ class Sweep:
 
         return gate_of_study(self.folder, min_average_score, min_stability, min_plasticity, beats, margin)
 
-    def report(self, out: Path | None = None) -> Path:
-        """The HTML report, written (`analysis.report`)."""
+    def report(self, out: Path | None = None) -> str | Path:
+        """Where the HTML report was written (`analysis.report`)."""
         import analysis
 
         return analysis.report(self.folder, out)

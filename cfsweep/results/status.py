@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cfsweep.results import lease
+from cfsweep.results.addresses import above, in_command, is_address
 from cfsweep.results.changes import said_of_changes
 from cfsweep.results.reader import read_study, read_table
 from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
+from cfsweep.results.store import Store
 
 LOCK = ".lock"  # whoever writes to the folder holds it
 
@@ -21,10 +24,10 @@ class Status:
 
     `references_left` counts the references (naive and joint with each of their settings, and majority where the study
     has it) that still have runs to end.
-    `running`: a sweep is writing to the folder now, on this machine. `equal` counts the trials that were not trained,
-    being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the data. `goes_on_by`
-    is the command that goes on with the study. `changes`: a line for each time that it went on with something else
-    than it began with.
+    `running`: a sweep is writing to the folder now, on this machine, or to the address. `equal` counts the trials that
+    were not trained, being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the
+    data. `goes_on_by` is the command that goes on with the study. `changes`: a line for each time that it went on with
+    something else than it began with.
     """
 
     study_id: str
@@ -93,7 +96,7 @@ def _goes_on_by(root: str | Path, study: Mapping[str, Any]) -> str:
         return "cfsweep resume"
     config = study["config"]
     refit = " --refit" if config["purpose"] == "refit" else ""
-    return f"cfsweep confirm {Path(root).parent} --seeds {config['seeds']}{refit}"
+    return f"cfsweep confirm {in_command(above(root))} --seeds {config['seeds']}{refit}"
 
 
 def trained_references(study: Mapping[str, Any]) -> list[int]:
@@ -135,12 +138,12 @@ def budget(trials: int, seeds: int, splits: int = 1) -> str:
 
 
 def is_held(root: str | Path) -> bool:
-    """Whether some process on this machine writes to the folder; of a remote one nobody can tell."""
-    return _is_locked(Path(root) / LOCK)
+    """Whether a sweep is writing to the folder on this machine, or to the address from anywhere."""
+    return lease.is_held(Store(str(root))) if is_address(root) else _is_locked(Path(root) / LOCK)
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether some process holds the lock; of a remote folder nobody can tell."""
+    """Whether some process holds the lock."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -17,7 +17,6 @@ from cfsweep.results.reader import COPY, STUDY, filesystem, read_table, study_in
 from cfsweep.results.status import is_held
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.parsing import parse
-from cfsweep.sweeping.search.history import asked_in
 from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.two_records import (
     Disagreement,
@@ -77,6 +76,8 @@ def _check(root: str | Path, place: Place) -> tuple[list[Finding], int]:
     ledger, faults = check_ledger(place, study["study_id"] if study else None)
     n_files, of_parts = check_parts(place, ledger)
     packs, of_packs = check_working_files(place)
+    if ledger is None and not faults:  # an earlier version, of whose working files this one makes new ones
+        of_packs = [finding._replace(harmless=True) for finding in of_packs]
     found += [*faults, *of_parts, *of_packs]
     if study is not None:
         damaged = any(not finding.harmless for finding in found)
@@ -107,6 +108,8 @@ def _check_journal(
     if not content:
         what = "missing" if content is None else "empty"
         return [Finding(name, what)] if rows or packs else []
+    from cfsweep.sweeping.search.history import asked_in  # loads Optuna
+
     found = []
     if not content.endswith(b"\n"):
         found.append(Finding(name, "its last line is torn: its operation is done again", harmless=True))

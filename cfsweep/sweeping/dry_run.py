@@ -24,8 +24,8 @@ MOST_CLASSES = 5  # of a task that are listed one by one
 _SHOWN = ("space", "stream", "objective", "trials", "seeds", "identity_version")  # with lines of their own
 
 
-def show_plan(prepared: Prepared, folder: Path, console: Console) -> None:
-    """Prints what a sweep would do."""
+def show_plan(prepared: Prepared, folder: str | Path, console: Console) -> None:
+    """Prints what a sweep would do, in this folder or at this address."""
     config = prepared.config
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("study", config.study_id)

@@ -37,6 +37,7 @@ from cfsweep.training.pack import example_counts, single_run_reason
 from cfsweep.training.plugins import by_files_alone
 from cfsweep.training.streams import Stream, function_of, load_stream, place_of
 from cfsweep.training.targets import Outputs, scores_of, target_of
+from cfsweep.visible import visible
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,7 @@ def sweep(
         NoRoomError: the disk was full for too long.
     """
     for line in tidy(folder.root):
-        print(f"cfsweep: {line}", file=sys.stderr)
+        print(f"cfsweep: {visible(line)}", file=sys.stderr)
     waiting = waiting_for(scheduler, endurance)
     try:
         with waiting.on():

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
@@ -125,8 +126,7 @@ def connected_beside(
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
                     up = RunningRay(interrupt, *_start_broker(), session.progressed, own.folder)
-                    if workers.address is None:
-                        drop_environments_of_trials()
+                    drop_environments_of_trials()
                     done = doing.result()
                 with interruptible(interrupt):
                     session.begun.set()
@@ -189,11 +189,16 @@ def connect(workers: Workers) -> None:
             except Exception as error:  # of many kinds: paths, memory, ports, processes that die
                 raise NotThereError(f"Ray cannot start on this machine ({short(error)})", _remedy(error)) from error
         return
-    code = [str(path) for path in own_code(Path.cwd())]
+    code = [str(path) for path in own_code(Path.cwd(), *_python_path())]
     for_workers: dict[str, Any] = {"env_vars": _WORKER_SETTINGS, **({"py_modules": code} if code else {})}
     try:
         with silent_driver(), handlers_stay():
             ray.init(address=address, runtime_env=for_workers, **options)
+    except ray.exceptions.RuntimeEnvSetupError as error:
+        raise InputError(
+            f"--address {address}: your code ({', '.join(code)}) could not be sent ({short(error)}). Ray sends 512 MiB "
+            "of a package at most. Keep data out of it: a stream reads them on this machine alone."
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:
         sent = f" and your code ({', '.join(code)}) could not be sent" if code else ""
         raise NotThereError(
@@ -210,9 +215,15 @@ def _remedy(error: Exception) -> str:
     return f"See that it has memory, processes and a folder for its files ({tempfile.gettempdir()}); or {without}."
 
 
-def own_code(folder: Path) -> list[Path]:
-    """The packages and modules below `folder` that this process has imported: networks, streams and ingredients of the
-    user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and cfsweep."""
+def _python_path() -> list[Path]:
+    """The folders that PYTHONPATH names."""
+    return [Path(folder).absolute() for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+
+
+def own_code(*folders: Path) -> list[Path]:
+    """The packages and modules below these folders that this process has imported: networks, streams and ingredients
+    of the user's own, and what they need. Whatever is installed is left out, and so are Python's own modules and
+    cfsweep."""
     found, pythons_own = [], sysconfig.get_path("stdlib")  # which may lie below the user's home
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
@@ -220,9 +231,9 @@ def own_code(folder: Path) -> list[Path]:
             continue
         place = Path(next(iter(spec.submodule_search_locations or ()), None) or spec.origin or "")
         installed = place.is_relative_to(pythons_own) or {"site-packages", "dist-packages"} & {*place.parts}
-        if place.is_relative_to(folder) and not installed:
+        if not installed and any(place.is_relative_to(folder) for folder in folders):
             found.append(place)
-    return sorted(found)
+    return sorted(set(found))
 
 
 def _start_broker() -> tuple[Any, str]:
@@ -233,7 +244,7 @@ def _start_broker() -> tuple[Any, str]:
     from cfsweep.sweeping.ray_backend.broker_actor import BrokerActor
 
     node = ray.get_runtime_context().get_node_id()
-    name = f"broker-{node}-{os.getpid()}"
+    name = f"broker-{uuid.uuid4().hex}"  # processes of several machines may have the same number
     broker = BrokerActor.options(
         name=name,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),

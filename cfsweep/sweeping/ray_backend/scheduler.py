@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from cfsweep.sweeping.first_task_store import first_tasks_recur
 from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
 from cfsweep.sweeping.ray_backend.deaths import died
+from cfsweep.sweeping.ray_backend.warm_nodes import WarmNodes
 from cfsweep.sweeping.restarts import Restarts
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
 from cfsweep.training.plugins import import_paths
@@ -45,6 +46,8 @@ class RayScheduler:
         self.up, self.one_machine = up, workers.address is None
         available = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.count, self.resources = worker_resources(workers, available)
+        # As many as a cluster has room for, at any time, unless it is said how many.
+        self.nodes = WarmNodes(self.resources) if workers.address is not None and workers.count is None else None
 
     @property
     def interrupted(self) -> bool:
@@ -77,11 +80,16 @@ class RayScheduler:
             "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }
         searcher = PackSearcher(driver, self.up.broker, for_workers, on_change, self.up.progressed)
+        if self.nodes is not None:
+            searcher.room = self.nodes.count
         with tempfile.TemporaryDirectory(prefix="cfsweep-tune-", dir=self.up.folder) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(PackTrainable, self.resources),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=-1, max_concurrent_trials=self.count, reuse_actors=True
+                    search_alg=searcher,
+                    num_samples=-1,
+                    max_concurrent_trials=None if self.nodes is not None else self.count,
+                    reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
                     name=plan.config.study_id,

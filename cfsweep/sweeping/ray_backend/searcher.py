@@ -56,15 +56,29 @@ class PackSearcher(_NotStored, Searcher):
         self.progressed = progressed  # is set once a task was trained
         self.driver, self.broker, self.for_workers, self.on_change = driver, broker, for_workers, on_change
         self.pack_of: dict[str, str] = {}  # by Tune's trial
+        self.room: Callable[[], int] | None = None  # how many may be on their way now; None: Tune sees to that
         driver.drop = lambda pack_id, keys: ray.get(broker.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(broker.close.remote(pack_id))
+        driver.end_silent = self.end_silent
         driver.short_of_room = lambda: Short(*ray.get(broker.short_of_room.remote()))
         driver.n_saved = lambda pack_id: ray.get(broker.n_saved.remote(pack_id))
+
+    def end_silent(self, after_s: float) -> int:
+        """Kills the workers of packs on their way of whom nothing was heard for so long; Tune sees that they die."""
+        silent = ray.get(self.broker.take_silent.remote(after_s))
+        hanging = [worker for pack_id, worker in silent.items() if pack_id in self.pack_of.values()]
+        for (worker,) in hanging:
+            ray.kill(worker)
+        return len(hanging)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         if self.driver.finished:
             finished: str = Searcher.FINISHED
             return finished
+        if self.room is not None:
+            self.driver.workers = max(self.driver.workers, self.room())
+            if len(self.pack_of) >= self.room():
+                return None
         job = self.driver.next_pack()
         if job is None:
             return None

@@ -86,7 +86,7 @@ def place_of(config: StreamConfig) -> Path | None:
     """The user's file or folder that a stream is read from; None where it is something else."""
     if config.name in registry or config.name.startswith(HUGGING_FACE):
         return None
-    place = Path(config.name).expanduser()
+    place = expanded(config.name)
     return place if place.exists() else None
 
 

@@ -22,10 +22,9 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from cfsweep.errors import InputError, first_line, not_written
-from cfsweep.files import expanded
+from cfsweep.files import CACHE_VARIABLE, cache_folder
 from cfsweep.visible import visible
 
-CACHE_VARIABLE = "CFSWEEP_CACHE"
 IN_MEMORY_BYTES = 2**30  # of examples, and of the texts of a CSV file; what takes more lies on the disk
 _HASHED = 2**24  # bytes at a time
 
@@ -33,15 +32,6 @@ _HASHED = 2**24  # bytes at a time
 def is_large(n_bytes: int) -> bool:
     """Whether so much is to lie on the disk rather than in memory."""
     return n_bytes > IN_MEMORY_BYTES
-
-
-def cache_folder(kind: str) -> Path:
-    """Where files of this kind are kept: a folder of `$CFSWEEP_CACHE`, else of the folder cfsweep of the user's
-    cache."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return expanded(given) / kind
-    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cfsweep" / kind
 
 
 def cached_file(

@@ -14,8 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cfsweep.errors import not_written
-from cfsweep.files import write_atomically
-from cfsweep.training.streams._cache import cache_folder
+from cfsweep.files import cache_folder, write_atomically
 
 FEATURES, DIGEST = "features", "sha256"
 

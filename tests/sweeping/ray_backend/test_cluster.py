@@ -46,7 +46,7 @@ def test_as_many_workers_as_fit_unless_it_is_said(monkeypatch: pytest.MonkeyPatc
 def test_a_cluster_is_told_of_own_code_if_there_is_any(code: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray takes an empty list of modules, and then starts no worker."""
     told: dict[str, Any] = {}
-    monkeypatch.setattr(cluster, "own_code", lambda folder: [Path(file) for file in code])
+    monkeypatch.setattr(cluster, "own_code", lambda *folders: [Path(file) for file in code])
     monkeypatch.setattr("ray.init", lambda **options: told.update(options))
     cluster.connect(Workers(address="host:1"))
     assert told["address"] == "host:1"
@@ -58,9 +58,20 @@ def test_own_code_that_cannot_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) 
     def fails(**options: Any) -> None:
         raise RuntimeError("too large")
 
-    monkeypatch.setattr(cluster, "own_code", lambda folder: [Path("mine")])
+    monkeypatch.setattr(cluster, "own_code", lambda *folders: [Path("mine")])
     monkeypatch.setattr("ray.init", fails)
     with pytest.raises(InputError, match=r"^--address host:1: .* your code \(mine\) could not be sent \(too large\)"):
+        cluster.connect(Workers(address="host:1"))
+
+
+def test_own_code_that_is_too_large_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**options: Any) -> None:
+        raise ray.exceptions.RuntimeEnvSetupError("Package size (572.21MiB) exceeds the maximum size of 512.00MiB.")
+
+    monkeypatch.setattr(cluster, "own_code", lambda *folders: [Path("mine")])
+    monkeypatch.setattr("ray.init", fails)
+    said = r"^--address host:1: your code \(mine\) could not be sent \(.*572.21MiB.* Keep data out of it"
+    with pytest.raises(InputError, match=said):
         cluster.connect(Workers(address="host:1"))
 
 
@@ -100,6 +111,22 @@ def test_code_elsewhere_is_not(tmp_path: Path, imports: Callable[..., None]) -> 
     imports(tmp_path / "here" / "src" / "own_c", "own_c")  # on the path by a folder further down
     imports(tmp_path / "there", "own_b")
     assert own_code(tmp_path / "here") == [tmp_path / "here" / file for file in ("own_a.py", "src/own_c/own_c")]
+
+
+def test_what_pythonpath_names_is_sent_too(
+    tmp_path: Path, imports: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "here/own_a.py", "beside/own_b/__init__.py", "there/own_c.py")
+    for folder, name in (("here", "own_a"), ("beside", "own_b"), ("there", "own_c")):
+        imports(tmp_path / folder, name)
+    told: dict[str, Any] = {}
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'beside'}:")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("ray.init", lambda **options: told.update(options))
+    cluster.connect(Workers(address="host:1"))
+    code = {Path(path).relative_to(tmp_path).as_posix() for path in told["runtime_env"]["py_modules"]}
+    assert {"here/own_a.py", "beside/own_b"} <= code
+    assert "there/own_c.py" not in code
 
 
 def test_what_is_installed_below_the_folder_is_not(tmp_path: Path, imports: Callable[..., None]) -> None:

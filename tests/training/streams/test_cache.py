@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from cfsweep.errors import InputError
-from cfsweep.training.streams._cache import cache_folder, cached_array, mapped
+from cfsweep.files import cache_folder
+from cfsweep.training.streams._cache import cached_array, mapped
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import torch
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
+from cfsweep.files import cache_folder
 from cfsweep.training.streams import Stream, load_stream, open_encoder
-from cfsweep.training.streams._cache import cache_folder
 from cfsweep.training.streams._encoder import BATCH
 from tests import own_encoders
 from tests.own_encoders import CALLS

@@ -1,0 +1,148 @@
+"""One writer at a time, in a store that knows no locks.
+
+A writer leaves a claim, a small file of its own, and then looks for the claims of others: who sees one that lives takes
+its own back. Of two that come at once, each has left its claim before it looks, so that one of them at least sees the
+other, and both never write. That needs a store in which a file is listed as soon as it is written, as S3, GCS and Azure
+do, and no conditional writes. The holder writes its claim anew from time to time; one that has not been for
+`STALE_S` is dead, as is one whose process has ended on this machine. All times are those of the store's clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cfsweep.errors import InputError
+from cfsweep.results.store import Store
+
+CLAIMS = ".writers"
+RENEW_S, STALE_S = 20.0, 120.0
+
+
+class Lease:
+    """The right to write to a store, once it is `taken`."""
+
+    def __init__(self, store: Store, renew_s: float = RENEW_S, stale_s: float = STALE_S) -> None:
+        self.store, self.renew_s, self.stale_s = store, renew_s, stale_s
+        self.name = f"{CLAIMS}/{uuid.uuid4().hex}.json"
+        self.content = json.dumps({**this_process(), "host": socket.gethostname()}).encode()
+        self.renewed_at = -float("inf")
+        self.lost = False
+
+    def take(self) -> None:
+        """Takes it.
+
+        Raises:
+            InputError: another writer holds it.
+            OSError, pyarrow.ArrowException: the store does not let itself be written to.
+        """
+        self._claim()
+        try:
+            self._refuse_others()
+        except BaseException:
+            self.release()
+            raise
+
+    def _refuse_others(self) -> None:
+        claims = self.store.entries(CLAIMS)
+        now = claims[self.name].written_at
+        for name, entry in claims.items():
+            if name == self.name:
+                continue
+            age = now - entry.written_at
+            said = self._said_in(name)
+            if said is None:  # taken back meanwhile
+                continue
+            if age < self.stale_s and not has_ended(said):
+                raise InputError(
+                    f"{self.store.address}: another cfsweep is writing to this study (process {said.get('pid')} on "
+                    f"{said.get('host')}, last heard of {max(0, age):.0f} s ago). Wait for it, or stop it; after "
+                    f"{self.stale_s:.0f} s without a word it counts as dead."
+                )
+            self.store.remove(name)
+
+    def _said_in(self, name: str) -> dict[str, Any] | None:
+        content = self.store.read(name)
+        if content is None:
+            return None
+        try:
+            said = json.loads(content)
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    @property
+    def may_write(self) -> bool:
+        """Whether nobody can have taken it over yet."""
+        return not self.lost and time.monotonic() - self.renewed_at < self.stale_s
+
+    def keep(self) -> None:
+        """Renews it where that is due; it is `lost` where another writer has taken it over.
+
+        Raises:
+            OSError, pyarrow.ArrowException: the store cannot be asked.
+        """
+        since = time.monotonic() - self.renewed_at
+        if self.lost or since < self.renew_s:
+            return
+        if not self.store.has(self.name):
+            self.lost = True
+            return
+        self._claim()
+        if since >= self.stale_s / 2:  # it may have counted as dead just now
+            try:
+                self._refuse_others()
+            except InputError:
+                self.lost = True
+                self.release()
+
+    def release(self) -> None:
+        """Gives it back."""
+        self.store.remove(self.name)
+
+    def _claim(self) -> None:
+        began = time.monotonic()
+        self.store.write(self.name, self.content)
+        self.renewed_at = began
+
+
+def is_held(store: Store) -> bool:
+    """Whether somebody seems to write to a store now, by this machine's clock."""
+    now = time.time()
+    return any(now - entry.written_at < STALE_S for entry in store.entries(CLAIMS).values())
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others, and the machine (or container) by which it can be looked for."""
+    return {"machine": _machine(), "pid": os.getpid(), "began": _began(os.getpid())}
+
+
+def has_ended(process: Mapping[str, Any]) -> bool:
+    """Whether a process, as `this_process` describes it, was one of this machine and has ended; or is this one, which
+    has begun anew."""
+    machine = _machine()
+    if machine is None or process.get("machine") != machine or not isinstance(process.get("pid"), int):
+        return False
+    return process["pid"] == os.getpid() or _began(process["pid"]) != process.get("began")
+
+
+def _machine() -> str | None:
+    """The boot of this machine, and the space in which its processes are numbered; None where that is not known."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _began(pid: int) -> str | None:
+    """When a process began, in ticks since the boot; None where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,394 @@
+"""A study that lies in a store: written in a folder of this machine, and carried to the store beside that.
+
+What the store holds is at any moment a study that can be resumed. A journal may say more than the tables there, never
+less: it is carried before the parts, and they before the ledger that names them. A file that grows is carried whole,
+up to the length that it had when the pass began. What is gone here is removed there last.
+
+`carried.jsonl`, beside the folder, tells what the store holds of it; `writer.json` which writer that was. As long as
+the store names the same writer, nobody else has written since, and the folder is at least as new as the store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cfsweep.errors import InputError, NotCarriedError
+from cfsweep.files import write_atomically
+from cfsweep.results.carried import Carried, Seen
+from cfsweep.results.lease import Lease
+from cfsweep.results.schema import TABLES
+from cfsweep.results.store import FAULTS, Entry, Store, for_each
+
+WRITER = ".writer"  # in the store: who wrote last
+JOURNALS, LEDGER, STUDY, CHECKPOINTS = ("journal.jsonl", "journal.log"), "commits.jsonl", "study.yaml", "checkpoints"
+INSIDE = ("confirmed", "refitted")  # studies within a study
+# What the analysis writes, straight into the store: it is fetched, and never carried.
+OF_THE_ANALYSIS = ("selection.json", "report.html", "front.parquet")
+LEAST_PAUSE_S, MOST_PAUSE_S, PAUSES = 1.0, 60.0, 10  # between two passes: so many times as long as one takes
+PATIENCE_S = 600.0  # at the end, for a store that is away
+
+
+class Mirror:
+    """The study in `store`, in `home`: its folder is `home/study`. Use `open_mirror`."""
+
+    def __init__(self, store: Store, home: Path, lease: Lease, say: Callable[[str], object]) -> None:
+        self.store, self.home, self.lease, self.say = store, home, lease, say
+        self.folder = home / "study"
+        self.carried = Carried(home / "carried.jsonl")
+        self.is_away = self.given_up = False
+        self.on_lost: Callable[[], object] = lambda: None
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=act, daemon=True) for act in (self._carry_on, self._keep_lease)]
+
+    # ------------------------------------------------------------------ at the beginning
+
+    def begin(self) -> None:
+        """Makes the folder what the store holds, unless it is newer, and carries on from here.
+
+        Raises:
+            InputError: the store holds something else, or both have moved on.
+        """
+        here, there = _text(self.home / "writer.json"), self.store.read(WRITER)
+        if not self.store.has(STUDY) and (other := [n for n in self.store.names() if not n.startswith(".")]):
+            raise InputError(
+                f"{self.store.address}: it holds {other[0]} and is no study of cfsweep. Choose another place."
+            )
+        if here is None or there is None or here.encode() != there:
+            self._fetch_all()
+        else:
+            self._hold_against(self.store.entries())
+        self.carried.open()
+        for thread in self._threads:
+            thread.start()
+
+    def _fetch_all(self) -> None:
+        if (news := self._not_carried()) and not self._is_there(news):
+            raise InputError(
+                f"{self.store.address}: it was written to from elsewhere, and {self.folder} holds what was never "
+                f"carried there ({news[0]}). One of both must go: move that folder away to go on with the store."
+            )
+        fetched = self.home / "fetched"  # whole before it takes the place of what was here
+        for folder in (fetched, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        fetched.mkdir(parents=True)
+        self._fetch(self.store.entries(), fetched)
+        fetched.rename(self.folder)
+        self.carried.files = self._files()
+        writer = uuid.uuid4().hex
+        write_atomically(self.home / "writer.json", lambda file: file.write(writer.encode()))
+        self.store.write(WRITER, writer.encode())
+
+    def _hold_against(self, there: Mapping[str, Entry]) -> None:
+        """Takes up where the same writer has ended: what the analysis has written since is fetched, what the store
+        lacks is to be carried again, and the checkpoints that are gone here are to go there."""
+        self._fetch((name for name in there if _is_of_analysis(name)), self.folder)
+        for name, seen in list(self.carried.files.items()):
+            if name not in there or (there[name].size != seen.size and not _grows(name)):
+                del self.carried.files[name]
+        here = self._files()
+        gone = [name for name in there if name.split("/")[-2:-1] == [CHECKPOINTS] and name not in here]
+        self.carried.files.update(dict.fromkeys(gone, Seen(-1, -1)))
+
+    def _not_carried(self) -> list[str]:
+        """The files here of which the store has been told nothing."""
+        return [name for name, seen in self._files().items() if self.carried.files.get(name) != seen]
+
+    def _is_there(self, names: list[str]) -> bool:
+        """Whether the store has these files as they are here: a pass was ended before it was noted."""
+        return all(self.store.read(name) == (self.folder / name).read_bytes() for name in names)
+
+    def _fetch(self, names: Iterable[str], folder: Path) -> None:
+        wanted = [name for name in names if not _is_hidden(name)]
+        for _ in for_each(wanted, lambda name: self.store.fetch(name, folder / name)):
+            pass
+
+    # ------------------------------------------------------------------ passes
+
+    def carry(self) -> bool:
+        """Has the store hold what the folder holds now; whether anything was to be done.
+
+        Raises:
+            OSError, pyarrow.ArrowException: the store cannot be written to.
+        """
+        files = self._taken_in()
+        changed = [name for name, seen in files.items() if self.carried.files.get(name) != seen]
+        gone = [name for name in self.carried if name not in files]
+        if not changed and not gone:
+            return False
+        for stage in range(LAST_STAGE + 1):
+            names = [name for name in changed if _stage(name) == stage]
+            for name in for_each(names, lambda name: self._send(name, files[name])):
+                self.carried.note(name, files[name])
+        for name in for_each(gone, self._remove):
+            self.carried.note(name, None)
+        return True
+
+    def _send(self, name: str, seen: Seen) -> None:
+        self._require_lease()
+        path = self.folder / name
+        if _grows(name):
+            with path.open("rb") as file:
+                content = file.read(seen.size)
+            self.store.write(name, content[: content.rfind(b"\n") + 1])
+        elif path.exists():  # else its pack is over, and the next pass removes it there
+            self.store.send(name, path)
+
+    def _remove(self, name: str) -> None:
+        self._require_lease()
+        self.store.remove(name)
+
+    def _require_lease(self) -> None:
+        if self.given_up or not self.lease.may_write:
+            raise OSError("the right to write there was not renewed")
+
+    def _taken_in(self) -> dict[str, Seen]:
+        """All files, those that grow as they were at one moment: the journal knows all trials of the ledger, and says
+        of no run that it has ended whose rows the ledger does not name; all parts that this names are among them."""
+        for _ in range(20):
+            before, ledgers = self._growing(JOURNALS), self._growing((LEDGER,))
+            files = {} if ledgers else self._files()  # a folder without one: what is there counts
+            after = self._growing(JOURNALS)
+            if before == after:
+                break  # else, after some attempts, the journal knows more: those runs might be trained again
+        return {**(files or self._files()), **ledgers, **after}
+
+    def _growing(self, names: tuple[str, ...]) -> dict[str, Seen]:
+        found: dict[str, Seen] = {}
+        for name in (f"{place}{name}" for place in ("", *(f"{inner}/" for inner in INSIDE)) for name in names):
+            with suppress(FileNotFoundError):
+                found[name] = Seen.of(self.folder / name)
+        return found
+
+    def _files(self) -> dict[str, Seen]:
+        """All files that are carried, by their paths, as they are now."""
+        found: dict[str, Seen] = {}
+        waiting = [self.folder] if self.folder.exists() else []
+        while waiting:
+            folder = waiting.pop()
+            for name, seen, is_folder in _listed(folder):
+                if is_folder:
+                    waiting.append(folder / name)
+                else:
+                    found[(folder / name).relative_to(self.folder).as_posix()] = seen
+        return found
+
+    # ------------------------------------------------------------------ beside the training
+
+    def _carry_on(self) -> None:
+        pause = failed = 0.0
+        while not self._ended.wait(pause):
+            began = time.monotonic()
+            try:
+                self.carry()
+            except FAULTS as error:
+                failed = min(MOST_PAUSE_S, 2 * failed or LEAST_PAUSE_S)
+                pause = failed
+                self._note_away(error)
+            else:
+                self._note_back()
+                failed, pause = 0.0, min(MOST_PAUSE_S, max(LEAST_PAUSE_S, PAUSES * (time.monotonic() - began)))
+
+    def _keep_lease(self) -> None:
+        while not self._ended.wait(self.lease.renew_s / 4):
+            with suppress(*FAULTS):
+                self.lease.keep()
+            if self.lease.lost:
+                self.on_lost()
+                return
+
+    def _note_away(self, error: BaseException) -> None:
+        if not self.is_away and not self.lease.lost:
+            self.is_away = True
+            self.say(
+                f"{self.store.address}: it cannot be written to ({_short(error)}). The sweep goes on; all is in "
+                f"{self.folder} until it can"
+            )
+
+    def _note_back(self) -> None:
+        if self.is_away:
+            self.is_away = False
+            self.say(f"{self.store.address}: it can be written to again, and has what was kept meanwhile")
+
+    # ------------------------------------------------------------------ at the end
+
+    def end(self, patience_s: float) -> None:
+        """Carries what is left, and gives the store back.
+
+        Raises:
+            NotCarriedError: it cannot be written to in all that time.
+            InputError: another writer has taken it over.
+        """
+        self._stop()
+        deadline, pause = time.monotonic() + patience_s, LEAST_PAUSE_S
+        while True:
+            try:
+                self.lease.keep()
+                if self.lease.lost:
+                    raise InputError(
+                        f"{self.store.address}: another cfsweep has taken over this study while nothing was heard of "
+                        f"this one. What it had not carried there is in {self.folder}."
+                    )
+                while self.carry():
+                    pass
+                if not self.carried.files:  # no study was begun
+                    self.store.remove(WRITER)
+                self.lease.release()
+            except FAULTS as error:
+                if time.monotonic() + pause > deadline:
+                    raise NotCarriedError(
+                        f"{self.store.address}: it could not be written to for {patience_s:.0f} s ({_short(error)}). "
+                        f"Nothing is lost: all is in {self.folder}, and `cfsweep resume` of that address carries it."
+                    ) from error
+                self._note_away(error)
+                time.sleep(pause)
+                pause = min(MOST_PAUSE_S, 2 * pause)
+            else:
+                self._note_back()
+                break
+
+    def give_up(self) -> None:
+        """Ends without a word to the store, as a killed process does: what is under way there is not waited for."""
+        self.given_up = True
+        self._ended.set()
+
+    def _stop(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+
+@contextmanager
+def open_mirror(
+    address: str,
+    homes: Path,
+    say: Callable[[str], object] | None = None,
+    store: Store | None = None,
+    lease: Lease | None = None,
+    on_lost: Callable[[], object] = lambda: None,
+    patience_s: float = PATIENCE_S,
+) -> Iterator[Path]:
+    """The folder of this machine in which the study at `address` is written; what is written there is carried.
+
+    `homes` is where such folders lie, each called by the address. `say` is told of a store that is away; `on_lost()`
+    is called when another writer has taken the study over. Within it nobody else writes to the study (`lease`).
+
+    Raises:
+        InputError: the address cannot be written to, another cfsweep writes to it, or it has moved on elsewhere, while
+            the folder here has, too.
+        NotCarriedError: at the end it could not be written to for `patience_s`; all is in the folder.
+    """
+    store = store or Store(address)
+    lease = lease or Lease(store)
+    mirror = Mirror(store, homes, lease, say or _say)
+    mirror.on_lost = on_lost
+    with _alone(homes, address):
+        try:
+            lease.take()
+        except FAULTS as error:
+            raise InputError(
+                f"{address}: it cannot be written to ({_short(error)}). Check the address and your credentials."
+            ) from error
+        try:
+            mirror.begin()
+        except BaseException as error:
+            with suppress(*FAULTS):
+                lease.release()
+            if isinstance(error, FAULTS):
+                raise InputError(
+                    f"{address}: it cannot be read ({_short(error)}). Check the address and your credentials."
+                ) from error
+            raise
+        try:
+            yield mirror.folder
+        except KeyboardInterrupt:  # the second: nobody waits
+            mirror.give_up()
+            raise
+        except Exception:
+            with suppress(NotCarriedError):
+                mirror.end(0.0)
+            raise
+        else:
+            mirror.end(patience_s)
+        finally:
+            mirror.carried.close()
+
+
+@contextmanager
+def _alone(home: Path, address: str) -> Iterator[None]:
+    """Holds the folder of an address against other processes of this machine."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{address}: another cfsweep on this machine is writing to this study. Wait for it, or stop it."
+            ) from error
+        yield
+
+
+# What is carried before what: whoever finds the later ones may rely on the earlier ones.
+LAST_STAGE = 4
+
+
+def _grows(name: str) -> bool:
+    return name.rpartition("/")[2] in (*JOURNALS, LEDGER)
+
+
+def _stage(name: str) -> int:
+    """
+    >>> [_stage(name) for name in ("study.yaml", "journal.jsonl", "checkpoints/pack000001.pt")]
+    [0, 1, 2]
+    >>> _stage("confirmed/runs/a.parquet"), _stage("confirmed/commits.jsonl")
+    (3, 4)
+    """
+    *folders, file = name.split("/")
+    if file in JOURNALS:
+        return 1
+    if file == LEDGER:
+        return 4
+    if folders and folders[-1] in TABLES:
+        return 3
+    return 2 if folders and folders[-1] not in INSIDE else 0
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether it is of the writers', or of a write that is under way."""
+    return any(part.startswith(".") for part in name.split("/")) or ".lock" in name.rpartition("/")[2]
+
+
+def _is_of_analysis(name: str) -> bool:
+    return name.rpartition("/")[2] in OF_THE_ANALYSIS
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, Seen, bool]]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_hidden(entry.name) or _is_of_analysis(entry.name):
+                continue
+            with suppress(FileNotFoundError):
+                about = entry.stat()
+                yield entry.name, Seen(about.st_size, about.st_mtime_ns), entry.is_dir()
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _say(text: str) -> None:
+    print(f"cfsweep: {text}", file=sys.stderr)

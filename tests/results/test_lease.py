@@ -1,0 +1,125 @@
+"""One writer at a time: who comes while another one lives is refused, who comes after its death is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cfsweep.errors import InputError
+from cfsweep.results.lease import CLAIMS, Lease, has_ended, is_held, this_process
+from tests.results.stores import Watched, holding, of_another_machine
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def test_a_second_writer_is_refused_and_leaves_nothing(store: Watched) -> None:
+    with holding(of_another_machine(store)):
+        with pytest.raises(InputError, match=r"another cfsweep is writing to this study \(process 7 on far, last hea"):
+            Lease(store).take()
+        assert len(store.entries(CLAIMS)) == 1
+        assert is_held(store)
+    assert not is_held(store)
+    Lease(store).take()
+
+
+def test_of_many_that_come_at_once_at_most_one_writes(store: Watched) -> None:
+    for _ in range(10):
+        leases, taken = [of_another_machine(store) for _ in range(4)], []
+
+        def try_it(lease: Lease, taken: list[Lease] = taken) -> None:
+            try:
+                lease.take()
+                taken.append(lease)
+            except InputError:
+                pass
+
+        threads = [threading.Thread(target=try_it, args=(lease,)) for lease in leases]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(taken) <= 1
+        for lease in taken:
+            lease.release()
+        assert not store.entries(CLAIMS)
+
+
+def test_one_that_was_not_heard_of_for_long_is_dead(store: Watched) -> None:
+    gone = of_another_machine(store, stale_s=60.0)
+    gone.take()
+    path = store.folder / gone.name
+    os.utime(path, (time.time() - 61, time.time() - 61))
+    later = of_another_machine(store, stale_s=60.0)
+    later.take()
+    assert list(store.entries(CLAIMS)) == [later.name]
+
+
+def test_one_that_was_taken_over_knows_it(store: Watched) -> None:
+    paused, later = of_another_machine(store, renew_s=0.0, stale_s=0.05), of_another_machine(store, stale_s=0.05)
+    paused.take()
+    time.sleep(0.1)
+    assert not paused.may_write, "somebody may have taken over"
+    later.take()
+    paused.keep()
+    assert paused.lost
+    assert not paused.may_write
+    assert list(store.entries(CLAIMS)) == [later.name]
+
+
+def test_one_that_was_paused_and_not_taken_over_goes_on(store: Watched) -> None:
+    lease = of_another_machine(store, renew_s=0.0, stale_s=0.05)
+    lease.take()
+    time.sleep(0.1)
+    lease.keep()
+    assert not lease.lost
+    assert lease.renewed_at > time.monotonic() - 0.05
+
+
+def test_between_the_renewal_and_the_look_of_one_that_was_paused_another_comes(store: Watched) -> None:
+    """It renews what the other has just judged by its age: the other one holds it."""
+    lease, later = of_another_machine(store, renew_s=0.0, stale_s=0.05), of_another_machine(store, stale_s=0.05)
+    lease.take()
+    time.sleep(0.1)
+
+    def other(name: str) -> None:
+        store.on_write = lambda name: None
+        later._claim()  # and looks later
+
+    store.on_write = other
+    lease.keep()
+    assert lease.lost
+    later._refuse_others()
+
+
+def test_a_claim_that_is_no_claim_counts_by_its_age(store: Watched) -> None:
+    for content in (b"", b"[]", b"{", b'{"pid": "x"}'):
+        store.write(f"{CLAIMS}/x.json", content)
+        with pytest.raises(InputError, match="another cfsweep is writing"):
+            Lease(store).take()
+
+
+def test_a_process_of_this_machine_that_has_ended_is_not_waited_for(store: Watched) -> None:
+    line = "import json; from cfsweep.results.lease import this_process; print(json.dumps(this_process()))"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    gone = Lease(store)
+    gone.content = done.stdout.encode()
+    gone.take()
+    Lease(store).take()
+
+
+def test_which_process_has_ended() -> None:
+    own = this_process()
+    parent = {**own, "pid": os.getppid(), "began": Path(f"/proc/{os.getppid()}/stat").read_text().split()[-31]}
+    assert has_ended(own), "this one has begun anew"
+    assert not has_ended({**own, "machine": "another"})
+    assert not has_ended({})
+    assert has_ended({**parent, "began": "1"}), "the number was given to another process"
