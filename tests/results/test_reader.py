@@ -131,8 +131,8 @@ def test_a_uri_is_read_like_a_folder(tmp_path: Path) -> None:
 
 
 def test_study(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text("study_id: abc\n")
-    assert read_study(tmp_path) == {"study_id": "abc"}
+    (tmp_path / "study.yaml").write_text("study_id: abc\nconfig: {seeds: 1, trials: 2}\n")
+    assert read_study(tmp_path) == {"study_id": "abc", "config": {"seeds": 1, "trials": 2}}
 
 
 @pytest.mark.parametrize(
