@@ -101,5 +101,6 @@ def test_lost_rows_come_again(confirmed: Confirmed, inside: Sweep) -> None:
     for table in ("runs", "test", "accuracy"):
         for part in (inside.folder.root / table).glob("*.parquet"):
             part.unlink()
+        inside.repair()
         assert not confirmed(0, seeds=2).nothing_to_do
         assert all_of(inside) == before

@@ -281,6 +281,19 @@ def test_a_study_begins_where_a_driver_was_killed_as_it_began(sweep: Sweep) -> N
         status(root)
 
 
+def test_each_of_two_damages_is_named(studies: dict[str, Sweep], sweep: Sweep) -> None:
+    copy_of(studies, "whole", sweep)
+    root = sweep.folder.root
+    part = min(root.glob("accuracy/*-a1-*"))
+    flipped(part, random.Random(SEED))
+    sweep.folder.journal.unlink()
+    both = ["accuracy/" + part.name, "journal.jsonl"]
+    assert [finding.path for finding in check(root).damaged] == both
+    assert [line.partition(":")[0] for line in repair(root)] == both
+    sweep.train(sweep.open(config(), workers=2))
+    assert_like(sweep, studies["whole"])
+
+
 def test_what_no_copy_brings_back_is_said(studies: dict[str, Sweep], sweep: Sweep) -> None:
     copy_of(studies, "whole", sweep)
     for name in (STUDY, COPY):
