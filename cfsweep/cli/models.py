@@ -67,10 +67,10 @@ def confirm(
     from analysis.cli import show_confirmation
     from cfsweep.library.models import confirmed
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     console, where = Terminal(), Workers(workers, address, gpus_per_worker, insecure, again_with())
-    endurance = Endurance(retries, patience, hang_after)
+    endurance = endurance_of(where, retries, patience, hang_after)
     again = f"cfsweep confirm {in_command(folder)} --trials {trials} --seeds {seeds}" + (" --refit" if refit else "")
     try:
         display = Display(console, live=workers != 0)

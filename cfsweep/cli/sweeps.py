@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,7 @@ from cfsweep.cli.saying import (
     called,
     said_of_equal,
 )
-from cfsweep.errors import EXIT_INTERRUPTED, InputError
+from cfsweep.errors import EXIT_INTERRUPTED, InputError, short
 from cfsweep.results.addresses import in_command
 from cfsweep.terminal import Terminal
 
@@ -119,7 +120,7 @@ def run(
     from cfsweep.library.folders import read_in
     from cfsweep.library.sweeps import begun, described, options_of
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     scores = None if score is None else [name.strip() for name in score.split(",") if name.strip()]
     options = options_of(
@@ -157,7 +158,7 @@ def run(
 
     where = Workers(workers, address, gpus_per_worker, insecure, again_with())
     display = Display(console, live=workers != 0)
-    endurance = Endurance(retries, patience, hang_after)
+    endurance = endurance_of(where, retries, patience, hang_after)
     outcome, place = begun(
         space, options, assign or [], out, where, display, announce, endurance, accept_changes=accept_changes
     )
@@ -186,16 +187,17 @@ def resume(
     trust: TrustOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
-    if not trials.startswith("+") or not trials[1:].isdigit():
-        raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
+    if not re.fullmatch(r"\+[0-9]{1,18}", trials):
+        raise InputError(
+            f"--trials {short(trials)[1:-1]}: `+N` is needed, the number of trials to add. For example `--trials +20`."
+        )
     from cfsweep.library.folders import written_in
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display
-    from cfsweep.sweeping.scheduler import Endurance, Workers
+    from cfsweep.sweeping.scheduler import Workers, endurance_of
 
     console = Terminal()
     display = Display(console, live=workers != 0)
-    endurance = Endurance(retries, patience, hang_after)
     with written_in(root) as folder:
         wanted = _trials_of(folder) + int(trials[1:])
 
@@ -204,6 +206,7 @@ def resume(
             return ["--trials", f"+{max(0, wanted - _trials_of(folder))}"]
 
         where = Workers(workers, address, gpus_per_worker, insecure, again_with(left_to_add))
+        endurance = endurance_of(where, retries, patience, hang_after)
         outcome = study.resume(
             folder, int(trials[1:]), seeds, where, display, endurance, stream, data, accept_changes=accept_changes
         )

@@ -16,7 +16,7 @@ from cfsweep.library.shown import html_table, text_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.library.sweeps import Progress
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers, endurance_of
 
 if TYPE_CHECKING:
     from analysis import Confirmation
@@ -55,7 +55,7 @@ def confirm(
     """
     which = trials if isinstance(trials, str) else ",".join(map(str, trials))
     where = Workers(workers, address, gpus_per_worker, insecure)
-    endurance = Endurance(retries, patience_s, hang_after_s)
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
     outcome = confirmed(folder, which, seeds, refit, where, Calls(progress), endurance, accept_changes=accept_changes)
     return Confirmed(folder, outcome.interrupted)
 

@@ -14,7 +14,7 @@ from cfsweep.library.repeatable import repeatable
 from cfsweep.library.shown import html_table
 from cfsweep.library.spaces import Space, space_of
 from cfsweep.sweeping.progress import Calls, Watcher
-from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers, endurance_of
 from cfsweep.sweeping.schedulers import on_schedulers
 
 if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
@@ -100,7 +100,7 @@ def sweep(
         trainer=trainer,
     )
     where = Workers(workers, address, gpus_per_worker, insecure)
-    endurance = Endurance(retries, patience_s, hang_after_s)
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
     outcome, place = begun(
         space,
         options,
@@ -145,7 +145,7 @@ def resume(
 
     where = Workers(workers, address, gpus_per_worker, insecure)
     place = (None if stream is None else str(stream), None if data is None else str(data))
-    endurance = Endurance(retries, patience_s, hang_after_s)
+    endurance = endurance_of(where, retries, patience_s, hang_after_s)
     with written_in(folder) as here:
         outcome = study.resume(
             here, more_trials, seeds, where, Calls(progress), endurance, *place, accept_changes=accept_changes

@@ -3,6 +3,7 @@ file system that machines share."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ class Broker:
         self.specs: dict[str, dict[str, Any]] = {}
         self.dropped: dict[str, set[Key]] = {}
         self.saved, self.short = Counter[str](), Short()
+        self.heard: dict[str, float] = {}  # when a worker last asked for or left anything, by pack
 
     def open(self, checkpoints: str) -> None:
         """Clears it for a sweep that keeps its `checkpoints` in that folder."""
@@ -87,6 +89,7 @@ class Broker:
         self.specs.clear()
         self.dropped.clear()
         self.saved.clear()
+        self.heard.clear()
         self.short = Short()
 
     def put(self, pack_id: str, spec: dict[str, Any], dropped: set[Key]) -> None:
@@ -95,6 +98,7 @@ class Broker:
         self.dropped.setdefault(pack_id, set()).update(dropped)
 
     def fetch(self, pack_id: str) -> Fetched:
+        self.heard[pack_id] = time.monotonic()
         path = checkpoint_path(self.checkpoints, pack_id)
         if not path.exists():
             return Fetched(self.specs[pack_id], None)
@@ -114,12 +118,15 @@ class Broker:
         self.dropped.setdefault(pack_id, set()).update(keys)
 
     def dropped_from(self, pack_id: str) -> set[Key] | None:
+        if pack_id in self.heard:
+            self.heard[pack_id] = time.monotonic()
         return self.dropped.get(pack_id)
 
     def save(self, pack_id: str, checkpoint: bytes) -> None:
         """Replaces the pack's checkpoint, unless the pack is closed, or the disk is full: then the last one stays."""
         if pack_id not in self.specs:
             return
+        self.heard[pack_id] = time.monotonic()
         try:
             with impatient():
                 write_sealed(checkpoint_path(self.checkpoints, pack_id), checkpoint)
@@ -128,6 +135,11 @@ class Broker:
             if error.errno not in FULL:
                 raise
             self.short = self.short._replace(n_checkpoints=self.short.n_checkpoints + 1)
+
+    def silent(self, after_s: float) -> set[str]:
+        """The packs of whose workers nothing was heard for so long since they fetched them."""
+        now = time.monotonic()
+        return {pack_id for pack_id, heard in self.heard.items() if now - heard >= after_s}
 
     def short_of_room(self) -> Short:
         """What there was no room for."""
@@ -155,6 +167,7 @@ class Broker:
         self.specs.pop(pack_id, None)
         self.dropped.pop(pack_id, None)
         self.saved.pop(pack_id, None)
+        self.heard.pop(pack_id, None)
         checkpoint_path(self.checkpoints, pack_id).unlink(missing_ok=True)
 
     def get_first_tasks(self, keys: list[str]) -> dict[str, bytes]:

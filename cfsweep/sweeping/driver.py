@@ -40,6 +40,7 @@ from cfsweep.training.targets import Score
 
 COMMIT_EVERY_S = 1.0
 LOOK_FOR_ROOM_EVERY_S = 5.0
+LISTEN_EVERY = 0.1  # of the time after which a worker is taken for one that hangs
 HAND_ON_SHARE = 0.05  # of the driver's time, for reading the results that equal trials are handed
 ASKED_AT_ONCE = 256  # trials, where all that come are equal to others, before it looks up again
 MAX_DEATHS = 3  # of a pack's workers without progress; then its runs are tried one by one, and at last given up
@@ -52,7 +53,8 @@ class Driver:
     `constant` are the scores of the constant answer on each split of the data where the study has the reference
     `majority`, else none; `now()` gives seconds. The scheduler may set `drop(pack_id, keys)`, called for runs that have
     lost, `close(pack_id)`, called when a pack is over, `n_saved(pack_id)`, which gives the number of checkpoints that a
-    pack has left so far, and `short_of_room()`, which says what checkpoints and models found the disk full.
+    pack has left so far, `short_of_room()`, which says what checkpoints and models found the disk full, and
+    `end_silent(after_s)`, which kills the workers of whom nothing was heard for so long, and says how many.
     """
 
     def __init__(
@@ -76,7 +78,8 @@ class Driver:
         self.close: Callable[[str], None] = lambda pack_id: None
         self.n_saved: Callable[[str], int] = lambda pack_id: 0
         self.short_of_room: Callable[[], Short] = Short
-        self.looked_at = now()
+        self.end_silent: Callable[[float], int] = lambda after_s: 0
+        self.looked_at = self.listened_at = now()
         self.endurance, self.n_tries = endurance, Counter[Key]()  # of runs that have failed
         self.started = now()
         self.committed_at, self.writing = now(), False
@@ -134,6 +137,10 @@ class Driver:
             self.book.n_unsaved = short.n_checkpoints
             if short.bytes_waiting:  # of models, with which their worker waits
                 room_for(self.folder.checkpoints, short.bytes_waiting)
+        hang_after = self.endurance.hang_after_s
+        if hang_after is not None and self.now() - self.listened_at >= hang_after * LISTEN_EVERY:
+            self.book.n_hung += self.end_silent(hang_after)
+            self.listened_at = self.now()
 
     def commit(self) -> None:
         """Writes the results taken in: Parquet first, then the ends of trials. Then hands them on to equal trials."""

@@ -91,6 +91,8 @@ class Display:
             self.ended_before = _ended(summary)
             if summary.runs_before or summary.runs_going_on:
                 self._say(_picked_up(summary))
+        if summary.hung > (self.last.hung if self.last else 0):
+            self._say(f"a worker said and saved nothing for too long, and was killed ({summary.hung} so far)")
         if summary.deaths > (self.last.deaths if self.last else 0):
             self._say(f"a worker died ({summary.deaths} so far); another one goes on from its last checkpoint")
         if summary.damaged > (self.last.damaged if self.last else 0):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from cfsweep.errors import InputError
+
 if TYPE_CHECKING:  # Ray is started before they are loaded, and torch with them
     from cfsweep.config import StudyConfig
     from cfsweep.hypers import Hyper
@@ -41,6 +43,23 @@ class Endurance:
 
 
 USUAL = Endurance()
+
+
+def endurance_of(workers: Workers, retries: int, patience_s: float, hang_after_s: float | None) -> Endurance:
+    """What a sweep by these workers bears.
+
+    Raises:
+        InputError: a number is too small, or there is no process that can be killed.
+    """
+    for name, value, least in (("retries", retries, 0), ("patience", patience_s, 0), ("hang-after", hang_after_s, 1)):
+        if value is not None and not value >= least:
+            raise InputError(f"--{name} {value}: `{least} <= {name}` must hold. Give another number.")
+    if hang_after_s is not None and workers.count == 0:
+        raise InputError(
+            f"--hang-after {hang_after_s:g}: with `--workers 0` this process trains, and can kill no other. Leave one "
+            "out."
+        )
+    return Endurance(retries, patience_s, hang_after_s)
 
 
 @dataclass(frozen=True)

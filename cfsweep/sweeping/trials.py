@@ -48,8 +48,9 @@ class Summary:
     """How far the sweep is. `best` is the largest `mixed` so far; `front` the number of trials that no other one
     beats in stability and plasticity both, equal ones counted once; `tasks` the number of tasks of runs that this
     session has trained, of `tasks_at_most`: fewer where trials are stopped, are equal to others or go on within a run.
-    In this session so many `deaths` of workers were seen, and checkpoints that were `damaged`, or `unsaved` for want of
-    room. `runs_before` had ended when it began, and `runs_going_on` were on their way."""
+    In this session so many `deaths` of workers were seen, of which some `hung` before, and checkpoints that were
+    `damaged`, or `unsaved` for want of room. `runs_before` had ended when it began, and `runs_going_on` were on their
+    way."""
 
     trials: int
     done: int
@@ -62,6 +63,7 @@ class Summary:
     deaths: int = 0
     damaged: int = 0
     unsaved: int = 0
+    hung: int = 0
     runs_before: int = 0
     runs_going_on: int = 0
 
@@ -73,9 +75,8 @@ class TrialBook:
         self.config, self.asker = config, asker
         self.trials: dict[int, Trial] = {}
         self.plane: dict[int, dict[int, tuple[float, ...]]] = {}  # of unfinished trials, by trial and seed
-        self.n_tasks_trained = self.n_tasks_at_most = self.n_deaths = self.n_damaged = self.n_unsaved = (
-            0  # in this session
-        )
+        # In this session:
+        self.n_tasks_trained = self.n_tasks_at_most = self.n_deaths = self.n_hung = self.n_damaged = self.n_unsaved = 0
         self.n_turned = Counter[str]()  # of trials that had ended, and have ended again otherwise
         self.n_runs_before = self.n_runs_going_on = 0  # trained by an earlier driver, and on their way
         self.front = RunningFront()  # of the finished ones, in stability and plasticity
@@ -168,6 +169,7 @@ class TrialBook:
             deaths=self.n_deaths,
             damaged=self.n_damaged,
             unsaved=self.n_unsaved,
+            hung=self.n_hung,
             runs_before=self.n_runs_before,
             runs_going_on=self.n_runs_going_on,
         )

@@ -93,6 +93,7 @@ class PackWorker:
             with no_fault_of_the_pack():
                 while not self.broker.keep(models):
                     time.sleep(KEEP_AGAIN_S)  # the driver says what there is no room for, and for how long it waits
+                    self.broker.dropped_from(self.pack_id)  # so that it is not taken for one that hangs
         began_anew, self.began_anew = self.began_anew, False
         return TaskResult(self.pack_id, report.done, report, began_anew=began_anew)
 

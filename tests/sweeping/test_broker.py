@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,3 +97,18 @@ def test_models_are_kept_beside_the_checkpoints_one_file_per_run(tmp_path: Path)
     assert model_path(tmp_path, (7, 10_000)).read_bytes() == b"again"
     broker.close("p")
     assert len(list((tmp_path / "models").iterdir())) == 2
+
+
+def test_a_worker_is_heard_whenever_it_asks_or_leaves_anything(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("cfsweep.sweeping.broker.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    clock[0] = 100.0
+    assert broker.silent(10.0) == set(), "nobody has fetched it yet"
+    for ask in (lambda: broker.fetch("p"), lambda: broker.dropped_from("p"), lambda: broker.save("p", b"one")):
+        ask()
+        clock[0] += 9.0
+        assert broker.silent(10.0) == set()
+        clock[0] += 2.0
+        assert broker.silent(10.0) == {"p"}
+    broker.close("p")
+    assert broker.silent(10.0) == set()

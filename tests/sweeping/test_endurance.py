@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from cfsweep.errors import InputError
 from cfsweep.results.schema import WORKER_DIED
 from cfsweep.sweeping.driver import Driver
-from cfsweep.sweeping.scheduler import USUAL, Endurance
+from cfsweep.sweeping.scheduler import USUAL, Endurance, Workers, endurance_of
 from cfsweep.sweeping.study import is_whole
 from cfsweep.training.pack import Pack
 from tests.sweeping.in_process import Fault, Killed, Sweep, WorkerDied, tiny
@@ -156,3 +157,30 @@ def test_what_an_attempt_has_left_that_came_further_is_no_part_of_the_next(sweep
     sweep.train(sweep.open(config, workers=1, endurance=Endurance(1)), raises_later_then_sooner)
     assert [row["tasks_done"] for row in attempts(sweep)] == [2, 0]
     assert is_whole(sweep.folder, config, USUAL), "it is not taken for torn"
+
+
+def test_a_driver_listens_for_workers_that_hang(sweep: Sweep) -> None:
+    clock, asked = [0.0], list[float]()
+    driver = sweep.open(tiny(trials=1), now=lambda: clock[0], endurance=Endurance(hang_after_s=60.0))
+    driver.end_silent = lambda after_s: asked.append(after_s) or 1
+    for clock[0] in (1.0, 6.5, 7.0, 13.0):
+        driver.tick()
+    assert (asked, driver.book.summary().hung) == ([60.0, 60.0], 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            (Workers(0), 0, 600.0, 5.0),
+            r"^--hang-after 5: with `--workers 0` this process trains, and can kill",
+        ),
+        ((Workers(1), -1, 600.0, None), r"^--retries -1: `0 <= retries` must hold\. Give another number\.$"),
+        ((Workers(1), 0, -0.5, None), r"^--patience -0\.5: `0 <= patience` must hold"),
+        ((Workers(1), 0, float("nan"), None), r"^--patience nan: `0 <= patience` must hold"),
+        ((Workers(1), 0, 600.0, 0.5), r"^--hang-after 0\.5: `1 <= hang-after` must hold"),
+    ],
+)
+def test_what_cannot_be_borne_is_refused(given: tuple[Workers, int, float, float | None], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        endurance_of(*given)

@@ -15,6 +15,10 @@ class StreamBroker(Broker):
 
     stream: Any = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers: dict[str, list[Any]] = {}  # who has fetched a pack last
+
     def open_with_stream(self, checkpoints: str, stream: Any) -> None:
         """Clears it for a sweep over `stream`, a list of one reference (a bare one would be resolved on its way)."""
         self.open(checkpoints)
@@ -22,6 +26,15 @@ class StreamBroker(Broker):
 
     def stream_reference(self) -> Any:
         return self.stream
+
+    def fetch_for(self, pack_id: str, worker: list[Any]) -> Fetched:
+        """A pack, for a worker whose handle is given (in a list, as it would be resolved on its way)."""
+        self.workers[pack_id] = worker
+        return self.fetch(pack_id)
+
+    def take_silent(self, after_s: float) -> dict[str, list[Any]]:
+        """The handles of the workers of whom nothing was heard for so long, by pack; each is given once."""
+        return {pack_id: self.workers.pop(pack_id) for pack_id in self.silent(after_s) if pack_id in self.workers}
 
 
 BrokerActor = ray.remote(num_cpus=0)(StreamBroker)
@@ -37,7 +50,8 @@ class RemoteBroker:
         ray.get(self.actor.set_aside.remote(pack_id))
 
     def fetch(self, pack_id: str) -> Fetched:
-        return Fetched(*ray.get(self.actor.fetch.remote(pack_id)))
+        worker = ray.get_runtime_context().current_actor
+        return Fetched(*ray.get(self.actor.fetch_for.remote(pack_id, [worker])))
 
     def dropped_from(self, pack_id: str) -> set[Key] | None:
         dropped: set[Key] | None = ray.get(self.actor.dropped_from.remote(pack_id))

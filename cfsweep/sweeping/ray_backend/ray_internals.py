@@ -72,7 +72,10 @@ def session_folder() -> Path | None:
 
 def agents_end_with_raylet(session: Path) -> None:
     """Has a node's two agents end at once where raylet and GCS are killed, as they are with the driver. Unless the
-    raylet's log says that it was meant to end, they first try for a minute to tell the GCS of it."""
+    raylet's log says that it was meant to end, they first try for a minute to tell the GCS of it. In a version that has
+    its logs elsewhere, they do."""
+    if not (session / "logs").is_dir():
+        return
     with (session / "logs" / RAYLETS_LOG).open("a") as log:
         log.write(f'cfsweep: agents need not report that it was killed, for they find here: "{SAYS_ITS_END}"\n')
 

@@ -59,8 +59,17 @@ class PackSearcher(_NotStored, Searcher):
         self.room: Callable[[], int] | None = None  # how many may be on their way now; None: Tune sees to that
         driver.drop = lambda pack_id, keys: ray.get(broker.drop.remote(pack_id, keys))
         driver.close = lambda pack_id: ray.get(broker.close.remote(pack_id))
+        driver.end_silent = self.end_silent
         driver.short_of_room = lambda: Short(*ray.get(broker.short_of_room.remote()))
         driver.n_saved = lambda pack_id: ray.get(broker.n_saved.remote(pack_id))
+
+    def end_silent(self, after_s: float) -> int:
+        """Kills the workers of packs on their way of whom nothing was heard for so long; Tune sees that they die."""
+        silent = ray.get(self.broker.take_silent.remote(after_s))
+        hanging = [worker for pack_id, worker in silent.items() if pack_id in self.pack_of.values()]
+        for (worker,) in hanging:
+            ray.kill(worker)
+        return len(hanging)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         if self.driver.finished:

@@ -14,6 +14,7 @@ import pytest
 import ray
 
 from cfsweep.results.reader import read_table
+from cfsweep.results.status import status
 from cfsweep.sweeping.interrupt import SAID
 from cfsweep.sweeping.ray_backend.deaths import died
 from tests.conftest import Run
@@ -168,3 +169,19 @@ def test_nobody_is_left_of_a_sweep_that_was_ended(number: signal.Signals, proces
     code, _, complaints = finish(process, 30)
     assert (code, complaints) == ((-9, "") if number == signal.SIGKILL else (130, SAID.decode()))
     assert those_who_live_on(started, 20) == {}
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_killed_and_another_one_goes_on(processes: Processes, tmp_path: Path) -> None:
+    out, network = (
+        tmp_path / "study",
+        f"network={{name: tests.sweeping.networks:hanging, args: {{log: {tmp_path}/log}}}}",
+    )
+    few = ("--set", "references=false", "--trials", "2", "--workers", "1")
+    code, printed, complaints = finish(
+        processes.start("run", SMOKE, "--set", network, *few, "--hang-after", "30", "--out", out)
+    )
+    assert (code, complaints) == (0, "")
+    assert "a worker said and saved nothing for too long, and was killed (1 so far)" in printed
+    assert "a worker died (1 so far); another one goes on from its last checkpoint" in printed
+    assert status(out).done == 2

@@ -140,3 +140,17 @@ def test_tune_stores_nothing_of_them(parts: Any) -> None:
     _, _, searcher, _ = parts
     assert vars(pickle.loads(pickle.dumps(searcher))) == {}
     assert searcher.save("x") is searcher.restore("x") is None
+
+
+def test_workers_that_hang_are_killed_while_their_pack_is_on_its_way(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, broker, searcher, _ = parts
+    killed: list[str] = []
+    monkeypatch.setattr(searcher_module.ray, "kill", killed.append)
+    silent = {"p": ["worker of p"], "over": ["worker of another pack by now"]}
+    broker.take_silent = SimpleNamespace(remote=lambda after_s: silent if after_s == 60.0 else {})
+    assert driver.end_silent(60.0) == 0
+    searcher.suggest("t1")
+    assert driver.end_silent(60.0) == 1
+    assert killed == ["worker of p"]

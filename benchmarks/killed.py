@@ -1,0 +1,102 @@
+"""From `kill -9` to the first training step of the `resume` that follows: how long?
+
+`python -m benchmarks.killed` runs the real command on a sweep of two workers, kills its driver at a random moment (the
+seed is printed), calls `resume` at once, and waits for the first step that a worker takes. It prints each time, the
+median and the longest. It is a time of the clock: look at it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import timeline
+
+HERE = Path(__file__).parent.parent
+STEP = "TaskLoop.run begins"
+STUDY = (
+    *("search_spaces/smoke.yaml", "--set", "epochs=40", "--set", "pack_runs=2", "--set", "stop_trials=false"),
+    *("--trials", "200"),
+)
+LONGEST_S = 300.0
+OF_THE_FIRST_S = 1.0  # a worker of the driver that was killed may take a step before it ends, too
+
+
+def steps(scratch: Path) -> list[float]:
+    """When a worker has begun to train a task."""
+    path = scratch / "stamps"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [stamp["at"] for stamp in map(json.loads, lines) if stamp["what"] == STEP]
+
+
+def once(after_s: float) -> float:
+    """Seconds from the SIGKILL of a driver, so long after the study began, to the first step that follows.
+
+    Raises:
+        RuntimeError: no step came.
+    """
+    with tempfile.TemporaryDirectory(prefix="cfsweep-killed-") as folder:
+        scratch, out = Path(folder), Path(folder) / "study"
+        shutil.copy(timeline.__file__, scratch / "sitecustomize.py")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, str(HERE)])}
+
+        def start(*command: str) -> subprocess.Popen[bytes]:
+            line, nowhere = [sys.executable, "-m", "cfsweep.cli", *command, "--workers", "2"], subprocess.DEVNULL
+            return subprocess.Popen(line, cwd=HERE, env=environment, stdout=nowhere, stderr=nowhere)
+
+        first = start("run", *STUDY, "--out", str(out))
+        wait_for(lambda: (out / "study.yaml").exists())
+        time.sleep(after_s)
+        first.kill()
+        killed_at = time.time()
+        first.wait()
+        second = start("resume", str(out))
+        try:
+            wait_for(lambda: any(at > killed_at + OF_THE_FIRST_S for at in steps(scratch)))
+            return min(at for at in steps(scratch) if at > killed_at + OF_THE_FIRST_S) - killed_at
+        finally:
+            second.kill()
+            second.wait()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Returns once it holds.
+
+    Raises:
+        RuntimeError: it does not for too long.
+    """
+    deadline = time.monotonic() + LONGEST_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nothing has happened for {LONGEST_S:g} s")
+        time.sleep(0.05)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=None)
+    given = parser.parse_args(arguments)
+    seed = random.randrange(2**32) if given.seed is None else given.seed
+    draws = random.Random(seed)
+    print(f"seed {seed}")
+    found = []
+    for _ in range(given.repeats):
+        after_s = draws.uniform(0.0, 20.0)
+        found.append(once(after_s))
+        print(f"killed {after_s:4.1f} s after the study began: first step after {found[-1]:.1f} s", flush=True)
+    print(f"median {statistics.median(found):.1f} s, longest {max(found):.1f} s, of {len(found)}")
+
+
+if __name__ == "__main__":
+    main()
