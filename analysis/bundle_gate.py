@@ -162,6 +162,8 @@ def require_max_drop(max_drop: float | None, width: float = math.inf) -> float:
         raise InputError(
             "gate: how far an earlier task may fall must be said. Give --max-drop, such as 0.02 for 2 points."
         )
+    if isinstance(max_drop, bool) or not isinstance(max_drop, int | float):
+        raise InputError(f"gate: `max_drop` must be a number, such as 0.02, but got {max_drop!r}. Change it.")
     if not 0 <= max_drop < width:
         rule = "0 <= max-drop" if math.isinf(width) else f"0 <= max-drop < {width:g}"
         raise InputError(f"gate: `{rule}` must hold, but got {max_drop:g}. Change it.")

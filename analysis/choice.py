@@ -19,8 +19,10 @@ from analysis.frames import load, numbers
 from analysis.fronts import DEFAULT_OBJECTIVES, front
 from analysis.references import METHODS, best_reference
 from analysis.seeds import counted
+from analysis.selection_file import SelectionFile
 from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.metrics import INTRANSIGENCE
+from cfsweep.reading import checked, parse_record
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, RENAMED, reference_trial
 
 FILE = "selection.json"
@@ -174,12 +176,9 @@ def selection(root: Root) -> dict[str, Any] | None:
     content = file_in(root, FILE)
     if content is None:
         return None
-    try:
-        record = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{root}/{FILE}: not valid JSON ({error}). Remove it and select anew.") from error
-    if not isinstance(record, Mapping) or not isinstance(record.get("trial"), int):
-        raise InputError(f"{root}/{FILE}: it names no trial. Remove it and select anew.")
+    remedy = "Remove it and select anew."
+    record = parse_record(content, f"{root}/{FILE}", remedy)
+    checked(SelectionFile, record, f"{root}/{FILE}", remedy)
     if record.get("study_id") != (own := study(root).study_id):
         raise InputError(f"{root}/{FILE}: it belongs to study {record.get('study_id')}, not {own}. Remove it.")
     return _renamed(record)

@@ -13,7 +13,7 @@ from analysis.description import Root
 from cfsweep.errors import InputError
 from cfsweep.files import write_atomically
 from cfsweep.results.addresses import above, inside, is_address, name_of
-from cfsweep.results.reader import filesystem
+from cfsweep.results.reader import filesystem, read_small
 from cfsweep.results.store import FAULTS, Store
 
 Place = TypeVar("Place", Path, str, Path | str)
@@ -24,8 +24,7 @@ def file_in(root: Root, name: str) -> bytes | None:
     fs, path = filesystem(root)
     if fs.get_file_info(f"{path}/{name}").type != pafs.FileType.File:
         return None
-    with fs.open_input_stream(f"{path}/{name}") as file:
-        return bytes(file.read())
+    return read_small(fs, f"{path}/{name}")
 
 
 def place_in(root: Root, name: str) -> Path | str:

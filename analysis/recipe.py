@@ -24,6 +24,7 @@ USUAL: Mapping[str, Any] = {
     "encoder_args": {},
 }  # fmt: skip
 _WITH_OPTIONS = ("name", "scenario", "data", "download")  # of a stream, that have options of their own
+_NOTED = ("own_data",)  # by cfsweep itself
 _EMBEDDED = "split-digits"  # scikit-learn brings its data
 _STANDARDISED_ONCE = "scalar"  # in studies that do not say how
 
@@ -68,7 +69,7 @@ def next_command(about: Study, root: Root, trial: int, selected: bool) -> str:
     words += ["--trials", "1", "--seeds", str(max(MORE_SEEDS, 2 * (about.seeds or 1)))]
     said = {"standardise": _STANDARDISED_ONCE, **stream} if stream else {}
     for key, value in said.items():
-        if key not in _WITH_OPTIONS and value != USUAL.get(key, ...):
+        if key not in (*_WITH_OPTIONS, *_NOTED) and value != USUAL.get(key, ...):
             words += ["--set", f"stream.{key}={_yaml(value, flow=True)}"]
     return shlex.join(words)
 

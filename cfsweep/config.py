@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    FiniteFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -39,6 +40,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # not as null
 
 
+LEAST_BESIDE_ZERO = 1e-300  # what is drawn below it stands for 0
+
+
 class Range(Frozen):
     """A continuous or whole-number range to search, ends included.
 
@@ -47,8 +51,8 @@ class Range(Frozen):
     trainer from outside.
     """
 
-    low: float
-    high: float
+    low: FiniteFloat
+    high: FiniteFloat
     log: bool = False
     zero: bool = False
     whole: bool = False
@@ -66,6 +70,15 @@ class Range(Frozen):
             raise ValueError(
                 f"`low > 0` must hold on a log scale, but got low={self.low}. "
                 "Raise it, and add `zero: true` if 0 itself is wanted."
+            )
+        if self.log and self.zero and self.low < LEAST_BESIDE_ZERO:
+            raise ValueError(
+                f"`low >= {LEAST_BESIDE_ZERO:g}` must hold on a log scale beside `zero: true`, but got low={self.low}. "
+                "Raise it."
+            )
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(
+                f"a finite `high - low` must hold, but got (low={self.low}, high={self.high}). Bring them nearer."
             )
         if self.whole and not (self.low.is_integer() and self.high.is_integer()):
             raise ValueError(
@@ -269,6 +282,8 @@ class ObjectiveConfig(Frozen):
 
 
 MOST_SEEDS = 10_000  # more are a slip of the finger
+MOST_TRIALS = 10_000_000
+MOST_CURVE_POINTS = 100_000
 FRESH = MOST_SEEDS  # the first of the seeds that confirm: a sweep never comes so far
 PARTS = ("validation", "test")  # of a task's examples: what can score a run
 
@@ -288,14 +303,14 @@ class StudyConfig(Frozen):
     seeds: int = Field(default=1, ge=1, le=MOST_SEEDS)
     first_seed: NonNegativeInt = 0
     seeds_at_start: PositiveInt | None = None  # where there were fewer, before some were added
-    trials: PositiveInt = 48
+    trials: int = Field(default=48, gt=0, le=MOST_TRIALS)
     time_budget_s: PositiveFloat | None = None
     sampler_seed: NonNegativeInt = 0
     stop_trials: bool = True  # those that lose, between tasks
     references: bool = True
     pack_runs: PositiveInt | Literal["auto"] = "auto"  # of runs trained together; `auto`: as many as suit the workers
     share_prefix: bool = True  # runs that are equal so far are trained once; no result depends on it
-    curve_points_per_task: int = Field(default=0, ge=0)
+    curve_points_per_task: int = Field(default=0, ge=0, le=MOST_CURVE_POINTS)
     identity_version: int = Field(default=identity.VERSION, ge=0, le=identity.VERSION)
 
     @model_validator(mode="after")

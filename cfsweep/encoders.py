@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cfsweep.errors import InputError, few, first_line, unknown
+from cfsweep.files import expanded
 
 WHERE = "encoder `cfsweep.encoders:torchvision`"
 
@@ -33,7 +34,7 @@ def torchvision(model: str, weights: str, size: int | None = None, entry: str = 
         raise unknown(WHERE, "model", model, models.list_models(module=models))
     network: nn.Module = models.get_model(model, weights=None)
     name, head = _head(network, model)
-    _load(network, _state_in(Path(weights).expanduser()), f"{name}.", model)
+    _load(network, _state_in(expanded(weights)), f"{name}.", model)
     network.set_submodule(name, nn.Identity())
     return _Encoder(network, _preset(models.get_model_weights(model), model, size, entry), head.in_features)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -73,8 +76,8 @@ def cache_folder(kind: str) -> Path:
     cache."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
-        return Path(given).expanduser() / kind
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cfsweep" / kind
+        return expanded(given) / kind
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cfsweep" / kind
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
@@ -178,6 +181,31 @@ def _foreign_type(kind: Any) -> str | None:
     inside = [kind.field(number).type for number in range(kind.num_fields)]
     inside += [kind.value_type] if hasattr(kind, "value_type") else []
     return next(filter(None, map(_foreign_type, inside)), None)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the user's home; one of nobody, as it stands.
+
+    >>> expanded("~nosuchuser/x").name
+    'x'
+    """
+    return Path(os.path.expanduser(path))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file, open to be read; to open a pipe would wait for ever, and a device has no end.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is something else.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise PermissionError(errno.EACCES, "A pipe, socket or device, and no file", str(path))
+    return open(handle, "rb")
 
 
 def _umask() -> int:

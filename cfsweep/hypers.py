@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, short
 
+MOST_WHOLE = 2**53  # floats, in which samplers reckon, have all whole numbers up to it
 Value = float | int | str
 Kind = Literal["float", "int", "choice"]
 TakesEffect = Literal["start", "cut", "later", "answers"]
@@ -92,13 +94,15 @@ class Hyper:
         if self.kind == "choice":
             if isinstance(value, str) and (self.layers or value in self.choices):
                 return value
-        elif isinstance(value, int | float) and not isinstance(value, bool) and self._inside(float(value)):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and self._inside(value):
             if self.kind == "float":
                 return float(value)
             if float(value).is_integer():
                 return int(value)
         rule = f"`{self.name}` must be {self.rule}" if self.kind == "choice" else f"`{self.rule}` must hold"
-        raise InputError(f"{where}: {rule}, but got {self.name}={value!r}. {self.remedy}")
+        if self.kind == "int" and isinstance(value, int | float) and abs(value) > MOST_WHOLE:
+            rule += f" (of at most {MOST_WHOLE})"
+        raise InputError(f"{where}: {rule}, but got {self.name}={short(repr(value))[1:-1]}. {self.remedy}")
 
     @property
     def remedy(self) -> str:
@@ -106,6 +110,8 @@ class Hyper:
         return f"The default is {self.default!r}: {self.doc}{off}"
 
     def _inside(self, x: float) -> bool:
+        if abs(x) > (MOST_WHOLE if self.kind == "int" else sys.float_info.max):
+            return False
         above = self.low is None or (x > self.low if self.low_open else x >= self.low)
         below = self.high is None or (x < self.high if self.high_open else x <= self.high)
         return above and below and x == x and abs(x) != float("inf")

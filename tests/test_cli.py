@@ -63,6 +63,14 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no data": (("--stream", "split-mnist", "--data", "nowhere"), "stream `split-mnist`: there is no folder "),
     "no data named": (("--stream", "split-mnist"), "stream `split-mnist`: "),
     "no such stream folder": (("--stream", "./nowhere"), "there is no such folder. Check the path."),
+    "a home of nobody": (("--stream", "~nosuchuser/x"), "stream `~nosuchuser/x`: there is no such folder"),
+    "data in a home of nobody": (
+        ("--stream", "split-mnist", "--data", "~nosuchuser/x"),
+        "there is no folder ",
+    ),
+    "weights in a home of nobody": (("--set", "network.init=~nosuchuser/x"), "there is no such file"),
+    "a very long value": (("--set", f"seeds={'x' * 9999}"), "but got 'xxxxxxxxxx"),
+    "too many trials": (("--trials", "9" * 20), "`trials` should be less than or equal to 10000000"),
     "no such module": (("--stream", "nowhere.at:all"), "there is no module `nowhere`"),
     "zero trials": (("--trials", "0"), "--trials: `trials` should be greater than 0, but got 0."),
     "zero splits": (("--splits", "0"), "--splits: `stream.splits` should be greater than or equal to 1, but got 0."),
@@ -226,7 +234,8 @@ def test_a_folder_with_something_else_in_it(run: Run, smoke: Path, tmp_path: Pat
 
 
 def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
-    """Writes the study.yaml that `run smoke.yaml` writes, with other settings."""
+    """Writes the study.yaml that `run smoke.yaml` writes, with other settings; returns what an earlier version would
+    have written there, which does not say by itself that it was edited."""
     from cfsweep.sweeping.folder import Folder
     from cfsweep.sweeping.parsing import make_config
     from cfsweep.sweeping.study import prepare
@@ -235,6 +244,7 @@ def freeze(folder: Path, smoke: Path, **changes: Any) -> dict[str, Any]:
     folder.mkdir()
     Folder(folder).create(prepared.config, prepared.hypers, prepared.stream)
     content: dict[str, Any] = yaml.safe_load((folder / "study.yaml").read_text())
+    del content["layout"]
     return content
 
 
@@ -256,6 +266,10 @@ def test_a_study_that_was_edited(run: Run, smoke: Path, tmp_path: Path) -> None:
     assert code == 2
     assert "It was edited or is of another version; start a new study." in complaints
     assert complaints.count("\n") == 1
+    (tmp_path / "out" / "study.yaml").write_text(yaml.safe_dump({**study, "layout": 2}))
+    code, _, complaints = run("resume", tmp_path / "out")
+    assert (code, complaints.count("\n")) == (2, 1)
+    assert "study.yaml: altered: its first line, with the SHA-256 of the rest, is gone. `cfsweep repair" in complaints
 
 
 def test_a_study_with_a_setting_by_its_old_name(run: Run, smoke: Path, tmp_path: Path) -> None:
@@ -287,7 +301,7 @@ def test_data_that_has_changed_since(run: Run, smoke: Path, tmp_path: Path) -> N
         assert f"the study began with {name} of SHA-256 000000000000" in complaints
 
 
-@pytest.mark.parametrize("trials", ["5", "-5", "+", "+x", "++5"])
+@pytest.mark.parametrize("trials", ["5", "-5", "+", "+x", "++5", "+²", "+٣", "+" + "9" * 30])
 def test_resume_takes_a_number_to_add(run: Run, trials: str) -> None:
     code, _, complaints = run("resume", "study", f"--trials={trials}")
     assert code == 2

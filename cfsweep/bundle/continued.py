@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
 from cfsweep.bundle.described import Origin
-from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest, sha256
+from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest, read_tensors, sha256
 from cfsweep.bundle.next_task import PLACE, going_on, next_task
 from cfsweep.bundle.rebuilt import Tensors, rebuilt
 from cfsweep.bundle.table import read_preprocessing
@@ -152,8 +151,8 @@ def opened(bundle: Path) -> Opened:
     about = read_manifest(bundle)
     if about.joint:
         raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
-    state = load_file(bundle / STATE) if (bundle / STATE).exists() else {}
-    weights, answers = load_file(bundle / WEIGHTS), load_file(bundle / ANSWERS)
+    state = read_tensors(bundle / STATE) if (bundle / STATE).exists() else {}
+    weights, answers = read_tensors(bundle / WEIGHTS), read_tensors(bundle / ANSWERS)
     return Opened(bundle, about, weights, answers, state, read_preprocessing(bundle, about))
 
 

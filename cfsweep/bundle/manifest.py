@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
-from cfsweep.config import Frozen, NetworkConfig, Scenario, StreamConfig
-from cfsweep.errors import InputError
+from cfsweep.config import PARTS, Frozen, NetworkConfig, Scenario, StreamConfig
+from cfsweep.errors import InputError, first_line
 from cfsweep.hypers import Value
+from cfsweep.reading import read_text
 from cfsweep.texts import held_against, note_on_tasks
 from cfsweep.training.streams import EncoderInfo
 
@@ -141,7 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     if not path.is_file():
         raise InputError(f"{folder}: no {NAME} there, so it is no bundle. Give the folder that `cfsweep export` wrote.")
-    text = path.read_text()
+    text = read_text(path)
     version = _format_of(text)
     if version is not None and version > FORMAT:  # also where every key is known: it may mean something else
         raise InputError(f"{path}: format {version} is newer than {FORMAT}, which this cfsweep reads. Upgrade it.")
@@ -151,6 +155,8 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path}: `{where}` is wrong ({first['msg']}). Export the model again.") from error
+    if (wrong := _contradiction(found)) is not None:
+        raise InputError(f"{path}: {wrong}. Export the model again.")
     for name, digest in found.files.items():
         if Path(name).name != name:
             raise InputError(f"{path}: `files` names {name}, which is not in the bundle. Export the model again.")
@@ -163,10 +169,45 @@ def read_manifest(folder: Path) -> Manifest:
     return found
 
 
+def _contradiction(about: Manifest) -> str | None:
+    """In what a manifest contradicts itself, None where it does not."""
+    n_tasks = len(about.tasks)
+    if not n_tasks or about.n_outputs < 1 or not about.input_shape or min(about.input_shape) < 1:
+        return "a model has tasks, outputs and an input, but it has none"
+    for task in about.tasks:
+        if len(task.labels) != about.n_outputs:
+            return f"task `{task.name}` has {len(task.labels)} labels for {about.n_outputs} outputs"
+    for part, rows in about.scores.items():
+        if rows and (len(rows) != n_tasks + 1 or any(len(row) != n_tasks for row in rows)):
+            return f"`scores.{part}` is no matrix of {n_tasks + 1} x {n_tasks}"
+    for part, scores in about.constant.items():
+        if len(scores) != n_tasks or part not in about.scores:
+            return f"`constant.{part}` does not fit the {n_tasks} tasks and their scores"
+    for name in (*about.scores, *about.constant):
+        if name not in PARTS:
+            return f"`{name}` is no part of the data"
+    for file in about.files:
+        if Path(file).name != file:
+            return f"`{file}` does not lie in it"
+    return None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file of a bundle.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: it holds no tensors ({first_line(error)}). Export the model again.") from error
+
+
 def _format_of(text: str) -> int | None:
     try:
         content: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     version = content.get("format") if isinstance(content, Mapping) else None
     return version if isinstance(version, int) else None

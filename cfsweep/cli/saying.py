@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cfsweep.results.status import Status
 
 EXIT_FAILED_TRIALS = 3
+MOST_SAID = 1900  # characters of a line: a value in it may be of any length
 
 WorkersOption = Annotated[
     int | None,
@@ -90,7 +91,8 @@ def args_of(arg: list[str] | None) -> dict[str, Any]:
 
 
 def complain(text: str) -> None:
-    say(f"cfsweep: {' '.join(text.split())}", error=True)
+    line = " ".join(text.split())
+    say(f"cfsweep: {line if len(line) <= MOST_SAID else f'{line[:MOST_SAID]}…'}", error=True)
 
 
 def called(trial: int) -> str:

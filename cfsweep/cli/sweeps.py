@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,7 @@ from cfsweep.cli.saying import (
     called,
     said_of_equal,
 )
-from cfsweep.errors import EXIT_INTERRUPTED, InputError
+from cfsweep.errors import EXIT_INTERRUPTED, InputError, short
 from cfsweep.results.addresses import in_command
 from cfsweep.terminal import Terminal
 
@@ -186,8 +187,10 @@ def resume(
     trust: TrustOption = False,
 ) -> None:
     """Go on with a study that was interrupted, or extend it."""
-    if not trials.startswith("+") or not trials[1:].isdigit():
-        raise InputError(f"--trials {trials}: `+N` is needed, the number of trials to add. For example `--trials +20`.")
+    if not re.fullmatch(r"\+[0-9]{1,18}", trials):
+        raise InputError(
+            f"--trials {short(trials)[1:-1]}: `+N` is needed, the number of trials to add. For example `--trials +20`."
+        )
     from cfsweep.library.folders import written_in
     from cfsweep.sweeping import study
     from cfsweep.sweeping.progress import Display

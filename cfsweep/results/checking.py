@@ -8,11 +8,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-import yaml
 
-from cfsweep.errors import few, first_line
+from cfsweep.errors import InputError, few, first_line
 from cfsweep.results.ledger import LEDGER, Commit, Ledger, digest_of, read_ledger
-from cfsweep.results.reader import ALTERED, COPY, STUDY, is_sealed, read_file
+from cfsweep.results.reader import ALTERED, COPY, STUDY, is_sealed, read_file, study_in
 from cfsweep.results.schema import TABLES
 from cfsweep.results.sealing import fault_of_text
 
@@ -66,10 +65,10 @@ def fault_of_study(content: bytes | None) -> str | None:
     if fault := fault_of_text(content, is_sealed(content)):
         return fault
     try:
-        study = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError) as error:
-        return f"torn or altered: not valid YAML ({first_line(error)})"
-    return None if isinstance(study, dict) and "study_id" in study else "torn or altered: it has no study_id"
+        study_in(content, "its content")
+    except InputError as error:
+        return f"torn or altered: {error}"
+    return None
 
 
 def check_ledger(place: Place, study_id: str | None) -> tuple[Ledger | None, list[Finding]]:

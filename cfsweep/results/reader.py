@@ -10,16 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-import yaml
 
 from cfsweep.errors import InputError
 from cfsweep.files import foreign_column
+from cfsweep.reading import MOST_BYTES, checked
 from cfsweep.results.ledger import LEDGER, Digest, digest_of, read_ledger
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
 from cfsweep.results.sealing import fault_of_text
-
-# The same values ten times faster, where PyYAML was built with libyaml.
-_YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+from cfsweep.results.study_file import StudyFile
+from cfsweep.yaml_text import parse_written
 
 RENAMED_IN = 2  # the version of the schema
 STUDY, COPY, LAYOUT = "study.yaml", "study.copy.yaml", "layout"
@@ -57,6 +56,19 @@ def _describes_itself(fs: pafs.FileSystem, path: str) -> bool:
     return bool(fs.get_file_info(f"{path}/{STUDY}").type == pafs.FileType.File)
 
 
+def read_small(fs: pafs.FileSystem, path: str) -> bytes:
+    """The content of a file that is held in memory.
+
+    Raises:
+        InputError: it is far larger than cfsweep writes one.
+    """
+    size = fs.get_file_info(path).size or 0
+    if size > MOST_BYTES:
+        raise InputError(f"{path}: it has {size} bytes, and {MOST_BYTES} are the most. Restore the file.")
+    with fs.open_input_stream(path) as file:
+        return bytes(file.read())
+
+
 def read_study(root: str | Path) -> dict[str, Any]:
     """`study.yaml` as a mapping.
 
@@ -72,15 +84,22 @@ def read_study(root: str | Path) -> dict[str, Any]:
         if fs.get_file_info(f"{path}/{COPY}").type == pafs.FileType.File:
             raise damaged(root, STUDY, "missing")
         raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
-    content = read_file(fs, f"{path}/{STUDY}") or b""
+    content = read_small(fs, f"{path}/{STUDY}")
     if fault := fault_of_text(content, is_sealed(content)):
         raise damaged(root, STUDY, fault)
-    try:
-        study = yaml.load(content, Loader=_YAML)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{root}/{STUDY}: not valid YAML ({error}). Restore the file.") from error
+    return study_in(content, f"{root}/{STUDY}")
+
+
+def study_in(content: bytes, where: str) -> dict[str, Any]:
+    """The mapping in a `study.yaml` of this content.
+
+    Raises:
+        InputError: it is no YAML, or not of a study, or holds what nobody could rely on.
+    """
+    study = parse_written(content, where)
     if not isinstance(study, dict) or "study_id" not in study:
-        raise InputError(f"{root}/{STUDY}: it has no study_id, so it is not a study of cfsweep.")
+        raise InputError(f"{where}: it has no study_id, so it is not a study of cfsweep.")
+    checked(StudyFile, study, where, "It was edited or damaged: restore it, or start a new study.")
     return study
 
 

@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cfsweep import identity
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.results.checking import Finding, Place, check_ledger, check_parts, check_study_file, fault_of_study
 from cfsweep.results.leftovers import PLACES, is_leftover
-from cfsweep.results.reader import COPY, STUDY, filesystem, read_table
+from cfsweep.results.reader import COPY, STUDY, filesystem, read_table, study_in
 from cfsweep.results.status import is_held
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.parsing import parse
-from cfsweep.sweeping.search.history import asked_in
 from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.two_records import (
     Disagreement,
@@ -75,10 +72,12 @@ def check(root: str | Path) -> Checked:
 
 def _check(root: str | Path, place: Place) -> tuple[list[Finding], int]:
     found = check_study_file(place)
-    study = None if fault_of_study(content := place.read(STUDY)) else yaml.safe_load(content or b"")
+    study = None if fault_of_study(content := place.read(STUDY)) else study_in(content or b"", STUDY)
     ledger, faults = check_ledger(place, study["study_id"] if study else None)
     n_files, of_parts = check_parts(place, ledger)
     packs, of_packs = check_working_files(place)
+    if ledger is None and not faults:  # an earlier version, of whose working files this one makes new ones
+        of_packs = [finding._replace(harmless=True) for finding in of_packs]
     found += [*faults, *of_parts, *of_packs]
     if study is not None:
         damaged = any(not finding.harmless for finding in found)
@@ -109,6 +108,8 @@ def _check_journal(
     if not content:
         what = "missing" if content is None else "empty"
         return [Finding(name, what)] if rows or packs else []
+    from cfsweep.sweeping.search.history import asked_in  # loads Optuna
+
     found = []
     if not content.endswith(b"\n"):
         found.append(Finding(name, "its last line is torn: its operation is done again", harmless=True))

@@ -12,8 +12,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cfsweep import identity
 from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError, not_written
@@ -34,22 +32,11 @@ from cfsweep.training.ingredients import Conventions, ingredient_class
 from cfsweep.training.streams import Stream
 from cfsweep.training.targets import scores_of, target_of
 from cfsweep.version import VERSION
+from cfsweep.yaml_text import written
 
 LOCK_TRIES = 10
 LAYOUT_NOW = 2  # of a results folder: since then it has a ledger, and `study.yaml` is sealed
 _PACKAGES = (*NUMBERS, "ray", "optuna", "pyarrow")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes each text so that it reads back as it was: PyYAML folds lines also at breaks that are none to most."""
-
-    def represent_text(self, text: str) -> yaml.ScalarNode:
-        style = '"' if _FOLDED & set(text) or not text.isprintable() else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_FOLDED = frozenset("\x85\u2028\u2029\ufeff")
-_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 class Folder:
@@ -90,8 +77,7 @@ class Folder:
         """Writes `study.yaml`, sealed, and its copy; before them the ledger, where there is none yet."""
         if not (self.exists() and (self.root / LEDGER).exists()):
             open_ledger(self.root, study["study_id"])
-        content = {**study, LAYOUT: LAYOUT_NOW}
-        text = sealed_text(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode())
+        text = sealed_text(written({**study, LAYOUT: LAYOUT_NOW}))
         for name in (STUDY, COPY):
             write_atomically(self.root / name, lambda file: file.write(text))
 

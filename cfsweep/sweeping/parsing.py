@@ -13,11 +13,12 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from cfsweep.config import RENAMED, Choices, Range, Space, StudyConfig
-from cfsweep.errors import InputError, unknown
-from cfsweep.sweeping.yaml_text import parse_yaml, read_yaml
+from cfsweep.errors import InputError, short, unknown
+from cfsweep.files import expanded
 from cfsweep.training import streams
 from cfsweep.training.ingredients import hypers_of, registry
 from cfsweep.training.plugins import named
+from cfsweep.yaml_text import parse_yaml, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 _MARKS: dict[str, type[BaseModel]] = {"Range": Range, "Choices": Choices}  # pydantic's, of what is searched
@@ -93,7 +94,9 @@ def assigned(assignments: Iterable[str], option: str = "--set") -> Iterator[tupl
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             example = "lr=0.001" if option == "--set" else "target=label"
-            raise InputError(f"{option} {assignment}: `key=value` is needed, such as `{option} {example}`.")
+            raise InputError(
+                f"{option} {short(assignment)[1:-1]}: `key=value` is needed, such as `{option} {example}`."
+            )
         yield key, parse_yaml(text, f"{option} {key}")
 
 
@@ -126,7 +129,7 @@ def _as_one_line(
     errors = error.errors()
     first = errors[0]
     path = _place(content, first["loc"])
-    name, got = shown(path), repr(first["input"])
+    name, got = short(shown(path))[1:-1], short(repr(first["input"]))[1:-1]
     # A mistyped key is reported once as unknown and, if it is needed, once as missing: the former helps more.
     strange = next((e for e in errors if e["type"] == "extra_forbidden"), None)
     if strange is not None:
@@ -232,14 +235,14 @@ def _with_absolute_paths(config: StudyConfig) -> StudyConfig:
     stream, changes = config.stream, {}
     root = stream.data or streams.default_data_root()
     if root is not None:
-        changes["data"] = str(Path(root).expanduser().absolute())
-    if stream.name not in streams.registry and Path(stream.name).expanduser().exists():
-        changes["name"] = str(Path(stream.name).expanduser().absolute())
+        changes["data"] = str(expanded(root).absolute())
+    if stream.name not in streams.registry and expanded(stream.name).exists():
+        changes["name"] = str(expanded(stream.name).absolute())
     if stream.name.startswith(streams.HUGGING_FACE):
-        place = Path(stream.name.removeprefix(streams.HUGGING_FACE)).expanduser()
+        place = expanded(stream.name.removeprefix(streams.HUGGING_FACE))
         changes |= {"name": f"{streams.HUGGING_FACE}{place.absolute()}"} if place.exists() else {}
     space, network = config.space, config.space.network
     if network.init is not None:
-        here = {"init": str(Path(network.init).expanduser().absolute())}
+        here = {"init": str(expanded(network.init).absolute())}
         space = space.model_copy(update={"network": network.model_copy(update=here)})
     return config.model_copy(update={"stream": stream.model_copy(update=changes), "space": space})

@@ -3,6 +3,7 @@ exactly what it held, and makes one record of the other where one is lost."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper, Value
+from cfsweep.metrics import UndefinedError
 from cfsweep.results.checking import Place, fault_of_part, fault_of_study, faults_of_commits, held
 from cfsweep.results.ledger import LEDGER, Ledger, LedgerWriter, begin_ledger, commit_entry, parsed
 from cfsweep.results.leftovers import remove_leftovers
@@ -26,9 +28,9 @@ from cfsweep.sweeping.checking import (
 )
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.folder import Folder
-from cfsweep.sweeping.search.history import asked_in, write_journal
 from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.space import default_within
+from cfsweep.sweeping.stopping import ended_matrices, intermediate
 from cfsweep.sweeping.suggest import param_of
 from cfsweep.sweeping.working_files import Aside, set_aside_working_files
 from cfsweep.training.spec import PackSpec
@@ -150,6 +152,8 @@ def _take_back(work: Repair, writer: LedgerWriter) -> None:
 
 def _repair_journal(work: Repair, config: StudyConfig, study: Mapping[str, Any], packs: list[PackSpec]) -> None:
     name, content = journal_in(work.place)
+    from cfsweep.sweeping.search.history import asked_in, write_journal  # loads Optuna
+
     rows = read_table(work.root, "runs", study_id=config.study_id).to_pylist()
     known = known_settings(rows, packs, config)
     fault: str | None = None
@@ -178,11 +182,24 @@ def _repair_journal(work: Repair, config: StudyConfig, study: Mapping[str, Any],
     first = _params(config, hypers, {})
     params = {number: _params(config, hypers, settings) for number, settings in known.items()}
     work.aside.move(name)
-    write_journal(work.root / name, config, kinds, params, first)
+    write_journal(work.root / name, config, kinds, params, first, _reports(work.root, config, study))
     work.say(f"{name}: {fault}; made anew with the {len(params)} trial(s) of runs/ and of the packs on their way")
     anew = sorted(set(range(max(params, default=-1))) - set(params))
     if anew:
         work.say(f"{few(f'trial {number}' for number in anew)}: in no record; asked anew")
+
+
+def _reports(root: Path, config: StudyConfig, study: Mapping[str, Any]) -> dict[int, dict[int, float]]:
+    """By trial and task, the objective that the median rule was told of those that have ended."""
+    found: dict[int, dict[int, float]] = {}
+    if not config.stop_trials or config.objective.name != "mixed":
+        return found
+    score = study["scores"][0]["name"] if study.get("scores") else "accuracy"
+    for number, matrix in ended_matrices(root, config.as_begun.seeds, score):
+        for rung in range(1, min(len(matrix), matrix.shape[1] - 1)):
+            with contextlib.suppress(UndefinedError):
+                (found.setdefault(number, {})[rung],) = intermediate(matrix[: rung + 1], config.objective)
+    return found
 
 
 def _hyper(name: str, described: Mapping[str, Any]) -> Hyper:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cfsweep.errors import NoRoomError
 from cfsweep.files import patient, write_atomically
+from cfsweep.visible import visible
 
 LOOK_EVERY_S = 1.0
 
@@ -43,7 +44,7 @@ class Waiting:
         where = f"{error.filename or 'the results folder'}: {str(error.strerror).lower()}{size}"
         if self.since is None and self.patience_s:
             told = f"{where}. The sweep waits {self.patience_s:g} s for room; what was trained is not lost by that"
-            print(f"cfsweep: {told}", file=sys.stderr, flush=True)
+            print(f"cfsweep: {visible(told)}", file=sys.stderr, flush=True)
         self.since = self.now() if self.since is None else self.since
         if self.ended():
             raise KeyboardInterrupt

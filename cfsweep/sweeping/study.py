@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cfsweep import identity
-from cfsweep.config import MOST_SEEDS, StreamConfig, StudyConfig
+from cfsweep.config import MOST_SEEDS, MOST_TRIALS, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.status import Status, status
@@ -37,6 +37,7 @@ from cfsweep.training.pack import example_counts, single_run_reason
 from cfsweep.training.plugins import by_files_alone
 from cfsweep.training.streams import Stream, function_of, load_stream, place_of
 from cfsweep.training.targets import Outputs, scores_of, target_of
+from cfsweep.visible import visible
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,8 @@ def resume(
             f"--seeds {seeds}: the study has {config.seeds} seeds already, none is taken away, and {MOST_SEEDS} are "
             "the most. Give a number between."
         )
+    if trials > MOST_TRIALS:
+        raise InputError(f"--trials +{more_trials}: {MOST_TRIALS} trials in all are the most. Give a smaller number.")
     if (trials, seeds, there) == (config.trials, config.seeds, config) and is_whole(folder, config, endurance):
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
@@ -316,7 +319,7 @@ def sweep(
         NoRoomError: the disk was full for too long.
     """
     for line in tidy(folder.root):
-        print(f"cfsweep: {line}", file=sys.stderr)
+        print(f"cfsweep: {visible(line)}", file=sys.stderr)
     waiting = waiting_for(scheduler, endurance)
     try:
         with waiting.on():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from cfsweep.config import Choices, Range, Space
 from cfsweep.hypers import Hyper, Value
 from cfsweep.sweeping.space import default_within
 
+LEAST_FLOAT = sys.float_info.min
 ZERO_SHARE = 0.1  # of a range with `zero: true` that stands for 0
 
 
@@ -83,7 +85,8 @@ def lowest(searched: Range) -> float:
         return searched.low
     stretch = ZERO_SHARE / (1 - ZERO_SHARE)
     if searched.log:
-        return float(searched.low * (searched.low / searched.high) ** stretch)
+        below = float(searched.low * (searched.low / searched.high) ** stretch)
+        return max(below, LEAST_FLOAT)  # the two may be farther apart than numbers go
     return searched.low - stretch * (searched.high - searched.low)
 
 

@@ -9,6 +9,7 @@ import pyarrow.fs as pafs
 
 from cfsweep.files import unsealed
 from cfsweep.results.checking import Finding, Place
+from cfsweep.results.ledger import LEDGER
 from cfsweep.results.leftovers import remove_leftovers
 from cfsweep.sweeping.pack_files import read_pack
 from cfsweep.training.spec import PackSpec
@@ -29,12 +30,12 @@ def check_working_files(place: Place) -> tuple[list[PackSpec], list[Finding]]:
         if name.startswith("pack") and name.endswith(".json"):
             pack = read_pack(content)
             if pack is None:
-                found.append(Finding(path, "torn or altered: its runs are trained from their beginning"))
+                found.append(Finding(path, "torn or altered: its runs begin anew"))
             else:
                 packs.append(pack[0])
         elif name.endswith(".pt"):
             if unsealed(content) is None:
-                found.append(Finding(path, "torn or altered: what went on from it begins anew"))
+                found.append(Finding(path, "torn, altered or of another version: what went on from it begins anew"))
             elif name.startswith("pack") and name.replace(".pt", ".json") not in names:
                 found.append(Finding(path, "of a pack that is over", harmless=True))
         else:
@@ -69,6 +70,7 @@ def set_aside_working_files(root: Path, aside: Aside) -> tuple[list[PackSpec], l
 
 def tidy(root: Path) -> list[str]:
     """Readies the folder, which the caller holds, for a driver: what others that were killed left is removed, and what
-    is damaged of the packs on their way set aside, a line each."""
+    is damaged of the packs on their way set aside, a line each; none where an earlier version wrote them."""
     remove_leftovers(root)
-    return set_aside_working_files(root, Aside(root))[1]
+    _, said = set_aside_working_files(root, Aside(root))
+    return said if (root / LEDGER).exists() else []

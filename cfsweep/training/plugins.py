@@ -113,15 +113,18 @@ def contained() -> Iterator[None]:
 @contextmanager
 def current_folder_importable() -> Iterator[None]:
     """Within it, modules in the current folder can be imported, as under `python -m`, also by a command on the path;
-    and what is run is `contained`."""
+    and what is run is `contained`. A results folder or a bundle is no place for code: a file there would be taken for
+    any package that is imported in here."""
     folder = os.getcwd()
-    sys.path.insert(0, folder)
+    paths = [] if _is_brought(Path(folder)) else [folder]
+    sys.path[:0] = paths
     importlib.invalidate_caches()
     try:
         with contained():
             yield
     finally:
-        sys.path.remove(folder)
+        for path in paths:
+            sys.path.remove(path)
 
 
 def imported(path: str, where: str, kind: str = "function") -> Callable[..., Any]:
@@ -212,7 +215,11 @@ def _in_working_folder(module: str) -> bool:
     for part in rest:
         folders.append(folders[-1] / part)
     folders += [above for above in folders[0].parents if above.is_relative_to(here)]
-    return not any((folder / name).is_file() for folder in folders for name in _BROUGHT)
+    return not any(map(_is_brought, folders))
+
+
+def _is_brought(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _BROUGHT)
 
 
 def _place_of(top: str) -> Path | None:

@@ -140,7 +140,7 @@ class Folder:
             "tasks": [{"name": n, "classes": 2, "n_train": 200, "n_validation": 50, "n_test": 60} for n in names],
             "data_sha256": {"digits.csv": "ab" * 32},
             "versions": {"cfsweep": "0.1.0", "torch": "2.15.0"},
-            **({"confirms": {"study_id": self.confirms}} if self.confirms else {}),
+            **({"confirms": {"study_id": self.confirms, "trials": {}, "references": []}} if self.confirms else {}),
             "git_revision": "1fb2021",
             "conventions": {"ewc": "penalty 1/2 lambda sum F d^2"},
         }  # fmt: skip

@@ -154,6 +154,9 @@ def test_bad_input_is_one_line() -> None:
             require_max_drop(bad)
     with pytest.raises(InputError, match="`0 <= max-drop < 1` must hold, but got 1"):
         require_max_drop(1.0, width=1.0)
+    for no_number in ("x", True, [0.1]):
+        with pytest.raises(InputError, match=r"`max_drop` must be a number, such as 0\.02, but got"):
+            require_max_drop(no_number)  # type: ignore[arg-type]
     assert require_max_drop(5000.0) == 5000.0
     assert require_max_drop(0.0) == 0.0
 

@@ -123,9 +123,22 @@ def test_rules(known: Path) -> None:
         analysis.choose(table, "avarage")
 
 
+FOREIGN = '{"trial": 2, "study_id": "x", "rule": "mixed", "selected_at": "2026-01-01T00:00:00+00:00"}'
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not valid JSON"), ("[]", "names no trial"), ('{"trial": 2, "study_id": "x"}', "belongs to study x")],
+    [
+        ("{", "not valid JSON"),
+        ("[" * 100_000, r"not valid JSON \(RecursionError: "),
+        ("[]", "a mapping is needed, but got list"),
+        ('{"trial": 2, "study_id": "x"}', "`rule`: Field required"),
+        (FOREIGN, "belongs to study x"),
+        (FOREIGN.replace("2,", "-1,"), "`trial`: Input should be greater than or equal to 0, but got `-1`"),
+        (FOREIGN.replace("2,", "1e20,"), "`trial`: Input should be a valid integer"),
+        (FOREIGN.replace("2,", '2, "validation": {"val_mixed": 3},'), "`validation.val_mixed`: "),
+        (FOREIGN.replace("2,", '2, "references": {"naive": "x"},'), "`references.naive`: "),
+    ],
 )
 def test_a_damaged_or_foreign_record_is_refused(known: Path, content: str, message: str) -> None:
     (known / "selection.json").write_text(content)

@@ -20,8 +20,8 @@ from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.sweeping.parsing import make_config
 from cfsweep.sweeping.space import check_space
-from cfsweep.sweeping.yaml_text import parse_yaml
 from cfsweep.training.streams import load_stream, registry
+from cfsweep.yaml_text import parse_yaml
 from tests.analysis.folder import Folder, matrix_for
 from tests.conftest import Run
 

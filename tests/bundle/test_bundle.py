@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 import cfsweep
 from cfsweep.bundle import Manifest, load, read_manifest, write
 from cfsweep.bundle.card import card
+from cfsweep.bundle.manifest import sha256
 from cfsweep.bundle.writer import ANSWERS, CARD, PROGRAM, STATE, WEIGHTS
 from cfsweep.config import NetworkConfig, Scenario, Space, StudyConfig
 from cfsweep.errors import InputError
@@ -319,7 +321,34 @@ def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:
     with pytest.raises(InputError, match=r"network `mlp` is another one.*they differ in `body.1.bias` and"):
         load(bundle)
     (bundle / "model.json").write_text(before)
+    about = json.loads(before)
+    for wrong, said in (
+        ({"n_outputs": 0}, "a model has tasks, outputs and an input, but it has none"),
+        ({"n_outputs": about["n_outputs"] + 1}, "labels for "),
+        ({"scores": {**about["scores"], "validation": [[0.5]]}}, "`scores.validation` is no matrix of "),
+        ({"constant": {"validation": [0.5] * 9}}, "`constant.validation` does not fit the "),
+        ({"scores": {"other": []}}, "`other` is no part of the data"),
+        ({"files": {"../x": "0"}}, "`../x` does not lie in it"),
+        ({"settings": {}}, "the bundle has no setting `optimizer`"),
+        ({"settings": {**about["settings"], "lr": "x"}}, "`0 < lr` must hold, but got lr='x'"),
+    ):
+        change(**wrong)
+        with pytest.raises(InputError, match=re.escape(said)):
+            load(bundle)
+        (bundle / "model.json").write_text(before)
+    (bundle / "model.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="Export the model again"):
+        load(bundle)
+    (bundle / "model.json").write_text(before)
     weights = load_file(bundle / WEIGHTS)
+    for content in (b"", (bundle / WEIGHTS).read_bytes()[:-4]):  # noted as it is: damaged before
+        kept = (bundle / WEIGHTS).read_bytes()
+        (bundle / WEIGHTS).write_bytes(content)
+        change(files={**about["files"], WEIGHTS: sha256(bundle / WEIGHTS)})
+        with pytest.raises(InputError, match=r"weights.safetensors: it holds no tensors .* Export the model again"):
+            load(bundle)
+        (bundle / WEIGHTS).write_bytes(kept)
+        (bundle / "model.json").write_text(before)
     save_file({name: value + 1 for name, value in weights.items()}, bundle / WEIGHTS)
     with pytest.raises(InputError, match=r"weights.safetensors: it was changed"):
         load(bundle)

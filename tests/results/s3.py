@@ -29,14 +29,14 @@ def free_port() -> int:
 class Way:
     """The way to a server: passes on what comes to its own port, unless it is `closed`."""
 
-    def __init__(self, port: int) -> None:
-        self.to, self.port, self.closed = port, free_port(), False
+    def __init__(self, port: int, host: str) -> None:
+        self.to, self.host, self.port, self.closed = port, host, free_port(), False
         self.listener: socket.socket | None = None
         self.open()
 
     def open(self) -> None:
         self.closed = False
-        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.listener = socket.create_server((self.host, self.port))
         threading.Thread(target=self._listen, args=(self.listener,), daemon=True).start()
 
     def close(self) -> None:
@@ -63,9 +63,10 @@ class Way:
 
 
 class S3:
-    """The server: `address` of a place in it, and the environment in which it is found there."""
+    """The server, which is reached by the address `host` of this machine: `address` of a place in it, and the
+    environment in which it is found there."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
             [PYTHON, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
@@ -73,8 +74,8 @@ class S3:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.way = Way(self.port)
-        self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.way.port}"}
+        self.way = Way(self.port, host)
+        self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{self.way.port}"}
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -96,11 +97,11 @@ class S3:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[S3]:
+def running(host: str = "127.0.0.1") -> Iterator[S3]:
     """A server, until this ends; skips where there is none."""
     if not PYTHON.exists():
         pytest.skip(MISSING)
-    server = S3()
+    server = S3(host)
     try:
         yield server
     finally:

@@ -303,6 +303,7 @@ def test_data_that_have_moved_are_the_same_data(run: Run, smoke: Path, tmp_path:
     place = folder_of_tasks(tmp_path / "data")
     command = swept(run, smoke)
     before = status("out").study_id
+    assert "own_data" not in run("select", "out")[1], "nobody is told to type a note of cfsweep's"
     moved = shutil.move(place, tmp_path / "moved")
     more = ("--trials", "+1", "--workers", "0")
     code, _, complaints = run("resume", "out", *more)

@@ -129,7 +129,20 @@ BAD_SPACES = {
         "`optimizer` is one of sgd, adam, adamw, but got a range. Write `optimizer: {choices: [...]}`.",
     ),
     "zero where there is none": ("search: {lr: {low: 0.1, high: 1.0, zero: true}}", "but got lr=0"),
-    "infinity": ("search: {lr: {low: 0.1, high: .inf}}", "but got lr=inf."),
+    "infinity": ("search: {lr: {low: 0.1, high: .inf}}", "`search.lr.high` should be a finite number, but got inf."),
+    "bounds too far apart": (
+        "search: {ewc_lambda: {low: -1.0e+308, high: 1.0e+308}}",
+        "a finite `high - low` must hold for `ewc_lambda`, but got (low=-1e+308, high=1e+308). Bring them nearer.",
+    ),
+    "zero beside next to nothing": (
+        "search: {ewc_lambda: {low: 1.0e-305, high: 1, log: true, zero: true}}",
+        "`low >= 1e-300` must hold for `ewc_lambda` on a log scale beside `zero: true`, but got low=1e-305. Raise it.",
+    ),
+    "a whole number of 20 digits": (
+        "fixed: {batch_size: 99999999999999999999}",
+        "must hold (of at most 9007199254740992), but got batch_size=99999999999999999999.",
+    ),
+    "a number of 401 digits": (f"fixed: {{lr: 1{'0' * 400}}}", "`0 < lr` must hold, but got lr=1000"),
     "not a number": ("fixed: {lr: .nan}", "but got lr=nan."),
 }
 
@@ -139,9 +152,8 @@ def test_a_bad_space_is_refused_in_one_line_that_says_where(case: str, tmp_path:
     text, message = BAD_SPACES[case]
     path = tmp_path / "space.yaml"
     path.write_text(text)
-    config = make_config(path, {}, [])
     with pytest.raises(InputError) as caught:
-        check_space(config.space, str(path))
+        check_space(make_config(path, {}, []).space, str(path))
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

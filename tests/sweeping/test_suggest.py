@@ -13,6 +13,8 @@ from cfsweep.config import Range, Space
 from cfsweep.sweeping.suggest import ZERO_SHARE, default_params, lowest, suggest
 from cfsweep.training.ingredients import hypers_of
 
+WIDEST = {"low": 1e-300, "high": 1e300}
+
 
 def space_of(search: dict[str, Any], ingredients: tuple[str, ...] = ("ewc", "replay"), **fixed: Any) -> Space:
     return Space.model_validate({"ingredients": ingredients, "fixed": fixed, "search": search})
@@ -38,6 +40,13 @@ def test_zero_lies_beside_the_range_and_takes_its_share(name: str, low: float, h
     share = sum(x == 0 for x in drawn) / len(drawn)
     assert ZERO_SHARE / 2 < share < ZERO_SHARE * 2
     assert {type(x) for x in drawn} == {int if name == "replay_buffer" else float}
+
+
+def test_zero_lies_beside_a_range_that_numbers_hardly_hold() -> None:
+    drawn = [v["ewc_lambda"] for v in draws(space_of({"ewc_lambda": {**WIDEST, "log": True, "zero": True}}))]
+    assert all(x == 0 or 1e-300 <= x <= 1e300 for x in drawn)
+    assert any(x == 0 for x in drawn)
+    assert any(x > 1e200 for x in drawn)
 
 
 def test_a_range_of_whole_numbers_gives_whole_numbers_ends_included() -> None:

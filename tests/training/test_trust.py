@@ -3,6 +3,7 @@ folder, a bundle or a table is unpickled."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import shutil
@@ -130,6 +131,18 @@ def test_but_not_those_that_came_with_a_study_or_a_bundle(here: Path, module: Mo
     with pytest.raises(InputError, match=r"`runs\.demo\.trust_brought:build` is code that a file names"):
         followed("runs.demo.trust_brought:build")
     assert not mark.exists()
+
+
+def test_a_file_there_is_taken_for_no_package(here: Path, module: Module) -> None:
+    mark = module(here, "trust_shadow")
+    (here / "model.json").touch()
+    with pytest.raises(ModuleNotFoundError), current_folder_importable():
+        importlib.import_module("trust_shadow")
+    assert not mark.exists()
+    (here / "model.json").unlink()
+    with current_folder_importable():
+        importlib.import_module("trust_shadow")
+    assert mark.exists()
 
 
 def test_nor_those_of_an_environment_there(here: Path, module: Module, monkeypatch: pytest.MonkeyPatch) -> None:

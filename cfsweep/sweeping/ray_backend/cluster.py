@@ -126,8 +126,7 @@ def connected_beside(
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]
                     refuse_missing_gpus(workers, available)
                     up = RunningRay(interrupt, *_start_broker(), session.progressed, own.folder)
-                    if workers.address is None:
-                        drop_environments_of_trials()
+                    drop_environments_of_trials()
                     done = doing.result()
                 with interruptible(interrupt):
                     session.begun.set()

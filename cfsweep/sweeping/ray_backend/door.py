@@ -28,7 +28,8 @@ def by_token(workers: Workers) -> Iterator[None]:
     """Within it Ray is started with a token of its own, or the cluster at the address is joined with its token.
 
     Raises:
-        InputError: no cluster answers at the address, it demands no token, or one that is not here.
+        NotThereError: no cluster answers at the address.
+        InputError: it demands no token, or one that is not here.
     """
     if workers.address is None:
         with authenticated(**{MODE: "token", TOKEN: secrets.token_hex(32)}):
@@ -57,7 +58,9 @@ def _mode_of(address: str, insecure: bool) -> str:
         with authenticated(**{MODE: "token"}):
             if not lets_in(place):
                 raise InputError(f"{where}: the cluster wants a token, and not {_token()}. Take the one of its head.")
-    except (OSError, ValueError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # of many kinds, and a cluster may be back soon
         raise NotThereError(f"{where}: no Ray cluster answers there ({short(error)})", START) from error
     return "token"
 

@@ -70,7 +70,10 @@ def session_folder() -> Path | None:
 
 def agents_end_with_raylet(session: Path) -> None:
     """Has a node's two agents end at once where raylet and GCS are killed, as they are with the driver. Unless the
-    raylet's log says that it was meant to end, they first try for a minute to tell the GCS of it."""
+    raylet's log says that it was meant to end, they first try for a minute to tell the GCS of it. In a version that has
+    its logs elsewhere, they do."""
+    if not (session / "logs").is_dir():
+        return
     with (session / "logs" / RAYLETS_LOG).open("a") as log:
         log.write(f'cfsweep: agents need not report that it was killed, for they find here: "{SAYS_ITS_END}"\n')
 
@@ -228,7 +231,8 @@ def workers_that_load(module: str) -> dict[str, Any]:
 
 
 def drop_environments_of_trials() -> None:
-    """Tune gives its actors an environment, of what the driver's holds too; no process that was started ahead has it.
+    """Tune gives its actors an environment, of what the driver's holds too, credentials among it; no process that was
+    started ahead has it, and no worker needs it.
 
     In a version of Tune that keeps it elsewhere, its actors wait for processes of their own, and nothing else changes.
     """

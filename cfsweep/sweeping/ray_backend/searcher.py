@@ -76,8 +76,8 @@ class PackSearcher(_NotStored, Searcher):
             finished: str = Searcher.FINISHED
             return finished
         if self.room is not None:
-            self.driver.workers = self.room()
-            if len(self.pack_of) >= self.driver.workers:
+            self.driver.workers = max(self.driver.workers, self.room())
+            if len(self.pack_of) >= self.room():
                 return None
         job = self.driver.next_pack()
         if job is None:

@@ -18,6 +18,7 @@ class OwnSession:
     """The folder of the Ray that this process has started; None before it has, and on a cluster."""
 
     folder: Path | None = None
+    lock: int | None = None
 
     def begin(self) -> None:
         """To be called when Ray is up: marks the folder as that of this process, closes it to other users, and removes
@@ -34,7 +35,8 @@ class OwnSession:
         """Ray has been shut down: removes the folder, or leaves it to the next start."""
         if self.folder is None:
             return
-        os.close(self.lock)
+        if self.lock is not None:
+            os.close(self.lock)
         if not stays:
             remove(self.folder)
 

@@ -53,9 +53,11 @@ def write_journal(
     kinds: Mapping[str, str],
     params: Mapping[int, Mapping[str, Value]],
     first: Mapping[str, Any],
+    reports: Mapping[int, Mapping[int, float]],
 ) -> None:
-    """Makes the journal anew, with the parameters of each trial by number; all of them run, and who goes on with the
-    study tells how they end, as its rows say. A number without parameters is asked anew; trial 0 is then `first`."""
+    """Makes the journal anew, with the parameters of each trial by number, and the intermediate objectives that were
+    reported of it, by task; all of them run, and who goes on with the study tells how they end, as its rows say. A
+    number without parameters is asked anew; trial 0 is then `first`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="cfsweep-") as folder:
         path = Path(folder) / NAME
@@ -76,6 +78,8 @@ def write_journal(
                 trial = trial_again(study, storage.get_trial(trial_id))
                 for name, searched in config.space.search.items():
                     drawn(name, searched, kinds[name], trial)
+                for rung, value in reports.get(number, {}).items():
+                    trial.report(value, rung)
         storage.file.release()
         content = path.read_bytes()
     write_atomically(journal, lambda file: file.write(content))

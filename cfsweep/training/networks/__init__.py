@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cfsweep.config import NetworkConfig
-from cfsweep.errors import unknown
+from cfsweep.errors import InputError, unknown
 from cfsweep.training.networks._head import head_of
 from cfsweep.training.networks._held import hold
 from cfsweep.training.networks._init import begin_with_init, first_weights, init_note, noted, take_in
@@ -84,6 +84,11 @@ def build(config: NetworkConfig, input_shape: tuple[int, ...], n_outputs: int) -
     >>> head_of(build(NetworkConfig(name="mlp", args={"hidden": [8]}), (1, 8, 8), 10), 10)
     'head'
     """
+    if config.channels_last and len(input_shape) != 3:
+        raise InputError(
+            f"network `{config.name}`: `channels_last` lays out images (channels, height, width), but the stream's "
+            f"examples have the shape {input_shape}. Leave it out."
+        )
     module = _drawn(config, input_shape, n_outputs)
     begin_with_init(module, head_of(module, n_outputs), config)
     hold(module, config.freeze)

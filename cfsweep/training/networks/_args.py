@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from cfsweep.errors import InputError
+from cfsweep.errors import InputError, short
+
+MOST_LAYERS = 1_000
+_PER_WEIGHT = 8  # bytes: itself, and its gradient; all else comes beside
+
+
+def require_fits(network: str, n_parameters: int) -> None:
+    """Makes sure, before any is allocated, that a network has no more parameters than this machine has memory for.
+
+    Raises:
+        InputError: it has.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if n_parameters * _PER_WEIGHT > memory:
+        raise InputError(
+            f"network `{network}`: it would have {n_parameters:.3g} parameters, and this machine has memory for "
+            f"{memory // _PER_WEIGHT:.3g} with their gradients. Make it smaller."
+        )
 
 
 def positive_int(network: str, name: str, value: Any) -> int:
@@ -14,14 +32,23 @@ def positive_int(network: str, name: str, value: Any) -> int:
         InputError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"network `{network}`: `{name}` must be a whole number >= 1, but got {value!r}. Change it.")
+        raise InputError(
+            f"network `{network}`: `{name}` must be a whole number >= 1, but got {short(repr(value))[1:-1]}. Change it."
+        )
     return value
 
 
 def positive_ints(network: str, name: str, value: Any) -> list[int]:
     """`value` as a list of whole numbers >= 1. Raises as `positive_int`."""
     if not isinstance(value, list | tuple):
-        raise InputError(f"network `{network}`: `{name}` must be a list, but got {value!r}. Write `[{value}]`.")
+        raise InputError(
+            f"network `{network}`: `{name}` must be a list, but got {short(repr(value))[1:-1]}. "
+            f"Write `[{short(value)[1:-1]}]`."
+        )
+    if len(value) > MOST_LAYERS:
+        raise InputError(
+            f"network `{network}`: `{name}` has {len(value)} layers, and {MOST_LAYERS} are the most. Take fewer."
+        )
     return [positive_int(network, f"{name}[{i}]", each) for i, each in enumerate(value)]
 
 

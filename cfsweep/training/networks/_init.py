@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError, few
+from cfsweep.files import expanded
 from cfsweep.training.networks._weights import prefix_of, read_weights
 
 # Counts the batches of a norm, which nothing goes by; files of older versions of torch have none.
@@ -141,7 +142,7 @@ def _read(network: NetworkConfig) -> tuple[Mapping[str, Tensor], str]:
     """
     if network.init_sha256 in _SENT:
         return _SENT[network.init_sha256], network.init_sha256
-    path = Path(str(network.init)).expanduser()
+    path = expanded(str(network.init))
     try:
         state = path.stat()
     except OSError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cfsweep.training.networks._args import image_shape, positive_int
+from cfsweep.training.networks._args import image_shape, positive_int, require_fits
 
 
 class Cnn(nn.Module):
@@ -21,6 +21,7 @@ class Cnn(nn.Module):
         super().__init__()
         channels, height, width = image_shape("cnn", input_shape, smallest=6)
         n_features = 64 * ((height - 4) // 2) * ((width - 4) // 2)
+        require_fits("cnn", positive_int("cnn", "hidden", hidden) * (n_features + n_outputs + 1))
         self.body = nn.Sequential(
             nn.Conv2d(channels, 32, 3),
             nn.ReLU(),
@@ -28,7 +29,7 @@ class Cnn(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(n_features, positive_int("cnn", "hidden", hidden)),
+            nn.Linear(n_features, hidden),
             nn.ReLU(),
         )
         self.head = nn.Linear(hidden, n_outputs)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from cfsweep.training.networks._args import positive_ints
+from cfsweep.training.networks._args import positive_ints, require_fits
 
 
 class Mlp(nn.Module):
@@ -17,6 +17,7 @@ class Mlp(nn.Module):
     def __init__(self, input_shape: tuple[int, ...], n_outputs: int, hidden: Sequence[int] = (256, 256)) -> None:
         super().__init__()
         sizes = [math.prod(input_shape), *positive_ints("mlp", "hidden", hidden)]
+        require_fits("mlp", sum((one + 1) * other for one, other in pairwise([*sizes, n_outputs])))
         self.body = nn.Sequential(nn.Flatten())
         for size_in, size_out in pairwise(sizes):
             self.body.extend([nn.Linear(size_in, size_out), nn.ReLU()])

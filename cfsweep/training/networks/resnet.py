@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cfsweep.errors import InputError
-from cfsweep.training.networks._args import image_shape, positive_int
+from cfsweep.training.networks._args import image_shape, positive_int, require_fits
 
 
 class Block(nn.Module):
@@ -49,6 +49,7 @@ class ResNet18Slim(nn.Module):
                 f"network `resnet18-slim`: `groups` must divide `width`, but got groups={groups}, width={width}. "
                 "Change one of them."
             )
+        require_fits("resnet18-slim", 2_016 * width**2)  # of the last stage
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.GroupNorm(groups, width), nn.ReLU()
         )

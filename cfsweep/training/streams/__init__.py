@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, unknown
+from cfsweep.files import expanded
 from cfsweep.training.plugins import installed, path_of
 from cfsweep.training.streams._base import ClassId, EncoderInfo, Indices, Split, Stream, Task
 from cfsweep.training.streams._cache import mapped
@@ -85,7 +86,7 @@ def place_of(config: StreamConfig) -> Path | None:
     """The user's file or folder that a stream is read from; None where it is something else."""
     if config.name in registry or config.name.startswith(HUGGING_FACE):
         return None
-    place = Path(config.name).expanduser()
+    place = expanded(config.name)
     return place if place.exists() else None
 
 
@@ -106,7 +107,7 @@ def load_task(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
     """
     if config.name.startswith(HUGGING_FACE):
         return task_of_dataset(config)
-    place = Path(config.name).expanduser()
+    place = expanded(config.name)
     if place.is_dir() and holds_images(place):
         return task_of_images(config)
     return from_file(config, features)
@@ -148,7 +149,7 @@ def _load(config: StreamConfig, where: str) -> Stream:
         return registry[config.name].load(config)
     if config.name.startswith(HUGGING_FACE):
         return from_dataset(config)
-    place = Path(config.name).expanduser()
+    place = expanded(config.name)
     if is_table(config.args) and (place.is_dir() or (place.is_file() and place.suffix.lower() in SUFFIXES)):
         return from_table(config)
     if place.is_dir():

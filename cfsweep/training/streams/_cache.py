@@ -6,6 +6,8 @@ of all that it depends on, and by that of what it holds. Nothing is lost with th
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import sys
@@ -19,7 +21,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from cfsweep.errors import not_written
+from cfsweep.errors import InputError, first_line, not_written
 from cfsweep.files import CACHE_VARIABLE, cache_folder
 from cfsweep.visible import visible
 
@@ -44,17 +46,20 @@ def cached_file(
         InputError: the cache cannot be written to.
     """
     folder = cache_folder(kind)
+    damaged = []
     for path in folder.glob(f"{key}-*{suffix}"):
         found = digest_of(path)
         if found is not None and path.stem == f"{key}-{found}":
             return path, found
-        path.unlink(missing_ok=True)  # damaged: it is made again
+        damaged.append(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in (*damaged, *_left_behind(folder, suffix)):
+            path.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=suffix)
-        os.close(handle)
         scratch = Path(name)
         try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # for as long as this process makes it
             write(scratch)
             digest = digest_of(scratch)
             scratch.chmod(0o644)
@@ -62,9 +67,26 @@ def cached_file(
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(handle)
     except OSError as error:
+        if error.filename is not None and not Path(str(error.filename)).is_relative_to(
+            folder
+        ):  # what is read meanwhile
+            said = (error.strerror or first_line(error)).lower()
+            raise InputError(f"{error.filename}: it cannot be read ({said}). Mend it, or bring it back.") from error
         error.filename = f"{folder} (the cache of {kind}; {CACHE_VARIABLE} names another place)"
         raise not_written(error) from error
+
+
+def _left_behind(folder: Path, suffix: str) -> list[Path]:
+    """What processes began and did not end: they hold no lock on it any more."""
+    found = []
+    for path in folder.glob(f".*{suffix}"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.append(path)
+    return found
 
 
 def cached_array(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError
+from cfsweep.files import expanded, open_regular
 
 DATA_VARIABLE = "CFSWEEP_DATA"
 
@@ -30,7 +31,7 @@ def data_root(config: StreamConfig) -> Path:
             f"stream `{config.name}`: it reads data files, but no folder was named. "
             f"Pass `--data DIR` or set {DATA_VARIABLE}; `--download` fetches them into that folder."
         )
-    root = Path(named).expanduser()
+    root = expanded(named)
     if not root.is_dir() and not config.download:
         raise InputError(f"stream `{config.name}`: there is no folder {root}. {remedy()}")
     return root
@@ -49,5 +50,5 @@ def remedy() -> str:
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 as 64 hexadecimal digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -64,6 +64,23 @@ def readable(where: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # a damaged file can raise nearly anything
-        raise InputError(
-            f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it."
-        ) from error
+        raise unreadable(where, error) from error
+
+
+# What Arrow says of files that are whole, and what it means.
+_SAID_OF_WHOLE = {
+    "not in range": "a number must fit the type that all parts have together, but one does not ({}). Write them alike.",
+    "Unable to merge": "a column must be of one type in all parts, and stand in the parts or in the names of their "
+    "folders, not in both ({}). Mend or drop it.",
+    "straddling object": "a row must take less than 1 MiB, but one takes more, or a quotation mark in it is not closed "
+    "({}). Mend it.",
+    "field larger than field limit": "the names in its first line are too long ({}). Mend it.",
+}
+
+
+def unreadable(where: str, error: Exception) -> InputError:
+    """The one line for whatever a library raises while it reads a user's file."""
+    for said, meaning in _SAID_OF_WHOLE.items():
+        if said in str(error):
+            return InputError(f"{where}: {meaning.format(first_line(error))}")
+    return InputError(f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it.")

@@ -22,6 +22,7 @@ from cfsweep.training.streams._typed import READ, Floats, Misfit, Words, one_arr
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LARGEST = 1e150  # whose square is a float, as deviations need it
 _BLOCK_VALUES = 2**21  # of a block, which takes some multiples of 8 bytes for each
 
 
@@ -100,9 +101,13 @@ class Raw:
             InputError: a value does not fit; the line ends with the `remedy`.
         """
         try:
-            return READ[kind](self.column(name))
+            found = READ[kind](self.column(name))
         except Misfit as odd:
             raise self.misfit(name, odd, remedy) from odd
+        if len(large := np.flatnonzero(np.abs(found) > LARGEST)):
+            at = int(large[0])
+            raise self.misfit(name, Misfit(at, found[at], f"numbers up to {LARGEST:g} are needed"), remedy)
+        return found
 
     def words(self, name: str, remedy: str = "Drop it.") -> Words:
         """The column as words, None where one is missing. Raises as `values`."""

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Words = NDArray[np.object_]  # of str, None where one is missing
 
 DAY_US = 86_400_000_000
+DAYS = -719_162, 2_932_896  # since 1970, from the year 1 to 9999, which Python's dates have
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 MISSING = ("", "na", "n/a", "nan", "null", "none")  # in any case; among words the empty one alone is missing
 BOOLEANS: Mapping[str, float] = {"true": 1.0, "yes": 1.0, "t": 1.0, "y": 1.0, "1": 1.0} | {
@@ -101,6 +102,7 @@ def dates(column: pa.Array) -> Floats:
         _require(given, pc.or_(column.is_valid(), pc.invert(_present(given).is_valid())), "date")
     elif not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
         raise _misfit(column, 0, "date")
+    _require_years(column)
     zone = getattr(column.type, "tz", None)
     micros = column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
     return _floats(micros) / DAY_US
@@ -116,6 +118,7 @@ def words(column: pa.Array) -> Words:
 
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
         raise _misfit(column, 0, "category")
+    _require_years(column)
     codes = column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column
     if not len(codes.dictionary):
         return np.full(len(column), None, object)
@@ -256,6 +259,26 @@ def _require(column: pa.Array, fits: pa.Array, kind: Kind) -> None:
     odd = np.flatnonzero(~np.array(pc.fill_null(fits, True), bool))
     if len(odd):
         raise _misfit(column, int(odd[0]), kind)
+
+
+def _require_years(column: pa.Array) -> None:
+    """Raise for the first date that has no year between 1 and 9999."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        a_day = {"s": 86_400, "ms": 86_400_000, "us": DAY_US, "ns": 1_000 * DAY_US}[kind.unit]
+    elif pa.types.is_date(kind):
+        a_day = 86_400_000 if kind == pa.date64() else 1
+        column = column if kind == pa.date64() else column.cast(pa.int32())
+    else:
+        return
+    days = _floats(column.cast(pa.int64())) / a_day
+    odd = np.flatnonzero((days < DAYS[0]) | (days >= DAYS[1] + 1))
+    if len(odd):
+        raise Misfit(
+            int(odd[0]), f"{days[odd[0]]:.0f} days after 1970-01-01", "dates of the years 1 to 9999 are needed"
+        )
 
 
 def _misfit(column: pa.Array, row: int, kind: Kind) -> Misfit:

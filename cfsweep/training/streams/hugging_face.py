@@ -11,6 +11,7 @@ import numpy as np
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few, first_line, unknown
+from cfsweep.files import expanded
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._image_files import Source
 from cfsweep.training.streams._image_layout import PARTS, Part, natural
@@ -100,7 +101,7 @@ def _loaded(config: StreamConfig, where: str) -> Any:
         ) from error
     datasets.disable_progress_bars()
     name = config.name.removeprefix(HUGGING_FACE)
-    place = Path(name).expanduser()
+    place = expanded(name)
     if not place.exists() and not config.download:
         raise InputError(f"{where}: there is no {place}. Check the path; a name is fetched with `--download`.")
     read: Callable[[], Any]

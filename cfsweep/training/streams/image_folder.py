@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few, unknown
+from cfsweep.files import expanded, open_regular
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._image_files import SUFFIXES, Source
 from cfsweep.training.streams._image_layout import Found, Layout, found_in, images_below
@@ -36,7 +38,7 @@ def from_images(config: StreamConfig) -> Stream:
     if layout is not None and layout not in get_args(Layout):
         raise unknown(f"{where}, layout", "value", str(layout), get_args(Layout))
     _refuse_latest(config, where)
-    folder = Path(config.name).expanduser()
+    folder = expanded(config.name)
     return image_stream(config, [_labelled(one, folder) for one in found_in(folder, layout, where)], args)
 
 
@@ -49,7 +51,7 @@ def task_of_images(config: StreamConfig) -> Stream:
     """
     where = f"--task {config.name}"
     _refuse_latest(config, where)
-    folder = Path(config.name).expanduser().absolute()
+    folder = expanded(config.name).absolute()
     found = found_in(folder, None, where)
     if several := list(dict.fromkeys(one.task for one in found if one.task)):
         raise InputError(f"{where}: one task is learned at a time, but it holds {few(several)}. Give one of them.")
@@ -68,7 +70,7 @@ def pixels_below(
         InputError: there is none, one is damaged, or nothing says that one of another size or kind may be changed.
     """
     where = f"folder {folder}"
-    sources = [Source(path.relative_to(folder).as_posix(), path.read_bytes) for path in images_below(folder)]
+    sources = [Source(path.relative_to(folder).as_posix(), partial(_content, path)) for path in images_below(folder)]
     if not sources:
         raise InputError(f"{where}: no images are there ({', '.join(SUFFIXES)}). Name the folder that holds some.")
     channels, height, width = shape
@@ -88,6 +90,11 @@ def pixels_below(
         yield [source.name for source in some], all_pixels(some, (channels, height, width), where)
 
 
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
+
+
 def _refuse_latest(config: StreamConfig, where: str) -> None:
     if config.validation == "latest":
         raise InputError(
@@ -97,5 +104,5 @@ def _refuse_latest(config: StreamConfig, where: str) -> None:
 
 
 def _labelled(found: Found, folder: Path) -> LabelledImage:
-    source = Source(found.path.relative_to(folder).as_posix(), found.path.read_bytes)
+    source = Source(found.path.relative_to(folder).as_posix(), partial(_content, found.path))
     return LabelledImage(source, found.label, found.task, found.part, found.path.name)

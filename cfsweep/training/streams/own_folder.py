@@ -13,6 +13,7 @@ import numpy as np
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, first_line, unknown
+from cfsweep.files import expanded, open_regular
 from cfsweep.training.streams._assemble import TooFewExamples, refuse_args
 from cfsweep.training.streams._base import Stream
 from cfsweep.training.streams._cache import is_large
@@ -20,6 +21,7 @@ from cfsweep.training.streams._files import sha256
 from cfsweep.training.streams._own_data import checked_examples, own_stream
 from cfsweep.training.streams._own_tasks import OwnTask
 from cfsweep.training.streams._parquet import LABEL, SPLIT, is_parquet, part_files, read_task
+from cfsweep.training.streams._parquet_rows import unreadable
 
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as Spark, Arrow and DuckDB call the folder of a missing value
@@ -41,7 +43,7 @@ def from_folder(config: StreamConfig) -> Stream:
         InputError: there is no such file, or one is damaged or breaks a rule.
     """
     refuse_args(config)
-    folder = Path(config.name).expanduser()
+    folder = expanded(config.name)
     stream = f"stream `{config.name}`"
     paths = _tasks_in(folder, stream)
     if not paths:
@@ -83,7 +85,7 @@ def from_file(config: StreamConfig, features: Sequence[str] = ()) -> Stream:
     Raises:
         InputError: there is none, or it is damaged or breaks a rule.
     """
-    path = Path(config.name).expanduser()
+    path = expanded(config.name)
     if not path.exists() or not (_is_npz(path) or is_parquet(path) or path.is_dir()):
         raise InputError(f"--task {path}: there is no .npz or .parquet file, nor a folder with the parts of one.")
     task, _ = _read(path, f"--task {path}", list(features) or None, config.target)
@@ -110,9 +112,7 @@ def _read(path: Path, where: str, features: list[str] | None, target: str) -> tu
             f"{where}: it holds something that is not read ({first_line(error)}). Write it as another type."
         ) from error
     except Exception as error:  # a damaged file can raise nearly anything
-        raise InputError(
-            f"{where}: the file is truncated or not what its name says ({first_line(error)}). Replace it."
-        ) from error
+        raise unreadable(where, error) from error
 
 
 def _refuse_tables(path: Path, parts: Sequence[Path], where: str) -> None:
@@ -128,7 +128,7 @@ def _refuse_tables(path: Path, parts: Sequence[Path], where: str) -> None:
 
 def _require_readable(path: Path, where: str) -> None:
     try:
-        path.open("rb").close()
+        open_regular(path).close()
     except OSError as error:
         said = (error.strerror or first_line(error)).lower()
         raise InputError(f"{where}: it cannot be read ({path.name}: {said}). Mend or drop it.") from error

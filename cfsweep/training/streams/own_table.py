@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cfsweep.config import StreamConfig
 from cfsweep.errors import InputError, few
+from cfsweep.files import expanded
 from cfsweep.training.streams._assemble import TEST_SHARE, assemble, cut_tasks, refuse_class_order, require_n_tasks
 from cfsweep.training.streams._base import CLASSIFICATION, OF_AMOUNTS, ClassId, Indices, Stream
 from cfsweep.training.streams._labels import Drafted, Labelled, Labels, drafted
@@ -42,7 +43,7 @@ def from_table(config: StreamConfig) -> Stream:
         InputError: a setting does not fit the table, a value does not fit its column, or a task breaks a rule; the line
             names file, column and row.
     """
-    path, where = Path(config.name).expanduser(), f"stream `{config.name}`"
+    path, where = expanded(config.name), f"stream `{config.name}`"
     settings = table_settings(config.args, where)
     config = _as_table(config, settings, where)
     table, files = read_table(path, where)
@@ -68,7 +69,7 @@ def next_of_table(
         InputError: as `from_table`; or the table has other columns, or no task that is new, or several, or a label that
             it may not have.
     """
-    path, where, settings = Path(config.name).expanduser(), f"--task {config.name}", before.settings
+    path, where, settings = expanded(config.name), f"--task {config.name}", before.settings
     table, files = read_table(path, where)
     needed = [*before.names, settings.target, *([settings.split] if settings.split else [])]
     if settings.task is None:

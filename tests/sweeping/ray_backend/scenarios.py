@@ -153,7 +153,7 @@ def terminated_then_killed(processes: Processes, folder: Path) -> Terminated:
     ended = finish(process, 30)
     seconds = time.monotonic() - sent
     killed = Path(shutil.copytree(out, folder / "killed"))
-    second = processes.start("resume", killed, "--workers", "1", TMPDIR=str(temporary))
+    second = processes.start("resume", killed, "--trust", "--workers", "1", TMPDIR=str(temporary))
     until(new_checkpoints(killed), second)
     started = descendants(second.pid)
     second.kill()

@@ -68,7 +68,6 @@ def test_own_code_that_is_too_large_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     def fails(**options: Any) -> None:
         raise ray.exceptions.RuntimeEnvSetupError("Package size (572.21MiB) exceeds the maximum size of 512.00MiB.")
 
-    monkeypatch.setattr(cluster, "require_listener", lambda address: None)
     monkeypatch.setattr(cluster, "own_code", lambda *folders: [Path("mine")])
     monkeypatch.setattr("ray.init", fails)
     said = r"^--address host:1: your code \(mine\) could not be sent \(.*572.21MiB.* Keep data out of it"
@@ -123,7 +122,6 @@ def test_what_pythonpath_names_is_sent_too(
     told: dict[str, Any] = {}
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'beside'}:")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(cluster, "require_listener", lambda address: None)
     monkeypatch.setattr("ray.init", lambda **options: told.update(options))
     cluster.connect(Workers(address="host:1"))
     code = {Path(path).relative_to(tmp_path).as_posix() for path in told["runtime_env"]["py_modules"]}

@@ -76,6 +76,23 @@ def test_a_pack_is_put_at_the_broker_and_its_worker_told_its_name(parts: Any) ->
     assert len(changes) == 1
 
 
+def test_no_more_packs_are_on_their_way_than_there_is_room_for(parts: Any) -> None:
+    driver, _, searcher, _ = parts
+    driver.workers, room = 1, 1
+    driver.jobs *= 3
+    searcher.room = lambda: room
+    assert searcher.suggest("t1") is not None
+    assert searcher.suggest("t2") is None
+    room = 2
+    assert searcher.suggest("t2") is not None
+    assert driver.workers == 2
+    room = 1
+    searcher.on_trial_complete("t1", told(done=True, report="last"))
+    assert searcher.suggest("t3") is None, "the one that is left fills what there is"
+    searcher.on_trial_complete("t2", told(done=True, report="last"))
+    assert searcher.suggest("t3") is not None
+
+
 def test_runs_are_dropped_and_packs_closed_at_the_broker(parts: Any) -> None:
     driver, broker, _, _ = parts
     driver.drop("p", {(0, 1)})

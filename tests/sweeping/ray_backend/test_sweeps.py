@@ -137,10 +137,12 @@ def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run,
     out = Path(shutil.copytree(terminated.killed, tmp_path / "study"))
     assert not status(out).complete
     with Folder(out).locked():
-        code, _, complaints = run("resume", out)
+        code, _, complaints = run("resume", out, "--trust")
     assert code == 2
     assert complaints == f"cfsweep: {out}: another cfsweep is writing to this study. Wait for it, or stop it.\n"
-    code, _, complaints = run("resume", out, "--workers", "0")  # what workers of Ray left, this process goes on with
+    code, _, complaints = run(
+        "resume", out, "--trust", "--workers", "0"
+    )  # what workers of Ray left, this process goes on with
     assert (code, complaints) == (0, "")
     assert check_complete(out, 4).done == 4
 

@@ -72,6 +72,11 @@ def test_sizes_are_those_of_the_sources() -> None:
         ("cnn", {}, (3, 4, 5), r"have the shape \(3, 4, 5\). Use `mlp`"),
         ("cnn", {}, (64,), r"needs images .* have the shape \(64,\). Use `mlp`"),
         ("cnn", {}, (1, 5, 8), "sides >= 6"),
+        ("mlp", {"hidden": [10**12]}, (4,), r"it would have 1.5e\+13 parameters, and this machine has memory for"),
+        ("mlp", {"hidden": [10**20, 10**20]}, (4,), r"it would have 1e\+40 parameters"),
+        ("mlp", {"hidden": [1] * 2000}, (4,), "`hidden` has 2000 layers, and 1000 are the most"),
+        ("cnn", {"hidden": 10**12}, (1, 8, 8), "parameters, and this machine has memory for"),
+        ("resnet18-slim", {"width": 4 * 10**6}, (1, 8, 8), "parameters, and this machine has memory for"),
         ("resnet18-slim", {"width": 6}, (1, 8, 8), "`groups` must divide `width`, but got groups=4, width=6"),
     ],
 )
@@ -84,6 +89,13 @@ def test_bad_networks_are_refused_in_one_line(
 
 
 # ------------------------------------------------------------------------------------------------ the output layer
+
+
+def test_images_alone_are_laid_out_with_channels_last() -> None:
+    laid_out = NetworkConfig(name="mlp", channels_last=True)
+    build(laid_out, (3, 8, 8), 2)
+    with pytest.raises(InputError, match=r"`channels_last` lays out images .* have the shape \(4,\)\. Leave it out"):
+        build(laid_out, (4,), 2)
 
 
 def test_head_is_the_attribute_head_else_the_last_fitting_layer() -> None:

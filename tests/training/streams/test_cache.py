@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,39 @@ def test_nothing_is_left_of_what_was_not_finished(cache: Path, error: BaseExcept
     with pytest.raises(type(error)):
         cached_array("kind", "key", (3, 2), np.float32, fail)
     assert list((cache / "kind").iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_and_what_another_one_makes_stays(cache: Path) -> None:
+    folder = cache / "kind"
+    folder.mkdir()
+    (folder / ".left.npy").write_bytes(b"half")
+    with (folder / ".made.npy").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        path, _ = Maker().get()
+    assert {one.name for one in folder.iterdir()} == {".made.npy", path.name}
+
+
+def test_a_source_that_cannot_be_read_is_not_taken_for_the_cache(cache: Path) -> None:
+    def fail(array: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "there/part.npz")
+
+    with pytest.raises(InputError, match=r"^there/part.npz: it cannot be read \(input/output error\)"):
+        cached_array("kind", "key", (3, 2), np.float32, fail)
+    assert list((cache / "kind").iterdir()) == []
+
+
+def test_a_damaged_file_in_a_cache_that_cannot_be_written_is_one_line(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = Maker().get()
+    path.write_bytes(b"")
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(InputError, match=r"kind \(the cache of kind; CFSWEEP_CACHE names another place\): read-only"):
+        Maker().get()
 
 
 def test_a_full_disk_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

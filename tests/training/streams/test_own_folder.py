@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,15 @@ def test_a_link_to_nothing_is_named(tmp_path: Path, name: str, kind: str) -> Non
         parquet(tmp_path / (f"{task}/part.parquet" if name == "2" else f"{task}.parquet"), task)
     (tmp_path / name).symlink_to(name if kind == "loop" else "nowhere")
     assert f", {name}: it cannot be read (a link to nothing). Mend or drop it." in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["2.parquet", "2.npz", "2/part.parquet"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    for task in range(2):
+        parquet(tmp_path / (f"{task}/part.parquet" if "/" in name else f"{task}.parquet"), task)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    assert "a pipe, socket or device, and no file). Mend or drop it." in refused(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["dangling", "loop"])

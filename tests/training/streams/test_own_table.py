@@ -281,6 +281,12 @@ CELLS: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "boolean": ("member", "maybe", {"types": {"member": "boolean"}}, "column `member`, row 3: true or false is needed"),
     "date": ("since", "31.1.2024", {"types": {"since": "date"}}, "column `since`, row 3: dates as 2024-01-31"),
     "no date": ("day", "", {"date": "day"}, "column `day`, row 3: each row must have its date, but this one has none"),
+    "too large": (
+        "income",
+        "-1e200",
+        {},
+        "column `income`, row 3: numbers up to 1e+150 are needed, but got `-1e+200`.",
+    ),
     "no task": ("month", "", {}, "column `month`, row 3: each row must say its task, but this one does not"),
     "no label": ("churned", "", {}, "column `churned`, row 3: each row must have a label, but this one has none"),
 }
@@ -348,6 +354,10 @@ def test_files_that_are_no_table_are_told(tmp_path: Path) -> None:
     assert "t.csv`, row 2: each row must have the 3 columns of the first line, but it has 2" in refused(path)
     path.write_text("month;churned\n1;2\n")
     assert "columns must be parted by commas, but its first line is `month;churned`" in refused(path)
+    path.write_text(f"month,churned,age\n2024-01,left,{'x' * 3_000_000}\n2024-01,left,1\n")
+    assert "a row must take less than 1 MiB, but one takes more, or a quotation mark" in refused(path)
+    path.write_text(f"month,churned,{'x' * 3_000_000}\n2024-01,left,1\n")
+    assert "the names in its first line are too long" in refused(path)
     path.write_text("month,churned,age,age\n")
     assert "a column name stands once, but `age` stands twice" in refused(path)
     for no_rows in ("month,churned,age\n", "month,churned,age"):

@@ -78,6 +78,24 @@ def test_dates_are_days() -> None:
             dates(pa.array(bad))
 
 
+@pytest.mark.parametrize(
+    "far",
+    [
+        pa.array([0, 2**50], pa.timestamp("s")),
+        pa.array([0, -(2**60)], pa.timestamp("ms", "Europe/Berlin")),
+        pa.array([0, 2**62], pa.timestamp("us")),
+        pa.array([0, 2**30], pa.date32()),
+        pa.array([0, 86_400_000 * 2**30], pa.date64()),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_date_of_no_year_that_is_known_is_told(far: pa.Array) -> None:
+    for read in (dates, words):
+        with pytest.raises(Misfit, match="dates of the years 1 to 9999 are needed") as caught:
+            read(far)
+        assert caught.value.row == 1
+
+
 def test_words_are_written_shortest() -> None:
     assert words(pa.array(["a", "", None, " b", "NA"])).tolist() == ["a", None, None, " b", "NA"]
     assert words(pa.array([1, None, 12])).tolist() == ["1", None, "12"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 
 from cfsweep.errors import InputError
-from cfsweep.sweeping.yaml_text import parse_yaml, read_yaml
+from cfsweep.yaml_text import parse_written, parse_yaml, read_yaml, written
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 12)
+)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,15 @@ def test_json_means_itself(seed: int) -> None:
         ("a: [1", "line 1, column 6: expected ',' or ']'"),
         ("a: b: c", "mapping values are not allowed here"),
         ("a: 1\n---\na: 2", "but found another document"),
-        ("!!python/object:os.system {}", "could not determine a constructor"),
+        ("!!python/object:os.system {}", "the tag `tag:yaml.org,2002:python/object:os.system` is not read: write the"),
+        ("a: !!timestamp 2021-13-45", "the tag `tag:yaml.org,2002:timestamp` is not read"),
+        ("a: !!float x", "the tag `tag:yaml.org,2002:float` is not read"),
+        ("&a [*a]", "`*a` stands within what it stands for"),
+        ("a: &a {b: {c: *a}}", "`*a` stands within what it stands for"),
+        ("[" * 3000, "there are more than 50 lists and mappings within one another"),
+        ("{a: " * 3000, "there are more than 50 lists and mappings within one another"),
+        (BOMB, "it holds more than 1000000 values, its aliases written out"),
+        ('a: "\\ud800"', "a text holds half of a character"),
     ],
 )
 def test_what_is_no_yaml_or_may_mean_two_things_is_refused_with_its_place(text: str, said: str, tmp_path: Path) -> None:
@@ -108,10 +121,27 @@ def test_a_file_that_is_no_mapping_or_no_text_is_refused(tmp_path: Path) -> None
     path = tmp_path / "space.yaml"
     for content, said in (
         (b"[1]", "a mapping of keys to values is needed, but got list"),
-        (b"\xff\xfe\x00", "not valid"),
+        (b"\xff\xfe\x00", "its text must be UTF-8"),
     ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=said):
             read_yaml(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_yaml(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"cannot be read \(A pipe, socket or device, and no file\)"):
+        read_yaml(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "2021-13-45", "\x00", "*a", "a: &a {<<: *a}"])
+def test_what_cannot_be_read_is_one_line_in_what_was_written_too(text: str) -> None:
+    with pytest.raises(InputError, match=r"^here: not valid YAML \([^\n]*\)\.$"):
+        parse_written(text, "here")
+
+
+@pytest.mark.parametrize(
+    "text", ["x\x85y", "\u2028", "a\u2029 b\n", "\ufeff", "\r", "\0", "\x1b[31m", "1e5", "é", " ", "a\n\nb "]
+)
+def test_a_text_is_read_as_it_was_written(text: str) -> None:
+    content = {text: [text, {"a": text}], "b": 1e-5}
+    assert parse_written(written(content), "here") == content
