@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cfsweep.config import FRESH, PARTS
-from cfsweep.sweeping import confirm as module
+from cfsweep.sweeping import schedulers
 from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import Purpose, confirm
 from cfsweep.sweeping.driver import Driver
@@ -47,10 +47,12 @@ def confirmer(root: Path, monkeypatch: pytest.MonkeyPatch) -> Confirmed:
         fault: Fault = nothing,
     ) -> Outcome:
         @contextmanager
-        def scheduler(workers: Workers, work: Callable[[], Prepared]) -> Iterator[tuple[FaultyScheduler, Prepared]]:
+        def scheduler(
+            workers: Workers, work: Callable[[], Prepared], restarts: object
+        ) -> Iterator[tuple[FaultyScheduler, Prepared]]:
             yield FaultyScheduler(threading.Event(), 1, fault), work()
 
-        monkeypatch.setattr(module, "open_scheduler", scheduler)
+        monkeypatch.setattr(schedulers, "open_scheduler", scheduler)
         return confirm(root, trials, references, seeds, purpose, Workers(0), Calls(None))
 
     return call

@@ -23,6 +23,7 @@ from cfsweep.bundle import load, read_manifest
 from cfsweep.config import NetworkConfig, StreamConfig
 from cfsweep.errors import InputError
 from cfsweep.results.reader import read_table
+from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.parsing import make_config
 from cfsweep.testing.packs import make_pack, small_stream
 from cfsweep.training import plugins
@@ -213,11 +214,12 @@ def test_a_study_from_elsewhere_runs_nothing_when_it_is_resumed(
         inside = inside[key]
     inside[place[-1]] = "trust_study:build"
     study["study_id"] = "0" * 12
-    shutil.rmtree(tmp_path / "out/runs")
-    file.write_text(yaml.safe_dump(study))
+    shutil.rmtree(tmp_path / "out")
+    Folder(tmp_path / "out").write(study)
     found = run("resume", "out", "--trials", "+1", "--workers", "0")[2]
     study["study_id"] = found.partition("hashes to ")[2][:12]  # its id is no secret
-    file.write_text(yaml.safe_dump(study))
+    shutil.rmtree(tmp_path / "out")
+    Folder(tmp_path / "out").write(study)
     code, _, complaints = run("resume", "out", "--trials", "+1", "--workers", "0")
     assert (code, complaints.count("\n"), mark.exists()) == (2, 1, False)
     assert "`trust_study:build` is code that a file names, not you" in complaints
