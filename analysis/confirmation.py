@@ -193,7 +193,7 @@ def luck(found: Sequence[Confirmation]) -> str:
     return (
         f"Chosen at {score_text(chosen.chosen_by.value, 3)}, fresh seeds say {chosen.fresh.text} ({chosen.fresh.n} "
         f"seed{'s' * (chosen.fresh.n != 1)}): {score_text(abs(less), 3)} {'less' if less > 0 else 'more'}."
-        + (f" By fresh seeds the default is better, {default.text}." if default is not None and better else "")
+        + (f" The default has {default.text} by these." if default is not None and better else "")
     )
 
 

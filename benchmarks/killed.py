@@ -45,7 +45,7 @@ def once(after_s: float) -> float:
     Raises:
         RuntimeError: no step came.
     """
-    with tempfile.TemporaryDirectory(prefix="cfsweep-killed-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cfsweep-killed-", ignore_cleanup_errors=True) as folder:
         scratch, out = Path(folder), Path(folder) / "study"
         shutil.copy(timeline.__file__, scratch / "sitecustomize.py")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, str(HERE)])}

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from rich.console import Console
 
 from cfsweep.cli.sweeps import _close
 from cfsweep.results.status import Status
 from cfsweep.sweeping.study import Outcome
+from cfsweep.terminal import Terminal
 from tests.conftest import Run
 
 # Arguments after `run smoke.yaml`, and what the one line must say.
@@ -611,6 +611,6 @@ def test_a_reference_that_failed_counts_for_the_exit_code(capsys: pytest.Capture
     failures = {(-1, 0): "the worker died 3 times without progress"}
     now = Status("s", 1, 1, done=1, stopped=0, failed=0, references_left=0, failures=failures)
     with pytest.raises(typer.Exit) as raised:
-        _close(Outcome(now), Path("study"), Console())
+        _close(Outcome(now), Path("study"), Terminal())
     assert raised.value.exit_code == 3
     assert "naive (-1), seed 0 failed: the worker died 3 times" in capsys.readouterr().out

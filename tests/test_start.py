@@ -99,7 +99,7 @@ MAKERS: list[Callable[[], str]] = [months, pictures, domains, reviews, tickets]
 
 def test_each_kind_of_data_has_its_sweep() -> None:
     assert len(SWEEPS) == len(MAKERS)
-    assert [command[0] for command in REST] == ["select", "report", "confirm", "gate", "export", "predict", "gate"]
+    assert [command[0] for command in REST] == ["select", "confirm", "report", "gate", "export", "predict", "gate"]
 
 
 @pytest.mark.slow

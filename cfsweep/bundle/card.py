@@ -36,7 +36,7 @@ def card(
         f"{code(about.network.name)}, trained {trained} on {code(about.stream)} ({about.scenario}). "
         f"Remedies: {_remedies(about)}. "
         f"Written on {about.created_at} by cfsweep {about.made_with['cfsweep']}, revision "
-        f"{about.git_revision or 'unknown'}." + _augmented(about) + _continued(about),
+        f"{about.git_revision or 'unknown'}." + _begun_with(about) + _augmented(about) + _continued(about),
         f"An example is {' x '.join(map(str, about.input_shape))}, {about.input_dtype}, "
         f"{_seen(about)}. It answers with {about.n_outputs} output{'s' * (about.n_outputs != 1)}"
         + (", and must be told the task." if about.needs_task else "."),
@@ -100,6 +100,18 @@ def _encoder(about: Manifest) -> list[str]:
         f"arguments {for_markdown(found.args)}, code and weights of SHA-256 {found.sha256}. It is not in this bundle: "
         "`cfsweep.load` finds it by its name, `model.pt2` takes features."
     ]
+
+
+def _begun_with(about: Manifest) -> str:
+    """What its first weights were and knew, and what of them training has left alone."""
+    said = ""
+    if about.network.init_sha256 is not None:
+        said += f" It began with weights from a file (SHA-256 {about.network.init_sha256})."
+    if learned := about.tasks[: about.stream_config.learned]:
+        said += f" They knew {', '.join(f'`{task.name}`' for task in learned)}, evaluated and never trained."
+    if about.network.freeze:
+        said += f" Held as they were: {', '.join(f'`{name}`' for name in about.network.freeze)}."
+    return said
 
 
 def _augmented(about: Manifest) -> str:

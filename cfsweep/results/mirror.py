@@ -27,6 +27,7 @@ from cfsweep.results.carried import Carried, Seen
 from cfsweep.results.lease import Lease
 from cfsweep.results.schema import TABLES
 from cfsweep.results.store import FAULTS, Entry, Store, for_each
+from cfsweep.visible import visible
 
 WRITER = ".writer"  # in the store: who wrote last
 JOURNALS, LEDGER, STUDY, CHECKPOINTS = ("journal.jsonl", "journal.log"), "commits.jsonl", "study.yaml", "checkpoints"
@@ -391,4 +392,4 @@ def _short(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"cfsweep: {text}", file=sys.stderr)
+    print(f"cfsweep: {visible(text)}", file=sys.stderr)

@@ -113,6 +113,11 @@ class StudyFile(_Part):
     code_sha256: dict[str, str] | None = None
     versions: dict[str, str] | None = None
     git_revision: str | None = None
+    format: Counted | None = None
+    layout: Counted | None = None
+    defaults: dict[str, Value | bool | list[Any] | dict[str, Any] | None] | None = None
+    other_files: list[str] | None = None
+    changes: list[dict[str, Any]] | None = None
     confirms: Confirms | None = None
 
     @model_validator(mode="after")

@@ -123,7 +123,7 @@ def test_a_default_that_fresh_seeds_find_better_is_told() -> None:
         others = Confirmation(0, None, None, Mean(default, 0.01, 5), None, None)
         return luck([Confirmation(4, Mean(0.8, None, 3), None, Mean(0.7, None, 5), None, None, selected=True), others])
 
-    assert found(0.75).endswith("0.100 less. By fresh seeds the default is better, 0.750 ± 0.010.")
+    assert found(0.75).endswith("0.100 less. The default has 0.750 ± 0.010 by these.")
     assert found(0.65).endswith("0.100 less.")
 
 

@@ -327,7 +327,7 @@ def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:
         ({"n_outputs": about["n_outputs"] + 1}, "labels for "),
         ({"scores": {**about["scores"], "validation": [[0.5]]}}, "`scores.validation` is no matrix of "),
         ({"constant": {"validation": [0.5] * 9}}, "`constant.validation` does not fit the "),
-        ({"scores": {"other": []}}, "`other` is no part of the data"),
+        ({"scores": {"other": []}, "constant": {}}, "`other` is no part of the data"),
         ({"files": {"../x": "0"}}, "`../x` does not lie in it"),
         ({"settings": {}}, "the bundle has no setting `optimizer`"),
         ({"settings": {**about["settings"], "lr": "x"}}, "`0 < lr` must hold, but got lr='x'"),

@@ -45,6 +45,7 @@ def test_a_good_one_is_read_as_it_is(tmp_path: Path) -> None:
         (lambda study: study["scores"][0].update(bounds=[1, 0]), "`scores.0.bounds`: the lower bound comes first"),
         (lambda study: study["scores"][0].update(bounds=[0, float("nan")]), "the lower bound comes first"),
         (lambda study: study.update(majority=[0.5, 0.5]), "`majority` has 2 shares, but there are 1 tasks"),
+        (lambda study: study.update(defaults=[{"lr": 1}]), "`defaults`: Input should be a valid dictionary"),
         (lambda study: study.update(data_sha256=[1]), "`data_sha256`: "),
         (lambda study: study.update(confirms={}), "`confirms.study_id`: Field required"),
     ],

@@ -401,6 +401,6 @@ def test_runs_of_another_study_are_not_taken_for_its_own(sweep: Sweep, sweep_bes
     assert sweep.open(tiny(trials=2)).complete
     assert sweep.rows() == before
     (sweep.folder.root / LEDGER).unlink()
-    assert "commits.jsonl: missing; made anew with 1 commit(s)" in sweep.repair()
+    assert any(line.startswith("commits.jsonl: missing; made anew with ") for line in sweep.repair())
     assert sweep.rows() == before
     assert sorted(sweep.folder.root.glob("runs/other-*")), "nobody's, and left alone"

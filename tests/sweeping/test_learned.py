@@ -88,7 +88,10 @@ def test_from_the_weights_to_a_bundle_that_goes_on(
         == yaml.safe_load((tmp_path / "study" / "study.yaml").read_text())["config"]["space"]["network"]["init_sha256"]
     )
     assert about.scores["test"][0] == about.scores["test"][1]
-    assert "| first weights |" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert "| first weights |" in card
+    assert "It began with weights from a file (SHA-256 " in card
+    assert "They knew `task-0`, evaluated and never trained. Held as they were: `body.1.bias`." in card
     continue_(tmp_path / "model", tmp_path / "task-3.npz", {}, tmp_path / "after")
     for folder in ("model", "after"):
         network = load(tmp_path / folder).network()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 CONNECT_TIMEOUT_S = 5.0
 RAYLET, GCS = "the raylet", "the GCS"
+REUSE, MOST_PENDING = "_maybe_reuse_cached_actor", "TUNE_MAX_PENDING_TRIALS_PG"
 LISTENER = "listen_error_messages"
 NEEDLESS_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")  # methods of Ray's Node
 ON_A_NETWORK = "ENABLE_RAY_CLUSTER"
@@ -241,6 +243,40 @@ def drop_environments_of_trials() -> None:
     os.environ.update(getattr(class_cache, "DEFAULT_ENV_VARS", {}))
     class_cache.DEFAULT_ENV_VARS = {}
     class_cache.ENV_VARS_TO_PROPAGATE = set()
+
+
+@contextmanager
+def new_workers_kept(seconds: float) -> Iterator[None]:
+    """Within it a trial whose actor is on its way waits for that, for so many seconds; another one takes what is free.
+
+    Tune gives it the first old actor that is free, and ends the new one on its way: as long as one takes longer to
+    start than a pack to train, a node that has joined would never be of use. In a version that does this elsewhere, it
+    is so.
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    reuse: Any = getattr(TuneController, REUSE, None)
+    if reuse is None:
+        yield
+        return
+    begun: dict[str, float] = {}
+
+    def waits_or_reuses(controller: Any, trial: Any) -> bool:
+        now, is_on_its_way = time.monotonic(), trial in getattr(controller, "_trial_to_actor", ())
+        if is_on_its_way and trial.status == "PENDING" and now - begun.setdefault(trial.trial_id, now) < seconds:
+            return False
+        return bool(reuse(controller, trial))
+
+    before = os.environ.get(MOST_PENDING)
+    os.environ[MOST_PENDING] = "1000"  # beside the one that waits; no more are handed out than there is room for
+    setattr(TuneController, REUSE, waits_or_reuses)
+    try:
+        yield
+    finally:
+        setattr(TuneController, REUSE, reuse)
+        os.environ.pop(MOST_PENDING)
+        if before is not None:
+            os.environ[MOST_PENDING] = before
 
 
 def gpus_here() -> int:

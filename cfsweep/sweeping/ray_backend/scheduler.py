@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import ray
@@ -13,7 +14,7 @@ from ray.exceptions import RayError
 from cfsweep.sweeping.first_task_store import first_tasks_recur
 from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
 from cfsweep.sweeping.ray_backend.deaths import died
-from cfsweep.sweeping.ray_backend.warm_nodes import WarmNodes
+from cfsweep.sweeping.ray_backend.ray_internals import new_workers_kept
 from cfsweep.sweeping.restarts import Restarts
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
 from cfsweep.training.plugins import import_paths
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # loaded beside the start of Ray, and torch with it
     from cfsweep.sweeping.driver import Driver
 
 KILLED = "worker(s) were killed"
+LOOK_EVERY_S = 2.0  # at how large a cluster is
+NEW_WORKER_S = 120.0  # that one on another machine may take to start
 
 T = TypeVar("T")
 
@@ -46,12 +49,24 @@ class RayScheduler:
         self.up, self.one_machine = up, workers.address is None
         available = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.count, self.resources = worker_resources(workers, available)
-        # As many as a cluster has room for, at any time, unless it is said how many.
-        self.nodes = WarmNodes(self.resources) if workers.address is not None and workers.count is None else None
+        self.workers, self.looked_at = workers, float("-inf")
 
     @property
     def interrupted(self) -> bool:
         return self.up.interrupt.is_set()
+
+    @property
+    def follows(self) -> bool:
+        """Whether there are as many workers as the cluster has room for, at any time."""
+        return not self.one_machine and self.workers.count is None
+
+    def room(self) -> int:
+        """How many workers the cluster has room for now."""
+        if time.monotonic() - self.looked_at >= LOOK_EVERY_S:
+            self.looked_at = time.monotonic()
+            available = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            self.count, _ = worker_resources(self.workers, available)
+        return self.count
 
     def capacity(self, plan: SweepPlan) -> Capacity:
         from cfsweep.sweeping.ray_backend.pack_size import pack_size_on_ray
@@ -80,15 +95,16 @@ class RayScheduler:
             "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }
         searcher = PackSearcher(driver, self.up.broker, for_workers, on_change, self.up.progressed)
-        if self.nodes is not None:
-            searcher.room = self.nodes.count
-        with tempfile.TemporaryDirectory(prefix="cfsweep-tune-", dir=self.up.folder) as scratch:
+        if self.follows:
+            searcher.room = self.room
+        new_ones = nullcontext() if self.one_machine else new_workers_kept(NEW_WORKER_S)
+        with new_ones, tempfile.TemporaryDirectory(prefix="cfsweep-tune-", dir=self.up.folder) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(PackTrainable, self.resources),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     num_samples=-1,
-                    max_concurrent_trials=None if self.nodes is not None else self.count,
+                    max_concurrent_trials=None if self.follows else self.count,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(

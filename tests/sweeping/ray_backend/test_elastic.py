@@ -56,6 +56,7 @@ def test_workers_follow_the_cluster_and_two_studies_share_it(processes: Processe
     (tmp_path / "beside" / "own_beside" / "nets.py").write_text(NETWORK)
     space = processes.cwd / "space.yaml"
     space.write_text(yaml.safe_dump(SPACE))
+    processes.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "e" * 64}
     cluster = processes.start(program=("-c", CLUSTER), cwd=tmp_path)
     assert cluster.stdin is not None
     assert cluster.stdout is not None
@@ -68,7 +69,7 @@ def test_workers_follow_the_cluster_and_two_studies_share_it(processes: Processe
     def start(out: str, epochs: int, *more: str) -> Any:
         options = ("--set", f"epochs={epochs}", "--set", "references=false", "--pack", "2", "--address", address)
         beside = f"{ROOT}:{tmp_path / 'beside'}"
-        return processes.start("run", space, *options, *more, "--out", tmp_path / out, PYTHONPATH=beside)
+        return processes.start("run", space, "--trust", *options, *more, "--out", tmp_path / out, PYTHONPATH=beside)
 
     def until_trained_under(raylet: int) -> None:
         deadline = time.monotonic() + 300

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -21,9 +22,11 @@ from ray.tune.execution import class_cache
 
 from cfsweep.sweeping.ray_backend.ray_internals import (
     LISTENER,
+    MOST_PENDING,
     NEEDLESS_PROCESSES,
     ON_A_NETWORK,
     RAYLETS_LOG,
+    REUSE,
     SAYS_ITS_END,
     agents_end_with_raylet,
     authenticated,
@@ -32,6 +35,7 @@ from cfsweep.sweeping.ray_backend.ray_internals import (
     drop_environments_of_trials,
     gpus_here,
     has_token,
+    new_workers_kept,
     on_loopback,
     require_listener,
     session_folder,
@@ -202,3 +206,29 @@ def test_what_the_driver_prints_of_rays_processes_is_left_out() -> None:
         assert getattr(worker, LISTENER) is not method
         assert getattr(worker, LISTENER)(None, None) is None
     assert getattr(worker, LISTENER) is method
+
+
+def test_a_worker_on_its_way_is_kept_and_what_is_free_goes_to_another_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution.tune_controller import TuneController
+
+    reused: list[str] = []
+    monkeypatch.setattr(TuneController, REUSE, lambda controller, trial: reused.append(trial.trial_id))
+    waiting, new = (SimpleNamespace(trial_id=name, status="PENDING") for name in ("waiting", "new"))
+
+    controller = SimpleNamespace(_trial_to_actor=[waiting])
+    before = os.environ.get(MOST_PENDING)
+    for seconds, expected in ((60.0, ["new"]), (0.0, ["waiting", "new"])):
+        reused.clear()
+        with new_workers_kept(seconds):
+            for trial in (waiting, new):
+                getattr(TuneController, REUSE)(controller, trial)
+        assert reused == expected
+    assert os.environ.get(MOST_PENDING) == before
+
+
+def test_where_tune_reuses_its_actors() -> None:
+    """What has moved in another version: then a new worker is ended on its way again."""
+    from ray.tune.execution.tune_controller import TuneController
+
+    assert callable(getattr(TuneController, REUSE))
+    assert "_trial_to_actor" in inspect.getsource(TuneController.__init__)

@@ -140,9 +140,8 @@ def test_terminated_then_killed_then_completed(terminated: Terminated, run: Run,
         code, _, complaints = run("resume", out, "--trust")
     assert code == 2
     assert complaints == f"cfsweep: {out}: another cfsweep is writing to this study. Wait for it, or stop it.\n"
-    code, _, complaints = run(
-        "resume", out, "--trust", "--workers", "0"
-    )  # what workers of Ray left, this process goes on with
+    # What workers of Ray left, this process goes on with.
+    code, _, complaints = run("resume", out, "--trust", "--workers", "0")
     assert (code, complaints) == (0, "")
     assert check_complete(out, 4).done == 4
 
