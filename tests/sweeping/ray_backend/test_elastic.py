@@ -76,6 +76,7 @@ def test_workers_follow_the_cluster_and_two_studies_share_it(processes: Processe
             "--address",
             address,
             "--insecure",
+            "--trust",
         )
         beside = f"{ROOT}:{tmp_path / 'beside'}"
         return processes.start("run", space, *options, *more, "--out", tmp_path / out, PYTHONPATH=beside)
