@@ -67,7 +67,18 @@ def test_workers_follow_the_cluster_and_two_studies_share_it(processes: Processe
         return int(cluster.stdout.readline())  # type: ignore[union-attr]
 
     def start(out: str, epochs: int, *more: str) -> Any:
-        options = ("--set", f"epochs={epochs}", "--set", "references=false", "--pack", "2", "--address", address)
+        options = (
+            "--set",
+            f"epochs={epochs}",
+            "--set",
+            "references=false",
+            "--pack",
+            "2",
+            "--address",
+            address,
+            "--insecure",
+            "--trust",
+        )
         beside = f"{ROOT}:{tmp_path / 'beside'}"
         return processes.start("run", space, "--trust", *options, *more, "--out", tmp_path / out, PYTHONPATH=beside)
 
