@@ -14,6 +14,7 @@ import analysis
 from analysis.aggregate import references
 from analysis.choice import opened_by
 from analysis.confirmation import to_confirm
+from analysis.formatting import on_same_examples
 from analysis.references import best_reference, n_settings
 from analysis.reporting.page import report
 from analysis.reporting.plane import marks
@@ -106,7 +107,8 @@ def test_all_that_is_shown_is_about_the_best(tmp_path: Path) -> None:
     assert said in page
     assert gate(root, beats="naive") == [
         "trial 1 (highest average validation score): beats naive in average_score (+0.0200, 95 % interval "
-        "+0.0200 to +0.0200, corrected for the choice among 2; raw +0.0200)"
+        "+0.0200 to +0.0200, corrected for the choice among 2; raw +0.0200)",
+        *on_same_examples(1),
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from cfsweep.config import StudyConfig
-from cfsweep.errors import InputError
 from cfsweep.sweeping.asker import Asker, Proposal
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.trials import TrialBook
@@ -77,8 +76,3 @@ def test_without_validation_data_a_trial_ends_without_values(asker: ListedAsker)
     book.report_end(book[3])
     assert asker.n_ended["done"] == 1
     assert book.summary().front == 0
-
-
-def test_rows_of_a_trial_that_is_not_listed_are_refused(asker: ListedAsker) -> None:
-    with pytest.raises(InputError, match="runs/ holds trial 4"):
-        book_of(asker).load(row(4, 10_000))

@@ -32,10 +32,10 @@ def test_packs_go_out_in_their_order_and_one_that_died_goes_first(folder: Folder
     assert (first.spec, first.attempt) == (pack(0, 1), 1)
     assert packs.of_runs({(0, 0), (1, 0), (2, 0)}) == {first.pack_id: {(0, 0), (1, 0)}}, "the third waits still"
     packs.last_task.add(first.pack_id)
-    packs.again(packs.pop(first.pack_id) or first, deaths=1)
+    packs.again(packs.pop(first.pack_id) or first)
     assert (packs.in_flight, packs.pack_of, packs.last_task) == ({}, {}, set())
     again = packs.hand_out()
-    assert (again.pack_id, again.attempt, again.deaths) == (first.pack_id, 2, 1)
+    assert (again.pack_id, again.attempt) == (first.pack_id, 2)
     assert [packs.hand_out().attempt for _ in range(2)] == [1, 4]
     assert packs.pop("pack000099") is None
 

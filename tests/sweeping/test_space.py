@@ -13,7 +13,7 @@ from cfsweep.config import Choices, ObjectiveConfig, Space, StreamConfig, StudyC
 from cfsweep.errors import InputError
 from cfsweep.hypers import BASE_HYPERS, Hyper
 from cfsweep.sweeping.parsing import make_config
-from cfsweep.sweeping.space import check_space, check_study, default_within, reference_values
+from cfsweep.sweeping.space import check_ingredients, check_space, check_study, default_within, reference_values
 from cfsweep.testing import small_stream
 from cfsweep.training.ingredients import hypers_of
 from cfsweep.training.streams import Stream
@@ -159,11 +159,11 @@ def test_a_bad_space_is_refused_in_one_line_that_says_where(case: str, tmp_path:
     assert "\n" not in str(caught.value)
 
 
-def test_packnet_needs_task_il(stream: Stream) -> None:
+def test_packnet_needs_task_il() -> None:
     space = space_of({}, ("packnet",))
     config = StudyConfig(space=space, stream=StreamConfig(scenario="class-il"))
     with pytest.raises(InputError) as caught:
-        check_study(config, stream, "space.yaml")
+        check_ingredients(config, "space.yaml")
     assert str(caught.value) == (
         "space.yaml: `packnet` works in task-il, but got scenario=class-il. Remove `packnet` from the ingredients, or "
         "change `--scenario`."

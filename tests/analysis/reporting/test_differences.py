@@ -34,9 +34,10 @@ def test_each_interval_says_what_it_holds_for(tmp_path: Path) -> None:
     root = study(tmp_path, 3)
     told = lines(comparison(root))
     assert "It holds if both trials were named before anybody looked at scores." in told[3]
-    assert told[4].startswith("corrected: without what the choice among 4 adds. Its interval holds for what was chosen")
-    assert told[4].endswith("so that either may be narrower.")
-    assert len(told) == 5
+    assert told[4].startswith("All seeds have the same validation examples")
+    assert told[5].startswith("corrected: without what the choice among 4 adds. Its interval holds for what was chosen")
+    assert told[5].endswith("so that either may be narrower.")
+    assert len(told) == 6
     named = lines(comparison(root, second=1))
     assert not any("corrected" in line for line in named)
 

@@ -70,7 +70,7 @@ def whole_sweep(processes: Processes, folder: Path) -> Whole:
     network = {"name": "tests.sweeping.networks:counted", "args": {"log": str(log)}}
     space.write_text(yaml.safe_dump({"network": network, **SHARING}))
     sets = ("--set", "stop_trials=false", "--set", "curve_points_per_task=1")
-    study = ("run", space, *sets, "--pack", "2", "--trials", "4")
+    study = ("run", space, *sets, "--pack", "2", "--trials", "4", "--trust")
     ended = finish(processes.start(*study, "--workers", "1", "--out", out))
     return Whole(out, *ended, study, log, len(log.read_text()))
 

@@ -124,7 +124,8 @@ def test_examples_are_written_once_by_all_that_they_depend_on(
 @pytest.mark.parametrize(
     ("column", "value", "args", "said"),
     [
-        ("income", 1e300, {}, "column `income`, row {row}: numbers must be finite in float32, standardised"),
+        ("income", 1e300, {}, "column `income`, row {row}: numbers up to 1e+150 are needed, but got `1e+300`"),
+        ("income", 1e149, {}, "column `income`, row {row}: numbers must be finite in float32, standardised"),
         ("plan", "strange", {"unknown": "refuse"}, "column `plan`, row {row}: words must be among those"),
         ("churned", None, {}, "column `churned`, row {row}: each row must have a label"),
     ],
