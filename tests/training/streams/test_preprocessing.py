@@ -97,12 +97,16 @@ def test_it_comes_back_from_json_to_the_last_bit(seed: int) -> None:
 
 
 def test_a_number_that_float32_cannot_hold_is_named() -> None:
-    table = raw(a=[1.0, 2.0, 1e300])
-    state = state_of(table, [0, 1])
+    table = raw(a=[1.0, 2.0, 1e149], b=[1.0, 2.0, 1e300])
+    state = state_of(raw(a=[1.0, 2.0, 3.0], b=[1.0, 2.0, 3.0]), [0, 1])
     with pytest.raises(
-        InputError, match=r"table, column `a`, row 3: numbers up to 1e\+150 are needed, but got `1e\+300`"
+        InputError, match=r"table, column `b`, row 3: numbers up to 1e\+150 are needed, but got `1e\+300`"
     ):
+        state.values_of(table)
+    table = raw(a=[1.0, 2.0, 1e149], b=[1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="table, column `a`, row 3: numbers must be finite in float32") as caught:
         state.examples(table, state.values_of(table), np.arange(3), None)
+    assert "1e+149" in str(caught.value)
 
 
 def test_nanoseconds_and_large_offsets_keep_their_differences() -> None:
