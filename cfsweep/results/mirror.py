@@ -25,12 +25,14 @@ from cfsweep.errors import InputError, NotCarriedError
 from cfsweep.files import write_atomically
 from cfsweep.results.carried import Carried, Seen
 from cfsweep.results.lease import Lease
+from cfsweep.results.ledger import LEDGER
+from cfsweep.results.reader import COPY, JOURNALS, STUDY
 from cfsweep.results.schema import TABLES
 from cfsweep.results.store import FAULTS, Entry, Store, for_each
 from cfsweep.visible import visible
 
 WRITER = ".writer"  # in the store: who wrote last
-JOURNALS, LEDGER, STUDY, CHECKPOINTS = ("journal.jsonl", "journal.log"), "commits.jsonl", "study.yaml", "checkpoints"
+CHECKPOINTS = "checkpoints"
 INSIDE = ("confirmed", "refitted")  # studies within a study
 # What the analysis writes, straight into the store: it is fetched, and never carried.
 OF_THE_ANALYSIS = ("selection.json", "report.html", "front.parquet")
@@ -52,14 +54,16 @@ class Mirror:
 
     # ------------------------------------------------------------------ at the beginning
 
-    def begin(self) -> None:
-        """Makes the folder what the store holds, unless it is newer, and carries on from here.
+    def begin(self, anew: bool = False) -> None:
+        """Makes the folder what the store holds, unless it is newer, and carries on from here: what has changed since,
+        or all of it `anew`, whatever has become of that in the store.
 
         Raises:
             InputError: the store holds something else, or both have moved on.
         """
         here, there = _text(self.home / "writer.json"), self.store.read(WRITER)
-        if not self.store.has(STUDY) and (other := [n for n in self.store.names() if not n.startswith(".")]):
+        is_study = self.store.has(STUDY) or self.store.has(COPY)
+        if not is_study and (other := [n for n in self.store.names() if not n.startswith(".")]):
             raise InputError(
                 f"{self.store.address}: it holds {other[0]} and is no study of cfsweep. Choose another place."
             )
@@ -67,6 +71,8 @@ class Mirror:
             self._fetch_all()
         else:
             self._hold_against(self.store.entries())
+            if anew:
+                self.carried.files = dict.fromkeys(self.carried, Seen(-1, -1))
         self.carried.open()
         for thread in self._threads:
             thread.start()
@@ -277,11 +283,13 @@ def open_mirror(
     lease: Lease | None = None,
     on_lost: Callable[[], object] = lambda: None,
     patience_s: float = PATIENCE_S,
+    anew: bool = False,
 ) -> Iterator[Path]:
     """The folder of this machine in which the study at `address` is written; what is written there is carried.
 
     `homes` is where such folders lie, each called by the address. `say` is told of a store that is away; `on_lost()`
-    is called when another writer has taken the study over. Within it nobody else writes to the study (`lease`).
+    is called when another writer has taken the study over. Within it nobody else writes to the study (`lease`). With
+    `anew` nothing that the store holds of the folder here is taken for what was carried.
 
     Raises:
         InputError: the address cannot be written to, another cfsweep writes to it, or it has moved on elsewhere, while
@@ -300,7 +308,7 @@ def open_mirror(
                 f"{address}: it cannot be written to ({_short(error)}). Check the address and your credentials."
             ) from error
         try:
-            mirror.begin()
+            mirror.begin(anew)
         except BaseException as error:
             with suppress(*FAULTS):
                 lease.release()

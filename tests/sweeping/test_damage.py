@@ -294,6 +294,20 @@ def test_each_of_two_damages_is_named(studies: dict[str, Sweep], sweep: Sweep) -
     assert_like(sweep, studies["whole"])
 
 
+def test_a_ledger_that_was_cut_is_damage_but_not_while_it_is_carried(studies: dict[str, Sweep], sweep: Sweep) -> None:
+    """To a store the parts of several commits come before the ledger that names them."""
+    copy_of(studies, "whole", sweep)
+    root = sweep.folder.root
+    lines = (root / LEDGER).read_bytes().splitlines(keepends=True)
+    (root / LEDGER).write_bytes(b"".join(lines[:-3]))
+    (found,) = check(root).damaged
+    assert (found.path, found.what[:4]) == (LEDGER, "cut:")
+    assert not check(root.as_uri()).damaged
+    sweep.train(sweep.open(config(), workers=2))
+    assert_like(sweep, studies["whole"])
+    assert not check(root).findings
+
+
 def test_what_no_copy_brings_back_is_said(studies: dict[str, Sweep], sweep: Sweep) -> None:
     copy_of(studies, "whole", sweep)
     for name in (STUDY, COPY):
