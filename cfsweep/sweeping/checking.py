@@ -31,7 +31,6 @@ from cfsweep.sweeping.working_files import check_working_files
 from cfsweep.training.spec import PackSpec
 
 
-
 @dataclass(frozen=True)
 class Checked:
     """What `check` has found, in the folder and in those within it where trials were confirmed; `n_files`: so many
