@@ -2,7 +2,8 @@
 
 What the store holds is at any moment a study that can be resumed. A journal may say more than the tables there, never
 less: it is carried before the parts, and they before the ledger that names them. A file that grows is carried whole,
-up to the length that it had when the pass began. What is gone here is removed there last.
+up to the length that it had when the pass began. What is gone here is removed there last; but where `study.yaml` has
+changed, checkpoints before it, as they may be of the ground of before.
 
 `carried.jsonl`, beside the folder, tells what the store holds of it; `writer.json` which writer that was. As long as
 the store names the same writer, nobody else has written since, and the folder is at least as new as the store.
@@ -102,7 +103,7 @@ class Mirror:
             if name not in there or (there[name].size != seen.size and not _grows(name)):
                 del self.carried.files[name]
         here = self._files()
-        gone = [name for name in there if name.split("/")[-2:-1] == [CHECKPOINTS] and name not in here]
+        gone = [name for name in there if _is_checkpoint(name) and name not in here]
         self.carried.files.update(dict.fromkeys(gone, Seen(-1, -1)))
 
     def _not_carried(self) -> list[str]:
@@ -131,6 +132,11 @@ class Mirror:
         gone = [name for name in self.carried if name not in files]
         if not changed and not gone:
             return False
+        if any(name.rpartition("/")[2] == STUDY for name in changed):
+            first = [name for name in gone if _is_checkpoint(name)]
+            for name in for_each(first, self._remove):
+                self.carried.note(name, None)
+            gone = [name for name in gone if not _is_checkpoint(name)]
         for stage in range(LAST_STAGE + 1):
             names = [name for name in changed if _stage(name) == stage]
             for name in for_each(names, lambda name: self._send(name, files[name])):
@@ -374,6 +380,10 @@ def _stage(name: str) -> int:
 def _is_hidden(name: str) -> bool:
     """Whether it is of the writers', or of a write that is under way."""
     return any(part.startswith(".") for part in name.split("/")) or ".lock" in name.rpartition("/")[2]
+
+
+def _is_checkpoint(name: str) -> bool:
+    return name.split("/")[-2:-1] == [CHECKPOINTS]
 
 
 def _is_of_analysis(name: str) -> bool:

@@ -342,3 +342,18 @@ def test_at_any_moment_the_store_holds_a_study_that_can_be_resumed(store: Watche
     mirror.carried.close()
     assert passes > 3
     assert len(json_lines(store.study()["commits.jsonl"])) == 300
+
+
+def test_no_checkpoint_of_the_ground_of_before_is_there_beside_another_study(store: Watched) -> None:
+    with opened(store) as folder:
+        fill(folder, {**STUDY, "checkpoints/pack000001.pt": "before"})
+        until(lambda: texts(store.study()).items() >= STUDY.items() and "checkpoints/pack000001.pt" in store.study())
+    found: list[bool] = []
+    store.on_write = lambda name: (
+        found.append("checkpoints/pack000001.pt" in store.study()) if name == "study.yaml" else None
+    )
+    with opened(store) as folder:
+        (folder / "checkpoints/pack000001.pt").unlink()
+        fill(folder, {"study.yaml": "study_id: a\nchanges: 1\n"})
+    assert found
+    assert not any(found)
