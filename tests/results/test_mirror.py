@@ -84,13 +84,13 @@ def test_all_is_there_at_the_end_and_nobody_holds_it(store: Watched) -> None:
 
 def test_what_others_rely_on_is_carried_before(store: Watched) -> None:
     inner = {f"confirmed/{name}": content for name, content in STUDY.items()}
-    files = {**STUDY, **inner, "checkpoints/pack1.pt": "x", "confirmed/models/a.pt": "y"}
+    files = {**STUDY, "checkpoints/pack1.pt": "x", "confirmed/models/a.pt": "y", **inner}
     with opened(store, lease=None) as folder:
         store.away = True
         fill(folder, files)
         store.written.clear()
         store.away = False
-    place = {name: number for number, name in enumerate(store.written)}
+    place = {name: store.written.index(name) for name in store.written}  # a pass may see a file half-written
     for before, after in (
         ("study.yaml", "journal.jsonl"),
         ("journal.jsonl", "runs/a.parquet"),
