@@ -158,8 +158,6 @@ def read_manifest(folder: Path) -> Manifest:
     if (wrong := _contradiction(found)) is not None:
         raise InputError(f"{path}: {wrong}. Export the model again.")
     for name, digest in found.files.items():
-        if Path(name).name != name:
-            raise InputError(f"{path}: `files` names {name}, which is not in the bundle. Export the model again.")
         if name == STATE and not (folder / name).exists():
             continue
         if not (folder / name).is_file():
@@ -188,7 +186,7 @@ def _contradiction(about: Manifest) -> str | None:
             return f"`{name}` is no part of the data"
     for file in about.files:
         if Path(file).name != file:
-            return f"`{file}` does not lie in it"
+            return f"`files` names {file}, which is not in the bundle"
     return None
 
 

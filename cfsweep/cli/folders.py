@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cfsweep.errors import InputError
-from cfsweep.results.addresses import is_address
+from cfsweep.results.addresses import in_command, is_address
 from cfsweep.terminal import Terminal
 
 EXIT_DAMAGED = 1
@@ -23,30 +21,28 @@ def check(root: Annotated[str, typer.Argument(help="A results folder, local or r
         console.say(f"{finding.path}: {finding.what}")
     if found.damaged:
         n = len(found.damaged)
-        console.say(f"{n} damaged. `cfsweep repair {root}` sets right what is damaged; then train again what is lost.")
+        remedy = f"`cfsweep repair {in_command(root)}` sets right what is damaged; then train again what is lost."
+        console.say(f"{n} damaged. {remedy}")
         raise typer.Exit(EXIT_DAMAGED)
     console.say(f"whole: {found.n_files} files of results" + (", and a sweep writes more" if found.running else ""))
 
 
-def repair(root: Annotated[str, typer.Argument(help="A local results folder.", metavar="FOLDER")]) -> None:
+def repair(root: Annotated[str, typer.Argument(help="A results folder, local or remote.", metavar="FOLDER")]) -> None:
     """Set aside what is damaged of a results folder; going on with the study then trains again what it held."""
+    from cfsweep.library.folders import written_in
     from cfsweep.results.status import status
     from cfsweep.sweeping.repairing import repair as repaired
 
-    if is_address(root):
-        raise InputError(
-            f"{root}: a folder of this machine is repaired. Copy the study here, repair it, and copy it back."
-        )
-    folder, console = Path(root), Terminal()
-    said = repaired(folder)
-    for line in said:
-        console.say(line)
-    if not said:
-        console.say("nothing to repair: all is whole")
-        return
-    now = status(folder)
-    if now.complete:
+    console = Terminal()
+    with written_in(root, anew=True) as folder:
+        said = repaired(folder)
+        for line in said:
+            console.say(line)
+        now = status(folder) if said else None
+    if now is None:
+        console.say("nothing to repair: all is whole" + (" here, and is carried there" if is_address(root) else ""))
+    elif now.complete:
         console.say("the study is complete")
     else:
-        command = f"{now.goes_on_by} {folder}" if now.goes_on_by.endswith("resume") else now.goes_on_by
+        command = f"{now.goes_on_by} {in_command(root)}" if now.goes_on_by.endswith("resume") else now.goes_on_by
         console.say(f"{now.ended} of {now.trials} trials are whole; `{command}` trains the rest")

@@ -18,9 +18,10 @@ HOMES = "studies"  # in the cache: the folders of studies that lie in a store
 
 
 @contextmanager
-def written_in(place: str | Path) -> Iterator[Path]:
+def written_in(place: str | Path, anew: bool = False) -> Iterator[Path]:
     """The folder of this machine in which the study at `place` is written: `place` itself, or for an address one in the
-    cache, from which all is carried there beside the training (`cfsweep.results.mirror`).
+    cache, from which all is carried there beside the training (`cfsweep.results.mirror`); `anew` also what was carried
+    before.
 
     Raises:
         InputError: the address cannot be written to, holds something else, or another cfsweep writes there. What is
@@ -35,7 +36,7 @@ def written_in(place: str | Path) -> Iterator[Path]:
     refuse_secrets(place)
     address = str(place)
     home = cache_folder(HOMES) / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
-    with open_mirror(address, home, on_lost=_end_sweep) as folder, _said_of(folder, address):
+    with open_mirror(address, home, on_lost=_end_sweep, anew=anew) as folder, _said_of(folder, address):
         yield folder
 
 
@@ -70,7 +71,8 @@ def _said_of(folder: Path, address: str) -> Iterator[None]:
     try:
         yield
     except CfsweepError as error:
-        raise type(error)(str(error).replace(str(folder), address)) from error
+        error.args = (str(error).replace(str(folder), address),)  # of its own kind, which may be made of other things
+        raise
 
 
 def _end_sweep() -> None:

@@ -85,8 +85,9 @@ def check_ledger(place: Place, study_id: str | None) -> tuple[Ledger | None, lis
     return ledger, found
 
 
-def check_parts(place: Place, ledger: Ledger | None) -> tuple[int, list[Finding]]:
-    """How many files there are results, and what is wrong with which."""
+def check_parts(place: Place, ledger: Ledger | None, is_carried: bool = False) -> tuple[int, list[Finding]]:
+    """How many files there are results, and what is wrong with which. Where the folder `is_carried` to its place, the
+    parts of several commits come before the ledger that names them."""
     there = [f"{table}/{name}" for table in TABLES for name in place.names(table) if name.endswith(".parquet")]
     there = [path for path in there if "/." not in path]
     if ledger is None:
@@ -97,7 +98,7 @@ def check_parts(place: Place, ledger: Ledger | None) -> tuple[int, list[Finding]
     known = ledger.files
     unnamed = [path for path in there if path not in known]
     commits = [path for path in unnamed if path.startswith("runs/")]
-    if len(commits) > 1:  # a killed driver leaves one at most
+    if len(commits) > 1 and not is_carried:  # a killed driver leaves one at most
         found.append(Finding(LEDGER, f"cut: no line names {len(commits)} commits whose parts are there"))
     for path in unnamed:
         fault = fault_of_part(place, path)

@@ -51,6 +51,10 @@ class Lease:
 
     def _refuse_others(self) -> None:
         claims = self.store.entries(CLAIMS)
+        if self.name not in claims:
+            raise InputError(
+                f"{self.store.address}: another cfsweep has taken this study over. Wait for it, or stop it."
+            )
         now = claims[self.name].written_at
         for name, entry in claims.items():
             if name == self.name:

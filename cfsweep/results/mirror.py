@@ -2,7 +2,8 @@
 
 What the store holds is at any moment a study that can be resumed. A journal may say more than the tables there, never
 less: it is carried before the parts, and they before the ledger that names them. A file that grows is carried whole,
-up to the length that it had when the pass began. What is gone here is removed there last.
+up to the length that it had when the pass began. What is gone here is removed there last; but where `study.yaml` has
+changed, checkpoints before it, as they may be of the ground of before.
 
 `carried.jsonl`, beside the folder, tells what the store holds of it; `writer.json` which writer that was. As long as
 the store names the same writer, nobody else has written since, and the folder is at least as new as the store.
@@ -25,12 +26,14 @@ from cfsweep.errors import InputError, NotCarriedError
 from cfsweep.files import write_atomically
 from cfsweep.results.carried import Carried, Seen
 from cfsweep.results.lease import Lease
+from cfsweep.results.ledger import LEDGER
+from cfsweep.results.reader import COPY, JOURNALS, STUDY
 from cfsweep.results.schema import TABLES
 from cfsweep.results.store import FAULTS, Entry, Store, for_each
 from cfsweep.visible import visible
 
 WRITER = ".writer"  # in the store: who wrote last
-JOURNALS, LEDGER, STUDY, CHECKPOINTS = ("journal.jsonl", "journal.log"), "commits.jsonl", "study.yaml", "checkpoints"
+CHECKPOINTS = "checkpoints"
 INSIDE = ("confirmed", "refitted")  # studies within a study
 # What the analysis writes, straight into the store: it is fetched, and never carried.
 OF_THE_ANALYSIS = ("selection.json", "report.html", "front.parquet")
@@ -52,14 +55,16 @@ class Mirror:
 
     # ------------------------------------------------------------------ at the beginning
 
-    def begin(self) -> None:
-        """Makes the folder what the store holds, unless it is newer, and carries on from here.
+    def begin(self, anew: bool = False) -> None:
+        """Makes the folder what the store holds, unless it is newer, and carries on from here: what has changed since,
+        or all of it `anew`, whatever has become of that in the store.
 
         Raises:
             InputError: the store holds something else, or both have moved on.
         """
         here, there = _text(self.home / "writer.json"), self.store.read(WRITER)
-        if not self.store.has(STUDY) and (other := [n for n in self.store.names() if not n.startswith(".")]):
+        is_study = self.store.has(STUDY) or self.store.has(COPY)
+        if not is_study and (other := [n for n in self.store.names() if not n.startswith(".")]):
             raise InputError(
                 f"{self.store.address}: it holds {other[0]} and is no study of cfsweep. Choose another place."
             )
@@ -67,6 +72,8 @@ class Mirror:
             self._fetch_all()
         else:
             self._hold_against(self.store.entries())
+            if anew:
+                self.carried.files = dict.fromkeys(self.carried, Seen(-1, -1))
         self.carried.open()
         for thread in self._threads:
             thread.start()
@@ -96,7 +103,7 @@ class Mirror:
             if name not in there or (there[name].size != seen.size and not _grows(name)):
                 del self.carried.files[name]
         here = self._files()
-        gone = [name for name in there if name.split("/")[-2:-1] == [CHECKPOINTS] and name not in here]
+        gone = [name for name in there if _is_checkpoint(name) and name not in here]
         self.carried.files.update(dict.fromkeys(gone, Seen(-1, -1)))
 
     def _not_carried(self) -> list[str]:
@@ -125,6 +132,11 @@ class Mirror:
         gone = [name for name in self.carried if name not in files]
         if not changed and not gone:
             return False
+        if any(name.rpartition("/")[2] == STUDY for name in changed):
+            first = [name for name in gone if _is_checkpoint(name)]
+            for name in for_each(first, self._remove):
+                self.carried.note(name, None)
+            gone = [name for name in gone if not _is_checkpoint(name)]
         for stage in range(LAST_STAGE + 1):
             names = [name for name in changed if _stage(name) == stage]
             for name in for_each(names, lambda name: self._send(name, files[name])):
@@ -277,11 +289,13 @@ def open_mirror(
     lease: Lease | None = None,
     on_lost: Callable[[], object] = lambda: None,
     patience_s: float = PATIENCE_S,
+    anew: bool = False,
 ) -> Iterator[Path]:
     """The folder of this machine in which the study at `address` is written; what is written there is carried.
 
     `homes` is where such folders lie, each called by the address. `say` is told of a store that is away; `on_lost()`
-    is called when another writer has taken the study over. Within it nobody else writes to the study (`lease`).
+    is called when another writer has taken the study over. Within it nobody else writes to the study (`lease`). With
+    `anew` nothing that the store holds of the folder here is taken for what was carried.
 
     Raises:
         InputError: the address cannot be written to, another cfsweep writes to it, or it has moved on elsewhere, while
@@ -300,7 +314,7 @@ def open_mirror(
                 f"{address}: it cannot be written to ({_short(error)}). Check the address and your credentials."
             ) from error
         try:
-            mirror.begin()
+            mirror.begin(anew)
         except BaseException as error:
             with suppress(*FAULTS):
                 lease.release()
@@ -366,6 +380,10 @@ def _stage(name: str) -> int:
 def _is_hidden(name: str) -> bool:
     """Whether it is of the writers', or of a write that is under way."""
     return any(part.startswith(".") for part in name.split("/")) or ".lock" in name.rpartition("/")[2]
+
+
+def _is_checkpoint(name: str) -> bool:
+    return name.split("/")[-2:-1] == [CHECKPOINTS]
 
 
 def _is_of_analysis(name: str) -> bool:

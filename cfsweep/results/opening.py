@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cfsweep.results.ledger import LEDGER, Ledger, LedgerWriter, begin_ledger, commit_entry, parsed
-from cfsweep.results.reader import KEY, damaged
+from cfsweep.results.reader import KEY, STUDY, damaged, is_sealed
 from cfsweep.results.schema import TABLES
 from cfsweep.results.writer import digests
 
@@ -23,13 +23,15 @@ def open_ledger(root: Path, study_id: str) -> LedgerWriter:
     removed, as what they hold is trained again.
 
     Raises:
-        InputError: the ledger is damaged, or a part without a line cannot be read.
+        InputError: the ledger is damaged or lost, or a part without a line cannot be read.
     """
     path = root / LEDGER
     ledger = parsed(path.read_bytes()) if path.exists() else None
     if ledger is not None and not ledger.commits and ledger.n_lines < 2 and not parts_in(root):
         ledger = None  # of a driver that was killed where it began
     if ledger is None:
+        if parts_in(root) and is_sealed(_content(root / STUDY)):
+            raise damaged(root, LEDGER, "missing")
         return begin_ledger(root, study_id, [entry_of(root, paths) for paths in by_name(parts_in(root)).values()])
     if ledger.faults:
         raise damaged(root, LEDGER, ledger.faults[0])
@@ -44,6 +46,10 @@ def open_ledger(root: Path, study_id: str) -> LedgerWriter:
     for half in halves:
         half.unlink()
     return writer
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def parts_in(root: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from cfsweep.results.study_file import StudyFile
 from cfsweep.yaml_text import parse_written
 
 RENAMED_IN = 2  # the version of the schema
+JOURNALS = ("journal.log", "journal.jsonl")  # as it was called once, and now
 STUDY, COPY, LAYOUT = "study.yaml", "study.copy.yaml", "layout"
 ALTERED = f"altered: it is not what {LEDGER} has the SHA-256 of"
 KEY = ("trial", "seed", "attempt")

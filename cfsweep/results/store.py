@@ -62,11 +62,14 @@ class Store:
         }
 
     def read(self, name: str) -> bytes | None:
-        """What a file holds; None where there is none."""
+        """What a file holds; None where there is none, or no longer."""
         if not self.has(name):
             return None
-        with self.fs.open_input_stream(self.path(name)) as file:
-            return bytes(file.read())
+        try:
+            with self.fs.open_input_stream(self.path(name)) as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            return None
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Writes a file whole, or not at all."""

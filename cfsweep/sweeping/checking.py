@@ -11,9 +11,10 @@ from typing import Any
 from cfsweep import identity
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
+from cfsweep.results import addresses
 from cfsweep.results.checking import Finding, Place, check_ledger, check_parts, check_study_file, fault_of_study
 from cfsweep.results.leftovers import PLACES, is_leftover
-from cfsweep.results.reader import COPY, STUDY, filesystem, read_table, study_in
+from cfsweep.results.reader import COPY, JOURNALS, STUDY, filesystem, read_table, study_in
 from cfsweep.results.status import is_held
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.parsing import parse
@@ -28,8 +29,6 @@ from cfsweep.sweeping.two_records import (
 )
 from cfsweep.sweeping.working_files import check_working_files
 from cfsweep.training.spec import PackSpec
-
-JOURNALS = ("journal.log", "journal.jsonl")  # as it was called once, and now
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def check(root: str | Path) -> Checked:
         for name in FOLDERS.values():
             inside = Place(fs, f"{path}/{name}")
             if inside.read(STUDY) is not None or inside.read(COPY) is not None:
-                more, n_more = _check(f"{root}/{name}", inside)
+                more, n_more = _check(addresses.inside(root, name), inside)
                 found += [finding._replace(path=f"{name}/{finding.path}") for finding in more]
                 n_files += n_more
     except OSError as error:
@@ -74,7 +73,7 @@ def _check(root: str | Path, place: Place) -> tuple[list[Finding], int]:
     found = check_study_file(place)
     study = None if fault_of_study(content := place.read(STUDY)) else study_in(content or b"", STUDY)
     ledger, faults = check_ledger(place, study["study_id"] if study else None)
-    n_files, of_parts = check_parts(place, ledger)
+    n_files, of_parts = check_parts(place, ledger, is_carried=addresses.is_address(root))
     packs, of_packs = check_working_files(place)
     if ledger is None and not faults:  # an earlier version, of whose working files this one makes new ones
         of_packs = [finding._replace(harmless=True) for finding in of_packs]

@@ -72,7 +72,7 @@ class Display:
             self.live = Live(console=console, refresh_per_second=2, transient=True, get_renderable=self.panel)
 
     def __enter__(self) -> Display:
-        self.started = time.monotonic()
+        self.started, self.ended_before = time.monotonic(), None  # again where another scheduler goes on
         if self.live:
             self.live.start()
         return self

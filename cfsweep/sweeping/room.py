@@ -65,5 +65,5 @@ class Waiting:
 
 
 def room_for(folder: Path, n_bytes: int) -> None:
-    """Returns once so many bytes can be written in a folder."""
-    write_atomically(folder / ".room", lambda file: file.write(b"\0" * n_bytes)).unlink()
+    """Returns once so many bytes can be written in a folder; what a kill leaves of it is a temporary file."""
+    write_atomically(folder / ".room.tmp", lambda file: file.write(b"\0" * n_bytes)).unlink()

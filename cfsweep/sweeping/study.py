@@ -208,6 +208,7 @@ def at_place_of(stream: StreamConfig, other: StreamConfig) -> StreamConfig:
 def _note(folder: Folder, prepared: Prepared, config: StudyConfig, changed: list[str]) -> None:
     """Writes down where things lie by now, and the changes of its ground that the user has accepted."""
     there, study = folder.read()
+    config = config.grown(there.trials, there.seeds)  # which an earlier scheduler may have begun to train
     if config == there and not changed:
         return
     if changed:
@@ -270,6 +271,8 @@ def resume(
     if (trials, seeds, there) == (config.trials, config.seeds, config) and is_whole(folder, config, endurance):
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
+    changed: list[str] = []
+
     def prepare_again() -> Prepared:
         if config.stream.own_data is not None and place_of(config.stream) is None:
             raise InputError(
@@ -278,11 +281,13 @@ def resume(
             )
         prepared = prepare(config, str(folder.study_file), study)
         described = described_hypers(config, prepared.hypers)
-        changed = check_ground(config, described, prepared.stream, study, folder.study_file, accept_changes)
-        _note(folder, prepared, config, changed)
+        changed[:] = check_ground(config, described, prepared.stream, study, folder.study_file, accept_changes)
         return prepared
 
     def go_on(scheduler: Scheduler, prepared: Prepared) -> Outcome:
+        with waiting_for(scheduler, endurance).on():
+            _note(folder, prepared, config, changed)
+        changed.clear()  # noted once, though other schedulers may follow
         return sweep(folder, config.grown(trials, seeds), prepared, scheduler, watcher, endurance=endurance)
 
     with folder.locked():

@@ -11,6 +11,7 @@ from cfsweep.files import unsealed
 from cfsweep.results.checking import Finding, Place
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.leftovers import remove_leftovers
+from cfsweep.sweeping.broker import DAMAGED
 from cfsweep.sweeping.pack_files import read_pack
 from cfsweep.training.spec import PackSpec
 
@@ -38,6 +39,8 @@ def check_working_files(place: Place) -> tuple[list[PackSpec], list[Finding]]:
                 found.append(Finding(path, "torn, altered or of another version: what went on from it begins anew"))
             elif name.startswith("pack") and name.replace(".pt", ".json") not in names:
                 found.append(Finding(path, "of a pack that is over", harmless=True))
+        elif name.endswith(DAMAGED):
+            found.append(Finding(path, "a checkpoint that could not be read, and was set aside", harmless=True))
         else:
             found.append(Finding(path, "unknown: nothing of cfsweep is called so", harmless=True))
     return packs, found

@@ -110,13 +110,17 @@ def contained() -> Iterator[None]:
         raise RuntimeError(f"it asked Python to end by {first_line(error)}") from error
 
 
+def folders_of_code() -> list[str]:
+    """The working folder, if the user's own code may lie there. A results folder or a bundle is no place for code: a
+    file there would be taken for any package that is imported."""
+    return [] if _is_brought(Path.cwd()) else [os.getcwd()]
+
+
 @contextmanager
 def current_folder_importable() -> Iterator[None]:
-    """Within it, modules in the current folder can be imported, as under `python -m`, also by a command on the path;
-    and what is run is `contained`. A results folder or a bundle is no place for code: a file there would be taken for
-    any package that is imported in here."""
-    folder = os.getcwd()
-    paths = [] if _is_brought(Path(folder)) else [folder]
+    """Within it, modules in the current folder can be imported, as under `python -m`, also by a command on the path, if
+    it is one of `folders_of_code`; and what is run is `contained`."""
+    paths = folders_of_code()
     sys.path[:0] = paths
     importlib.invalidate_caches()
     try:

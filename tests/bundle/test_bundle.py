@@ -328,7 +328,7 @@ def test_a_damaged_bundle_is_one_line(bundle: Path) -> None:
         ({"scores": {**about["scores"], "validation": [[0.5]]}}, "`scores.validation` is no matrix of "),
         ({"constant": {"validation": [0.5] * 9}}, "`constant.validation` does not fit the "),
         ({"scores": {"other": []}, "constant": {}}, "`other` is no part of the data"),
-        ({"files": {"../x": "0"}}, "`../x` does not lie in it"),
+        ({"files": {"../x": "0"}}, "`files` names ../x, which is not in the bundle"),
         ({"settings": {}}, "the bundle has no setting `optimizer`"),
         ({"settings": {**about["settings"], "lr": "x"}}, "`0 < lr` must hold, but got lr='x'"),
     ):

@@ -115,6 +115,53 @@ def test_what_is_wrong_is_told_of_the_address_and_leaves_nothing(
         assert str(cache) not in err
 
 
+def test_so_is_what_errors_say_that_are_made_of_several_things(there: Path, cache: Path, run: Run, smoke: Path) -> None:
+    address = there.as_uri()
+    code, _, err = run("run", smoke, "--out", address, "--address", "127.0.0.1:1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no Ray cluster answers there" in err
+    assert run("run", smoke, "--out", address, "--workers", "0", "--trials", "1", "--set", "epochs=1")[0] == 0
+    (journal,) = cache.rglob("journal.jsonl")
+    journal.write_bytes(journal.read_bytes().replace(b'"check":"', b'"check":"0', 1))
+    code, _, err = run("resume", address, "--workers", "0", "--trials", "+1")
+    assert code == 2
+    assert err.startswith(f"cfsweep: {address}/journal.jsonl: line 2 is altered")
+
+
+def altered(part: Path) -> None:
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+
+
+def test_what_is_damaged_here_or_there_is_repaired_by_its_address(
+    there: Path, cache: Path, run: Run, smoke: Path
+) -> None:
+    address = there.as_uri()
+    assert run("run", smoke, "--out", address, "--workers", "0", "--trials", "2", "--set", "epochs=1")[0] == 0
+    before = rows(address)
+    altered(min(there.glob("runs/*")))
+    code, out, _ = run("check", address)
+    assert code == 1
+    assert f"`cfsweep repair {address}`" in out
+    assert run("repair", address) == (0, "nothing to repair: all is whole here, and is carried there\n", "")
+    assert run("check", address)[0] == 0
+    altered(min(cache.glob("*/study/runs/*")))
+    code, _, err = run("resume", address, "--workers", "0")
+    assert code == 2
+    assert f"`cfsweep repair {address}`" in err
+    code, out, err = run("repair", address)
+    assert (code, err) == (0, "")
+    assert f"`cfsweep resume {address}` trains the rest" in out
+    assert run("resume", address, "--workers", "0")[0] == 0
+    assert run("check", address)[0] == 0
+    assert [row["trial"] for row in rows(address)] == [row["trial"] for row in before]
+    (there / "study.yaml").unlink()
+    shutil.rmtree(cache)  # another machine
+    assert run("repair", address)[0] == 0
+    assert run("check", address)[0] == 0
+
+
 def test_an_address_that_nobody_knows_or_with_a_password_is_refused(cache: Path, run: Run) -> None:
     code, _, err = run("resume", "foo://bar/x")
     assert code == 2

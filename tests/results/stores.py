@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,10 @@ class Watched(Store):
 
     def study(self) -> dict[str, bytes]:
         """What it holds, but for what is the writers' own."""
-        files = (path for path in self.folder.rglob("*") if path.is_file())
-        found = {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
+        found: dict[str, bytes] = {}
+        for path in filter(Path.is_file, self.folder.rglob("*")):
+            with suppress(FileNotFoundError):  # as it is being written
+                found[path.relative_to(self.folder).as_posix()] = path.read_bytes()
         return {name: content for name, content in found.items() if not name.startswith(".")}
 
     def _answer(self) -> None:

@@ -100,6 +100,33 @@ def test_between_the_renewal_and_the_look_of_one_that_was_paused_another_comes(s
     later._refuse_others()
 
 
+def test_one_whose_renewal_is_removed_by_another_has_lost_it(store: Watched) -> None:
+    """Who has judged it by its age before it was renewed removes it after that."""
+    lease = of_another_machine(store, renew_s=0.0, stale_s=0.05)
+    lease.take()
+    time.sleep(0.1)
+    store.on_write = store.remove
+    lease.keep()
+    assert lease.lost
+    with pytest.raises(InputError, match="another cfsweep has taken this study over"):
+        of_another_machine(store).take()
+
+
+def test_a_claim_that_is_taken_back_while_it_is_looked_at_is_none(
+    store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(f"{CLAIMS}/x.json", b"{}")
+    is_there = Watched.has
+
+    def then_gone(self: Watched, name: str) -> bool:
+        found = is_there(self, name)
+        self.remove(name)
+        return found
+
+    monkeypatch.setattr(Watched, "has", then_gone)
+    of_another_machine(store).take()
+
+
 def test_a_claim_that_is_no_claim_counts_by_its_age(store: Watched) -> None:
     for content in (b"", b"[]", b"{", b'{"pid": "x"}'):
         store.write(f"{CLAIMS}/x.json", content)

@@ -84,13 +84,13 @@ def test_all_is_there_at_the_end_and_nobody_holds_it(store: Watched) -> None:
 
 def test_what_others_rely_on_is_carried_before(store: Watched) -> None:
     inner = {f"confirmed/{name}": content for name, content in STUDY.items()}
-    files = {**STUDY, **inner, "checkpoints/pack1.pt": "x", "confirmed/models/a.pt": "y"}
+    files = {**STUDY, "checkpoints/pack1.pt": "x", "confirmed/models/a.pt": "y", **inner}
     with opened(store, lease=None) as folder:
         store.away = True
         fill(folder, files)
         store.written.clear()
         store.away = False
-    place = {name: number for number, name in enumerate(store.written)}
+    place = {name: store.written.index(name) for name in store.written}  # a pass may see a file half-written
     for before, after in (
         ("study.yaml", "journal.jsonl"),
         ("journal.jsonl", "runs/a.parquet"),
@@ -272,8 +272,7 @@ def test_one_that_was_taken_over_writes_nothing_more(store: Watched) -> None:
     with pytest.raises(InputError, match=said), opened(store, lease=lease, on_lost=lost.set) as folder:  # noqa: PT012
         fill(folder)
         until(lambda: store.study().keys() == STUDY.keys())
-        store.remove(lease.name)  # as the other one does
-        assert lost.wait(20)
+        until(lambda: store.remove(lease.name) or lost.is_set())  # as the other one does
         fill(folder, {"journal.jsonl": "more\n"})
     assert texts(store.study()) == STUDY
 
@@ -342,3 +341,18 @@ def test_at_any_moment_the_store_holds_a_study_that_can_be_resumed(store: Watche
     mirror.carried.close()
     assert passes > 3
     assert len(json_lines(store.study()["commits.jsonl"])) == 300
+
+
+def test_no_checkpoint_of_the_ground_of_before_is_there_beside_another_study(store: Watched) -> None:
+    with opened(store) as folder:
+        fill(folder, {**STUDY, "checkpoints/pack000001.pt": "before"})
+        until(lambda: texts(store.study()).items() >= STUDY.items() and "checkpoints/pack000001.pt" in store.study())
+    found: list[bool] = []
+    store.on_write = lambda name: (
+        found.append("checkpoints/pack000001.pt" in store.study()) if name == "study.yaml" else None
+    )
+    with opened(store) as folder:
+        (folder / "checkpoints/pack000001.pt").unlink()
+        fill(folder, {"study.yaml": "study_id: a\nchanges: 1\n"})
+    assert found
+    assert not any(found)

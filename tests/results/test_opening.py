@@ -85,5 +85,7 @@ def test_what_is_damaged_or_lost_is_refused(tmp_path: Path) -> None:
     path.unlink()
     assert trials(tmp_path) == [0], "as of an earlier version"
     (tmp_path / STUDY).write_text(f"study_id: s\n{LAYOUT}: 2\n")
-    with pytest.raises(InputError, match=r"commits\.jsonl: missing\. `cfsweep repair"):
-        read_table(tmp_path, "runs")
+    for look in (lambda: open_ledger(tmp_path, "s"), lambda: read_table(tmp_path, "runs")):
+        with pytest.raises(InputError, match=r"commits\.jsonl: missing\. `cfsweep repair"):
+            look()
+    assert not path.exists()

@@ -21,6 +21,7 @@ from cfsweep.errors import InputError
 from cfsweep.results.ledger import LEDGER, begin_ledger
 from cfsweep.results.reader import COPY, STUDY
 from cfsweep.results.status import status
+from cfsweep.sweeping.broker import Broker
 from cfsweep.sweeping.checking import check
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.repairing import repair
@@ -292,6 +293,32 @@ def test_each_of_two_damages_is_named(studies: dict[str, Sweep], sweep: Sweep) -
     assert [line.partition(":")[0] for line in repair(root)] == both
     sweep.train(sweep.open(config(), workers=2))
     assert_like(sweep, studies["whole"])
+
+
+def test_a_ledger_that_was_cut_is_damage_but_not_while_it_is_carried(studies: dict[str, Sweep], sweep: Sweep) -> None:
+    """To a store the parts of several commits come before the ledger that names them."""
+    copy_of(studies, "whole", sweep)
+    root = sweep.folder.root
+    lines = (root / LEDGER).read_bytes().splitlines(keepends=True)
+    (root / LEDGER).write_bytes(b"".join(lines[:-3]))
+    (found,) = check(root).damaged
+    assert (found.path, found.what[:4]) == (LEDGER, "cut:")
+    assert not check(root.as_uri()).damaged
+    sweep.train(sweep.open(config(), workers=2))
+    assert_like(sweep, studies["whole"])
+    assert not check(root).findings
+
+
+def test_a_checkpoint_that_was_set_aside_is_known(studies: dict[str, Sweep], sweep: Sweep) -> None:
+    copy_of(studies, "half", sweep)
+    checkpoint = min(sweep.folder.checkpoints.glob("pack*.pt"))
+    broker = Broker()
+    broker.open(str(sweep.folder.checkpoints))
+    broker.set_aside(checkpoint.stem)
+    found = check(sweep.folder.root)
+    assert not found.damaged
+    (said,) = (of.what for of in found.findings if of.path == f"checkpoints/{checkpoint.name}.damaged")
+    assert said == "a checkpoint that could not be read, and was set aside"
 
 
 def test_what_no_copy_brings_back_is_said(studies: dict[str, Sweep], sweep: Sweep) -> None:

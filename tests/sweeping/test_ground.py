@@ -282,6 +282,10 @@ def test_changes_that_are_accepted_are_noted_once(run: Run, smoke: Path, tmp_pat
     left = [tmp_path / "out/checkpoints" / name for name in ("pack000077.json", "pack000077.pt", "prefix-ab.pt")]
     for path in left:
         path.write_text("of the ground of before")
+    nowhere = ("resume", "out", "--trials", "+1", "--accept-changes", "--address", "127.0.0.1:1")
+    assert run(*nowhere)[0] == 2
+    assert (tmp_path / "out/study.yaml").read_bytes() == before, "nothing goes on from it"
+    assert all(path.exists() for path in left)
     assert run("resume", "out", *more, "--accept-changes")[0] == 0
     assert not any(path.exists() for path in left), "no run stands on two grounds"
     study = yaml.safe_load((tmp_path / "out/study.yaml").read_text())

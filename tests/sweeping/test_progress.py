@@ -53,6 +53,18 @@ def test_the_time_left_counts_the_trials_of_this_session_alone(clock: list[float
         assert display.left_s(Summary(20, 12, 2, 1, None, 1)) == pytest.approx(30)
 
 
+def test_where_another_scheduler_goes_on_what_had_ended_before_counts_no_more(clock: list[float]) -> None:
+    display = Display(Console(file=(out := io.StringIO())))
+    with display:
+        display.show(BEGUN)
+        clock[0] += 30
+        display.show(HALF)
+    with display:
+        display.show(replace(HALF, runs_before=10))
+        assert display.left_s(HALF) is None
+    assert "picked up: 10 of 20 trials had ended" in out.getvalue()
+
+
 def test_the_time_left_goes_by_tasks_where_they_have_come_further(clock: list[float]) -> None:
     """When the first trial ends, the others of its pack nearly have."""
     display = Display(Console(file=io.StringIO()))

@@ -12,6 +12,7 @@ import pytest
 
 from cfsweep.errors import NoRoomError
 from cfsweep.files import impatient, write_atomically
+from cfsweep.results.leftovers import remove_leftovers
 from cfsweep.results.status import status
 from cfsweep.sweeping import driver as driver_module
 from cfsweep.sweeping import room
@@ -121,6 +122,19 @@ def test_what_can_be_spared_is_not_written_and_the_rest_waits(disk: Disk, tmp_pa
     for write in (lambda: broker.save("p", b"x"), lambda: broker.keep(models)):
         with pytest.raises(OSError, match="Input/output"):
             write()
+
+
+def test_what_tries_for_room_is_removed_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", dies)
+        with pytest.raises(KeyboardInterrupt):
+            room_for(tmp_path / "checkpoints", 10)
+    assert list((tmp_path / "checkpoints").iterdir())
+    assert remove_leftovers(tmp_path) == 1
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_room_for_what_waits_is_tried(disk: Disk, tmp_path: Path) -> None:

@@ -28,10 +28,12 @@ from cfsweep.sweeping.ray_backend.ray_internals import (
     on_loopback,
     silent_driver,
     workers_that_load,
+    workers_without,
 )
 from cfsweep.sweeping.ray_backend.session import own_session
 from cfsweep.sweeping.restarts import NotThereError, Restarts, SchedulerDiedError
 from cfsweep.sweeping.scheduler import Workers
+from cfsweep.training.plugins import folders_of_code
 
 # Tune is a disposable scheduler here: no log files per trial, no signal handler of its own, no reports of its own.
 _TUNE_SETTINGS = {
@@ -168,9 +170,11 @@ def connect(workers: Workers) -> None:
     """
     import ray
 
-    here = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
-    environment = {**_WORKER_SETTINGS, "PYTHONPATH": here}
+    path = [*folders_of_code(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**_WORKER_SETTINGS, "PYTHONPATH": os.pathsep.join(dict.fromkeys(filter(None, path)))}
     options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "error"}
+    if not folders_of_code():
+        options |= workers_without(os.getcwd())
     address = workers.address
     if address is None:
         # The workers inherit this process's environment. Had they one of their own, Ray would start each of them twice,

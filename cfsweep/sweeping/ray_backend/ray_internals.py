@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -230,6 +230,27 @@ def _connects(family: socket.AddressFamily, place: Any) -> bool:
 def workers_that_load(module: str) -> dict[str, Any]:
     """The options of `ray.init` that let each process load `module` as soon as it starts, before there is work."""
     return {"_system_config": {"preload_python_modules": [module]}}
+
+
+class _Without(list[str]):
+    """Folders, of which one is never among them."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def extend(self, folders: Iterable[str]) -> None:
+        super().extend(folder for folder in folders if folder != self.folder)
+
+
+def workers_without(folder: str) -> dict[str, Any]:
+    """The options of `ray.init` with which no worker looks for modules in `folder`, as Ray has them do in the working
+    folder. In a version that keeps its folders elsewhere they do."""
+    from ray.job_config import JobConfig
+
+    job = JobConfig()
+    job._py_driver_sys_path = _Without(folder)
+    return {"job_config": job}
 
 
 def drop_environments_of_trials() -> None:

@@ -240,3 +240,18 @@ def test_a_clusters_workers_are_sent_the_users_own_code(on_cluster: OnCluster) -
             assert Path(file).name == its_name
     left = {path.name for path in on_cluster.folder.iterdir()}
     assert left - {"__pycache__"} == {"mine.py", "mynets", "space.yaml"}
+
+
+def test_nothing_is_imported_from_a_results_folder_by_its_workers(
+    run: Run, smoke: Path, tmp_path: Path, processes: Processes
+) -> None:
+    """Where a sweep goes on in the folder itself, which came from anywhere: Ray looks for modules there."""
+    study = ("--trials", "1", "--set", "epochs=1", "--set", "references=false")
+    assert run("run", smoke, *study, "--workers", "0", "--out", tmp_path / "out")[0] == 0
+    for name in ("sitecustomize", "pyarrow", "optuna", "pandas", "torch"):
+        (tmp_path / "out" / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    resume = ("resume", ".", "--trials", "+1", "--workers", "1")
+    process = processes.start(*resume, cwd=tmp_path / "out", program=("-P", "-m", "cfsweep.cli"))
+    code, _, complaints = finish(process)
+    assert (code, complaints) == (0, "")
+    assert not (tmp_path / "executed").exists()
