@@ -107,7 +107,7 @@ def _end(session: Session, dead: str) -> NoReturn:
     error = died(ChildProcessError(dead), session.progressed.is_set())
     line, code = str(error), error.exit_code
     sys.stderr = sys.__stderr__
-    with suppress(KeyboardInterrupt):
+    with suppress(Exception, KeyboardInterrupt):  # raised here, nobody would hear of it, and Ray would end it its way
         if session.again is not None and session.begun.is_set() and not session.interrupt.is_set():
             command = session.again()
             if command and waits(session.restarts, error, session.interrupt):
