@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cfsweep.errors import InputError
-from cfsweep.results.addresses import is_address
+from cfsweep.results.addresses import in_command, is_address
 from cfsweep.terminal import Terminal
 
 EXIT_DAMAGED = 1
@@ -23,7 +23,10 @@ def check(root: Annotated[str, typer.Argument(help="A results folder, local or r
         console.say(f"{finding.path}: {finding.what}")
     if found.damaged:
         n = len(found.damaged)
-        console.say(f"{n} damaged. `cfsweep repair {root}` sets right what is damaged; then train again what is lost.")
+        console.say(
+            f"{n} damaged. `cfsweep repair {in_command(root)}` sets right what is damaged; then train again what is "
+            "lost."
+        )
         raise typer.Exit(EXIT_DAMAGED)
     console.say(f"whole: {found.n_files} files of results" + (", and a sweep writes more" if found.running else ""))
 
