@@ -175,7 +175,8 @@ def _require_trust(path: str, module: str, where: str, kind: str) -> bool:
         return False
     if not _is_trusted(module):
         top = module.partition(".")[0]
-        raise _untrusted(path, where) if _place_of(top) else _not_found(where, top)
+        is_somewhere = _place_of(top) or _is_brought(Path.cwd())  # where nothing can be imported
+        raise _untrusted(path, where) if is_somewhere else _not_found(where, top)
     return True
 
 
