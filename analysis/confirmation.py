@@ -18,7 +18,7 @@ from analysis.fronts import front
 from analysis.known_tasks import known_note
 from analysis.seeds import being_added
 from cfsweep.errors import InputError
-from cfsweep.results.addresses import inside
+from cfsweep.results.addresses import in_command, inside
 from cfsweep.results.reader import is_study
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE, reference_method
 from cfsweep.texts import score_text
@@ -225,7 +225,9 @@ def test_scores(root: Root) -> pd.DataFrame:
     record, folder = _selected(root), confirmed_in(root)
     rows = _opened(root, record) if folder is None else table_of(folder, "test")
     if folder is None and rows.empty:
-        raise InputError(f"{root}: nothing was tested yet. `cfsweep confirm {root}` tests what was selected.")
+        raise InputError(
+            f"{root}: nothing was tested yet. `cfsweep confirm {in_command(root)}` tests what was selected."
+        )
     return rows.sort_values(["trial", "seed", "after_task", "eval_task"], ignore_index=True)
 
 
@@ -275,7 +277,9 @@ def _selected(root: Root) -> dict[str, Any]:
     record = selection(root)
     if record is None:
         study(root)  # which says if there is none
-        raise InputError(f"{root}: test data stay closed until a trial is chosen. Run `cfsweep select {root}` first.")
+        raise InputError(
+            f"{root}: test data stay closed until a trial is chosen. Run `cfsweep select {in_command(root)}` first."
+        )
     return record
 
 

@@ -42,10 +42,10 @@ class NotCarriedError(CfsweepError):
 def not_written(error: OSError) -> InputError:
     """The one line for a place that cannot be written to.
 
-    >>> print(not_written(OSError(errno.ENOSPC, "No space left on device", "runs/a/study.yaml")))
-    runs/a/study.yaml: no space left on device. Make room; `cfsweep resume` goes on with a sweep, all else begins anew.
+    >>> print(not_written(OSError(errno.ENOSPC, "No space left on device", "runs/a")))
+    runs/a: no space left on device. Make room; `cfsweep resume` and `confirm` go on with theirs, all else begins anew.
     """
-    room = "Make room; `cfsweep resume` goes on with a sweep, all else begins anew."
+    room = "Make room; `cfsweep resume` and `confirm` go on with theirs, all else begins anew."
     remedy = room if error.errno in FULL else "Choose another place, or mend this one."
     return InputError(f"{error.filename or 'a file'}: {str(error.strerror).lower()}. {remedy}")
 

@@ -505,7 +505,7 @@ def test_a_disk_that_is_full_says_that_resume_goes_on(run: Run, smoke: Path, mon
         patched.setattr("cfsweep.results.writer.write_atomically", fails)
         code, _, complaints = run("run", smoke, "--trials", "1", "--workers", "0", "--out", "study")
     assert (code, complaints.count("\n")) == (2, 1)
-    assert "no space left on device. Make room; `cfsweep resume` goes on with a sweep" in complaints
+    assert "no space left on device. Make room; `cfsweep resume` and `confirm` go on" in complaints
     assert run("resume", "study", "--workers", "0")[0] == 0
 
 

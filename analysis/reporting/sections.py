@@ -29,6 +29,7 @@ from analysis.reporting.progress_figures import curves_figure, progress_figure
 from analysis.reporting.setting_figures import importance_figure, parallel_figure
 from analysis.reporting.tables import listed, table_cells
 from analysis.seeds import being_added
+from cfsweep.results.addresses import in_command
 from cfsweep.results.changes import said_of_changes
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY_TRIAL, NAIVE
 
@@ -193,7 +194,7 @@ def _confirmed(content: Content) -> list[str]:
         parts += [html.paragraph(known) for known in (known_on_test(content.root),) if known]
     if confirmed_in(content.root) is None:
         how = "Fresh seeds, which had no part in the choice, and test data say how good it is:"
-        parts += [html.paragraph(how), html.verbatim(f"cfsweep confirm {content.root}")]
+        parts += [html.paragraph(how), html.verbatim(f"cfsweep confirm {in_command(content.root)}")]
     return parts
 
 

@@ -56,10 +56,10 @@ def name_of(root: str | Path) -> str:
 def in_command(root: str | Path) -> str:
     """A place as it is written in a command that can be copied.
 
-    >>> in_command("runs/demo"), in_command("s3://bucket/a?scheme=http&region=x")
-    ('runs/demo', "'s3://bucket/a?scheme=http&region=x'")
+    >>> in_command("runs/demo"), in_command("my runs/demo"), in_command("s3://bucket/a?scheme=http&region=x")
+    ('runs/demo', "'my runs/demo'", "'s3://bucket/a?scheme=http&region=x'")
     """
-    return shlex.quote(str(root)) if is_address(root) else str(root)
+    return shlex.quote(str(root))
 
 
 def refuse_secrets(root: str | Path) -> None:

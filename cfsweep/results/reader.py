@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from cfsweep.errors import InputError
 from cfsweep.files import foreign_column
 from cfsweep.reading import MOST_BYTES, checked
+from cfsweep.results.addresses import in_command
 from cfsweep.results.ledger import LEDGER, Digest, digest_of, read_ledger
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, RENAMED, SCHEMA_VERSION
 from cfsweep.results.sealing import fault_of_text
@@ -196,8 +197,8 @@ def read_file(fs: pafs.FileSystem, path: str) -> bytes | None:
 def damaged(root: str | Path, name: str, what: str) -> InputError:
     """The one line for a file of the results folder that is not as it was written."""
     return InputError(
-        f"{root}/{name}: {what}. `cfsweep repair {root}` sets right what is damaged; going on with the study then "
-        "trains again what is lost."
+        f"{root}/{name}: {what}. `cfsweep repair {in_command(root)}` sets right what is damaged; going on with the "
+        "study then trains again what is lost."
     )
 
 

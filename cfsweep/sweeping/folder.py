@@ -17,6 +17,7 @@ from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError, not_written
 from cfsweep.files import git_revision, write_atomically
 from cfsweep.hypers import Hyper, Value
+from cfsweep.results.addresses import in_command
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.leftovers import is_leftover
 from cfsweep.results.opening import open_ledger
@@ -110,8 +111,8 @@ class Folder:
         if any((self.root / "runs").glob("*.parquet")) and not (self.journal.exists() and self.journal.stat().st_size):
             what = "empty" if self.journal.exists() else "missing (rsync and git leave out journal.log by habit)"
             raise InputError(
-                f"{self.journal}: {what}, though there are runs. Bring it back, or `cfsweep repair {self.root}` makes "
-                "it anew of them."
+                f"{self.journal}: {what}, though there are runs. Bring it back, or "
+                f"`cfsweep repair {in_command(self.root)}` makes it anew of them."
             )
 
     def reference_settings(self) -> list[dict[str, Value]]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cfsweep.errors import InputError
+from cfsweep.results.addresses import in_command
 from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
 from cfsweep.sweeping.pack_queue import Key, PackJob
 from cfsweep.sweeping.references import majority_report, reference_packs
@@ -75,12 +76,13 @@ def _refuse_contradictions(driver: Driver, known: Mapping[int, Settings]) -> Non
     if apart.contradictions:
         raise InputError(
             f"{root}: the journal and what was trained contradict one another: {apart.contradictions[0]}. "
-            f"`cfsweep repair {root}` sets right what is damaged."
+            f"`cfsweep repair {in_command(root)}` sets right what is damaged."
         )
     if apart.lacking:
         raise InputError(
             f"{driver.folder.journal}: it ends before trial {apart.lacking[0]}, which was trained, so it is an older "
-            f"one, or cut. Bring back the one of these runs, or `cfsweep repair {root}` makes it anew of them."
+            f"one, or cut. Bring back the one of these runs, or `cfsweep repair {in_command(root)}` makes it anew of "
+            "them."
         )
 
 

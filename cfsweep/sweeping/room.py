@@ -50,7 +50,7 @@ class Waiting:
             raise KeyboardInterrupt
         if self.now() - self.since >= self.patience_s:
             after = f", and no room within {self.patience_s:g} s" if self.patience_s else ""
-            raise NoRoomError(f"{where}{after}. Make room; `cfsweep resume` goes on.")
+            raise NoRoomError(f"{where}{after}. Make room; `cfsweep resume` goes on, as does `cfsweep confirm`.")
         time.sleep(min(LOOK_EVERY_S, self.patience_s))
 
     def over(self) -> None:

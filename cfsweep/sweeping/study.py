@@ -12,6 +12,7 @@ from cfsweep import identity
 from cfsweep.config import MOST_SEEDS, MOST_TRIALS, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
+from cfsweep.results.addresses import in_command
 from cfsweep.results.status import Status, status
 from cfsweep.sweeping import outside
 from cfsweep.sweeping.added import news_of
@@ -158,7 +159,7 @@ def begin(
             different = differences(there, config)
             remedy = "Choose another folder, or run with the settings in its study.yaml."
             if len(different) == 1 and config.seeds > there.seeds:
-                remedy = f"`cfsweep resume {out} --seeds {config.seeds}` adds seeds to it."
+                remedy = f"`cfsweep resume {in_command(out)} --seeds {config.seeds}` adds seeds to it."
             raise InputError(
                 f"--out {out}: it holds another study ({there.study_id}, not {config.study_id}), which differs in "
                 f"{few(different)}. {remedy}"

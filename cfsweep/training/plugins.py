@@ -150,10 +150,7 @@ def imported(path: str, where: str, kind: str = "function") -> Callable[..., Any
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _import_failed(where, module_name, error) from error
-        raise InputError(
-            f"{where}: there is no module `{error.name}` in the current folder ({os.getcwd()}) or installed. "
-            "Check the spelling, or start cfsweep in the folder that holds it."
-        ) from error
+        raise _not_found(where, error.name) from error
     except Exception as error:  # the user's module may raise anything
         raise _import_failed(where, module_name, error) from error
     found = getattr(module, name, None)
@@ -173,7 +170,7 @@ def _require_trust(path: str, module: str, where: str, kind: str) -> bool:
     """Whether the path may be followed because of where its module lies alone.
 
     Raises:
-        InputError: it may not be followed.
+        InputError: it may not be followed, or leads to no module, which no trust would help.
     """
     if _is_pythons_own(module) or _is_below(module, _NEVER):
         raise InputError(f"{where}: `{path}` is no {kind} for cfsweep to run. Name one of your own.")
@@ -181,14 +178,24 @@ def _require_trust(path: str, module: str, where: str, kind: str) -> bool:
     if _trusted or path in _named or path in registered:
         return False
     if not _is_trusted(module):
-        raise _untrusted(path, where)
+        top = module.partition(".")[0]
+        is_somewhere = _place_of(top) or _is_brought(Path.cwd())  # where nothing can be imported
+        raise _untrusted(path, where) if is_somewhere else _not_found(where, top)
     return True
+
+
+def _not_found(where: str, module: str) -> InputError:
+    return InputError(
+        f"{where}: there is no module `{module}` in the current folder ({os.getcwd()}) or installed. Check the "
+        "spelling, or start cfsweep in the folder that holds it."
+    )
 
 
 def _untrusted(path: str, where: str, more: str = "") -> InputError:
     return InputError(
-        f"{where}: `{path}`{more} is code that a file names, not you, and that is not in the working folder. If you "
-        "know where the file comes from, allow it with --trust (in Python `with cfsweep.trusting():`)."
+        f"{where}: `{path}`{more} is code that a file names, not you, and that is not in the working folder. If it "
+        "is yours, start cfsweep in the folder that holds it; if you know where the file comes from, allow it with "
+        "--trust (in Python `with cfsweep.trusting():`)."
     )
 
 

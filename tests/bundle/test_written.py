@@ -58,8 +58,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     code, out, complaints = run("continue", ground / "begun", "--task", ground / "task-2.npz", "--to", "after")
     assert (code, out) == (2, "")
     assert complaints == (
-        "cfsweep: after: no space left on device. Make room; `cfsweep resume` goes on with a sweep, all else begins "
-        "anew.\n"
+        "cfsweep: after: no space left on device. Make room; `cfsweep resume` and `confirm` go on with theirs, all "
+        "else begins anew.\n"
     )
     assert not list(tmp_path.iterdir())
 

@@ -237,7 +237,7 @@ def test_a_sweep_on_a_full_disk_waits_and_ends_or_goes_on(workers: str, processe
     told, ended = complaints.splitlines()
     assert "no space left on device" in told
     assert "The sweep waits 2 s for room" in told
-    assert ended.endswith("and no room within 2 s. Make room; `cfsweep resume` goes on.")
+    assert ended.endswith("and no room within 2 s. Make room; `cfsweep resume` goes on, as does `cfsweep confirm`.")
     again = processes.start("resume", out, "--workers", workers, "--patience", "100")
     assert again.stderr is not None
     assert "The sweep waits 100 s for room" in again.stderr.readline()

@@ -113,6 +113,12 @@ def test_code_beside_the_working_folder_is_not_run_because_a_file_names_it(
     assert callable(followed("trust_away:build"))
 
 
+def test_code_that_is_not_there_is_not_a_matter_of_trust(here: Path) -> None:
+    """As of a study that is resumed in another folder than the one it was begun in: `--trust` would not help."""
+    with pytest.raises(InputError, match=r"there is no module `nowhere_at_all` .*start cfsweep in the folder that"):
+        imported("nowhere_at_all.net:build", "x")
+
+
 def test_the_files_of_the_working_folder_are_the_users(here: Path, module: Module) -> None:
     mark = module(here, "trust_own")
     assert callable(followed("trust_own:build"))

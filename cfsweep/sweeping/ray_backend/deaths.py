@@ -49,8 +49,8 @@ def died(error: Exception, progressed: bool = False) -> SchedulerDiedError:
     """What is told where Ray itself has failed, not the code of a pack."""
     return SchedulerDiedError(
         f"Ray has failed, or one of its processes was killed ({short(error)})",
-        "`cfsweep resume` goes on; see that there is memory for it, or sweep with `--workers 0`, which does without "
-        "Ray.",
+        "`cfsweep resume` goes on, as does `cfsweep confirm`; see that there is memory for it, or sweep with "
+        "`--workers 0`, which does without Ray.",
         progressed,
     )
 
@@ -114,6 +114,6 @@ def _end(session: Session, dead: str) -> NoReturn:
                 kill_processes()
                 become(command, session.restarts)
     if session.interrupt.is_set():
-        line, code = "interrupted; `cfsweep resume` goes on", EXIT_INTERRUPTED
+        line, code = "interrupted; `cfsweep resume` goes on, as does `cfsweep confirm`", EXIT_INTERRUPTED
     print(f"cfsweep: {visible(line)}", file=sys.__stderr__, flush=True)
     os._exit(code)

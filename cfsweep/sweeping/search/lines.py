@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cfsweep.errors import InputError
+from cfsweep.results.addresses import in_command
 from cfsweep.results.sealing import opened_line, sealed_line
 
 # Of Optuna's operations; another program, such as optuna-dashboard, writes them without a check.
@@ -24,7 +25,7 @@ class BrokenJournal(InputError):
     """A journal that cannot be gone on with, because of `what`."""
 
     def __init__(self, journal: Path, what: str) -> None:
-        remedy = f"`cfsweep repair {journal.parent}` makes it anew of runs/ and of the packs on their way"
+        remedy = f"`cfsweep repair {in_command(journal.parent)}` makes it anew of runs/ and of the packs on their way"
         super().__init__(f"{journal}: {what}. {remedy}.")
         self.what = what
 

@@ -22,7 +22,10 @@ from tests.sweeping.command import Processes, descendants, finish, new_checkpoin
 from tests.sweeping.ray_backend.scenarios import SLOW, SMOKE, those_who_live_on
 from tests.sweeping.ray_backend.test_sweeps import check_complete
 
-TOLD = "cfsweep: Ray has failed, or one of its processes was killed ({}). `cfsweep resume` goes on; see that there is "
+TOLD = (
+    "cfsweep: Ray has failed, or one of its processes was killed ({}). `cfsweep resume` goes on, as does "
+    "`cfsweep confirm`; see that there is "
+)
 
 
 def test_what_rays_own_processes_come_to_is_one_line() -> None:
