@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from cfsweep.results.addresses import in_command
 from cfsweep.results.reader import read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA, MAJORITY_TRIAL
 from cfsweep.results.status import Status, status
@@ -68,7 +69,7 @@ def test_a_sweep_from_begin_to_end(whole: Whole, run: Run) -> None:
     assert (whole.code, whole.complaints) == (0, "")
     assert check_complete(whole.out, 4).done == 4
     assert "4/4 trials: 4 done, 0 stopped, 0 failed, best mixed 0." in whole.printed
-    assert f"cfsweep report {whole.out}" in whole.printed
+    assert f"cfsweep report {in_command(whole.out)}" in whole.printed
     for part in whole.out.glob("*/*.parquet"):
         assert pq.read_schema(part).metadata[b"cfsweep_schema_version"] == b"2"
 
