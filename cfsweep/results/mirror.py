@@ -141,9 +141,21 @@ class Mirror:
             names = [name for name in changed if _stage(name) == stage]
             for name in for_each(names, lambda name: self._send(name, files[name])):
                 self.carried.note(name, files[name])
+            if stage == 0:  # where there is a study there is a ledger
+                self._begin_ledgers(changed)
         for name in for_each(gone, self._remove):
             self.carried.note(name, None)
         return True
+
+    def _begin_ledgers(self, names: Iterable[str]) -> None:
+        """Sends the first line of each ledger that the store lacks: it names no part, but without a ledger the parts
+        that come now would be those of a study that has lost its own."""
+        for name in names:
+            if name.rpartition("/")[2] == LEDGER and name not in self.carried.files:
+                self._require_lease()
+                first, end, _ = (self.folder / name).read_bytes().partition(b"\n")
+                if end:
+                    self.store.write(name, first + end)
 
     def _send(self, name: str, seen: Seen) -> None:
         self._require_lease()

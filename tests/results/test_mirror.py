@@ -90,7 +90,11 @@ def test_what_others_rely_on_is_carried_before(store: Watched) -> None:
         fill(folder, files)
         store.written.clear()
         store.away = False
+    last = {name: at for at, name in enumerate(store.written)}
     place = {name: store.written.index(name) for name in store.written}  # a pass may see a file half-written
+    for ledger, part in (("commits.jsonl", "runs/a.parquet"), ("confirmed/commits.jsonl", "confirmed/runs/a.parquet")):
+        assert place["study.yaml"] < place[ledger] < place[part], "a study without a ledger has lost it"
+        place[ledger] = last[ledger]
     for before, after in (
         ("study.yaml", "journal.jsonl"),
         ("journal.jsonl", "runs/a.parquet"),
