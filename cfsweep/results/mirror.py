@@ -154,7 +154,7 @@ class Mirror:
             if name.rpartition("/")[2] == LEDGER and name not in self.carried.files:
                 self._require_lease()
                 first, end, _ = (self.folder / name).read_bytes().partition(b"\n")
-                if end:
+                if end and b'"study_id"' in first:
                     self.store.write(name, first + end)
 
     def _send(self, name: str, seen: Seen) -> None:

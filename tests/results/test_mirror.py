@@ -17,7 +17,12 @@ from cfsweep.results.lease import CLAIMS
 from cfsweep.results.mirror import Mirror, open_mirror
 from tests.results.stores import Watched, json_lines, of_another_machine, write
 
-STUDY = {"study.yaml": "study_id: a\n", "journal.jsonl": "1\n", "runs/a.parquet": "rows", "commits.jsonl": "a\n"}
+STUDY = {
+    "study.yaml": "study_id: a\n",
+    "journal.jsonl": "1\n",
+    "runs/a.parquet": "rows",
+    "commits.jsonl": '{"study_id":0}\na\n',
+}
 
 
 @pytest.fixture
