@@ -182,8 +182,11 @@ class Mirror:
             before, ledgers = self._growing(JOURNALS), self._growing((LEDGER,))
             files = {} if ledgers else self._files()  # a folder without one: what is there counts
             after = self._growing(JOURNALS)
-            if before == after:
-                break  # else, after some attempts, the journal knows more: those runs might be trained again
+            if before != after:
+                continue  # after some attempts, the journal knows more: those runs might be trained again
+            files = files or self._files()
+            if all(name in ledgers or name in after for name in files if _grows(name)):
+                break  # else one was begun meanwhile, and may name parts that were not listed
         return {**(files or self._files()), **ledgers, **after}
 
     def _growing(self, names: tuple[str, ...]) -> dict[str, Seen]:

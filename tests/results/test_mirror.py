@@ -13,6 +13,7 @@ import pytest
 
 from cfsweep.errors import InputError, NotCarriedError
 from cfsweep.results import mirror as under_test
+from cfsweep.results.carried import Seen
 from cfsweep.results.lease import CLAIMS
 from cfsweep.results.mirror import Mirror, open_mirror
 from tests.results.stores import Watched, json_lines, of_another_machine, write
@@ -110,6 +111,28 @@ def test_what_others_rely_on_is_carried_before(store: Watched) -> None:
         ("confirmed/runs/a.parquet", "confirmed/commits.jsonl"),
     ):
         assert place[before] < place[after]
+
+
+def test_a_ledger_that_is_begun_while_files_are_listed_names_no_part_that_was_not(
+    store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a confirmation is, within a study that has one."""
+    mirror = Mirror(store, store.folder.parent / "here", of_another_machine(store), lambda text: None)
+    fill(mirror.folder)
+    listed, begun = mirror._files, list[str]()
+
+    def files() -> dict[str, Seen]:
+        if not begun:
+            begun.append("confirmed")
+            fill(mirror.folder, {"confirmed/study.yaml": "study_id: b\n", "confirmed/commits.jsonl": "a\n"})
+            found = listed()
+            fill(mirror.folder, {"confirmed/runs/a.parquet": "rows"})
+            return found
+        return listed()
+
+    monkeypatch.setattr(mirror, "_files", files)
+    taken = mirror._taken_in()
+    assert {"confirmed/commits.jsonl", "confirmed/runs/a.parquet"} <= taken.keys()
 
 
 def test_another_machine_goes_on_with_all_of_it(store: Watched) -> None:
