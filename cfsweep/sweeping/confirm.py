@@ -69,26 +69,29 @@ def confirm(
     if not grows and study.is_whole(folder, config, endurance):
         return study.Outcome(status(folder.root), nothing_to_do=True)
 
+    changed: list[str] = []
+
     def prepare() -> study.Prepared:
         prepared = study.prepare(swept, str(sweep.study_file), about)
         if swept.space.trainer is not None:
             outside.refuse_untested(root, prepared.stream)
-        nonlocal content
         stream = prepared.stream.refitted() if purpose == "refit" else prepared.stream
-        described, now = described_hypers(swept, prepared.hypers), describe(config, prepared.hypers, stream)
-        changed: list[str] = []
+        described = described_hypers(swept, prepared.hypers)
         if CHANGES not in content:  # else it is apart from the sweep
-            changed += check_ground(swept, described, prepared.stream, about, sweep.study_file, accept_changes)
+            changed.extend(check_ground(swept, described, prepared.stream, about, sweep.study_file, accept_changes))
         if there is not None:
-            changed += check_ground(config, described, stream, content, folder.study_file, accept_changes)
-        if there is None:
-            content = {**now, **content}
-        if changed:
-            content = accepted(content, list(dict.fromkeys(changed)), now, folder.root)
-            folder.forget_packs()
+            changed.extend(check_ground(config, described, stream, content, folder.study_file, accept_changes))
         return replace(prepared, config=config, stream=stream)
 
     def train(scheduler: Scheduler, prepared: study.Prepared) -> study.Outcome:
+        nonlocal content
+        now = describe(config, prepared.hypers, prepared.stream)
+        content = content if there is not None else {**now, **content}
+        with study.waiting_for(scheduler, endurance).on():
+            if changed:
+                content = accepted(content, list(dict.fromkeys(changed)), now, folder.root)
+                folder.forget_packs()
+        changed.clear()  # noted once, though other schedulers may follow
         said = {**content, "references": about.get("references") or [{}], "config": config.model_dump(mode="json")}
         with study.waiting_for(scheduler, endurance).on():
             folder.write({**said, "confirms": {**before, "trials": wanted, "references": beside}})
