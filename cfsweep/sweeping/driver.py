@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from cfsweep.config import StudyConfig
+from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.opening import open_ledger
 from cfsweep.results.schema import DEFAULT_TRIAL
@@ -92,6 +93,7 @@ class Driver:
         self.book = TrialBook(config, asker)
         self.packs = PackQueue(folder, lambda pack_id: self.close(pack_id))
         self.interrupted = False
+        self.refused: InputError | None = None  # why nothing more may be trained; it counts as interrupted then
         pick_up(self)
 
     # ------------------------------------------------------------------ the scheduler's side
@@ -195,6 +197,13 @@ class Driver:
 
     def take_result(self, result: TaskResult) -> None:
         """Takes in what came of a task of a pack."""
+        if result.altered:
+            self.refused = InputError(
+                f"{self.folder.root}: {few(result.altered)} changed while the sweep ran, and a worker that began since "
+                "would run what is there now. Bring it back as it was; `cfsweep resume` goes on."
+            )
+            self.interrupted = True
+            return
         self.book.n_damaged += result.began_anew
         if result.report is not None:
             self.take_report(result.pack_id, result.report)

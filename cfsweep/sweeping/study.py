@@ -323,6 +323,7 @@ def sweep(
 
     Raises:
         NoRoomError: the disk was full for too long.
+        InputError: code of the user's own was edited meanwhile, and a new worker would run it.
     """
     for line in tidy(folder.root):
         print(f"cfsweep: {visible(line)}", file=sys.stderr)
@@ -375,4 +376,6 @@ def _sweep(
         watcher.show(driver.book.summary())
         scheduler.run(plan, driver, lambda: watcher.show(driver.book.summary()))
         watcher.show(driver.book.summary())
+    if driver.refused is not None:
+        raise driver.refused
     return Outcome(status(folder.root), scheduler.interrupted, out_of_time=driver.out_of_time)

@@ -23,7 +23,8 @@ KEEP_AGAIN_S = 1.0
 @dataclass(frozen=True)
 class TaskResult:
     """What came of a task: the report of the pack, or (`error`) why there is none. `done`: the pack is over.
-    `began_anew`: its checkpoint could not be read."""
+    `began_anew`: its checkpoint could not be read. `altered` are files of code that are no longer what the study began
+    with, so that nothing was trained."""
 
     pack_id: str
     done: bool
@@ -32,6 +33,7 @@ class TaskResult:
     out_of_memory: bool = False
     trace: str = ""
     began_anew: bool = False
+    altered: tuple[str, ...] = ()
 
     @staticmethod
     def of_error(pack_id: str, error: BaseException) -> TaskResult:

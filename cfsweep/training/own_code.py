@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -52,6 +53,24 @@ def digests(modules: Iterable[str]) -> dict[str, str | None]:
         root = path.parents[name.count(".") + (path.name == "__init__.py")]
         for part in _closure(name, path, root):
             found[str(part.relative_to(root))] = hashlib.sha256(part.read_bytes()).hexdigest()
+    return found
+
+
+def altered(known: Mapping[str, str]) -> list[str]:
+    """Those of the files of `digests`, of which `known` has the SHA-256, that whoever imports them now finds otherwise.
+    What cannot be found here is none of them: to import it will tell."""
+    found = []
+    for path, digest in known.items():
+        if not path.endswith(".py"):  # an encoder, by its own name
+            continue
+        name = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        try:
+            spec = importlib.util.find_spec(name)
+            file = None if spec is None or spec.origin is None else Path(spec.origin)
+            if file is not None and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+                found.append(path)
+        except (Exception, SystemExit):  # a package above it is the user's own, and runs
+            continue
     return found
 
 

@@ -139,6 +139,18 @@ def test_what_came_of_a_task_is_a_report_or_an_error(sweep: Sweep) -> None:
     assert told == [("p", report), ("q", "MemoryError: ", {"died": False, "out_of_memory": True})]
 
 
+def test_code_that_was_edited_ends_it_and_its_packs_stay_on_their_way(sweep: Sweep) -> None:
+    driver = sweep.open(tiny(seeds=2))
+    job = driver.next_pack()
+    assert job is not None
+    driver.take_result(TaskResult(job.pack_id, done=True, altered=("mine.py",)))
+    assert "mine.py changed while the sweep ran" in str(driver.refused)
+    assert driver.finished
+    assert driver.next_pack() is None
+    assert list(driver.packs.in_flight) == [job.pack_id]
+    assert sweep.rows() == []
+
+
 def test_static_settings_split_packs(sweep: Sweep) -> None:
     search = {"epochs": {"choices": [1, 2]}, "lr": {"low": 1e-3, "high": 1e-2, "log": True}}
     seen: set[tuple[int, ...]] = set()

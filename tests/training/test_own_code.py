@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cfsweep.training.ingredients import registry
-from cfsweep.training.own_code import digests, modules_of
+from cfsweep.training.own_code import altered, digests, modules_of
 from cfsweep.training.targets.classification import Classification
 
 FILES = {
@@ -89,3 +90,19 @@ def test_a_neighbour_that_is_no_python_is_hashed_as_it_is(root: Path) -> None:
     (root / "own_package" / "beside.py").write_text("def f(:\n")
     (root / "own_package" / "net.py").write_text("try:\n    from . import beside\nexcept SyntaxError:\n    pass\n")
     assert made_of("own_package.net") == {"own_package/__init__.py", "own_package/net.py", "own_package/beside.py"}
+
+
+def test_files_that_were_edited_are_found_whether_loaded_or_not(root: Path) -> None:
+    importlib.import_module("own_lonely")
+    known = {name: digest for name, digest in digests(["own_lonely"]).items() if digest is not None}
+    known |= {"own_package/deep/least.py": hashlib.sha256(FILES["own_package/deep/least.py"].encode()).hexdigest()}
+    assert altered(known) == []
+    (root / "own_lonely.py").write_text("import own_helper\n")
+    (root / "own_package/deep/least.py").write_text("pass\n")
+    assert altered({**known, "nowhere/at_all.py": "0" * 64, "encoder mine:build": "0" * 64}) == [
+        "own_lonely.py",
+        "own_package/deep/least.py",
+    ]
+    (root / "own_ending").mkdir()
+    (root / "own_ending" / "__init__.py").write_text("raise SystemExit\n")
+    assert altered({"own_ending/unused.py": "0" * 64}) == [], "what cannot be imported will tell when it is"

@@ -91,6 +91,7 @@ class RayScheduler:
             "broker": self.up.broker_name,
             "namespace": NAMESPACE,
             "code": import_paths(plan.config.model_dump()),
+            "code_sha256": driver.folder.read()[1].get("code_sha256", {}),
             "share_first_task": plan.config.share_prefix,
             "first_tasks_recur": first_tasks_recur(plan.config.space, plan.hypers, plan.config.trials),
         }

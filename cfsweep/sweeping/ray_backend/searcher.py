@@ -36,7 +36,7 @@ class StopOnInterrupt(_NotStored, Stopper):
         return False
 
     def stop_all(self) -> bool:
-        self.driver.interrupted = self.interrupt.is_set()
+        self.driver.interrupted |= self.interrupt.is_set()
         self.driver.tick()
         return self.driver.interrupted
 

@@ -18,11 +18,13 @@ from cfsweep.sweeping.first_task_store import WorkerFirstTasks
 from cfsweep.sweeping.ray_backend.broker_actor import RemoteBroker
 from cfsweep.sweeping.worker import PackWorker, TaskResult
 from cfsweep.training.networks import first_weights, take_in
-from cfsweep.training.plugins import named
+from cfsweep.training.own_code import altered
+from cfsweep.training.plugins import current_folder_importable, named
 from cfsweep.training.streams import Stream, Task, mapped
 
 WEIGHTS = "first_weights"  # beside the fields of a stream
 _STREAMS: dict[Any, Stream] = {}  # by reference: a warm worker unpacks a stream once
+_HELD_AGAINST: set[str] = set()  # by broker: of whose study this process has the code
 _FIRST_TASKS: dict[str, WorkerFirstTasks] = {}  # by broker: a warm worker fetches a first task once
 
 
@@ -86,12 +88,25 @@ class PackTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         try:
+            if edited := self._edited():
+                return to_tune(TaskResult(self.settings["pack_id"], done=True, altered=edited))
             self.worker = self.worker or self._worker()
         except BrokerError:  # nor is it the pack's fault here: for Tune the worker has died
             raise
         except Exception as error:  # raised here, it would only reach Tune's log
             return to_tune(TaskResult.of_error(self.settings["pack_id"], error))
         return to_tune(self.worker.advance())
+
+    def _edited(self) -> tuple[str, ...]:
+        """The files that were edited since the study began, which this process would import; it is asked before it has
+        imported any, once, as what it has loaded stays what it is."""
+        if self.settings["broker"] in _HELD_AGAINST:
+            return ()
+        with current_folder_importable():
+            found = tuple(altered(self.settings["code_sha256"]))
+        if not found:
+            _HELD_AGAINST.add(self.settings["broker"])
+        return found
 
     def cleanup(self) -> None:
         self.worker = None

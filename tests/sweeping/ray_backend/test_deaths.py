@@ -188,3 +188,38 @@ def test_a_worker_that_hangs_is_killed_and_another_one_goes_on(processes: Proces
     assert "a worker said and saved nothing for too long, and was killed (1 so far)" in printed
     assert "a worker died (1 so far); another one goes on from its last checkpoint" in printed
     assert status(out).done == 2
+
+
+@pytest.mark.slow
+def test_code_that_is_edited_meanwhile_is_run_by_no_worker(processes: Processes, tmp_path: Path) -> None:
+    """The one that has the code of before goes on; when it dies, the sweep ends, and goes on with that code again."""
+    out, own = tmp_path / "study", tmp_path / "edited_net.py"
+    text = "from tests.sweeping.networks import normed as build\n"
+    own.write_text(text)
+    study = (
+        "run",
+        SMOKE,
+        *SLOW,
+        "--set",
+        "network={name: edited_net:build}",
+        "--trials",
+        "3",
+        "--workers",
+        "1",
+        "--out",
+        out,
+    )
+    process = processes.start(*study, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    until(new_checkpoints(out), process)
+    own.write_text(text + "# edited\n")
+    workers = [pid for pid, program in descendants(process.pid).items() if "Trainable" in program]
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    code, _, complaints = finish(process)
+    assert code == 2, complaints
+    assert "edited_net.py changed while the sweep ran, and a worker that began since would run what" in complaints
+    own.write_text(text)
+    process = processes.start(*study, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    assert finish(process)[0] == 0
+    assert status(out).done == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def worker(tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setattr(trainable.ray, "get_gpu_ids", list)
     monkeypatch.setattr(trainable, "_STREAMS", {})
     monkeypatch.setattr(trainable, "_FIRST_TASKS", {})
+    monkeypatch.setattr(trainable, "_HELD_AGAINST", set())
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     worker = PackTrainable.__new__(PackTrainable)
     worker.setup(settings())
@@ -96,8 +98,8 @@ def worker(tmp_path: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def settings(pack_id: str = "p", **more: Any) -> dict[str, Any]:
-    address = {"broker": "b", "namespace": "n", "code": [], "share_first_task": True, "first_tasks_recur": False}
-    return {"pack_id": pack_id, **address, **more}
+    address: dict[str, Any] = {"broker": "b", "namespace": "n", "code": [], "code_sha256": {}}
+    return {"pack_id": pack_id, **address, "share_first_task": True, "first_tasks_recur": False, **more}
 
 
 def test_a_step_is_a_task_and_another_pack_another_beginning(worker: PackTrainable) -> None:
@@ -137,6 +139,26 @@ def test_first_tasks_that_recur_are_kept_from_pack_to_pack(worker: PackTrainable
     assert isinstance(kept[0], WorkerFirstTasks)
     assert kept[0] is kept[1]
     assert kept[1] is not kept[2], "another sweep's are no use"
+
+
+def test_a_process_that_begins_after_code_was_edited_trains_nothing(
+    worker: PackTrainable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that began before has loaded what the study began with, and goes on."""
+    file = tmp_path / "edited_net.py"
+    file.write_text("WIDTH = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    began = {"edited_net.py": hashlib.sha256(file.read_bytes()).hexdigest()}
+    worker.reset_config(settings(code_sha256=began))
+    assert from_tune(worker.step()).report is not None
+    file.write_text("WIDTH = 2\n")
+    worker.reset_config(settings("q", code_sha256=began))
+    assert from_tune(worker.step()).report is not None
+    monkeypatch.setattr(trainable, "_HELD_AGAINST", set())  # as in a process that has only begun
+    worker.reset_config(settings(code_sha256=began))
+    result = from_tune(worker.step())
+    assert (result.altered, result.report, result.done) == (("edited_net.py",), None, True)
+    assert worker.worker is None
 
 
 def test_what_fails_before_the_pack_is_there_is_told(worker: PackTrainable, monkeypatch: pytest.MonkeyPatch) -> None:
