@@ -18,12 +18,13 @@ from typer.core import TyperGroup
 from cfsweep.cli.clusters import k8s, slurm
 from cfsweep.cli.folders import check, repair
 from cfsweep.cli.models import adopt, confirm, continue_, export, log, predict
-from cfsweep.cli.saying import called, complain, said_of_equal
+from cfsweep.cli.saying import called, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
 from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
 from cfsweep.library.repeatable import repeatable
 from cfsweep.terminal import Terminal
 from cfsweep.version import VERSION
+from cfsweep.visible import tell
 
 if TYPE_CHECKING:
     from cfsweep.bundle.paired import Paired
@@ -40,7 +41,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _heed_no_more()
-            complain(INTERRUPTED)
+            tell(INTERRUPTED)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -161,23 +162,23 @@ def main() -> None:
             _exit_interrupted()
         sys.exit(code)
     except CfsweepError as error:
-        complain(str(error))
+        tell(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _heed_no_more()
-        complain(INTERRUPTED)
+        tell(INTERRUPTED)
         _exit_interrupted()
     except OSError as error:
         if error.errno not in NO_FAULT_OF_OURS:
             raise
-        complain(str(not_written(error)))
+        tell(str(not_written(error)))
         sys.exit(InputError.exit_code)
     except Exception as error:
         # Typer's own complaints about the command line; their class has moved from one version to the next.
         if not hasattr(error, "format_message"):
             raise
         command = getattr(getattr(error, "ctx", None), "command_path", "cfsweep")
-        complain(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
+        tell(f"{error.format_message().rstrip('.')}. See `{command} --help`.")
         sys.exit(InputError.exit_code)
 
 

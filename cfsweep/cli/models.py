@@ -23,12 +23,12 @@ from cfsweep.cli.saying import (
     again_with,
     args_of,
     called,
-    complain,
 )
 from cfsweep.errors import EXIT_INTERRUPTED, InputError
 from cfsweep.results.addresses import in_command
 from cfsweep.terminal import Terminal
 from cfsweep.texts import score_text
+from cfsweep.visible import tell
 
 if TYPE_CHECKING:
     from cfsweep.bundle import Manifest
@@ -76,7 +76,7 @@ def confirm(
         display = Display(console, live=workers != 0)
         outcome = confirmed(folder, trials, seeds, refit, where, display, endurance, accept_changes=accept_changes)
     except KeyboardInterrupt:
-        complain(f"interrupted; `{again}` goes on")
+        tell(f"interrupted; `{again}` goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if outcome.interrupted:
         console.say(f"interrupted. `{again}` goes on.")
@@ -178,7 +178,7 @@ def continue_(
             )
     except KeyboardInterrupt:
         goes_on = "the same command goes on with the trials that have ended" if sweep else "nothing was written"
-        complain(f"interrupted; {goes_on}")
+        tell(f"interrupted; {goes_on}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if found is not None:
         _show_search(found, console)
@@ -275,7 +275,7 @@ def log(
     try:
         found = log_bundle(bundle, name, alias=alias, uri=uri, experiment=experiment)
     except KeyboardInterrupt:
-        complain("interrupted; the same command logs what is not there yet")
+        tell("interrupted; the same command logs what is not there yet")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     Terminal().say(repr(found))
 

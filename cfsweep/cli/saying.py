@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfsweep.terminal import say
-
 if TYPE_CHECKING:
     from cfsweep.results.status import Status
 
 EXIT_FAILED_TRIALS = 3
-MOST_SAID = 1900  # characters of a line: a value in it may be of any length
 
 WorkersOption = Annotated[
     int | None,
@@ -88,11 +85,6 @@ def args_of(arg: list[str] | None) -> dict[str, Any]:
     from cfsweep.sweeping.parsing import assigned
 
     return dict(assigned(arg or (), "--arg"))
-
-
-def complain(text: str) -> None:
-    line = " ".join(text.split())
-    say(f"cfsweep: {line if len(line) <= MOST_SAID else f'{line[:MOST_SAID]}…'}", error=True)
 
 
 def called(trial: int) -> str:

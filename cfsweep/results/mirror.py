@@ -12,9 +12,7 @@ the store names the same writer, nobody else has written since, and the folder i
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
-import sys
 import threading
 import time
 import uuid
@@ -28,15 +26,11 @@ from cfsweep.results.carried import Carried, Seen
 from cfsweep.results.lease import Lease
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.reader import COPY, JOURNALS, STUDY
-from cfsweep.results.schema import TABLES
+from cfsweep.results.stages import INSIDE, LAST_STAGE, grows, is_checkpoint, is_hidden, is_of_analysis, listed, stage_of
 from cfsweep.results.store import FAULTS, Entry, Store, for_each
-from cfsweep.visible import visible
+from cfsweep.visible import tell
 
 WRITER = ".writer"  # in the store: who wrote last
-CHECKPOINTS = "checkpoints"
-INSIDE = ("confirmed", "refitted")  # studies within a study
-# What the analysis writes, straight into the store: it is fetched, and never carried.
-OF_THE_ANALYSIS = ("selection.json", "report.html", "front.parquet")
 LEAST_PAUSE_S, MOST_PAUSE_S, PAUSES = 1.0, 60.0, 10  # between two passes: so many times as long as one takes
 PATIENCE_S = 600.0  # at the end, for a store that is away
 
@@ -98,12 +92,12 @@ class Mirror:
     def _hold_against(self, there: Mapping[str, Entry]) -> None:
         """Takes up where the same writer has ended: what the analysis has written since is fetched, what the store
         lacks is to be carried again, and the checkpoints that are gone here are to go there."""
-        self._fetch((name for name in there if _is_of_analysis(name)), self.folder)
+        self._fetch((name for name in there if is_of_analysis(name)), self.folder)
         for name, seen in list(self.carried.files.items()):
-            if name not in there or (there[name].size != seen.size and not _grows(name)):
+            if name not in there or (there[name].size != seen.size and not grows(name)):
                 del self.carried.files[name]
         here = self._files()
-        gone = [name for name in there if _is_checkpoint(name) and name not in here]
+        gone = [name for name in there if is_checkpoint(name) and name not in here]
         self.carried.files.update(dict.fromkeys(gone, Seen(-1, -1)))
 
     def _not_carried(self) -> list[str]:
@@ -115,7 +109,7 @@ class Mirror:
         return all(self.store.read(name) == (self.folder / name).read_bytes() for name in names)
 
     def _fetch(self, names: Iterable[str], folder: Path) -> None:
-        wanted = [name for name in names if not _is_hidden(name)]
+        wanted = [name for name in names if not is_hidden(name)]
         for _ in for_each(wanted, lambda name: self.store.fetch(name, folder / name)):
             pass
 
@@ -133,12 +127,12 @@ class Mirror:
         if not changed and not gone:
             return False
         if any(name.rpartition("/")[2] == STUDY for name in changed):
-            first = [name for name in gone if _is_checkpoint(name)]
+            first = [name for name in gone if is_checkpoint(name)]
             for name in for_each(first, self._remove):
                 self.carried.note(name, None)
-            gone = [name for name in gone if not _is_checkpoint(name)]
+            gone = [name for name in gone if not is_checkpoint(name)]
         for stage in range(LAST_STAGE + 1):
-            names = [name for name in changed if _stage(name) == stage]
+            names = [name for name in changed if stage_of(name) == stage]
             for name in for_each(names, lambda name: self._send(name, files[name])):
                 self.carried.note(name, files[name])
             if stage == 0:  # where there is a study there is a ledger
@@ -160,7 +154,7 @@ class Mirror:
     def _send(self, name: str, seen: Seen) -> None:
         self._require_lease()
         path = self.folder / name
-        if _grows(name):
+        if grows(name):
             with path.open("rb") as file:
                 content = file.read(seen.size)
             self.store.write(name, content[: content.rfind(b"\n") + 1])
@@ -185,7 +179,7 @@ class Mirror:
             if before != after:
                 continue  # after some attempts, the journal knows more: those runs might be trained again
             files = files or self._files()
-            if all(name in ledgers or name in after for name in files if _grows(name)):
+            if all(name in ledgers or name in after for name in files if grows(name)):
                 break  # else one was begun meanwhile, and may name parts that were not listed
         return {**(files or self._files()), **ledgers, **after}
 
@@ -202,7 +196,7 @@ class Mirror:
         waiting = [self.folder] if self.folder.exists() else []
         while waiting:
             folder = waiting.pop()
-            for name, seen, is_folder in _listed(folder):
+            for name, seen, is_folder in listed(folder):
                 if is_folder:
                     waiting.append(folder / name)
                 else:
@@ -319,7 +313,7 @@ def open_mirror(
     """
     store = store or Store(address)
     lease = lease or Lease(store)
-    mirror = Mirror(store, homes, lease, say or _say)
+    mirror = Mirror(store, homes, lease, say or tell)
     mirror.on_lost = on_lost
     with _alone(homes, address):
         try:
@@ -367,54 +361,6 @@ def _alone(home: Path, address: str) -> Iterator[None]:
         yield
 
 
-# What is carried before what: whoever finds the later ones may rely on the earlier ones.
-LAST_STAGE = 4
-
-
-def _grows(name: str) -> bool:
-    return name.rpartition("/")[2] in (*JOURNALS, LEDGER)
-
-
-def _stage(name: str) -> int:
-    """
-    >>> [_stage(name) for name in ("study.yaml", "journal.jsonl", "checkpoints/pack000001.pt")]
-    [0, 1, 2]
-    >>> _stage("confirmed/runs/a.parquet"), _stage("confirmed/commits.jsonl")
-    (3, 4)
-    """
-    *folders, file = name.split("/")
-    if file in JOURNALS:
-        return 1
-    if file == LEDGER:
-        return 4
-    if folders and folders[-1] in TABLES:
-        return 3
-    return 2 if folders and folders[-1] not in INSIDE else 0
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether it is of the writers', or of a write that is under way."""
-    return any(part.startswith(".") for part in name.split("/")) or ".lock" in name.rpartition("/")[2]
-
-
-def _is_checkpoint(name: str) -> bool:
-    return name.split("/")[-2:-1] == [CHECKPOINTS]
-
-
-def _is_of_analysis(name: str) -> bool:
-    return name.rpartition("/")[2] in OF_THE_ANALYSIS
-
-
-def _listed(folder: Path) -> Iterator[tuple[str, Seen, bool]]:
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _is_hidden(entry.name) or _is_of_analysis(entry.name):
-                continue
-            with suppress(FileNotFoundError):
-                about = entry.stat()
-                yield entry.name, Seen(about.st_size, about.st_mtime_ns), entry.is_dir()
-
-
 def _text(path: Path) -> str | None:
     return path.read_text() if path.exists() else None
 
@@ -422,7 +368,3 @@ def _text(path: Path) -> str | None:
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _say(text: str) -> None:
-    print(f"cfsweep: {visible(text)}", file=sys.stderr)

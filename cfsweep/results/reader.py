@@ -24,6 +24,7 @@ from cfsweep.yaml_text import parse_written
 RENAMED_IN = 2  # the version of the schema
 JOURNALS = ("journal.log", "journal.jsonl")  # as it was called once, and now
 STUDY, COPY, LAYOUT = "study.yaml", "study.copy.yaml", "layout"
+LAYOUT_NOW = 2  # of a results folder: since then it has a ledger, and `study.yaml` is sealed
 ALTERED = f"altered: it is not what {LEDGER} has the SHA-256 of"
 KEY = ("trial", "seed", "attempt")
 _EMPTY = {"accuracy": ACCURACY_SCHEMA, "test": ACCURACY_SCHEMA, "curves": CURVES_SCHEMA, "buffers": BUFFERS_SCHEMA}
@@ -101,6 +102,10 @@ def study_in(content: bytes, where: str) -> dict[str, Any]:
     study = parse_written(content, where)
     if not isinstance(study, dict) or "study_id" not in study:
         raise InputError(f"{where}: it has no study_id, so it is not a study of cfsweep.")
+    if isinstance(study.get(LAYOUT), int) and study[LAYOUT] > LAYOUT_NOW:
+        raise InputError(
+            f"{where}: its layout, {study[LAYOUT]}, is newer than {LAYOUT_NOW}, which this cfsweep reads. Upgrade it."
+        )
     checked(StudyFile, study, where, "It was edited or damaged: restore it, or start a new study.")
     return study
 

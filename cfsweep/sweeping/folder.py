@@ -21,7 +21,7 @@ from cfsweep.results.addresses import in_command
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.leftovers import is_leftover
 from cfsweep.results.opening import open_ledger
-from cfsweep.results.reader import COPY, LAYOUT, STUDY, damaged, read_study
+from cfsweep.results.reader import COPY, LAYOUT, LAYOUT_NOW, STUDY, damaged, read_study
 from cfsweep.results.sealing import sealed_text
 from cfsweep.results.status import LOCK, has_majority, trained_references
 from cfsweep.sweeping.ground import FORMAT, NUMBERS, counts_of, ground_of, outputs_of, refuse_incomplete
@@ -36,7 +36,6 @@ from cfsweep.version import VERSION
 from cfsweep.yaml_text import written
 
 LOCK_TRIES = 10
-LAYOUT_NOW = 2  # of a results folder: since then it has a ledger, and `study.yaml` is sealed
 _PACKAGES = (*NUMBERS, "ray", "optuna", "pyarrow")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from cfsweep.errors import InputError
-from cfsweep.visible import visible
+from cfsweep.visible import tell
 
 MOST_RESTARTS = 6  # in a row without progress: a minute in all
 FIRST_PAUSE_S = 1.0
@@ -70,7 +70,7 @@ def waits(restarts: Restarts, error: NotThereError, interrupt: threading.Event) 
     if pause_s is None:
         return False
     again = f"goes on by itself in {pause_s:g} s ({restarts.n} of at most {MOST_RESTARTS} times without progress)"
-    print(f"cfsweep: {visible(' '.join(error.what.split()))}; {again}", file=sys.stderr, flush=True)
+    tell(f"{error.what}; {again}")
     if interrupt.wait(pause_s):
         raise KeyboardInterrupt
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from cfsweep.errors import NoRoomError
 from cfsweep.files import patient, write_atomically
-from cfsweep.visible import visible
+from cfsweep.visible import tell
 
 LOOK_EVERY_S = 1.0
 
@@ -44,7 +43,7 @@ class Waiting:
         where = f"{error.filename or 'the results folder'}: {str(error.strerror).lower()}{size}"
         if self.since is None and self.patience_s:
             told = f"{where}. The sweep waits {self.patience_s:g} s for room; what was trained is not lost by that"
-            print(f"cfsweep: {visible(told)}", file=sys.stderr, flush=True)
+            tell(told)
         self.since = self.now() if self.since is None else self.since
         if self.ended():
             raise KeyboardInterrupt
@@ -56,7 +55,7 @@ class Waiting:
     def over(self) -> None:
         """A write has found room."""
         if self.since is not None:
-            print("cfsweep: there is room again; the sweep goes on", file=sys.stderr, flush=True)
+            tell("there is room again; the sweep goes on")
         self.since = None
 
     def on(self) -> AbstractContextManager[None]:

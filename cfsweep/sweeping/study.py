@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from cfsweep.training.pack import example_counts, single_run_reason
 from cfsweep.training.plugins import by_files_alone
 from cfsweep.training.streams import Stream, function_of, load_stream, place_of
 from cfsweep.training.targets import Outputs, scores_of, target_of
-from cfsweep.visible import visible
+from cfsweep.visible import tell
 
 
 @dataclass(frozen=True)
@@ -326,7 +325,7 @@ def sweep(
         InputError: code of the user's own was edited meanwhile, and a new worker would run it.
     """
     for line in tidy(folder.root):
-        print(f"cfsweep: {visible(line)}", file=sys.stderr)
+        tell(line)
     waiting = waiting_for(scheduler, endurance)
     try:
         with waiting.on():

@@ -12,6 +12,7 @@ from cfsweep.errors import InputError
 from cfsweep.results import reader
 from cfsweep.results.reader import filesystem, read_study, read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, METADATA, SCHEMA_VERSION
+from cfsweep.results.sealing import sealed_text
 from cfsweep.results.writer import write_part
 
 
@@ -146,6 +147,12 @@ def test_what_is_no_study(tmp_path: Path, content: str | None, message: str) -> 
         read_study(tmp_path)
     assert "\n" not in message
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_folder_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_bytes(sealed_text(b"study_id: abc\nlayout: 3\nconfig: {seeds: 1, trials: 2}\n"))
+    with pytest.raises(InputError, match=r"study\.yaml: its layout, 3, is newer than 2, which this cfsweep reads"):
+        read_study(tmp_path)
 
 
 def test_unknown_file_systems() -> None:

@@ -23,7 +23,7 @@ from typing import NoReturn
 from cfsweep.errors import EXIT_INTERRUPTED
 from cfsweep.sweeping.ray_backend.ray_internals import GCS, dead_processes, kill_processes, lost_of_cluster
 from cfsweep.sweeping.restarts import Restarts, SchedulerDiedError, become, waits
-from cfsweep.visible import visible
+from cfsweep.visible import tell
 
 LOOK_EVERY_S = 0.05  # the next call that touches the raylet's memory may be the end
 LOOK_AT_A_CLUSTER_EVERY_S = 1.0
@@ -115,5 +115,5 @@ def _end(session: Session, dead: str) -> NoReturn:
                 become(command, session.restarts)
     if session.interrupt.is_set():
         line, code = "interrupted; `cfsweep resume` goes on, as does `cfsweep confirm`", EXIT_INTERRUPTED
-    print(f"cfsweep: {visible(line)}", file=sys.__stderr__, flush=True)
+    tell(line, sys.__stderr__)
     os._exit(code)

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from cfsweep.errors import InputError, first_line, not_written
 from cfsweep.files import CACHE_VARIABLE, cache_folder
-from cfsweep.visible import visible
 
 IN_MEMORY_BYTES = 2**30  # of examples, and of the texts of a CSV file; what takes more lies on the disk
 _HASHED = 2**24  # bytes at a time
@@ -104,11 +102,6 @@ def cached_array(
         array.flush()
 
     return cached_file(kind, key, ".npy", lambda path: _array_digest(path, shape, dtype), write)
-
-
-def say(text: str) -> None:
-    """One line about what is made once, as it may take a while."""
-    print(f"cfsweep: {visible(text)}", file=sys.stderr)
 
 
 def mapped(path: str | Path) -> Tensor:

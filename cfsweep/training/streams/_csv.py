@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfsweep.errors import InputError, first_line, short
-from cfsweep.training.streams._cache import cached_file, say
+from cfsweep.training.streams._cache import cached_file
 from cfsweep.training.streams._columns import columns_apart, require_names_once
 from cfsweep.training.streams._files import sha256
 from cfsweep.training.streams._parquet_rows import ParquetRows, readable
+from cfsweep.visible import tell
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,7 +111,7 @@ def staged(parts: Sequence[CsvPart], digests: Sequence[str], where: str) -> tupl
     import pyarrow.parquet as pq
 
     def write(path: Path, part: CsvPart) -> None:
-        say(f"{part.file} is large; it is written as Parquet into the cache once, and read from there")
+        tell(f"{part.file} is large; it is written as Parquet into the cache once, and read from there")
         with pq.ParquetWriter(path, part.schema) as writer, readable(part.where):
             for batch in part.batches():
                 writer.write_batch(batch)

@@ -17,8 +17,8 @@ from cfsweep.errors import InputError, first_line
 from cfsweep.training import own_code
 from cfsweep.training.plugins import contained, current_folder_importable, imported, installed, path_of
 from cfsweep.training.streams._base import EncoderInfo
-from cfsweep.training.streams._cache import say
 from cfsweep.training.streams._feature_cache import cached, digest, of_weights
+from cfsweep.visible import tell
 
 BATCH = 128  # examples that pass through the encoder at once
 ROUNDING = 1e-3  # by which features of the same examples may differ from call to call, of the largest one
@@ -148,7 +148,7 @@ def encoded(name: str, args: Mapping[str, Any], raw: Raw) -> tuple[Tensor, Encod
     # Devices and versions round differently, so that what one has made is none of another's.
     rounds = torch.cuda.get_device_name() if encoder.device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     key = _hash([encoder.sha256, _of_raw(raw), rounds, torch.__version__])
-    return cached(key, lambda: encoder.features(raw), say), info_of(encoder, raw)
+    return cached(key, lambda: encoder.features(raw), tell), info_of(encoder, raw)
 
 
 def info_of(encoder: Encoder, raw: Raw) -> EncoderInfo:

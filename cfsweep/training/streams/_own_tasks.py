@@ -19,8 +19,9 @@ from cfsweep.errors import InputError
 from cfsweep.training.streams import _float32
 from cfsweep.training.streams._assemble import standardised_by
 from cfsweep.training.streams._base import Indices
-from cfsweep.training.streams._cache import cached_array, mapped, say
+from cfsweep.training.streams._cache import cached_array, mapped
 from cfsweep.training.streams._labels import Labels
+from cfsweep.visible import tell
 
 _FORMAT = 1  # of how examples come from tasks; another one has other names
 
@@ -96,7 +97,7 @@ def examples_of(
         key.update(np.ascontiguousarray(part).data)
 
     def write(into: NDArray[Any]) -> None:
-        say(f"the examples of the tasks, {into.nbytes / 2**30:.3g} GiB, are written into the cache once, and mapped")
+        tell(f"the examples of the tasks, {into.nbytes / 2**30:.3g} GiB, are written into the cache once, and mapped")
         fill(into)
 
     path, _ = cached_array("tasks", key.hexdigest()[:32], shape, dtype, write)

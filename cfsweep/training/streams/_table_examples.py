@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfsweep.training.streams._base import Indices
-from cfsweep.training.streams._cache import cached_array, is_large, mapped, say
+from cfsweep.training.streams._cache import cached_array, is_large, mapped
 from cfsweep.training.streams._preprocessing import Preprocessing
 from cfsweep.training.streams._table_files import Raw
+from cfsweep.visible import tell
 
 _FORMAT = 1  # of how examples come from rows; another one has other names
 Examples = NDArray[np.float32]
@@ -40,7 +41,7 @@ def examples_of(
         return torch.from_numpy(in_memory_examples(table, state, rows, numbers)), ""
 
     def fill(into: Examples) -> None:
-        say(f"{table.where}: its examples, {n_bytes / 2**30:.3g} GiB, are written into the cache once, and mapped")
+        tell(f"{table.where}: its examples, {n_bytes / 2**30:.3g} GiB, are written into the cache once, and mapped")
         _fill(into, table, state, rows, numbers)
 
     key = _key(state, rows, numbers, files)
