@@ -89,3 +89,12 @@ def test_what_is_damaged_or_lost_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"commits\.jsonl: missing\. `cfsweep repair"):
             look()
     assert not path.exists()
+
+
+def test_a_part_that_is_whole_but_not_what_was_committed_is_refused(tmp_path: Path) -> None:
+    """No checksum of Parquet's own can tell that."""
+    committed(tmp_path, 1, 2)
+    part, other = sorted((tmp_path / "accuracy").glob("*.parquet"))
+    part.write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match=r"altered: it is not what commits\.jsonl has the SHA-256 of"):
+        read_table(tmp_path, "accuracy")

@@ -45,6 +45,7 @@ def confirmer(root: Path, monkeypatch: pytest.MonkeyPatch) -> Confirmed:
         seeds: int = 1,
         purpose: Purpose = "confirm",
         fault: Fault = nothing,
+        accept_changes: bool = False,
     ) -> Outcome:
         @contextmanager
         def scheduler(
@@ -53,7 +54,7 @@ def confirmer(root: Path, monkeypatch: pytest.MonkeyPatch) -> Confirmed:
             yield FaultyScheduler(threading.Event(), 1, fault), work()
 
         monkeypatch.setattr(schedulers, "open_scheduler", scheduler)
-        return confirm(root, trials, references, seeds, purpose, Workers(0), Calls(None))
+        return confirm(root, trials, references, seeds, purpose, Workers(0), Calls(None), accept_changes=accept_changes)
 
     return call
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 
 from cfsweep.config import FRESH
+from cfsweep.errors import InputError
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweeping.driver import Driver
@@ -46,6 +48,30 @@ def test_killed_at_any_step_it_goes_on_and_trains_nothing_twice(
         for i, run in enumerate(pack.spec.runs):
             assert inside.matrices("test")[run.key] == flat(pack.records[i].test)
             assert torch.equal(restored(inside, run.key, stream).stack.theta[0], pack.stack.theta[pack.stack.row_of[i]])
+
+
+def test_on_another_ground_no_run_goes_on_from_what_the_one_before_left(
+    confirmed: Confirmed, inside: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Counter[tuple[tuple[int, int], int]]()
+    count, die = noted(trained), killed_at(3)
+
+    def fault(pack_id: str, pack: Pack, driver: Driver) -> None:
+        die(pack_id, pack, driver)
+        count(pack_id, pack, driver)
+
+    with pytest.raises(Killed):
+        confirmed(0, seeds=1, fault=fault)
+    begun = {key for key, n in trained.items() if n}
+    assert begun == {((0, FRESH), 0), ((0, FRESH), 1)}
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "torch" else version(name))
+    with pytest.raises(InputError, match=r"torch .* with --accept-changes"):
+        confirmed(0, seeds=1, fault=count)
+    assert confirmed(0, seeds=1, fault=count, accept_changes=True).status.complete
+    assert {key: trained[key] for key in begun} == dict.fromkeys(begun, 2), "from the beginning"
+    (noted_change,) = inside.folder.read()[1]["changes"]
+    assert noted_change["changed"][0].startswith("torch ")
 
 
 def test_killed_after_its_models_were_kept_it_leaves_none_that_differ(

@@ -281,7 +281,7 @@ def refuse_misfits(kinds: Iterable[type[Ingredient]], scenario: Scenario, target
         if kind.needs_classes and not target_of(target).has_classes:
             raise InputError(
                 f"{where}: `{kind.name}` needs classes, but this stream's target is {target}. Remove `{kind.name}` "
-                "from the ingredients, or take another remedy: `replay`, `der` and penalties such as `ewc` need none."
+                "from the ingredients, or take another remedy: `replay`, `der++` and penalties such as `ewc` need none."
             )
 
 
