@@ -15,10 +15,10 @@ from cfsweep.training.batches import orders
 from cfsweep.training.block import Block, TaskSteps, blocks
 from cfsweep.training.engine import optimizers
 from cfsweep.training.engine.optimizer_state import OptimizerState
-from cfsweep.training.engine.precision import matmul_precision
 from cfsweep.training.engine.randomness import torch_seed
 from cfsweep.training.losses import Losses
 from cfsweep.training.pack_context import PackContext
+from cfsweep.training.precision import matmul_precision
 from cfsweep.training.stack import Stack, declared_only
 from cfsweep.training.task_end import buffers_within
 from cfsweep.training.within_task import Pauses, Progress, random_state, set_random_state

@@ -13,10 +13,12 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from cfsweep.errors import first_line
 from cfsweep.training.networks.mlp import Mlp
+from cfsweep.training.precision import matmul_precision
 
 _COPIES, _EXAMPLES = 2, 4
 # Batched and single kernels round differently (about 5e-7 in either norm); where rounding turns a ReLU over, the
-# gradient jumps (3e-4 seen). A copy that gets another one's weights is off by far more.
+# gradient jumps (3e-4 seen). A copy that gets another one's weights is off by far more. With tf32, which torch takes
+# for a GPU's convolutions unless it is told not to, a ResNet's gradients are off by more than that, too.
 _OUTPUT_TOLERANCE, _GRADIENT_TOLERANCE = 1e-3, 1e-2
 
 # What torch says, and what it means for the author of the network.
@@ -59,7 +61,8 @@ def unliftable_reason(module: nn.Module, input_shape: tuple[int, ...]) -> str | 
             with torch.no_grad():
                 for parameter in copies[1].parameters():  # so that a mix-up of the copies would show
                     parameter.add_(0.1 * torch.randn_like(parameter))
-            return _reason(copies, x)
+            with matmul_precision("float32"):
+                return _reason(copies, x)
         except Exception as error:  # whatever the user's network and vmap make of each other
             return _in_words(error)
 

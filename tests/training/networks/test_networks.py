@@ -15,6 +15,7 @@ from cfsweep.config import NetworkConfig
 from cfsweep.errors import InputError
 from cfsweep.training.networks import _lift, build, head_of, registry, unliftable_reason
 from cfsweep.training.networks.mlp import Mlp
+from cfsweep.training.precision import matmul_precision
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
@@ -196,6 +197,20 @@ def test_networks_that_can_be_lifted_despite_their_looks() -> None:
     batch_statistics = nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2))
     for network in (frozen, tied, batch_statistics, nn.Sequential(nn.Dropout(0.0), nn.Linear(4, 2))):
         assert unliftable_reason(network, (4,)) is None
+
+
+def test_the_trial_multiplies_exactly_whatever_torch_is_told() -> None:
+    """With tf32 on a GPU, the gradients of resnet18-slim are 0.013 apart: rounding, taken for copies that mix."""
+    seen = set[str]()
+
+    class Telling(nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            seen.add(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
+            return super().forward(input)
+
+    with matmul_precision("tf32"):
+        assert unliftable_reason(Telling(4, 2), (4,)) is None
+    assert seen == {"ieee"}
 
 
 def test_a_plain_mlp_needs_no_trial_and_would_pass_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from cfsweep.config import NetworkConfig
 from cfsweep.testing.packs import CNN, MLP, UNLIFTABLE, assert_same, finish, make_pack, small_stream, weights
 from cfsweep.training.engine.linear_stack import LinearStack
-from cfsweep.training.engine.precision import matmul_precision
 from cfsweep.training.pack import Pack
+from cfsweep.training.precision import matmul_precision
 
 
 def bf16(value: Tensor) -> Tensor:
