@@ -116,13 +116,21 @@ def folders_of_code() -> list[str]:
     return [] if _is_brought(Path.cwd()) else [os.getcwd()]
 
 
+def _see_new_files() -> None:
+    while True:
+        try:
+            return importlib.invalidate_caches()
+        except RuntimeError:  # it walks a dict that an import in another thread, as Ray has them, adds to meanwhile
+            continue
+
+
 @contextmanager
 def current_folder_importable() -> Iterator[None]:
     """Within it, modules in the current folder can be imported, as under `python -m`, also by a command on the path, if
     it is one of `folders_of_code`; and what is run is `contained`."""
     paths = folders_of_code()
     sys.path[:0] = paths
-    importlib.invalidate_caches()
+    _see_new_files()
     try:
         with contained():
             yield

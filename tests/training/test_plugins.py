@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from cfsweep.testing import finish, make_pack, small_stream
 from cfsweep.training.ingredients import _own_class, hypers_of, ingredient_class, registry
 from cfsweep.training.listing import listed
 from cfsweep.training.networks import build
-from cfsweep.training.plugins import installed, path_of
+from cfsweep.training.plugins import current_folder_importable, installed, path_of
 from cfsweep.training.streams import load_stream
 from cfsweep.training.targets import Target, checked_target, target_of
 from cfsweep.training.targets.classification import Classification
@@ -173,3 +174,15 @@ def test_all_of_them_are_listed_with_the_reason_where_one_cannot_be_used() -> No
         assert lines["my-broken"].startswith("cannot be used: ")
         assert "RuntimeError: no such luck" in lines["my-broken"]
         assert len(lines) > 2, "the built-in ones come first"
+
+
+def test_an_import_in_another_thread_meanwhile_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([RuntimeError("dictionary changed size during iteration"), None])
+
+    def once_disturbed() -> None:
+        if error := next(answers):
+            raise error
+
+    monkeypatch.setattr(importlib, "invalidate_caches", once_disturbed)
+    with current_folder_importable():
+        assert next(answers, "none left") == "none left"
