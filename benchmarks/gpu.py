@@ -1,6 +1,6 @@
 """Packs on a GPU, from 1 run to 1,024, beside the same GPU used one run after another and by 16 processes at once.
 
-`python -m benchmarks.gpu` takes the GPU that torch sees, in less than ten minutes, and says what it ran on. Without one
+`python -m benchmarks.gpu` takes the GPU that torch sees, for ten minutes or so, and says what it ran on. Without one
 it measures the processor with small sizes, to show that it works; `--quick` is smaller still. `--write` puts the tables
 into docs/performance.md. The accuracy stands beside each time and must agree between all ways: they differ in how many
 seeds they have. With $CFSWEEP_DATA or `--data` the images are those of Split-MNIST; otherwise, and always in place of

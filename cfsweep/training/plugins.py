@@ -32,6 +32,7 @@ Group = Literal["ingredients", "streams", "networks", "targets", "scores", "enco
 _KNOWN = ("cfsweep.encoders", "torchvision.transforms")  # modules of which anything may be named by a file
 _NEVER = ("torch.hub",)  # beside Python's own: they fetch code, or run what they are given
 _INSTALLED = ("site-packages", "dist-packages")
+_TRIES = 100  # to see new files beside imports in other threads
 _BROUGHT = ("study.yaml", "model.json")  # of a folder that came with these a file may not name the code
 _named: set[str] = set()  # import paths, by the user of this process
 _trusted: list[None] = []  # one for each `trusting` that is open
@@ -117,11 +118,14 @@ def folders_of_code() -> list[str]:
 
 
 def _see_new_files() -> None:
-    while True:
+    for left in reversed(range(_TRIES)):
         try:
-            return importlib.invalidate_caches()
+            importlib.invalidate_caches()
         except RuntimeError:  # it walks a dict that an import in another thread, as Ray has them, adds to meanwhile
-            continue
+            if not left:
+                raise
+        else:
+            return
 
 
 @contextmanager
@@ -130,8 +134,8 @@ def current_folder_importable() -> Iterator[None]:
     it is one of `folders_of_code`; and what is run is `contained`."""
     paths = folders_of_code()
     sys.path[:0] = paths
-    _see_new_files()
     try:
+        _see_new_files()
         with contained():
             yield
     finally:

@@ -186,3 +186,12 @@ def test_an_import_in_another_thread_meanwhile_does_no_harm(monkeypatch: pytest.
     monkeypatch.setattr(importlib, "invalidate_caches", once_disturbed)
     with current_folder_importable():
         assert next(answers, "none left") == "none left"
+
+    def always_disturbed() -> None:
+        raise RuntimeError("of another kind")
+
+    monkeypatch.setattr(importlib, "invalidate_caches", always_disturbed)
+    before = list(sys.path)
+    with pytest.raises(RuntimeError, match="of another kind"), current_folder_importable():
+        pass
+    assert sys.path == before
