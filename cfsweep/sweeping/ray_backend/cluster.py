@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from cfsweep.sweeping.ray_backend.ray_internals import (
     handlers_stay,
     on_loopback,
     silent_driver,
+    told_of_session,
     workers_that_load,
     workers_without,
 )
@@ -120,7 +121,8 @@ def connected_beside(
             own = afterwards.enter_context(own_session())
             with ends_with_ray(session, a_cluster=workers.address is not None):
                 # In this thread: what Ray starts ends with the thread that started it.
-                connect(workers)
+                with told_of_session(own.made) if workers.address is None else nullcontext():
+                    connect(workers)
                 if workers.address is None:
                     own.begin()
                 # Its library has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ RAYLET, GCS = "the raylet", "the GCS"
 REUSE, MOST_PENDING = "_maybe_reuse_cached_actor", "TUNE_MAX_PENDING_TRIALS_PG"
 LISTENER = "listen_error_messages"
 NEEDLESS_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")  # methods of Ray's Node
+MAKES_FOLDER = "_init_temp"  # method of Ray's Node
 ON_A_NETWORK = "ENABLE_RAY_CLUSTER"
 RAYLETS_LOG, SAYS_ITS_END = "raylet.out", "Raylet received SIGTERM"
 
@@ -40,6 +41,28 @@ def bare_node() -> Iterator[None]:
     finally:
         for name, method in kept.items():
             setattr(Node, name, method)
+
+
+@contextmanager
+def told_of_session(made: Callable[[Path], None]) -> Iterator[None]:
+    """Within it, `made` is called with the folder of a node that starts here, as soon as the folder is there and before
+    a process of the node is. In a version that makes it elsewhere, `made` is not called."""
+    from ray._private.node import Node
+
+    kept = getattr(Node, MAKES_FOLDER, None)
+    if kept is None:
+        yield
+        return
+
+    def makes_folder(node: Any, *args: Any, **options: Any) -> None:
+        kept(node, *args, **options)
+        made(Path(node.get_session_dir_path()))
+
+    setattr(Node, MAKES_FOLDER, makes_folder)
+    try:
+        yield
+    finally:
+        setattr(Node, MAKES_FOLDER, kept)
 
 
 @contextmanager

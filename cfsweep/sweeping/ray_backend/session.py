@@ -20,16 +20,21 @@ class OwnSession:
     folder: Path | None = None
     lock: int | None = None
 
+    def made(self, folder: Path) -> None:
+        """To be called when the folder is there: marks it as that of this process, and closes it to other users."""
+        self.folder = folder
+        folder.chmod(0o700)  # Ray lets everybody on this machine write to its sockets and logs
+        self.lock = _marked(folder)
+
     def begin(self) -> None:
-        """To be called when Ray is up: marks the folder as that of this process, closes it to other users, and removes
-        those of others that were killed."""
-        self.folder = session_folder()
-        if self.folder is None:
+        """To be called when Ray is up: removes the folders of others that were killed."""
+        folder = self.folder or session_folder()
+        if folder is None:
             return
-        self.folder.chmod(0o700)  # Ray lets everybody on this machine write to its sockets and logs
-        self.lock = _marked(self.folder)
-        agents_end_with_raylet(self.folder)
-        remove_dead(self.folder.parent)
+        if self.folder is None:
+            self.made(folder)
+        agents_end_with_raylet(folder)
+        remove_dead(folder.parent)
 
     def end(self, stays: bool) -> None:
         """Ray has been shut down: removes the folder, or leaves it to the next start."""

@@ -22,6 +22,7 @@ from ray.tune.execution import class_cache
 
 from cfsweep.sweeping.ray_backend.ray_internals import (
     LISTENER,
+    MAKES_FOLDER,
     MOST_PENDING,
     NEEDLESS_PROCESSES,
     ON_A_NETWORK,
@@ -89,6 +90,14 @@ def test_a_node_knows_which_of_its_processes_have_ended(monkeypatch: pytest.Monk
         monkeypatch.setattr(worker, "_global_node", node)
         assert dead_processes() == {"raylet": 1}, moved("dead_processes", Node, "dead_processes")
         lives.kill()
+
+
+def test_a_node_makes_its_folder_before_its_processes() -> None:
+    what = moved(MAKES_FOLDER, Node, "told_of_session")
+    assert hasattr(Node, MAKES_FOLDER), what
+    source = inspect.getsource(Node.__init__)
+    assert 0 < source.index(f"self.{MAKES_FOLDER}(") < source.index("self.start_head_processes("), what
+    assert "try_to_create_directory(self._session_dir)" in inspect.getsource(getattr(Node, MAKES_FOLDER)), what
 
 
 def test_a_node_on_loopback_has_its_address() -> None:

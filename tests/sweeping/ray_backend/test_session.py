@@ -49,6 +49,14 @@ def test_it_is_closed_to_others_and_goes_at_the_end(mine: Path) -> None:
     assert list(mine.parent.iterdir()) == []
 
 
+def test_what_is_killed_while_its_ray_starts_leaves_a_marked_folder(mine: Path) -> None:
+    with own_session() as own:
+        own.made(mine)
+        assert mine.stat().st_mode & 0o777 == 0o700
+        assert (mine / MARK).exists()
+    assert list(mine.parent.iterdir()) == []
+
+
 def test_without_a_ray_of_ours_nothing_goes(tmp_path: Path) -> None:
     other = of_ray(tmp_path, "other")
     with own_session() as own:

@@ -1,0 +1,117 @@
+"""The seed of a round, and what the page of reliability is made of.
+
+`CFSWEEP_FAULTS_SEED` gives the seed, else the clock does; it is printed. What each test has done is added to the file
+`CFSWEEP_FAULTS_RECORD`, where that is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.faults.disturbed import SEEDS, TRIALS, Disturbed
+from tests.faults.verdict import verdict
+from tests.sweeping.command import Processes
+from tests.sweeping.ray_backend.scenarios import those_who_live_on
+
+SEED = int(os.environ.get("CFSWEEP_FAULTS_SEED", time.time_ns() % 10**6))
+
+
+@dataclass
+class Measured:
+    """What one test has done: so many faults, runs compared with ones trained alone, and the line that was told."""
+
+    faults: int = 0
+    runs: int = 0
+    told: list[str] = field(default_factory=list)
+
+
+MEASURED = pytest.StashKey[Measured]()
+
+
+def pytest_report_header() -> str:
+    return f"seed of the faults: {SEED} (CFSWEEP_FAULTS_SEED={SEED} for the same moments)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    mark, record = item.get_closest_marker("fault"), os.environ.get("CFSWEEP_FAULTS_RECORD")
+    if mark is not None and (report.when == "call" or report.outcome == "skipped"):
+        report.sections.append(("seed of the faults", str(SEED)))
+        if record:
+            what, promised = mark.args
+            measured = item.stash.get(MEASURED, Measured())
+            line = {
+                "fault": what,
+                "promised": promised,
+                "test": f"{item.path.name}::{item.name}",
+                "seed": SEED,
+                "outcome": report.outcome,
+                "seconds": round(report.duration, 1),
+                **vars(measured),
+            }
+            with Path(record).open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    return report
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Draws of this test alone, by the seed of the round."""
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Measured:
+    found: Measured = request.node.stash.setdefault(MEASURED, Measured())
+    return found
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """For what is temporary; by a short name, as sockets lie there."""
+    path = Path(tempfile.mkdtemp(prefix="f", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def disturbed(tmp_path: Path, temporary: Path, rng: random.Random) -> Iterator[Disturbed]:
+    """A study that is not begun; whatever processes of it are left in the end are killed."""
+    (tmp_path / "cwd").mkdir()
+    processes = Processes(tmp_path / "cwd")
+    yield Disturbed(processes, tmp_path, temporary, rng)
+    processes.end()
+
+
+class Ends:
+    """Has a disturbed study brought to its end, and looks at all of it."""
+
+    def __init__(self, disturbed: Disturbed, measured: Measured) -> None:
+        self.disturbed, self.measured = disturbed, measured
+
+    def whole(self, ended: tuple[int, str, str] | None = None, workers: int = 2) -> str:
+        """Asserts that the command `ended` well, or the one does that goes on now; that the study is whole, and that no
+        process and nothing temporary is left. Gives what the command complained of."""
+        code, printed, complaints = ended or self.disturbed.undisturbed(workers=workers)
+        assert code == 0, (printed, complaints)
+        self.measured.runs += verdict(self.disturbed.out, TRIALS, SEEDS)
+        assert those_who_live_on(self.disturbed.begun, 20) == {}
+        left = [path for path in self.disturbed.temporary.rglob("*") if path.is_file() or path.is_symlink()]
+        assert not left, "temporary files that nobody needs"
+        return complaints
+
+
+@pytest.fixture
+def ends(disturbed: Disturbed, measured: Measured) -> Ends:
+    return Ends(disturbed, measured)

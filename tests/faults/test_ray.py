@@ -1,0 +1,114 @@
+"""A worker, or a process of Ray's, is killed or stopped, or has no memory left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Ends, Measured
+from tests.faults.disturbed import Disturbed, send
+from tests.faults.verdict import told
+from tests.sweeping.command import finish
+
+GOES_ON = r"; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"
+RAY_FAILED = r"cfsweep: Ray has failed, or one of its processes was killed \(.*\)" + GOES_ON
+PROCESSES = {"raylet": "raylet", "GCS": "gcs_server", "broker": "ray::StreamBroker"}
+WORKER = "ray::PackTrainable"
+DIED = "a worker died ({} so far); another one goes on from its last checkpoint"
+HUNG = "a worker said and saved nothing for too long, and was killed (1 so far)"
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.fault(
+    "a worker is killed, several times", "another one goes on from its last checkpoint; the panel says so"
+)
+def test_a_worker_is_killed(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    process = disturbed.start()
+    while measured.faults < 3:
+        disturbed.moment(process, latest=3)
+        measured.faults += send(disturbed.one(process, WORKER), signal.SIGKILL)
+    code, printed, complaints = finish(process)
+    assert DIED.format(1) in printed
+    measured.told = [DIED.format(1)]
+    assert ends.whole((code, printed, complaints)) == ""
+
+
+@pytest.mark.fault("the {} is killed", "the sweep says so, restarts Ray, and goes on from the last checkpoints")
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_of_rays_is_killed(name: str, disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    process = disturbed.start()
+    for _ in range(disturbed.rng.randint(1, 2)):
+        disturbed.moment(process, latest=4, earliest=1)
+        measured.faults += send(disturbed.one(process, PROCESSES[name]), signal.SIGKILL)
+    complaints = ends.whole(finish(process))
+    told(complaints, *[RAY_FAILED] * measured.faults)
+    measured.told = complaints.splitlines()[:1]
+
+
+@pytest.mark.fault("a worker is stopped for 20 s (SIGSTOP), and goes on", "nothing is lost, and nothing trained twice")
+def test_a_worker_is_stopped_for_a_while(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    process = disturbed.start()
+    disturbed.moment(process, earliest=1)
+    pid = disturbed.one(process, WORKER)
+    send(pid, signal.SIGSTOP)
+    time.sleep(20)
+    measured.faults = send(pid, signal.SIGCONT)
+    assert ends.whole(finish(process)) == ""
+
+
+@pytest.mark.fault("a worker hangs (SIGSTOP), with `--hang-after`", "it is killed, and another one goes on")
+def test_a_worker_hangs(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    process = disturbed.start("--hang-after", "15")
+    disturbed.moment(process, earliest=1)
+    measured.faults = send(disturbed.one(process, WORKER), signal.SIGSTOP)
+    code, printed, complaints = finish(process)
+    assert HUNG in printed
+    measured.told = [HUNG]
+    assert ends.whole((code, printed, complaints)) == ""
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A group of processes whose memory the kernel bounds."""
+    group = Path("/sys/fs/cgroup/memory", f"cfsweep-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"this machine lets no group of processes be made whose memory is bounded ({error})")
+    yield group
+    for pid in (group / "cgroup.procs").read_text().split():
+        send(int(pid), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            group.rmdir()
+            return
+        except OSError:
+            time.sleep(0.1)
+
+
+@pytest.mark.fault("a worker takes all memory, and the kernel kills it", "as where a worker is killed")
+def test_a_worker_is_out_of_memory(disturbed: Disturbed, ends: Ends, measured: Measured, memory: Path) -> None:
+    """It is put among bounded processes together with one that takes more than there is, and is the one to go."""
+    process = disturbed.start()
+    disturbed.moment(process, latest=4, earliest=1)
+    worker = disturbed.one(process, WORKER)
+    Path(f"/proc/{worker}/oom_score_adj").write_text("1000")
+    (memory / "memory.limit_in_bytes").write_text(str(100 * 2**20))
+    (memory / "cgroup.procs").write_text(str(worker))
+    takes = f"open('{memory}/cgroup.procs', 'w').write('0'); bytearray(b'x') * 2**28"
+    subprocess.run([sys.executable, "-c", takes], check=False)
+    killed = dict(line.split() for line in (memory / "memory.oom_control").read_text().splitlines())
+    assert int(killed["oom_kill"]) >= 1
+    measured.faults = 1
+    code, printed, complaints = finish(process)
+    assert DIED.format(1) in printed
+    measured.told = [DIED.format(1)]
+    assert ends.whole((code, printed, complaints)) == ""

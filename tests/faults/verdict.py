@@ -1,0 +1,102 @@
+"""What must be true of a study's folder in the end, whatever has happened to its sweep meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow.parquet as pq
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from cfsweep.results.ledger import LEDGER
+from cfsweep.results.reader import COPY, STUDY
+from cfsweep.results.schema import JOINT_TRIAL, MAJORITY_TRIAL, NAIVE_TRIAL, TABLES
+from cfsweep.results.status import LOCK, status
+from cfsweep.sweeping.checking import check
+from cfsweep.sweeping.folder import Folder
+from tests.faults.alone import trained_alone
+
+Row = dict[str, Any]
+
+
+def rows_of(out: Path, table: str) -> list[Row]:
+    """All rows of all parts of a table, as whoever reads Parquet sees them: cfsweep's reader is not asked."""
+    parts = sorted((out / table).glob("*.parquet"))
+    return [row for part in parts for row in pq.ParquetFile(part).read().to_pylist()]
+
+
+def verdict(out: Path, trials: int, seeds: int) -> int:
+    """Asserts that the study is complete and whole: each run has one row, all its rows in each table, and the bits that
+    it has when it is trained alone; the sampler knows each trial once, and its score; nothing else lies there. Gives
+    how many runs were compared."""
+    assert status(out).complete
+    found = check(out)
+    assert (found.findings, found.running) == ((), False)
+    runs = rows_of(out, "runs")
+    wanted = {
+        (trial, seed)
+        for trial in (*(MAJORITY_TRIAL, JOINT_TRIAL, NAIVE_TRIAL), *range(trials))
+        for seed in range(seeds)
+    }
+    assert Counter(map(_key, runs)) == Counter(wanted)
+    assert {row["state"] for row in runs} == {"done"}, [row["failure"] for row in runs]
+    for table in TABLES[1:]:
+        assert {_key(row) for row in rows_of(out, table)} <= wanted, table
+    trained = [row for row in runs if row["trial"] != MAJORITY_TRIAL]
+    bits_as_alone(out, trained)
+    _journal(out, runs, trials)
+    kept = {STUDY, COPY, LEDGER, LOCK, "journal.jsonl", "checkpoints", "references"}
+    kept |= {f"{table}/{path.name}" for table in TABLES for path in (out / table).glob("[!.]*.parquet")} | set(TABLES)
+    left = {str(path.relative_to(out)) for path in out.rglob("*")} - kept
+    assert not left, "left over"
+    return len(trained)
+
+
+def _key(row: Row) -> tuple[int, int]:
+    return row["trial"], row["seed"]
+
+
+def bits_as_alone(out: Path, runs: Sequence[Row]) -> None:
+    """Asserts that these runs have all rows, and the bits, that they have when they are trained alone."""
+    config, _ = Folder(out).read()
+    scores, curves, buffers = (rows_of(out, table) for table in ("accuracy", "curves", "buffers"))
+    for run in runs:
+        alone = trained_alone(config, run)
+        where = f"trial {run['trial']}, seed {run['seed']}"
+
+        def own(rows: Sequence[Row], *names: str, run: Row = run) -> list[tuple[Any, ...]]:
+            return sorted(tuple(row[name] for name in names) for row in rows if _key(row) == _key(run))
+
+        assert own(scores, "after_task", "eval_task", "accuracy") == sorted(_cells(alone.validation)), where
+        assert own(curves, "task", "step", "eval_task", "accuracy") == sorted(alone.curves), where
+        assert own(buffers, "ingredient", "after_task", "task", "class", "n_examples") == sorted(alone.buffers), where
+        assert (run["steps"], run["stored_bytes"]) == (alone.steps, alone.stored_bytes), where
+
+
+def _cells(matrix: Sequence[Sequence[float]]) -> Iterator[tuple[int, int, float]]:
+    for after, values in enumerate(matrix):
+        yield from ((after - 1, task, value) for task, value in enumerate(values))
+
+
+def _journal(out: Path, runs: Sequence[Row], trials: int) -> None:
+    """Optuna's own reading of it."""
+    (name,) = optuna.get_all_study_names(storage := JournalStorage(JournalFileBackend(str(out / "journal.jsonl"))))
+    known = optuna.load_study(study_name=name, storage=storage).trials
+    assert [(trial.number, trial.state) for trial in known] == [(n, TrialState.COMPLETE) for n in range(trials)]
+    for trial in known:
+        of_seeds = [row["objective_mixed"] for row in runs if row["trial"] == trial.number]
+        assert abs(trial.values[0] - sum(of_seeds) / len(of_seeds)) < 1e-12
+
+
+def told(complaints: str, *patterns: str) -> None:
+    """Asserts that standard error has a line for each pattern, in this order, and no other."""
+    lines = complaints.splitlines()
+    assert len(lines) == len(patterns), complaints
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert re.fullmatch(pattern, line), complaints
