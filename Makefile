@@ -1,4 +1,4 @@
-# make demo | test | test-slow | test-fuzz | check | audit | venv | s3 | avalanche | clean. VENV and PYTHON may be set: make test VENV=/tmp/venv PYTHON=python3.12
+# make demo | test | test-slow | test-fuzz | test-faults | check | audit | venv | s3 | avalanche | clean. VENV and PYTHON may be set: make test VENV=/tmp/venv PYTHON=python3.12
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two OpenMP teams on two cores can be ten times slower than one thread each.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-slow test-fuzz check audit venv s3 avalanche clean
+.PHONY: demo test test-slow test-fuzz test-faults check audit venv s3 avalanche clean
 .DEFAULT_GOAL := test
 
 # A network so small that its capacity is scarce: there the trade-off shows.
@@ -44,6 +44,11 @@ test-slow: venv
 CASES ?= 10000
 test-fuzz: venv
 	$(TEST_ENV) $(BIN)/python -m tests.fuzz --named --n $(CASES) $(if $(SEED),--seed $(SEED))
+
+# Real sweeps that are killed, stopped and starved at moments by the clock or by SEED, in so many ROUNDS.
+ROUNDS ?= 1
+test-faults: venv
+	$(TEST_ENV) $(BIN)/python -m tests.faults --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 check: venv
 	$(BIN)/ruff check .

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.killed` runs the real command on a sweep of two workers, kills its driver at a random moment (the
 seed is printed), calls `resume` at once, and waits for the first step that a worker takes. It prints each time, the
-median and the longest. It is a time of the clock: look at it on a machine that does nothing else.
+median and the longest; with `--write` it puts them into docs/reliability.md. It is a time of the clock: look at it on a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import timeline
+from benchmarks.page import RELIABILITY, measured_on, put_section
 
 HERE = Path(__file__).parent.parent
 STEP = "TaskLoop.run begins"
@@ -86,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--write", action="store_true", help="the section of docs/reliability.md")
     given = parser.parse_args(arguments)
     seed = random.randrange(2**32) if given.seed is None else given.seed
     draws = random.Random(seed)
@@ -95,7 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         after_s = draws.uniform(0.0, 20.0)
         found.append(once(after_s))
         print(f"killed {after_s:4.1f} s after the study began: first step after {found[-1]:.1f} s", flush=True)
-    print(f"median {statistics.median(found):.1f} s, longest {max(found):.1f} s, of {len(found)}")
+    text = f"median {statistics.median(found):.1f} s, longest {max(found):.1f} s, of {len(found)}"
+    print(text)
+    if given.write:
+        command = measured_on(f"python -m benchmarks.killed --repeats {given.repeats} --seed {seed} --write")
+        put_section(RELIABILITY, "killed", f"The driver of a sweep of two workers: {text}.\n\n{command}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import torch
 
 from cfsweep.files import git_revision
 
-PERFORMANCE = Path(__file__).parent.parent / "docs" / "performance.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PERFORMANCE, RELIABILITY = DOCS / "performance.md", DOCS / "reliability.md"
 
 
 def put_section(page: Path, name: str, markdown: str) -> None:

@@ -51,8 +51,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         if record:
             what, promised = mark.args
             measured = item.stash.get(MEASURED, Measured())
+            disturbed = getattr(item, "funcargs", {}).get("disturbed")
+            if disturbed is not None:
+                measured.told = [line.replace(str(disturbed.out), "DIR") for line in measured.told]
             line = {
-                "fault": what,
+                "fault": what.format(*_parameters(item)),
                 "promised": promised,
                 "test": f"{item.path.name}::{item.name}",
                 "seed": SEED,
@@ -63,6 +66,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             with Path(record).open("a") as file:
                 file.write(json.dumps(line) + "\n")
     return report
+
+
+def _parameters(item: pytest.Item) -> list[str]:
+    """By what the test is told from others of its function."""
+    called = getattr(item, "callspec", None)
+    return [called.id] if called is not None else []
 
 
 @pytest.fixture

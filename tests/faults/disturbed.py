@@ -22,6 +22,7 @@ STUDY = (
 )
 LATEST = 8  # after so many saved tasks there is still something left to train
 PATIENCE_S = 120.0
+WORKER = ("ray::PackTrainable", "ray::ResourceTrainable")  # as Ray calls it between two tasks, and while it trains
 
 
 class Disturbed:
@@ -62,7 +63,7 @@ class Disturbed:
             return now
         return {}
 
-    def one(self, process: subprocess.Popen[str], program: str) -> int:
+    def one(self, process: subprocess.Popen[str], program: str | tuple[str, ...]) -> int:
         """The id of one of its processes of this name, waiting until there is one."""
         deadline = time.monotonic() + PATIENCE_S
         while True:

@@ -2,8 +2,8 @@
 
 The driver, a worker, the broker, the raylet or the GCS, at random moments until the sweep is complete; a driver that is
 gone is started again. Memory and files are counted all the time. In the end each run is there once, and a sample of
-them is trained again alone. The last line is a JSON object, of which `python -m tests.faults --write` makes a section of
-docs/reliability.md.
+them is trained again alone. The last line is a JSON object, of which `python -m tests.faults --write` makes a
+section of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ from typing import Any
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweeping.checking import check
-from tests.faults.disturbed import SMOKE, send
+from tests.faults.disturbed import SMOKE, WORKER, send
 from tests.faults.verdict import bits_as_alone, rows_of
 from tests.sweeping.command import Processes, descendants, finish
 from tests.sweeping.ray_backend.scenarios import those_who_live_on
 
-VICTIMS = ("driver", "ray::PackTrainable", "ray::StreamBroker", "raylet", "gcs_server")
+BROKER = "ray::StreamBroker"
+VICTIMS: dict[str, str | tuple[str, ...]] = {
+    "worker": WORKER,
+    "broker": BROKER,
+    "raylet": "raylet",
+    "GCS": "gcs_server",
+}
 LOOK_EVERY_S, POINTS, SAMPLE = 2.0, 10, 40
 LATEST_KILL_S = 60.0
 
@@ -79,11 +85,11 @@ class Load:
         return code
 
     def _kill(self, process: subprocess.Popen[str]) -> None:
-        victim = self.rng.choice(VICTIMS)
+        victim = self.rng.choice(["driver", *VICTIMS])
         if victim == "driver":
             self.killed[victim] += send(process.pid, signal.SIGKILL)
             return
-        found = [pid for pid, name in _tree(process.pid).items() if name.startswith(victim)]
+        found = [pid for pid, name in _tree(process.pid).items() if name.startswith(VICTIMS[victim])]
         if found:
             self.killed[victim] += send(self.rng.choice(found), signal.SIGKILL)
 
@@ -93,8 +99,8 @@ class Load:
         if not tree:
             return
         of_all = {pid: _resident(pid) for pid in (driver, *tree)}
-        workers = [of_all[pid] for pid, name in tree.items() if name.startswith("ray::PackTrainable")]
-        brokers = [of_all[pid] for pid, name in tree.items() if name.startswith("ray::StreamBroker")]
+        workers = [of_all[pid] for pid, name in tree.items() if name.startswith(WORKER)]
+        brokers = [of_all[pid] for pid, name in tree.items() if name.startswith(BROKER)]
         self.seen.append(
             {
                 "at_s": at_s,
@@ -194,7 +200,7 @@ def _tenths(seen: list[dict[str, float]]) -> Iterator[dict[str, float]]:
 def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m tests.faults.load", description=__doc__)
     asked.add_argument("--trials", type=int, default=2000)
-    asked.add_argument("--epochs", type=int, default=60, help="of each task: how long a trial takes")
+    asked.add_argument("--epochs", type=int, default=75, help="of each task: how long a trial takes")
     asked.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     asked.add_argument("--record", type=Path, help="a file for the JSON object, too")
     given = asked.parse_args()

@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Ends, Measured
-from tests.faults.disturbed import Disturbed, send
+from tests.faults.disturbed import WORKER, Disturbed, send
 from tests.faults.verdict import told
 from tests.sweeping.command import finish
 
 GOES_ON = r"; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"
 RAY_FAILED = r"cfsweep: Ray has failed, or one of its processes was killed \(.*\)" + GOES_ON
 PROCESSES = {"raylet": "raylet", "GCS": "gcs_server", "broker": "ray::StreamBroker"}
-WORKER = "ray::PackTrainable"
 DIED = "a worker died ({} so far); another one goes on from its last checkpoint"
 HUNG = "a worker said and saved nothing for too long, and was killed (1 so far)"
 pytestmark = pytest.mark.slow

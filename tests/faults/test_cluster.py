@@ -1,0 +1,170 @@
+"""Nodes of a cluster on this machine go, come, and stand still; then its head is gone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Ends, Measured
+from tests.faults.disturbed import Disturbed, send, wait_for
+from tests.faults.verdict import told
+from tests.sweeping.command import Processes, descendants, finish
+from tests.sweeping.ray_backend.scenarios import training
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64}
+CLUSTER = """
+import os, sys
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+from ray.cluster_utils import Cluster
+node = {"num_cpus": 1, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args={"port": int(sys.argv[1]), **node})
+head = cluster.head_node.all_processes
+print(head["raylet"][0].process.pid, head["gcs_server"][0].process.pid, flush=True)
+for line in sys.stdin:
+    print(cluster.add_node(num_cpus=1).all_processes["raylet"][0].process.pid, flush=True)
+"""
+pytestmark = pytest.mark.slow
+
+
+class Cluster:
+    """With a head at `address`; `raylets` are the nodes, by the ids of these processes, the head's first."""
+
+    def __init__(self, processes: Processes, place: Path, port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        # Its own folder is where the driver that joins it looks for it.
+        self.process = processes.start(str(port), program=("-c", CLUSTER), cwd=place, TMPDIR=str(place), **TOKEN)
+        head, self.gcs = self._answer()
+        self.raylets = [head]
+
+    def _answer(self) -> list[int]:
+        assert self.process.stdout is not None
+        return [int(word) for word in self.process.stdout.readline().split()]
+
+    def add(self) -> int:
+        """A node with one processor; its raylet."""
+        print("add", file=self.process.stdin, flush=True)
+        self.raylets += self._answer()
+        return self.raylets[-1]
+
+    def end(self) -> None:
+        """All of it, at once."""
+        for pid in (*descendants(self.process.pid), self.process.pid):
+            send(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(disturbed: Disturbed, place: Path) -> Iterator[Cluster]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    found = Cluster(disturbed.processes, place, port)
+    yield found
+    found.end()
+
+
+def begin(disturbed: Disturbed, cluster: Cluster) -> subprocess.Popen[str]:
+    return disturbed.start("--address", cluster.address, **TOKEN)
+
+
+def until_it_trains(process: subprocess.Popen[str], raylet: int) -> None:
+    def trains() -> bool:
+        assert process.poll() is None, process.communicate()
+        return raylet in training().values()
+
+    wait_for(trains)
+
+
+@pytest.mark.fault(
+    "a node of a cluster is killed, and another one comes", "its packs go on elsewhere, and on the new node"
+)
+def test_nodes_go_and_come(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
+    process, node = begin(disturbed, cluster), cluster.add()
+    for _ in range(2):
+        until_it_trains(process, node)
+        disturbed.moment(process, latest=2)
+        measured.faults += send(node, signal.SIGKILL)
+        node = cluster.add()
+    code, printed, complaints = finish(process)
+    assert "another one goes on from its last checkpoint" in printed
+    assert ends.whole((code, printed, complaints)) == ""
+
+
+@pytest.mark.fault(
+    "a node stands still until it is taken for dead, and comes back (late reports)",
+    "its packs go on elsewhere; what it says late is passed over",
+)
+def test_a_node_stands_still(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
+    process, node = begin(disturbed, cluster), cluster.add()
+    until_it_trains(process, node)
+    disturbed.moment(process, latest=2)
+    stopped = [node, *descendants(node)]
+    for pid in stopped:
+        send(pid, signal.SIGSTOP)
+    measured.faults = 1
+    deadline = time.monotonic() + 75
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.5)
+    for pid in stopped:
+        send(pid, signal.SIGCONT)
+    code, printed, complaints = finish(process)
+    assert "another one goes on from its last checkpoint" in printed
+    assert ends.whole((code, printed, complaints)) == ""
+
+
+@pytest.mark.fault(
+    "the head of a cluster is killed; another cluster begins at its address",
+    "the sweep says so, waits, and goes on there",
+)
+def test_the_head_is_killed(
+    disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster, place: Path
+) -> None:
+    process = begin(disturbed, cluster)
+    cluster.add()
+    disturbed.moment(process, earliest=1)
+    cluster.end()
+    measured.faults = 1
+    again = Cluster(disturbed.processes, place, int(cluster.address.rpartition(":")[2]))
+    try:
+        complaints = ends.whole(finish(process))
+    finally:
+        again.end()
+    measured.told = complaints.splitlines()[:1]
+    told(
+        complaints,
+        *[r"cfsweep: .*; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"]
+        * max(1, complaints.count("\n")),
+    )
+
+
+@pytest.mark.fault(
+    "the GCS of a cluster is killed, and nothing comes back", "one line, exit code 2; `resume` goes on anywhere"
+)
+def test_the_gcs_is_killed_for_good(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
+    process = begin(disturbed, cluster)
+    disturbed.moment(process, earliest=1)
+    cluster.end()
+    measured.faults = 1
+    code, _, complaints = finish(process)
+    assert code == 2, complaints
+    *before, last = complaints.splitlines()
+    assert all(re.fullmatch(r"cfsweep: .*; goes on by itself in .*", line) for line in before), complaints
+    assert last.startswith("cfsweep: ")
+    measured.told = [last]
+    assert ends.whole() == ""

@@ -1,0 +1,71 @@
+"""What lies on the disk is not what was written: a bit is flipped, a file cut, emptied or gone."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from cfsweep.results.status import LOCK
+from tests.faults.conftest import Ends, Measured
+from tests.faults.disturbed import Disturbed
+from tests.sweeping.command import finish
+
+pytestmark = pytest.mark.slow
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def cut(path: Path, rng: random.Random) -> None:
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def empty(path: Path, rng: random.Random) -> None:
+    path.write_bytes(b"")
+
+
+def remove(path: Path, rng: random.Random) -> None:
+    path.unlink()
+
+
+DAMAGE = {"a bit is flipped": flip, "a file is cut": cut, "a file is emptied": empty, "a file is gone": remove}
+
+
+@pytest.mark.fault(
+    "{} in a folder, three times",
+    "`check` names it, nothing is read of it; after `repair`, `resume` trains what it held",
+)
+@pytest.mark.parametrize("name", DAMAGE)
+def test_files_are_damaged(name: str, disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    """In the middle of a sweep that was killed, and once it is complete."""
+    process = disturbed.start()
+    disturbed.moment(process, earliest=3)
+    process.kill()
+    finish(process)
+    for _ in range(3):
+        files = sorted(p for p in disturbed.out.rglob("*") if p.is_file() and p.name != LOCK and p.stat().st_size)
+        path = disturbed.rng.choice(files)
+        before = path.read_bytes()
+        DAMAGE[name](path, disturbed.rng)
+        where = f"{path.relative_to(disturbed.out)} of {len(before)} bytes"
+        measured.faults += 1
+        code, printed, complaints = finish(disturbed.processes.start("check", disturbed.out))
+        assert path.name in printed or path.name in complaints or _is_spare(path), (where, printed, complaints)
+        if code:
+            measured.told = measured.told or [line for line in printed.splitlines() if path.name in line][:1]
+            code, printed, complaints = finish(disturbed.processes.start("repair", disturbed.out))
+            assert (code, complaints) == (0, ""), (where, printed)
+        code, printed, complaints = disturbed.undisturbed()
+        assert code == 0, (where, complaints)
+    assert ends.whole() == ""
+
+
+def _is_spare(path: Path) -> bool:
+    """Whether nobody misses the file: a pack's checkpoint, without which its runs begin anew, or a first task."""
+    return not path.exists() and re.fullmatch(r"(pack\d+|.*)\.(pt|sha256|first)", path.name) is not None
