@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -63,13 +64,16 @@ class Load:
         began = time.monotonic()
         while True:
             process = self.processes.start(*self.study, TMPDIR=str(self.temporary))
-            ended = self._one(process, began)
-            if ended == 0:
+            code, lines = self._one(process, began)
+            if code == 0:
                 return
-            assert ended == -signal.SIGKILL, ended
+            # Where Ray dies before the study has begun, there is nothing yet that could go on by itself.
+            assert code == -signal.SIGKILL or (code == 2 and re.search("Ray (has failed|cannot start)", lines[-1])), (
+                lines
+            )
 
-    def _one(self, process: subprocess.Popen[str], began: float) -> int:
-        """One driver, to its end; its exit code."""
+    def _one(self, process: subprocess.Popen[str], began: float) -> tuple[int, list[str]]:
+        """One driver, to its end; its exit code, and what it complained of."""
         kill_at = time.monotonic() + self.rng.uniform(0.0, LATEST_KILL_S)
         reading = _Reading(process)
         while process.poll() is None:
@@ -82,7 +86,7 @@ class Load:
         for line in lines:
             self.told[line.partition(" (")[0]] += 1
             assert line.startswith("cfsweep: "), lines
-        return code
+        return code, lines
 
     def _kill(self, process: subprocess.Popen[str]) -> None:
         victim = self.rng.choice(["driver", *VICTIMS])

@@ -108,7 +108,8 @@ def _end(session: Session, dead: str) -> NoReturn:
     line, code = str(error), error.exit_code
     sys.stderr = sys.__stderr__
     with suppress(Exception, KeyboardInterrupt):  # raised here, nobody would hear of it, and Ray would end it its way
-        if session.again is not None and session.begun.is_set() and not session.interrupt.is_set():
+        begun = session.begun.is_set() or session.restarts.n  # in the process whose place this one took
+        if session.again is not None and begun and not session.interrupt.is_set():
             command = session.again()
             if command and waits(session.restarts, error, session.interrupt):
                 kill_processes()

@@ -83,7 +83,8 @@ print(os.getpid(), Restarts.so_far().n, os.environ.get("CFSWEEP_RESTARTS"))
 
 
 def test_another_process_takes_its_place_where_there_is_a_command_for_it(processes: Processes) -> None:
-    """Not before the study has begun; its id stays, and it knows how often that was."""
+    """Not before the study has begun, unless this one took such a place; its id stays, and it knows how often that
+    was."""
     again = f"import os; session = deaths.Session(interrupt, lambda: [sys.executable, '-c', {ANOTHER!r}])"
     dies = "dead.update(raylet=-9); time.sleep(100)"
     begun = DIES.replace("session = deaths.Session(interrupt)", f"{again}; session.begun.set()").format(dies)
@@ -94,6 +95,10 @@ def test_another_process_takes_its_place_where_there_is_a_command_for_it(process
     assert complaints == f"{TOLD.partition('. ')[0].format('raylet: exit code -9')}; {went_on}"
     not_begun = DIES.replace("session = deaths.Session(interrupt)", again).format(dies)
     assert finish(processes.start(program=("-c", not_begun)), 60)[0] == 2
+    second = again.removesuffix(")") + ", deaths.Restarts(1))"
+    process = processes.start(program=("-c", DIES.replace("session = deaths.Session(interrupt)", second).format(dies)))
+    code, printed, complaints = finish(process, 60)
+    assert (code, printed) == (0, f"{process.pid} 2 None\n"), complaints
 
 
 def test_it_does_so_no_more_where_that_was_in_vain_too_often(processes: Processes) -> None:
