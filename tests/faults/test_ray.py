@@ -63,10 +63,11 @@ def test_a_worker_is_stopped_for_a_while(disturbed: Disturbed, ends: Ends, measu
 
 
 @pytest.mark.fault("a worker hangs (SIGSTOP), with `--hang-after`", "it is killed, and another one goes on")
-def test_a_worker_hangs(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+@pytest.mark.parametrize("title", WORKER, ids=["between two tasks or packs", "while it trains"])
+def test_a_worker_hangs(title: str, disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
     process = disturbed.start("--hang-after", "15")
     disturbed.moment(process, earliest=1)
-    measured.faults = send(disturbed.one(process, WORKER), signal.SIGSTOP)
+    measured.faults = send(disturbed.one(process, title), signal.SIGSTOP)
     code, printed, complaints = finish(process)
     assert HUNG in printed
     measured.told = [HUNG]

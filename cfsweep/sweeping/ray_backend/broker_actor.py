@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,24 +18,47 @@ class StreamBroker(Broker):
 
     def __init__(self) -> None:
         super().__init__()
-        self.workers: dict[str, list[Any]] = {}  # who has fetched a pack last
+        self.workers: dict[str, Any] = {}  # who has fetched a pack last
+        self.not_fetched: dict[str, float] = {}  # packs that were handed out, and when
+        self.between_packs: dict[Any, float] = {}  # who has come to the end of a pack, and when
 
     def open_with_stream(self, checkpoints: str, stream: Any) -> None:
         """Clears it for a sweep over `stream`, a list of one reference (a bare one would be resolved on its way)."""
         self.open(checkpoints)
+        self.not_fetched.clear()
         self.stream = stream
 
     def stream_reference(self) -> Any:
         return self.stream
 
+    def put(self, pack_id: str, spec: dict[str, Any], dropped: set[Key]) -> None:
+        super().put(pack_id, spec, dropped)
+        self.not_fetched[pack_id] = time.monotonic()
+
     def fetch_for(self, pack_id: str, worker: list[Any]) -> Fetched:
         """A pack, for a worker whose handle is given (in a list, as it would be resolved on its way)."""
-        self.workers[pack_id] = worker
+        (self.workers[pack_id],) = worker
+        self.not_fetched.pop(pack_id, None)
+        self.between_packs.pop(worker[0], None)
         return self.fetch(pack_id)
 
+    def close(self, pack_id: str) -> None:
+        self.not_fetched.pop(pack_id, None)
+        if pack_id in self.workers:
+            self.between_packs[self.workers.pop(pack_id)] = time.monotonic()
+        super().close(pack_id)
+
     def take_silent(self, after_s: float) -> dict[str, list[Any]]:
-        """The handles of the workers of whom nothing was heard for so long, by pack; each is given once."""
-        return {pack_id: self.workers.pop(pack_id) for pack_id in self.silent(after_s) if pack_id in self.workers}
+        """The handles of the workers of whom nothing was heard for so long, by pack; each is given once. Who is between
+        two packs is among them where a pack was not fetched for as long: nobody knows who should have."""
+        now = time.monotonic()
+        silent = {pack_id: self.workers.pop(pack_id) for pack_id in self.silent(after_s) if pack_id in self.workers}
+        packs = [pack_id for pack_id, since in self.not_fetched.items() if now - since >= after_s]
+        between = [worker for worker, since in self.between_packs.items() if now - since >= after_s]
+        for pack_id, worker in zip(packs, between, strict=False):
+            silent[pack_id] = worker
+            del self.between_packs[worker]
+        return {pack_id: [worker] for pack_id, worker in silent.items()}
 
 
 BrokerActor = ray.remote(num_cpus=0)(StreamBroker)
