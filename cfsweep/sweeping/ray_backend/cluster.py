@@ -47,6 +47,7 @@ _TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of a task that nobody asks for any more: a traceback of 100 lines
 }
 # One thread per worker. MKL's matrix products are to round alike wherever their operands lie in memory: then a run in a
 # pack gets the bits that it gets alone, at no cost that could be measured (docs/log.md). The allocator keeps the step's

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ from cfsweep.visible import tell
 
 LOOK_EVERY_S = 0.05  # the next call that touches the raylet's memory may be the end
 LOOK_AT_A_CLUSTER_EVERY_S = 1.0
+COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal
 SILENT_S = 10.0  # of a cluster's GCS, which may be started again; then it is taken for gone
 # A SIGTERM may have been meant for all of them (`timeout`, a batch system): where Python waits for Ray, it sees it only
 # within a second. Whatever else ends one of them is no wish of the user's.
@@ -57,7 +59,7 @@ def died(error: Exception, progressed: bool = False) -> SchedulerDiedError:
 
 def short(error: Exception) -> str:
     """As much of an error as fits into a line; of one that tells its traceback, what was raised."""
-    lines = str(error).splitlines()
+    lines = COLOUR.sub("", str(error)).splitlines()
     while lines and lines[0].startswith("Traceback "):  # then what was raised is the next line that is not indented
         lines = [*itertools.dropwhile(lambda line: not line or line[0].isspace(), lines[1:])]
     return " ".join(" ".join(lines).split())[:200]

@@ -34,6 +34,7 @@ def test_what_rays_own_processes_come_to_is_one_line() -> None:
         assert line.startswith("Ray has failed, or one of its processes was killed (")
         assert "`cfsweep resume` goes on" in line
         assert "\n" not in line
+    assert "(ray::train() (pid=7))" in str(died(RuntimeError("\x1b[36mray::train()\x1b[39m (pid=7)")))
 
 
 # ------------------------------------------------------------------------------------------------ without Ray
