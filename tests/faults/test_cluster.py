@@ -26,9 +26,9 @@ import os, sys
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 from ray.cluster_utils import Cluster
 node = {"num_cpus": 1, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={"port": int(sys.argv[1]), **node})
+cluster = Cluster(initialize_head=True, head_node_args={"gcs_server_port": int(sys.argv[1]), **node})
 head = cluster.head_node.all_processes
-print(head["raylet"][0].process.pid, head["gcs_server"][0].process.pid, flush=True)
+print(cluster.address, head["raylet"][0].process.pid, flush=True)
 for line in sys.stdin:
     print(cluster.add_node(num_cpus=1).all_processes["raylet"][0].process.pid, flush=True)
 """
@@ -36,24 +36,20 @@ pytestmark = pytest.mark.slow
 
 
 class Cluster:
-    """With a head at `address`; `raylets` are the nodes, by the ids of these processes, the head's first."""
+    """With a head at `address`, and nodes that are known by the ids of their raylets."""
 
     def __init__(self, processes: Processes, place: Path, port: int) -> None:
-        self.address = f"127.0.0.1:{port}"
-        # Its own folder is where the driver that joins it looks for it.
         self.process = processes.start(str(port), program=("-c", CLUSTER), cwd=place, TMPDIR=str(place), **TOKEN)
-        head, self.gcs = self._answer()
-        self.raylets = [head]
+        self.address, self.head = self._answer()
 
-    def _answer(self) -> list[int]:
+    def _answer(self) -> list[str]:
         assert self.process.stdout is not None
-        return [int(word) for word in self.process.stdout.readline().split()]
+        return self.process.stdout.readline().split()
 
     def add(self) -> int:
         """A node with one processor; its raylet."""
         print("add", file=self.process.stdin, flush=True)
-        self.raylets += self._answer()
-        return self.raylets[-1]
+        return int(self._answer()[0])
 
     def end(self) -> None:
         """All of it, at once."""

@@ -20,4 +20,4 @@ def test_a_short_round(disturbed: Disturbed, ends: Ends, measured: Measured) -> 
     process.kill()
     assert finish(process)[::2] == (-signal.SIGKILL, "")
     measured.faults += 1
-    assert ends.whole(workers=0) == ""
+    assert ends.whole(workers=1) == ""
