@@ -109,12 +109,13 @@ class Ends:
     def __init__(self, disturbed: Disturbed, measured: Measured) -> None:
         self.disturbed, self.measured = disturbed, measured
 
-    def whole(self, ended: tuple[int, str, str] | None = None, workers: int = 2) -> str:
+    def whole(self, ended: tuple[int, str, str] | None = None, workers: int = 2, aside: str = "") -> str:
         """Asserts that the command `ended` well, or the one does that goes on now; that the study is whole, and that no
-        process and nothing temporary is left. Gives what the command complained of."""
+        process and nothing temporary is left, nor anything else but what was set `aside`. Gives what the command
+        complained of."""
         code, printed, complaints = ended or self.disturbed.undisturbed(workers=workers)
         assert code == 0, (printed, complaints)
-        self.measured.runs += verdict(self.disturbed.out, TRIALS, SEEDS)
+        self.measured.runs += verdict(self.disturbed.out, TRIALS, SEEDS, aside)
         assert those_who_live_on(self.disturbed.begun, 20) == {}
         left = [path for path in self.disturbed.temporary.rglob("*") if path.is_file() or path.is_symlink()]
         assert not left, "temporary files that nobody needs"

@@ -53,6 +53,8 @@ class Cluster:
 
     def end(self) -> None:
         """All of it, at once."""
+        if self.process.poll() is not None:
+            return
         for pid in (*descendants(self.process.pid), self.process.pid):
             send(pid, signal.SIGKILL)
         self.process.wait()
@@ -76,7 +78,7 @@ def cluster(disturbed: Disturbed, place: Path) -> Iterator[Cluster]:
 
 
 def begin(disturbed: Disturbed, cluster: Cluster) -> subprocess.Popen[str]:
-    return disturbed.start("--address", cluster.address, **TOKEN)
+    return disturbed.start("--address", cluster.address, "--set", "epochs=120", **TOKEN)
 
 
 def until_it_trains(process: subprocess.Popen[str], raylet: int) -> None:

@@ -70,7 +70,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class RunningRay:
     """Ray that is up: the event that Ctrl-C or SIGTERM sets, and the broker's actor with its name; `progressed` is to
-    be set once a task was trained; the folder for its files (None on a cluster, whose own it is)."""
+    be set once a task was trained; the folder for what is temporary."""
 
     interrupt: threading.Event
     broker: Any
@@ -124,8 +124,7 @@ def connected_beside(
                 # In this thread: what Ray starts ends with the thread that started it.
                 with told_of_session(own.made) if workers.address is None else nullcontext():
                     connect(workers)
-                if workers.address is None:
-                    own.begin()
+                own.begin(a_cluster=workers.address is not None)
                 # Its library has put a handler of its own in the place of ours: it prints a stack trace at SIGTERM.
                 with interruptible(interrupt, at_once=True):
                     available = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -1,21 +1,25 @@
-"""The folder that a Ray of ours leaves in the temporary folder: closed to others, and removed when it is over."""
+"""The folder that a Ray of ours, or a sweep on a cluster, has in the temporary folder: closed to others, and removed
+when it is over; that of a process which was killed at the next start."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cfsweep.sweeping.ray_backend.ray_internals import agents_end_with_raylet, session_folder
 
+PREFIX = "cfsweep-cluster-"  # of the name of a folder that is not within Ray's
 MARK = "cfsweep.lock"  # held locked by the process that has started this Ray, as long as it lives
 
 
 class OwnSession:
-    """The folder of the Ray that this process has started; None before it has, and on a cluster."""
+    """The folder of the Ray that this process has started, or for what it keeps while it is on a cluster; None before
+    that."""
 
     folder: Path | None = None
     lock: int | None = None
@@ -26,8 +30,13 @@ class OwnSession:
         folder.chmod(0o700)  # Ray lets everybody on this machine write to its sockets and logs
         self.lock = _marked(folder)
 
-    def begin(self) -> None:
-        """To be called when Ray is up: removes the folders of others that were killed."""
+    def begin(self, a_cluster: bool = False) -> None:
+        """To be called when Ray is up: removes the folders of others that were killed. On a cluster, whose own Ray's
+        folder is, one is made."""
+        remove_dead(Path(tempfile.gettempdir()), f"{PREFIX}*")
+        if a_cluster:
+            self.made(Path(tempfile.mkdtemp(prefix=PREFIX)))
+            return
         folder = self.folder or session_folder()
         if folder is None:
             return
@@ -67,9 +76,10 @@ def _marked(folder: Path) -> int:
     return lock
 
 
-def remove_dead(root: Path) -> None:
-    """Removes the folders in `root` that are marked by processes that are no more. What has no mark is not ours."""
-    for mark in root.glob(f"session_*/{MARK}"):
+def remove_dead(root: Path, names: str = "session_*") -> None:
+    """Removes the folders in `root` with such `names` that are marked by processes that are no more. What has no mark
+    is not ours."""
+    for mark in root.glob(f"{names}/{MARK}"):
         with suppress(OSError):  # another user's, or held
             lock = os.open(mark, os.O_RDWR | os.O_NOFOLLOW)
             try:

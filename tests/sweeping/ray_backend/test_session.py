@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ray.exceptions import RaySystemError
 from cfsweep.errors import InputError
 from cfsweep.sweeping.ray_backend import session
 from cfsweep.sweeping.ray_backend.deaths import died
-from cfsweep.sweeping.ray_backend.session import MARK, own_session, remove_dead
+from cfsweep.sweeping.ray_backend.session import MARK, PREFIX, own_session, remove_dead
 
 # A process that marks a folder as its own, says so, and lives until its input ends.
 MARKS = "import sys; from pathlib import Path; from cfsweep.sweeping.ray_backend.session import _marked\n"
@@ -55,6 +56,24 @@ def test_what_is_killed_while_its_ray_starts_leaves_a_marked_folder(mine: Path) 
         assert mine.stat().st_mode & 0o777 == 0o700
         assert (mine / MARK).exists()
     assert list(mine.parent.iterdir()) == []
+
+
+def test_on_a_cluster_a_folder_of_its_own_is_made_and_those_of_the_dead_go(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead, of_another = tmp_path / f"{PREFIX}dead", tmp_path / f"{PREFIX}another"
+    for folder in (dead, of_another):
+        folder.mkdir()
+    os.close(session._marked(dead))
+    with own_session() as own:
+        own.begin(a_cluster=True)
+        assert own.folder is not None
+        assert {path.name for path in tmp_path.iterdir()} == {own.folder.name, of_another.name}
+        assert (own.folder / MARK).exists()
+        remove_dead(tmp_path, f"{PREFIX}*")
+        assert own.folder.exists()
+    assert list(tmp_path.iterdir()) == [of_another]
 
 
 def test_without_a_ray_of_ours_nothing_goes(tmp_path: Path) -> None:
