@@ -13,7 +13,8 @@ run=/run/cfsweep-hosts
 up() {
     mkdir -p "$run" /tmp/ray
     if ! ip link show "$bridge" >/dev/null 2>&1; then
-        ip link add "$bridge" type bridge
+        # By an address of its own: else it has that of one of its hosts, and changes it when this one goes.
+        ip link add "$bridge" address 02:00:0a:4d:00:fe type bridge
         ip address add 10.77.0.254/24 dev "$bridge"
         ip link set "$bridge" up
     fi

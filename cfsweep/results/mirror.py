@@ -32,6 +32,7 @@ from cfsweep.visible import tell
 
 WRITER = ".writer"  # in the store: who wrote last
 LEAST_PAUSE_S, MOST_PAUSE_S, PAUSES = 1.0, 60.0, 10  # between two passes: so many times as long as one takes
+SILENT_S = 15.0  # without an answer to a claim, a small file: a cable is pulled, and the connection is still waited for
 PATIENCE_S = 600.0  # at the end, for a store that is away
 
 
@@ -45,7 +46,9 @@ class Mirror:
         self.is_away = self.given_up = False
         self.on_lost: Callable[[], object] = lambda: None
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=act, daemon=True) for act in (self._carry_on, self._keep_lease)]
+        self._asked_at: float | None = None  # since when it is waited for the answer to a claim
+        acts = (self._carry_on, self._keep_lease, self._watch)
+        self._threads = [threading.Thread(target=act, daemon=True) for act in acts]
 
     # ------------------------------------------------------------------ at the beginning
 
@@ -221,11 +224,23 @@ class Mirror:
 
     def _keep_lease(self) -> None:
         while not self._ended.wait(self.lease.renew_s / 4):
+            self._asked_at = time.monotonic()
             with suppress(*FAULTS):
                 self.lease.keep()
+            self._asked_at = None
             if self.lease.lost:
                 self.on_lost()
                 return
+
+    def _watch(self) -> None:
+        """An error comes late where nothing comes at all: after minutes, by the rules of TCP."""
+        while not self._ended.wait(SILENT_S / 15):
+            if self._is_silent():
+                self._note_away(TimeoutError(f"it has not answered for {SILENT_S:g} s"))
+
+    def _is_silent(self) -> bool:
+        asked_at = self._asked_at
+        return asked_at is not None and time.monotonic() - asked_at > SILENT_S
 
     def _note_away(self, error: BaseException) -> None:
         if not self.is_away and not self.lease.lost:
@@ -236,7 +251,7 @@ class Mirror:
             )
 
     def _note_back(self) -> None:
-        if self.is_away:
+        if self.is_away and not self._is_silent():
             self.is_away = False
             self.say(f"{self.store.address}: it can be written to again, and has what was kept meanwhile")
 

@@ -33,10 +33,11 @@ class Disturbed:
     def __init__(self, processes: Processes, folder: Path, temporary: Path, rng: random.Random) -> None:
         self.processes, self.out, self.temporary, self.rng = processes, folder / "study", temporary, rng
         self.begun: dict[int, str] = {}
+        self.settings: tuple[str, ...] = ()  # of the study, beside those that all have
 
     def start(self, *options: str | Path, workers: int = 2, **environment: str) -> subprocess.Popen[str]:
         """Begins the study, or goes on with it: by the same command, as one can that does not know how far it came."""
-        line = (*STUDY, "--workers", str(workers), "--out", self.out, *options)
+        line = (*STUDY, *self.settings, "--workers", str(workers), "--out", self.out, *options)
         return self.processes.start(*line, TMPDIR=str(self.temporary), **environment)
 
     def moment(self, process: subprocess.Popen[str], latest: int = LATEST, earliest: int = 0) -> None:

@@ -78,7 +78,8 @@ def cluster(disturbed: Disturbed, place: Path) -> Iterator[Cluster]:
 
 
 def begin(disturbed: Disturbed, cluster: Cluster) -> subprocess.Popen[str]:
-    return disturbed.start("--address", cluster.address, "--set", "epochs=120", **TOKEN)
+    disturbed.settings = ("--set", "epochs=120")  # it takes some seconds until a node has joined, and trains
+    return disturbed.start("--address", cluster.address, **TOKEN)
 
 
 def until_it_trains(process: subprocess.Popen[str], raylet: int) -> None:
@@ -93,12 +94,12 @@ def until_it_trains(process: subprocess.Popen[str], raylet: int) -> None:
     "a node of a cluster is killed, and another one comes", "its packs go on elsewhere, and on the new node"
 )
 def test_nodes_go_and_come(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
-    process, node = begin(disturbed, cluster), cluster.add()
-    for _ in range(2):
-        until_it_trains(process, node)
-        disturbed.moment(process, latest=2)
-        measured.faults += send(node, signal.SIGKILL)
-        node = cluster.add()
+    node = cluster.add()
+    process = begin(disturbed, cluster)
+    until_it_trains(process, node)
+    disturbed.moment(process, latest=2)
+    measured.faults = send(node, signal.SIGKILL)
+    until_it_trains(process, cluster.add())
     code, printed, complaints = finish(process)
     assert "another one goes on from its last checkpoint" in printed
     assert ends.whole((code, printed, complaints)) == ""
@@ -109,7 +110,8 @@ def test_nodes_go_and_come(disturbed: Disturbed, ends: Ends, measured: Measured,
     "its packs go on elsewhere; what it says late is passed over",
 )
 def test_a_node_stands_still(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
-    process, node = begin(disturbed, cluster), cluster.add()
+    node = cluster.add()
+    process = begin(disturbed, cluster)
     until_it_trains(process, node)
     disturbed.moment(process, latest=2)
     stopped = [node, *descendants(node)]

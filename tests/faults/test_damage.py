@@ -55,6 +55,7 @@ def test_files_are_damaged(name: str, disturbed: Disturbed, ends: Ends, measured
         before = path.read_bytes()
         DAMAGE[name](path, disturbed.rng)
         where = f"{path.relative_to(disturbed.out)} of {len(before)} bytes"
+        print(f"{name}: {where}")
         measured.faults += 1
         code, printed, complaints = finish(disturbed.processes.start("check", disturbed.out))
         assert path.name in printed or path.name in complaints or _is_spare(path), (where, printed, complaints)

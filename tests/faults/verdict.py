@@ -37,14 +37,14 @@ def verdict(out: Path, trials: int, seeds: int, aside: str = "") -> int:
     was set `aside` under a name of this pattern. Gives how many runs were compared."""
     assert status(out).complete
     found = check(out)
-    assert (found.findings, found.running) == ((), False)
+    assert (found.findings, found.running) == ((), False), found
     runs = rows_of(out, "runs")
     wanted = {
         (trial, seed)
         for trial in (*(MAJORITY_TRIAL, JOINT_TRIAL, NAIVE_TRIAL), *range(trials))
         for seed in range(seeds)
     }
-    assert Counter(map(_key, runs)) == Counter(wanted)
+    assert Counter(map(_key, runs)) == Counter(wanted), sorted(map(_key, runs))
     assert {row["state"] for row in runs} == {"done"}, [row["failure"] for row in runs]
     for table in TABLES[1:]:
         assert {_key(row) for row in rows_of(out, table)} <= wanted, table
@@ -54,7 +54,8 @@ def verdict(out: Path, trials: int, seeds: int, aside: str = "") -> int:
     kept = {STUDY, COPY, LEDGER, LOCK, "journal.jsonl", "checkpoints", "references"}
     kept |= {f"{table}/{path.name}" for table in TABLES for path in (out / table).glob("[!.]*.parquet")} | set(TABLES)
     left = {str(path.relative_to(out)) for path in out.rglob("*")} - kept
-    assert not {name for name in left if not re.fullmatch(aside, name)}, "left over"
+    left = {name for name in left if not re.fullmatch(aside, name)}
+    assert not left, left
     return len(trained)
 
 
@@ -88,7 +89,8 @@ def _journal(out: Path, runs: Sequence[Row], trials: int) -> None:
     """Optuna's own reading of it."""
     (name,) = optuna.get_all_study_names(storage := JournalStorage(JournalFileBackend(str(out / "journal.jsonl"))))
     known = optuna.load_study(study_name=name, storage=storage).trials
-    assert [(trial.number, trial.state) for trial in known] == [(n, TrialState.COMPLETE) for n in range(trials)]
+    states = [(trial.number, trial.state) for trial in known]
+    assert states == [(n, TrialState.COMPLETE) for n in range(trials)], states
     for trial in known:
         of_seeds = [row["objective_mixed"] for row in runs if row["trial"] == trial.number]
         assert abs(trial.values[0] - sum(of_seeds) / len(of_seeds)) < 1e-12

@@ -252,6 +252,27 @@ def test_a_store_that_is_away_is_waited_for_and_told_of_once(store: Watched) -> 
     assert len(said) == 2
 
 
+def test_a_store_that_does_not_answer_at_all_is_told_of_once(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "SILENT_S", 0.05)
+    said, answers = list[str](), threading.Event()
+
+    def waits(name: str) -> None:
+        if name.startswith(CLAIMS):
+            answers.wait(20)
+
+    with opened(store, say=said.append, lease=of_another_machine(store, renew_s=0.01)) as folder:
+        fill(folder)
+        until(lambda: "study.yaml" in store.study())
+        store.on_write = waits
+        until(lambda: said)
+        time.sleep(0.3)
+        assert len(said) == 1, "also while there is nothing to carry"
+        answers.set()
+        until(lambda: len(said) == 2)
+    assert "it cannot be written to (it has not answered for 0.05 s). The sweep goes on; all is in " in said[0]
+    assert said[1].endswith("it can be written to again, and has what was kept meanwhile")
+
+
 def test_at_the_end_it_is_waited_for(store: Watched) -> None:
     said: list[str] = []
 
