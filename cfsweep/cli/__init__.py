@@ -74,7 +74,7 @@ def status(folder: Annotated[str, typer.Argument(help="A results folder, local o
     now = read_status(folder)
     state = "complete" if now.complete else f"not complete; `{now.goes_on_by}` goes on"
     if now.running:
-        state = "running"
+        state = f"running ({now.writer})" if now.writer else "running"
     console = Terminal()
     console.print(f"study {now.study_id}: {state}")
     console.say(

@@ -60,26 +60,15 @@ class Lease:
             if name == self.name:
                 continue
             age = now - entry.written_at
-            said = self._said_in(name)
+            said = _said_in(self.store, name)
             if said is None:  # taken back meanwhile
                 continue
             if age < self.stale_s and not has_ended(said):
                 raise InputError(
-                    f"{self.store.address}: another cfsweep is writing to this study (process {said.get('pid')} on "
-                    f"{said.get('host')}, last heard of {max(0, age):.0f} s ago). Wait for it, or stop it; after "
-                    f"{self.stale_s:.0f} s without a word it counts as dead."
+                    f"{self.store.address}: another cfsweep is writing to this study ({_told(said, age)}). Wait for "
+                    f"it, or stop it; after {self.stale_s:.0f} s without a word it counts as dead."
                 )
             self.store.remove(name)
-
-    def _said_in(self, name: str) -> dict[str, Any] | None:
-        content = self.store.read(name)
-        if content is None:
-            return None
-        try:
-            said = json.loads(content)
-        except ValueError:
-            return {}
-        return said if isinstance(said, dict) else {}
 
     @property
     def may_write(self) -> bool:
@@ -116,10 +105,30 @@ class Lease:
         self.renewed_at = began
 
 
-def is_held(store: Store) -> bool:
-    """Whether somebody seems to write to a store now, by this machine's clock."""
+def writer(store: Store) -> str | None:
+    """Who seems to write to a store now, in words, by this machine's clock; None where nobody does."""
     now = time.time()
-    return any(now - entry.written_at < STALE_S for entry in store.entries(CLAIMS).values())
+    for name, entry in store.entries(CLAIMS).items():
+        age = now - entry.written_at
+        said = _said_in(store, name)
+        if age < STALE_S and said is not None and (said.get("pid") == os.getpid() or not has_ended(said)):
+            return _told(said, age)
+    return None
+
+
+def _told(said: Mapping[str, Any], age: float) -> str:
+    return f"process {said.get('pid')} on {said.get('host')}, last heard of {max(0, age):.0f} s ago"
+
+
+def _said_in(store: Store, name: str) -> dict[str, Any] | None:
+    content = store.read(name)
+    if content is None:
+        return None
+    try:
+        said = json.loads(content)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def this_process() -> dict[str, Any]:

@@ -24,9 +24,10 @@ class Status:
 
     `references_left` counts the references (naive and joint with each of their settings, and majority where the study
     has it) that still have runs to end.
-    `running`: a sweep is writing to the folder now, on this machine, or to the address. `equal` counts the trials that
-    were not trained, being equal to earlier ones, whose results they have. The seeds take turns with `splits` of the
-    data. `goes_on_by` is the command that goes on with the study. `changes`: a line for each time that it went on with
+    `running`: a sweep is writing to the folder now, on this machine, or to the address; `writer` says which, of an
+    address, and when it was last heard of: one that has died counts as running for two minutes. `equal` counts the
+    trials that were not trained, being equal to earlier ones, whose results they have. The seeds take turns with
+    `splits` of the data. `goes_on_by` is the command that goes on with the study. `changes`: a line for each time that it went on with
     something else than it began with.
     """
 
@@ -40,6 +41,7 @@ class Status:
     failures: dict[tuple[int, int], str]
     equal: int = 0
     running: bool = False
+    writer: str = ""
     splits: int = 1
     goes_on_by: str = "cfsweep resume"
     changes: tuple[str, ...] = ()
@@ -80,7 +82,8 @@ def status(root: str | Path) -> Status:
         references_left=sum(1 for trial in references if trial not in ends),
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
-        running=is_held(root),
+        running=(held := writer(root)) is not None,
+        writer=held or "",
         splits=(config.get("stream") or {}).get("splits", 1),
         goes_on_by=_goes_on_by(root, study),
         changes=tuple(said_of_changes(study)),
@@ -139,7 +142,14 @@ def budget(trials: int, seeds: int, splits: int = 1) -> str:
 
 def is_held(root: str | Path) -> bool:
     """Whether a sweep is writing to the folder on this machine, or to the address from anywhere."""
-    return lease.is_held(Store(str(root))) if is_address(root) else _is_locked(Path(root) / LOCK)
+    return writer(root) is not None
+
+
+def writer(root: str | Path) -> str | None:
+    """Who is writing there, in words: empty where the lock of a folder does not say; None where nobody is."""
+    if is_address(root):
+        return lease.writer(Store(str(root)))
+    return "" if _is_locked(Path(root) / LOCK) else None
 
 
 def _is_locked(path: Path) -> bool:
