@@ -27,8 +27,8 @@ class Status:
     `running`: a sweep is writing to the folder now, on this machine, or to the address; `writer` says which, of an
     address, and when it was last heard of: one that has died counts as running for two minutes. `equal` counts the
     trials that were not trained, being equal to earlier ones, whose results they have. The seeds take turns with
-    `splits` of the data. `goes_on_by` is the command that goes on with the study. `changes`: a line for each time that it went on with
-    something else than it began with.
+    `splits` of the data. `goes_on_by` is the command that goes on with the study. `changes`: a line for each time that
+    it went on with something else than it began with.
     """
 
     study_id: str
