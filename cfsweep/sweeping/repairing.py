@@ -159,7 +159,8 @@ def _repair_journal(work: Repair, config: StudyConfig, study: Mapping[str, Any],
     fault: str | None = None
     asked: Mapping[int, Mapping[str, Any]] = {}
     if not content:
-        fault = ("missing" if content is None else "empty") if known else None
+        is_missed = known or packs or work.place.names("runs")  # also where references alone were begun
+        fault = ("missing" if content is None else "empty") if is_missed else None
     else:
         try:
             found = asked_in(content, config.study_id)

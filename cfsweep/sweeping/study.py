@@ -295,10 +295,24 @@ def resume(
 
 
 def is_whole(folder: Folder, config: StudyConfig, endurance: Endurance) -> bool:
-    """Whether nothing is left to train: all trials have ended, their rows and matrices are there, and none of those
-    that failed is to be tried again."""
+    """Whether nothing is left to do: all trials have ended, their rows and matrices are there, none of those that
+    failed is to be tried again, and the journal knows of all ends.
+
+    Raises:
+        BrokenJournal: the journal is damaged.
+    """
     written = read_written(folder.root, config.study_id, (), config.parts, endurance.retries > 0)
-    return status(folder.root).complete and written.whole
+    return status(folder.root).complete and written.whole and _journal_is_whole(folder, config)
+
+
+def _journal_is_whole(folder: Folder, config: StudyConfig) -> bool:
+    """Not where the driver was killed just before, or the journal was made anew. A listed study has none."""
+    if config.purpose != "sweep":
+        return True
+    from cfsweep.sweeping.search.history import asked_in  # loads Optuna
+
+    asked = asked_in(folder.journal.read_bytes(), config.study_id) if folder.journal.exists() else None
+    return asked is not None and all(trial.ended for trial in asked.values())
 
 
 def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[ConstantAnswer]:

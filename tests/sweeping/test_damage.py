@@ -20,13 +20,16 @@ from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.ledger import LEDGER, begin_ledger
 from cfsweep.results.reader import COPY, STUDY
+from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweeping.broker import Broker
 from cfsweep.sweeping.checking import check
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.repairing import repair
+from cfsweep.sweeping.scheduler import USUAL
 from cfsweep.sweeping.search.asker import open_asker
 from cfsweep.sweeping.space import check_space
+from cfsweep.sweeping.study import is_whole
 from cfsweep.sweeping.working_files import tidy
 from cfsweep.sweeping.written import read_written
 from cfsweep.training.streams import Stream
@@ -398,7 +401,9 @@ def test_a_journal_that_is_made_anew_tells_the_sampler_the_same(sweep: Sweep) ->
     sweep.folder.journal.unlink()
     (line,) = repair(sweep.folder.root)
     assert line.startswith("journal.jsonl: missing; made anew with the 12 trial(s)")
+    assert not is_whole(sweep.folder, changed, USUAL), "it does not know yet how they ended"
     again = sweep.open(changed)
+    assert is_whole(sweep.folder, changed, USUAL)
     assert again.complete
     for one, other in zip(before, told(again), strict=True):
         assert one[:3] == other[:3]
@@ -406,6 +411,21 @@ def test_a_journal_that_is_made_anew_tells_the_sampler_the_same(sweep: Sweep) ->
         if one[1].name == "COMPLETE":
             assert one[4] == pytest.approx(other[4])
     assert [t.number for t in again.asker.study.trials] == [*range(12)]
+
+
+@pytest.mark.parametrize("damage", [emptied, removed])
+def test_a_journal_is_made_anew_where_references_alone_were_begun(sweep: Sweep, damage: Damage) -> None:
+    with pytest.raises(Killed):
+        sweep.train(sweep.open(config(), workers=2), killed_at(3))
+    assert {row["trial"] for row in sweep.rows()} == {MAJORITY_TRIAL}
+    for trial in sweep.folder.checkpoints.glob("pack*.json"):
+        assert '"joint": true' in trial.read_text() or '"ingredients": []' in trial.read_text()
+    damage(sweep.folder.journal, random.Random(0))
+    assert [finding.path for finding in check(sweep.folder.root).damaged] == ["journal.jsonl"]
+    (line,) = repair(sweep.folder.root)
+    assert "made anew with the 0 trial(s)" in line
+    assert not check(sweep.folder.root).damaged
+    assert sweep.train(sweep.open(config(), workers=2)).complete
 
 
 def test_a_pack_that_is_damaged_is_set_aside_by_resume_with_a_line(
