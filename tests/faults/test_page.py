@@ -65,7 +65,7 @@ def test_a_load_is_a_table_of_tenths() -> None:
     seen = [{"at_s": 60.0 * k, "folder_mb": 1.5, **dict.fromkeys(names, float(k))} for k in range(1, 11)]
     killed = {"driver": 2, "worker": 5}
     about = {"trials": 2000, "minutes": 10.0, "seed": 3, "epochs": 40}
-    found = {**about, "killed": killed, "retrained": 40, "seen": seen}
+    found = {**about, "killed": killed, "retrained": 40, "ended": 1, "seen": seen}
     table = load_table(found)
-    assert table.startswith("2,000 trials in 10 minutes; killed meanwhile: driver 2, worker 5. Each (trial, seed)")
+    assert table.startswith("2,000 trials in 10 minutes; killed meanwhile: driver 2, worker 5; 1 times the")
     assert "| 10 | 10 | 10 | 10 | 10 | 10 | 10 | 10 | 10 | 1.5 |" in table
