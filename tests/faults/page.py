@@ -85,8 +85,8 @@ def load_table(found: Record) -> str:
     command = f"--trials {found['trials']} --epochs {found['epochs']} --seed {found['seed']}"
     return (
         f"{found['trials']:,} trials in {found['minutes']:g} minutes; killed meanwhile: {killed}{ended}. Each (trial, "
-        f"seed) was there once, with all its rows, and {found['retrained']} runs drawn at random had the bits that they have "
-        "when they are trained alone. The greatest of each tenth of the time:\n\n"
+        f"seed) was there once, with all its rows, and {found['retrained']} runs drawn at random had the bits that "
+        "they have when they are trained alone. The greatest of each tenth of the time:\n\n"
         + markdown_table(list(LOAD_COLUMNS.values()), rows)
         + "\n\n"
         + measured_on(f"python -m tests.faults.load {command}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from cfsweep.sweeping.interrupt import SAID, SAID_AT_ONCE
 from tests.faults.conftest import Ends, Measured
 from tests.faults.disturbed import Disturbed, send, wait_for
 from tests.sweeping.command import finish
+from tests.sweeping.ray_backend.scenarios import those_who_live_on
 
 pytestmark = pytest.mark.slow
 WORDS = {SAID.decode(), SAID_AT_ONCE.decode(), (SAID + SAID_AT_ONCE).decode()}
@@ -25,6 +27,7 @@ def test_the_driver_is_killed(disturbed: Disturbed, ends: Ends, measured: Measur
         disturbed.moment(process, latest=4)
         process.kill()
         assert finish(process)[::2] == (-signal.SIGKILL, "")
+        assert those_who_live_on(disturbed.begun, 20) == {}
         measured.faults += 1
     assert ends.whole() == ""
 
@@ -55,14 +58,13 @@ def test_the_driver_is_interrupted(
     code, _, complaints = finish(process)
     assert code == 130
     assert complaints in WORDS
+    assert those_who_live_on(disturbed.begun, 20) == {}
     measured.faults, measured.told = 1, [complaints.strip()]
     assert ends.whole() == ""
 
 
 @pytest.mark.fault("everything stands still for 20 s (SIGSTOP: a machine that sleeps)", "it goes on by itself")
 def test_all_are_stopped_for_a_while(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
-    import time
-
     process = disturbed.start()
     disturbed.moment(process, earliest=1)
     all_of_them = (process.pid, *disturbed.look(process))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +73,3 @@ def _place(stream: Stream) -> dict[str, Any]:
             if begin <= tensor.data_ptr() < end:
                 places[name] = [path, inode, int(offset, 16) + tensor.data_ptr() - begin, int(tensor.sum())]
     return places
-
-
-def hanging(input_shape: tuple[int, ...], n_outputs: int, log: str) -> nn.Module:
-    """Hangs where the first of Ray's workers builds it, which leaves the file `log`."""
-    if "default_worker" in sys.argv[0]:
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(log, os.O_CREAT | os.O_EXCL))
-            time.sleep(10_000)
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), n_outputs))

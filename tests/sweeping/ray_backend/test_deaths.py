@@ -15,7 +15,6 @@ import ray
 
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
-from cfsweep.sweeping.interrupt import SAID
 from cfsweep.sweeping.ray_backend.deaths import died
 from tests.conftest import Run
 from tests.sweeping.command import Processes, descendants, finish, new_checkpoints, until
@@ -132,17 +131,7 @@ def results_of(folder: Path, trials: set[int]) -> list[dict[str, Any]]:
     return sorted(kept, key=repr)
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("raylet", "raylet: exit code -9"),
-        pytest.param("gcs_server", "gcs_server: exit code -9", marks=pytest.mark.slow),
-        pytest.param("ray::StreamBroker", "", marks=pytest.mark.slow),
-    ],
-)
-def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
-    name: str, told: str, processes: Processes, run: Run, tmp_path: Path
-) -> None:
+def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(processes: Processes, run: Run, tmp_path: Path) -> None:
     """Left alone, Ray's library would end it with exit code 1 and a line of C++, after 15 or 60 seconds. Where trials
     were added to the study, they are added once."""
     out = tmp_path / "study"
@@ -150,11 +139,12 @@ def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
     process = processes.start("resume", out, "--trials", "+3", "--workers", "1")
     until(new_checkpoints(out), process)
     started = descendants(process.pid)
-    victim = next(pid for pid, program in started.items() if program.startswith(name))
+    victim = next(pid for pid, program in started.items() if program == "raylet")
     os.kill(victim, signal.SIGKILL)
     code, _, complaints = finish(process)
     assert code == 0, complaints
-    assert complaints.startswith(f"cfsweep: Ray has failed, or one of its processes was killed ({told}"), complaints
+    told = "cfsweep: Ray has failed, or one of its processes was killed (raylet: exit code -9"
+    assert complaints.startswith(told), complaints
     assert complaints.endswith("; goes on by itself in 1 s (1 of at most 6 times without progress)\n")
     assert complaints.count("\n") == 1
     assert those_who_live_on(started, 20) == {}
@@ -164,36 +154,6 @@ def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(
     assert run("run", SMOKE, *SLOW, "--trials", "1", "--workers", "0", "--out", whole)[0] == 0
     assert run("resume", whole, "--trials", "+1", "--workers", "0")[0] == 0
     assert results_of(out, asked) == results_of(whole, asked)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_nobody_is_left_of_a_sweep_that_was_ended(number: signal.Signals, processes: Processes, tmp_path: Path) -> None:
-    out = tmp_path / "study"
-    process = processes.start("run", SMOKE, *SLOW, "--workers", "2", "--out", out)
-    until(new_checkpoints(out), process)
-    started = descendants(process.pid)
-    assert {"raylet", "gcs_server"} <= set(started.values())
-    process.send_signal(number)
-    code, _, complaints = finish(process, 30)
-    assert (code, complaints) == ((-9, "") if number == signal.SIGKILL else (130, SAID.decode()))
-    assert those_who_live_on(started, 20) == {}
-
-
-@pytest.mark.slow
-def test_a_worker_that_hangs_is_killed_and_another_one_goes_on(processes: Processes, tmp_path: Path) -> None:
-    out, network = (
-        tmp_path / "study",
-        f"network={{name: tests.sweeping.networks:hanging, args: {{log: {tmp_path}/log}}}}",
-    )
-    few = ("--set", "references=false", "--trials", "2", "--workers", "1")
-    code, printed, complaints = finish(
-        processes.start("run", SMOKE, "--set", network, *few, "--hang-after", "30", "--out", out)
-    )
-    assert (code, complaints) == (0, "")
-    assert "a worker said and saved nothing for too long, and was killed (1 so far)" in printed
-    assert "a worker died (1 so far); another one goes on from its last checkpoint" in printed
-    assert status(out).done == 2
 
 
 @pytest.mark.slow
