@@ -147,6 +147,7 @@ CASES: dict[str, Case] = {
         "command", ("resume", "study", "--workers", "0", "--trials", "+100000000000000000000"), ("study",)
     ),
     "+9 digits of another script": Case("command", ("resume", "study", "--workers", "0", "--trials", "+٣"), ("study",)),
+    "--encoder of what is no character": _option("--stream=tasks", "--encoder=\ufffe"),
     "--stream sys:exit": _option("--stream=sys:exit"),
     "--trainer sys:exit": _option("--trainer=sys:exit"),
     "--encoder sys:exit": _option("--stream=tasks", "--encoder=sys:exit"),
