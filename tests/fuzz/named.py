@@ -16,6 +16,8 @@ from tests.fuzz.own_data import array, column
 from tests.fuzz.templates import SPACE, TABLE_ARGS
 from tests.fuzz.values import BOMB
 
+HOLE = "a hole of 2**30 bytes"
+PART = "runs/pack000001-a1-t1.parquet"
 RUN = ("run", "space.yaml", "--stream", "tasks")
 
 
@@ -268,9 +270,14 @@ CASES: dict[str, Case] = {
         )
         for way in THINGS
     },
+    **{f"a part of runs: {way}": _thing(f"study/{PART}", way, "table", "study", uses=("study",)) for way in THINGS},
     **{
-        f"a part of runs: {way}": _thing("study/runs/pack000001-a1-t1.parquet", way, "table", "study", uses=("study",))
-        for way in THINGS
+        f"{path}: {HOLE}, {reads[0]}": _thing(f"study/{path}", HOLE, *reads, uses=("study",))
+        for path in ("study.yaml", "study.copy.yaml", "commits.jsonl", "journal.jsonl", PART, "runs/another.parquet")
+        for reads in (
+            *(("check", "study"), ("repair", "study"), ("table", "study"), ("export", "study", "--to", "m")),
+            *(("resume", "study", "--workers", "0"), ("report", "study", "--out", "page.html")),
+        )
     },
     **{f"--out: {way}": _thing("out", way, *RUN, *TRAINED, uses=("tasks",)) for way in THINGS},
 }
