@@ -20,6 +20,7 @@ from cfsweep.bundle.program import UNIT, Program
 from cfsweep.bundle.table import read_preprocessing, settled
 from cfsweep.bundle.writer import ANSWERS, HELD, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
+from cfsweep.hypers import Value
 from cfsweep.texts import score_text
 from cfsweep.training.answering import ByWhat
 from cfsweep.training.engine.evaluation import chunk_size
@@ -352,12 +353,14 @@ def static_settings(about: Manifest) -> Settings:
     Raises:
         InputError: one is missing, or no legal value.
     """
+    found: dict[str, Value] = {}
     for name, hyper in hypers_of(about.ingredients).items():
         if name not in about.settings and hyper.static:
             raise InputError(f"model: the bundle has no setting `{name}`. Export the model again.")
         if name in about.settings:
-            hyper.check(about.settings[name], "model")
-    return {name: about.settings[name] for name, hyper in hypers_of(about.ingredients).items() if hyper.static}
+            value = hyper.check(about.settings[name], "model")
+            found |= {name: value} if hyper.static else {}
+    return found
 
 
 def network_of(about: Manifest, weights: Mapping[str, Tensor], where: str) -> nn.Module:
