@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from cfsweep.bundle.answers_file import read_answers
 from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
 from cfsweep.bundle.described import Origin
 from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest, read_tensors, sha256
@@ -16,7 +17,7 @@ from cfsweep.bundle.next_task import PLACE, going_on, next_task
 from cfsweep.bundle.rebuilt import Tensors, rebuilt
 from cfsweep.bundle.state_file import read_state
 from cfsweep.bundle.table import read_preprocessing
-from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, refuse_early, write_of
+from cfsweep.bundle.writer import STEERING, WEIGHTS, refuse_early, write_of
 from cfsweep.errors import InputError, unknown
 from cfsweep.files import git_revision
 from cfsweep.hypers import Value
@@ -154,7 +155,8 @@ def opened(bundle: Path) -> Opened:
     if about.joint:
         raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
     state = read_state(bundle, about)
-    weights, answers = read_tensors(bundle / WEIGHTS), read_tensors(bundle / ANSWERS)
+    weights = read_tensors(bundle / WEIGHTS)
+    answers = read_answers(bundle, about, weights)
     return Opened(bundle, about, weights, answers, state, read_preprocessing(bundle, about))
 
 

@@ -31,16 +31,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "bundle"
 
 
-def with_state(bundle: Path, to: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
-    """A copy of the bundle with another state, whose SHA-256 is noted."""
+def with_other(file: str, bundle: Path, to: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
+    """A copy of the bundle with other tensors in a file, whose SHA-256 is noted."""
     shutil.copytree(bundle, to)
-    state = load_file(to / STATE)
-    change(state)
-    save_file(state, to / STATE)
+    tensors = load_file(to / file)
+    change(tensors)
+    save_file(tensors, to / file)
     about = json.loads((to / NAME).read_text())
-    about["files"][STATE] = sha256(to / STATE)
+    about["files"][file] = sha256(to / file)
     (to / NAME).write_text(json.dumps(about))
     return to
+
+
+def with_state(bundle: Path, to: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
+    return with_other(STATE, bundle, to, change)
 
 
 def test_what_was_written_is_read(bundle: Path) -> None:

@@ -77,18 +77,17 @@ def _bundle(change: Callable[[dict[str, Any]], object]) -> Case:
     return Case("bundle", CONTINUE, BUNDLE_USES, (Edit("model.json changed", edit),), "out")
 
 
-def _state(change: Callable[[dict[str, torch.Tensor]], object]) -> Case:
-    """What the bundle keeps for the next task is other than was kept, with its hash."""
+def _state(change: Callable[[dict[str, torch.Tensor]], object], name: str = "state.safetensors") -> Case:
+    """What the bundle keeps for the next task, or in another file, is other than was kept, with its hash."""
 
     def edit(folder: Path) -> None:
-        path = folder / "bundle/state.safetensors"
-        state = load(path.read_bytes())
-        change(state)
-        path.write_bytes(save(state))
+        path = folder / "bundle" / name
+        tensors = load(path.read_bytes())
+        change(tensors)
+        path.write_bytes(save(tensors))
 
-    return Case(
-        "bundle", CONTINUE, BUNDLE_USES, (Edit("state changed", edit),), "out", lambda folder: hashes("bundle", folder)
-    )
+    edits = (Edit(f"{name} changed", edit),)
+    return Case("bundle", CONTINUE, BUNDLE_USES, edits, "out", lambda folder: hashes("bundle", folder))
 
 
 def _array(way: str, key: str, *args: str) -> Case:
@@ -233,6 +232,7 @@ CASES: dict[str, Case] = {
     "kept by another name": _state(
         lambda state: state.update({"replay/buffer/Place": state.pop("replay/buffer/place")})
     ),
+    "no shift": _state(lambda answers: answers.pop("shift"), "answers.safetensors"),
     "no features": _array("without features", "x_train"),
     "labels of uint64": _array("uint64", "y_train"),
     "labels near 2 ** 62": _array("near 2**62", "y_train"),
