@@ -185,6 +185,11 @@ CASES: dict[str, Case] = {
     ),
     "+9 digits of another script": Case("command", ("resume", "study", "--workers", "0", "--trials", "+٣"), ("study",)),
     "--encoder of what is no character": _option("--stream=tasks", "--encoder=\ufffe"),
+    "--score of what is no character": Case(
+        "command",
+        ("gate", "--champion=bundle", "--candidate=bundle", "--max-drop=0.1", "--score=\ufffe"),
+        ("bundle", "tasks"),
+    ),
     "--stream sys:exit": _option("--stream=sys:exit"),
     "--trainer sys:exit": _option("--trainer=sys:exit"),
     "--encoder sys:exit": _option("--stream=tasks", "--encoder=sys:exit"),
