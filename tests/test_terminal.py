@@ -51,6 +51,10 @@ def test_what_scripts_and_pictures_need_is_left() -> None:
         assert visible(text) == text
 
 
+def test_what_is_no_character_is_written_out() -> None:
+    assert visible("a\ufffe\ufdd0\U0001ffffb\ufffd") == r"a\ufffe\ufdd0\U0001ffffb" + "\ufffd"
+
+
 def test_a_sweep_into_a_folder_of_such_a_name(run: Run, smoke: Path, tmp_path: Path) -> None:
     out, description = tmp_path / "[red]x[/nope]\x1b[2J\n", f"description: {'[/nope]'!r}"
     space = tmp_path / "[b]space.yaml"

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import torch
 
+from cfsweep.bundle.answers_file import read_answers
 from cfsweep.bundle.cold import begin_cold, needed, refuse_cold
 from cfsweep.bundle.described import Origin
 from cfsweep.bundle.manifest import NAME, STATE, Manifest, read_manifest, read_tensors, sha256
 from cfsweep.bundle.next_task import PLACE, going_on, next_task
 from cfsweep.bundle.rebuilt import Tensors, rebuilt
+from cfsweep.bundle.state_file import read_state
 from cfsweep.bundle.table import read_preprocessing
-from cfsweep.bundle.writer import ANSWERS, STEERING, WEIGHTS, refuse_early, write_of
+from cfsweep.bundle.writer import STEERING, WEIGHTS, refuse_early, write_of
 from cfsweep.errors import InputError, unknown
 from cfsweep.files import git_revision
 from cfsweep.hypers import Value
@@ -149,14 +151,30 @@ def opened(bundle: Path) -> Opened:
         InputError: there is no bundle, or none that can go on.
     """
     about = read_manifest(bundle)
+    about = about.model_copy(update={"settings": _legal(about, bundle / NAME)})
     if about.joint:
         raise InputError(f"{bundle}: `joint` needs the data of all tasks again. Continue another model, or sweep anew.")
-    state = read_tensors(bundle / STATE) if (bundle / STATE).exists() else {}
-    weights, answers = read_tensors(bundle / WEIGHTS), read_tensors(bundle / ANSWERS)
+    state = read_state(bundle, about)
+    weights = read_tensors(bundle / WEIGHTS)
+    answers = read_answers(bundle, about, weights)
     return Opened(bundle, about, weights, answers, state, read_preprocessing(bundle, about))
 
 
 # ------------------------------------------------------------------------------------------------ settings
+
+
+def _legal(about: Manifest, where: Path) -> dict[str, Value]:
+    """The settings in the `model.json` at `where`, as the types that their hyperparameters have.
+
+    Raises:
+        InputError: one that is trained with is missing, or not legal.
+    """
+    found = dict(about.settings)
+    for name, hyper in hypers_of(about.ingredients, str(where)).items():
+        if name not in found:
+            raise InputError(f"{where}: `settings.{name}` is missing. Export the model again.")
+        found[name] = hyper.check(found[name], f"{where}: settings")
+    return found
 
 
 def changed(about: Manifest, changes: Mapping[str, Value]) -> dict[str, Value]:

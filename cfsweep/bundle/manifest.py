@@ -23,6 +23,7 @@ from cfsweep.training.streams import EncoderInfo
 FORMAT = 1
 NAME = "model.json"
 STATE = "state.safetensors"  # the one file that a bundle may lack: without it the model answers, but goes on cold
+MOST_CLASSES = 2**20  # of a stream; what is sized by their number fits in memory
 ADOPTED = "adopted"  # the purpose of a model that was trained elsewhere
 Matrix = tuple[tuple[float | None, ...], ...]
 
@@ -175,6 +176,8 @@ def _contradiction(about: Manifest) -> str | None:
     for task in about.tasks:
         if len(task.labels) != about.n_outputs:
             return f"task `{task.name}` has {len(task.labels)} labels for {about.n_outputs} outputs"
+        if (wrong := _fault_of_classes(about, task)) is not None:
+            return wrong
     for part, rows in about.scores.items():
         if rows and (len(rows) != n_tasks + 1 or any(len(row) != n_tasks for row in rows)):
             return f"`scores.{part}` is no matrix of {n_tasks + 1} x {n_tasks}"
@@ -187,6 +190,18 @@ def _contradiction(about: Manifest) -> str | None:
     for file in about.files:
         if Path(file).name != file:
             return f"`files` names {file}, which is not in the bundle"
+    return None
+
+
+def _fault_of_classes(about: Manifest, task: TaskInfo) -> str | None:
+    """What is wrong with the numbers of a task's classes."""
+    n = len(about.class_ids) or MOST_CLASSES
+    if about.target == "classification" and about.scenario != "domain-il":  # an output each
+        n = min(n, about.n_outputs)
+    if beyond := [label for label in task.classes if not 0 <= label < n]:
+        return f"task `{task.name}` has class {beyond[0]}, where classes are numbered from 0 to {n - 1}"
+    if len(set(task.classes)) < len(task.classes):
+        return f"task `{task.name}` has a class twice"
     return None
 
 

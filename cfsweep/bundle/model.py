@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cfsweep.bundle.answers_file import read_answers
 from cfsweep.bundle.described import Origin, manifest_of
 from cfsweep.bundle.encoding import encoder_of
-from cfsweep.bundle.manifest import NAME, Manifest, read_manifest, read_tensors
+from cfsweep.bundle.manifest import Manifest, read_manifest, read_tensors
 from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
 from cfsweep.bundle.table import read_preprocessing, settled
-from cfsweep.bundle.writer import ANSWERS, HELD, WEIGHTS, answers_of, weights_of, whole
+from cfsweep.bundle.writer import HELD, WEIGHTS, answers_of, weights_of, whole
 from cfsweep.errors import InputError, few
+from cfsweep.hypers import Value
 from cfsweep.texts import score_text
 from cfsweep.training.answering import ByWhat
 from cfsweep.training.engine.evaluation import chunk_size
@@ -289,21 +291,9 @@ def load(folder: str | Path) -> Model:
         about = read_manifest(here)
         if is_trusting():
             named(about.model_dump(mode="json"))  # its encoder is called later
-        weights, answers = read_tensors(here / WEIGHTS), read_tensors(here / ANSWERS)
-        _require_answers(about, answers, here / ANSWERS)
+        weights = read_tensors(here / WEIGHTS)
+        answers = read_answers(here, about, weights)
         return Model(about, weights, answers, str(folder), read_preprocessing(here, about))
-
-
-def _require_answers(about: Manifest, answers: Mapping[str, Tensor], path: Path) -> None:
-    """Raise unless what each answer takes is there, in its shape."""
-    n_tasks = len(about.tasks)
-    for name, shape in (("masks", (n_tasks, about.n_outputs)), ("which", (n_tasks,)), ("shift", None), ("scale", None)):
-        if name not in answers or (shape is not None and tuple(answers[name].shape) != shape):
-            raise InputError(
-                f"{path}: `{name}` is missing, or not of the shape that {NAME} says. Export the model again."
-            )
-    if answers["masks"].dtype != torch.bool:
-        raise InputError(f"{path}: `masks` holds no truth values. Export the model again.")
 
 
 def of_pack(pack: Pack, origin: Origin) -> Model:
@@ -352,12 +342,14 @@ def static_settings(about: Manifest) -> Settings:
     Raises:
         InputError: one is missing, or no legal value.
     """
+    found: dict[str, Value] = {}
     for name, hyper in hypers_of(about.ingredients).items():
         if name not in about.settings and hyper.static:
             raise InputError(f"model: the bundle has no setting `{name}`. Export the model again.")
         if name in about.settings:
-            hyper.check(about.settings[name], "model")
-    return {name: about.settings[name] for name, hyper in hypers_of(about.ingredients).items() if hyper.static}
+            value = hyper.check(about.settings[name], "model")
+            found |= {name: value} if hyper.static else {}
+    return found
 
 
 def network_of(about: Manifest, weights: Mapping[str, Tensor], where: str) -> nn.Module:

@@ -17,6 +17,7 @@ from cfsweep.bundle.model import BRING_BACK, another_network, load_weights
 from cfsweep.bundle.next_task import places_of
 from cfsweep.errors import InputError
 from cfsweep.training.engine.layout import tensors_of
+from cfsweep.training.engine.optimizers import STATE_NAMES
 from cfsweep.training.ingredients import Ingredient, State
 from cfsweep.training.pack import Pack
 from cfsweep.training.pack_context import built_network
@@ -68,7 +69,7 @@ def rebuilt(
             "row_of": row_of,
             "theta": theta,
             "states": states,
-            "optimizer": _optimizer_of(state, grown, len(seeds)) if kept else {},
+            "optimizer": _optimizer_of(runs[0], state, grown, len(seeds), bundle) if kept else {},
             "optimizer_steps": int(state["optimizer_steps"]) if kept else 0,
             "buffers": {i.name: [_buffer_of(i, pack, state)] * len(seeds) for i in ingredients},
             "representatives": firsts,
@@ -104,9 +105,19 @@ def _under(prefix: str, state: Tensors, rows: int) -> State:
     return {name: value.repeat(rows, *[1] * value.dim()) for name, value in own.items()}
 
 
-def _optimizer_of(state: Tensors, grown: Grown, rows: int) -> State:
-    """What the optimizer keeps; nothing yet of the new outputs' weights."""
-    saved = _under("optimizer/", state, rows)
+def _optimizer_of(run: RunSpec, state: Tensors, grown: Grown, rows: int, bundle: Path) -> State:
+    """What the optimizer keeps; nothing yet of the new outputs' weights.
+
+    Raises:
+        InputError: it is of another optimizer or network.
+    """
+    saved, names = _under("optimizer/", state, rows), STATE_NAMES[str(run.values["optimizer"])]
+    fits = all(value.shape == (rows, grown.old.size) and value.dtype == torch.float32 for value in saved.values())
+    if saved and (saved.keys() != set(names) or not fits):  # none where it began afresh with each task
+        raise InputError(
+            f"{bundle}: what `{run.values['optimizer']}` has kept ({', '.join(sorted(saved))}) does not fit it. Begin "
+            "afresh, `--set optimizer_state=fresh`, or export the model again."
+        )
     return {name: grown.vector(value, value.new_zeros(rows, grown.new.size)) for name, value in saved.items()}
 
 

@@ -10,8 +10,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from cfsweep.errors import InputError, few, first_line
-from cfsweep.results.ledger import LEDGER, Commit, Ledger, digest_of, read_ledger
-from cfsweep.results.reader import ALTERED, COPY, STUDY, is_sealed, read_file, study_in
+from cfsweep.reading import MOST_BYTES
+from cfsweep.results.ledger import LEDGER, Commit, Ledger, read_ledger
+from cfsweep.results.reader import COPY, STUDY, is_sealed, read_committed, read_file, study_in
 from cfsweep.results.schema import TABLES
 from cfsweep.results.sealing import fault_of_text
 
@@ -32,12 +33,17 @@ class Place:
     fs: pafs.FileSystem
     path: str
 
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a file in it; None where there is none, or no longer."""
+    def read(self, name: str, most: int | None = None) -> bytes | None:
+        """The bytes of a file in it, at most so many; None where there is none, or no longer."""
         try:
-            return read_file(self.fs, f"{self.path}/{name}")
+            return read_file(self.fs, f"{self.path}/{name}", most)
         except FileNotFoundError:
             return None
+
+    def read_study(self, name: str = STUDY) -> bytes | None:
+        """Those of `study.yaml`, or of its copy. Of one that is larger than cfsweep reads, a part, whose SHA-256 is not
+        what it says."""
+        return self.read(name, MOST_BYTES)
 
     def names(self, folder: str = "") -> list[str]:
         """The names of the files in one of its folders, or in itself."""
@@ -47,7 +53,7 @@ class Place:
 
 def check_study_file(place: Place) -> list[Finding]:
     """What is wrong with `study.yaml` and its copy."""
-    content, copy = place.read(STUDY), place.read(COPY)
+    content, copy = place.read_study(), place.read_study(COPY)
     found = []
     if fault := fault_of_study(content):
         found.append(Finding(STUDY, fault))
@@ -75,7 +81,7 @@ def check_ledger(place: Place, study_id: str | None) -> tuple[Ledger | None, lis
     """The ledger, and what is wrong with it; None where there is none, as in a folder of an earlier version."""
     ledger = read_ledger(place.fs, place.path)
     if ledger is None:
-        lost = is_sealed(place.read(STUDY) or b"")
+        lost = is_sealed(place.read_study() or b"")
         return None, [Finding(LEDGER, "missing")] if lost else []
     found = [Finding(LEDGER, fault) for fault in ledger.faults]
     if not found and study_id is not None and ledger.study_id != study_id:
@@ -111,21 +117,25 @@ def faults_of_commits(place: Place, ledger: Ledger) -> dict[str, str]:
     """Which of the files in the ledger are missing or altered."""
     found = {}
     for path, digest in ledger.files.items():
-        content = place.read(path)
-        if content is None:
-            found[path] = "missing"
-        elif digest_of(content) != digest:
-            found[path] = f"cut to {len(content)} bytes" if len(content) < digest.size else ALTERED.partition(":")[0]
+        try:
+            fault = read_committed(place.fs, f"{place.path}/{path}", digest)[1]
+        except FileNotFoundError:  # just now
+            fault = "missing"
+        if fault is not None:
+            found[path] = fault.partition(":")[0]
     return found
 
 
 def fault_of_part(place: Place, path: str) -> str | None:
     """What is wrong with a part, as far as it says itself; None if nothing is."""
-    content = place.read(path)
-    if content is None:
-        return "missing"
     try:
-        pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+        if place.fs.get_file_info(f"{place.path}/{path}").type != pafs.FileType.File:
+            return "missing"
+        with place.fs.open_input_file(f"{place.path}/{path}") as file:  # which nothing bounds: never all of it at once
+            for _ in pq.ParquetFile(file, page_checksum_verification=True).iter_batches():
+                pass
+    except FileNotFoundError:
+        return "missing"
     except (pa.ArrowException, OSError) as error:
         return f"torn or altered: not a readable Parquet file ({first_line(error)})"
     return None

@@ -169,17 +169,48 @@ def committed_file(root: str | Path, name: str) -> bytes:
         InputError: it is missing, or is not what was written.
     """
     fs, path = filesystem(root)
-    content, ledger = read_file(fs, f"{path}/{name}"), read_ledger(fs, path)
+    ledger = read_ledger(fs, path)
+    digest = None if ledger is None else ledger.files.get(name)
+    if digest is not None:
+        return _committed(fs, root, f"{path}/{name}", name, digest)
+    content = read_file(fs, f"{path}/{name}")
     if content is None:
         raise damaged(root, name, "missing")
-    if ledger is not None and digest_of(content) != ledger.files.get(name, digest_of(content)):
-        raise damaged(root, name, ALTERED)
     return content
+
+
+def _committed(fs: pafs.FileSystem, root: str | Path, path: str, name: str, digest: Digest) -> bytes:
+    """The bytes of the file at `path`, the `name` of the folder `root`, of which the ledger has the `digest`.
+
+    Raises:
+        InputError: it is missing, or is not what was written.
+    """
+    content, fault = read_committed(fs, path, digest)
+    if fault is not None:
+        raise damaged(root, name, fault)
+    return content
+
+
+def read_committed(fs: pafs.FileSystem, path: str, digest: Digest) -> tuple[bytes, str | None]:
+    """The bytes of a file of which the ledger has the `digest`, or what is wrong with it. One of another size is not
+    read: whatever lies there, memory need not hold it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = fs.get_file_info(path)
+    if found.type != pafs.FileType.File:
+        return b"", "missing"
+    if found.size is not None and found.size != digest.size:
+        return b"", f"cut to {found.size} bytes" if found.size < digest.size else ALTERED
+    with fs.open_input_stream(path) as file:
+        content = bytes(file.read(digest.size + 1))
+    return content, None if digest_of(content) == digest else ALTERED
 
 
 def has_ledger(fs: pafs.FileSystem, path: str) -> bool:
     """Whether the folder `path` is of a version that writes a ledger, which is also the one that seals `study.yaml`."""
-    return is_sealed(read_file(fs, f"{path}/{STUDY}") or b"")
+    return is_sealed(read_file(fs, f"{path}/{STUDY}", MOST_BYTES) or b"")
 
 
 def is_sealed(study: bytes) -> bool:
@@ -187,8 +218,8 @@ def is_sealed(study: bytes) -> bool:
     return b"\n%s: " % LAYOUT.encode() in study
 
 
-def read_file(fs: pafs.FileSystem, path: str) -> bytes | None:
-    """The bytes of a file; None where there is none.
+def read_file(fs: pafs.FileSystem, path: str, most: int | None = None) -> bytes | None:
+    """The bytes of a file, the first `most` of them alone if that is given; None where there is none.
 
     Raises:
         OSError: it cannot be read.
@@ -196,7 +227,7 @@ def read_file(fs: pafs.FileSystem, path: str) -> bytes | None:
     if fs.get_file_info(path).type != pafs.FileType.File:
         return None
     with fs.open_input_stream(path) as file:
-        return bytes(file.read())
+        return bytes(file.read(most))
 
 
 def damaged(root: str | Path, name: str, what: str) -> InputError:
@@ -210,16 +241,17 @@ def damaged(root: str | Path, name: str, what: str) -> InputError:
 def _read_part(
     fs: pafs.FileSystem, root: str | Path, path: str, columns: list[str] | None, digest: Digest | None
 ) -> pa.Table:
-    """The part at `path` in the folder, which is read whole, as its SHA-256 is of all of it."""
+    """The part at `path` in the folder, which is read whole where it has a `digest`, as that is of all of it."""
     name = "/".join(path.rsplit("/", 2)[-2:])
     try:
-        content = read_file(fs, path)
-        if content is None:
+        if digest is not None:
+            source: pa.NativeFile = pa.BufferReader(_committed(fs, root, path, name, digest))
+        elif fs.get_file_info(path).type != pafs.FileType.File:
             raise damaged(root, name, "missing")
-        if digest is not None and digest_of(content) != digest:
-            raise damaged(root, name, ALTERED)
+        else:
+            source = fs.open_input_file(path)
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
-        parts = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        parts = pq.ParquetFile(source, page_checksum_verification=True)
         foreign = foreign_column(parts.schema_arrow)
         if foreign is not None:
             raise InputError(f"{name}: cfsweep wrote no column {foreign}, and does not read it. Remove the part.")

@@ -55,12 +55,12 @@ def check(root: str | Path) -> Checked:
     fs, path = filesystem(root)
     place = Place(fs, path)
     try:
-        if not any(place.read(name) is not None for name in (STUDY, COPY)):
+        if not any(place.read_study(name) is not None for name in (STUDY, COPY)):
             raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
         found, n_files = _check(root, place)
         for name in FOLDERS.values():
             inside = Place(fs, f"{path}/{name}")
-            if inside.read(STUDY) is not None or inside.read(COPY) is not None:
+            if inside.read_study() is not None or inside.read_study(COPY) is not None:
                 more, n_more = _check(addresses.inside(root, name), inside)
                 found += [finding._replace(path=f"{name}/{finding.path}") for finding in more]
                 n_files += n_more
@@ -71,7 +71,7 @@ def check(root: str | Path) -> Checked:
 
 def _check(root: str | Path, place: Place) -> tuple[list[Finding], int]:
     found = check_study_file(place)
-    study = None if fault_of_study(content := place.read(STUDY)) else study_in(content or b"", STUDY)
+    study = None if fault_of_study(content := place.read_study()) else study_in(content or b"", STUDY)
     ledger, faults = check_ledger(place, study["study_id"] if study else None)
     n_files, of_parts = check_parts(place, ledger, is_carried=addresses.is_address(root))
     packs, of_packs = check_working_files(place)

@@ -91,7 +91,7 @@ def _repair(work: Repair) -> list[str]:
 
 
 def _repair_study_file(work: Repair) -> None:
-    content, copy = work.place.read(STUDY), work.place.read(COPY)
+    content, copy = work.place.read_study(), work.place.read_study(COPY)
     fault, fault_of_copy = fault_of_study(content), fault_of_study(copy)
     if fault and fault_of_copy:
         raise InputError(
@@ -110,7 +110,7 @@ def _repair_ledger(work: Repair, study_id: str) -> LedgerWriter:
     that are whole by their own checksums."""
     content = work.place.read(LEDGER)
     ledger = Ledger() if content is None else parsed(content)
-    is_new = content is None and not is_sealed(work.place.read(STUDY) or b"")
+    is_new = content is None and not is_sealed(work.place.read_study() or b"")
     fault = "missing" if content is None else next(iter(ledger.faults), None)
     if fault is None and ledger.study_id != study_id:
         fault, ledger = f"of study {ledger.study_id}", Ledger()

@@ -183,6 +183,26 @@ def test_what_is_no_bundle_to_go_on_with(ground: Path, tmp_path: Path) -> None:
         data_sha256={**about["data_sha256"], "columns standardised in float64": "0" * 64}
     )
     assert "`cut` is wrong" in with_changes(cut=None)
+    settings, where = about["settings"], tmp_path / "other" / "model.json"
+    assert with_changes(settings={name: settings[name] for name in settings if name != "batch_size"}) == (
+        f"{where}: `settings.batch_size` is missing. Export the model again."
+    )
+    assert with_changes(settings={**settings, "momentum": "\x1b"}).startswith(
+        f"{where}: settings: `0 <= momentum < 1` must hold, but got momentum='\\x1b'. The default is 0.9: "
+    )
+    assert "`1 <= batch_size, a whole number` must hold" in with_changes(settings={**settings, "batch_size": -(2**63)})
+    assert "`optimizer` must be one of sgd, adam, adamw, but got" in with_changes(
+        settings={**settings, "optimizer": "0.1.0"}
+    )
+
+    def with_classes(*classes: float) -> str:
+        return with_changes(tasks=[{**about["tasks"][0], "classes": classes}, *about["tasks"][1:]])
+
+    for beyond in (1e12, -1):
+        assert f"has class {int(beyond)}, where classes are numbered from 0 to {2**20 - 1}. Export" in with_classes(
+            beyond
+        )
+    assert "has a class twice. Export the model again." in with_classes(0, 0)
 
 
 @pytest.mark.usefixtures("no_program")

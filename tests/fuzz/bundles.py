@@ -40,11 +40,11 @@ def bundle(rng: random.Random, templates: Path) -> Case:
         return Case("bundle", reads, uses, tuple(edits), writes, from_tree(path, content, values.as_json))
     name = rng.choice(BUNDLE_FILES)
     about, change = values.damage_bytes(rng)
-    rehash = partial(_hashes, of) if rng.random() < 0.7 and name != "model.json" else None
+    rehash = partial(hashes, of) if rng.random() < 0.7 and name != "model.json" else None
     return Case("bundle", reads, uses, (Edit(f"{name}: {about}", file_edit(f"{of}/{name}", change)),), writes, rehash)
 
 
-def _hashes(of: str, folder: Path) -> None:
+def hashes(of: str, folder: Path) -> None:
     """The bundle's files are noted as they are: the damage came before."""
     path = folder / of / "model.json"
     content = json.loads(path.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.fuzz.guard import RAISED, Ended
 ANSWERS_NO = ("check", "repair", "select", "gate", "compare", "confirm", "export", "continue")
 TRAINS = ("run", "resume", "confirm")
 REFUSED = 2
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 _ODD = re.compile(r"Warning|Traceback|Error|: UserWarning|Exception ignored")
 
 
@@ -43,7 +45,7 @@ def fault(
         return "refused without a word"
     if any(len(line) > 2000 for line in lines):
         return "a line of more than 2,000 characters"
-    if any(not char.isprintable() for line in lines for char in line):
+    if any(map(is_obeyed, "".join(lines))):
         return "a line with control characters"
     if left := sorted(name for name in after.keys() - before.keys() if name.endswith(".tmp")):
         return f"a temporary file was left: {Path(left[0]).suffixes}"
@@ -52,6 +54,17 @@ def fault(
         if new and f"{writes}/study.yaml" not in after:
             return "refused, but half-written"
     return None
+
+
+def is_obeyed(char: str) -> bool:
+    """Whether a terminal or a reader may do something else with a character than show it; joiners, spaces and what is
+    newer than this Python are text."""
+    if char.isprintable():
+        return False
+    is_control = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+    turns = unicodedata.bidirectional(char) in TURNS or char in "\u061c\u200e\u200f"
+    is_none = ord(char) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(char) <= 0xFDEF
+    return is_control or turns or is_none or char == "\ufeff"
 
 
 def _raised(lines: list[str]) -> str:

@@ -7,15 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from safetensors.torch import load, save
 
 from cfsweep.results.sealing import sealed_text
+from tests.fuzz.bundles import BUNDLE_READERS, BUNDLE_USES, hashes
 from tests.fuzz.cases import THINGS, Case, Edit, thing
 from tests.fuzz.commands import DRY, TRAINED
 from tests.fuzz.own_data import array, column
 from tests.fuzz.templates import SPACE, TABLE_ARGS
 from tests.fuzz.values import BOMB
 
+CONTINUE = BUNDLE_READERS[0]
+HOLE = "a hole of 2**30 bytes"
+PART = "runs/pack000001-a1-t1.parquet"
 RUN = ("run", "space.yaml", "--stream", "tasks")
 
 
@@ -61,6 +67,29 @@ def _thing(path: str, way: str, *args: str, uses: tuple[str, ...] = ()) -> Case:
     )
 
 
+def _bundle(change: Callable[[dict[str, Any]], object]) -> Case:
+    def edit(folder: Path) -> None:
+        path = folder / "bundle/model.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return Case("bundle", CONTINUE, BUNDLE_USES, (Edit("model.json changed", edit),), "out")
+
+
+def _state(change: Callable[[dict[str, torch.Tensor]], object], name: str = "state.safetensors") -> Case:
+    """What the bundle keeps for the next task, or in another file, is other than was kept, with its hash."""
+
+    def edit(folder: Path) -> None:
+        path = folder / "bundle" / name
+        tensors = load(path.read_bytes())
+        change(tensors)
+        path.write_bytes(save(tensors))
+
+    edits = (Edit(f"{name} changed", edit),)
+    return Case("bundle", CONTINUE, BUNDLE_USES, edits, "out", lambda folder: hashes("bundle", folder))
+
+
 def _array(way: str, key: str, *args: str) -> Case:
     return Case("folder", (*RUN, *args, *TRAINED), ("space.yaml", "tasks"), (array("tasks/t0.npz", key, way),), "out")
 
@@ -79,6 +108,14 @@ def _column(number: int, name: str) -> Case:
     edits = (Edit(f"table.parquet: {name} of type {number}", lambda folder: column(number, name)(folder)),)
     command = ("run", "space.yaml", "--stream", "table.parquet", *TABLE_ARGS, "--scenario", "domain-il", *TRAINED)
     return Case("table", command, ("space.yaml", "table.parquet"), edits, "out")
+
+
+def _settings(**settings: Any) -> Case:
+    return _bundle(lambda about: about["settings"].update(settings))
+
+
+def _kept(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Case:
+    return _state(lambda state: state.update({name: change(state[name])}))
 
 
 CASES: dict[str, Case] = {
@@ -147,6 +184,12 @@ CASES: dict[str, Case] = {
         "command", ("resume", "study", "--workers", "0", "--trials", "+100000000000000000000"), ("study",)
     ),
     "+9 digits of another script": Case("command", ("resume", "study", "--workers", "0", "--trials", "+٣"), ("study",)),
+    "--encoder of what is no character": _option("--stream=tasks", "--encoder=\ufffe"),
+    "--score of what is no character": Case(
+        "command",
+        ("gate", "--champion=bundle", "--candidate=bundle", "--max-drop=0.1", "--score=\ufffe"),
+        ("bundle", "tasks"),
+    ),
     "--stream sys:exit": _option("--stream=sys:exit"),
     "--trainer sys:exit": _option("--trainer=sys:exit"),
     "--encoder sys:exit": _option("--stream=tasks", "--encoder=sys:exit"),
@@ -173,6 +216,28 @@ CASES: dict[str, Case] = {
     "a study of no score": _study(lambda study: study.update(scores=[]), "front", "study"),
     "a study of no seeds": _study(lambda study: study["config"].pop("seeds")),
     "a study whose study_id is a list": _study(lambda study: study.update(study_id=[1])),
+    "classes to 10 ** 12": _bundle(lambda about: about["tasks"][0].update(classes=[10**12])),
+    "a class of -1": _bundle(lambda about: about["tasks"][0].update(classes=[-1, 0])),
+    "a bundle without batch_size": _bundle(lambda about: about["settings"].pop("batch_size")),
+    "a bundle with a batch of -2 ** 63": _settings(batch_size=-(2**63)),
+    "a bundle with a batch of 16.0": _settings(batch_size=16.0),
+    "a bundle with a buffer of -infinity": _settings(replay_buffer="-Infinity"),
+    "a bundle with a momentum of no number": _settings(momentum="\x1b[31m"),
+    "a bundle with an optimizer that is none": _settings(optimizer="0.1.0"),
+    "a kept example of class 32": _kept("replay/buffer/y", lambda y: y + 32),
+    "a kept example of task -1": _kept("replay/buffer/task", lambda task: task - 1),
+    "kept examples of another shape": _kept("replay/buffer/x", lambda x: x[:, :1].clone()),
+    "kept examples of another type": _kept("replay/buffer/x", lambda x: x.to(torch.float64)),
+    "kept classes that are amounts": _kept("replay/buffer/y", lambda y: y.to(torch.float32)),
+    "fewer kept examples than there are": _kept("replay/buffer/n", lambda n: n + 1),
+    "offered -1": _kept("replay/buffer/offered", lambda n: n - n - 1),
+    "many steps": _kept("optimizer_steps", lambda n: n.expand(3).clone()),
+    "no steps": _state(lambda state: state.pop("optimizer_steps")),
+    "no places": _state(lambda state: state.pop("replay/buffer/place")),
+    "kept by another name": _state(
+        lambda state: state.update({"replay/buffer/Place": state.pop("replay/buffer/place")})
+    ),
+    "no shift": _state(lambda answers: answers.pop("shift"), "answers.safetensors"),
     "no features": _array("without features", "x_train"),
     "labels of uint64": _array("uint64", "y_train"),
     "labels near 2 ** 62": _array("near 2**62", "y_train"),
@@ -267,9 +332,14 @@ CASES: dict[str, Case] = {
         )
         for way in THINGS
     },
+    **{f"a part of runs: {way}": _thing(f"study/{PART}", way, "table", "study", uses=("study",)) for way in THINGS},
     **{
-        f"a part of runs: {way}": _thing("study/runs/pack000001-a1-t1.parquet", way, "table", "study", uses=("study",))
-        for way in THINGS
+        f"{path}: {HOLE}, {reads[0]}": _thing(f"study/{path}", HOLE, *reads, uses=("study",))
+        for path in ("study.yaml", "study.copy.yaml", PART, "runs/another.parquet")
+        for reads in (
+            *(("check", "study"), ("repair", "study"), ("table", "study"), ("export", "study", "--to", "m")),
+            *(("resume", "study", "--workers", "0"), ("report", "study", "--out", "page.html")),
+        )
     },
     **{f"--out: {way}": _thing("out", way, *RUN, *TRAINED, uses=("tasks",)) for way in THINGS},
 }

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cfsweep.visible import visible
 from tests.fuzz.cases import Case, Edit
 from tests.fuzz.guard import RAISED, Ended, call
-from tests.fuzz.judge import fault
+from tests.fuzz.judge import fault, is_obeyed
 from tests.fuzz.trial import reduced, tried
 from tests.sweeping.command import ROOT, environment
 
@@ -46,6 +47,11 @@ def test_ten_thousand() -> None:
 # ------------------------------------------------------------------------------------------------ that it can fail
 
 FINE = Ended(2, "", "cfsweep: space.yaml: no.\n")
+
+
+def test_what_is_judged_is_what_is_written_out() -> None:
+    for char in map(chr, (*range(0x10000), 0xE0001, *range(0x1FFF0, 0x20010), 0x10FFFE, 0x10FFFF)):
+        assert is_obeyed(char) == (visible(char) != char), ascii(char)
 
 
 @pytest.mark.parametrize(

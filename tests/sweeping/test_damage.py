@@ -4,6 +4,7 @@ bits of a study that nothing befell. Seeded places; without Ray, see `in_process
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.ledger import LEDGER, begin_ledger
-from cfsweep.results.reader import COPY, STUDY
+from cfsweep.results.reader import COPY, STUDY, read_table
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweeping.broker import Broker
@@ -181,6 +182,25 @@ def test_what_is_damaged_is_named_set_aside_and_trained_again(
     assert_like(sweep, studies["whole"])
     assert not check(root).damaged
     assert repair(root) == []
+
+
+def test_what_fits_no_memory_is_not_read(studies: dict[str, Sweep], sweep: Sweep) -> None:
+    """A hole takes no room on a disk."""
+    root = copy_of(studies, "whole", sweep).folder.root
+    part = next(path.relative_to(root).as_posix() for path in sorted(root.glob("runs/*-a1-*")))
+    holes = (COPY, part, "runs/another.parquet")
+    for name in holes:
+        (root / name).touch()
+        os.truncate(root / name, 2**40)
+    with pytest.raises(InputError, match=rf"{part}: altered: it is not what commits\.jsonl has the SHA-256 of\. `cfs"):
+        read_table(root, "runs")
+    assert {finding.path for finding in check(root).damaged} == set(holes)
+    repair(root)
+    assert not check(root).damaged
+    os.truncate(root / STUDY, 2**40)
+    assert [finding.path for finding in check(root).damaged] == [STUDY]
+    repair(root)
+    assert not check(root).damaged
 
 
 def test_two_records_that_are_whole_and_contradict_one_another_are_never_merged(
