@@ -45,7 +45,7 @@ class Mirror:
         self.carried = Carried(home / "carried.jsonl")
         self.is_away = self.given_up = False
         self.on_lost: Callable[[], object] = lambda: None
-        self._ended = threading.Event()
+        self._ended, self._noting = threading.Event(), threading.Lock()
         self._asked_at: float | None = None  # since when it is waited for the answer to a claim
         acts = (self._carry_on, self._keep_lease, self._watch)
         self._threads = [threading.Thread(target=act, daemon=True) for act in acts]
@@ -243,8 +243,10 @@ class Mirror:
         return asked_at is not None and time.monotonic() - asked_at > SILENT_S
 
     def _note_away(self, error: BaseException) -> None:
-        if not self.is_away and not self.lease.lost:
-            self.is_away = True
+        with self._noting:
+            is_new = not self.is_away and not self.lease.lost
+            self.is_away = self.is_away or is_new
+        if is_new:
             self.say(
                 f"{self.store.address}: it cannot be written to ({_short(error)}). The sweep goes on; all is in "
                 f"{self.folder} until it can"

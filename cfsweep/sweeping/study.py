@@ -312,7 +312,7 @@ def _journal_is_whole(folder: Folder, config: StudyConfig) -> bool:
     from cfsweep.sweeping.search.history import asked_in  # loads Optuna
 
     asked = asked_in(folder.journal.read_bytes(), config.study_id) if folder.journal.exists() else None
-    return asked is not None and all(trial.ended for trial in asked.values())
+    return asked is not None and len(asked) >= config.trials and all(trial.ended for trial in asked.values())
 
 
 def _constant_answers(config: StudyConfig, prepared: Prepared) -> list[ConstantAnswer]:

@@ -45,8 +45,8 @@ def main() -> int:
 
 def _round(seed: int, record: Path, only: str | None) -> int:
     environment = {**os.environ, "CFSWEEP_FAULTS_SEED": str(seed), "CFSWEEP_FAULTS_RECORD": str(record)}
-    two_at_once = ("--numprocesses", "2", "--dist", "loadfile")
-    command = [sys.executable, "-m", "pytest", "tests/faults", *two_at_once, "--durations=5"]
+    at_once = ("--numprocesses", "3", "--dist", "loadgroup")
+    command = [sys.executable, "-m", "pytest", "tests/faults", *at_once, "--durations=5"]
     command += ["-k", only] if only else []
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

@@ -46,7 +46,7 @@ def pytest_report_header() -> str:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     mark, record = item.get_closest_marker("fault"), os.environ.get("CFSWEEP_FAULTS_RECORD")
-    if mark is not None and (report.when == "call" or report.outcome == "skipped"):
+    if mark is not None and (report.when == "call" or report.outcome != "passed"):
         report.sections.append(("seed of the faults", str(SEED)))
         if record:
             what, promised = mark.args

@@ -76,8 +76,11 @@ class Disturbed:
             time.sleep(0.02)
 
     def undisturbed(self, *options: str | Path, workers: int = 2) -> tuple[int, str, str]:
-        """How the command ends that goes on with it."""
-        return finish(self.start(*options, workers=workers))
+        """How the command ends that goes on with it: `resume`, or `run` again."""
+        if self.rng.random() < 0.5 or not (self.out / "study.yaml").exists():
+            return finish(self.start(*options, workers=workers))
+        line = ("resume", self.out, "--workers", str(workers), *options)
+        return finish(self.processes.start(*line, TMPDIR=str(self.temporary)))
 
     def _saved(self) -> set[tuple[str, int]]:
         found = set()

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +27,7 @@ from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweeping.checking import check
 from tests.faults.disturbed import SMOKE, WORKER, send
-from tests.faults.verdict import bits_as_alone, rows_of
+from tests.faults.verdict import RAYS_LOG, bits_as_alone, rows_of
 from tests.sweeping.command import Processes, descendants, finish
 from tests.sweeping.ray_backend.scenarios import those_who_live_on
 
@@ -39,7 +38,6 @@ VICTIMS: dict[str, str | tuple[str, ...]] = {
     "raylet": "raylet",
     "GCS": "gcs_server",
 }
-RAYS_LOG = re.compile(r"\[\d{4}-\d\d-\d\d ")  # its library writes here until it has a log
 LOOK_EVERY_S, POINTS, SAMPLE = 2.0, 10, 40
 LATEST_KILL_S = 60.0
 

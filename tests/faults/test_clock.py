@@ -1,48 +1,43 @@
-"""The clock of the machine is set while a sweep runs, by days, forth and back."""
+"""The clock is set while a sweep runs, by days, forth and back, as libfaketime tells it to a process. (Ray's own programs
+do not bear that library, so the sweep trains in one process.)"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import Ends, Measured
 from tests.faults.disturbed import Disturbed
-from tests.sweeping.command import ROOT, finish
+from tests.faults.verdict import rows_of
+from tests.sweeping.command import finish
 
-DAY_S = 86_400
-# What `time` says in each process of Python's that is started with it, shifted by what a file says now. (Ray's own
-# programs go by the kernel's clock, which a test must not set.)
-CLOCK = """
-import os, time
-def shifted(read, unit):
-    def now():
-        try:
-            with open(os.environ["SHIFTED_BY"]) as file:
-                return read() + int(file.read() or 0) * unit
-        except OSError:
-            return read()
-    return now
-time.time, time.time_ns = shifted(time.time, 1), shifted(time.time_ns, 10**9)
-"""
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.fault(
-    "the clock that Python sees jumps by days, forth and back", "it goes on, and nothing is lost or trained twice"
-)
-def test_the_clock_is_set(disturbed: Disturbed, ends: Ends, measured: Measured, tmp_path: Path) -> None:
+@pytest.fixture
+def clock(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A file that says by how much the clock goes wrong, and the environment of a process that goes by it."""
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not libraries:
+        pytest.skip("no libfaketime here: install Debian's package of this name")
     by = tmp_path / "by"
-    (tmp_path / "clock").mkdir()
-    (tmp_path / "clock" / "sitecustomize.py").write_text(CLOCK)
-    environment = {"PYTHONPATH": f"{tmp_path / 'clock'}:{ROOT}", "SHIFTED_BY": str(by)}
-    process = disturbed.start(**environment)
-    for _ in range(3):
-        disturbed.moment(process, latest=2)
-        by.write_text(str(disturbed.rng.randint(-3 * DAY_S, 3 * DAY_S)))
+    by.write_text("+0d")
+    settings = {"FAKETIME_TIMESTAMP_FILE": str(by), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return by, {"LD_PRELOAD": str(libraries[0]), **settings}
+
+
+@pytest.mark.fault("the clock is set by days, forth and back", "the sweep goes on as if nothing were")
+def test_the_clock_is_set(
+    disturbed: Disturbed, ends: Ends, measured: Measured, clock: tuple[Path, dict[str, str]]
+) -> None:
+    by, environment = clock
+    process = disturbed.start(workers=0, **environment)
+    for way in ("+", "-", "+"):
+        disturbed.moment(process, latest=4, earliest=2)
+        by.write_text(f"{way}{disturbed.rng.randint(2, 9)}d")
         measured.faults += 1
-    process.kill()
-    finish(process)
-    by.write_text(str(-5 * DAY_S))
-    measured.faults += 1
-    assert ends.whole(finish(disturbed.start(**environment))) == ""
+    assert ends.whole(finish(process)) == ""
+    began = [row["started_at"] for row in rows_of(disturbed.out, "runs")]
+    assert max(began) - min(began) > timedelta(days=1), "the clock was set indeed"

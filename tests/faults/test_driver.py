@@ -79,6 +79,7 @@ def test_all_are_stopped_for_a_while(disturbed: Disturbed, ends: Ends, measured:
 
 @pytest.mark.fault("a second driver on the same study", "it is refused by one line, exit code 2; the first goes on")
 def test_a_second_driver(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    disturbed.settings = ("--set", "epochs=120")  # until the second one has started
     process = disturbed.start()
     disturbed.moment(process, latest=4, earliest=1)
     code, _, complaints = finish(disturbed.start(workers=0))

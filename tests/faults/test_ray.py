@@ -76,10 +76,12 @@ def test_a_worker_hangs(title: str, disturbed: Disturbed, ends: Ends, measured: 
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """A group of processes whose memory the kernel bounds."""
-    group = Path("/sys/fs/cgroup/memory", f"cfsweep-{os.getpid()}")
+    """A group of processes whose memory the kernel bounds, by the first or the second version of its groups."""
+    first = Path("/sys/fs/cgroup/memory")
+    group = (first if first.is_dir() else Path("/sys/fs/cgroup")) / f"cfsweep-{os.getpid()}"
     try:
         group.mkdir()
+        _bound(group)
     except OSError as error:
         pytest.skip(f"this machine lets no group of processes be made whose memory is bounded ({error})")
     yield group
@@ -94,6 +96,17 @@ def memory(tmp_path: Path) -> Iterator[Path]:
             time.sleep(0.1)
 
 
+def _bound(group: Path) -> None:
+    first = group / "memory.limit_in_bytes"
+    (first if first.exists() else group / "memory.max").write_text(str(100 * 2**20))
+
+
+def _killed_in(group: Path) -> int:
+    """How many processes the kernel has killed there for want of memory."""
+    known = next(path for name in ("memory.oom_control", "memory.events") if (path := group / name).exists())
+    return int(dict(line.split() for line in known.read_text().splitlines())["oom_kill"])
+
+
 @pytest.mark.fault("a worker takes all memory, and the kernel kills it", "as where a worker is killed")
 def test_a_worker_is_out_of_memory(disturbed: Disturbed, ends: Ends, measured: Measured, memory: Path) -> None:
     """It is put among bounded processes together with one that takes more than there is, and is the one to go."""
@@ -101,12 +114,10 @@ def test_a_worker_is_out_of_memory(disturbed: Disturbed, ends: Ends, measured: M
     disturbed.moment(process, latest=4, earliest=1)
     worker = disturbed.one(process, WORKER)
     Path(f"/proc/{worker}/oom_score_adj").write_text("1000")
-    (memory / "memory.limit_in_bytes").write_text(str(100 * 2**20))
     (memory / "cgroup.procs").write_text(str(worker))
     takes = f"open('{memory}/cgroup.procs', 'w').write('0'); bytearray(b'x') * 2**28"
     subprocess.run([sys.executable, "-c", takes], check=False)
-    killed = dict(line.split() for line in (memory / "memory.oom_control").read_text().splitlines())
-    assert int(killed["oom_kill"]) >= 1
+    assert _killed_in(memory) >= 1
     measured.faults = 1
     code, printed, complaints = finish(process)
     assert DIED.format(1) in printed

@@ -26,6 +26,7 @@ class StreamBroker(Broker):
         """Clears it for a sweep over `stream`, a list of one reference (a bare one would be resolved on its way)."""
         self.open(checkpoints)
         self.not_fetched.clear()
+        self.between_packs.clear()
         self.stream = stream
 
     def stream_reference(self) -> Any:
@@ -58,6 +59,7 @@ class StreamBroker(Broker):
         for pack_id, worker in zip(packs, between, strict=False):
             silent[pack_id] = worker
             del self.between_packs[worker]
+            self.not_fetched[pack_id] = now  # another one is to fetch it, which has as long
         return {pack_id: [worker] for pack_id, worker in silent.items()}
 
 

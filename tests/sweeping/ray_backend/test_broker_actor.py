@@ -61,7 +61,10 @@ def test_who_should_have_fetched_the_next_pack_is_silent(broker: StreamBroker, c
     assert broker.take_silent(10.0) == {}
     clock[0] += 1
     assert broker.take_silent(10.0) == {"r": ["a"]}
-    assert broker.take_silent(10.0) == {}, "once"
+    broker.close("s")
+    clock[0] += 9
+    assert broker.take_silent(5.0) == {"r": ["b"]}, "another one should have fetched it since"
+    assert broker.take_silent(5.0) == {}, "once"
 
 
 def test_a_pack_that_waits_for_a_worker_is_nobodys_fault(broker: StreamBroker, clock: list[float]) -> None:
