@@ -117,7 +117,10 @@ def writer(store: Store) -> str | None:
 
 
 def _told(said: Mapping[str, Any], age: float) -> str:
-    return f"process {said.get('pid')} on {said.get('host')}, last heard of {max(0, age):.0f} s ago"
+    who = (
+        f"process {said['pid']} on {said['host']}" if {"pid", "host"} <= said.keys() else "one that does not say which"
+    )
+    return f"{who}, last heard of {max(0, age):.0f} s ago"
 
 
 def _said_in(store: Store, name: str) -> dict[str, Any] | None:

@@ -1,5 +1,5 @@
-"""The clock is set while a sweep runs, by days, forth and back, as libfaketime tells it to a process. (Ray's own programs
-do not bear that library, so the sweep trains in one process.)"""
+"""The clock is set while a sweep runs, by days, forth and back, as libfaketime tells it to a process. (Ray's own
+programs do not bear that library, so the sweep trains in one process.)"""
 
 from __future__ import annotations
 
