@@ -117,9 +117,7 @@ def writer(store: Store) -> str | None:
 
 
 def _told(said: Mapping[str, Any], age: float) -> str:
-    who = (
-        f"process {said['pid']} on {said['host']}" if {"pid", "host"} <= said.keys() else "one that does not say which"
-    )
+    who = f"process {said['pid']} on {said['host']}" if {"pid", "host"} <= said.keys() else "one that says not which"
     return f"{who}, last heard of {max(0, age):.0f} s ago"
 
 

@@ -78,8 +78,8 @@ def cluster(disturbed: Disturbed, place: Path) -> Iterator[Cluster]:
     found.end()
 
 
-def begin(disturbed: Disturbed, cluster: Cluster) -> subprocess.Popen[str]:
-    disturbed.settings = ("--set", "epochs=200")  # it takes some seconds until a node has joined, and trains
+def begin(disturbed: Disturbed, cluster: Cluster, epochs: int = 200) -> subprocess.Popen[str]:
+    disturbed.settings = ("--set", f"epochs={epochs}")  # it takes some seconds until a node has joined, and trains
     return disturbed.start("--address", cluster.address, **TOKEN)
 
 
@@ -112,7 +112,7 @@ def test_nodes_go_and_come(disturbed: Disturbed, ends: Ends, measured: Measured,
 )
 def test_a_node_stands_still(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
     node = cluster.add()
-    process = begin(disturbed, cluster)
+    process = begin(disturbed, cluster, epochs=500)
     until_it_trains(process, node)
     disturbed.moment(process, latest=2)
     stopped = [node, *descendants(node)]

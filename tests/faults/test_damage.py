@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cfsweep.results.reader import COPY
 from cfsweep.results.status import LOCK
 from tests.faults.conftest import Ends, Measured
 from tests.faults.disturbed import Disturbed
@@ -60,7 +61,11 @@ def test_files_are_damaged(name: str, disturbed: Disturbed, ends: Ends, measured
         measured.faults += 1
         code, printed, complaints = finish(disturbed.processes.start("check", disturbed.out))
         name_of_it = path.relative_to(disturbed.out).as_posix()
-        assert (code != 0 and name_of_it in printed + complaints) or _is_spare(path), (where, printed, complaints)
+        assert (code != 0 and name_of_it in printed + complaints) or _is_spare(disturbed.out, path), (
+            where,
+            printed,
+            complaints,
+        )
         if code:
             measured.told = measured.told or [line for line in printed.splitlines() if name_of_it in line][:1]
             code, printed, complaints = finish(disturbed.processes.start("repair", disturbed.out))
@@ -77,6 +82,7 @@ def _may_be_damaged(out: Path, path: Path) -> bool:
     return is_one_of_its_own and path.is_file() and path.stat().st_size > 0
 
 
-def _is_spare(path: Path) -> bool:
-    """Whether nobody misses the file: a pack's checkpoint, without which its runs begin anew, or a first task."""
-    return not path.exists() and re.fullmatch(r"(pack\d+|.*)\.(pt|sha256|first)", path.name) is not None
+def _is_spare(out: Path, path: Path) -> bool:
+    """Whether it is gone, and nobody misses it: the copy of `study.yaml` is written anew, and a pack begins anew."""
+    name = path.relative_to(out).as_posix()
+    return not path.exists() and (name == COPY or name.startswith("checkpoints/"))
