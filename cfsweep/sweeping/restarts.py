@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -85,6 +86,10 @@ def command_again(more: Sequence[str] = ()) -> list[str] | None:
 
 
 def become(command: Sequence[str], restarts: Restarts) -> NoReturn:
-    """Has another process take the place of this one, with its id."""
+    """Has another process take the place of this one, with its id, and with none of its open files but the standard
+    ones: Ray's library opens some that would stay, more with each time."""
+    for handle in map(int, os.listdir("/dev/fd")):
+        with suppress(OSError):  # the one of this list is closed by now
+            os.set_inheritable(handle, handle <= 2)
     os.environ[BEFORE] = str(restarts.n)
     os.execv(command[0], list(command))

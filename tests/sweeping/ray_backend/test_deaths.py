@@ -101,6 +101,13 @@ def test_another_process_takes_its_place_where_there_is_a_command_for_it(process
     assert (code, printed) == (0, f"{process.pid} 2 None\n"), complaints
 
 
+def test_the_other_process_has_none_of_its_open_files(processes: Processes) -> None:
+    code = "import os, sys; from cfsweep.sweeping.restarts import Restarts, become; kept = os.open(os.devnull, 0)\n"
+    code += "os.set_inheritable(kept, True); tells = f'import os; print(os.path.exists(\"/dev/fd/{kept}\"))'\n"
+    code += "become([sys.executable, '-c', tells], Restarts(1))"
+    assert finish(processes.start(program=("-c", code)), 60) == (0, "False\n", "")
+
+
 def test_it_does_so_no_more_where_that_was_in_vain_too_often(processes: Processes) -> None:
     again = "session = deaths.Session(interrupt, lambda: ['false'], deaths.Restarts(6)); session.begun.set()"
     code = DIES.replace("session = deaths.Session(interrupt)", again).format("dead.update(gcs=-9); time.sleep(100)")
