@@ -17,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from cfsweep.errors import FULL
+from cfsweep.errors import FULL, InputError
 
 T = TypeVar("T")
 
@@ -186,9 +186,14 @@ def _foreign_type(kind: Any) -> str | None:
 def expanded(path: str | Path) -> Path:
     """The path with `~` as the user's home; one of nobody, as it stands.
 
+    Raises:
+        InputError: it holds a NUL, as no path does.
+
     >>> expanded("~nosuchuser/x").name
     'x'
     """
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: a path holds no character NUL. Give another.")
     return Path(os.path.expanduser(path))
 
 

@@ -9,7 +9,8 @@ from typing import IO
 
 import pytest
 
-from cfsweep.files import write_atomically
+from cfsweep.errors import InputError
+from cfsweep.files import expanded, write_atomically
 
 
 def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
@@ -52,3 +53,8 @@ def test_it_is_as_readable_as_any_other_file(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     written = write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
     assert stat.S_IMODE(written.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_path_holds_no_nul() -> None:
+    with pytest.raises(InputError, match=r"^'a\\x00b': a path holds no character NUL\. Give another\.$"):
+        expanded("a\0b")

@@ -137,6 +137,7 @@ CASES: dict[str, Case] = {
     ),
     "a description with U+0085": _space(SPACE.replace("small", '"sm\\x85all"'), trained=True),
     "a description with U+2028": _space(SPACE.replace("small", '"sm\\u2028all"'), trained=True),
+    "a NUL in network.init": _set('network.init="\\0"'),
     "a NUL": _space(SPACE.replace("small", '"sm\\0all"'), trained=True),
     "a search of 3": _set("space.search=3"),
     "search = 3": _set("search=3"),
