@@ -45,7 +45,7 @@ def main() -> int:
 
 def _round(seed: int, record: Path, only: str | None) -> int:
     environment = {**os.environ, "CFSWEEP_FAULTS_SEED": str(seed), "CFSWEEP_FAULTS_RECORD": str(record)}
-    at_once = ("--numprocesses", "3", "--dist", "loadgroup")
+    at_once = ("--numprocesses", "3", "--dist", "load")
     command = [sys.executable, "-m", "pytest", "tests/faults", *at_once, "--durations=5"]
     command += ["-k", only] if only else []
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode

@@ -83,6 +83,9 @@ def _may_be_damaged(out: Path, path: Path) -> bool:
 
 
 def _is_spare(out: Path, path: Path) -> bool:
-    """Whether it is gone, and nobody misses it: the copy of `study.yaml` is written anew, and a pack begins anew."""
+    """Whether nobody needs the file: one of a pack that is over; or it is gone, and is written anew (the copy of
+    `study.yaml`), or its pack begins anew."""
     name = path.relative_to(out).as_posix()
-    return not path.exists() and (name == COPY or name.startswith("checkpoints/"))
+    if not name.startswith("checkpoints/"):
+        return name == COPY and not path.exists()
+    return not path.exists() or (path.stem.startswith("pack") and not path.with_suffix(".json").exists())

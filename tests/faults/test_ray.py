@@ -18,7 +18,9 @@ from tests.faults.verdict import told
 from tests.sweeping.command import finish
 
 GOES_ON = r"; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"
-RAY_FAILED = r"cfsweep: Ray has failed, or one of its processes was killed \(.*\)" + GOES_ON
+RAY_FAILED = (
+    r"cfsweep: Ray (has failed, or one of its processes was killed|cannot start on this machine) \(.*\)" + GOES_ON
+)
 PROCESSES = {"raylet": "raylet", "GCS": "gcs_server", "broker": "ray::StreamBroker"}
 DIED = "a worker died ({} so far); another one goes on from its last checkpoint"
 HUNG = "a worker said and saved nothing for too long, and was killed (1 so far)"
