@@ -18,7 +18,8 @@ from tests.faults.verdict import told
 from tests.sweeping.command import finish
 
 GOES_ON = r"; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"
-RAY_FAILED = (
+FAILED = "(has failed, or one of its processes was killed|cannot start on this machine)"
+RAY_FAILED = rf"cfsweep: Ray {FAILED} \(.*\)" + GOES_ON
     r"cfsweep: Ray (has failed, or one of its processes was killed|cannot start on this machine) \(.*\)" + GOES_ON
 )
 PROCESSES = {"raylet": "raylet", "GCS": "gcs_server", "broker": "ray::StreamBroker"}
