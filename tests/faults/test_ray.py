@@ -20,8 +20,6 @@ from tests.sweeping.command import finish
 GOES_ON = r"; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"
 FAILED = "(has failed, or one of its processes was killed|cannot start on this machine)"
 RAY_FAILED = rf"cfsweep: Ray {FAILED} \(.*\)" + GOES_ON
-    r"cfsweep: Ray (has failed, or one of its processes was killed|cannot start on this machine) \(.*\)" + GOES_ON
-)
 PROCESSES = {"raylet": "raylet", "GCS": "gcs_server", "broker": "ray::StreamBroker"}
 DIED = "a worker died ({} so far); another one goes on from its last checkpoint"
 HUNG = "a worker said and saved nothing for too long, and was killed (1 so far)"
