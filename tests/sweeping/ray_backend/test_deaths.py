@@ -138,6 +138,7 @@ def results_of(folder: Path, trials: set[int]) -> list[dict[str, Any]]:
     return sorted(kept, key=repr)
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_ray_was_killed_says_so_and_goes_on(processes: Processes, run: Run, tmp_path: Path) -> None:
     """Left alone, Ray's library would end it with exit code 1 and a line of C++, after 15 or 60 seconds. Where trials
     were added to the study, they are added once."""
