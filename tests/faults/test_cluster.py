@@ -20,6 +20,12 @@ from tests.faults.verdict import RAYS_LOG, told
 from tests.sweeping.command import Processes, descendants, finish
 from tests.sweeping.ray_backend.scenarios import training
 
+# A node that says nothing is taken for dead after some ten seconds, not after a minute.
+SOON_DEAD = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "2",
+}
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64}
 CLUSTER = """
 import os, sys
@@ -39,7 +45,9 @@ class Cluster:
     """With a head at `address`, and nodes that are known by the ids of their raylets."""
 
     def __init__(self, processes: Processes, place: Path, port: int) -> None:
-        self.process = processes.start(str(port), program=("-c", CLUSTER), cwd=place, TMPDIR=str(place), **TOKEN)
+        self.process = processes.start(
+            str(port), program=("-c", CLUSTER), cwd=place, TMPDIR=str(place), **TOKEN, **SOON_DEAD
+        )
         self.address, gcs = self._answer()
         self.gcs = int(gcs)
 
@@ -112,14 +120,14 @@ def test_nodes_go_and_come(disturbed: Disturbed, ends: Ends, measured: Measured,
 )
 def test_a_node_stands_still(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
     node = cluster.add()
-    process = begin(disturbed, cluster, epochs=500)
+    process = begin(disturbed, cluster, epochs=300)
     until_it_trains(process, node)
     disturbed.moment(process, latest=2)
     stopped = [node, *descendants(node)]
     for pid in stopped:
         send(pid, signal.SIGSTOP)
     measured.faults = 1
-    deadline = time.monotonic() + 75
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.5)
     assert process.poll() is None, "nobody hears what it says late"

@@ -82,7 +82,7 @@ def test_a_disk_that_is_full_for_a_while(
     small.mount("size=3m")
     process = disturbed.start()
     for _ in range(disturbed.rng.randint(1, 3)):
-        disturbed.moment(process, latest=3)
+        disturbed.moment(process, latest=3, earliest=1)
         small.fill()
         measured.faults += 1
         time.sleep(disturbed.rng.uniform(3.0, 8.0))
@@ -99,7 +99,7 @@ def test_a_disk_that_is_full_for_a_while(
 def test_a_disk_that_stays_full(disturbed: Disturbed, ends: Ends, measured: Measured, small: SmallDisk) -> None:
     small.mount("size=3m")
     process = disturbed.start("--patience", "2")
-    disturbed.moment(process)
+    disturbed.moment(process, earliest=1)
     small.fill()
     code, _, complaints = finish(process)
     assert code == 4, complaints
@@ -116,7 +116,7 @@ def test_a_disk_on_which_no_file_can_be_made(
 ) -> None:
     small.mount("size=3m,nr_inodes=120")
     process = disturbed.start()
-    disturbed.moment(process, latest=3)
+    disturbed.moment(process, latest=3, earliest=1)
     small.fill_names()
     measured.faults = 1
     time.sleep(disturbed.rng.uniform(3.0, 8.0))

@@ -91,9 +91,9 @@ def remove_dead(root: Path, names: str = "session_*") -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a session's folder, and the link to the latest one where it was that."""
+    """Removes a session's folder, and the link to the latest one where it was that, or leads nowhere."""
     shutil.rmtree(folder, ignore_errors=True)
     latest = folder.parent / "session_latest"
     with suppress(OSError):
-        if latest.is_symlink() and Path(os.readlink(latest)) == folder:
+        if latest.is_symlink() and not latest.exists():
             latest.unlink()

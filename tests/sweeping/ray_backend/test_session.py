@@ -58,6 +58,15 @@ def test_what_is_killed_while_its_ray_starts_leaves_a_marked_folder(mine: Path) 
     assert list(mine.parent.iterdir()) == []
 
 
+def test_a_link_that_leads_nowhere_goes_too(mine: Path) -> None:
+    latest = mine.parent / "session_latest"
+    latest.unlink()
+    latest.symlink_to(mine.parent / "session_of_the_dead")
+    with own_session() as own:
+        own.begin()
+    assert list(mine.parent.iterdir()) == []
+
+
 def test_on_a_cluster_a_folder_of_its_own_is_made_and_those_of_the_dead_go(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
