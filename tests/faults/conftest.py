@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import tempfile
 import time
@@ -53,7 +54,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             measured = item.stash.get(MEASURED, Measured())
             disturbed = getattr(item, "funcargs", {}).get("disturbed")
             if disturbed is not None:
-                measured.told = [line.replace(str(disturbed.out), "DIR") for line in measured.told]
+                measured.told = [
+                    re.sub(r"[\d.]+:\d{4,5}", "ADDRESS", line.replace(str(disturbed.out), "DIR"))
+                    for line in measured.told
+                ]
             line = {
                 "fault": what.format(*_parameters(item)),
                 "promised": promised,

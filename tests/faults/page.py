@@ -48,10 +48,18 @@ def _grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
     return found
 
 
+def _n(number: int, what: str) -> str:
+    """
+    >>> _n(1, "run"), _n(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _row(fault: str, records: Sequence[Record]) -> list[str]:
     faults, runs = (sum(int(record[name]) for record in records) for name in ("faults", "runs"))
     tests = sorted({record["test"].partition("[")[0] for record in records})
-    measured = f"{len(records)} sweeps, {faults} faults, {runs} runs as when trained alone"
+    measured = f"{_n(len(records), 'sweep')}, {_n(faults, 'fault')}, {_n(runs, 'run')} as when trained alone"
     told = sorted({line for record in records for line in record["told"]}, key=len)
     said = f". Told: {for_markdown(told[0])}" if told else ""
     return [fault, records[0]["promised"], ", ".join(f"`{test}`" for test in tests), measured + said]

@@ -31,7 +31,7 @@ def test_rounds_of_a_fault_are_a_row() -> None:
         "24 runs as when trained alone. Told: a worker died (1 so far) |"
     )
     assert two.startswith("| Ray is killed | another one goes on | ")
-    assert two.endswith(" | 1 sweeps, 3 faults, 12 runs as when trained alone |")
+    assert two.endswith(" | 1 sweep, 3 faults, 12 runs as when trained alone |")
     assert foot.startswith("Seeds 7, 8. `python -m tests.faults --rounds 2 --seed 7 --write`, ")
 
 
