@@ -27,7 +27,7 @@ from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweeping.checking import check
 from tests.faults.disturbed import SMOKE, WORKER, send
-from tests.faults.verdict import RAYS_LOG, bits_as_alone, rows_of
+from tests.faults.verdict import bits_as_alone, own_lines, rows_of
 from tests.sweeping.command import Processes, descendants, finish
 from tests.sweeping.ray_backend.scenarios import those_who_live_on
 
@@ -83,8 +83,7 @@ class Load:
                 self._kill(process)
                 kill_at = time.monotonic() + self.rng.uniform(0.0, LATEST_KILL_S)
         code, lines = reading.end()
-        own = [line for line in lines if not RAYS_LOG.match(line)]
-        for line in own:
+        for line in own_lines("\n".join(lines)):
             self.told[line.partition(" (")[0]] += 1
             assert line.startswith("cfsweep: "), lines
         return code, lines

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.conftest import Ends, Measured
 from tests.faults.disturbed import Disturbed
-from tests.faults.verdict import told
+from tests.faults.verdict import own_lines, told
 from tests.sweeping.command import finish
 
 NO_ROOM = r"cfsweep: .*: no space left on device(?: for [\d,]+ kB)?"
@@ -88,8 +88,8 @@ def test_a_disk_that_is_full_for_a_while(
         time.sleep(disturbed.rng.uniform(3.0, 8.0))
         small.ballast.unlink()
     complaints = ends.whole(finish(process))
-    measured.told = complaints.splitlines()[:1]
-    told(complaints, *[WAITS, AGAIN] * (complaints.count("\n") // 2))
+    measured.told = own_lines(complaints)[:1]
+    told(complaints, *[WAITS, AGAIN] * (len(own_lines(complaints)) // 2))
 
 
 @pytest.mark.fault(
@@ -122,8 +122,8 @@ def test_a_disk_on_which_no_file_can_be_made(
     time.sleep(disturbed.rng.uniform(3.0, 8.0))
     subprocess.run(["rm", "-r", str(small.ballast)], check=True)
     complaints = ends.whole(finish(process))
-    measured.told = complaints.splitlines()[:1]
-    told(complaints, *[WAITS, AGAIN] * (complaints.count("\n") // 2))
+    measured.told = own_lines(complaints)[:1]
+    told(complaints, *[WAITS, AGAIN] * (len(own_lines(complaints)) // 2))
 
 
 @pytest.mark.fault(
@@ -155,7 +155,7 @@ def test_a_full_tmp(disturbed: Disturbed, ends: Ends, measured: Measured) -> Non
         code, _, complaints = finish(process)
         assert code in (0, 2), complaints
         told(complaints, *[r"cfsweep: .*"] * (1 if code else 0))
-        measured.told = [line for line in complaints.splitlines() if line.startswith("cfsweep: ")]
+        measured.told = own_lines(complaints)
         small.ballast.unlink()
         assert ends.whole() == ""
     finally:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.conftest import Ends, Measured
 from tests.faults.disturbed import WORKER, Disturbed, send
-from tests.faults.verdict import told
+from tests.faults.verdict import own_lines, told
 from tests.sweeping.command import finish
 
 GOES_ON = r"; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"
@@ -49,7 +49,7 @@ def test_a_process_of_rays_is_killed(name: str, disturbed: Disturbed, ends: Ends
         measured.faults += send(disturbed.one(process, PROCESSES[name]), signal.SIGKILL)
     complaints = ends.whole(finish(process))
     told(complaints, *[RAY_FAILED] * measured.faults)
-    measured.told = complaints.splitlines()[:1]
+    measured.told = own_lines(complaints)[:1]
 
 
 @pytest.mark.fault("a worker is stopped for 20 s (SIGSTOP), and goes on", "nothing is lost, and nothing trained twice")

@@ -117,9 +117,14 @@ def _journal(out: Path, runs: Sequence[Row], trials: int) -> None:
             assert trained == {key: asked[key] for key in trained}, (trial.number, asked)
 
 
+def own_lines(complaints: str) -> list[str]:
+    """The lines on standard error but for those of Ray's library."""
+    return [line for line in complaints.splitlines() if not RAYS_LOG.match(line)]
+
+
 def told(complaints: str, *patterns: str) -> None:
     """Asserts that standard error has a line for each pattern, in this order, and no other of cfsweep's or Python's."""
-    lines = [line for line in complaints.splitlines() if not RAYS_LOG.match(line)]
+    lines = own_lines(complaints)
     assert len(lines) == len(patterns), complaints
     for line, pattern in zip(lines, patterns, strict=True):
         assert re.fullmatch(pattern, line), complaints
