@@ -20,7 +20,7 @@ from cfsweep.bundle.places import fetched
 from cfsweep.bundle.program import UNIT, Program
 from cfsweep.bundle.table import read_preprocessing, settled
 from cfsweep.bundle.writer import HELD, WEIGHTS, answers_of, weights_of, whole
-from cfsweep.errors import InputError, few
+from cfsweep.errors import InputError, few, first_line
 from cfsweep.hypers import Value
 from cfsweep.texts import score_text
 from cfsweep.training.answering import ByWhat
@@ -259,6 +259,24 @@ class Model:
         by = kind(self._context(), static_settings(self.about))
         return by, Held(**held) if issubclass(kind, Classifier) else held
 
+    def require_fit(self) -> None:
+        """Has what answers in place of the output layer, where something does, answer one example.
+
+        Raises:
+            InputError: it cannot: what it goes by is of another network, or of no shape or type that it takes.
+        """
+        if self.answerer is None:
+            return
+        try:
+            found = self.outputs(torch.zeros(1, *self.about.input_shape), 0, encoded=True)
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            raise self._misfit(first_line(error)) from error
+        if tuple(found.shape) != (1, self.about.n_outputs):
+            raise self._misfit(f"it answers {tuple(found.shape)} where (1, {self.about.n_outputs}) is needed")
+
+    def _misfit(self, said: str) -> InputError:
+        return InputError(f"{self.where}: `{HELD}...` does not fit the network ({said}). Export the model again.")
+
     def _context(self) -> Context:
         """One without examples: what answers needs none but those that are held."""
         about, none = self.about, torch.empty(0, dtype=torch.int64)
@@ -293,7 +311,9 @@ def load(folder: str | Path) -> Model:
             named(about.model_dump(mode="json"))  # its encoder is called later
         weights = read_tensors(here / WEIGHTS)
         answers = read_answers(here, about, weights)
-        return Model(about, weights, answers, str(folder), read_preprocessing(here, about))
+        found = Model(about, weights, answers, str(folder), read_preprocessing(here, about))
+        found.require_fit()
+        return found
 
 
 def of_pack(pack: Pack, origin: Origin) -> Model:

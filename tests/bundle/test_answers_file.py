@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 import cfsweep
 from cfsweep.bundle.continued import opened
-from cfsweep.bundle.writer import ANSWERS
+from cfsweep.bundle.writer import ANSWERS, HELD
 from cfsweep.errors import InputError
 from tests.bundle.test_continued import bundle_of, write_tasks
 from tests.bundle.test_state_file import with_other
@@ -55,3 +56,29 @@ def test_answers_of_another_model(bundle: Path, tmp_path: Path, name: str, value
     for read in (cfsweep.load, opened):
         with pytest.raises(InputError, match=rf"answers\.safetensors: {said}"):
             read(other)
+
+
+@pytest.mark.parametrize("remedy", ["ncm", "slda", "ranpac", "icarl"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.flatten(),
+        lambda value: torch.cat((value, value), -1),
+        lambda value: value.new_zeros(value.shape, dtype=torch.bool),
+        lambda value: value.new_empty(0),
+    ],
+    ids=["flat", "twice as long", "of truth values", "empty"],
+)
+def test_what_answers_fits_the_network(
+    remedy: str, change: Callable[[Tensor], Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_program(monkeypatch)
+    bundle_of(write_tasks(tmp_path / "tasks", 2, distinct=True), tmp_path / "bundle", remedy, scenario="class-il")
+    assert cfsweep.load(tmp_path / "bundle").outputs(torch.zeros(3, 10), 0).shape == (3, 4)
+
+    def all_changed(answers: dict[str, Tensor]) -> None:
+        answers |= {name: change(value) for name, value in answers.items() if name.startswith(HELD)}
+
+    other = with_other(ANSWERS, tmp_path / "bundle", tmp_path / "other", all_changed)
+    with pytest.raises(InputError, match=r"other: `held/\.\.\.` does not fit the network \(.+\)\. Export"):
+        cfsweep.load(other)

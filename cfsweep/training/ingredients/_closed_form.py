@@ -87,4 +87,4 @@ def linear_outputs(features: Tensor, held: State) -> Tensor:
     >>> linear_outputs(torch.tensor([[10.0]]), held)
     tensor([[21., 51.]])
     """
-    return features @ held["weights"].T + held["bias"]
+    return features @ held["weights"].mT + held["bias"]

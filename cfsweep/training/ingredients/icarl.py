@@ -230,9 +230,9 @@ def nearness_to_means(features: Tensor, held: Held, n_outputs: int) -> Tensor:
     tensor([[ 0., -inf, -2.]])
     """
     is_of = (held.labels.unsqueeze(-1) == torch.arange(n_outputs, device=features.device)).to(features.dtype)  # (k, C)
-    means = normalize(is_of.T @ normalize(held.features, dim=-1), dim=-1)  # a sum points where the mean does
+    means = normalize(is_of.mT @ normalize(held.features, dim=-1), dim=-1)  # a sum points where the mean does
     seen = normalize(features, dim=-1)
-    near = 2 * seen @ means.T - seen.square().sum(-1, keepdim=True) - means.square().sum(-1)
+    near = 2 * seen @ means.mT - seen.square().sum(-1, keepdim=True) - means.square().sum(-1)
     return near.masked_fill(is_of.sum(0) == 0, -torch.inf)
 
 
