@@ -65,6 +65,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
                 "seed": SEED,
                 "outcome": report.outcome,
                 "seconds": round(report.duration, 1),
+                "why": report.longreprtext,
                 **vars(measured),
             }
             with Path(record).open("a") as file:
@@ -113,14 +114,16 @@ class Ends:
     def __init__(self, disturbed: Disturbed, measured: Measured) -> None:
         self.disturbed, self.measured = disturbed, measured
 
-    def whole(self, ended: tuple[int, str, str] | None = None, workers: int = 2, aside: str = "") -> str:
-        """Asserts that the command `ended` well, or the one does that goes on now; that the study is whole, and that no
-        process and nothing temporary is left, nor anything else but what was set `aside`. Gives what the command
-        complained of."""
+    def whole(
+        self, ended: tuple[int, str, str] | None = None, workers: int = 2, aside: str = "", attempts: int = 1
+    ) -> str:
+        """Asserts that the command `ended` well, or the one does that goes on now; that the study is whole (`verdict`),
+        and that no process and nothing temporary is left, nor anything else but what was set `aside`. Gives what the
+        command complained of."""
         code, printed, complaints = ended or self.disturbed.undisturbed(workers=workers)
         assert code == 0, (printed, complaints)
-        self.measured.runs += verdict(self.disturbed.out, TRIALS, SEEDS, aside)
-        assert those_who_live_on(self.disturbed.begun, 20) == {}
+        self.measured.runs += verdict(self.disturbed.out, TRIALS, SEEDS, aside, attempts)
+        assert those_who_live_on(self.disturbed.begun | self.disturbed.of_its_folder(), 20) == {}
         left = [path for path in self.disturbed.temporary.rglob("*") if path.is_file() or path.is_symlink()]
         assert not left, "temporary files that nobody needs"
         return complaints

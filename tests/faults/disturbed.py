@@ -64,13 +64,27 @@ class Disturbed:
             return now
         return {}
 
+    def of_its_folder(self) -> dict[int, str]:
+        """All processes whose environment, or a word of whose command, has its temporary folder; those of commands too
+        that nobody has looked at while they ran."""
+        found, folder = {}, str(self.temporary).encode()
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (path / "cmdline").read_bytes() + b"\0" + (path / "environ").read_bytes()
+                if folder in words:
+                    found[int(path.name)] = words.partition(b"\0")[0].decode(errors="replace").rpartition("/")[2]
+        return found
+
+    def those(self, process: subprocess.Popen[str], program: str | tuple[str, ...]) -> list[int]:
+        """The ids of its processes of this name that live now."""
+        return sorted(pid for pid, name in self.look(process).items() if name.startswith(program))
+
     def one(self, process: subprocess.Popen[str], program: str | tuple[str, ...]) -> int:
         """The id of one of its processes of this name, waiting until there is one."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            found = [pid for pid, name in self.look(process).items() if name.startswith(program)]
-            if found:
-                return self.rng.choice(sorted(found))
+            if found := self.those(process, program):
+                return self.rng.choice(found)
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, f"no {program}"
             time.sleep(0.02)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Ends, Measured
-from tests.faults.disturbed import WORKER, Disturbed, send
-from tests.faults.verdict import own_lines, told
+from tests.faults.disturbed import STUDY, WORKER, Disturbed, send
+from tests.faults.test_disk import SmallDisk
+from tests.faults.verdict import own_lines, rows_of, told
 from tests.sweeping.command import finish
 
 GOES_ON = r"; goes on by itself in \d+ s \(\d of at most 6 times without progress\)"
@@ -23,6 +24,13 @@ RAY_FAILED = rf"cfsweep: Ray {FAILED} \(.*\)" + GOES_ON
 PROCESSES = {"raylet": "raylet", "GCS": "gcs_server", "broker": "ray::StreamBroker"}
 DIED = "a worker died ({} so far); another one goes on from its last checkpoint"
 HUNG = "a worker said and saved nothing for too long, and was killed (1 so far)"
+# Begins the command line where /dev/shm is of 200 MB, and seen by nobody else.
+OWN_SHARED_MEMORY = """
+import os, sys
+mounted = 'mount -t tmpfs -o size=200m tmpfs /dev/shm && exec "$@"'
+command = [sys.executable, "-m", "cfsweep.cli", *sys.argv[1:]]
+os.execvp("unshare", ["unshare", "--mount", "sh", "-c", mounted, "sh", *command])
+"""
 pytestmark = pytest.mark.slow
 
 
@@ -60,7 +68,55 @@ def test_a_worker_is_stopped_for_a_while(disturbed: Disturbed, ends: Ends, measu
     send(pid, signal.SIGSTOP)
     time.sleep(20)
     measured.faults = send(pid, signal.SIGCONT)
+    code, printed, complaints = finish(process)
+    assert ends.whole((code, printed, complaints)) == ""
+    assert DIED.format(1) not in printed, "another one has trained its packs"
+    assert {row["attempt"] for row in rows_of(disturbed.out, "runs")} == {1}
+
+
+@pytest.mark.fault("the {} is stopped for 20 s (SIGSTOP), and goes on", "so does the sweep, by itself")
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_of_rays_is_stopped_for_a_while(
+    name: str, disturbed: Disturbed, ends: Ends, measured: Measured
+) -> None:
+    process = disturbed.start()
+    disturbed.moment(process, earliest=1)
+    pid = disturbed.one(process, PROCESSES[name])
+    send(pid, signal.SIGSTOP)
+    time.sleep(20)
+    measured.faults = send(pid, signal.SIGCONT)
     assert ends.whole(finish(process)) == ""
+
+
+@pytest.mark.fault(
+    "workers are killed as soon as they train, 15 times",
+    "as above; runs that none of three has brought on fail (exit code 3), and `--retries` trains them again",
+)
+def test_workers_are_killed_without_end(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    process = disturbed.start()
+    disturbed.moment(process, latest=2)
+    while measured.faults < 15 and process.poll() is None:
+        measured.faults += send(disturbed.one(process, WORKER), signal.SIGKILL)
+        time.sleep(disturbed.rng.uniform(0.0, 1.0))
+    code, printed, complaints = finish(process)
+    assert (code, complaints) in ((0, ""), (3, "")), (printed, complaints)
+    ended = (code, printed, complaints) if code == 0 else disturbed.undisturbed("--retries", "1")
+    assert ends.whole(ended, attempts=2) == ""
+
+
+@pytest.mark.fault("the shared memory (/dev/shm) is full", "the sweep goes on, or says why not; `resume` goes on")
+def test_full_shared_memory(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    """It is one of its own, of a tenth of what Ray would have."""
+    line = (*STUDY, "--workers", "2", "--out", disturbed.out)
+    process = disturbed.processes.start(*line, program=("-c", OWN_SHARED_MEMORY), TMPDIR=str(disturbed.temporary))
+    disturbed.moment(process)
+    SmallDisk(Path(f"/proc/{process.pid}/root/dev/shm")).fill()
+    measured.faults = 1
+    code, printed, complaints = finish(process)
+    assert code in (0, 2), (printed, complaints)
+    measured.told = own_lines(complaints)[:1]
+    assert len(own_lines(complaints)) <= (code > 0) + complaints.count("goes on by itself")
+    assert ends.whole() == ""
 
 
 @pytest.mark.fault("a worker hangs (SIGSTOP), with `--hang-after`", "it is killed, and another one goes on")

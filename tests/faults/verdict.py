@@ -35,14 +35,26 @@ def rows_of(out: Path, table: str) -> list[Row]:
     return [row for part in parts for row in pq.ParquetFile(part).read().to_pylist()]
 
 
-def verdict(out: Path, trials: int, seeds: int, aside: str = "") -> int:
+def rows_of_runs(out: Path, table: str) -> list[Row]:
+    """Those of the latest attempt of each run; what earlier ones left is of attempts that have failed."""
+    runs = rows_of(out, "runs")
+    latest, failed = ({(*_key(row), row["attempt"]) for row in part} for part in _latest(runs))
+    rows = rows_of(out, table)
+    assert {(*_key(row), row["attempt"]) for row in rows} <= latest | failed, table
+    return [row for row in rows if (*_key(row), row["attempt"]) in latest]
+
+
+def verdict(out: Path, trials: int, seeds: int, aside: str = "", attempts: int = 1) -> int:
     """Asserts that the study is complete and whole: each run has one row, all its rows in each table, and the bits that
     it has when it is trained alone; the sampler knows each trial once, and its score; nothing else lies there, but what
-    was set `aside` under a name of this pattern. Gives how many runs were compared."""
+    was set `aside` under a name of this pattern. Before that row, a run may have others of so many `attempts` that have
+    failed. Gives how many runs were compared."""
     assert status(out).complete
     found = check(out)
     assert (found.findings, found.running) == ((), False), found
-    runs = rows_of(out, "runs")
+    runs, failed = _latest(rows_of(out, "runs"))
+    assert {row["state"] for row in failed} <= {"failed"}
+    assert max(Counter(map(_key, failed)).values(), default=0) < attempts, failed
     wanted = {
         (trial, seed)
         for trial in (*(MAJORITY_TRIAL, JOINT_TRIAL, NAIVE_TRIAL), *range(trials))
@@ -51,7 +63,7 @@ def verdict(out: Path, trials: int, seeds: int, aside: str = "") -> int:
     assert Counter(map(_key, runs)) == Counter(wanted), sorted(map(_key, runs))
     assert {row["state"] for row in runs} == {"done"}, [row["failure"] for row in runs]
     for table in TABLES[1:]:
-        assert {_key(row) for row in rows_of(out, table)} <= wanted, table
+        assert {_key(row) for row in rows_of_runs(out, table)} <= wanted, table
     _matrices(out, wanted)
     trained = [row for row in runs if row["trial"] != MAJORITY_TRIAL]
     bits_as_alone(out, trained)
@@ -64,6 +76,16 @@ def verdict(out: Path, trials: int, seeds: int, aside: str = "") -> int:
     return len(trained)
 
 
+def _latest(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The row of the latest attempt of each run, and those of earlier ones."""
+    latest = {(*_key(row), row["attempt"]) for row in rows}
+    latest = {max(of for of in latest if of[:2] == key) for key in {of[:2] for of in latest}}
+    found: tuple[list[Row], list[Row]] = ([], [])
+    for row in rows:
+        found[(*_key(row), row["attempt"]) not in latest].append(row)
+    return found
+
+
 def _key(row: Row) -> tuple[int, int]:
     return row["trial"], row["seed"]
 
@@ -71,7 +93,7 @@ def _key(row: Row) -> tuple[int, int]:
 def bits_as_alone(out: Path, runs: Sequence[Row]) -> None:
     """Asserts that these runs have all rows, and the bits, that they have when they are trained alone."""
     config, _ = Folder(out).read()
-    scores, curves, buffers = (rows_of(out, table) for table in ("accuracy", "curves", "buffers"))
+    scores, curves, buffers = (rows_of_runs(out, table) for table in ("accuracy", "curves", "buffers"))
     for run in runs:
         alone, row = trained_alone(config, run)
         where = f"trial {run['trial']}, seed {run['seed']}"
@@ -90,7 +112,7 @@ def bits_as_alone(out: Path, runs: Sequence[Row]) -> None:
 def _matrices(out: Path, runs: Iterable[tuple[int, int]]) -> None:
     """Each run has each cell once, that of majority too."""
     n_tasks = len(Folder(out).read()[1]["tasks"])
-    cells = Counter((*_key(row), row["after_task"], row["eval_task"]) for row in rows_of(out, "accuracy"))
+    cells = Counter((*_key(row), row["after_task"], row["eval_task"]) for row in rows_of_runs(out, "accuracy"))
     places = [(after, task) for after in range(-1, n_tasks) for task in range(n_tasks)]
     assert cells == Counter((*run, *place) for run in runs for place in places)
 
