@@ -24,8 +24,10 @@ from cfsweep.errors import InputError, NoAnswerError, unknown
 from cfsweep.metrics import INTRANSIGENCE
 from cfsweep.reading import checked, parse_record
 from cfsweep.results.schema import DEFAULT_TRIAL, MAJORITY, MAJORITY_TRIAL, RENAMED, reference_trial
+from cfsweep.results.sealing import fault_of_record, sealed_record
+from cfsweep.results.stages import SELECTION
 
-FILE = "selection.json"
+FILE = SELECTION
 CORRECTED = ("average_score", "stability", "plasticity")
 RULES = ("average_score", "mixed", "stability_at_least", "knee")
 
@@ -116,7 +118,7 @@ def select(
             raise InputError(f"{root}/{FILE}: {_changed(old, record) if same else _another(old, record)}")
         replaces = [*old.pop("replaces", []), old]
     record |= {"selected_at": datetime.now(UTC).isoformat(timespec="seconds"), "replaces": replaces}
-    content = json.dumps(record, indent=2, allow_nan=False).encode() + b"\n"
+    content = json.dumps(sealed_record(record), indent=2, allow_nan=False).encode() + b"\n"
     write_whole(place_in(root, FILE), lambda file: file.write(content))
     return record
 
@@ -178,7 +180,10 @@ def selection(root: Root) -> dict[str, Any] | None:
         return None
     remedy = "Remove it and select anew."
     record = parse_record(content, f"{root}/{FILE}", remedy)
+    if fault := fault_of_record(record):
+        raise InputError(f"{root}/{FILE}: {fault}. {remedy}")
     checked(SelectionFile, record, f"{root}/{FILE}", remedy)
+    record.pop("sha256", None)
     if record.get("study_id") != (own := study(root).study_id):
         raise InputError(f"{root}/{FILE}: it belongs to study {record.get('study_id')}, not {own}. Remove it.")
     return _renamed(record)

@@ -47,3 +47,4 @@ class SelectionFile(_Part):
     chosen_among: int | None = None
     corrected_for_the_choice: dict[str, Finite | None] = {}
     replaces: list[dict[str, Any]] = []
+    sha256: str | None = None  # of all else

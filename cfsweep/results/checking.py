@@ -10,11 +10,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from cfsweep.errors import InputError, few, first_line
-from cfsweep.reading import MOST_BYTES
+from cfsweep.reading import MOST_BYTES, parse_record
 from cfsweep.results.ledger import LEDGER, Commit, Ledger, read_ledger
 from cfsweep.results.reader import COPY, STUDY, is_sealed, read_committed, read_file, study_in
 from cfsweep.results.schema import TABLES
-from cfsweep.results.sealing import fault_of_text
+from cfsweep.results.sealing import fault_of_record, fault_of_text
+from cfsweep.results.stages import SELECTION
 
 
 class Finding(NamedTuple):
@@ -62,6 +63,17 @@ def check_study_file(place: Place) -> list[Finding]:
     elif copy is None and content is not None and is_sealed(content):
         found.append(Finding(COPY, "missing: the next who goes on with the study writes it", harmless=True))
     return found
+
+
+def fault_of_selection(place: Place) -> str | None:
+    """What is wrong with the choice on record; None if nothing is, or nothing was chosen yet."""
+    content = place.read(SELECTION, MOST_BYTES)
+    if content is None:
+        return None
+    try:
+        return fault_of_record(parse_record(content, SELECTION, ""))
+    except InputError:
+        return "torn or altered: it is no mapping of JSON"
 
 
 def fault_of_study(content: bytes | None) -> str | None:

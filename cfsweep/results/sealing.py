@@ -1,14 +1,17 @@
 """Lines and files that say of themselves whether they are as they were written.
 
 A line of JSON ends with `check`, a digest of the rest of it and of what it follows on; a text begins with a comment
-that has the SHA-256 of all that comes after. Both are what they were for whoever does not look at them.
+that has the SHA-256 of all that comes after; a record has that of all else in it. All are what they were for whoever
+does not look at them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -59,3 +62,29 @@ def fault_of_text(content: bytes, is_sealed: bool) -> str | None:
     if hashlib.sha256(content[found.end() :]).hexdigest().encode() != found[1]:
         return "altered: it is not what the SHA-256 in its first line is of"
     return None
+
+
+def sealed_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping that JSON can hold, with the SHA-256 of all that is in it.
+
+    >>> sealed_record({"trial": 8})
+    {'trial': 8, 'sha256': '0b34dcdf362157309707725e7fb515057d474be889029090a135c2f9e5c11191'}
+    """
+    return {**record, "sha256": _sha256_of(record)}
+
+
+def fault_of_record(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with a record that says by itself that it was sealed; None if nothing is.
+
+    >>> whole = sealed_record({"trial": 8, "rule": "plasticity"})
+    >>> fault_of_record(whole), fault_of_record({**whole, "trial": 9}), fault_of_record({"trial": 9})
+    (None, 'altered: it is not what its `sha256` is of', None)
+    """
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    if rest.keys() == record.keys() or _sha256_of(rest) == record["sha256"]:
+        return None
+    return "altered: it is not what its `sha256` is of"
+
+
+def _sha256_of(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

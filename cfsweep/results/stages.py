@@ -15,7 +15,8 @@ from cfsweep.results.schema import TABLES
 CHECKPOINTS = "checkpoints"
 INSIDE = ("confirmed", "refitted")  # studies within a study
 # What the analysis writes, straight into the store: it is fetched, and never carried.
-OF_THE_ANALYSIS = ("selection.json", "report.html", "front.parquet")
+SELECTION = "selection.json"
+OF_THE_ANALYSIS = (SELECTION, "report.html", "front.parquet")
 # What is carried before what: whoever finds the later ones may rely on the earlier ones.
 LAST_STAGE = 4
 

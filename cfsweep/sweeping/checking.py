@@ -12,9 +12,18 @@ from cfsweep import identity
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.results import addresses
-from cfsweep.results.checking import Finding, Place, check_ledger, check_parts, check_study_file, fault_of_study
+from cfsweep.results.checking import (
+    Finding,
+    Place,
+    check_ledger,
+    check_parts,
+    check_study_file,
+    fault_of_selection,
+    fault_of_study,
+)
 from cfsweep.results.leftovers import PLACES, is_leftover
 from cfsweep.results.reader import COPY, JOURNALS, STUDY, filesystem, read_table, study_in
+from cfsweep.results.stages import SELECTION
 from cfsweep.results.status import is_held
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.parsing import parse
@@ -81,6 +90,8 @@ def _check(root: str | Path, place: Place) -> tuple[list[Finding], int]:
     if study is not None:
         damaged = any(not finding.harmless for finding in found)
         found += _check_journal(root, place, study, packs, compare=not damaged)
+    if fault := fault_of_selection(place):
+        found.append(Finding(SELECTION, f"{fault}; remove it, and select anew"))
     if is_held(root):  # what is not finished is being worked at
         return [finding for finding in found if not finding.harmless], n_files
     for folder in ("", *PLACES):

@@ -16,11 +16,12 @@ from cfsweep.errors import InputError, few
 from cfsweep.files import write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.metrics import UndefinedError
-from cfsweep.results.checking import Place, fault_of_part, fault_of_study, faults_of_commits, held
+from cfsweep.results.checking import Place, fault_of_part, fault_of_selection, fault_of_study, faults_of_commits, held
 from cfsweep.results.ledger import LEDGER, Ledger, LedgerWriter, begin_ledger, commit_entry, parsed
 from cfsweep.results.leftovers import remove_leftovers
 from cfsweep.results.opening import are_of, by_name, entry_of, open_ledger, parts_in
 from cfsweep.results.reader import COPY, STUDY, is_sealed, read_table
+from cfsweep.results.stages import SELECTION
 from cfsweep.sweeping.checking import (
     compared,
     journal_in,
@@ -87,6 +88,8 @@ def _repair(work: Repair) -> list[str]:
     work.said += said
     if "confirms" not in study:
         _repair_journal(work, config, study, packs)
+    if fault := fault_of_selection(work.place):
+        work.say(f"{SELECTION}: {fault}. It stays: remove it, and select anew")  # an analysis wrote it, not a sweep
     return work.said
 
 

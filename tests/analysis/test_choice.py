@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import moocore
 import numpy as np
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 import analysis
 from analysis.choice import knee_of
 from cfsweep.errors import InputError, NoAnswerError
+from cfsweep.results.checking import Place, fault_of_selection
 from tests.analysis.folder import LATER, Folder, half_grown, matrix_for
 
 
@@ -39,6 +42,27 @@ def test_what_is_on_record(known: Path) -> None:
     assert record["replaces"] == []
 
 
+def test_no_flipped_bit_of_a_record_is_obeyed(known: Path) -> None:
+    chosen, rng = analysis.select(known), random.Random(20261127)
+    path, place, refused = known / "selection.json", Place(LocalFileSystem(), str(known)), 0
+    whole = path.read_bytes()
+    assert fault_of_selection(place) is None
+    for _ in range(300):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        if fault_of_selection(place) is not None:
+            refused += 1
+            with pytest.raises(InputError, match=r"selection\.json: "):
+                analysis.selection(known)
+            continue
+        # Between two words, or the name itself of the digest, without which an earlier version wrote it.
+        said = analysis.selection(known)
+        assert said is not None
+        assert {key: said[key] for key in chosen} == chosen
+    assert refused > 200
+
+
 def test_the_same_choice_again_changes_nothing(known: Path) -> None:
     first = analysis.select(known)
     content = (known / "selection.json").read_bytes()
@@ -49,7 +73,7 @@ def test_the_same_choice_again_changes_nothing(known: Path) -> None:
 def test_a_choice_made_before_a_metric_existed_is_the_same_choice(known: Path) -> None:
     analysis.select(known)
     record = json.loads((known / "selection.json").read_text())
-    del record["validation"]["val_intransigence"]
+    del record["validation"]["val_intransigence"], record["sha256"]
     record["validation"]["val_retention_ratio"] = {"mean": None, "sd": None}
     (known / "selection.json").write_text(json.dumps(record))
     assert analysis.select(known) == record

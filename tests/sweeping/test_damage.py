@@ -4,6 +4,7 @@ bits of a study that nothing befell. Seeded places; without Ray, see `in_process
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -22,6 +23,7 @@ from cfsweep.errors import InputError
 from cfsweep.results.ledger import LEDGER, begin_ledger
 from cfsweep.results.reader import COPY, STUDY, read_table
 from cfsweep.results.schema import MAJORITY_TRIAL
+from cfsweep.results.sealing import sealed_record
 from cfsweep.results.status import status
 from cfsweep.sweeping.broker import Broker
 from cfsweep.sweeping.checking import check
@@ -404,6 +406,19 @@ def test_the_command_line(run: Run, studies: dict[str, Sweep], sweep: Sweep) -> 
     assert (code, complaints) == (0, "")
     assert_like(sweep, studies["whole"])
     assert run("check", root)[0] == 0
+
+
+def test_a_choice_that_was_altered_is_named_and_stays(run: Run, studies: dict[str, Sweep], sweep: Sweep) -> None:
+    copy_of(studies, "whole", sweep)
+    path = sweep.folder.root / "selection.json"
+    path.write_text(json.dumps(sealed_record({"trial": 1})))
+    assert check(sweep.folder.root).findings == ()
+    path.write_text(path.read_text().replace('"trial": 1', '"trial": 2'))
+    said = "selection.json: altered: it is not what its `sha256` is of"
+    assert run("check", sweep.folder.root)[1].startswith(f"{said}; remove it, and select anew\n1 damaged. ")
+    assert repair(sweep.folder.root) == [f"{said}. It stays: remove it, and select anew"]
+    path.unlink()
+    assert check(sweep.folder.root).findings == ()
 
 
 def told(driver: Driver) -> list[Any]:
