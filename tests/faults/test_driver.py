@@ -51,7 +51,9 @@ def test_all_are_killed(disturbed: Disturbed, ends: Ends, measured: Measured) ->
 def test_the_driver_is_interrupted(
     number: signal.Signals, disturbed: Disturbed, ends: Ends, measured: Measured
 ) -> None:
+    before = signal.signal(number, signal.SIG_DFL)  # `nohup` has it ignored, here and in all that is started
     process = disturbed.start()
+    signal.signal(number, before)
     wait_for((disturbed.out / ".lock").exists)
     disturbed.moment(process)
     process.send_signal(number)
