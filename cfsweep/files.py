@@ -144,14 +144,44 @@ def _append_once(path: Path, content: bytes, at: int) -> None:
         os.close(handle)
 
 
+def read_bounded(path: Path) -> bytes:
+    """The bytes of a file of a results folder.
+
+    Raises:
+        InputError: it is too large (`require_memory`).
+        OSError: it cannot be read.
+    """
+    require_memory(path.stat().st_size, path)
+    return path.read_bytes()
+
+
+def require_memory(size: int, where: object) -> None:
+    """Makes sure that a file of a results folder fits into the memory of this machine before it is read: the kernel may
+    promise more than there is, and kill whoever then takes it.
+
+    Raises:
+        InputError: it has more bytes than half of the memory.
+    """
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    if size > most:
+        raise InputError(
+            f"{where}: it has {size} bytes, and half of this machine's memory, {most}, are the most that are read. "
+            "Move it elsewhere; `cfsweep repair` then makes a ledger or a journal anew."
+        )
+
+
 def write_sealed(path: Path, content: bytes) -> Path:
     """Writes `content` and its SHA-256, whole or not at all, for `read_sealed`."""
     return write_atomically(path, lambda file: file.writelines((content, hashlib.sha256(content).digest())))
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` wrote into a file; None if it is not there any more as it was written."""
-    return unsealed(path.read_bytes())
+    """What `write_sealed` wrote into a file; None if it is not there any more as it was written.
+
+    Raises:
+        InputError: as `read_bounded`.
+    """
+    return unsealed(read_bounded(path))
 
 
 def unsealed(sealed: bytes) -> bytes | None:

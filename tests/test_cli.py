@@ -518,6 +518,25 @@ def test_an_interrupt_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert run("adopt", "weights.pt", "--stream", "split-digits", "--to", "model") == (130, "", said)
 
 
+@pytest.mark.parametrize("name", ["commits.jsonl", "journal.jsonl", "checkpoints/pack000001.json"])
+def test_a_file_that_fits_no_memory_is_one_line(run: Run, smoke: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "study"
+    assert run("run", smoke, "--out", out, "--workers", "0", "--trials", "1", "--set", "epochs=1")[0] == 0
+    with (out / name).open("ab") as file:
+        file.truncate(2**43)  # a hole: it takes no room on the disk
+    for command in ("check", "repair", "resume"):
+        code, printed, complaints = run(command, out, *(("--trials", "+1") if command == "resume" else ()))
+        assert (code, printed) == (2, "")
+        assert f"{name}: it has {2**43} bytes, and half of this machine's memory, " in complaints
+        assert complaints.count("\n") == 1
+
+
+def test_want_of_memory_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfsweep.results.status.read_study", lambda root: bytearray(2**62))
+    said = "cfsweep: this machine has not the memory for that (MemoryError). Look how large the files are.\n"
+    assert run("status", "study") == (2, "", said)
+
+
 def test_another_error_of_the_system_is_shown_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cfsweep.results.status.read_study", lambda root: os.kill(2**22 + 1, 0))
     with pytest.raises(ProcessLookupError):

@@ -20,7 +20,15 @@ from cfsweep.cli.folders import check, repair
 from cfsweep.cli.models import adopt, confirm, continue_, export, log, predict
 from cfsweep.cli.saying import called, said_of_equal
 from cfsweep.cli.sweeps import EXAMPLES, resume, run
-from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS, CfsweepError, InputError, not_written, unknown
+from cfsweep.errors import (
+    EXIT_INTERRUPTED,
+    NO_FAULT_OF_OURS,
+    CfsweepError,
+    InputError,
+    first_line,
+    not_written,
+    unknown,
+)
 from cfsweep.library.repeatable import repeatable
 from cfsweep.terminal import Terminal
 from cfsweep.version import VERSION
@@ -172,6 +180,9 @@ def main() -> None:
         if error.errno not in NO_FAULT_OF_OURS:
             raise
         tell(str(not_written(error)))
+        sys.exit(InputError.exit_code)
+    except MemoryError as error:
+        tell(f"this machine has not the memory for that ({first_line(error)}). Look how large the files are.")
         sys.exit(InputError.exit_code)
     except Exception as error:
         # Typer's own complaints about the command line; their class has moved from one version to the next.

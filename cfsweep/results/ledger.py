@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.fs as pafs
 
-from cfsweep.files import append_whole, write_atomically
+from cfsweep.files import append_whole, require_memory, write_atomically
 from cfsweep.results.sealing import opened_line, sealed_line
 
 LEDGER = "commits.jsonl"
@@ -111,10 +111,13 @@ def read_ledger(fs: pafs.FileSystem, root: str) -> Ledger | None:
     """That of the folder `root` on `fs`, whole or not; None where there is none.
 
     Raises:
+        InputError: it is larger than what is read.
         OSError: it cannot be read.
     """
-    if fs.get_file_info(f"{root}/{LEDGER}").type != pafs.FileType.File:
+    info = fs.get_file_info(f"{root}/{LEDGER}")
+    if info.type != pafs.FileType.File:
         return None
+    require_memory(info.size, info.path)
     with fs.open_input_stream(f"{root}/{LEDGER}") as file:
         return parsed(file.read())
 

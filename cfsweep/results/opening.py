@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cfsweep.files import read_bounded
 from cfsweep.results.ledger import LEDGER, Ledger, LedgerWriter, begin_ledger, commit_entry, parsed
 from cfsweep.results.reader import KEY, STUDY, damaged, is_sealed
 from cfsweep.results.schema import TABLES
@@ -26,7 +27,7 @@ def open_ledger(root: Path, study_id: str) -> LedgerWriter:
         InputError: the ledger is damaged or lost, or a part without a line cannot be read.
     """
     path = root / LEDGER
-    ledger = parsed(path.read_bytes()) if path.exists() else None
+    ledger = parsed(read_bounded(path)) if path.exists() else None
     if ledger is not None and not ledger.commits and ledger.n_lines < 2 and not parts_in(root):
         ledger = None  # of a driver that was killed where it began
     if ledger is None:

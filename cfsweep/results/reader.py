@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from cfsweep.errors import InputError
-from cfsweep.files import foreign_column
+from cfsweep.files import foreign_column, require_memory
 from cfsweep.reading import MOST_BYTES, checked
 from cfsweep.results.addresses import in_command
 from cfsweep.results.ledger import LEDGER, Digest, digest_of, read_ledger
@@ -222,10 +222,14 @@ def read_file(fs: pafs.FileSystem, path: str, most: int | None = None) -> bytes 
     """The bytes of a file, the first `most` of them alone if that is given; None where there is none.
 
     Raises:
+        InputError: it is larger than what is read.
         OSError: it cannot be read.
     """
-    if fs.get_file_info(path).type != pafs.FileType.File:
+    info = fs.get_file_info(path)
+    if info.type != pafs.FileType.File:
         return None
+    if most is None:
+        require_memory(info.size, path)
     with fs.open_input_stream(path) as file:
         return bytes(file.read(most))
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from cfsweep.files import write_atomically
+from cfsweep.files import read_bounded, write_atomically
 from cfsweep.results.schema import TABLES
 from cfsweep.results.sealing import opened_line, sealed_line
 from cfsweep.sweeping.folder import Folder
@@ -39,7 +39,7 @@ class PackFiles:
         """(name, specification, attempt) of each pack that an earlier driver had on its way, as far as its file is as
         it was written."""
         for path in sorted(self.folder.checkpoints.glob("pack*.json")):
-            found = read_pack(path.read_bytes())
+            found = read_pack(read_bounded(path))
             if found is not None:
                 yield path.stem, *found
 

@@ -10,6 +10,7 @@ from typing import Any
 from cfsweep import identity
 from cfsweep.config import MOST_SEEDS, MOST_TRIALS, StreamConfig, StudyConfig
 from cfsweep.errors import InputError, few
+from cfsweep.files import read_bounded
 from cfsweep.hypers import Hyper
 from cfsweep.results.addresses import in_command
 from cfsweep.results.status import Status, status
@@ -311,7 +312,7 @@ def _journal_is_whole(folder: Folder, config: StudyConfig) -> bool:
         return True
     from cfsweep.sweeping.search.history import asked_in  # loads Optuna
 
-    asked = asked_in(folder.journal.read_bytes(), config.study_id) if folder.journal.exists() else None
+    asked = asked_in(read_bounded(folder.journal), config.study_id) if folder.journal.exists() else None
     return asked is not None and len(asked) >= config.trials and all(trial.ended for trial in asked.values())
 
 

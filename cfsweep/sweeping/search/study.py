@@ -9,6 +9,7 @@ import optuna
 
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, first_line
+from cfsweep.files import read_bounded
 from cfsweep.hypers import Hyper
 from cfsweep.sweeping.search.lines import BrokenJournal
 from cfsweep.sweeping.search.pruner import RunningMedian
@@ -64,7 +65,7 @@ def repair(journal: Path) -> None:
     A torn line would break every later opening, and a stale lock costs half a minute. The caller holds the folder's
     own lock, so no other driver is writing.
     """
-    content = journal.read_bytes()
+    content = read_bounded(journal)
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         with journal.open("r+b") as file:
