@@ -22,7 +22,7 @@ WORDS = {SAID.decode(), SAID_AT_ONCE.decode(), (SAID + SAID_AT_ONCE).decode()}
     "the driver is killed (SIGKILL), several times", "`run` or `resume` goes on from the last checkpoints"
 )
 def test_the_driver_is_killed(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
-    for _ in range(disturbed.rng.randint(2, 4)):
+    for _ in range(disturbed.rng.randint(2, 3)):  # a fourth might find it complete
         process = disturbed.start()
         disturbed.moment(process, latest=4)
         process.kill()
