@@ -18,13 +18,14 @@ from cfsweep.results.changes import CHANGES
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
 from cfsweep.sweeping import outside, study
-from cfsweep.sweeping.folder import Folder, describe, described_hypers
+from cfsweep.sweeping.folder import Folder, describe, described_hypers, refuse_links_out
 from cfsweep.sweeping.ground import accepted, check_ground
 from cfsweep.sweeping.listed import ListedAsker
 from cfsweep.sweeping.progress import Watcher
 from cfsweep.sweeping.scheduler import USUAL, Endurance, Scheduler, Workers
 from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.space import check_space, reference_values
+from cfsweep.sweeping.working_files import tidy_complete
 
 Purpose = Literal["confirm", "refit"]
 FOLDERS: Mapping[Purpose, str] = {"confirm": "confirmed", "refit": "refitted"}  # within that of the sweep
@@ -57,6 +58,7 @@ def confirm(
         raise InputError(f"{root}: it confirms a sweep itself. Give the folder of the sweep.")
     if purpose == "refit" and swept.space.trainer is not None:
         outside.refuse_refit(swept.space.trainer)
+    refuse_links_out(root)  # the folder within it may be one
     folder = Folder(root / FOLDERS[purpose])
     there, content = _begun(folder, swept, root)
     before = content["confirms"]
@@ -67,6 +69,7 @@ def confirm(
     config = _config(swept, there, purpose, len(wanted), seeds)
     grows = there is None or (len(wanted), beside, config.seeds) != (len(known), before["references"], there.seeds)
     if not grows and study.is_whole(folder, config, endurance):
+        tidy_complete(folder)
         return study.Outcome(status(folder.root), nothing_to_do=True)
 
     changed: list[str] = []

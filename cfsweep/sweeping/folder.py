@@ -150,7 +150,7 @@ class Folder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            _refuse_links_out(self.root)
+            refuse_links_out(self.root)
             lock = (self.root / LOCK).open("w")
         except OSError as error:
             raise not_written(error) from error
@@ -168,7 +168,7 @@ class Folder:
             yield
 
 
-def _refuse_links_out(root: Path) -> None:
+def refuse_links_out(root: Path) -> None:
     """
     Raises:
         InputError: to write into the results folder would be to write elsewhere: it may have come from anywhere.

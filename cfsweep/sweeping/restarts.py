@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from cfsweep.visible import tell
 
 MOST_RESTARTS = 6  # in a row without progress: a minute in all
 FIRST_PAUSE_S = 1.0
-BEFORE = "CFSWEEP_RESTARTS"  # in the environment of a process that took the place of one whose scheduler had died
+# In the environment of a process that took the place of one whose scheduler had died.
+BEFORE, PAUSE = "CFSWEEP_RESTARTS", "CFSWEEP_PAUSE_S"
 
 
 class NotThereError(InputError):
@@ -44,7 +46,8 @@ class Restarts:
 
     @staticmethod
     def so_far() -> Restarts:
-        """Those of the processes whose place this one took."""
+        """Those of the processes whose place this one took, after the pause that the last of them has told of."""
+        time.sleep(float(os.environ.pop(PAUSE, "0")))
         return Restarts(int(os.environ.pop(BEFORE, "0")))
 
     def pause_s(self, progressed: bool) -> float | None:
@@ -61,17 +64,24 @@ class Restarts:
         return FIRST_PAUSE_S * 2.0 ** (self.n - 1)
 
 
+def told_pause_s(restarts: Restarts, error: NotThereError) -> float | None:
+    """Says what has happened, and how long it is until the next time; None, without a word: there is none."""
+    pause_s = restarts.pause_s(error.progressed)
+    if pause_s is not None:
+        again = f"goes on by itself in {pause_s:g} s ({restarts.n} of at most {MOST_RESTARTS} times without progress)"
+        tell(f"{error.what}; {again}")
+    return pause_s
+
+
 def waits(restarts: Restarts, error: NotThereError, interrupt: threading.Event) -> bool:
     """Says what has happened and waits for the next time; False: there is none.
 
     Raises:
         KeyboardInterrupt: the user has set `interrupt` meanwhile.
     """
-    pause_s = restarts.pause_s(error.progressed)
+    pause_s = told_pause_s(restarts, error)
     if pause_s is None:
         return False
-    again = f"goes on by itself in {pause_s:g} s ({restarts.n} of at most {MOST_RESTARTS} times without progress)"
-    tell(f"{error.what}; {again}")
     if interrupt.wait(pause_s):
         raise KeyboardInterrupt
     return True
@@ -85,11 +95,11 @@ def command_again(more: Sequence[str] = ()) -> list[str] | None:
     return [sys.executable, *sys.orig_argv[1:n_before], *own, *more] if known else None
 
 
-def become(command: Sequence[str], restarts: Restarts) -> NoReturn:
+def become(command: Sequence[str], restarts: Restarts, pause_s: float) -> NoReturn:
     """Has another process take the place of this one, with its id, and with none of its open files but the standard
-    ones: Ray's library opens some that would stay, more with each time."""
+    ones: Ray's library opens some that would stay, more with each time. It is the other one that pauses."""
     for handle in map(int, os.listdir("/dev/fd")):
         with suppress(OSError):  # the one of this list is closed by now
             os.set_inheritable(handle, handle <= 2)
-    os.environ[BEFORE] = str(restarts.n)
+    os.environ |= {BEFORE: str(restarts.n), PAUSE: str(pause_s)}
     os.execv(command[0], list(command))

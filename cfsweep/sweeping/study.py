@@ -29,7 +29,7 @@ from cfsweep.sweeping.schedulers import on_schedulers
 from cfsweep.sweeping.search.limits import history_note
 from cfsweep.sweeping.space import check_ingredients, check_space, check_study, layers_named, with_steering
 from cfsweep.sweeping.try_out import try_out
-from cfsweep.sweeping.working_files import tidy
+from cfsweep.sweeping.working_files import tidy, tidy_complete
 from cfsweep.sweeping.written import read_written
 from cfsweep.training.constant_answer import ConstantAnswer, constant_answer
 from cfsweep.training.ingredients import check_layers
@@ -170,6 +170,7 @@ def begin(
         trials = max(config.trials, there.trials)
         now = status(out)
         if trials <= now.trials and is_whole(folder, there, endurance):
+            tidy_complete(folder)
             return Outcome(now, nothing_to_do=True)
         with folder.locked():
             # The same weights and data may lie elsewhere by now.
@@ -270,6 +271,7 @@ def resume(
     if trials > MOST_TRIALS:
         raise InputError(f"--trials +{more_trials}: {MOST_TRIALS} trials in all are the most. Give a smaller number.")
     if (trials, seeds, there) == (config.trials, config.seeds, config) and is_whole(folder, config, endurance):
+        tidy_complete(folder)
         return Outcome(now, nothing_to_do=True, news=news_of(config, study))
 
     changed: list[str] = []

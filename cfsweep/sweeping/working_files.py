@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from cfsweep.errors import InputError
 from cfsweep.files import unsealed
 from cfsweep.results.checking import Finding, Place
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.leftovers import remove_leftovers
 from cfsweep.sweeping.broker import DAMAGED
+from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.pack_files import read_pack
 from cfsweep.training.spec import PackSpec
 
@@ -69,6 +72,14 @@ def set_aside_working_files(root: Path, aside: Aside) -> tuple[list[PackSpec], l
         if finding.path.endswith(".json"):
             aside.move(finding.path.replace(".json", ".pt"))
     return packs, [f"{finding.path}: {finding.what}; set aside" for finding in damaged]
+
+
+def tidy_complete(folder: Folder) -> None:
+    """Removes what killed drivers have left in the folder of a study that is complete, where it may be written to and
+    nobody is at it; packs and first tasks, too: none is on its way any more."""
+    with suppress(OSError, InputError), folder.locked():
+        remove_leftovers(folder.root)
+        folder.forget_packs()
 
 
 def tidy(root: Path) -> list[str]:

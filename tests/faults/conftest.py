@@ -121,7 +121,8 @@ class Ends:
         and that no process and nothing temporary is left, nor anything else but what was set `aside`. Gives what the
         command complained of."""
         code, printed, complaints = ended or self.disturbed.undisturbed(workers=workers)
-        assert code == 0, (printed, complaints)
+        if code != 0:
+            pytest.fail(f"exit code {code}\n{printed}\n{complaints}")  # all of it: an assertion would cut it short
         self.measured.runs += verdict(self.disturbed.out, TRIALS, SEEDS, aside, attempts)
         assert those_who_live_on(self.disturbed.begun | self.disturbed.of_its_folder(), 20) == {}
         left = [path for path in self.disturbed.temporary.rglob("*") if path.is_file() or path.is_symlink()]

@@ -290,6 +290,24 @@ def test_what_killed_drivers_leave_is_removed_by_the_next(studies: dict[str, Swe
     assert (root / ".report.html.c.tmp").exists()
 
 
+def test_what_killed_drivers_leave_is_removed_of_a_study_that_is_complete(
+    run: Run, studies: dict[str, Sweep], sweep: Sweep
+) -> None:
+    copy_of(studies, "whole", sweep)
+    root = sweep.folder.root
+    names = ("runs/.p.parquet.x.tmp", ".study.yaml.a.tmp", "journal.jsonl.lock0a1b.rename", "checkpoints/prefix-ab.pt")
+    for name in (*names, "checkpoints/pack000001.json"):
+        (root / name).touch()
+    code, printed, complaints = run("resume", root, "--workers", "0")
+    assert (code, complaints) == (0, ""), printed
+    assert [path.name for path in (root / "checkpoints").iterdir()] == []
+    assert check(root).findings == ()
+    with sweep.folder.locked():
+        (root / names[0]).touch()
+        assert run("resume", root, "--workers", "0")[0] == 0, "another one is at it"
+        assert (root / names[0]).exists()
+
+
 def test_a_study_begins_where_a_driver_was_killed_as_it_began(sweep: Sweep) -> None:
     root = sweep.folder.root
     root.mkdir()

@@ -2,9 +2,10 @@
 
 Often Ray raises an error, and `died` is what is told. But where the raylet or the GCS of this machine was killed (by
 the kernel, for memory), Ray's library ends the process that drives the sweep by itself, from a thread of its own:
-`_Exit(1)` and a line of C++, 15 s after the raylet's death and 60 s after the GCS's (Ray 2.60). No setting and no
+`_Exit(1)` and a line of C++, 15 s after the raylet's death and 60 s after the GCS's (Ray 2.60); and as soon as another
+cluster, begun at the same address, answers what the first one was asked (Tune asks how large it is). No setting and no
 handler of Python's can prevent it. So the driver looks at the two, and ends first; or another process takes its place,
-which goes on, where there is a command for that. One moment is left to Ray: while
+at once, which goes on, where there is a command for that. One moment is left to Ray: while
 `ray.init` joins what it has started, it lets no other thread run; no study has begun then.
 """
 
@@ -23,12 +24,13 @@ from typing import NoReturn
 
 from cfsweep.errors import EXIT_INTERRUPTED
 from cfsweep.sweeping.ray_backend.ray_internals import GCS, dead_processes, kill_processes, lost_of_cluster
-from cfsweep.sweeping.restarts import Restarts, SchedulerDiedError, become, waits
+from cfsweep.sweeping.restarts import Restarts, SchedulerDiedError, become, told_pause_s
 from cfsweep.visible import tell
 
 LOOK_EVERY_S = 0.05  # the next call that touches the raylet's memory may be the end
 LOOK_AT_A_CLUSTER_EVERY_S = 1.0
 COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of a terminal
+NO_ANSWER = "{} of the cluster does not answer"
 SILENT_S = 10.0  # of a cluster's GCS, which may be started again; then it is taken for gone
 # A SIGTERM may have been meant for all of them (`timeout`, a batch system): where Python waits for Ray, it sees it only
 # within a second. Whatever else ends one of them is no wish of the user's.
@@ -83,7 +85,7 @@ def ends_with_ray(session: Session, a_cluster: bool = False) -> Iterator[None]:
                 lost = lost_of_cluster()
                 silent_s = silent_s + LOOK_AT_A_CLUSTER_EVERY_S if lost == GCS else 0.0
                 if lost and (lost != GCS or silent_s >= SILENT_S):
-                    _end(session, f"{lost} of the cluster does not answer")
+                    _end(session, NO_ANSWER.format(lost))
 
     looking = threading.Thread(target=look, name="ends-with-ray", daemon=True)
     looking.start()
@@ -92,8 +94,11 @@ def ends_with_ray(session: Session, a_cluster: bool = False) -> Iterator[None]:
     finally:
         over.set()
         looking.join()
-        if dead_processes():  # to shut down what is left of Ray would wait for it, or be ended by it
+        # To shut down what is left of Ray would wait for it, or be ended by it.
+        if dead_processes():
             _end(session, _dead())
+        if a_cluster and (lost := lost_of_cluster()):
+            _end(session, NO_ANSWER.format(lost))
 
 
 def _dead() -> str:
@@ -113,9 +118,9 @@ def _end(session: Session, dead: str) -> NoReturn:
         begun = session.begun.is_set() or session.restarts.n  # in the process whose place this one took
         if session.again is not None and begun and not session.interrupt.is_set():
             command = session.again()
-            if command and waits(session.restarts, error, session.interrupt):
+            if command and (pause_s := told_pause_s(session.restarts, error)) is not None:
                 kill_processes()
-                become(command, session.restarts)
+                become(command, session.restarts, pause_s)
     if session.interrupt.is_set():
         line, code = "interrupted; `cfsweep resume` goes on, as does `cfsweep confirm`", EXIT_INTERRUPTED
     tell(line, sys.__stderr__)

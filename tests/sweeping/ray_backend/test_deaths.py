@@ -75,10 +75,19 @@ def test_it_ends_where_a_process_of_rays_has_died(processes: Processes, happens:
     assert complaints.count("\n") == (1 if code else 0)
 
 
+def test_it_ends_where_the_work_fails_as_a_cluster_is_lost(processes: Processes) -> None:
+    """To shut down what is left of Ray would be to wait for it, or to be ended by it."""
+    at_a_cluster = DIES.replace("ends_with_ray(session)", "ends_with_ray(session, a_cluster=True)")
+    fails = at_a_cluster.format("deaths.lost_of_cluster = lambda: 'the raylet'; raise ValueError")
+    code, printed, complaints = finish(processes.start(program=("-c", fails)), 60)
+    assert (code, printed) == (2, "")
+    assert complaints.startswith(TOLD.format("the raylet of the cluster does not answer"))
+
+
 ANOTHER = """
 import os
 from cfsweep.sweeping.restarts import Restarts
-print(os.getpid(), Restarts.so_far().n, os.environ.get("CFSWEEP_RESTARTS"))
+print(os.getpid(), Restarts.so_far().n, os.environ.get("CFSWEEP_RESTARTS") or os.environ.get("CFSWEEP_PAUSE_S"))
 """
 
 
@@ -104,7 +113,7 @@ def test_another_process_takes_its_place_where_there_is_a_command_for_it(process
 def test_the_other_process_has_none_of_its_open_files(processes: Processes) -> None:
     code = "import os, sys; from cfsweep.sweeping.restarts import Restarts, become; kept = os.open(os.devnull, 0)\n"
     code += "os.set_inheritable(kept, True); tells = f'import os; print(os.path.exists(\"/dev/fd/{kept}\"))'\n"
-    code += "become([sys.executable, '-c', tells], Restarts(1))"
+    code += "become([sys.executable, '-c', tells], Restarts(1), 0)"
     assert finish(processes.start(program=("-c", code)), 60) == (0, "False\n", "")
 
 
