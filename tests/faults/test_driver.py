@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from cfsweep.cli import INTERRUPTED
 from cfsweep.sweeping.interrupt import SAID, SAID_AT_ONCE
 from tests.faults.conftest import Ends, Measured
 from tests.faults.disturbed import Disturbed, send, wait_for
@@ -15,6 +16,7 @@ from tests.sweeping.command import finish
 from tests.sweeping.ray_backend.scenarios import those_who_live_on
 
 pytestmark = pytest.mark.slow
+TWICE = {f"{SAID.decode()}cfsweep: {INTERRUPTED}\n", SAID.decode(), (SAID + SAID_AT_ONCE).decode()}
 WORDS = {SAID.decode(), SAID_AT_ONCE.decode(), (SAID + SAID_AT_ONCE).decode()}
 
 
@@ -62,6 +64,21 @@ def test_the_driver_is_interrupted(
     assert complaints in WORDS
     assert those_who_live_on(disturbed.begun, 20) == {}
     measured.faults, measured.told = 1, [complaints.strip()]
+    assert ends.whole() == ""
+
+
+@pytest.mark.fault("two SIGINT (Ctrl-C) within half a second", "as above, at once")
+def test_the_driver_is_interrupted_twice(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
+    process = disturbed.start()
+    disturbed.moment(process, earliest=1)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(disturbed.rng.uniform(0.0, 0.5))
+    code, _, complaints = finish(process)
+    assert code == 130
+    assert complaints in TWICE, complaints
+    assert those_who_live_on(disturbed.begun, 20) == {}
+    measured.faults, measured.told = 1, [complaints.splitlines()[-1]]
     assert ends.whole() == ""
 
 
