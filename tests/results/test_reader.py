@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cfsweep.errors import InputError
@@ -51,6 +53,29 @@ def test_older_parts_that_lack_a_column_read_as_null(tmp_path: Path) -> None:
     write_part(tmp_path, "accuracy", "new", [cell(1, 0.2)], ACCURACY_SCHEMA)
     rows = read_table(tmp_path, "accuracy").to_pylist()
     assert {row["trial"]: row["n_examples"] for row in rows} == {0: None, 1: 5}
+
+
+def test_no_flipped_bit_of_the_pages_of_a_part_without_a_ledger_is_read(tmp_path: Path) -> None:
+    """Uncompressible numbers, whose bits nothing but the checksum of their page vouches for."""
+    rng = np.random.default_rng(1)
+    rows = [cell(0, float(value), seed=seed) for seed, value in enumerate(rng.random(50))]
+    path = write_part(tmp_path, "accuracy", "a", rows, ACCURACY_SCHEMA)
+    assert path is not None
+    whole, expected = path.read_bytes(), accuracies(tmp_path)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(ACCURACY_SCHEMA.get_field_index("accuracy"))
+    begin = column.dictionary_page_offset or column.data_page_offset
+    refused = 0
+    for place in range(begin, begin + column.total_compressed_size, 3):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        try:
+            found = accuracies(tmp_path)
+        except InputError:
+            refused += 1
+        else:  # of the page's statistics, say, which nobody reads
+            assert found == expected
+    assert refused > 100
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

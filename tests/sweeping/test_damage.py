@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from cfsweep.config import StudyConfig
@@ -27,9 +28,10 @@ from cfsweep.results.sealing import sealed_record
 from cfsweep.results.status import status
 from cfsweep.sweeping.broker import Broker
 from cfsweep.sweeping.checking import check
+from cfsweep.sweeping.confirm import Purpose, confirm
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.repairing import repair
-from cfsweep.sweeping.scheduler import USUAL
+from cfsweep.sweeping.scheduler import USUAL, Workers
 from cfsweep.sweeping.search.asker import open_asker
 from cfsweep.sweeping.space import check_space
 from cfsweep.sweeping.study import is_whole
@@ -306,6 +308,38 @@ def test_what_killed_drivers_leave_is_removed_of_a_study_that_is_complete(
         (root / names[0]).touch()
         assert run("resume", root, "--workers", "0")[0] == 0, "another one is at it"
         assert (root / names[0]).exists()
+
+
+@pytest.mark.parametrize("name", ["confirmed", "refitted", "models"])
+def test_nothing_is_confirmed_through_a_link_out_of_the_folder(
+    studies: dict[str, Sweep], sweep: Sweep, tmp_path: Path, name: str
+) -> None:
+    copy_of(studies, "whole", sweep)
+    (tmp_path / "outside").mkdir()
+    (sweep.folder.root / name).symlink_to(tmp_path / "outside")
+    nobody: Any = None  # watches: it is refused before
+    purpose: Purpose = "refit" if name == "refitted" else "confirm"
+    with pytest.raises(InputError, match=f"{name}: it is a link out of the results folder"):
+        confirm(sweep.folder.root, [0], [], 1, purpose, Workers(0), nobody)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_part_is_held_against_its_own_checksums_where_the_ledger_is_lost(
+    run: Run, studies: dict[str, Sweep], sweep: Sweep
+) -> None:
+    copy_of(studies, "whole", sweep)
+    root = sweep.folder.root
+    (root / LEDGER).unlink()
+    (part, *_) = sorted(root.glob("accuracy/*-a1-*"))
+    content = bytearray(part.read_bytes())
+    content[pq.ParquetFile(part).metadata.row_group(0).column(0).data_page_offset + 60] ^= 1
+    part.write_bytes(content)
+    said = repair(root)
+    assert any(part.name in line and "set aside" in line for line in said), said
+    assert not check(root).damaged
+    code, printed, complaints = run("resume", root, "--workers", "0")
+    assert (code, complaints) == (0, ""), printed
+    assert_like(sweep, studies["whole"])
 
 
 def test_a_study_begins_where_a_driver_was_killed_as_it_began(sweep: Sweep) -> None:

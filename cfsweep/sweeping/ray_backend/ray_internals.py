@@ -15,7 +15,7 @@ from typing import Any
 
 CONNECT_TIMEOUT_S = 5.0
 RAYLET, GCS = "the raylet", "the GCS"
-REUSE, MOST_PENDING = "_maybe_reuse_cached_actor", "TUNE_MAX_PENDING_TRIALS_PG"
+REUSE, ACTORS, MOST_PENDING = "_maybe_reuse_cached_actor", "_actor_manager", "TUNE_MAX_PENDING_TRIALS_PG"
 LISTENER = "listen_error_messages"
 NEEDLESS_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")  # methods of Ray's Node
 MAKES_FOLDER = "_init_temp"  # method of Ray's Node
@@ -290,12 +290,13 @@ def drop_environments_of_trials() -> None:
 
 
 @contextmanager
-def new_workers_kept(seconds: float) -> Iterator[None]:
-    """Within it a trial whose actor is on its way waits for that, for so many seconds; another one takes what is free.
+def new_workers_kept(seconds: float, room: Callable[[], int]) -> Iterator[None]:
+    """Within it a trial whose actor is on its way waits for that, for so many seconds, where the cluster has `room` for
+    more actors than are up; another one takes what is free.
 
     Tune gives it the first old actor that is free, and ends the new one on its way: as long as one takes longer to
     start than a pack to train, a node that has joined would never be of use. In a version that does this elsewhere, it
-    is so.
+    is so. Where there is no room, the new one would wait for the place of the old one, which is kept for another pack.
     """
     from ray.tune.execution.tune_controller import TuneController
 
@@ -307,9 +308,13 @@ def new_workers_kept(seconds: float) -> Iterator[None]:
 
     def waits_or_reuses(controller: Any, trial: Any) -> bool:
         now, is_on_its_way = time.monotonic(), trial in getattr(controller, "_trial_to_actor", ())
-        if is_on_its_way and trial.status == "PENDING" and now - begun.setdefault(trial.trial_id, now) < seconds:
+        is_on_its_way = is_on_its_way and trial.status == "PENDING"
+        if is_on_its_way and now - begun.setdefault(trial.trial_id, now) < seconds and room() > n_up(controller):
             return False
         return bool(reuse(controller, trial))
+
+    def n_up(controller: Any) -> int:
+        return int(getattr(getattr(controller, ACTORS, None), "num_live_actors", 0))
 
     before = os.environ.get(MOST_PENDING)
     os.environ[MOST_PENDING] = "1000"  # beside the one that waits; no more are handed out than there is room for

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import ray
@@ -49,7 +50,7 @@ class RayScheduler:
         self.up, self.one_machine = up, workers.address is None
         available = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.count, self.resources = worker_resources(workers, available)
-        self.workers, self.looked_at = workers, float("-inf")
+        self.workers, self.looked_at, self.fitting = workers, float("-inf"), 1
 
     @property
     def interrupted(self) -> bool:
@@ -65,8 +66,8 @@ class RayScheduler:
         if time.monotonic() - self.looked_at >= LOOK_EVERY_S:
             self.looked_at = time.monotonic()
             available = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            self.count, _ = worker_resources(self.workers, available)
-        return self.count
+            self.fitting, _ = worker_resources(replace(self.workers, count=None), available)
+        return self.fitting
 
     def capacity(self, plan: SweepPlan) -> Capacity:
         from cfsweep.sweeping.ray_backend.pack_size import pack_size_on_ray
@@ -98,7 +99,7 @@ class RayScheduler:
         searcher = PackSearcher(driver, self.up.broker, for_workers, on_change, self.up.progressed)
         if self.follows:
             searcher.room = self.room
-        new_ones = nullcontext() if self.one_machine else new_workers_kept(NEW_WORKER_S)
+        new_ones = nullcontext() if self.one_machine else new_workers_kept(NEW_WORKER_S, self.room)
         with new_ones, tempfile.TemporaryDirectory(prefix="cfsweep-tune-", dir=self.up.folder) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(PackTrainable, self.resources),

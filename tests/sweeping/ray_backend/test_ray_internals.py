@@ -17,10 +17,12 @@ import ray
 from ray import _raylet
 from ray._private import accelerators, process_watcher, ray_constants, services, worker
 from ray._private.node import Node
+from ray.air.execution._internal import RayActorManager
 from ray.tune import Trainable
 from ray.tune.execution import class_cache
 
 from cfsweep.sweeping.ray_backend.ray_internals import (
+    ACTORS,
     LISTENER,
     MAKES_FOLDER,
     MOST_PENDING,
@@ -224,11 +226,11 @@ def test_a_worker_on_its_way_is_kept_and_what_is_free_goes_to_another_pack(monke
     monkeypatch.setattr(TuneController, REUSE, lambda controller, trial: reused.append(trial.trial_id))
     waiting, new = (SimpleNamespace(trial_id=name, status="PENDING") for name in ("waiting", "new"))
 
-    controller = SimpleNamespace(_trial_to_actor=[waiting])
+    controller = SimpleNamespace(_trial_to_actor=[waiting], **{ACTORS: SimpleNamespace(num_live_actors=2)})
     before = os.environ.get(MOST_PENDING)
-    for seconds, expected in ((60.0, ["new"]), (0.0, ["waiting", "new"])):
+    for seconds, room, expected in ((60.0, 3, ["new"]), (0.0, 3, ["waiting", "new"]), (60.0, 2, ["waiting", "new"])):
         reused.clear()
-        with new_workers_kept(seconds):
+        with new_workers_kept(seconds, lambda room=room: room):  # type: ignore[misc]
             for trial in (waiting, new):
                 getattr(TuneController, REUSE)(controller, trial)
         assert reused == expected
@@ -240,4 +242,7 @@ def test_where_tune_reuses_its_actors() -> None:
     from ray.tune.execution.tune_controller import TuneController
 
     assert callable(getattr(TuneController, REUSE))
-    assert "_trial_to_actor" in inspect.getsource(TuneController.__init__)
+    begins = inspect.getsource(TuneController.__init__)
+    assert "_trial_to_actor" in begins
+    assert f"self.{ACTORS} = RayActorManager(" in begins
+    assert isinstance(RayActorManager.num_live_actors, property)
