@@ -47,7 +47,8 @@ class Restarts:
     @staticmethod
     def so_far() -> Restarts:
         """Those of the processes whose place this one took, after the pause that the last of them has told of."""
-        time.sleep(float(os.environ.pop(PAUSE, "0")))
+        if pause_s := os.environ.pop(PAUSE, ""):
+            time.sleep(float(pause_s))
         return Restarts(int(os.environ.pop(BEFORE, "0")))
 
     def pause_s(self, progressed: bool) -> float | None:
