@@ -97,7 +97,8 @@ def ends_with_ray(session: Session, a_cluster: bool = False) -> Iterator[None]:
         # To shut down what is left of Ray would wait for it, or be ended by it.
         if dead_processes():
             _end(session, _dead())
-        if a_cluster and (lost := lost_of_cluster()):
+        lost = lost_of_cluster() if a_cluster else ""
+        if lost and (lost != GCS or session.again is not None):  # a GCS may be there again, as long as this process is
             _end(session, NO_ANSWER.format(lost))
 
 
