@@ -41,9 +41,9 @@ def faults_table(records: Sequence[Record]) -> str:
 
 
 def _grouped(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """By what happens, in the order of the suite."""
+    """By what happens, in the order of the tests' names: several are done at once."""
     found: dict[str, list[Record]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: str(record["test"])):
         found.setdefault(record["fault"], []).append(record)
     return found
 

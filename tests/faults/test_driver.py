@@ -34,7 +34,9 @@ def test_the_driver_is_killed(disturbed: Disturbed, ends: Ends, measured: Measur
     assert ends.whole() == ""
 
 
-@pytest.mark.fault("the driver and all that it started are killed", "as above")
+@pytest.mark.fault(
+    "the driver and all that it started are killed", "`run` or `resume` goes on from the last checkpoints"
+)
 def test_all_are_killed(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
     for _ in range(2):
         process = disturbed.start()
@@ -67,7 +69,7 @@ def test_the_driver_is_interrupted(
     assert ends.whole() == ""
 
 
-@pytest.mark.fault("two SIGINT (Ctrl-C) within half a second", "as above, at once")
+@pytest.mark.fault("two SIGINT (Ctrl-C) within half a second", "one line, exit code 130, at once; `resume` goes on")
 def test_the_driver_is_interrupted_twice(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
     process = disturbed.start()
     disturbed.moment(process, earliest=1)

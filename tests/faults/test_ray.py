@@ -90,7 +90,7 @@ def test_one_of_the_others_is_stopped_for_a_while(
 
 @pytest.mark.fault(
     "workers are killed as soon as they train, 15 times",
-    "as above; runs that none of three has brought on fail (exit code 3), and `resume` trains them again",
+    "others go on; runs that none of three has brought on fail (exit code 3), and `resume` trains them again",
 )
 def test_workers_are_killed_without_end(disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
     process = disturbed.start()
