@@ -122,7 +122,7 @@ def test_full_shared_memory(disturbed: Disturbed, ends: Ends, measured: Measured
 @pytest.mark.parametrize("title", WORKER, ids=["between two tasks or packs", "while it trains"])
 def test_a_worker_hangs(title: str, disturbed: Disturbed, ends: Ends, measured: Measured) -> None:
     process = disturbed.start("--hang-after", "15")
-    disturbed.moment(process, earliest=1)
+    disturbed.moment(process, latest=3, earliest=1)  # one that has no pack left hangs unnoticed, as nobody needs it
     measured.faults = send(disturbed.one(process, title), signal.SIGSTOP)
     code, printed, complaints = finish(process)
     assert HUNG in printed
