@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cfsweep.results.addresses import in_command, is_address
+from cfsweep.results.stages import SELECTION
 from cfsweep.terminal import Terminal
 
 EXIT_DAMAGED = 1
@@ -20,9 +21,9 @@ def check(root: Annotated[str, typer.Argument(help="A results folder, local or r
     for finding in found.findings:
         console.say(f"{finding.path}: {finding.what}")
     if found.damaged:
-        n = len(found.damaged)
-        remedy = f"`cfsweep repair {in_command(root)}` sets right what is damaged; then train again what is lost."
-        console.say(f"{n} damaged. {remedy}")
+        of_a_sweep = any(finding.path != SELECTION for finding in found.damaged)  # a choice has its own remedy
+        remedy = f". `cfsweep repair {in_command(root)}` sets right what is damaged; then train again what is lost."
+        console.say(f"{len(found.damaged)} damaged{remedy if of_a_sweep else ''}")
         raise typer.Exit(EXIT_DAMAGED)
     console.say(f"whole: {found.n_files} files of results" + (", and a sweep writes more" if found.running else ""))
 

@@ -62,7 +62,7 @@ def test_files_are_damaged(name: str, disturbed: Disturbed, ends: Ends, measured
         measured.faults += 1
         code, printed, complaints = finish(disturbed.processes.start("check", disturbed.out))
         name_of_it = path.relative_to(disturbed.out).as_posix()
-        is_named = name_of_it in printed + complaints and (code != 0 or TORN in printed)
+        is_named = (code != 0 and name_of_it in printed + complaints) or f"{name_of_it}: {TORN}" in printed
         assert is_named or _is_spare(disturbed.out, path), (where, printed, complaints)
         if code:
             measured.told = measured.told or [line for line in printed.splitlines() if name_of_it in line][:1]

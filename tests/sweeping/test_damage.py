@@ -467,7 +467,7 @@ def test_a_choice_that_was_altered_is_named_and_stays(run: Run, studies: dict[st
     assert check(sweep.folder.root).findings == ()
     path.write_text(path.read_text().replace('"trial": 1', '"trial": 2'))
     said = "selection.json: altered: it is not what its `sha256` is of"
-    assert run("check", sweep.folder.root)[1].startswith(f"{said}; remove it, and select anew\n1 damaged. ")
+    assert run("check", sweep.folder.root) == (1, f"{said}; remove it, and select anew\n1 damaged\n", "")
     assert repair(sweep.folder.root) == [f"{said}. It stays: remove it, and select anew"]
     path.unlink()
     assert check(sweep.folder.root).findings == ()
