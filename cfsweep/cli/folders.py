@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from cfsweep.results.addresses import in_command, is_address
-from cfsweep.results.stages import SELECTION
 from cfsweep.terminal import Terminal
 
 EXIT_DAMAGED = 1
@@ -15,6 +14,7 @@ EXIT_DAMAGED = 1
 
 def check(root: Annotated[str, typer.Argument(help="A results folder, local or remote.", metavar="FOLDER")]) -> None:
     """Say what of a results folder is torn, missing, altered or unknown; exit code 1 if anything is damaged."""
+    from cfsweep.results.stages import SELECTION
     from cfsweep.sweeping.checking import check as checked
 
     found, console = checked(root), Terminal()
