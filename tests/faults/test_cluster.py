@@ -138,6 +138,35 @@ def test_a_node_stands_still(disturbed: Disturbed, ends: Ends, measured: Measure
     assert ends.whole((code, printed, complaints)) == ""
 
 
+@pytest.mark.fault("the broker is killed on a cluster", "the sweep says so, begins another one there, and goes on")
+def test_the_broker_is_killed(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
+    process = begin(disturbed, cluster)
+    for _ in range(disturbed.rng.randint(1, 2)):
+        disturbed.moment(process, latest=3, earliest=1)
+        wait_for(lambda: broker_of(cluster) is not None)
+        measured.faults += send(broker_of(cluster) or 0, signal.SIGKILL)
+    complaints = ends.whole(finish(process))
+    measured.told = own_lines(complaints)[:1]
+    told(complaints, *[GOES_ON] * measured.faults)
+
+
+def broker_of(cluster: Cluster) -> int | None:
+    processes = descendants(cluster.process.pid)
+    return next((pid for pid, name in processes.items() if name.startswith("ray::StreamBroker")), None)
+
+
+@pytest.mark.fault("the GCS of a cluster is stopped for 20 s (SIGSTOP), and goes on", "so does the sweep, by itself")
+def test_the_gcs_is_stopped_for_a_while(disturbed: Disturbed, ends: Ends, measured: Measured, cluster: Cluster) -> None:
+    process = begin(disturbed, cluster)
+    disturbed.moment(process, earliest=1)
+    send(cluster.gcs, signal.SIGSTOP)
+    time.sleep(20)
+    measured.faults = send(cluster.gcs, signal.SIGCONT)
+    complaints = ends.whole(finish(process))
+    measured.told = own_lines(complaints)[:1]
+    told(complaints, *[GOES_ON] * len(own_lines(complaints)))
+
+
 @pytest.mark.fault(
     "all of a cluster is killed; another one begins at its address",
     "the sweep says so, waits, and goes on there",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -45,12 +45,12 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Until not one byte more has room."""
-        with self.ballast.open("wb", buffering=0) as file:
+        with self.ballast.open("wb", buffering=0) as file, suppress(OSError):
             while True:
-                try:
-                    file.write(b"\0" * 4096)
-                except OSError:
-                    return
+                file.write(b"\0" * 4096)
+        with pytest.raises(OSError, match="No space left"):
+            (self.path / "more").write_bytes(b"\0")
+        (self.path / "more").unlink()
 
     def fill_names(self) -> None:
         """Until no file more can be made."""

@@ -48,7 +48,7 @@ Damage = Callable[[Path, random.Random], None]
 
 
 def config() -> StudyConfig:
-    return tiny(trials=4, references=True, seeds=2, pack_runs=2)
+    return tiny(trials=4, references=True, seeds=2, pack_runs=2, curve_points_per_task=2)
 
 
 def flipped(path: Path, rng: random.Random) -> None:
@@ -75,7 +75,10 @@ DAMAGES: dict[str, Damage] = {f.__name__: f for f in (flipped, cut, emptied, rem
 SLOW = partial(pytest.param, marks=pytest.mark.slow)
 # One file of each kind, by what it holds.
 FILES = {
-    "whole": (STUDY, COPY, LEDGER, "journal.jsonl", "runs/*", "accuracy/*", "buffers/*", "runs/*-majority.parquet"),
+    "whole": (
+        *(STUDY, COPY, LEDGER, "journal.jsonl", "runs/*", "accuracy/*", "buffers/*", "curves/*"),
+        "runs/*-majority.parquet",
+    ),
     "half": (
         LEDGER,
         "journal.jsonl",

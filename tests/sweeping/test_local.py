@@ -27,7 +27,7 @@ from cfsweep.sweeping.space import check_space
 from cfsweep.training.pack import Pack
 from cfsweep.training.streams import Stream
 from tests.conftest import Run
-from tests.sweeping.command import Processes, finish, new_checkpoints, until
+from tests.sweeping.command import Processes, descendants, finish, listening, new_checkpoints, until
 from tests.sweeping.in_process import Sweep, tiny
 
 SPACE = """
@@ -299,6 +299,7 @@ def test_ctrl_c_ends_it_and_resume_completes_it_all_without_ray(
     slow = ("--set", "epochs=40", "--set", "pack_runs=2", "--trials", "2")
     process = processes.start("run", smoke, *slow, "--workers", "0", "--out", out, program=("-c", LOADED))
     until(new_checkpoints(out), process)
+    assert listening({process.pid: "driver", **descendants(process.pid)}) == []
     process.send_signal(signal.SIGINT)
     code, printed, complaints = finish(process, 30)
     assert (code, complaints) == (130, SAID.decode())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,24 +28,56 @@ SMOKE = Path(__file__).parents[2] / "search_spaces" / "smoke.yaml"
 
 
 class Disk:
-    """On which each file is synced; from call `full_at` on there is no room for so many `calls`."""
+    """On which each file is synced; from call `full_at` on there is no room for so many `calls`.
 
-    def __init__(self, code: int = errno.ENOSPC) -> None:
-        self.n, self.full_at, self.calls, self.code, self.sync = 0, 0, 0, code, os.fsync
+    `everywhere`: making a file, writing at the end of one and naming it are calls as well."""
 
-    def fsync(self, handle: int) -> None:
+    def __init__(self, code: int = errno.ENOSPC, everywhere: bool = False) -> None:
+        self.n, self.full_at, self.calls, self.code, self.everywhere = 0, 0, 0, code, everywhere
+        self.sync, self.make, self.write, self.name = os.fsync, tempfile.mkstemp, os.pwrite, os.replace
+
+    def put_on(self, patch: pytest.MonkeyPatch) -> Disk:
+        patch.setattr(os, "fsync", self.fsync)
+        if self.everywhere:
+            patch.setattr(tempfile, "mkstemp", self.mkstemp)
+            patch.setattr(os, "pwrite", self.pwrite)
+            patch.setattr(os, "replace", self.replace)
+        return self
+
+    def call(self) -> None:
         self.n += 1
         if self.full_at <= self.n < self.full_at + self.calls:
             raise OSError(self.code, os.strerror(self.code))
+
+    def fsync(self, handle: int) -> None:
+        self.call()
         self.sync(handle)
+
+    def mkstemp(self, **where: Any) -> tuple[int, str]:
+        self.call()
+        return self.make(**where)
+
+    def pwrite(self, handle: int, content: bytes, at: int) -> int:
+        """There may be room for a half of it."""
+        half = self.write(handle, content[: len(content) // 2], at)
+        self.call()
+        return half + self.write(handle, content[half:], at + half)
+
+    def replace(self, old: str, new: Path) -> None:
+        self.call()
+        self.name(old, new)
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    disk = Disk()
-    monkeypatch.setattr(os, "fsync", disk.fsync)
     monkeypatch.setattr(room, "LOOK_EVERY_S", 0.001)
-    return disk
+    return Disk().put_on(monkeypatch)
+
+
+@pytest.fixture
+def any_write(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    monkeypatch.setattr(room, "LOOK_EVERY_S", 0.001)
+    return Disk(everywhere=True).put_on(monkeypatch)
 
 
 def never() -> bool:
@@ -152,10 +186,10 @@ CONFIG = tiny(trials=4, references=False, pack_runs=2, seeds=1)
 
 @pytest.fixture(scope="module")
 def undisturbed(stream: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], int]:
-    """What comes of the study, and how often it syncs a file."""
-    disk, sweep = Disk(), Sweep(tmp_path_factory.mktemp("room") / "study", stream)  # type: ignore[arg-type]
+    """What comes of the study, and how often it makes, writes to, syncs or names a file."""
+    sweep = Sweep(tmp_path_factory.mktemp("room") / "study", stream)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", disk.fsync)
+        disk = Disk(everywhere=True).put_on(patch)
         sweep.train(sweep.open(CONFIG, workers=1, now=lambda: 0.0))
     return results(sweep), disk.n
 
@@ -165,11 +199,11 @@ def results(sweep: Sweep) -> list[object]:
 
 
 def test_a_disk_that_is_full_for_a_while_at_any_write_changes_nothing(
-    disk: Disk, stream: object, tmp_path: Path, undisturbed: tuple[list[object], int]
+    any_write: Disk, stream: object, tmp_path: Path, undisturbed: tuple[list[object], int]
 ) -> None:
-    whole, n_writes = undisturbed
-    assert n_writes > 20
-    for at in range(1, n_writes + 1, 3):
+    disk, (whole, n_writes) = any_write, undisturbed
+    assert n_writes >= 100
+    for at in range(1, n_writes + 1, 7):
         sweep = Sweep(tmp_path / str(at), stream)  # type: ignore[arg-type]
         disk.n, disk.full_at, disk.calls = 0, at, 3
         with Waiting(60.0, never).on():
@@ -180,10 +214,10 @@ def test_a_disk_that_is_full_for_a_while_at_any_write_changes_nothing(
 
 
 def test_a_disk_that_stays_full_ends_it_and_it_goes_on_later(
-    disk: Disk, stream: object, tmp_path: Path, undisturbed: tuple[list[object], int]
+    any_write: Disk, stream: object, tmp_path: Path, undisturbed: tuple[list[object], int]
 ) -> None:
-    whole, n_writes = undisturbed
-    for at in range(2, n_writes + 1, 4):
+    disk, (whole, n_writes) = any_write, undisturbed
+    for at in range(2, n_writes + 1, 7):
         sweep = Sweep(tmp_path / str(at), stream)  # type: ignore[arg-type]
         disk.n, disk.full_at, disk.calls = 0, at, 10**6
         waiting = Waiting(0.0, never)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -72,3 +76,51 @@ def test_the_folder_that_was_handed_in_may_be_returned() -> None:
         assert isinstance(folder, Path)
         assert (folder / "a").read_text() == "1"
     assert Saved() == saved(None)
+
+
+def archive_of(*members: tuple[tarfile.TarInfo, bytes]) -> Saved:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for member, content in members:
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return Saved("folder", file.getvalue())
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    found.type, found.linkname, found.mode = kind, link, 0o4777
+    return found
+
+
+HOSTILE = {
+    "a name above": [(member("../../outside/out.txt"), b"x")],
+    "a name of anywhere": [(member("{outside}/out.txt"), b"x")],
+    "a link above": [(member("a", tarfile.SYMTYPE, "../../outside"), b""), (member("a/out.txt"), b"x")],
+    "a link to anywhere": [(member("a", tarfile.SYMTYPE, "{outside}"), b""), (member("a/out.txt"), b"x")],
+    "another name for a file above": [(member("a", tarfile.LNKTYPE, "../../outside/kept.txt"), b"")],
+    "a device": [(member("a", tarfile.CHRTYPE), b"")],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_archive_of_a_stranger_writes_nowhere_else(name: str, tmp_path: Path, own_temporary_folder: Path) -> None:
+    """A checkpoint that was altered may hold any."""
+    (outside := tmp_path / "outside").mkdir()
+    (outside / "kept.txt").write_text("kept")
+    members = copy.deepcopy(HOSTILE[name])
+    for of, _ in members:
+        of.name, of.linkname = (text.format(outside=outside) for text in (of.name, of.linkname))
+    with contextlib.suppress(tarfile.FilterError, OSError), handed(archive_of(*members)) as again:
+        assert isinstance(again, Path)
+        for path in again.rglob("*"):
+            assert path.is_dir() or (path.is_file() and not path.is_symlink())
+            assert path.is_dir() or path.stat().st_nlink == 1
+    assert contents(outside) == {"kept.txt": b"kept"}
+    assert list(own_temporary_folder.iterdir()) == []
+
+
+def test_no_file_of_an_archive_runs_as_another_user(own_temporary_folder: Path) -> None:
+    with handed(archive_of((member("a"), b"x"))) as again:
+        assert isinstance(again, Path)
+        assert (again / "a").stat().st_mode & 0o7022 == 0
