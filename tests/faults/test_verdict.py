@@ -1,12 +1,7 @@
-"""The judge of the faults, held to account: a study that something is wrong with in one place is found guilty of it.
-
-What is wrong is committed as if it were a result, so that it is not the SHA-256 of a file that betrays it.
-"""
+"""The judge of the faults, held to account: what is wrong with a study in one place, or was left behind, is named."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import shutil
 import socket
@@ -14,30 +9,40 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from cfsweep.config import StreamConfig, StudyConfig
-from cfsweep.results.ledger import begin_ledger
-from cfsweep.results.opening import by_name, entry_of, parts_in
-from cfsweep.results.schema import ACCURACY_SCHEMA, MAJORITY_TRIAL, TABLES
-from cfsweep.results.writer import write_part
+from cfsweep.results.schema import MAJORITY_TRIAL, TABLES
 from cfsweep.sweeping.folder import Folder
 from cfsweep.training.streams import load_stream
 from tests.faults.conftest import Ends, Measured
 from tests.faults.disturbed import Disturbed
-from tests.faults.verdict import Row, rows_of, told, verdict
+from tests.faults.tampering import (
+    RUN,
+    add,
+    alter,
+    commit,
+    enter,
+    is_of,
+    lie_there,
+    lose,
+    lose_one,
+    of_trial,
+    put,
+    repeat,
+    up,
+    write,
+)
+from tests.faults.verdict import rows_of, told, verdict
 from tests.sweeping.in_process import Sweep, tiny
 
 TRIALS, SEEDS = 4, 2
-RUN = (1, 0)  # one that was trained
 Tamper = Callable[[Path], object]
 
 
 def config() -> StudyConfig:
-    """Two of its trials are one configuration."""
+    """Trials 0, 2 and 3 are one configuration."""
     searched = {"ewc_lambda": {"choices": [0.0, 1.0, 100.0]}}
     fixed = {"replay_ratio": 0.5}
     return tiny(searched, fixed, trials=TRIALS, seeds=SEEDS, references=True, curve_points_per_task=2)
@@ -57,94 +62,6 @@ def out(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "study")
 
 
-# ------------------------------------------------------------------------------------------------ what may be wrong
-
-
-def commit(out: Path, but: tuple[str, ...] = ()) -> None:
-    """Makes all parts that are there results, but those of some tables."""
-    parts = [path for path in parts_in(out) if path.parent.name not in but]
-    begin_ledger(out, Folder(out).read()[0].study_id, [entry_of(out, of) for of in by_name(parts).values()])
-
-
-def write(out: Path, table: str, change: Callable[[list[Row]], list[Row]]) -> None:
-    """Has the table hold other rows."""
-    parts, rows = sorted((out / table).glob("*.parquet")), change(rows_of(out, table))
-    schema = pq.read_schema(parts[0]) if parts else ACCURACY_SCHEMA
-    for path in parts:
-        path.unlink()
-    write_part(out, table, "all", rows, schema)
-    commit(out)
-
-
-def is_of(row: Row, run: tuple[int, int]) -> bool:
-    return (row["trial"], row["seed"]) == run
-
-
-def lose(out: Path, tables: tuple[str, ...] = TABLES, run: tuple[int, int] = RUN) -> None:
-    """All rows of a run."""
-    for table in tables:
-        write(out, table, lambda rows: [row for row in rows if not is_of(row, run)])
-
-
-def lose_one(out: Path, table: str, run: tuple[int, int] = RUN) -> None:
-    write(out, table, lambda rows: [row for row in rows if row is not next(r for r in rows if is_of(r, run))])
-
-
-def add(out: Path, table: str, run: tuple[int, int] = RUN, **values: Any) -> None:
-    """The first row of a run once more, but for these values."""
-    write(out, table, lambda rows: [*rows, {**next(row for row in rows if is_of(row, run)), **values}])
-
-
-def alter(out: Path, table: str, column: str, by: Callable[[Any], Any], run: tuple[int, int] = RUN) -> None:
-    """One value, in the last row of a run."""
-
-    def change(rows: list[Row]) -> list[Row]:
-        own = [row for row in rows if is_of(row, run)][-1]
-        before, own[column] = own[column], by(own[column])
-        assert own[column] != before
-        return rows
-
-    write(out, table, change)
-
-
-def up(value: float) -> float:
-    """The next greater number."""
-    return math.nextafter(value, math.inf)
-
-
-def repeat(out: Path, *states: str) -> None:
-    """Attempts that ended so come before the last one of the run."""
-    last = len(states) + 1
-    for table in TABLES:
-        write(out, table, lambda rows: [row | {"attempt": last} if is_of(row, RUN) else row for row in rows])
-    for number, state in enumerate(states, 1):
-        add(out, "runs", attempt=number, state=state)
-
-
-def put(out: Path, table: str, trial: int, as_trial: int, **values: Any) -> None:
-    """The rows of another trial in place of one's own."""
-
-    def change(rows: list[Row]) -> list[Row]:
-        others = [row for row in rows if row["trial"] != as_trial]
-        return others + [row | {"trial": as_trial, **values} for row in rows if row["trial"] == trial]
-
-    write(out, table, change)
-
-
-def enter(out: Path, change: Callable[[Row], Row | None], *more: Row) -> None:
-    """Has the journal hold other operations, and `more`, as an earlier version wrote it: without checks."""
-    path = out / "journal.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    changed = [found for line in lines if (found := change({k: v for k, v in line.items() if k != "check"}))]
-    assert [*changed, *more] != lines
-    path.write_text("".join(json.dumps(line) + "\n" for line in [*changed, *more]))
-
-
-def of_trial(trial: int, **values: Any) -> Callable[[Row], Row]:
-    """The operations on a trial have these values, where they have such at all."""
-    return lambda line: line | {k: v for k, v in values.items() if line.get("trial_id") == trial and line.get(k)}
-
-
 def other_score(out: Path) -> None:
     (score,) = {row["objective_mixed"] for row in rows_of(out, "runs") if is_of(row, RUN)}
     enter(out, of_trial(1, values=[score]))  # of one of its seeds alone
@@ -159,12 +76,7 @@ def another_configuration(out: Path) -> None:
     enter(out, of_trial(1, values=[sum(objectives) / 2]))
 
 
-def lie_there(out: Path, name: str) -> None:
-    (out / name).parent.mkdir(exist_ok=True)
-    (out / name).touch()
-
-
-OTHERS = (MAJORITY_TRIAL, 1)
+CONSTANT = (MAJORITY_TRIAL, 1)
 LOST = r"missing \[\(.*\]; there besides, or again: \[\]"
 MORE = r"missing \[\]; there besides, or again: \[\(.*\]"
 OTHER = r"missing \[\(.*\]; there besides, or again: \[\(.*\]"
@@ -172,7 +84,7 @@ RUN_OF = "trial 1, seed 0"
 # By what is wrong: what makes it so, and what the judge says.
 WRONG: dict[str, tuple[Tamper, str]] = {
     "a run is missing": (lose, r"runs: missing \[\(1, 0\)\]; there besides, or again: \[\]"),
-    "a run of majority is missing": (lambda out: lose(out, run=OTHERS), r"runs: missing \[\(-1000, 1\)\]"),
+    "a run of majority is missing": (lambda out: lose(out, run=CONSTANT), r"runs: missing \[\(-1000, 1\)\]"),
     "a run is there twice": (
         lambda out: add(out, "runs"),
         r"runs: missing \[\]; there besides, or again: \[\(1, 0\)\]",
@@ -234,7 +146,7 @@ WRONG: dict[str, tuple[Tamper, str]] = {
         )
     },
     "a score of majority is another": (
-        lambda out: alter(out, "accuracy", "accuracy", up, OTHERS),
+        lambda out: alter(out, "accuracy", "accuracy", up, CONSTANT),
         f"accuracy of trial -1000, seed 1: {OTHER}",
     ),
     "majority has a curve": (
