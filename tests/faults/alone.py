@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from cfsweep.config import StreamConfig, StudyConfig
-from cfsweep.results.schema import reference_method
-from cfsweep.sweeping.references import BASE
+from cfsweep.results.schema import MAJORITY, reference_method
+from cfsweep.sweeping.references import BASE, majority_report
 from cfsweep.sweeping.rows import Ended, StudyTables
 from cfsweep.sweeping.space import check_space
-from cfsweep.training.pack import Pack
-from cfsweep.training.spec import PackReport, PackSpec, RunRecord, RunSpec
+from cfsweep.training.constant_answer import constant_answer
+from cfsweep.training.pack import Pack, example_counts
+from cfsweep.training.spec import PackReport, PackSpec, RunSpec
 from cfsweep.training.streams import Stream, load_stream
 from cfsweep.training.targets import scores_of
 
@@ -26,21 +27,26 @@ def _stream() -> Stream:
     return load_stream(StreamConfig())
 
 
-def trained_alone(config: StudyConfig, row: dict[str, Any]) -> tuple[RunRecord, dict[str, Any]]:
-    """The run of this row of `runs`, by its settings and its seed, in a pack of its own; and the row that it gets."""
+def trained_alone(config: StudyConfig, row: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """All rows, by table, of the run of this row of `runs`, which is trained by its settings and its seed in a pack of
+    its own; `majority` is computed."""
     hypers = check_space(config.space, "the study")
     method = reference_method(row["trial"])
     values = {
         name: hyper.default if row[f"hp_{name}"] is None else row[f"hp_{name}"]  # null: it could not act
         for name, hyper in hypers.items()
-        if method is None or name in BASE  # a reference has no others
+        if method is None or (name in BASE and method != MAJORITY)  # a reference has no others
     }
     names = () if method else config.space.ingredients
-    report = _trained(config, names, method or "", values, row["seed"])
+    if method == MAJORITY:
+        constant = constant_answer(_stream(), config.stream.scenario, config.parts)
+        report = majority_report([constant], [row["seed"]], example_counts(_stream()))
+    else:
+        report = _trained(config, names, method or "", values, row["seed"])
     record = replace(report.records[0], trial=row["trial"])
     tables = StudyTables(config, hypers, [score.name for score in scores_of(_stream())])
     ended = Ended("done", record, row["method"], names, values, row["attempt"], row["started_at"])
-    return record, tables.rows(report, [ended])["runs"][0]
+    return tables.rows(report, [ended])
 
 
 def _trained(config: StudyConfig, names: tuple[str, ...], method: str, values: dict[str, Any], seed: int) -> PackReport:

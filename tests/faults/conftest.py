@@ -111,6 +111,8 @@ def disturbed(tmp_path: Path, temporary: Path, rng: random.Random) -> Iterator[D
 class Ends:
     """Has a disturbed study brought to its end, and looks at all of it."""
 
+    patience_s = 20.0  # so long may a process take to end
+
     def __init__(self, disturbed: Disturbed, measured: Measured) -> None:
         self.disturbed, self.measured = disturbed, measured
 
@@ -123,10 +125,15 @@ class Ends:
         code, printed, complaints = ended or self.disturbed.undisturbed(workers=workers)
         if code != 0:
             pytest.fail(f"exit code {code}\n{printed}\n{complaints}")  # all of it: an assertion would cut it short
-        self.measured.runs += verdict(self.disturbed.out, TRIALS, SEEDS, aside, attempts)
-        assert those_who_live_on(self.disturbed.begun | self.disturbed.of_its_folder(), 20) == {}
-        left = [path for path in self.disturbed.temporary.rglob("*") if path.is_file() or path.is_symlink()]
-        assert not left, "temporary files that nobody needs"
+        assert "Traceback (" not in printed, f"a traceback is printed: {printed}"
+        disturbed = self.disturbed
+        self.measured.runs += verdict(disturbed.out, TRIALS, SEEDS, aside, attempts)
+        living = those_who_live_on(disturbed.begun | disturbed.of_its_folder(), self.patience_s)
+        assert not living, f"processes live on: {living}"
+        left = [path for path in disturbed.temporary.rglob("*") if path.is_symlink() or not path.is_dir()]
+        assert not left, f"temporary files that nobody needs: {left}"
+        left = list(disturbed.processes.cwd.iterdir())
+        assert not left, f"left where the command was given: {left}"
         return complaints
 
 

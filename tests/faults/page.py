@@ -21,7 +21,7 @@ def write_faults(records: Sequence[Record], page: Path = RELIABILITY) -> None:
     """The table of faults.
 
     Raises:
-        ValueError: a test failed or was skipped: a table without it would claim too much.
+        ValueError: a test failed or was skipped, or did no fault, or compared no run: a table would claim too much.
     """
     put_section(page, "faults", faults_table(records))
 
@@ -30,6 +30,9 @@ def faults_table(records: Sequence[Record]) -> str:
     bad = [record for record in records if record["outcome"] != "passed"]
     if bad:
         raise ValueError(f"{bad[0]['test']} {bad[0]['outcome']} with seed {bad[0]['seed']}: no table is made of that")
+    idle = [record for record in records if not (record["faults"] and record["runs"])]
+    if idle:
+        raise ValueError(f"{idle[0]['test']} has shown nothing with seed {idle[0]['seed']}: no table is made of that")
     seeds = sorted({record["seed"] for record in records})
     table = markdown_table(
         ["what happens", "what is promised", "tested by", "measured"],

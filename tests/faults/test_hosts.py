@@ -19,7 +19,7 @@ import pytest
 from cfsweep.results.reader import filesystem, is_study, read_table
 from tests.faults.conftest import Measured
 from tests.faults.disturbed import SMOKE
-from tests.faults.verdict import verdict
+from tests.faults.verdict import own_lines, told, verdict
 from tests.results.s3 import S3, running
 from tests.sweeping.command import ROOT, Processes, finish
 
@@ -181,5 +181,6 @@ def test_cables_are_pulled(cluster: Hosts, measured: Measured, rng: random.Rando
         measured.faults += 1
     code, printed, complaints = finish(driver)
     assert code == 0, (printed, complaints)
-    measured.told = complaints.splitlines()[:1]
+    measured.told = own_lines(complaints)[:1]
+    told(complaints, *[r"cfsweep: .*"] * len(own_lines(complaints)))
     measured.runs = cluster.whole()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.page import RELIABILITY
-from tests.faults.page import faults_table, load_table, write_faults
+from tests.faults.page import Record, faults_table, load_table, write_faults
 
-RECORD: dict[str, Any] = {
+RECORD: Record = {
     "fault": "a worker is killed",
     "promised": "another one goes on",
     "test": "test_ray.py::test_a_worker_is_killed",
@@ -35,12 +34,20 @@ def test_rounds_of_a_fault_are_a_row() -> None:
     assert foot.startswith("Seeds 7, 8. `python -m tests.faults --rounds 2 --seed 7 --write`, ")
 
 
-@pytest.mark.parametrize("outcome", ["failed", "skipped"])
-def test_a_table_claims_nothing_that_did_not_pass(outcome: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"outcome": "failed"}, "failed"),
+        ({"outcome": "skipped"}, "skipped"),
+        ({"faults": 0}, "has shown nothing"),
+        ({"runs": 0}, "has shown nothing"),
+    ],
+)
+def test_a_table_claims_nothing_that_was_not_seen(changed: Record, said: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- begin faults -->\nbefore\n<!-- end faults -->\n")
-    with pytest.raises(ValueError, match=f"test_a_worker_is_killed {outcome} with seed 7"):
-        write_faults([RECORD, {**RECORD, "outcome": outcome}], page)
+    with pytest.raises(ValueError, match=f"test_a_worker_is_killed {said} with seed 7"):
+        write_faults([RECORD, RECORD | changed], page)
     assert "before" in page.read_text()
     write_faults([RECORD], page)
     assert "| a worker is killed |" in page.read_text()
