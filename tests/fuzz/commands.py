@@ -13,7 +13,7 @@ from tests.fuzz.templates import SPACE
 DRY = ("--dry-run",)
 ADOPTED = (
     *("--stream", "tasks", "--space", "space.yaml", "--to", "out"),
-    *("--set", "ewc_lambda=0", "--set", "replay_ratio=0.1"),
+    *("--set", "ewc_lambda=0", "--set", "replay_ratio=0"),
 )
 TRAINED = ("--workers", "0", "--trials", "2", "--out", "out")
 KEYS = (
