@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pyarrow.fs as pafs
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cfsweep.files import append_whole, require_memory, write_atomically
 from cfsweep.results.sealing import opened_line, sealed_line
@@ -87,12 +88,12 @@ class Ledger:
         """Takes in what a line says.
 
         Raises:
-            ValueError, TypeError, KeyError: it is no line of a ledger, or leads out of the folder.
+            KeyError: of a commit it says too little.
         """
         if "files" in entry:
-            files = {_inside(path): Digest(str(sha256), int(size)) for path, (sha256, size) in entry["files"].items()}
-            runs = tuple((int(trial), int(seed)) for trial, seed in entry["runs"])
-            self.commits[entry["n"]] = Commit(entry["n"], files, runs, int(entry["attempt"]))
+            files = {path: Digest(*digest) for path, digest in entry["files"].items()}
+            runs = tuple((trial, seed) for trial, seed in entry["runs"])
+            self.commits[entry["n"]] = Commit(entry["n"], files, runs, entry["attempt"])
         for number in entry.get("taken_back", ()):
             if number in self.commits:
                 self.taken_back[number] = self.commits.pop(number)
@@ -105,6 +106,24 @@ def _inside(path: str) -> str:
     if not _NAME.fullmatch(folder) or not _NAME.fullmatch(name):
         raise ValueError(f"{path!r} is no file in a folder of a results folder")
     return path
+
+
+_Counted = Annotated[int, Field(ge=0, le=2**53)]
+_Column = Annotated[int, Field(ge=-(2**31), lt=2**31 - 1)]  # of the tables, which also hold the attempt after it
+
+
+class _Line(BaseModel):
+    """What a line may say: somebody else may have written it. No line says all of it."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    n: _Counted
+    before: str
+    study_id: str = ""
+    files: dict[Annotated[str, AfterValidator(_inside)], tuple[str, _Counted]] = {}
+    runs: list[tuple[_Column, _Column]] = []
+    attempt: _Column = 1
+    taken_back: list[_Counted] = []
 
 
 def read_ledger(fs: pafs.FileSystem, root: str) -> Ledger | None:
@@ -135,13 +154,13 @@ def parsed(content: bytes) -> Ledger:
             continue
         first, before = found.n_lines == 0, found.last_check
         try:
-            entry = json.loads(opened[0])
+            entry = _Line.model_validate_json(opened[0]).model_dump(exclude_unset=True)
             found.take_in(entry)
-            gone = "study_id" not in entry if first else entry["before"] != before
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, KeyError):
             found.faults.append(f"line {number} is none of a ledger")
             continue
-        if gone and not found.faults:
+        gone = "study_id" not in entry if first else entry["before"] != before
+        if (gone or entry["n"] != number - 1) and not found.faults:
             found.faults.append(f"lines before line {number} are gone")
         found.last_check = opened[1]
     if not found.n_lines and not found.faults:

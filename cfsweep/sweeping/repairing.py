@@ -58,7 +58,7 @@ def repair(root: Path) -> list[str]:
 
     Raises:
         InputError: there is no study, another cfsweep writes to it, neither `study.yaml` nor its copy is whole, or the
-            journal and `runs/`, each whole, contradict one another.
+            journal and `runs/`, or `study.yaml` and the parts of the tables, each whole, contradict one another.
     """
     if not any((root / name).is_file() for name in (STUDY, COPY)):
         raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
@@ -117,6 +117,8 @@ def _repair_ledger(work: Repair, study_id: str) -> LedgerWriter:
     fault = "missing" if content is None else next(iter(ledger.faults), None)
     if fault is None and ledger.study_id != study_id:
         fault, ledger = f"of study {ledger.study_id}", Ledger()
+    if fault is not None:
+        _refuse_parts_of_others(work, study_id)
     known = ledger.files
     for name, paths in by_name(parts_in(work.root)).items():
         own = [path.relative_to(work.root).as_posix() for path in paths]
@@ -136,6 +138,22 @@ def _repair_ledger(work: Repair, study_id: str) -> LedgerWriter:
     if not is_new:
         work.say(f"{LEDGER}: {fault}; made anew with {len(entries)} commit(s)")
     return writer
+
+
+def _refuse_parts_of_others(work: Repair, study_id: str) -> None:
+    """Without its ledger nothing but the parts says whose results they are: which is of the other, `study.yaml` or
+    they, nobody knows.
+
+    Raises:
+        InputError: a whole one is of another study.
+    """
+    for path in parts_in(work.root):
+        name = path.relative_to(work.root).as_posix()
+        if fault_of_part(work.place, name) is None and not are_of(study_id, work.root, [path]):
+            raise InputError(
+                f"{path}: it is of another study, but {STUDY} is of {study_id}. Bring the {STUDY} of that study back, "
+                "or move the parts of each study into a folder of its own."
+            )
 
 
 def _take_back(work: Repair, writer: LedgerWriter) -> None:

@@ -11,6 +11,10 @@ from tests.fuzz.cases import Case, Edit, file_edit, from_tree, tree_edit
 from tests.fuzz.templates import SPACE
 
 DRY = ("--dry-run",)
+ADOPTED = (
+    *("--stream", "tasks", "--space", "space.yaml", "--to", "out"),
+    *("--set", "ewc_lambda=0", "--set", "replay_ratio=0"),
+)
 TRAINED = ("--workers", "0", "--trials", "2", "--out", "out")
 KEYS = (
     *(
@@ -203,7 +207,7 @@ def command(rng: random.Random) -> Case:
         "predict": ("--to=a.csv",),
         "export": ("--to=out",),
         "continue": ("--to=out", "--task=next.npz"),
-        "adopt": ("--to=out", "--stream=tasks", "--space=space.yaml"),
+        "adopt": ADOPTED,
         "gate": ("--champion=bundle", "--candidate=bundle", "--max-drop=0.1") if args == ("gate",) else (),
     }
     used = ("study", "bundle", "table-bundle", "tasks", "rows.csv", "next.npz", "space.yaml")

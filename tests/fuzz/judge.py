@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.fuzz.guard import RAISED, Ended
 
-ANSWERS_NO = ("check", "repair", "select", "gate", "compare", "confirm", "export", "continue")
+ANSWERS_NO = ("check", "select", "gate", "compare", "confirm", "export", "continue")
 TRAINS = ("run", "resume", "confirm")
 REFUSED = 2
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -35,6 +35,8 @@ def fault(
     codes = {0, REFUSED, *([1] if command in ANSWERS_NO else ()), *([3] if command in TRAINS else ())}
     if ended.code not in codes:
         return f"exit code {ended.code}"
+    if command == "check" and ended.code == 1 and not damaged_in(ended):
+        return "damaged, but no line says what is"
     told = [line for line in lines if line.startswith("cfsweep: ")]
     if ended.code == REFUSED and len(told) != 1 and lines:
         return f"{len(told)} lines"
@@ -43,6 +45,8 @@ def fault(
         return f"a line that is not cfsweep's: {re.sub(r'0x[0-9a-f]+|[0-9]{4,}', '#', strange[0])[:150]}"
     if ended.code == REFUSED and not lines:
         return "refused without a word"
+    if ended.code == 0 and not ended.out.strip():
+        return "done without a word"
     if any(len(line) > 2000 for line in lines):
         return "a line of more than 2,000 characters"
     if any(map(is_obeyed, "".join(lines))):
@@ -54,6 +58,23 @@ def fault(
         if new and f"{writes}/study.yaml" not in after:
             return "refused, but half-written"
     return None
+
+
+def damaged_in(checked: Ended) -> int:
+    """How many damages `check` has counted, each of which has a line before that; 0 if it has not."""
+    lines = checked.out.splitlines()
+    found = re.match(r"([0-9]+) damaged", lines[-1]) if lines else None
+    return int(found[1]) if found is not None and 0 < int(found[1]) < len(lines) else 0
+
+
+def fault_of_repair(checked: Ended) -> str | None:
+    """What is wrong with a folder that was repaired, and that `check` has then looked at: all but the choice of a
+    trial, which is not a sweep's to mend."""
+    of_choice = [line for line in checked.out.splitlines() if line.startswith("selection.json: ")]
+    if checked.code == 0 or damaged_in(checked) == len(of_choice):
+        return None
+    said = [line for line in checked.out.splitlines() if line not in of_choice]
+    return f"still damaged: {re.sub(r'[0-9a-f]{6,}', '#', (said or ['?'])[0])[:150]}"
 
 
 def is_obeyed(char: str) -> bool:

@@ -10,7 +10,8 @@ from tests.fuzz.bundles import bundle, next_task, predicted
 from tests.fuzz.cases import Case
 from tests.fuzz.commands import command, option, setting, space
 from tests.fuzz.own_data import folder, images, table
-from tests.fuzz.results import journal, part, selection, study
+from tests.fuzz.results import journal, ledger, part, selection, study
+from tests.fuzz.weights import weights
 
 Make = Callable[[random.Random, Path], Case]
 KINDS: dict[str, tuple[int, Make]] = {  # with how often they come
@@ -22,12 +23,14 @@ KINDS: dict[str, tuple[int, Make]] = {  # with how often they come
     "selection": (10, selection),
     "part": (5, part),
     "journal": (3, journal),
+    "ledger": (8, ledger),
     "bundle": (8, bundle),
     "table": (12, lambda rng, _: table(rng)),
     "folder": (12, lambda rng, _: folder(rng)),
     "images": (3, lambda rng, _: images(rng)),
     "predict": (2, lambda rng, _: predicted(rng)),
     "next task": (3, lambda rng, _: next_task(rng)),
+    "weights": (6, weights),
 }
 
 

@@ -11,13 +11,16 @@ import torch
 import yaml
 from safetensors.torch import load, save
 
-from cfsweep.results.sealing import sealed_text
+from cfsweep.results.ledger import parsed
+from cfsweep.results.sealing import sealed_line, sealed_text
 from tests.fuzz.bundles import BUNDLE_READERS, BUNDLE_USES, hashes
 from tests.fuzz.cases import THINGS, Case, Edit, thing
-from tests.fuzz.commands import DRY, TRAINED
+from tests.fuzz.commands import ADOPTED, DRY, TRAINED
 from tests.fuzz.own_data import array, column
+from tests.fuzz.results import with_its_id
 from tests.fuzz.templates import SPACE, TABLE_ARGS
 from tests.fuzz.values import BOMB
+from tests.fuzz.weights import PICKLED, SAFE, tensor
 
 CONTINUE = BUNDLE_READERS[0]
 HOLE = "a hole of 2**30 bytes"
@@ -88,6 +91,23 @@ def _state(change: Callable[[dict[str, torch.Tensor]], object], name: str = "sta
 
     edits = (Edit(f"{name} changed", edit),)
     return Case("bundle", CONTINUE, BUNDLE_USES, edits, "out", lambda folder: hashes("bundle", folder))
+
+
+def _ledger(line: bytes, *reads: str) -> Case:
+    """The ledger with one more line, which follows on the one before."""
+
+    def edit(folder: Path) -> None:
+        path = folder / "study/commits.jsonl"
+        found = parsed(path.read_bytes())
+        body = line.replace(b"N", b"%d" % found.n_lines).replace(b"B", found.last_check.encode())
+        path.write_bytes(path.read_bytes() + sealed_line(body)[0])
+
+    return Case("ledger", reads, ("study",), (Edit("a line more in commits.jsonl", edit),))
+
+
+def _weights(way: str, name: str, of: str = "head.weight") -> Case:
+    command = (*RUN, "--set", f"network.init={name}", *TRAINED)
+    return Case("weights", command, ("space.yaml", "tasks", name), (tensor(name, of, way),), "out")
 
 
 def _array(way: str, key: str, *args: str) -> Case:
@@ -217,6 +237,28 @@ CASES: dict[str, Case] = {
     "a study of no score": _study(lambda study: study.update(scores=[]), "front", "study"),
     "a study of no seeds": _study(lambda study: study["config"].pop("seeds")),
     "a study whose study_id is a list": _study(lambda study: study.update(study_id=[1])),
+    "a study of another id than its parts": _study(
+        lambda study: (study["config"].update(sampler_seed=7), with_its_id(study)), "repair", "study"
+    ),
+    **{
+        f"{name}, {reads[0]}": _ledger(line, *reads)
+        for name, line in (
+            ("a ledger of 200,000 brackets", b'{"n":N,"files":' + b"[" * 200_000 + b',"before":"B"}'),
+            (
+                "a part of infinite size",
+                b'{"n":N,"files":{"runs/a":["a",Infinity]},"runs":[],"attempt":1,"before":"B"}',
+            ),
+            ("attempt 2 ** 31 - 1", b'{"n":N,"files":{"runs/a":["a",1]},"runs":[],"attempt":2147483647,"before":"B"}'),
+        )
+        for reads in (
+            ("status", "study"),
+            ("check", "study"),
+            ("repair", "study"),
+            ("resume", "study", "--workers", "0"),
+        )
+    },
+    "sparse weights": _weights("sparse", PICKLED),
+    "weights of 1e300": _weights("of 1e300", SAFE),
     "classes to 10 ** 12": _bundle(lambda about: about["tasks"][0].update(classes=[10**12])),
     "a class of -1": _bundle(lambda about: about["tasks"][0].update(classes=[-1, 0])),
     "a bundle without batch_size": _bundle(lambda about: about["settings"].pop("batch_size")),
@@ -293,19 +335,7 @@ CASES: dict[str, Case] = {
         for way in THINGS
     },
     **{
-        f"weights to adopt: {way}": _thing(
-            "w.safetensors",
-            way,
-            "adopt",
-            "w.safetensors",
-            "--stream",
-            "tasks",
-            "--space",
-            "space.yaml",
-            "--to",
-            "out",
-            uses=("tasks",),
-        )
+        f"weights to adopt: {way}": _thing("w.safetensors", way, "adopt", "w.safetensors", *ADOPTED, uses=("tasks",))
         for way in THINGS
     },
     **{

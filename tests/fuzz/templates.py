@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.fuzz.guard import call
 
@@ -86,6 +88,10 @@ def _data(root: Path) -> None:
                 month=f"2024-0{task + 1}",
             )
         )
+    own = {"body.1.weight": (4, 3), "body.1.bias": (4,), "head.weight": (4, 4), "head.bias": (4,)}
+    tensors = {name: torch.from_numpy(rng.normal(size=shape)).float() for name, shape in own.items()}
+    save_file(tensors, root / "w.safetensors")
+    torch.save(tensors, root / "w.pt")
     table = pd.concat(frames)
     table.to_csv(root / "table.csv", index=False)
     table.to_parquet(root / "table.parquet", index=False)

@@ -14,7 +14,7 @@ import pytest
 from cfsweep.visible import visible
 from tests.fuzz.cases import Case, Edit
 from tests.fuzz.guard import RAISED, Ended, call
-from tests.fuzz.judge import fault, is_obeyed
+from tests.fuzz.judge import fault, fault_of_repair, is_obeyed
 from tests.fuzz.trial import reduced, tried
 from tests.sweeping.command import ROOT, environment
 
@@ -66,6 +66,7 @@ def test_what_is_judged_is_what_is_written_out() -> None:
         (Ended(0, "", "x.py:3: RuntimeWarning: overflow\n"), "a line that is not cfsweep's"),
         (Ended(2, "", f"cfsweep: {'x' * 3000}\n"), "more than 2,000 characters"),
         (Ended(2, "", "cfsweep: \x1b[31m\n"), "control characters"),
+        (Ended(0, "\n", ""), "done without a word"),
     ],
 )
 def test_what_is_wrong_is_seen(ended: Ended, said: str) -> None:
@@ -73,11 +74,25 @@ def test_what_is_wrong_is_seen(ended: Ended, said: str) -> None:
     assert said in str(fault("status", ended, {}, {}, None))
 
 
+def test_damage_that_no_line_names_is_seen() -> None:
+    for out in ("", "3 damaged", "whole: 3 files of results\n"):
+        assert fault("check", Ended(1, out, ""), {}, {}, None) == "damaged, but no line says what is"
+    assert fault("check", Ended(1, "a: cut\n1 damaged. `cfsweep repair`\n", ""), {}, {}, None) is None
+    assert fault("repair", Ended(1, "a: cut\n", ""), {}, {}, None) == "exit code 1"
+
+
+def test_what_a_repair_leaves_is_seen() -> None:
+    choice = "selection.json: altered\n"
+    assert fault_of_repair(Ended(0, "whole: 3 files of results\n", "")) is None
+    assert fault_of_repair(Ended(1, f"a: left by a killed driver\n{choice}1 damaged\n", "")) is None
+    assert fault_of_repair(Ended(1, f"a: cut\n{choice}2 damaged\n", "")) == "still damaged: a: cut"
+
+
 def test_what_is_left_is_seen() -> None:
     before = {"space.yaml": 1}
     assert fault("run", FINE, before, {**before, "out/study.yaml": 1, "out/runs/a.parquet": 1}, "out") is None
     assert fault("run", FINE, before, {**before, "out/runs/a.parquet": 1}, "out") == "refused, but half-written"
-    assert "temporary" in str(fault("run", Ended(0, "", ""), before, {**before, "out/.study.yaml.x.tmp": 1}, "out"))
+    assert "temporary" in str(fault("run", Ended(0, "x", ""), before, {**before, "out/.study.yaml.x.tmp": 1}, "out"))
 
 
 def loops() -> None:
@@ -107,6 +122,31 @@ def test_a_call_has_limits(
     ended = call(("status",), tmp_path, cpu_s=1, wall_s=3)
     assert said in f"{ended.code} {ended.err}"
     assert list(tmp_path.iterdir()) == []
+
+
+RESUME, REPORT = "resume out --workers 0 --trials +1", "report out --out page.html"
+
+
+@pytest.mark.parametrize(
+    ("args", "writes", "calls"),
+    [
+        (("run", "space.yaml"), "out", ["run space.yaml", RESUME, REPORT]),
+        (("run", "space.yaml", "--dry-run"), None, ["run space.yaml --dry-run"]),
+        (("repair", "study"), None, ["repair study", "check study"]),
+    ],
+)
+def test_what_is_accepted_is_gone_on_with(
+    args: tuple[str, ...], writes: str | None, calls: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def main() -> None:
+        with (tmp_path / "calls").open("a") as file:
+            file.write(" ".join(sys.argv[1:]) + "\n")
+        print("done")
+        sys.exit(0)
+
+    monkeypatch.setattr("cfsweep.cli.main", main)
+    assert tried(Case("kind", args, writes=writes), tmp_path, tmp_path / "case").fault is None
+    assert (tmp_path / "calls").read_text().splitlines() == calls
 
 
 def test_a_failing_case_is_reduced_to_what_it_fails_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

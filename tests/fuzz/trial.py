@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.cases import Case
 from tests.fuzz.guard import Ended, call
-from tests.fuzz.judge import REFUSED, contents, fault
+from tests.fuzz.judge import REFUSED, contents, fault, fault_of_repair
 
 _HEAVY = (
     *("cfsweep.cli", "cfsweep.library.sweeps", "cfsweep.library.models", "cfsweep.library.adopted", "analysis.cli"),
@@ -29,7 +29,7 @@ _HEAVY = (
 )
 
 
-AFTERWARDS = (("resume", "out", "--workers", "0"), ("report", "out", "--out", "page.html"))
+AFTERWARDS = (("resume", "out", "--workers", "0", "--trials", "+1"), ("report", "out", "--out", "page.html"))
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ def tried(case: Case, templates: Path, folder: Path) -> Tried:
             if found is None and ended.code == REFUSED:
                 found = f"accepted, and then refused: {ended.err.strip()[:200]}"
             found = found and f"{args[0]} afterwards: {found}"
+    if found is None and case.args[0] == "repair" and ended.code != REFUSED:
+        before, checked = contents(folder), call(("check", *case.args[1:]), folder)
+        found = fault("check", checked, before, contents(folder), None) or fault_of_repair(checked)
+        found = found and f"check afterwards: {found}"
     shutil.rmtree(folder, ignore_errors=True)
     return Tried(case, ended, found)
 

@@ -207,10 +207,10 @@ def as_yaml(content: Any) -> bytes:
     return _released(text, raws, "").encode("utf-8", "surrogatepass")
 
 
-def as_json(content: Any) -> bytes:
-    """JSON, with each `Raw` as it stands."""
+def as_json(content: Any, indent: int | None = 2) -> bytes:
+    """JSON, with each `Raw` as it stands; without `indent` on one line."""
     raws: list[str] = []
-    text = json.dumps(_held(content, raws, keys=str), indent=2)
+    text = json.dumps(_held(content, raws, keys=str), indent=indent, separators=None if indent else (",", ":"))
     return _released(text, raws, '"').encode("utf-8", "surrogatepass")
 
 

@@ -115,6 +115,14 @@ def test_a_disk_that_is_full_leaves_it_as_it_was(tmp_path: Path, monkeypatch: py
         b'{"n":1,"files":{"runs/a":[1]},"runs":[[1]],"attempt":1,"before":"B"}',
         b'{"before":"B"}',
         b'{"n":"x","before":"B"}',
+        b'{"n":[1],"before":"B"}',
+        b'{"n":1,"taken_back":[0.5],"before":"B"}',
+        b'{"n":1,"study_id":["s"],"before":"B"}',
+        b'{"n":1,"files":{"runs/a":["a",Infinity]},"runs":[],"attempt":1,"before":"B"}',
+        b'{"n":1,"files":{"runs/a":["a",1]},"runs":[],"attempt":1,"taken_back":[[1]],"before":"B"}',
+        b'{"n":1,"files":{"runs/a":["a",1]},"runs":[[2147483648,0]],"attempt":1,"before":"B"}',
+        b'{"n":1,"files":{"runs/a":["a",1]},"runs":[],"attempt":2147483647,"before":"B"}',
+        pytest.param(b'{"n":1,"files":' + b"[" * 200_000 + b',"before":"B"}', id="deep"),
     ],
 )
 def test_a_hostile_line_is_a_fault_and_leads_nowhere(tmp_path: Path, line: bytes) -> None:
@@ -122,3 +130,10 @@ def test_a_hostile_line_is_a_fault_and_leads_nowhere(tmp_path: Path, line: bytes
     sealed, _ = sealed_line(line.replace(b"B", writer.ledger.last_check.encode()))
     found = parsed((tmp_path / LEDGER).read_bytes() + sealed)
     assert (found.faults, found.files) == (["line 2 is none of a ledger"], {})
+
+
+def test_a_line_of_the_number_of_another_replaces_none(tmp_path: Path) -> None:
+    writer = written(tmp_path)
+    line = b'{"n":1,"files":{},"runs":[],"attempt":1,"before":"%s"}' % writer.ledger.last_check.encode()
+    found = parsed((tmp_path / LEDGER).read_bytes() + sealed_line(line)[0])
+    assert found.faults == ["lines before line 4 are gone"]

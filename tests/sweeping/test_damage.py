@@ -237,6 +237,25 @@ def test_two_records_that_are_whole_and_contradict_one_another_are_never_merged(
     assert not check(root).damaged
 
 
+def test_a_study_file_and_parts_of_different_studies_are_never_merged(
+    studies: dict[str, Sweep], sweep: Sweep, sweep_beside: Sweep
+) -> None:
+    sweep_beside.train(sweep_beside.open(tiny(trials=1)))
+    copy_of(studies, "whole", sweep)
+    root = sweep.folder.root
+    for name in (STUDY, COPY):
+        shutil.copy(sweep_beside.folder.root / name, root / name)
+    assert [finding.path for finding in check(root).damaged][:1] == [LEDGER]
+    before = {path: path.read_bytes() for path in files_of(root)}
+    with pytest.raises(InputError, match=r"\.parquet: it is of another study, but study\.yaml is of .* Bring the"):
+        repair(root)
+    assert {path: path.read_bytes() for path in files_of(root)} == before
+    for name in (STUDY, COPY):
+        shutil.copy(studies["whole"].folder.root / name, root / name)
+    assert repair(root) == []
+    assert not check(root).damaged
+
+
 def json_of(journal: bytes) -> bytes:
     """As an earlier version wrote a journal, without checks."""
     return re.sub(rb',"check":"[0-9a-f]{16}"}', b"}", journal)

@@ -180,8 +180,11 @@ def _checked(value: Tensor, own: Tensor, name: str, where: str) -> Tensor:
     if own.is_floating_point() and not value.is_floating_point():
         kind = str(value.dtype).removeprefix("torch.")
         raise InputError(f"{where}: `{name}` must hold floating-point numbers, but holds {kind}. Give another file.")
-    if not bool(value.isfinite().all()):
-        raise InputError(f"{where}: every weight must be finite, but those of `{name}` are not. Give another file.")
+    for held, beyond in ((value, ""), (value.to(own.dtype), f" in {str(own.dtype).removeprefix('torch.')}")):
+        if not bool(held.isfinite().all()):
+            raise InputError(
+                f"{where}: every weight must be finite, but those of `{name}` are not{beyond}. Give another file."
+            )
     return value
 
 

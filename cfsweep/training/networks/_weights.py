@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -33,7 +34,8 @@ def read_weights(path: Path, where: str) -> tuple[dict[str, Tensor], str]:
         raise InputError(f"{where}: it cannot be read ({error.strerror}). Change its rights.") from error
     try:
         is_safe = path.suffix.lower() == ".safetensors"
-        found = load(content) if is_safe else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of kinds of tensors that are refused below
+            found = load(content) if is_safe else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise nearly anything on files of something else
         raise InputError(
             f"{where}: it holds no weights ({_why(error)}). Save the model's `state_dict` anew."

@@ -147,6 +147,8 @@ def test_weights_that_are_no_weights(tmp_path: Path) -> None:
     assert said.endswith("w.pt: `body.3.bias` must hold floating-point numbers, but holds int64. Give another file.")
     said = refused(path, {**known, "body.3.bias": torch.full((9,), torch.inf)})
     assert said.endswith("every weight must be finite, but those of `body.3.bias` are not. Give another file.")
+    said = refused(path, {**known, "body.3.bias": torch.full((9,), 1e300, dtype=torch.float64)})
+    assert said.endswith("finite, but those of `body.3.bias` are not in float32. Give another file.")
     for given in (tmp_path / "no.pt", tmp_path):
         with pytest.raises(InputError, match=r"^network\.init /.*: there is no such file\. Give a \.safetensors file"):
             noted(MLP.model_copy(update={"init": str(given)}))

@@ -31,6 +31,13 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
         read_weights(tmp_path / "a.pt", "here")
 
 
+@pytest.mark.filterwarnings("error")
+def test_of_a_kind_of_tensors_that_is_refused_torch_says_nothing_more(tmp_path: Path) -> None:
+    torch.save({"a": torch.eye(2).to_sparse()}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"^here: tensors of real numbers"):
+        read_weights(tmp_path / "a.pt", "here")
+
+
 def test_what_is_no_table_of_tensors_is_refused() -> None:
     for found in (torch.ones(2), {"a": [1.0]}, {3: torch.ones(2)}, {"a": torch.ones(2, dtype=torch.complex64)}):
         with pytest.raises(InputError, match=r"^here: tensors of real numbers by the names of parameters are needed\."):
