@@ -21,7 +21,7 @@ from cfsweep.results.addresses import in_command
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.leftovers import is_leftover
 from cfsweep.results.opening import open_ledger
-from cfsweep.results.reader import COPY, LAYOUT, LAYOUT_NOW, STUDY, damaged, read_study
+from cfsweep.results.reader import COPY, LAYOUT, LAYOUT_NOW, STUDY, damaged, is_sealed, read_study
 from cfsweep.results.sealing import sealed_text
 from cfsweep.results.status import LOCK, has_majority, trained_references
 from cfsweep.sweeping.ground import FORMAT, NUMBERS, counts_of, ground_of, outputs_of, refuse_incomplete
@@ -80,6 +80,12 @@ class Folder:
         text = sealed_text(written({**study, LAYOUT: LAYOUT_NOW}))
         for name in (STUDY, COPY):
             write_atomically(self.root / name, lambda file: file.write(text))
+
+    def restore_copy(self) -> None:
+        """Writes the copy of `study.yaml` if it is gone; earlier versions made none."""
+        text = self.study_file.read_bytes()
+        if is_sealed(text) and not (self.root / COPY).exists():
+            write_atomically(self.root / COPY, lambda file: file.write(text))
 
     def read(self) -> tuple[StudyConfig, dict[str, Any]]:
         """The frozen study: its config, and all of `study.yaml`.

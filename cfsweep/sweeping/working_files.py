@@ -76,8 +76,10 @@ def set_aside_working_files(root: Path, aside: Aside) -> tuple[list[PackSpec], l
 
 def tidy_complete(folder: Folder) -> None:
     """Removes what killed drivers have left in the folder of a study that is complete, where it may be written to and
-    nobody is at it; packs and first tasks, too: none is on its way any more."""
+    nobody is at it; packs and first tasks, too: none is on its way any more. A copy of `study.yaml` that is gone is
+    written anew."""
     with suppress(OSError, InputError), folder.locked():
+        folder.restore_copy()
         remove_leftovers(folder.root)
         folder.forget_packs()
 

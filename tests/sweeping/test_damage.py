@@ -322,8 +322,10 @@ def test_what_killed_drivers_leave_is_removed_of_a_study_that_is_complete(
     names = ("runs/.p.parquet.x.tmp", ".study.yaml.a.tmp", "journal.jsonl.lock0a1b.rename", "checkpoints/prefix-ab.pt")
     for name in (*names, "checkpoints/pack000001.json"):
         (root / name).touch()
+    (root / COPY).unlink()
     code, printed, complaints = run("resume", root, "--workers", "0")
     assert (code, complaints) == (0, ""), printed
+    assert (root / COPY).read_bytes() == (root / STUDY).read_bytes()
     assert [path.name for path in (root / "checkpoints").iterdir()] == []
     assert check(root).findings == ()
     with sweep.folder.locked():
