@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import os
@@ -108,7 +109,8 @@ def _write_once(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):  # it has its name already
+            os.unlink(temporary)
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
@@ -136,12 +138,32 @@ def _append_once(path: Path, content: bytes, at: int) -> None:
         while written < len(content):
             written += os.pwrite(handle, content[written:], at + written)
         os.fsync(handle)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too: what is not known to be there would be written once more
         with contextlib.suppress(OSError):
             os.ftruncate(handle, at)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         os.close(handle)
+
+
+def hold(file: IO[Any], where: Path) -> bool:
+    """Locks an open file against other processes for as long as it is open; whether none holds it already.
+
+    Raises:
+        InputError: the file system of `where` knows no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(
+            f"{where}: its file system knows no locks ({error.strerror}), so two could write there at once. Choose "
+            "another place."
+        ) from error
+    return True
 
 
 def read_bounded(path: Path) -> bytes:

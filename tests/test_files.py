@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import IO
 import pytest
 
 from cfsweep.errors import InputError
-from cfsweep.files import expanded, write_atomically
+from cfsweep.files import append_whole, expanded, hold, write_atomically
 
 
 def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
@@ -38,6 +40,44 @@ def test_an_interrupt_leaves_nothing_either(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "a", interrupted)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_as_a_file_gets_its_name_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def interrupted(old: str, new: Path) -> None:
+        replace(old, new)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_an_interrupt_keeps_from_the_disk_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_whole(tmp_path / "a", b"one\n", 0)
+
+    def interrupted(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        append_whole(tmp_path / "a", b"two\n", 4)
+    assert (tmp_path / "a").read_bytes() == b"one\n"
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "one").open("w") as one, (tmp_path / "one").open("w") as other:
+        assert hold(one, tmp_path)
+        assert not hold(other, tmp_path)
+
+        def unknown(handle: object, how: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "flock", unknown)
+        with pytest.raises(InputError, match=r"its file system knows no locks \(No locks available\)"):
+            hold(one, tmp_path)
 
 
 def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,17 @@ RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 unset RAY_ADDRESS
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-ip=$(python -c 'import socket, sys; print(socket.gethostbyname(sys.argv[1]))' "$head")
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes[0]}
+# The address of this node, which is the head, as the last one sees it: by its name it may know itself as 127.0.1.1.
+ip=$(python -c 'import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ask:
+    ask.connect((sys.argv[1], 9))
+    print(ask.getsockname()[0])' "${nodes[-1]}")
 port=$((20000 + SLURM_JOB_ID % 10000))
 cpus=${SLURM_CPUS_PER_TASK:-1}
 temp=/tmp/cfsweep-$SLURM_JOB_ID  # short, as Ray's sockets lie there
-on_each=(srun --overlap --ntasks-per-node=1 --cpus-per-task="$cpus" --kill-on-bad-exit=1)
+on_each=(srun --overlap --ntasks-per-node=1 --cpus-per-task="$cpus")
 node=(ray start --block --disable-usage-stats --num-cpus="$cpus")
 
 "${on_each[@]}" --nodes=1 --ntasks=1 --nodelist="$head" \
@@ -33,7 +38,8 @@ done
 answers || { echo "cfsweep: Ray did not start on $head ($ip:$port)" >&2; exit 1; }
 
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
-    "${on_each[@]}" --nodes=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" \
+    # One node's Ray may go without the others'.
+    "${on_each[@]}" --kill-on-bad-exit=0 --nodes=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" \
         "${node[@]}" --address="$ip:$port" >/dev/null 2>&1 &
     rays+=($!)
 fi

@@ -73,7 +73,7 @@ class Lease:
     @property
     def may_write(self) -> bool:
         """Whether nobody can have taken it over yet."""
-        return not self.lost and time.monotonic() - self.renewed_at < self.stale_s
+        return not self.lost and _passed() - self.renewed_at < self.stale_s
 
     def keep(self) -> None:
         """Renews it where that is due; it is `lost` where another writer has taken it over.
@@ -81,7 +81,7 @@ class Lease:
         Raises:
             OSError, pyarrow.ArrowException: the store cannot be asked.
         """
-        since = time.monotonic() - self.renewed_at
+        since = _passed() - self.renewed_at
         if self.lost or since < self.renew_s:
             return
         if not self.store.has(self.name):
@@ -100,9 +100,14 @@ class Lease:
         self.store.remove(self.name)
 
     def _claim(self) -> None:
-        began = time.monotonic()
+        began = _passed()
         self.store.write(self.name, self.content)
         self.renewed_at = began
+
+
+def _passed() -> float:
+    """Seconds since some moment, those too in which the machine slept: others may have taken over meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
 
 
 def writer(store: Store) -> str | None:
@@ -143,7 +148,21 @@ def has_ended(process: Mapping[str, Any]) -> bool:
     machine = _machine()
     if machine is None or process.get("machine") != machine or not isinstance(process.get("pid"), int):
         return False
-    return process["pid"] == os.getpid() or _began(process["pid"]) != process.get("began")
+    pid = process["pid"]
+    began = _began(pid)
+    if began is None:
+        return not _is_there(pid)  # its beginning may be hidden from other users
+    return pid == os.getpid() or began != process.get("began")
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 def _machine() -> str | None:
@@ -155,7 +174,7 @@ def _machine() -> str | None:
 
 
 def _began(pid: int) -> str | None:
-    """When a process began, in ticks since the boot; None where there is no such process."""
+    """When a process began, in ticks since the boot; None where no such process is seen."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -11,7 +11,6 @@ the store names the same writer, nobody else has written since, and the folder i
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import threading
 import time
@@ -21,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cfsweep.errors import InputError, NotCarriedError
-from cfsweep.files import write_atomically
+from cfsweep.files import hold, write_atomically
 from cfsweep.results.carried import Carried, Seen
 from cfsweep.results.lease import Lease
 from cfsweep.results.ledger import LEDGER
@@ -369,12 +368,10 @@ def _alone(home: Path, address: str) -> Iterator[None]:
     """Holds the folder of an address against other processes of this machine."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not hold(file, home):
             raise InputError(
                 f"{address}: another cfsweep on this machine is writing to this study. Wait for it, or stop it."
-            ) from error
+            )
         yield
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from cfsweep.files import read_bounded
 from cfsweep.results.ledger import LEDGER, Ledger, LedgerWriter, begin_ledger, commit_entry, parsed
 from cfsweep.results.reader import KEY, STUDY, damaged, is_sealed
-from cfsweep.results.schema import TABLES
+from cfsweep.results.schema import TABLES, model_path
 from cfsweep.results.writer import digests
 
 
@@ -68,16 +68,20 @@ def by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
 
 def unnamed(root: Path, ledger: Ledger, study_id: str) -> tuple[list[dict[str, Any]], list[Path]]:
     """Of the parts that no line names: the entries of those that are whole commits, and the parts of such as have no
-    `runs/`. Parts of other studies, and of runs that are in the ledger, are nobody's, and in neither.
+    `runs/`. Parts of other studies, and of runs that the ledger has of this attempt or a later one, are in neither.
 
     Raises:
         InputError: one cannot be read.
     """
-    known, runs = ledger.files, {run for commit in ledger.commits.values() for run in commit.runs}
+    known = ledger.files
+    attempts = {run: commit.attempt for commit in ledger.commits.values() for run in commit.runs}
     paths = [path for path in parts_in(root) if path.relative_to(root).as_posix() not in known]
     finished, halves = [], []
     for own in by_name(paths).values():
-        if not are_of(study_id, root, own) or runs & set((entry := entry_of(root, own))["runs"]):
+        if not are_of(study_id, root, own):
+            continue
+        entry = entry_of(root, own)
+        if any(attempts.get(run, 0) >= entry["attempt"] for run in entry["runs"]):
             continue
         if any(path.parent.name == "runs" for path in own):
             finished.append(entry)
@@ -92,11 +96,12 @@ def are_of(study_id: str, root: Path, paths: Iterable[Path]) -> bool:
     Raises:
         InputError: one cannot be read.
     """
-    return all(set(whole_part(path, root)["study_id"].to_pylist()) == {study_id} for path in paths)
+    tables = (whole_part(path, root) for path in paths)
+    return all("study_id" in of.column_names and set(of["study_id"].to_pylist()) == {study_id} for of in tables)
 
 
 def entry_of(root: Path, paths: Collection[Path]) -> dict[str, Any]:
-    """The entry of the commit of these parts.
+    """The entry of the commit of these parts, and of the models of its runs, which come before them.
 
     Raises:
         InputError: one cannot be read.
@@ -108,7 +113,8 @@ def entry_of(root: Path, paths: Collection[Path]) -> dict[str, Any]:
         found = set(zip(*(rows[name].to_pylist() for name in KEY), strict=True))
         keys |= {(trial, seed) for trial, seed, _ in found} if path.parent.name == "runs" else set()
         attempt = max(attempt, *(number for *_, number in found))
-    return commit_entry(digests(root, paths), keys, attempt)
+    models = [path for key in sorted(keys) if (path := model_path(root, key)).exists()]
+    return commit_entry(digests(root, [*paths, *models]), keys, attempt)
 
 
 def whole_part(path: Path, root: Path) -> pa.Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,18 @@ def read_small(fs: pafs.FileSystem, path: str) -> bytes:
         return bytes(file.read())
 
 
+@contextmanager
+def told_if_unread(root: str | Path) -> Iterator[None]:
+    """
+    Raises:
+        InputError: what lies there could not be read within it: a store is away, or rights are wanting.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{root}: cannot be read ({error}). Check the address and your credentials.") from error
+
+
 def read_study(root: str | Path) -> dict[str, Any]:
     """`study.yaml` as a mapping.
 
@@ -79,15 +92,12 @@ def read_study(root: str | Path) -> dict[str, Any]:
         InputError: the folder or the file is not there, or is not a study.
     """
     fs, path = filesystem(root)
-    try:
-        there = _describes_itself(fs, path)
-    except OSError as error:
-        raise InputError(f"{root}: cannot be read ({error}). Check the address and your credentials.") from error
-    if not there:
-        if fs.get_file_info(f"{path}/{COPY}").type == pafs.FileType.File:
-            raise damaged(root, STUDY, "missing")
-        raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
-    content = read_small(fs, f"{path}/{STUDY}")
+    with told_if_unread(root):
+        if not _describes_itself(fs, path):
+            if fs.get_file_info(f"{path}/{COPY}").type == pafs.FileType.File:
+                raise damaged(root, STUDY, "missing")
+            raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
+        content = read_small(fs, f"{path}/{STUDY}")
     if fault := fault_of_text(content, is_sealed(content)):
         raise damaged(root, STUDY, fault)
     return study_in(content, f"{root}/{STUDY}")
@@ -122,16 +132,25 @@ def read_table(
     Raises:
         InputError: a part was written by a newer cfsweep, is not a Parquet file, or is of another study.
     """
-    fs, path = filesystem(root)
-    wanted = None if columns is None else list(dict.fromkeys([*KEY, *(["study_id"] if study_id else []), *columns]))
+    with told_if_unread(root):
+        fs, path = filesystem(root)
+        wanted = None if columns is None else list(dict.fromkeys([*KEY, *(["study_id"] if study_id else []), *columns]))
+        rows = _all_rows(fs, path, root, table, wanted)
+        if rows is None:
+            return _EMPTY.get(table, pa.schema([])).empty_table()
+        if study_id is not None:
+            _refuse_others(rows, study_id, f"{root}/{table}")
+        runs = rows if table == "runs" else _all_rows(fs, path, root, "runs", list(KEY))
+    return _latest_attempts(rows, rows if runs is None else runs)
+
+
+def _all_rows(
+    fs: pafs.FileSystem, path: str, root: str | Path, table: str, columns: list[str] | None
+) -> pa.Table | None:
+    """Those of all attempts; None where there is no part."""
     names = _parts(fs, path, root, table)
-    parts = [_read_part(fs, root, f"{path}/{name}", wanted, digest) for name, digest in names]
-    if not parts:
-        return _EMPTY.get(table, pa.schema([])).empty_table()
-    rows = pa.concat_tables(parts, promote_options="default")
-    if study_id is not None:
-        _refuse_others(rows, study_id, f"{root}/{table}")
-    return _latest_attempts(rows)
+    parts = [_read_part(fs, root, f"{path}/{name}", columns, digest) for name, digest in names]
+    return pa.concat_tables(parts, promote_options="default") if parts else None
 
 
 def _refuse_others(rows: pa.Table, study_id: str, where: str) -> None:
@@ -168,12 +187,13 @@ def committed_file(root: str | Path, name: str) -> bytes:
     Raises:
         InputError: it is missing, or is not what was written.
     """
-    fs, path = filesystem(root)
-    ledger = read_ledger(fs, path)
-    digest = None if ledger is None else ledger.files.get(name)
-    if digest is not None:
-        return _committed(fs, root, f"{path}/{name}", name, digest)
-    content = read_file(fs, f"{path}/{name}")
+    with told_if_unread(root):
+        fs, path = filesystem(root)
+        ledger = read_ledger(fs, path)
+        digest = None if ledger is None else ledger.files.get(name)
+        if digest is not None:
+            return _committed(fs, root, f"{path}/{name}", name, digest)
+        content = read_file(fs, f"{path}/{name}")
     if content is None:
         raise damaged(root, name, "missing")
     return content
@@ -247,13 +267,13 @@ def _read_part(
 ) -> pa.Table:
     """The part at `path` in the folder, which is read whole where it has a `digest`, as that is of all of it."""
     name = "/".join(path.rsplit("/", 2)[-2:])
+    if digest is not None:
+        source: pa.NativeFile = pa.BufferReader(_committed(fs, root, path, name, digest))
+    elif fs.get_file_info(path).type != pafs.FileType.File:
+        raise damaged(root, name, "missing")
+    else:
+        source = fs.open_input_file(path)
     try:
-        if digest is not None:
-            source: pa.NativeFile = pa.BufferReader(_committed(fs, root, path, name, digest))
-        elif fs.get_file_info(path).type != pafs.FileType.File:
-            raise damaged(root, name, "missing")
-        else:
-            source = fs.open_input_file(path)
         # Not pq.read_table: that takes a folder called `seed=1` in the path for a partition, and adds a column.
         parts = pq.ParquetFile(source, page_checksum_verification=True)
         foreign = foreign_column(parts.schema_arrow)
@@ -271,9 +291,9 @@ def _read_part(
     return part.rename_columns([RENAMED.get(column, column) for column in part.column_names]) if then else part
 
 
-def _latest_attempts(rows: pa.Table) -> pa.Table:
-    """`rows` without those of a run that a later attempt replaced."""
+def _latest_attempts(rows: pa.Table, runs: pa.Table) -> pa.Table:
+    """`rows` without those of a run that a later attempt replaced; one that is in `runs` may have none of its own."""
     keys = ["trial", "seed"]
-    latest = rows.group_by(keys).aggregate([("attempt", "max")])
-    joined = rows.join(latest, keys)
+    attempts = pa.concat_tables([rows.select(KEY), runs.select(KEY)], promote_options="default")
+    joined = rows.join(attempts.group_by(keys).aggregate([("attempt", "max")]), keys)
     return joined.filter(pc.equal(joined["attempt"], joined["attempt_max"])).drop_columns(["attempt_max"])

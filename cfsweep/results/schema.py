@@ -8,6 +8,7 @@ which examples were kept for rehearsal. A missing value is null, and `missing` s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -30,6 +31,7 @@ WORKER_DIED = "the worker died"  # how the `failure` of a run begins that was gi
 NAIVE_TRIAL, JOINT_TRIAL, DEFAULT_TRIAL, MAJORITY_TRIAL = -1, -2, 0, -1000
 
 TABLES = ("runs", "accuracy", "test", "curves", "buffers")
+MODELS = "models"
 TABLE_OF = {"validation": "accuracy", "test": "test"}  # by what scores a run
 
 _HYPER_TYPES = {"float": pa.float64(), "int": pa.int64(), "choice": pa.string()}
@@ -166,3 +168,12 @@ BUFFERS_SCHEMA = _schema(
         ("n_examples", pa.int64()),
     ]
 )
+
+
+def model_path(root: Path, key: tuple[int, int]) -> Path:
+    """Where in the results folder `root` the model of a run, by trial and seed, lies, if the study keeps models.
+
+    >>> model_path(Path("confirmed"), (7, 10000)).as_posix()
+    'confirmed/models/trial7-seed10000.pt'
+    """
+    return root / MODELS / f"trial{key[0]}-seed{key[1]}.pt"

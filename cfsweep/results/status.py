@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cfsweep.results import lease
-from cfsweep.results.addresses import above, in_command, is_address
+from cfsweep.results.addresses import above, in_command, is_address, name_of
 from cfsweep.results.changes import said_of_changes
-from cfsweep.results.reader import read_study, read_table
+from cfsweep.results.reader import read_study, read_table, told_if_unread
 from cfsweep.results.schema import JOINT, MAJORITY_TRIAL, NAIVE, n_reference_settings, reference_trial
+from cfsweep.results.stages import INSIDE
 from cfsweep.results.store import Store
 
 LOCK = ".lock"  # whoever writes to the folder holds it
@@ -62,6 +63,8 @@ def status(root: str | Path) -> Status:
         InputError: there is no study there, it cannot be read, or there are runs of another one.
     """
     study = read_study(root)
+    with told_if_unread(root):
+        held = writer(root)
     config: dict[str, Any] = study["config"]
     seeds, runs = config["seeds"], read_table(root, "runs", study_id=study["study_id"])
     names = [name for name in ("trial", "seed", "state", "failure", "same_as") if name in runs.column_names]
@@ -82,7 +85,7 @@ def status(root: str | Path) -> Status:
         references_left=sum(1 for trial in references if trial not in ends),
         failures={(row["trial"], row["seed"]): row["failure"] for row in rows if row["failure"]},
         equal=len({row["trial"] for row in rows if row.get("same_as") is not None}),
-        running=(held := writer(root)) is not None,
+        running=held is not None,
         writer=held or "",
         splits=(config.get("stream") or {}).get("splits", 1),
         goes_on_by=_goes_on_by(root, study),
@@ -147,8 +150,8 @@ def is_held(root: str | Path) -> bool:
 
 def writer(root: str | Path) -> str | None:
     """Who is writing there, in words: empty where the lock of a folder does not say; None where nobody is."""
-    if is_address(root):
-        return lease.writer(Store(str(root)))
+    if is_address(root):  # a study within another one has no claims of its own
+        return lease.writer(Store(above(root) if name_of(root) in INSIDE else str(root)))
     return "" if _is_locked(Path(root) / LOCK) else None
 
 

@@ -53,12 +53,14 @@ class Store:
         return sorted(info.base_name for info in self.fs.get_file_info(self._below("", recursive=False)))
 
     def entries(self, folder: str = "") -> dict[str, Entry]:
-        """All files below it, or below a `folder` of it, by their paths."""
+        """All files below it, or below a `folder` of it, by their paths; but for such as would lead out of a folder
+        into which they are fetched."""
         found = self.fs.get_file_info(self._below(folder, recursive=True))
+        files = {info.path[len(self.root) + 1 :]: info for info in found if info.type == pafs.FileType.File}
         return {
-            info.path[len(self.root) + 1 :]: Entry(info.size, (info.mtime_ns or 0) / 1e9)
-            for info in found
-            if info.type == pafs.FileType.File
+            name: Entry(info.size, (info.mtime_ns or 0) / 1e9)
+            for name, info in files.items()
+            if not {"", ".", ".."} & set(name.split("/"))
         }
 
     def read(self, name: str) -> bytes | None:

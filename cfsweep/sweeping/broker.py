@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from cfsweep.errors import FULL
 from cfsweep.files import impatient, read_sealed, write_atomically, write_sealed
+from cfsweep.results.schema import model_path
 from cfsweep.sweeping.first_task_store import FirstTaskFolder
 
 Key = tuple[int, int]
-MODELS = "models"
 DAMAGED = ".damaged"  # behind the name of a checkpoint that cannot be read
 
 
@@ -65,9 +65,9 @@ class BrokerClient(Protocol):
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         """Leaves a checkpoint."""
 
-    def keep(self, models: Mapping[Key, bytes]) -> bool:
-        """Leaves what runs have come to, by (trial, seed); it is there when this returns, unless (False) there is no
-        room for it."""
+    def keep(self, pack_id: str, models: Mapping[Key, bytes]) -> bool:
+        """Leaves what runs of a pack have come to, by (trial, seed); it is there when this returns, unless (False)
+        there is no room for it, or the pack is closed."""
 
 
 class Broker:
@@ -95,6 +95,7 @@ class Broker:
     def put(self, pack_id: str, spec: dict[str, Any], dropped: set[Key]) -> None:
         """Takes a pack in for a worker to fetch; its `dropped` runs are not to be trained on."""
         self.specs[pack_id] = spec
+        self.heard.pop(pack_id, None)  # of the worker that had it before
         self.dropped.setdefault(pack_id, set()).update(dropped)
 
     def fetch(self, pack_id: str) -> Fetched:
@@ -149,8 +150,10 @@ class Broker:
         """How many checkpoints of the pack have come."""
         return self.saved[pack_id]
 
-    def keep(self, models: Mapping[Key, bytes]) -> bool:
-        """What was left of a run before is replaced."""
+    def keep(self, pack_id: str, models: Mapping[Key, bytes]) -> bool:
+        """What was left of a run before is replaced; unless the pack is closed, as then it is a result."""
+        if pack_id not in self.specs:
+            return True
         waiting = 0
         try:
             for key, model in models.items():
@@ -187,12 +190,3 @@ def _write(content: bytes, file: BinaryIO) -> None:
 
 def checkpoint_path(folder: Path, pack_id: str) -> Path:
     return folder / f"{pack_id}.pt"
-
-
-def model_path(root: Path, key: Key) -> Path:
-    """Where in the results folder `root` the model of a run lies, if the study keeps models.
-
-    >>> model_path(Path("confirmed"), (7, 10000)).as_posix()
-    'confirmed/models/trial7-seed10000.pt'
-    """
-    return root / MODELS / f"trial{key[0]}-seed{key[1]}.pt"

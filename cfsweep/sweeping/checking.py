@@ -22,7 +22,7 @@ from cfsweep.results.checking import (
     fault_of_study,
 )
 from cfsweep.results.leftovers import PLACES, is_leftover
-from cfsweep.results.reader import COPY, JOURNALS, STUDY, filesystem, read_table, study_in
+from cfsweep.results.reader import COPY, JOURNALS, STUDY, filesystem, read_table, study_in, told_if_unread
 from cfsweep.results.stages import SELECTION
 from cfsweep.results.status import is_held
 from cfsweep.sweeping.confirm import FOLDERS
@@ -63,7 +63,7 @@ def check(root: str | Path) -> Checked:
     """
     fs, path = filesystem(root)
     place = Place(fs, path)
-    try:
+    with told_if_unread(root):
         if not any(place.read_study(name) is not None for name in (STUDY, COPY)):
             raise InputError(f"{root}: no study.yaml there. Give the folder that `cfsweep run --out` wrote.")
         found, n_files = _check(root, place)
@@ -73,9 +73,7 @@ def check(root: str | Path) -> Checked:
                 more, n_more = _check(addresses.inside(root, name), inside)
                 found += [finding._replace(path=f"{name}/{finding.path}") for finding in more]
                 n_files += n_more
-    except OSError as error:
-        raise InputError(f"{root}: cannot be read ({error}). Check the address and your credentials.") from error
-    return Checked(tuple(found), n_files, is_held(root))
+        return Checked(tuple(found), n_files, is_held(root))
 
 
 def _check(root: str | Path, place: Place) -> tuple[list[Finding], int]:

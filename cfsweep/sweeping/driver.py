@@ -20,10 +20,10 @@ from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError, few
 from cfsweep.hypers import Hyper
 from cfsweep.results.opening import open_ledger
-from cfsweep.results.schema import DEFAULT_TRIAL
+from cfsweep.results.schema import DEFAULT_TRIAL, model_path
 from cfsweep.results.writer import PendingRows
 from cfsweep.sweeping.asker import Asker
-from cfsweep.sweeping.broker import Short, model_path
+from cfsweep.sweeping.broker import Short
 from cfsweep.sweeping.equal_trials import EqualTrials
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.pack_queue import Key, PackJob, PackQueue

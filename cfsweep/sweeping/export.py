@@ -12,8 +12,7 @@ from cfsweep.bundle.writer import refuse_early
 from cfsweep.config import StudyConfig
 from cfsweep.errors import InputError
 from cfsweep.results.reader import committed_file, read_table
-from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL
-from cfsweep.sweeping.broker import model_path
+from cfsweep.results.schema import MAJORITY, MAJORITY_TRIAL, model_path
 from cfsweep.sweeping.confirm import FOLDERS, Purpose
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.ground import check_ground

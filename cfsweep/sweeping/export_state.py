@@ -9,7 +9,7 @@ from typing import Any
 from cfsweep.bundle.writer import refuse_early
 from cfsweep.errors import InputError, not_written
 from cfsweep.results.reader import committed_file
-from cfsweep.sweeping.broker import model_path
+from cfsweep.results.schema import model_path
 from cfsweep.sweeping.confirm import FOLDERS
 from cfsweep.sweeping.export import kept_in, run_of
 from cfsweep.training.outside import read_checkpoint, score_returned, unpack

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 from cfsweep import identity
 from cfsweep.config import Choices, StudyConfig
 from cfsweep.errors import InputError, not_written
-from cfsweep.files import git_revision, write_atomically
+from cfsweep.files import git_revision, hold, write_atomically
 from cfsweep.hypers import Hyper, Value
 from cfsweep.results.addresses import in_command
 from cfsweep.results.ledger import LEDGER
@@ -162,15 +161,11 @@ class Folder:
             raise not_written(error) from error
         with lock as file:
             for left in reversed(range(LOCK_TRIES)):  # `cfsweep status` holds it for a moment
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if hold(file, self.root):
                     break
-                except BlockingIOError as error:
-                    if not left:
-                        raise InputError(
-                            f"{self.root}: another cfsweep is writing to this study. Wait for it, or stop it."
-                        ) from error
-                    time.sleep(0.05)
+                if not left:
+                    raise InputError(f"{self.root}: another cfsweep is writing to this study. Wait for it, or stop it.")
+                time.sleep(0.05)
             yield
 
 

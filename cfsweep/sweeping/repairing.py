@@ -141,19 +141,19 @@ def _repair_ledger(work: Repair, study_id: str) -> LedgerWriter:
 
 
 def _refuse_parts_of_others(work: Repair, study_id: str) -> None:
-    """Without its ledger nothing but the parts says whose results they are: which is of the other, `study.yaml` or
-    they, nobody knows.
+    """Without its ledger nothing but the parts says whose results they are: where none is of the study, it may be
+    `study.yaml` that is of another one.
 
     Raises:
-        InputError: a whole one is of another study.
+        InputError: there are whole parts, and all are of other studies.
     """
-    for path in parts_in(work.root):
-        name = path.relative_to(work.root).as_posix()
-        if fault_of_part(work.place, name) is None and not are_of(study_id, work.root, [path]):
-            raise InputError(
-                f"{path}: it is of another study, but {STUDY} is of {study_id}. Bring the {STUDY} of that study back, "
-                "or move the parts of each study into a folder of its own."
-            )
+    parts = parts_in(work.root)
+    whole = [path for path in parts if not fault_of_part(work.place, path.relative_to(work.root).as_posix())]
+    if whole and not any(are_of(study_id, work.root, [path]) for path in whole):
+        raise InputError(
+            f"{whole[0]}: it is of another study, as are all parts, but {STUDY} is of {study_id}. Bring the {STUDY} of "
+            "that study back, or move the parts elsewhere."
+        )
 
 
 def _take_back(work: Repair, writer: LedgerWriter) -> None:

@@ -341,11 +341,11 @@ def sweep(
         NoRoomError: the disk was full for too long.
         InputError: code of the user's own was edited meanwhile, and a new worker would run it.
     """
-    for line in tidy(folder.root):
-        tell(line)
     waiting = waiting_for(scheduler, endurance)
     try:
         with waiting.on():
+            for line in tidy(folder.root):
+                tell(line)
             return _sweep(folder, config, prepared, scheduler, watcher, asker, endurance)
     except Exception as error:  # a scheduler may make one of its own of it
         if waiting.gave_up is not None and waiting.gave_up is not error:

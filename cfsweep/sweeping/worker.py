@@ -93,7 +93,7 @@ class PackWorker:
             self._save(checkpoint)
         if models:
             with no_fault_of_the_pack():
-                while not self.broker.keep(models):
+                while not self.broker.keep(self.pack_id, models):
                     time.sleep(KEEP_AGAIN_S)  # the driver says what there is no room for, and for how long it waits
                     self.broker.dropped_from(self.pack_id)  # so that it is not taken for one that hangs
         began_anew, self.began_anew = self.began_anew, False

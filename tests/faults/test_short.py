@@ -16,7 +16,7 @@ def test_a_short_round(disturbed: Disturbed, ends: Ends, measured: Measured) -> 
     process = disturbed.start(workers=1)
     disturbed.moment(process, latest=3, earliest=1)
     measured.faults += send(disturbed.one(process, WORKER), signal.SIGKILL)
-    disturbed.moment(process, latest=3)
+    disturbed.moment(process, latest=3, earliest=1)
     process.kill()
     assert finish(process)[::2] == (-signal.SIGKILL, "")
     measured.faults += 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import cfsweep
-from cfsweep.sweeping.broker import model_path
+from cfsweep.results.schema import model_path
 from cfsweep.training.streams import Stream
 
 SMALL = {"stream.n_tasks": 2, "network.args.hidden": [16], "epochs": 1}

@@ -9,11 +9,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow.fs as pafs
 import pytest
 
 from cfsweep.errors import InputError
-from cfsweep.results.lease import CLAIMS, Lease, has_ended, this_process, writer
+from cfsweep.results import lease
+from cfsweep.results.lease import CLAIMS, STALE_S, Lease, has_ended, this_process, writer
+from cfsweep.results.status import is_held
+from cfsweep.results.store import Store
 from tests.results.stores import Watched, holding, of_another_machine
 
 
@@ -49,8 +54,8 @@ def test_of_many_that_come_at_once_at_most_one_writes(store: Watched) -> None:
         for thread in threads:
             thread.join()
         assert len(taken) <= 1
-        for lease in taken:
-            lease.release()
+        for own in taken:
+            own.release()
         assert not store.entries(CLAIMS)
 
 
@@ -77,12 +82,12 @@ def test_one_that_was_taken_over_knows_it(store: Watched) -> None:
 
 
 def test_one_that_was_paused_and_not_taken_over_goes_on(store: Watched) -> None:
-    lease = of_another_machine(store, renew_s=0.0, stale_s=0.05)
-    lease.take()
+    paused = of_another_machine(store, renew_s=0.0, stale_s=0.05)
+    paused.take()
     time.sleep(0.1)
-    lease.keep()
-    assert not lease.lost
-    assert lease.renewed_at > time.monotonic() - 0.05
+    paused.keep()
+    assert not paused.lost
+    assert paused.renewed_at > time.clock_gettime(time.CLOCK_BOOTTIME) - 0.05
 
 
 def test_between_the_renewal_and_the_look_of_one_that_was_paused_another_comes(store: Watched) -> None:
@@ -151,3 +156,42 @@ def test_which_process_has_ended() -> None:
     assert not has_ended({**own, "machine": "another"})
     assert not has_ended({})
     assert has_ended({**parent, "began": "1"}), "the number was given to another process"
+
+
+def test_a_process_that_is_hidden_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user's, where `/proc` shows one's own alone."""
+    parent = {**this_process(), "pid": os.getppid(), "began": "1"}
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    monkeypatch.setattr(lease, "_began", lambda pid: None)
+    assert not has_ended(parent)
+    assert has_ended({**parent, "pid": ended.pid})
+    assert not has_ended({**parent, "pid": 10**30}), "what nobody can look for"
+
+
+def test_the_time_in_which_a_machine_sleeps_counts(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux counts it in `/proc/uptime`, and not in Python's monotonic clock."""
+    since_boot = float(Path("/proc/uptime").read_text().split()[0])
+    assert abs(lease._passed() - since_boot) < 1.0
+    slept = of_another_machine(store)
+    slept.take()
+    assert slept.may_write
+    before = lease._passed
+    monkeypatch.setattr(lease, "_passed", lambda: before() + STALE_S)
+    assert not slept.may_write
+
+
+def test_a_study_within_another_one_is_claimed_with_it(tmp_path: Path) -> None:
+    store = Store(tmp_path.as_uri())
+    own = Lease(store)
+    own.take()
+    assert is_held(f"{tmp_path.as_uri()}/confirmed")
+    own.release()
+    assert not is_held(f"{tmp_path.as_uri()}/confirmed")
+
+
+def test_no_name_in_a_store_leads_out_of_a_folder(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("runs/a.parquet", "runs/../../x", "/etc/x", "runs//x", "./x")
+    found = [pafs.FileInfo(f"{store.root}/{name}", type=pafs.FileType.File, size=1, mtime_ns=1) for name in names]
+    monkeypatch.setattr(store, "fs", SimpleNamespace(get_file_info=lambda _: found))
+    assert list(store.entries()) == ["runs/a.parquet"]

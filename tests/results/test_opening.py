@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cfsweep.errors import InputError
+from cfsweep.files import write_atomically
 from cfsweep.results.ledger import LEDGER
 from cfsweep.results.opening import open_ledger
-from cfsweep.results.reader import LAYOUT, STUDY, read_table
-from cfsweep.results.schema import ACCURACY_SCHEMA
+from cfsweep.results.reader import LAYOUT, STUDY, committed_file, read_table
+from cfsweep.results.schema import ACCURACY_SCHEMA, model_path
 from cfsweep.results.writer import PendingRows, write_part
 from tests.results.test_reader import cell
 
@@ -20,7 +23,8 @@ SCHEMAS = {"accuracy": ACCURACY_SCHEMA, "runs": ACCURACY_SCHEMA}
 def committed(root: Path, *trials: int) -> None:
     pending = PendingRows(root, SCHEMAS, open_ledger(root, "s"))
     for trial in trials:
-        pending.add(f"pack{trial}", {"accuracy": [cell(trial, 0.5)], "runs": [cell(trial, 0.5)]})
+        rows = [cell(trial, 0.5, attempt=1)]
+        pending.add(f"pack{trial}", {"accuracy": rows, "runs": rows})
         pending.write()
 
 
@@ -65,12 +69,38 @@ def test_a_commit_whose_parts_are_all_there_is_taken_in_and_half_of_one_is_remov
 
 def test_what_is_known_or_of_another_study_is_left_alone(tmp_path: Path) -> None:
     committed(tmp_path, 0)
-    again = write_part(tmp_path, "runs", "brought-back", [cell(0, 0.9, attempt=7)], ACCURACY_SCHEMA)
+    again = write_part(tmp_path, "runs", "brought-back", [cell(0, 0.9, attempt=1)], ACCURACY_SCHEMA)
     other = write_part(tmp_path, "runs", "other", [{**cell(5, 0.9), "study_id": "t"}], ACCURACY_SCHEMA)
     open_ledger(tmp_path, "s")
     assert trials(tmp_path, "runs") == [0]
     assert read_table(tmp_path, "runs")["accuracy"].to_pylist() == [0.5]
-    assert all(path is not None and path.exists() for path in (again, other))
+    strange = tmp_path / "runs" / "strange.parquet"
+    pq.write_table(pa.table({"trial": [3], "seed": [0], "attempt": [1]}), strange)
+    open_ledger(tmp_path, "s")
+    assert all(path is not None and path.exists() for path in (again, other, strange))
+
+
+def test_a_later_attempt_whose_parts_are_all_there_is_taken_in(tmp_path: Path) -> None:
+    """Its writer was killed before the line; beside it a run that is new."""
+    committed(tmp_path, 0)
+    for table in SCHEMAS:
+        write_part(tmp_path, table, "pack1", [cell(0, 0.75, attempt=2), cell(1, 0.25, attempt=1)], ACCURACY_SCHEMA)
+    open_ledger(tmp_path, "s")
+    rows = read_table(tmp_path, "runs").sort_by("trial")
+    assert (rows["accuracy"].to_pylist(), rows["attempt"].to_pylist()) == ([0.75, 0.25], [2, 1])
+
+
+def test_the_models_of_a_commit_that_is_taken_in_are_known(tmp_path: Path) -> None:
+    committed(tmp_path, 0)
+    for trial in (1, 7):
+        write_atomically(model_path(tmp_path, (trial, 0)), lambda file: file.write(b"a model"))
+    for table in SCHEMAS:
+        write_part(tmp_path, table, "pack1", [cell(1, 0.5)], ACCURACY_SCHEMA)
+    open_ledger(tmp_path, "s")
+    assert committed_file(tmp_path, "models/trial1-seed0.pt") == b"a model"
+    (tmp_path / "models" / "trial1-seed0.pt").write_bytes(b"a modem")
+    with pytest.raises(InputError, match=r"models/trial1-seed0\.pt: altered"):
+        committed_file(tmp_path, "models/trial1-seed0.pt")
 
 
 def test_what_is_damaged_or_lost_is_refused(tmp_path: Path) -> None:

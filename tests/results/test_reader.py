@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfsweep.errors import InputError
-from cfsweep.results import reader
-from cfsweep.results.reader import filesystem, read_study, read_table
+from cfsweep.results import checking, reader
+from cfsweep.results.opening import open_ledger
+from cfsweep.results.reader import committed_file, filesystem, read_study, read_table
 from cfsweep.results.schema import ACCURACY_SCHEMA, BUFFERS_SCHEMA, CURVES_SCHEMA, METADATA, SCHEMA_VERSION
 from cfsweep.results.sealing import sealed_text
 from cfsweep.results.writer import write_part
+from cfsweep.sweeping.checking import check
 
 
 def cell(trial: int, accuracy: float, attempt: int = 0, seed: int = 0, eval_task: int = 0) -> dict[str, object]:
@@ -43,6 +45,14 @@ def test_the_latest_attempt_of_each_run_wins(tmp_path: Path) -> None:
     write_part(tmp_path, "accuracy", "z-first", first, ACCURACY_SCHEMA)
     write_part(tmp_path, "accuracy", "a-second", [cell(0, 0.9, attempt=2), cell(-1, 0.8, attempt=1)], ACCURACY_SCHEMA)
     assert accuracies(tmp_path) == {(0, 0, 0): 0.9, (0, 1, 0): 0.3, (-1, 0, 0): 0.8}
+
+
+def test_a_later_attempt_may_have_no_rows_of_its_own(tmp_path: Path) -> None:
+    """It failed before its first task: what the one before has left is not its."""
+    write_part(tmp_path, "runs", "a", [cell(0, 0.0, attempt=1), cell(1, 0.0, attempt=1)], ACCURACY_SCHEMA)
+    write_part(tmp_path, "accuracy", "a", [cell(0, 0.1, attempt=1), cell(1, 0.2, attempt=1)], ACCURACY_SCHEMA)
+    write_part(tmp_path, "runs", "b", [cell(0, 0.0, attempt=2)], ACCURACY_SCHEMA)
+    assert accuracies(tmp_path) == {(1, 0, 0): 0.2}
 
 
 def test_older_parts_that_lack_a_column_read_as_null(tmp_path: Path) -> None:
@@ -132,6 +142,29 @@ def test_a_part_that_vanishes_while_it_is_read_is_no_traceback(tmp_path: Path, m
     monkeypatch.setattr(reader, "_read_part", gone)
     with pytest.raises(InputError, match=r"a\.parquet"):
         read_table(tmp_path, "accuracy")
+
+
+def test_what_could_not_be_read_just_now_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a store that is away."""
+    (tmp_path / "study.yaml").write_text("study_id: s\n")
+    write_part(tmp_path, "accuracy", "a", [cell(0, 0.1)], ACCURACY_SCHEMA)
+    open_ledger(tmp_path, "s")
+
+    def away(*_: object) -> bytes:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    for name, look in (
+        ("_committed", lambda: read_table(tmp_path, "accuracy")),
+        ("read_small", lambda: read_study(tmp_path)),
+        ("read_ledger", lambda: committed_file(tmp_path, "models/trial0-seed0.pt")),
+        ("read_ledger", lambda: check(tmp_path)),
+    ):
+        with monkeypatch.context() as patch:
+            for of in (reader, checking):
+                if hasattr(of, name):
+                    patch.setattr(of, name, away)
+            with pytest.raises(InputError, match=r"cannot be read \(AWS Error NETWORK_CONNECTION\)"):
+                look()
 
 
 def test_a_folder_name_is_no_column(tmp_path: Path) -> None:

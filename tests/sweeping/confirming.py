@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cfsweep.config import FRESH, PARTS
+from cfsweep.results.schema import model_path
 from cfsweep.sweeping import schedulers
-from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import Purpose, confirm
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.folder import Folder

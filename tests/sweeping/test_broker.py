@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cfsweep.sweeping.broker import Broker, checkpoint_path, model_path
+from cfsweep.results.schema import model_path
+from cfsweep.sweeping.broker import Broker, checkpoint_path
 
 
 @pytest.fixture
@@ -90,13 +91,16 @@ def test_opened_for_another_sweep_it_knows_nothing_of_the_last(broker: Broker, t
 def test_models_are_kept_beside_the_checkpoints_one_file_per_run(tmp_path: Path) -> None:
     broker = Broker()
     broker.open(str(tmp_path / "checkpoints"))
-    broker.keep({(7, 10_000): b"one", (-2, 10_001): b"two"})
-    broker.keep({(7, 10_000): b"again"})
+    broker.put("p", {}, set())
+    broker.keep("p", {(7, 10_000): b"one", (-2, 10_001): b"two"})
+    broker.keep("p", {(7, 10_000): b"again"})
     kept = {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()}
     assert kept == {"trial7-seed10000.pt": b"again", "trial-2-seed10001.pt": b"two"}
     assert model_path(tmp_path, (7, 10_000)).read_bytes() == b"again"
     broker.close("p")
     assert len(list((tmp_path / "models").iterdir())) == 2
+    assert broker.keep("p", {(7, 10_000): b"late"}), "one that was taken for dead, and comes back"
+    assert model_path(tmp_path, (7, 10_000)).read_bytes() == b"again"
 
 
 def test_a_worker_is_heard_whenever_it_asks_or_leaves_anything(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,8 @@ import yaml
 
 from cfsweep.config import FRESH, MOST_SEEDS, StudyConfig
 from cfsweep.errors import InputError
-from cfsweep.results.schema import MAJORITY_TRIAL
+from cfsweep.results.schema import MAJORITY_TRIAL, model_path
 from cfsweep.results.status import status
-from cfsweep.sweeping.broker import model_path
 from cfsweep.sweeping.confirm import FOLDERS, confirm
 from cfsweep.sweeping.driver import Driver
 from cfsweep.sweeping.progress import Calls

@@ -15,10 +15,11 @@ import pytest
 from cfsweep.errors import NoRoomError
 from cfsweep.files import impatient, write_atomically
 from cfsweep.results.leftovers import remove_leftovers
+from cfsweep.results.schema import model_path
 from cfsweep.results.status import status
 from cfsweep.sweeping import driver as driver_module
 from cfsweep.sweeping import room
-from cfsweep.sweeping.broker import Broker, Short, model_path
+from cfsweep.sweeping.broker import Broker, Short
 from cfsweep.sweeping.room import Waiting, room_for
 from tests.sweeping.command import Processes, finish, until
 from tests.sweeping.in_process import Sweep, tiny
@@ -145,15 +146,15 @@ def test_what_can_be_spared_is_not_written_and_the_rest_waits(disk: Disk, tmp_pa
     broker.put_first_tasks({"a": b"1111"})
     assert (broker.fetch("p").checkpoint, broker.n_saved("p"), broker.get_first_tasks(["a"])) == (b"the first", 1, {})
     models = {(0, 1): b"a model"}
-    assert not broker.keep(models)
+    assert not broker.keep("p", models)
     assert broker.short_of_room() == Short(2, 7)
-    assert broker.keep(models)
+    assert broker.keep("p", models)
     assert broker.short_of_room() == Short(2, 0)
     assert model_path(tmp_path, (0, 1)).read_bytes() == b"a model"
     broker.save("p", b"with room")
     assert broker.fetch("p").checkpoint == b"with room"
     disk.full_at, disk.calls, disk.code = disk.n + 1, 2, errno.EIO
-    for write in (lambda: broker.save("p", b"x"), lambda: broker.keep(models)):
+    for write in (lambda: broker.save("p", b"x"), lambda: broker.keep("p", models)):
         with pytest.raises(OSError, match="Input/output"):
             write()
 

@@ -13,7 +13,8 @@ import torch
 
 from cfsweep.config import StudyConfig
 from cfsweep.files import write_sealed
-from cfsweep.sweeping.broker import Broker, BrokerError, checkpoint_path, model_path
+from cfsweep.results.schema import model_path
+from cfsweep.sweeping.broker import Broker, BrokerError, checkpoint_path
 from cfsweep.sweeping.packing import pack_runs
 from cfsweep.sweeping.space import check_space
 from cfsweep.sweeping.worker import PackWorker, TaskResult

@@ -34,6 +34,7 @@ class StreamBroker(Broker):
 
     def put(self, pack_id: str, spec: dict[str, Any], dropped: set[Key]) -> None:
         super().put(pack_id, spec, dropped)
+        self.workers.pop(pack_id, None)
         self.not_fetched[pack_id] = time.monotonic()
 
     def fetch_for(self, pack_id: str, worker: list[Any]) -> Fetched:
@@ -86,8 +87,8 @@ class RemoteBroker:
     def save(self, pack_id: str, checkpoint: bytes) -> object:
         return self.actor.save.remote(pack_id, checkpoint)  # nobody waits for it
 
-    def keep(self, models: Mapping[Key, bytes]) -> bool:
-        kept: bool = ray.get(self.actor.keep.remote(models))
+    def keep(self, pack_id: str, models: Mapping[Key, bytes]) -> bool:
+        kept: bool = ray.get(self.actor.keep.remote(pack_id, models))
         return kept
 
     def stream_reference(self) -> Any:

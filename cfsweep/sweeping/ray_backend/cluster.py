@@ -287,5 +287,13 @@ def worker_resources(workers: Workers, available: Mapping[str, float]) -> tuple[
     """
     gpus = workers.gpus_each if workers.gpus_each is not None else float(available.get("GPU", 0) >= 1)
     each: dict[str, float] = {"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1}
-    fits = min(int(available.get(name, 0) / amount) for name, amount in each.items())
-    return workers.count or max(1, fits), each
+    return workers.count or fitting(each, available), each
+
+
+def fitting(each: Mapping[str, float], available: Mapping[str, float]) -> int:
+    """How many workers there is room for that take `each`; one at least.
+
+    >>> fitting({"CPU": 1}, {"CPU": 24.0, "GPU": 1.0}), fitting({"CPU": 1, "GPU": 1.0}, {"CPU": 24.0})
+    (24, 1)
+    """
+    return max(1, min(int(available.get(name, 0) / amount) for name, amount in each.items()))

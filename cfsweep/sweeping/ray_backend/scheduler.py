@@ -6,14 +6,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import ray
 from ray.exceptions import RayError
 
 from cfsweep.sweeping.first_task_store import first_tasks_recur
-from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, worker_resources
+from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, fitting, worker_resources
 from cfsweep.sweeping.ray_backend.deaths import died
 from cfsweep.sweeping.ray_backend.ray_internals import new_workers_kept
 from cfsweep.sweeping.restarts import Restarts
@@ -65,8 +64,7 @@ class RayScheduler:
         """How many workers the cluster has room for now."""
         if time.monotonic() - self.looked_at >= LOOK_EVERY_S:
             self.looked_at = time.monotonic()
-            available = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            self.fitting, _ = worker_resources(replace(self.workers, count=None), available)
+            self.fitting = fitting(self.resources, ray.cluster_resources())  # type: ignore[no-untyped-call]
         return self.fitting
 
     def capacity(self, plan: SweepPlan) -> Capacity:
