@@ -48,7 +48,7 @@ def _round(given: argparse.Namespace, place: Path) -> int:
     began = time.monotonic()
 
     def try_one(name: str, case: Case) -> None:
-        found = tried(case, place / "templates", place / "case")
+        found = tried(case, place / "templates", place / "below" / "case")
         counts[case.kind] += 1
         codes[found.ended.code] += 1
         if found.fault is None:
@@ -57,7 +57,7 @@ def _round(given: argparse.Namespace, place: Path) -> int:
             return
         key = (case.kind if name.isdigit() else name, found.fault)
         if key not in faults:
-            found = reduced(found, place / "templates", place / "case")
+            found = reduced(found, place / "templates", place / "below" / "case")
             faults[key] = (name, found)
             print(f"FAULT {name}: {found}", flush=True)
 

@@ -41,7 +41,7 @@ class Case:
 
     def lay(self, templates: Path, folder: Path) -> None:
         """Puts the files there."""
-        folder.mkdir()
+        folder.mkdir(parents=True)
         for name in self.uses:
             source, target = needed(templates, name), folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MORE_BYTES = 2 * 2**30  # of addresses, beside those that this process has
 FILE_BYTES = 2**27
 CPU_S = 20
+TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+CHANGES = (
+    *("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"),
+    "shutil.rmtree",
+)
 WALL_S = 60  # a child that waits for ever takes no time of the CPU
 RAISED = 70  # the exit code of a child in which an error came through
 
@@ -52,6 +60,26 @@ def call(args: Sequence[str], folder: Path, cpu_s: int = CPU_S, wall_s: float = 
     return Ended(os.waitstatus_to_exitcode(status), out, err)
 
 
+def _keep_to(*places: Path) -> None:
+    """From now on nothing of this process is written elsewhere: a case may name any file of the machine, and whoever
+    fuzzes may be allowed to write it."""
+    own = [place.resolve() for place in places]
+
+    def refuse(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            paths = args[:1] if (args[2] or 0) & TO_WRITE else ()
+        else:
+            paths = args[:2] if event in CHANGES else ()
+        for path in paths:
+            if isinstance(path, str | bytes | os.PathLike):
+                where = Path(os.fsdecode(path)).absolute()
+                real = where.parent.resolve() / where.name
+                if not any(real.is_relative_to(place) for place in own):
+                    raise PermissionError(errno.EACCES, "outside of the case", str(where))
+
+    sys.addaudithook(refuse)
+
+
 def _called(args: Sequence[str], folder: Path, printed: Sequence[Path], cpu_s: int) -> None:
     """In the child: never returns but by an error of its own."""
     for number, path in zip((1, 2), printed, strict=True):
@@ -72,6 +100,7 @@ def _called(args: Sequence[str], folder: Path, printed: Sequence[Path], cpu_s: i
     ):
         resource.setrlimit(limit, (most, most))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # it is told as an error then
+    _keep_to(folder, Path(tempfile.gettempdir()), Path("/dev"))
     code = RAISED
     try:
         from cfsweep import cli

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -93,6 +94,35 @@ def test_what_is_left_is_seen() -> None:
     assert fault("run", FINE, before, {**before, "out/study.yaml": 1, "out/runs/a.parquet": 1}, "out") is None
     assert fault("run", FINE, before, {**before, "out/runs/a.parquet": 1}, "out") == "refused, but half-written"
     assert "temporary" in str(fault("run", Ended(0, "x", ""), before, {**before, "out/.study.yaml.x.tmp": 1}, "out"))
+
+
+def test_a_case_writes_nowhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever fuzzes may be root."""
+    (home := tmp_path / "home").mkdir()
+    (case := home / "case").mkdir()
+    (outside := tmp_path / "outside").mkdir()
+    (outside / "kept").write_text("kept")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(home))
+
+    def main() -> None:
+        Path("own").write_text("x")
+        for change in (
+            lambda: (outside / "kept").write_text("x"),
+            lambda: os.open(outside / "new", os.O_CREAT | os.O_WRONLY),
+            lambda: (outside / "kept").unlink(),
+            lambda: os.replace("own", outside / "kept"),
+            lambda: (outside / "new").mkdir(),
+            lambda: shutil.rmtree(outside),
+        ):
+            with pytest.raises(PermissionError):
+                change()
+        assert (outside / "kept").read_text() == "kept"
+        sys.exit(0)
+
+    monkeypatch.setattr("cfsweep.cli.main", main)
+    assert call((), case).code == 0
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    assert (outside / "kept").read_text() == "kept"
 
 
 def loops() -> None:
