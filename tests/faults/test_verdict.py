@@ -246,6 +246,15 @@ def test_so_many_attempts_may_have_failed(out: Path) -> None:
         verdict(out, TRIALS, SEEDS, attempts=2)
 
 
+def test_a_trial_that_had_failed_stays_so_for_the_sampler(out: Path) -> None:
+    repeat(out, "failed")
+    enter(out, of_trial(1, state=3))
+    assert verdict(out, TRIALS, SEEDS, attempts=2)
+    enter(out, of_trial(3, state=3))
+    with pytest.raises(AssertionError, match=r"^trials of the journal: \[.*\(3, .*FAIL"):
+        verdict(out, TRIALS, SEEDS, attempts=2)
+
+
 # ------------------------------------------------------------------------------------------------ what a command leaves
 
 
