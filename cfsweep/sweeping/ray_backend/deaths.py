@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from cfsweep.errors import EXIT_INTERRUPTED
+from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS
 from cfsweep.sweeping.ray_backend.ray_internals import GCS, dead_processes, kill_processes, lost_of_cluster
 from cfsweep.sweeping.restarts import Restarts, SchedulerDiedError, become, told_pause_s
 from cfsweep.visible import tell
@@ -57,6 +57,12 @@ def died(error: Exception, progressed: bool = False) -> SchedulerDiedError:
         "`--workers 0`, which does without Ray.",
         progressed,
     )
+
+
+def met_by_the_broker(error: Exception) -> OSError | None:
+    """What the broker met on the disk, if that is what an error of Ray's tells: Ray is well then."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, OSError) and cause.errno in NO_FAULT_OF_OURS else None
 
 
 def short(error: Exception) -> str:

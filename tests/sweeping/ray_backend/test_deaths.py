@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import signal
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 import ray
 
+from cfsweep.errors import not_written
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
-from cfsweep.sweeping.ray_backend.deaths import died
+from cfsweep.sweeping.ray_backend.deaths import died, met_by_the_broker
 from tests.conftest import Run
 from tests.sweeping.command import Processes, descendants, finish, new_checkpoints, until
 from tests.sweeping.ray_backend.scenarios import SLOW, SMOKE, those_who_live_on
@@ -34,6 +36,16 @@ def test_what_rays_own_processes_come_to_is_one_line() -> None:
         assert "`cfsweep resume` goes on" in line
         assert "\n" not in line
     assert "(ray::train() (pid=7))" in str(died(RuntimeError("\x1b[36mray::train()\x1b[39m (pid=7)")))
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.EROFS, True), (errno.EIO, True), (errno.ECONNRESET, False)])
+def test_what_the_broker_met_on_the_disk_is_no_death_of_rays(number: int, is_told: bool) -> None:
+    met = OSError(number, os.strerror(number), "study/checkpoints/pack000001.pt")
+    error = ray.exceptions.RayTaskError("ray::StreamBroker.close()", "Traceback", met).as_instanceof_cause()
+    found = met_by_the_broker(error)
+    assert (found is not None) is is_told
+    assert found is None or str(not_written(found)).startswith("study/checkpoints/pack000001.pt: ")
+    assert met_by_the_broker(ray.exceptions.RayActorError()) is None
 
 
 # ------------------------------------------------------------------------------------------------ without Ray
