@@ -26,6 +26,7 @@ class Space(_Part):
     network: Network | None = None
     ingredients: list[str] = []
     trainer: str | None = None
+    search: dict[str, Any] = {}
 
 
 class Stream(_Part):
@@ -54,8 +55,8 @@ class Config(_Part):
 
 
 class Hyper(_Part):
-    kind: Literal["float", "int", "choice"] | None = None
-    default: Value | None = None
+    kind: Literal["float", "int", "choice"]
+    default: Value
     searched: bool | None = None
     log: bool | None = None
     zero: bool | None = None
@@ -101,7 +102,7 @@ class StudyFile(_Part):
     study_id: Annotated[str, Field(min_length=1)]
     created_at: str | None = None
     config: Config
-    hypers: dict[str, Hyper | None] | None = None
+    hypers: dict[str, Hyper] | None = None
     references: list[dict[str, Value]] | None = None
     scores: Annotated[list[Score], Field(min_length=1)] | None = None
     majority: list[Annotated[float, Field(ge=0.0, le=1.0)]] | None = None
@@ -124,4 +125,12 @@ class StudyFile(_Part):
     def _one_share_a_task(self) -> StudyFile:
         if self.majority and len(self.majority) != len(self.tasks or ()):
             raise ValueError(f"`majority` has {len(self.majority)} shares, but there are {len(self.tasks or ())} tasks")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_searched_is_described(self) -> StudyFile:
+        searched = self.config.space.search if self.config.space else {}
+        missing = [name for name in searched if name not in (self.hypers or {})]
+        if missing:
+            raise ValueError(f"`hypers` says nothing of `{missing[0]}`, which is searched")
         return self

@@ -114,9 +114,9 @@ class Load:
                 "driver_files_open": _open_files(driver),
                 "parts": sum(1 for _ in self.out.glob("runs/*.parquet")),
                 "checkpoints": sum(1 for _ in self.out.glob("checkpoints/*")),
-                "temporary": sum(1 for path in self.temporary.rglob("*") if path.is_file()),
+                "temporary": sum(1 for _ in _files(self.temporary)),
                 "sessions": sum(1 for _ in self.temporary.glob("ray/session_2*")),
-                "folder_mb": sum(_size(path) for path in self.out.rglob("*")) / 1e6,
+                "folder_mb": sum(map(_size, _files(self.out))) / 1e6,
             }
         )
 
@@ -135,7 +135,7 @@ class Load:
         sample = self.rng.sample(trained, min(SAMPLE, len(trained)))
         bits_as_alone(self.out, sample)
         assert those_who_live_on(self.begun, 20) == {}
-        left = [path for path in self.temporary.rglob("*") if path.is_file()]
+        left = list(_files(self.temporary))
         assert not left, left
         shutil.rmtree(self.temporary, ignore_errors=True)
         return {
@@ -186,6 +186,12 @@ def _open_files(pid: int) -> int:
         return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return 0
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All below it; folders may go meanwhile."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
 
 
 def _size(path: Path) -> int:

@@ -105,13 +105,19 @@ OPTIONS = (
 )
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes what would stand as it is as text."""
+
+
+_Plain.add_representer(values.Raw, yaml.SafeDumper.represent_str)
+
+
 def text(rng: random.Random) -> str:
     """A hostile value as it stands on a command line, which holds no NUL."""
     value = values.hostile(rng, values.YAML_TRICKS)
     if not isinstance(value, str):
-        value = (
-            yaml.safe_dump(value, default_flow_style=True, width=10_000_000).removesuffix("\n").removesuffix("\n...")
-        )
+        shown = yaml.dump(value, Dumper=_Plain, default_flow_style=True, width=10_000_000)
+        value = shown.removesuffix("\n").removesuffix("\n...")
     return value.replace("\0", "\\0")[:100_000]
 
 

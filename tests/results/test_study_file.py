@@ -15,7 +15,7 @@ from cfsweep.yaml_text import written
 
 GOOD: dict[str, Any] = {
     "study_id": "a",
-    "config": {"seeds": 2, "trials": 3, "objective": {"name": "mixed"}},
+    "config": {"seeds": 2, "trials": 3, "objective": {"name": "mixed"}, "space": {"search": {"lr": {}}}},
     "hypers": {"lr": {"kind": "float", "default": 0.1, "searched": True, "low": 1e-5, "high": 1}},
     "references": [{"lr": 0.1}],
     "scores": [{"name": "accuracy", "bounds": [0.0, 1.0]}],
@@ -40,6 +40,9 @@ def test_a_good_one_is_read_as_it_is(tmp_path: Path) -> None:
         (lambda study: study.update(study_id=7), "`study_id`: Input should be a valid string"),
         (lambda study: study.update(tasks=[["t0"]]), "`tasks.0`: "),
         (lambda study: study.update(hypers={"lr": 3}), "`hypers.lr`: "),
+        (lambda study: study["hypers"].update(lr={}), "`hypers.lr.kind`: Field required"),
+        (lambda study: study.update(hypers={}), "`hypers` says nothing of `lr`, which is searched"),
+        (lambda study: study.pop("hypers"), "`hypers` says nothing of `lr`, which is searched"),
         (lambda study: study["hypers"]["lr"].update(low="x"), "`hypers.lr.low`: Input should be a valid number"),
         (lambda study: study.update(scores=[]), "`scores`: List should have at least 1 item"),
         (lambda study: study["scores"][0].update(bounds=[1, 0]), "`scores.0.bounds`: the lower bound comes first"),
