@@ -205,7 +205,8 @@ def _tenths(seen: list[dict[str, float]]) -> Iterator[dict[str, float]]:
     """The greatest of each count in each tenth of the time."""
     for k in range(POINTS):
         part = seen[len(seen) * k // POINTS : len(seen) * (k + 1) // POINTS]
-        yield {name: round(max(one[name] for one in part), 1) for name in seen[0]}
+        if part:
+            yield {name: round(max(one[name] for one in part), 1) for name in seen[0]}
 
 
 def main() -> None:
