@@ -14,8 +14,8 @@ from rich.console import Console
 from benchmarks.reproduction.stages import SEARCH, Job, Stage, complete, stage_of
 from cfsweep.config import Choices, Searched
 from cfsweep.hypers import Value
+from cfsweep.results.schema import MODELS
 from cfsweep.sweeping import study
-from cfsweep.sweeping.broker import MODELS
 from cfsweep.sweeping.folder import Folder
 from cfsweep.sweeping.progress import Display
 from cfsweep.sweeping.scheduler import Scheduler, Workers

@@ -250,7 +250,8 @@ def test_a_description_that_was_cut_is_refused(stream: Stream, tmp_path: Path, k
     """What it does not say cannot be held against what is there."""
     config, folder = tiny(), Folder(tmp_path)
     folder.write({name: value for name, value in described(stream, config).items() if name != key})
-    said = "`config`: Field required" if key == "config" else f"`{key}` is missing: the file was cut or edited"
+    by_type = {"config": "`config`: Field required", "hypers": "`hypers` says nothing of `"}
+    said = by_type.get(key, f"`{key}` is missing: the file was cut or edited")
     with pytest.raises(InputError, match=said):
         folder.read()
     folder.write({**described(stream, config), "format": ground.FORMAT + 1})
