@@ -22,6 +22,7 @@ from cfsweep.sweeping.ray_backend.cluster import (
     worker_resources,
     workers_here,
 )
+from cfsweep.sweeping.ray_backend.scheduler import RayScheduler
 from cfsweep.sweeping.scheduler import Workers
 
 
@@ -30,6 +31,18 @@ def test_gpus_that_are_not_there() -> None:
         refuse_missing_gpus(Workers(gpus_each=1.0), {"CPU": 2.0})
     refuse_missing_gpus(Workers(gpus_each=1.0, address="auto"), {"CPU": 2.0})  # the cluster may bring them up
     refuse_missing_gpus(Workers(), {"CPU": 2.0})
+
+
+def test_a_cluster_that_is_followed_is_counted_in_what_its_workers_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a node with a GPU joins makes no place of a processor one of a GPU."""
+    here = {"CPU": 8.0}
+    monkeypatch.setattr("ray.cluster_resources", lambda: here)
+    up: Any = None
+    scheduler = RayScheduler(Workers(address="host:6379"), up)
+    assert (scheduler.follows, scheduler.room()) == (True, 8)
+    here |= {"CPU": 24.0, "GPU": 1.0}
+    scheduler.looked_at = float("-inf")
+    assert scheduler.room() == 24
 
 
 def test_as_many_workers_as_fit_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
