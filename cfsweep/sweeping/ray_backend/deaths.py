@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from cfsweep.errors import EXIT_INTERRUPTED, NO_FAULT_OF_OURS
+from cfsweep.errors import EXIT_INTERRUPTED, FULL, NO_FAULT_OF_OURS
 from cfsweep.sweeping.ray_backend.ray_internals import GCS, dead_processes, kill_processes, lost_of_cluster
 from cfsweep.sweeping.restarts import Restarts, SchedulerDiedError, become, told_pause_s
 from cfsweep.visible import tell
@@ -63,6 +63,18 @@ def met_by_the_broker(error: Exception) -> OSError | None:
     """What the broker met on the disk, if that is what an error of Ray's tells: Ray is well then."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, OSError) and cause.errno in NO_FAULT_OF_OURS else None
+
+
+@contextmanager
+def full_disk_named(folder: str) -> Iterator[None]:
+    """Within it, a full disk that is met by a write which says no file is told of this folder: Ray Tune writes what it
+    knows of its trials there, by a library that names none; what is ours names its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), folder) from error
 
 
 def short(error: Exception) -> str:

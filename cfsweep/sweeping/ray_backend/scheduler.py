@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from cfsweep.sweeping.first_task_store import first_tasks_recur
 from cfsweep.sweeping.ray_backend.cluster import NAMESPACE, RunningRay, connected_beside, fitting, worker_resources
-from cfsweep.sweeping.ray_backend.deaths import died, met_by_the_broker
+from cfsweep.sweeping.ray_backend.deaths import died, full_disk_named, met_by_the_broker
 from cfsweep.sweeping.ray_backend.ray_internals import new_workers_kept
 from cfsweep.sweeping.restarts import Restarts
 from cfsweep.sweeping.scheduler import Capacity, Scheduler, SweepPlan, Workers
@@ -116,7 +116,7 @@ class RayScheduler:
                 ),
             )
             try:
-                with driver.kept_at_the_end():
+                with driver.kept_at_the_end(), full_disk_named(scratch):
                     tuner.fit()
             except (RayError, TuneError) as error:
                 if (on_disk := met_by_the_broker(error)) is not None:

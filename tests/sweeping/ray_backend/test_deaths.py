@@ -17,7 +17,7 @@ import ray
 from cfsweep.errors import not_written
 from cfsweep.results.reader import read_table
 from cfsweep.results.status import status
-from cfsweep.sweeping.ray_backend.deaths import died, met_by_the_broker
+from cfsweep.sweeping.ray_backend.deaths import died, full_disk_named, met_by_the_broker
 from tests.conftest import Run
 from tests.sweeping.command import Processes, descendants, finish, new_checkpoints, until
 from tests.sweeping.ray_backend.scenarios import SLOW, SMOKE, those_who_live_on
@@ -46,6 +46,17 @@ def test_what_the_broker_met_on_the_disk_is_no_death_of_rays(number: int, is_tol
     assert (found is not None) is is_told
     assert found is None or str(not_written(found)).startswith("study/checkpoints/pack000001.pt: ")
     assert met_by_the_broker(ray.exceptions.RayActorError()) is None
+
+
+def test_a_disk_that_ray_tune_finds_full_is_told_by_its_place() -> None:
+    unnamed = OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+    with pytest.raises(OSError, match="No space left") as caught, full_disk_named("/tmp/of-tune"):
+        raise unnamed
+    assert str(not_written(caught.value)).startswith("/tmp/of-tune: no space left on device. Make room; ")
+    for other in (OSError(errno.ENOSPC, "full", "runs/a"), OSError(errno.EIO, "an error of the disk")):
+        with pytest.raises(OSError, match=r"full|error") as caught, full_disk_named("/tmp/of-tune"):
+            raise other
+        assert caught.value is other
 
 
 # ------------------------------------------------------------------------------------------------ without Ray
