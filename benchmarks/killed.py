@@ -18,27 +18,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from benchmarks import timeline
 from benchmarks.page import RELIABILITY, measured_on, put_section
 
 HERE = Path(__file__).parent.parent
-STEP = "TaskLoop.run begins"
+STEP, BEGUN = "TaskLoop.run begins", "process begins"
 STUDY = (
     *("search_spaces/smoke.yaml", "--set", "epochs=40", "--set", "pack_runs=2", "--set", "stop_trials=false"),
     *("--trials", "200"),
 )
 LONGEST_S = 300.0
-OF_THE_FIRST_S = 1.0  # a worker of the driver that was killed may take a step before it ends, too
+T = TypeVar("T")
 
 
-def steps(scratch: Path) -> list[float]:
-    """When a worker has begun to train a task."""
+def first_step(stamps: Sequence[Mapping[str, Any]], killed_at: float) -> float | None:
+    """When the first task begins that is trained by a process which was not there when the driver was killed; None: not
+    yet. A worker of that driver may take a step after it, before it ends, too."""
+    young = {stamp["pid"] for stamp in stamps if stamp["what"] == BEGUN and stamp["at"] > killed_at}
+    return min((stamp["at"] for stamp in stamps if stamp["what"] == STEP and stamp["pid"] in young), default=None)
+
+
+def stamped(scratch: Path) -> list[dict[str, Any]]:
+    """What the processes of a sweep have said so far; a line on its way is none."""
     path = scratch / "stamps"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [stamp["at"] for stamp in map(json.loads, lines) if stamp["what"] == STEP]
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def once(after_s: float) -> float:
@@ -57,31 +65,31 @@ def once(after_s: float) -> float:
             return subprocess.Popen(line, cwd=HERE, env=environment, stdout=nowhere, stderr=nowhere)
 
         first = start("run", *STUDY, "--out", str(out))
-        wait_for(lambda: (out / "study.yaml").exists())
+        wait_for(lambda: True if (out / "study.yaml").exists() else None)
         time.sleep(after_s)
         first.kill()
         killed_at = time.time()
         first.wait()
         second = start("resume", str(out))
         try:
-            wait_for(lambda: any(at > killed_at + OF_THE_FIRST_S for at in steps(scratch)))
-            return min(at for at in steps(scratch) if at > killed_at + OF_THE_FIRST_S) - killed_at
+            return wait_for(lambda: first_step(stamped(scratch), killed_at)) - killed_at
         finally:
             second.kill()
             second.wait()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Returns once it holds.
+def wait_for(looked: Callable[[], T | None]) -> T:
+    """What is there once something is.
 
     Raises:
         RuntimeError: it does not for too long.
     """
     deadline = time.monotonic() + LONGEST_S
-    while not condition():
+    while (found := looked()) is None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"nothing has happened for {LONGEST_S:g} s")
         time.sleep(0.05)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
