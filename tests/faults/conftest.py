@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.disturbed import SEEDS, TRIALS, Disturbed
+from tests.faults.disturbed import ENDS_WITHIN_S, SEEDS, TRIALS, Disturbed
 from tests.faults.verdict import verdict
 from tests.sweeping.command import Processes
 from tests.sweeping.ray_backend.scenarios import those_who_live_on
@@ -111,7 +111,7 @@ def disturbed(tmp_path: Path, temporary: Path, rng: random.Random) -> Iterator[D
 class Ends:
     """Has a disturbed study brought to its end, and looks at all of it."""
 
-    patience_s = 20.0  # so long may a process take to end
+    patience_s = ENDS_WITHIN_S
 
     def __init__(self, disturbed: Disturbed, measured: Measured) -> None:
         self.disturbed, self.measured = disturbed, measured

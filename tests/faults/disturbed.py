@@ -22,6 +22,7 @@ STUDY = (
 )
 LATEST = 8  # after so many saved tasks there is still something left to train
 PATIENCE_S = 120.0
+ENDS_WITHIN_S = 80.0  # after its driver: what Ray was about to start waits for its GCS for up to 70 s
 WORKER = ("ray::PackTrainable", "ray::ResourceTrainable")  # as Ray calls it between two tasks, and while it trains
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from cfsweep.results.schema import MAJORITY_TRIAL
 from cfsweep.results.status import status
 from cfsweep.sweeping.checking import check
-from tests.faults.disturbed import SMOKE, WORKER, send
+from tests.faults.disturbed import ENDS_WITHIN_S, SMOKE, WORKER, send
 from tests.faults.verdict import bits_as_alone, own_lines, rows_of
 from tests.sweeping.command import Processes, descendants, finish
 from tests.sweeping.ray_backend.scenarios import those_who_live_on
@@ -134,7 +134,7 @@ class Load:
         trained = [row for row in runs if row["trial"] >= 0 and row["same_as"] is None]
         sample = self.rng.sample(trained, min(SAMPLE, len(trained)))
         bits_as_alone(self.out, sample)
-        assert those_who_live_on(self.begun, 20) == {}
+        assert those_who_live_on(self.begun, ENDS_WITHIN_S) == {}
         left = list(_files(self.temporary))
         assert not left, left
         shutil.rmtree(self.temporary, ignore_errors=True)

@@ -29,7 +29,7 @@ def test_the_driver_is_killed(disturbed: Disturbed, ends: Ends, measured: Measur
         disturbed.moment(process, latest=4)
         process.kill()
         assert finish(process)[::2] == (-signal.SIGKILL, "")
-        assert those_who_live_on(disturbed.begun, 20) == {}
+        assert those_who_live_on(disturbed.begun, ends.patience_s) == {}
         measured.faults += 1
     assert ends.whole() == ""
 
@@ -64,7 +64,7 @@ def test_the_driver_is_interrupted(
     code, _, complaints = finish(process)
     assert code == 130
     assert complaints in WORDS
-    assert those_who_live_on(disturbed.begun, 20) == {}
+    assert those_who_live_on(disturbed.begun, ends.patience_s) == {}
     measured.faults, measured.told = 1, [complaints.strip()]
     assert ends.whole() == ""
 
@@ -79,7 +79,7 @@ def test_the_driver_is_interrupted_twice(disturbed: Disturbed, ends: Ends, measu
     code, _, complaints = finish(process)
     assert code == 130
     assert complaints in TWICE, complaints
-    assert those_who_live_on(disturbed.begun, 20) == {}
+    assert those_who_live_on(disturbed.begun, ends.patience_s) == {}
     measured.faults, measured.told = 1, [complaints.splitlines()[-1]]
     assert ends.whole() == ""
 

@@ -25,10 +25,12 @@ class OwnSession:
     lock: int | None = None
 
     def made(self, folder: Path) -> None:
-        """To be called when the folder is there: marks it as that of this process, and closes it to other users."""
+        """To be called when the folder is there: marks it as that of this process, and closes it to other users;
+        and has its agents end with its raylet."""
         self.folder = folder
         folder.chmod(0o700)  # Ray lets everybody on this machine write to its sockets and logs
         self.lock = _marked(folder)
+        agents_end_with_raylet(folder)
 
     def begin(self, a_cluster: bool = False) -> None:
         """To be called when Ray is up: removes the folders of others that were killed. On a cluster, whose own Ray's
@@ -42,7 +44,6 @@ class OwnSession:
             return
         if self.folder is None:
             self.made(folder)
-        agents_end_with_raylet(folder)
         remove_dead(folder.parent)
 
     def end(self, stays: bool) -> None:

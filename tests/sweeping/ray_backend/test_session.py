@@ -55,6 +55,7 @@ def test_what_is_killed_while_its_ray_starts_leaves_a_marked_folder(mine: Path) 
         own.made(mine)
         assert mine.stat().st_mode & 0o777 == 0o700
         assert (mine / MARK).exists()
+        assert "Raylet received SIGTERM" in (mine / "logs" / "raylet.out").read_text()  # its agents end with it, too
     assert list(mine.parent.iterdir()) == []
 
 
