@@ -8,16 +8,20 @@ from analysis.description import Root
 from analysis.files import place_in, write_whole
 from analysis.reporting import html, sections
 from analysis.reporting.glossary import glossary
+from cfsweep.errors import InputError
 
 
 def report(root: Root, out: Path | None = None) -> Path | str:
     """Writes the report of the study in `root` to `out` (`report.html` in `root`) and returns its path, or its address.
+    An earlier page there is replaced, and nothing that is none: `out` ends in `.html`.
 
     The study may be unfinished, or have no finished trial yet: the page says so.
 
     Raises:
-        InputError: `root` holds no study, or it cannot be written.
+        InputError: `root` holds no study, `out` is to be no page, or it cannot be written.
     """
+    if out is not None and out.suffix.lower() != ".html":
+        raise InputError(f"--out {out}: the report is a page. Give a name that ends in .html.")
     target = place_in(root, "report.html") if out is None else out
     text = render(root).encode()
     return write_whole(target, lambda file: file.write(text))

@@ -51,7 +51,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("front", "--image", "{}/picture.svg"),
         ("front", "--objectives", EVIL),
         ("front", "--format", EVIL),
-        ("report", "--out", "{}/nothing\x1b[2J/deep"),
+        ("report", "--out", "{}/nothing\x1b[2J/deep.html"),
+        ("report", "--out", "{}/nothing\x1b[2J"),
     ],
 )
 def test_nothing_of_it_is_obeyed_by_a_terminal(

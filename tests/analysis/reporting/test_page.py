@@ -194,3 +194,11 @@ def test_the_page_replaces_the_old_one_whole(known: Path) -> None:
     assert [p for p in known.iterdir() if p.suffix == ".tmp"] == []
     with pytest.raises(InputError, match="cannot be written"):
         analysis.report(known, target / "below.html")
+
+
+def test_a_page_replaces_nothing_that_is_none(known: Path) -> None:
+    before = {path: path.read_bytes() for path in known.rglob("*") if path.is_file()}
+    for path in (known / "study.yaml", known / "page"):
+        with pytest.raises(InputError, match=rf"^--out {re.escape(str(path))}: .* ends in \.html\.$"):
+            analysis.report(known, path)
+    assert {path: path.read_bytes() for path in known.rglob("*") if path.is_file()} == before
