@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from cfsweep.errors import FULL, InputError
+from cfsweep.machine import memory_bytes
 
 T = TypeVar("T")
 
@@ -178,16 +179,16 @@ def read_bounded(path: Path) -> bytes:
 
 
 def require_memory(size: int, where: object) -> None:
-    """Makes sure that a file of a results folder fits into the memory of this machine before it is read: the kernel may
+    """Makes sure that a file of a results folder fits into memory before it is read: the kernel may
     promise more than there is, and kill whoever then takes it.
 
     Raises:
         InputError: it has more bytes than half of the memory.
     """
-    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    most = memory_bytes() // 2
     if size > most:
         raise InputError(
-            f"{where}: it has {size} bytes, and half of this machine's memory, {most}, are the most that are read. "
+            f"{where}: it has {size} bytes, and half of the memory here, {most}, are the most that are read. "
             "Move it elsewhere; `cfsweep repair` then makes a ledger or a journal anew."
         )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cfsweep.errors import InputError
+from cfsweep.machine import cpus
 from cfsweep.sweeping.interrupt import BESIDE, interruptible
 from cfsweep.sweeping.ray_backend.deaths import Session, died, ends_with_ray, short
 from cfsweep.sweeping.ray_backend.door import START, by_token
@@ -261,7 +262,7 @@ def _start_broker() -> tuple[Any, str]:
 
 def workers_here(workers: Workers) -> int:
     """How many workers this machine is to have: Ray starts so many processes ahead."""
-    return worker_resources(workers, {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus_here())})[0]
+    return worker_resources(workers, {"CPU": float(cpus()), "GPU": float(gpus_here())})[0]
 
 
 def refuse_missing_gpus(workers: Workers, available: Mapping[str, float]) -> None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from cfsweep.errors import InputError, short
+from cfsweep.machine import memory_bytes
 
 MOST_LAYERS = 1_000
 _PER_WEIGHT = 8  # bytes: itself, and its gradient; all else comes beside
 
 
 def require_fits(network: str, n_parameters: int) -> None:
-    """Makes sure, before any is allocated, that a network has no more parameters than this machine has memory for.
+    """Makes sure, before any is allocated, that a network has no more parameters than there is memory for.
 
     Raises:
         InputError: it has.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_bytes()
     if n_parameters * _PER_WEIGHT > memory:
         raise InputError(
-            f"network `{network}`: it would have {n_parameters:.3g} parameters, and this machine has memory for "
+            f"network `{network}`: it would have {n_parameters:.3g} parameters, and there is memory here for "
             f"{memory // _PER_WEIGHT:.3g} with their gradients. Make it smaller."
         )
 

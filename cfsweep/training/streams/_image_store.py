@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cfsweep.machine import cpus
 from cfsweep.training.streams._cache import cached_array
 from cfsweep.training.streams._image_files import Known, Source, known_of, pixels_of
 
@@ -62,6 +62,6 @@ def _key(known: Sequence[Known], shape: tuple[int, int, int]) -> str:
 
 def _in_threads(read: Callable[[Source], _Read], sources: Sequence[Source]) -> Iterator[_Read]:
     """What is read of each, in order. Hashing and decoding let other threads work."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cpus()) as threads:
         for at in range(0, len(sources), _AT_ONCE):  # no more than these wait in memory
             yield from threads.map(read, sources[at : at + _AT_ONCE])

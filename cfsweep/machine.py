@@ -1,0 +1,47 @@
+"""What of its machine a process may use: a container, a batch job or a service may be given less than all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_LIMITS = {"": "memory.max", "memory": "memory/memory.limit_in_bytes"}
+"""By the controllers of a hierarchy of control groups, of which version 2 has one, and names none: where the limit of
+its top is. Those of the groups below are in folders between the two."""
+
+
+def cpus() -> int:
+    """The number of CPUs that this process may run on: those it is bound to, or less where its container is given less
+    of their time, or the environment says so (`LOKY_MAX_CPU_COUNT`)."""
+    import joblib  # not for those who ask for memory alone
+
+    return int(joblib.cpu_count())
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """The bytes of memory that this process may take at most: the machine's, or less where a control group that it is
+    in (Linux cgroups, versions 1 and 2) is allowed less. `root` is where `proc` and `sys` are found."""
+    return min((os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits(root)))
+
+
+def _limits(root: Path) -> Iterator[int]:
+    """The limits of the groups that this process is in, those around them included."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        for controller in _LIMITS.keys() & set(controllers.split(",")):
+            folder, name = os.path.split(root / "sys/fs/cgroup" / _LIMITS[controller])
+            # Within a container the path may be the host's, of which only the top is there.
+            for around in (Path(group), *Path(group).parents):
+                limit = _read(Path(folder, *around.parts[1:], name))
+                if limit.isdecimal():  # it is `max` where there is none
+                    yield int(limit)
+
+
+def _read(path: Path) -> str:
+    """What a small file says; nothing where it is not there, as outside of Linux."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
