@@ -49,7 +49,7 @@ def test_as_many_workers_as_fit_unless_it_is_said(monkeypatch: pytest.MonkeyPatc
     assert worker_resources(Workers(gpus_each=0.5), {"CPU": 3.0, "GPU": 4.0}) == (3, {"CPU": 1, "GPU": 0.5})
     assert worker_resources(Workers(5), {"CPU": 2.0}) == (5, {"CPU": 1})
     assert worker_resources(Workers(), {}) == (1, {"CPU": 1}), "a cluster whose workers are still to come"
-    monkeypatch.setattr(cluster.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(cluster, "cpus", lambda: 6)
     for gpus, workers in ((0, 6), (2, 2)):
         monkeypatch.setattr(cluster, "gpus_here", lambda gpus=gpus: gpus)
         assert workers_here(Workers()) == workers
