@@ -179,8 +179,8 @@ def read_bounded(path: Path) -> bytes:
 
 
 def require_memory(size: int, where: object) -> None:
-    """Makes sure that a file of a results folder fits into memory before it is read: the kernel may
-    promise more than there is, and kill whoever then takes it.
+    """Makes sure that a file of a results folder fits into memory before it is read: the kernel may promise more than
+    there is, and kill whoever then takes it.
 
     Raises:
         InputError: it has more bytes than half of the memory.
