@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-_LIMITS = {"": "memory.max", "memory": "memory/memory.limit_in_bytes"}
-"""By the controllers of a hierarchy of control groups, of which version 2 has one, and names none: where the limit of
-its top is. Those of the groups below are in folders between the two."""
+_LIMITS = {"": ("sys/fs/cgroup", "memory.max"), "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes")}
+"""By controller, which version 2 of control groups does not name: the folder of all groups, and the file in the folder
+of each that has its limit."""
 
 
 def cpus() -> int:
@@ -19,9 +20,14 @@ def cpus() -> int:
     return int(joblib.cpu_count())
 
 
+@cache  # it is asked for with every file that is read
 def memory_bytes(root: Path = Path("/")) -> int:
     """The bytes of memory that this process may take at most: the machine's, or less where a control group that it is
-    in (Linux cgroups, versions 1 and 2) is allowed less. `root` is where `proc` and `sys` are found."""
+    in is allowed less. `root` is where `proc` and `sys` are found.
+
+    References:
+        The Linux kernel's "Control Group v2", `memory.max`; "Memory Resource Controller", `memory.limit_in_bytes`.
+    """
     return min((os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits(root)))
 
 
@@ -30,11 +36,12 @@ def _limits(root: Path) -> Iterator[int]:
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
+        own = Path(group.lstrip("/"))
         for controller in _LIMITS.keys() & set(controllers.split(",")):
-            folder, name = os.path.split(root / "sys/fs/cgroup" / _LIMITS[controller])
+            top, name = _LIMITS[controller]
             # Within a container the path may be the host's, of which only the top is there.
-            for around in (Path(group), *Path(group).parents):
-                limit = _read(Path(folder, *around.parts[1:], name))
+            for around in (own, *own.parents):
+                limit = _read(root / top / around / name)
                 if limit.isdecimal():  # it is `max` where there is none
                     yield int(limit)
 

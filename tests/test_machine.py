@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,12 +74,26 @@ def group_of_256_mb() -> Iterator[Path]:
 def test_a_real_control_group_is_seen(group_of_256_mb: Path) -> None:
     asked = (
         "import os, pathlib, sys\n"
-        "pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid()))\n"
+        "from cfsweep.errors import InputError\n"
+        "from cfsweep.files import require_memory\n"
         "from cfsweep.machine import memory_bytes\n"
+        "from cfsweep.training.networks._args import require_fits\n"
+        "pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid()))\n"
         "print(memory_bytes())\n"
+        "require_memory(127 * 2**20, 'a file'), require_fits('mlp', 31 * 2**20)\n"
+        "for refused in (lambda: require_memory(129 * 2**20, 'a file'), lambda: require_fits('mlp', 33 * 2**20)):\n"
+        "    try:\n"
+        "        refused()\n"
+        "    except InputError as error:\n"
+        "        print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", asked, group_of_256_mb], capture_output=True, text=True, check=True)
-    assert int(run.stdout) == 256 * MB
+    limit, of_file, of_network = run.stdout.splitlines()
+    assert int(limit) == 256 * MB
+    assert of_file.startswith(f"a file: it has {129 * MB} bytes, and half of the memory here, {128 * MB}, ")
+    assert of_network.startswith(
+        "network `mlp`: it would have 3.46e+07 parameters, and there is memory here for 3.36e+07 "
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds processes to CPUs")
@@ -93,4 +108,25 @@ def test_cpus_are_those_that_the_process_is_bound_to() -> None:
     )
     run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["1", "1"]
-    assert cpus() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux has control groups")
+@pytest.mark.parametrize(
+    ("quota", "most"), [("max 100000", None), ("100000 100000", 1), ("50000 100000", 1), ("110000 100000", 2)]
+)
+def test_cpus_are_no_more_than_the_time_that_a_container_is_given(
+    quota: str, most: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours, real_open, real_exists = tmp_path / "cpu.max", open, os.path.exists
+    ours.write_text(quota + "\n")
+
+    def place(path: Any) -> Any:
+        return ours if path == "/sys/fs/cgroup/cpu.max" else path
+
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    monkeypatch.setattr("builtins.open", lambda path, *args, **kwargs: real_open(place(path), *args, **kwargs))
+    monkeypatch.setattr(os.path, "exists", lambda path: real_exists(place(path)))
+    bound = len(os.sched_getaffinity(0))
+    assert cpus() == min(bound, most or bound)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert cpus() == 1
